@@ -1,0 +1,131 @@
+"""Maps applied one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.core.bijection import ALL_LAWS, Bijection, Kind
+from pushforward.core.config import configurable
+
+__all__ = ["Chain"]
+
+# From the cheapest direction to the dearest; a chain is as dear as its dearest part.
+KINDS: tuple[Kind, ...] = ("exact", "sequential", "iterative", "none")
+
+
+@configurable
+class Chain(Bijection):
+    r"""Apply ``parts[0]`` first, then the others: :math:`T = T_n \circ \dots \circ T_1`; log-determinants add up.
+
+    Args:
+        parts: at least one bijection; each must start where the one before it ends, in shape and in domain. Context
+            goes to the parts that declare one.
+
+    Shape:
+        ``x``: (*batch, *parts[0].in_shape), ``y``: (*batch, *parts[-1].out_shape), ``ladj``: (*batch,).
+
+    Raises:
+        ValueError: neighbours do not fit.
+
+    >>> import torch
+    >>> from pushforward.bijections import Flip, Permute
+    >>> Chain([Flip(3), Permute([1, 2, 0])])(torch.tensor([1.0, 2.0, 3.0])).tolist()
+    [2.0, 1.0, 3.0]
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"parts": [{"type": "LU", "features": 2}, {"type": "RadialSquash", "features": 2}]},
+        {
+            "parts": [
+                {"type": "Standardize", "features": 3},
+                {"type": "Autoregressive", "univariate": {"type": "Affine"}, "features": 3, "hidden": [8]},
+                {"type": "Flip", "features": 3},
+                {
+                    "type": "Coupling",
+                    "univariate": {"type": "RationalQuadratic", "bins": 4},
+                    "features": 3,
+                    "context": 2,
+                    "hidden": [8],
+                },
+            ]
+        },
+    )
+
+    def __init__(self, parts: Sequence[Bijection]) -> None:
+        super().__init__()
+        parts = list(parts)
+        if not parts or not all(isinstance(part, Bijection) for part in parts):
+            raise ValueError("Chain: parts must list one or more bijections.")
+        for k, (a, b) in enumerate(zip(parts, parts[1:], strict=False)):
+            names = f"parts[{k}] ({type(a).__name__})", f"parts[{k + 1}] ({type(b).__name__})"
+            if a.out_shape != b.in_shape:
+                raise ValueError(
+                    f"Chain: {names[0]} ends in shape {a.out_shape} but {names[1]} starts from {b.in_shape}. "
+                    "Build both with the same number of features."
+                )
+            if a.codomain != b.domain:
+                raise ValueError(
+                    f"Chain: {names[0]} ends in {a.codomain} but {names[1]} starts from {b.domain}. "
+                    "Put a map between these two domains there."
+                )
+        contexts = {part.context_shape for part in parts} - {None}
+        if len(contexts) > 1:
+            raise ValueError(f"Chain: all parts must take the same context; got shapes {sorted(map(str, contexts))}.")
+        self.parts = nn.ModuleList(parts)
+        self.in_shape, self.out_shape = parts[0].in_shape, parts[-1].out_shape
+        self.context_shape = next(iter(contexts), None)
+        self.domain, self.codomain = parts[0].domain, parts[-1].codomain
+        self.forward_kind = max((part.forward_kind for part in parts), key=KINDS.index)
+        self.inverse_kind = max((part.inverse_kind for part in parts), key=KINDS.index)
+        self.laws = ALL_LAWS.intersection(*(part.laws for part in parts))
+
+    @property
+    def in_dtype(self) -> torch.dtype | None:
+        return next((d for part in self._in_order(False) if (d := part.in_dtype) is not None), None)
+
+    @property
+    def out_dtype(self) -> torch.dtype | None:
+        return next((d for part in self._in_order(True) if (d := part.out_dtype) is not None), None)
+
+    def _in_order(self, backwards: bool) -> list[Any]:
+        return list(self.parts)[::-1] if backwards else list(self.parts)
+
+    def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        total: Tensor | None = None
+        for part in self._in_order(False):
+            x, ladj = part._forward_and_ladj(x, context if part.context_shape else None)
+            total = ladj if total is None else total + ladj
+        return x, _always(total, x)
+
+    def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        total: Tensor | None = None
+        for part in self._in_order(True):
+            y, ladj = part._inverse_and_ladj(y, context if part.context_shape else None)
+            total = ladj if total is None else total + ladj
+        return y, _always(total, y)
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        for part in self._in_order(False):
+            x = part._forward(x, context if part.context_shape else None)
+        return x
+
+    def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
+        for part in self._in_order(True):
+            y = part._inverse(y, context if part.context_shape else None)
+        return y
+
+    def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
+        parts = self._in_order(inverse)
+        for k, part in enumerate(parts):
+            known = context if part.context_shape else None
+            part._initialize(x, known, inverse=inverse)
+            if k + 1 < len(parts):
+                x = part._inverse(x, known) if inverse else part._forward(x, known)
+
+
+def _always(total: Tensor | None, x: Tensor) -> Tensor:
+    return x.new_zeros(x.shape[:-1]) if total is None else total

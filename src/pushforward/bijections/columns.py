@@ -1,0 +1,48 @@
+"""What layers of univariate maps share: the features-first layout and the parameters their conditioner leaves free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.core.checks import one_of
+from pushforward.univariate.base import Univariate
+
+__all__ = ["check_univariate", "free_params", "from_columns", "make_conditioner", "to_columns", "with_free"]
+
+
+def to_columns(x: Tensor) -> Tensor:
+    """(*batch, features) as (features, n). No copy where it comes from `from_columns`."""
+    return x.reshape(-1, x.shape[-1]).t()
+
+
+def from_columns(columns: Tensor, batch: tuple[int, ...]) -> Tensor:
+    """(features, n) as (*batch, features), without a copy."""
+    return columns.t().reshape(*batch, columns.shape[0])
+
+
+def check_univariate(owner: str, univariate: object) -> None:
+    """Refuse anything but a `Univariate`."""
+    if not isinstance(univariate, Univariate):
+        raise ValueError(f"{owner}: univariate must be a Univariate; got {univariate!r}. Try univariate.Affine().")
+
+
+def free_params(univariate: Univariate, features: int) -> nn.Parameter | None:
+    """The parameters of the univariate that no conditioner decides, (num_free, features), starting at zero."""
+    return nn.Parameter(torch.zeros(univariate.num_free, features)) if univariate.num_free else None
+
+
+def with_free(params: Tensor, free: Tensor | None) -> Tensor:
+    """Conditional parameters (p, *s) followed by the free ones (num_free, *s), given as (num_free, *s) or wider."""
+    return params if free is None else torch.cat([params, free.expand(free.shape[0], *params.shape[1:])])
+
+
+def make_conditioner(
+    owner: str, kinds: dict[str, Callable[..., nn.Module]], name: str, *args: Any, **options: Any
+) -> nn.Module:
+    """Build the conditioner registered as ``name``."""
+    one_of(owner, "conditioner", name, tuple(kinds))
+    return kinds[name](*args, **options)

@@ -1,0 +1,126 @@
+"""Half of the features moved, steered by the other half."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pushforward.bijections.columns import (
+    check_univariate,
+    free_params,
+    from_columns,
+    make_conditioner,
+    to_columns,
+    with_free,
+)
+from pushforward.core.bijection import Bijection
+from pushforward.core.checks import at_least
+from pushforward.core.config import configurable
+from pushforward.core.domain import REAL, Product
+from pushforward.networks import DENSE
+from pushforward.univariate.base import Univariate
+
+__all__ = ["Coupling"]
+
+
+@configurable
+class Coupling(Bijection):
+    r"""Move half of the features by a map whose parameters the other half decides.
+
+    .. math:: y_a = x_a, \qquad y_b = \tau\bigl(x_b;\ \theta(x_a, c)\bigr)
+
+    Both directions cost one pass of the conditioner :math:`\theta`.
+
+    Args:
+        univariate: the map of each moved feature.
+        features: number of features D; the first ⌊D/2⌋ steer, the others move.
+        context: number of context features, which steer as well.
+        hidden: layer widths of the conditioner.
+        conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
+        activation: its activation.
+        dropout: its dropout probability.
+        swap: let the last features steer and the first ⌈D/2⌉ move instead.
+
+    Shape:
+        ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
+
+    Raises:
+        ValueError: there are fewer than two features.
+
+    References:
+        | NICE: Non-linear Independent Components Estimation (Dinh et al., 2014), arXiv:1410.8516
+
+    >>> import torch
+    >>> from pushforward.univariate import Shift
+    >>> Coupling(Shift(), 3, hidden=(8,))(torch.ones(3)).tolist()
+    [1.0, 1.0, 1.0]
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"univariate": {"type": "Affine"}, "features": 5, "hidden": [8]},
+        {"univariate": {"type": "Shift"}, "features": 2, "hidden": [8, 8], "swap": True, "activation": "tanh"},
+        {"univariate": {"type": "RationalQuadratic", "bins": 4}, "features": 4, "context": 2, "hidden": [8]},
+        {
+            "univariate": {"type": "RationalQuadratic", "bins": 4},
+            "features": 3,
+            "hidden": [8, 8],
+            "conditioner": "residual",
+            "dropout": 0.1,
+        },
+    )
+
+    def __init__(
+        self,
+        univariate: Univariate,
+        features: int,
+        *,
+        context: int = 0,
+        hidden: Sequence[int] = (64, 64),
+        conditioner: str = "plain",
+        activation: str = "relu",
+        dropout: float = 0.0,
+        swap: bool = False,
+    ) -> None:
+        super().__init__()
+        check_univariate("Coupling", univariate)
+        at_least("Coupling", "features", features, 2, "Use Elementwise for one feature.")
+        at_least("Coupling", "context", context, 0)
+        self.in_shape = self.out_shape = (features,)
+        self.context_shape = (context,) if context else None
+        self.univariate, self.swap = univariate, swap
+        self.steering, self.moved = features // 2, features - features // 2
+        self.domain = self._event_domain(univariate.domain)
+        self.codomain = self._event_domain(univariate.codomain)
+        outputs = (univariate.num_params - univariate.num_free) * self.moved
+        options = {"hidden": hidden, "activation": activation, "dropout": dropout}
+        inputs = self.steering + context
+        self.conditioner = make_conditioner("Coupling", DENSE, conditioner, inputs, outputs, **options)
+        self.free = free_params(univariate, self.moved)
+
+    def _event_domain(self, moved: Any) -> Any:
+        if moved == REAL:
+            return REAL
+        parts = (REAL,) * self.steering + (moved,) * self.moved
+        return Product(parts[::-1] if self.swap else parts)
+
+    def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self._move(self.univariate.forward, x, context)
+
+    def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self._move(self.univariate.inverse, y, context)
+
+    def _move(self, move: Any, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        batch = x.shape[:-1]
+        columns = to_columns(x)  # (features, n)
+        cut = self.moved if self.swap else self.steering
+        first, second = columns[:cut], columns[cut:]
+        steer, moving = (second, first) if self.swap else (first, second)
+        seen = steer if context is None else torch.cat([to_columns(context), steer])
+        params = self.conditioner(seen).unflatten(0, (-1, self.moved))  # (num_params, moved, n)
+        params = with_free(params, None if self.free is None else self.free[..., None])
+        moving, log_slope = move(moving, params)
+        y = torch.cat([moving, steer] if self.swap else [steer, moving])
+        return from_columns(y, batch), log_slope.sum(dim=0).reshape(batch)

@@ -1,0 +1,112 @@
+"""Each feature moved on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.bijections.columns import (
+    check_univariate,
+    free_params,
+    from_columns,
+    make_conditioner,
+    to_columns,
+    with_free,
+)
+from pushforward.core.bijection import Bijection
+from pushforward.core.checks import at_least
+from pushforward.core.config import configurable
+from pushforward.networks import DENSE
+from pushforward.univariate.base import Univariate
+
+__all__ = ["Elementwise"]
+
+
+@configurable
+class Elementwise(Bijection):
+    r"""Move every feature by a univariate map of its own, :math:`y_j = \tau(x_j;\ \theta_j(c))`.
+
+    Without context the parameters are learned numbers; with context a network gives them. Both directions cost one
+    pass. This is the one layer that one feature needs.
+
+    Args:
+        univariate: the map of each feature.
+        features: number of features.
+        context: number of context features.
+        hidden: layer widths of the network that reads the context.
+        conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
+        activation: its activation.
+        dropout: its dropout probability.
+
+    Shape:
+        ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
+
+    >>> import torch
+    >>> from pushforward.univariate import Affine
+    >>> Elementwise(Affine(), 2)(torch.tensor([1.0, 2.0])).tolist()
+    [1.0, 2.0]
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"univariate": {"type": "Affine"}, "features": 1},
+        {"univariate": {"type": "RationalQuadratic", "bins": 4}, "features": 3},
+        {"univariate": {"type": "Affine"}, "features": 2, "context": 2, "hidden": [8]},
+        {
+            "univariate": {"type": "RationalQuadratic", "bins": 4},
+            "features": 1,
+            "context": 1,
+            "hidden": [8, 8],
+            "conditioner": "residual",
+            "activation": "silu",
+        },
+    )
+
+    def __init__(
+        self,
+        univariate: Univariate,
+        features: int,
+        *,
+        context: int = 0,
+        hidden: Sequence[int] = (64, 64),
+        conditioner: str = "plain",
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_univariate("Elementwise", univariate)
+        at_least("Elementwise", "features", features, 1)
+        at_least("Elementwise", "context", context, 0)
+        self.in_shape = self.out_shape = (features,)
+        self.context_shape = (context,) if context else None
+        self.domain, self.codomain = univariate.domain, univariate.codomain
+        self.univariate = univariate
+        self.params: nn.Parameter | None = None
+        self.conditioner: nn.Module | None = None
+        if context:
+            outputs = (univariate.num_params - univariate.num_free) * features
+            options = {"hidden": hidden, "activation": activation, "dropout": dropout}
+            self.conditioner = make_conditioner("Elementwise", DENSE, conditioner, context, outputs, **options)
+            self.free = free_params(univariate, features)
+        else:
+            self.params = nn.Parameter(torch.zeros(univariate.num_params, features))
+
+    def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self._move(self.univariate.forward, x, context)
+
+    def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self._move(self.univariate.inverse, y, context)
+
+    def _move(self, move: Any, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        batch = x.shape[:-1]
+        columns = to_columns(x)  # (features, n)
+        if self.conditioner is None or context is None:
+            assert_params = self.params
+            params = assert_params[..., None].expand(*assert_params.shape, columns.shape[-1])
+        else:
+            params = self.conditioner(to_columns(context)).unflatten(0, (-1, x.shape[-1]))
+            params = with_free(params, None if self.free is None else self.free[..., None])
+        y, log_slope = move(columns, params)
+        return from_columns(y, batch), log_slope.sum(dim=0).reshape(batch)

@@ -1,0 +1,98 @@
+"""Data brought to mean zero and scale one, inside the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pushforward.core.bijection import Bijection
+from pushforward.core.checks import at_least, one_of
+from pushforward.core.config import configurable
+from pushforward.core.distribution import HEADROOM
+
+__all__ = ["Standardize"]
+
+
+@configurable
+class Standardize(Bijection):
+    r"""Subtract the mean and divide by the standard deviation of the data: :math:`y = (x - \mu) / \sigma`.
+
+    It starts as the identity; `initialize` measures the data once. Mean and scale are kept and used in float64,
+    whatever the dtype of the model: epoch seconds in float32 lose two minutes. Both directions cost one pass.
+
+    Args:
+        features: number of features.
+        data_dtype: ``"float64"`` if x is float64 although the model is float32; by default x has the model's dtype.
+
+    Shape:
+        ``x``, ``y``: (*batch, features), ``ladj``: (*batch,).
+
+    >>> import torch
+    >>> part = Standardize(1)
+    >>> part.initialize(torch.tensor([[1.0], [3.0]]))
+    >>> part(torch.tensor([[1.0], [3.0]])).tolist()
+    [[-1.0], [1.0]]
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"features": 1},
+        {"features": 3},
+        {"features": 2, "data_dtype": "float64"},
+    )
+    mean: Tensor
+    scale: Tensor
+    initialized: Tensor
+    like: Tensor
+
+    def __init__(self, features: int, *, data_dtype: str | None = None) -> None:
+        super().__init__()
+        at_least("Standardize", "features", features, 1)
+        one_of("Standardize", "data_dtype", data_dtype, (None, "float64"))
+        self.in_shape = self.out_shape = (features,)
+        self.wide = data_dtype == "float64"
+        self.register_buffer("mean", torch.zeros(features, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(features, dtype=torch.float64))
+        # A buffer, so that a loaded model is not measured again.
+        self.register_buffer("initialized", torch.tensor(False))
+        self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(dtype); holds nothing
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        return self.like.dtype
+
+    @property
+    def in_dtype(self) -> torch.dtype | None:
+        return torch.float64 if self.wide else self.like.dtype
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Standardize:
+        mean, scale = self.mean, self.scale
+        super()._apply(fn, recurse)
+        # Moved with the module, but never narrowed.
+        self.mean, self.scale = mean.to(self.like.device), scale.to(self.like.device)
+        return self
+
+    def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
+        if inverse or bool(self.initialized):
+            return
+        flat = x.reshape(-1, x.shape[-1]).to(torch.float64)
+        mean = flat.mean(dim=0)
+        scale = (flat - mean).square().mean(dim=0).sqrt()
+        self.mean.copy_(mean)
+        # A constant column keeps its own scale instead of a division by zero.
+        self.scale.copy_(torch.where(scale > 0, scale, 1.0))
+        self.initialized.fill_(True)
+
+    def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        limit = torch.finfo(self.like.dtype).max * HEADROOM
+        y = ((x.to(torch.float64) - self.mean) / self.scale).clamp(-limit, limit).to(self.like.dtype)
+        return y, self._ladj(-1, x)
+
+    def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = y.to(torch.float64) * self.scale + self.mean
+        return x.to(self.in_dtype), self._ladj(1, y)
+
+    def _ladj(self, sign: int, x: Tensor) -> Tensor:
+        return (sign * self.scale.log().sum()).to(self.like.dtype).expand(x.shape[:-1])

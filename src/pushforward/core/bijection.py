@@ -1,0 +1,178 @@
+"""The protocol of an invertible map between event shapes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.core.checks import NotInvertibleError, broadcast
+from pushforward.core.config import configurable
+from pushforward.core.domain import REAL, Domain
+
+__all__ = ["ALL_LAWS", "Bijection", "Inverse", "Kind"]
+
+Kind = Literal["exact", "sequential", "iterative", "none"]
+
+ALL_LAWS = frozenset({"round_trip", "inverse_ladj", "jacobian"})
+
+
+class Bijection(nn.Module, ABC):
+    r"""An invertible map :math:`y = T(x)` with its :math:`\log|\det \nabla T(x)|`.
+
+    A subclass sets ``in_shape`` and ``out_shape`` (event shapes) in its constructor and writes the two hooks
+    ``_forward_and_ladj`` and ``_inverse_and_ladj``; everything public is final and checks its input once.
+
+    Shape:
+        ``x``: (*batch, *in_shape), ``y``: (*batch, *out_shape), ``context``: (*batch, *context_shape),
+        ``ladj``: (*batch,). Batch shapes of x and context broadcast.
+    """
+
+    in_shape: tuple[int, ...]
+    out_shape: tuple[int, ...]
+    context_shape: tuple[int, ...] | None = None
+    domain: Domain = REAL
+    codomain: Domain = REAL
+    forward_kind: Kind = "exact"
+    inverse_kind: Kind = "exact"
+    laws: frozenset[str] = ALL_LAWS
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
+    config: dict[str, Any]
+
+    @abstractmethod
+    def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(y, ladj) at x; called with checked, broadcast tensors."""
+
+    @abstractmethod
+    def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(x, ladj) at y, ladj being that of the inverse map."""
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self._forward_and_ladj(x, context)[0]
+
+    def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
+        return self._inverse_and_ladj(y, context)[0]
+
+    def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
+        """Set data-dependent values from x, which lies on the out side if ``inverse``; most maps have none."""
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The dtype of the weights; None where there are none."""
+        return next((p.dtype for p in self.parameters()), None)
+
+    @property
+    def in_dtype(self) -> torch.dtype | None:
+        """The dtype that x must have; None: any floating dtype."""
+        return self.dtype
+
+    @property
+    def out_dtype(self) -> torch.dtype | None:
+        """The dtype that y must have; None: any floating dtype."""
+        return self.dtype
+
+    @final
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """y = T(x)."""
+        return self._forward(*self._enter(x, context))
+
+    @final
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        """x = T⁻¹(y)."""
+        return self._inverse(*self._enter(y, context, inverse=True))
+
+    @final
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """y = T(x) and log|det ∇T(x)|, of shape (*batch,)."""
+        return self._forward_and_ladj(*self._enter(x, context))
+
+    @final
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x = T⁻¹(y) and log|det ∇T⁻¹(y)|, of shape (*batch,)."""
+        return self._inverse_and_ladj(*self._enter(y, context, inverse=True))
+
+    @final
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None, *, inverse: bool = False) -> None:
+        """Set what depends on data (such as the mean of `Standardize`) from a sample, once.
+
+        Args:
+            x: a sample on the in side of the map, or on its out side if ``inverse``.
+            context: the sample's context, where the map has one.
+            inverse: whether data enters on the out side.
+        """
+        self._initialize(*self._enter(x, context, inverse=inverse), inverse=inverse)
+
+    @property
+    def inv(self) -> Bijection:
+        """The inverse map, sharing the weights; ``T.inv.inv is T``."""
+        return Inverse(self)
+
+    def _enter(self, x: Tensor, context: Tensor | None, inverse: bool = False) -> tuple[Tensor, Tensor | None]:
+        owner = type(self).__name__
+        if (self.inverse_kind if inverse else self.forward_kind) == "none":
+            raise NotInvertibleError(f"{owner}: this direction has no known formula. Flip the map with .inv.")
+        name, shape = ("y", self.out_shape) if inverse else ("x", self.in_shape)
+        dtype = self.out_dtype if inverse else self.in_dtype
+        return broadcast(owner, name, x, shape, context, self.context_shape, dtype, self.dtype)
+
+    def extra_repr(self) -> str:
+        own = {k: v for k, v in getattr(self, "config", {}).items() if k != "type" and not isinstance(v, dict)}
+        return ", ".join(
+            f"{k}={v}" for k, v in own.items() if not (isinstance(v, list) and v and isinstance(v[0], dict))
+        )
+
+
+@configurable
+class Inverse(Bijection):
+    r"""A map run backwards: :math:`T^{-1}`, with the two directions and their costs swapped.
+
+    >>> import torch
+    >>> from pushforward.bijections import Flip, Inverse
+    >>> flip = Flip(2)
+    >>> flip.inv.inv is flip
+    True
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"bijection": {"type": "LU", "features": 3}},
+        {"bijection": {"type": "RadialSquash", "features": 2}},
+    )
+
+    def __init__(self, bijection: Bijection) -> None:
+        super().__init__()
+        self.bijection = bijection
+        self.in_shape, self.out_shape = bijection.out_shape, bijection.in_shape
+        self.context_shape = bijection.context_shape
+        self.domain, self.codomain = bijection.codomain, bijection.domain
+        self.forward_kind, self.inverse_kind = bijection.inverse_kind, bijection.forward_kind
+        self.laws = bijection.laws
+
+    @property
+    def in_dtype(self) -> torch.dtype | None:
+        return self.bijection.out_dtype
+
+    @property
+    def out_dtype(self) -> torch.dtype | None:
+        return self.bijection.in_dtype
+
+    @property
+    def inv(self) -> Bijection:
+        return self.bijection
+
+    def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.bijection._inverse_and_ladj(x, context)
+
+    def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.bijection._forward_and_ladj(y, context)
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self.bijection._inverse(x, context)
+
+    def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
+        return self.bijection._forward(y, context)
+
+    def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
+        self.bijection._initialize(x, context, inverse=not inverse)

@@ -1,0 +1,95 @@
+"""The checks made once, at the boundary, and the sentences they answer with.
+
+Only static facts are looked at (shapes, dtypes, presence), so a compiled graph carries none of them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["NotInvertibleError", "at_least", "broadcast", "one_of", "positive"]
+
+
+class NotInvertibleError(ValueError):
+    """Raised where a map has no inverse, or none that can be computed; the message names the way out."""
+
+
+def at_least(owner: str, name: str, got: int, low: int, remedy: str = "") -> None:
+    """Refuse a whole number below ``low``."""
+    if isinstance(got, bool) or not isinstance(got, int) or got < low:
+        raise ValueError(f"{owner}: {name} must be a whole number of at least {low}; got {got!r}.{_after(remedy)}")
+
+
+def positive(owner: str, name: str, got: float, remedy: str = "") -> None:
+    """Refuse a number that is not positive and finite."""
+    if not (isinstance(got, int | float) and 0 < got < float("inf")):
+        raise ValueError(f"{owner}: {name} must be a positive number; got {got!r}.{_after(remedy)}")
+
+
+def one_of(owner: str, name: str, got: object, allowed: tuple[object, ...]) -> None:
+    """Refuse a value that is not among ``allowed``."""
+    if got not in allowed:
+        raise ValueError(f"{owner}: {name} must be one of {', '.join(map(repr, allowed))}; got {got!r}.")
+
+
+def _after(remedy: str) -> str:
+    return f" {remedy}" if remedy else ""
+
+
+def _event_batch(owner: str, name: str, x: Tensor, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{owner}: {name} must be a torch.Tensor; got {type(x).__name__}. Use torch.as_tensor.")
+    split = x.ndim - len(event_shape)
+    if split < 0 or tuple(x.shape[split:]) != event_shape:
+        expected = ", ".join(["*batch", *map(str, event_shape)])
+        raise ValueError(f"{owner}: {name} must have shape ({expected}); got {tuple(x.shape)}.")
+    return tuple(x.shape[:split])
+
+
+def check_dtype(owner: str, name: str, x: Tensor, dtype: torch.dtype | None) -> None:
+    """Refuse ``x`` whose dtype is not that of the weights (None: the owner has no weights and takes any)."""
+    if dtype is not None and x.dtype != dtype:
+        raise ValueError(
+            f"{owner}: {name} is {x.dtype} but the weights are {dtype}. "
+            f"Convert one of them: {name}.to({dtype}) or model.to({x.dtype})."
+        )
+    if not x.is_floating_point():
+        raise ValueError(f"{owner}: {name} must be a floating-point tensor; got {x.dtype}. Use {name}.float().")
+
+
+def check_context(owner: str, context: Tensor | None, context_shape: tuple[int, ...] | None) -> None:
+    """Refuse a context that is missing or unexpected."""
+    if context is None and context_shape is not None:
+        raise ValueError(f"{owner}: built with context of shape {context_shape}; got none. Pass context=.")
+    if context is not None and context_shape is None:
+        raise ValueError(f"{owner}: built without context; got one. Leave it out, or build with context=.")
+
+
+def broadcast(
+    owner: str,
+    name: str,
+    x: Tensor,
+    event_shape: tuple[int, ...],
+    context: Tensor | None,
+    context_shape: tuple[int, ...] | None,
+    dtype: torch.dtype | None,
+    context_dtype: torch.dtype | None,
+) -> tuple[Tensor, Tensor | None]:
+    """Check ``x`` and ``context`` in the owner's name and expand both to their common batch shape."""
+    batch = _event_batch(owner, name, x, event_shape)
+    check_dtype(owner, name, x, dtype)
+    check_context(owner, context, context_shape)
+    if context is None or context_shape is None:
+        return x, None
+    context_batch = _event_batch(owner, "context", context, context_shape)
+    check_dtype(owner, "context", context, context_dtype)
+    if batch == context_batch:
+        return x, context
+    try:
+        common = torch.broadcast_shapes(batch, context_batch)
+    except RuntimeError:
+        raise ValueError(
+            f"{owner}: the batch shapes of {name} {batch} and context {context_batch} do not broadcast."
+        ) from None
+    return x.expand(*common, *event_shape), context.expand(*common, *context_shape)

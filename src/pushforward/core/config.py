@@ -1,0 +1,97 @@
+"""Config as data: a registered class remembers its constructor arguments as JSON, and ``build`` inverts it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+__all__ = ["REGISTRY", "build", "configurable"]
+
+REGISTRY: dict[str, type] = {}
+"""Every configurable class by its name: what tests, the gallery, saved files and the command line draw from."""
+
+C = TypeVar("C", bound=type)
+
+
+def configurable(cls: C) -> C:
+    """Register a class and let its instances record their constructor arguments in ``config``.
+
+    Arguments must be JSON-able or themselves configurable. The record is made by the class that is built, not by its
+    parents, so a registered class may extend another.
+
+    >>> from pushforward.bijections import Flip
+    >>> Flip(3).config
+    {'type': 'Flip', 'features': 3}
+    >>> build(Flip(3).config).config == Flip(3).config
+    True
+    """
+    if REGISTRY.get(cls.__name__, cls).__module__ != cls.__module__:
+        raise ValueError(f"configurable: the name {cls.__name__} is taken by {REGISTRY[cls.__name__].__module__}.")
+    init = cls.__init__
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def recording(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        if type(self) is cls:
+            given = dict(signature.bind(self, *args, **kwargs).arguments)
+            given.pop(next(iter(signature.parameters)))
+            encoded = {key: encode(value, cls.__name__, key) for key, value in given.items()}
+            self.config = {"type": cls.__name__, **encoded}
+
+    cls.__init__ = recording  # type: ignore[misc]
+    REGISTRY[cls.__name__] = cls
+    return cls
+
+
+def encode(value: Any, owner: str, name: str) -> Any:
+    """A constructor argument as JSON; configurable objects become their config."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [encode(item, owner, name) for item in value]
+    if isinstance(value, dict):
+        return {str(key): encode(item, owner, name) for key, item in value.items()}
+    if isinstance(config := getattr(value, "config", None), dict):
+        return config
+    remedy = "Give the name of a registered part, or a part built by a @configurable class."
+    if isinstance(value, Callable):  # type: ignore[arg-type]
+        remedy = "A function cannot be written to a file: register it under a name and pass the name."
+    elif hasattr(value, "tolist"):
+        remedy = f"Pass {name}.tolist(): numbers, not a tensor, are written to the config."
+    raise ValueError(
+        f"{owner}: {name} must be made of numbers, strings and parts; got {type(value).__name__}. {remedy}"
+    )
+
+
+def build(config: dict[str, Any]) -> Any:
+    """Build the object that a config describes.
+
+    Args:
+        config: ``{"type": NAME, **arguments}``; arguments may hold further configs, in lists too.
+
+    Raises:
+        ValueError: the type is unknown, or its constructor does not take the arguments.
+    """
+    if not isinstance(config, dict) or not isinstance(config.get("type"), str):
+        raise ValueError(f"build: a config is a dict with a 'type'; got {type(config).__name__}.")
+    name = config["type"]
+    cls = REGISTRY.get(name)
+    if cls is None:
+        known = ", ".join(sorted(REGISTRY))
+        raise ValueError(f"build: no part is called {name!r}. Known parts: {known}. Import the module that defines it.")
+    arguments = {key: decode(value) for key, value in config.items() if key != "type"}
+    try:
+        inspect.signature(cls).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"build: {name} cannot be built from {sorted(arguments)}: {error}.") from None
+    return cls(**arguments)
+
+
+def decode(value: Any) -> Any:
+    """The inverse of `encode`."""
+    if isinstance(value, dict):
+        return build(value) if "type" in value else {key: decode(item) for key, item in value.items()}
+    return [decode(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,191 @@
+"""Sets that maps start from and end in.
+
+A domain describes one event, or one entry of it: ``event_ndim`` trailing axes of a tensor belong to one point of the
+set. ``Real`` and ``Interval`` apply entry by entry (``event_ndim`` 0), ``Ball`` to the last axis as a whole.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["REAL", "Ball", "Circle", "Domain", "Integers", "Interval", "Product", "Real", "Simplex", "Sphere"]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A set of points; subclasses say which points it contains and give some of them."""
+
+    @property
+    def event_ndim(self) -> int:
+        """Number of trailing axes that make up one point."""
+        return 0
+
+    def contains(self, x: Tensor) -> Tensor:
+        """Whether each point lies in the set; shape: that of ``x`` without its last ``event_ndim`` axes."""
+        raise NotImplementedError(f"{type(self).__name__} does not say which points it contains")
+
+    def example(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+        """Random points of the set as a tensor of ``shape`` (float64 where the set is continuous)."""
+        raise NotImplementedError(f"{type(self).__name__} gives no example points")
+
+    def anchor(self, x: Tensor) -> Tensor:
+        """A fixed inner point of the set that broadcasts against ``x``: stands in for points that are not in it."""
+        return x.new_zeros(())
+
+
+@dataclass(frozen=True)
+class Real(Domain):
+    """The real line, entry by entry."""
+
+    def contains(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x, dtype=torch.bool)
+
+    def example(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+        return torch.randn(shape, dtype=torch.float64, generator=generator)
+
+
+@dataclass(frozen=True)
+class Interval(Domain):
+    """The closed interval [low, high], entry by entry; an infinite end leaves that side open."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"Interval: low must be smaller than high; got [{self.low}, {self.high}].")
+
+    def contains(self, x: Tensor) -> Tensor:
+        return (x >= self.low) & (x <= self.high)
+
+    def example(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+        u = torch.rand(shape, dtype=torch.float64, generator=generator)
+        if math.isfinite(self.low) and math.isfinite(self.high):
+            return self.low + (self.high - self.low) * u
+        if math.isfinite(self.low):
+            return self.low - torch.log1p(-u)
+        return self.high + torch.log1p(-u) if math.isfinite(self.high) else torch.logit(u)
+
+    def anchor(self, x: Tensor) -> Tensor:
+        if math.isfinite(self.low) and math.isfinite(self.high):
+            return x.new_tensor(self.low + 0.5 * (self.high - self.low))
+        if math.isfinite(self.low):
+            return x.new_tensor(self.low + 1.0)
+        return x.new_tensor(self.high - 1.0 if math.isfinite(self.high) else 0.0)
+
+
+@dataclass(frozen=True)
+class Integers(Domain):
+    """The whole numbers from low to high, both included, entry by entry."""
+
+    low: int
+    high: int
+
+    def contains(self, x: Tensor) -> Tensor:
+        return (x >= self.low) & (x <= self.high) & (x == x.round())
+
+    def example(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+        return torch.randint(self.low, self.high + 1, shape, generator=generator)
+
+    def anchor(self, x: Tensor) -> Tensor:
+        return x.new_tensor(self.low)
+
+
+@dataclass(frozen=True)
+class Circle(Domain):
+    """Angles in [-π, π), entry by entry."""
+
+    def contains(self, x: Tensor) -> Tensor:
+        return (x >= -math.pi) & (x < math.pi)
+
+    def example(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+        return math.pi * (2 * torch.rand(shape, dtype=torch.float64, generator=generator) - 1)
+
+
+@dataclass(frozen=True)
+class Ball(Domain):
+    """The open Euclidean ball ‖x‖ < radius around the origin; the last axis is one point."""
+
+    radius: float = 1.0
+
+    @property
+    def event_ndim(self) -> int:
+        return 1
+
+    def contains(self, x: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(x, dim=-1) < self.radius
+
+    def example(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+        z = torch.randn(shape, dtype=torch.float64, generator=generator)
+        radius = torch.rand((*shape[:-1], 1), dtype=torch.float64, generator=generator) ** (1 / shape[-1])
+        return self.radius * radius * z / z.norm(dim=-1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class Sphere(Domain):
+    """The unit sphere ‖x‖ = 1; the last axis is one point."""
+
+    @property
+    def event_ndim(self) -> int:
+        return 1
+
+    def contains(self, x: Tensor) -> Tensor:
+        return (x.norm(dim=-1) - 1).abs() <= 32 * torch.finfo(x.dtype).eps
+
+    def example(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+        z = torch.randn(shape, dtype=torch.float64, generator=generator)
+        return z / z.norm(dim=-1, keepdim=True)
+
+    def anchor(self, x: Tensor) -> Tensor:
+        return torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)[0]
+
+
+@dataclass(frozen=True)
+class Simplex(Domain):
+    """Non-negative entries that sum to one; the last axis is one point."""
+
+    @property
+    def event_ndim(self) -> int:
+        return 1
+
+    def contains(self, x: Tensor) -> Tensor:
+        close = (x.sum(dim=-1) - 1).abs() <= 4 * x.shape[-1] * torch.finfo(x.dtype).eps
+        return (x >= 0).all(dim=-1) & close
+
+    def example(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+        return torch.softmax(torch.randn(shape, dtype=torch.float64, generator=generator), dim=-1)
+
+    def anchor(self, x: Tensor) -> Tensor:
+        return x.new_full((x.shape[-1],), 1 / x.shape[-1])
+
+
+@dataclass(frozen=True)
+class Product(Domain):
+    """A domain for each feature: the last axis of a point is (parts[0], parts[1], ...)."""
+
+    parts: tuple[Domain, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts or any(part.event_ndim for part in self.parts):
+            raise ValueError("Product: parts must be one or more entry-wise domains, such as Real or Interval.")
+
+    @property
+    def event_ndim(self) -> int:
+        return 1
+
+    def contains(self, x: Tensor) -> Tensor:
+        return torch.stack([part.contains(x[..., j]) for j, part in enumerate(self.parts)], -1).all(dim=-1)
+
+    def example(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+        columns = [part.example(shape[:-1], generator).to(torch.float64) for part in self.parts]
+        return torch.stack(columns, dim=-1)
+
+    def anchor(self, x: Tensor) -> Tensor:
+        return torch.stack([part.anchor(x) for part in self.parts])
+
+
+REAL = Real()

@@ -1,0 +1,255 @@
+"""Flows for vectors.
+
+Every function takes ``features`` and ``context``, standardises the data inside the model (so densities are in the
+data's units once `fit` or `initialize` has measured them) and starts as the identity. ``fast`` says which direction
+is the cheap one. With one feature, layers that need two are replaced by `Elementwise`; the printed flow shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+
+from pushforward.bijections import LU, Autoregressive, Chain, Coupling, Elementwise, Flip, Permute, Standardize
+from pushforward.core.bijection import Bijection
+from pushforward.core.checks import at_least, one_of
+from pushforward.distributions import Flow, StandardNormal
+from pushforward.flows.registry import named_flow
+from pushforward.univariate import Affine, RationalQuadratic, Shift, Univariate
+
+__all__ = ["iaf", "maf", "nice", "nsf", "real_nvp"]
+
+Fast = Literal["density", "sampling"]
+
+
+def assemble(
+    owner: str,
+    features: int,
+    context: int,
+    layers: Sequence[Bijection],
+    *,
+    fast: str = "density",
+    data_dtype: str | None = None,
+) -> Flow:
+    """A flow from standard normals through ``layers``, standardised on the data side.
+
+    With ``fast="density"`` the layers' forward direction goes from data to latent, otherwise from latent to data.
+    """
+    one_of(owner, "fast", fast, ("density", "sampling"))
+    standardize = Standardize(features, data_dtype=data_dtype)
+    context_map = Standardize(context, data_dtype=data_dtype) if context else None
+    if fast == "density":
+        bijection = Chain([standardize, *layers]).inv
+    else:
+        bijection = Chain([*layers, standardize.inv])
+    return Flow(StandardNormal(features), bijection, context_map=context_map)
+
+
+def stack(
+    owner: str,
+    kind: type[Coupling] | type[Autoregressive],
+    univariate: Callable[[], Univariate],
+    features: int,
+    context: int,
+    depth: int,
+    between: Callable[[int], Bijection] | None,
+    **options: Any,
+) -> list[Bijection]:
+    """``depth`` layers of one kind with a rearrangement between neighbours; couplings take turns in what moves."""
+    at_least(owner, "features", features, 1)
+    at_least(owner, "context", context, 0)
+    at_least(owner, "depth", depth, 1)
+    layers: list[Bijection] = []
+    for k in range(depth):
+        if k and between is not None and features > 1:
+            layers.append(between(k))
+        if features == 1:
+            layers.append(Elementwise(univariate(), 1, context=context, **options))
+        elif kind is Coupling:
+            layers.append(Coupling(univariate(), features, context=context, swap=k % 2 == 1, **options))
+        else:
+            layers.append(Autoregressive(univariate(), features, context=context, **options))
+    return layers
+
+
+@named_flow
+def nice(
+    features: int,
+    context: int = 0,
+    *,
+    depth: int = 6,
+    hidden: Sequence[int] = (128, 128),
+    conditioner: str = "plain",
+    activation: str = "relu",
+    dropout: float = 0.0,
+    data_dtype: str | None = None,
+) -> Flow:
+    """Additive couplings and one final scaling of each feature.
+
+    Both directions cost one pass of each conditioner.
+
+    Args:
+        features: number of features of x.
+        context: number of context features.
+        depth: number of couplings.
+        hidden: layer widths of each conditioner.
+        conditioner: its registered name.
+        activation: its activation.
+        dropout: its dropout probability.
+        data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
+
+    References:
+        | NICE: Non-linear Independent Components Estimation (Dinh et al., 2014), arXiv:1410.8516
+
+    >>> nice(3).event_shape
+    (3,)
+    """
+    options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
+    layers = stack("nice", Coupling, Shift, features, context, depth, None, **options)
+    return assemble("nice", features, context, [*layers, Elementwise(Affine(), features)], data_dtype=data_dtype)
+
+
+@named_flow
+def real_nvp(
+    features: int,
+    context: int = 0,
+    *,
+    depth: int = 8,
+    hidden: Sequence[int] = (128, 128),
+    conditioner: str = "plain",
+    activation: str = "relu",
+    dropout: float = 0.0,
+    data_dtype: str | None = None,
+) -> Flow:
+    """Affine couplings.
+
+    Both directions cost one pass of each conditioner. Arguments as in `nice`.
+
+    References:
+        | Density estimation using Real NVP (Dinh et al., 2016), arXiv:1605.08803
+
+    >>> real_nvp(3, context=2).context_shape
+    (2,)
+    """
+    options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
+    layers = stack("real_nvp", Coupling, Affine, features, context, depth, None, **options)
+    return assemble("real_nvp", features, context, layers, data_dtype=data_dtype)
+
+
+@named_flow
+def maf(
+    features: int,
+    context: int = 0,
+    *,
+    fast: Fast = "density",
+    depth: int = 5,
+    hidden: Sequence[int] = (128, 128),
+    conditioner: str = "plain",
+    activation: str = "relu",
+    dropout: float = 0.0,
+    data_dtype: str | None = None,
+) -> Flow:
+    """Affine autoregressive layers with the order of the features reversed in between.
+
+    Densities cost one pass; samples go one feature at a time, about one pass of arithmetic in all.
+
+    Args:
+        features: number of features of x.
+        context: number of context features.
+        fast: which direction costs one parallel pass.
+        depth: number of layers.
+        hidden: layer widths of each conditioner.
+        conditioner: its registered name.
+        activation: its activation.
+        dropout: its dropout probability.
+        data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
+
+    References:
+        | Masked Autoregressive Flow for Density Estimation (Papamakarios et al., 2017), arXiv:1705.07057
+
+    >>> maf(4).bijection.forward_kind, maf(4).bijection.inverse_kind
+    ('sequential', 'exact')
+    """
+    options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
+    between = lambda _: Flip(features)  # noqa: E731
+    layers = stack("maf", Autoregressive, Affine, features, context, depth, between, **options)
+    return assemble("maf", features, context, layers, fast=fast, data_dtype=data_dtype)
+
+
+@named_flow
+def iaf(features: int, context: int = 0, *, fast: Fast = "sampling", **options: Any) -> Flow:
+    """The layers of `maf` turned around: samples cost one pass, densities go one feature at a time.
+
+    Arguments as in `maf`.
+
+    References:
+        | Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016), arXiv:1606.04934
+
+    >>> iaf(4).bijection.forward_kind, iaf(4).bijection.inverse_kind
+    ('exact', 'sequential')
+    """
+    return maf(features, context, fast=fast, **options)
+
+
+@named_flow
+def nsf(
+    features: int,
+    context: int = 0,
+    *,
+    layer: Literal["coupling", "autoregressive"] = "autoregressive",
+    fast: Fast = "density",
+    depth: int = 5,
+    hidden: Sequence[int] = (128, 128),
+    bins: int = 8,
+    bound: float = 5.0,
+    mix: Literal["lu", "permute", "flip"] = "lu",
+    conditioner: str = "plain",
+    activation: str = "relu",
+    dropout: float = 0.0,
+    data_dtype: str | None = None,
+) -> Flow:
+    """Neural spline flow: rational-quadratic splines in coupling or autoregressive layers.
+
+    Args:
+        features: number of features of x.
+        context: number of context features.
+        layer: ``"autoregressive"`` fits better at equal size; ``"coupling"`` is cheap in both directions.
+        fast: which direction of an autoregressive layer costs one parallel pass.
+        depth: number of layers.
+        hidden: layer widths of each conditioner.
+        bins: bins of each spline.
+        bound: the splines act on [-bound, bound], in standard deviations of the data.
+        mix: what stands between layers: a learned linear map, a fixed random permutation, or the reversed order.
+        conditioner: the conditioner's registered name.
+        activation: its activation.
+        dropout: its dropout probability.
+        data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
+
+    References:
+        | Neural Spline Flows (Durkan et al., 2019), arXiv:1906.04032
+
+    >>> nsf(6, layer="coupling").bijection.forward_kind
+    'exact'
+    """
+    one_of("nsf", "layer", layer, ("coupling", "autoregressive"))
+    one_of("nsf", "mix", mix, ("lu", "permute", "flip"))
+    options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
+
+    def spline() -> RationalQuadratic:
+        return RationalQuadratic(bins, bound=bound)
+
+    def between(k: int) -> Bijection:
+        if mix == "lu":
+            return LU(features)
+        return Flip(features) if mix == "flip" else Permute(_shuffled(features, k))
+
+    kind = Coupling if layer == "coupling" else Autoregressive
+    layers = stack("nsf", kind, spline, features, context, depth, between, **options)
+    return assemble("nsf", features, context, layers, fast=fast, data_dtype=data_dtype)
+
+
+def _shuffled(features: int, k: int) -> list[int]:
+    """A permutation that depends on its place in the stack alone: the same in every run, kept in the config."""
+    return torch.randperm(features, generator=torch.Generator().manual_seed(k)).tolist()

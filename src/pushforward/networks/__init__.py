@@ -1,0 +1,10 @@
+"""Conditioners: networks that turn what a layer may see into the parameters of its univariate maps.
+
+All networks here put features first: they map ``(in_features, n)`` to ``(out_features, n)`` for n points, so that
+parameters arrive with their own axis leading and every later operation runs along contiguous memory.
+"""
+
+from pushforward.networks.masked import MASKED, MaskedMLP, Prefix, register_masked
+from pushforward.networks.mlp import ACTIVATIONS, DENSE, MLP, register_dense
+
+__all__ = ["ACTIVATIONS", "DENSE", "MASKED", "MLP", "MaskedMLP", "Prefix", "register_dense", "register_masked"]

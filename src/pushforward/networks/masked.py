@@ -1,0 +1,208 @@
+"""The masked perceptron of autoregressive layers, with its parallel and its incremental pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pushforward.networks.mlp import ACTIVATIONS, INPUT_LIMIT, check_hidden, trunk
+
+__all__ = ["MASKED", "MaskedMLP", "Prefix", "register_masked"]
+
+MASKED: dict[str, Callable[..., nn.Module]] = {}
+"""Conditioners by name, called as ``factory(features, num_params, context=, hidden=, activation=, dropout=)``; the
+module offers ``forward(x, context)`` and ``prefix(x_like, context)`` as `MaskedMLP` does."""
+
+
+def register_masked(name: str, factory: Callable[..., nn.Module]) -> None:
+    """Make a network available as ``conditioner=name`` in `Autoregressive`; its module must offer what `MaskedMLP`
+    does: ``forward(x, context)`` and the incremental ``prefix(x, context)``."""
+    if name in MASKED:
+        raise ValueError(f"register_masked: the name {name!r} is taken. Choose another.")
+    MASKED[name] = factory
+
+
+class MaskedLinear(nn.Module):
+    """A linear map whose output of degree d sees exactly the inputs of degree ≤ d; both degree lists are sorted.
+
+    Because they are sorted, what one degree adds is a contiguous block of the weight: ``block(d)`` gives its rows and
+    how many leading columns those rows see. Inside a block nothing is masked.
+    """
+
+    mask: Tensor
+
+    def __init__(self, in_degrees: Tensor, out_degrees: Tensor, *, copies: int = 1) -> None:
+        super().__init__()
+        ins, outs = len(in_degrees), len(out_degrees)
+        mask = (in_degrees[None, :] <= out_degrees[:, None]).repeat(copies, 1)
+        self.register_buffer("mask", mask.to(torch.get_default_dtype()), persistent=False)
+        self.weight = nn.Parameter(torch.empty(copies * outs, ins))
+        self.bias = nn.Parameter(torch.empty(copies * outs))
+        # Variance-preserving for the inputs that a row really sees, not for the masked ones.
+        seen = mask.sum(1).clamp(min=1).to(self.weight.dtype).rsqrt()
+        with torch.no_grad():
+            self.weight.uniform_(-1, 1).mul_(seen[:, None])
+            self.bias.uniform_(-1, 1).mul_(seen)
+        degrees = torch.arange(int(torch.cat([in_degrees, out_degrees]).max()) + 2)
+        self.starts: list[int] = torch.searchsorted(out_degrees, degrees).tolist()
+        self.seen: list[int] = torch.searchsorted(in_degrees, degrees, right=True).tolist()
+
+    def forward(self, h: Tensor) -> Tensor:
+        return torch.addmm(self.bias[:, None], self.weight * self.mask, h)
+
+    def block(self, degree: int, h: Tensor) -> Tensor:
+        """The outputs of one degree; ``h`` holds the inputs of degree ≤ that, no more."""
+        start, stop = self.starts[degree], self.starts[degree + 1]
+        return torch.addmm(self.bias[start:stop, None], self.weight[start:stop, : self.seen[degree]], h)
+
+
+class MaskedMLP(nn.Module):
+    r"""Parameters of D univariate maps, those of feature j from the features before it and the context.
+
+    Hidden units carry sorted degrees: a unit of degree d sees the context and :math:`x_1..x_d`, and feature j reads
+    units of degree < j. Units of degree 0 see the context alone, so the first feature depends on it. Widths too small
+    to hold every degree are widened: no dependence is lost.
+
+    The parallel pass costs one masked forward pass. `prefix` gives the parameters feature by feature: step j computes
+    only the block of each weight that feature j adds, so all D steps together cost one forward pass of arithmetic.
+
+    Args:
+        features: D, the number of features.
+        num_params: parameters per feature.
+        context: number of context features.
+        hidden: layer widths; see `MLP` for what they mean with ``residual``.
+        residual: whether to add skip connections.
+        activation: one of ``ACTIVATIONS``.
+        dropout: probability of dropping a hidden unit in training.
+
+    Shape:
+        ``x``: (features, n), ``context``: (context, n), parameters: (num_params, features, n).
+
+    References:
+        | MADE: Masked Autoencoder for Distribution Estimation (Germain et al., 2015), arXiv:1502.03509
+    """
+
+    def __init__(
+        self,
+        features: int,
+        num_params: int,
+        *,
+        context: int = 0,
+        hidden: Sequence[int] = (64, 64),
+        residual: bool = False,
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_hidden("MaskedMLP", hidden, residual, activation, dropout)
+        self.features, self.num_params, self.context = features, num_params, context
+        self.residual, self.activation, self.dropout = residual, activation, dropout
+        self.depth = max(1, len(hidden) - 1) if residual else len(hidden)
+        widths = [hidden[0]] * (1 + 2 * self.depth) if residual else list(hidden)
+        inputs = torch.cat([torch.zeros(context, dtype=torch.long), torch.arange(1, features + 1)])
+        degrees = [inputs, *(hidden_degrees(width, features, context) for width in widths)]
+        self.layers = nn.ModuleList(MaskedLinear(i, o) for i, o in zip(degrees, degrees[1:], strict=False))
+        # Rows of the last layer are parameter-major: the output views as (num_params, features, n) without a copy.
+        self.last = MaskedLinear(degrees[-1], torch.arange(features), copies=num_params)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        inputs = self._inputs(x, context)
+        h = self._trunk(lambda k, h: self.layers[k](h), inputs)
+        return self.last(h).view(self.num_params, self.features, x.shape[-1])
+
+    def prefix(self, x: Tensor, context: Tensor | None = None) -> Prefix:
+        """Start an incremental pass for points like the columns of ``x`` (features, n), whose values are not read."""
+        return Prefix(self, x, context)
+
+    def _inputs(self, x: Tensor, context: Tensor | None) -> Tensor:
+        inputs = x if context is None else torch.cat([context, x])
+        return inputs.clamp(-INPUT_LIMIT, INPUT_LIMIT)
+
+    def _trunk(self, apply: Callable[[int, Tensor], Tensor], inputs: Tensor) -> Tensor:
+        return trunk(apply, inputs, self.depth, self.residual, ACTIVATIONS[self.activation], self._drop)
+
+    def _drop(self, h: Tensor) -> Tensor:
+        return F.dropout(h, self.dropout, self.training) if self.dropout else h
+
+
+def hidden_degrees(width: int, features: int, context: int) -> Tensor:
+    """Sorted degrees of a hidden layer: every degree from 1 to features - 1, evenly, and 0 where there is context.
+
+    At least a few units see the context alone, whatever the number of features, for the first feature needs them.
+    """
+    alone = max(width // features, min(16, width // 4), 1) if context else 0
+    width = max(width - alone, features - 1)
+    spread = 1 + (torch.arange(width) * (features - 1)) // width if features > 1 else torch.zeros(width)
+    return torch.cat([torch.zeros(alone), spread]).long()
+
+
+class Prefix:
+    """An incremental pass: ``params(j)`` after ``push`` of the values of the features before j, in order.
+
+    Without gradients the hidden units are written into buffers made once; with gradients they are concatenated, so
+    that nothing recorded is overwritten.
+    """
+
+    def __init__(self, network: MaskedMLP, x: Tensor, context: Tensor | None) -> None:
+        self.network = network
+        self.step = 0
+        layers: list[Any] = [*network.layers, network.last]
+        self.rows = [_Rows(x, layer.weight.shape[1]) for layer in layers]
+        if context is not None:
+            self.rows[0].append(context.clamp(-INPUT_LIMIT, INPUT_LIMIT))
+
+    def params(self) -> Tensor:
+        """Parameters of the next feature, shape (num_params, n)."""
+        j, last = self.step, self.network.last
+        hidden = self.network._trunk(self._apply_block, self.rows[0].filled())
+        self.rows[-1].append(hidden)
+        known = self.rows[-1].filled()
+        weight = last.weight.view(self.network.num_params, self.network.features, -1)
+        bias = last.bias.view(self.network.num_params, self.network.features)
+        return torch.addmm(bias[:, j, None], weight[:, j, : known.shape[0]], known)
+
+    def push(self, x: Tensor) -> None:
+        """Add the value of the feature just asked for, shape (n,)."""
+        self.step += 1
+        if self.step < self.network.features:
+            self.rows[0].append(x.clamp(-INPUT_LIMIT, INPUT_LIMIT)[None])
+
+    def _apply_block(self, k: int, h: Tensor) -> Tensor:
+        if k > 0:
+            self.rows[k].append(h)
+        layer: Any = self.network.layers[k]
+        return layer.block(self.step, self.rows[k].filled())
+
+
+class _Rows:
+    """Rows of a matrix that arrive a few at a time."""
+
+    def __init__(self, like: Tensor, rows: int) -> None:
+        self.count = 0
+        self.keep_graph = torch.is_grad_enabled()
+        self.matrix = like.new_empty((0 if self.keep_graph else rows, like.shape[-1]))
+
+    def append(self, piece: Tensor) -> None:
+        stop = self.count + piece.shape[0]
+        if self.keep_graph:
+            self.matrix = torch.cat([self.matrix, piece])
+        else:
+            self.matrix[self.count : stop] = piece
+        self.count = stop
+
+    def filled(self) -> Tensor:
+        return self.matrix[: self.count]
+
+
+def _residual_masked(features: int, num_params: int, **options: Any) -> nn.Module:
+    return MaskedMLP(features, num_params, residual=True, **options)
+
+
+register_masked("plain", MaskedMLP)
+register_masked("residual", _residual_masked)

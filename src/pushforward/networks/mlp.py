@@ -1,0 +1,138 @@
+"""The plain and the residual multi-layer perceptron, features first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pushforward.core.checks import at_least, one_of
+
+__all__ = ["ACTIVATIONS", "DENSE", "INPUT_LIMIT", "MLP", "register_dense", "trunk"]
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "elu": F.elu,
+    "tanh": torch.tanh,
+}
+
+# A conditioner may be any function of what it sees, so it may see clamped inputs; a huge finite entry of one row
+# then cannot overflow inside the network and reach the weight gradients of all rows.
+INPUT_LIMIT = 1e6
+
+DENSE: dict[str, Callable[..., nn.Module]] = {}
+"""Conditioners by name: factories called as ``factory(in_features, out_features, hidden=, activation=, dropout=)``
+whose module maps (in_features, n) to (out_features, n)."""
+
+
+def register_dense(name: str, factory: Callable[..., nn.Module]) -> None:
+    """Make a network available as ``conditioner=name`` in `Coupling` and `Elementwise`.
+
+    Args:
+        name: a new name; saved models refer to it.
+        factory: called as ``factory(in_features, out_features, hidden=, activation=, dropout=)``; returns a module
+            that maps (in_features, n) to (out_features, n).
+    """
+    if name in DENSE:
+        raise ValueError(f"register_dense: the name {name!r} is taken. Choose another.")
+    DENSE[name] = factory
+
+
+def trunk(
+    apply: Callable[[int, Tensor], Tensor],
+    x: Tensor,
+    depth: int,
+    residual: bool,
+    act: Callable[[Tensor], Tensor],
+    drop: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Everything between the input and the last linear map.
+
+    ``apply(k, h)`` is the k-th linear map; whoever calls decides what it multiplies (all rows, or a slice of them),
+    so the parallel and the incremental pass of a masked network share this one recursion.
+    """
+    if not residual:
+        for k in range(depth):
+            x = drop(act(apply(k, x)))
+        return x
+    h = apply(0, x)
+    for block in range(depth):
+        h = h + apply(2 * block + 2, drop(act(apply(2 * block + 1, act(h)))))
+    return act(h)
+
+
+def check_hidden(owner: str, hidden: Sequence[int], residual: bool, activation: str, dropout: float) -> None:
+    """Refuse a network that cannot be built."""
+    if not isinstance(hidden, Sequence) or not hidden:
+        raise ValueError(f"{owner}: hidden must list at least one layer width; got {hidden!r}. Use hidden=(64, 64).")
+    for width in hidden:
+        at_least(owner, "hidden", width, 1)
+    if residual and len(set(hidden)) > 1:
+        raise ValueError(f"{owner}: a residual network needs equal widths; got hidden={tuple(hidden)}.")
+    one_of(owner, "activation", activation, tuple(ACTIVATIONS))
+    if not 0 <= dropout < 1:
+        raise ValueError(f"{owner}: dropout must lie in [0, 1); got {dropout!r}.")
+
+
+class MLP(nn.Module):
+    """A perceptron whose last layer starts at zero, so that the layer it steers starts at its identity.
+
+    Args:
+        in_features: number of inputs.
+        out_features: number of outputs.
+        hidden: layer widths. A residual network of equal widths has ``max(1, len(hidden) - 1)`` blocks of two linear
+            maps between its first and last one.
+        residual: whether to add skip connections.
+        activation: one of ``ACTIVATIONS``.
+        dropout: probability of dropping a hidden unit in training.
+
+    Shape:
+        (in_features, n) to (out_features, n).
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        hidden: Sequence[int] = (64, 64),
+        residual: bool = False,
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_hidden("MLP", hidden, residual, activation, dropout)
+        widths = [in_features, *hidden]
+        if residual:
+            widths = [in_features] + [hidden[0]] * (1 + 2 * max(1, len(hidden) - 1))
+        self.depth = max(1, len(hidden) - 1) if residual else len(hidden)
+        self.residual, self.activation, self.dropout = residual, activation, dropout
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(widths, [*widths[1:], out_features], strict=True))
+        last = self.layers[-1]
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        h = trunk(self._apply_layer, x, self.depth, self.residual, ACTIVATIONS[self.activation], self._drop)
+        return self._apply_layer(-1, h)
+
+    def _apply_layer(self, k: int, h: Tensor) -> Tensor:
+        layer: Any = self.layers[k]
+        return torch.addmm(layer.bias[:, None], layer.weight, h)
+
+    def _drop(self, h: Tensor) -> Tensor:
+        return F.dropout(h, self.dropout, self.training) if self.dropout else h
+
+
+def _residual_mlp(in_features: int, out_features: int, **options: Any) -> nn.Module:
+    return MLP(in_features, out_features, residual=True, **options)
+
+
+register_dense("plain", MLP)
+register_dense("residual", _residual_mlp)

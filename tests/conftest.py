@@ -1,0 +1,76 @@
+"""One thread, one seed per test, the folder of real data, and a check that torch's global state is kept."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded; child processes inherit it
+
+import random
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+hypothesis.settings.register_profile("pushforward", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("pushforward")
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def stable_seed(name: str) -> int:
+    """The same number for the same name in every process (Python's own hash is salted)."""
+    return zlib.crc32(name.encode())
+
+
+@pytest.fixture(autouse=True)
+def seeded(request: pytest.FixtureRequest) -> None:
+    """Each test starts from a seed made of its own name: alone, in any order and on any worker alike."""
+    seed = stable_seed(request.node.nodeid)
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def torch_state() -> dict[str, object]:
+    return {
+        "default dtype": torch.get_default_dtype(),
+        "number of threads": torch.get_num_threads(),
+        "gradients enabled": torch.is_grad_enabled(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "float32 matmul precision": torch.get_float32_matmul_precision(),
+    }
+
+
+def restore_torch_state(state: dict[str, object]) -> None:
+    torch.set_default_dtype(state["default dtype"])
+    torch.set_num_threads(state["number of threads"])
+    torch.set_grad_enabled(state["gradients enabled"])
+    torch.use_deterministic_algorithms(state["deterministic algorithms"])
+    torch.set_float32_matmul_precision(state["float32 matmul precision"])
+
+
+@pytest.fixture(autouse=True)
+def torch_left_alone(seeded: None) -> Iterator[None]:
+    """Nothing may change torch's global state for whoever comes next; what leaks is named and put back."""
+    before = torch_state()
+    yield
+    after = torch_state()
+    if after != before:
+        restore_torch_state(before)
+        leaked = ", ".join(f"{k}: {before[k]} -> {after[k]}" for k in before if after[k] != before[k])
+        pytest.fail(f"the test left torch's global state changed ({leaked})")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data: PUSHFORWARD_DATA, or ../shared/data beside the checkout."""
+    named = os.environ.get("PUSHFORWARD_DATA")
+    folder = Path(named) if named else CHECKOUT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real data is not here: set PUSHFORWARD_DATA to its folder (looked in {folder})")
+    return folder
