@@ -5,6 +5,7 @@ from pushforward._version import __version__
 from pushforward.core.config import build, configurable
 from pushforward.core.distribution import Distribution
 from pushforward.distributions import Flow
+from pushforward.train import fit
 
 __all__ = [
     "Distribution",
@@ -14,6 +15,7 @@ __all__ = [
     "build",
     "configurable",
     "distributions",
+    "fit",
     "flows",
     "univariate",
 ]

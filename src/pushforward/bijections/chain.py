@@ -84,6 +84,10 @@ class Chain(Bijection):
         self.laws = ALL_LAWS.intersection(*(part.laws for part in parts))
 
     @property
+    def data_dependent(self) -> bool:
+        return any(part.data_dependent for part in self._in_order(False))
+
+    @property
     def in_dtype(self) -> torch.dtype | None:
         return next((d for part in self._in_order(False) if (d := part.in_dtype) is not None), None)
 
@@ -120,10 +124,11 @@ class Chain(Bijection):
 
     def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
         parts = self._in_order(inverse)
-        for k, part in enumerate(parts):
+        last = max((k for k, part in enumerate(parts) if part.data_dependent), default=-1)
+        for k, part in enumerate(parts[: last + 1]):
             known = context if part.context_shape else None
             part._initialize(x, known, inverse=inverse)
-            if k + 1 < len(parts):
+            if k < last:  # nothing after the last such part needs to see the data
                 x = part._inverse(x, known) if inverse else part._forward(x, known)
 
 

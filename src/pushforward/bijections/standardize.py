@@ -60,6 +60,10 @@ class Standardize(Bijection):
         self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(dtype); holds nothing
 
     @property
+    def data_dependent(self) -> bool:
+        return True
+
+    @property
     def dtype(self) -> torch.dtype | None:
         return self.like.dtype
 

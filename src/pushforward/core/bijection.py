@@ -59,6 +59,11 @@ class Bijection(nn.Module, ABC):
         """Set data-dependent values from x, which lies on the out side if ``inverse``; most maps have none."""
 
     @property
+    def data_dependent(self) -> bool:
+        """Whether `initialize` sets something, here or in a part."""
+        return False
+
+    @property
     def dtype(self) -> torch.dtype | None:
         """The dtype of the weights; None where there are none."""
         return next((p.dtype for p in self.parameters()), None)
@@ -149,6 +154,10 @@ class Inverse(Bijection):
         self.domain, self.codomain = bijection.codomain, bijection.domain
         self.forward_kind, self.inverse_kind = bijection.inverse_kind, bijection.forward_kind
         self.laws = bijection.laws
+
+    @property
+    def data_dependent(self) -> bool:
+        return self.bijection.data_dependent
 
     @property
     def in_dtype(self) -> torch.dtype | None:

@@ -30,7 +30,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         path: the file to write. Its folder must exist.
 
     Yields:
-        A path in the same folder that ends in the same name: writers that look at the suffix see the right one.
+        A path in the same folder, ending in the same name for writers that look at the suffix.
 
     Raises:
         OSError: the folder is missing or read-only, or the target is a folder, read-only or a device.

@@ -1,0 +1,229 @@
+"""From one stored column to float64, piece by piece, and what is said when that is impossible.
+
+Nothing is decided by the first piece: text is tried as whole numbers, then as numbers, then as true/false,
+for every piece anew, and the kind of the column is known when its last piece has passed.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pushforward.data.formats import Source, TableError, clipped
+from pushforward.data.text import MISSING_WORDS
+
+__all__ = ["BadValue", "Column", "complaint"]
+
+_EXACT = 2**53  # every whole number up to here is a float64
+
+_DATE = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}\b|\d{1,2}:\d{2}(:\d{2})?$")
+
+# kind -> (what is wrong, what to do besides dropping the column)
+_SAID = {
+    "text": ("holds text", "Correct the value"),
+    "decimal": ("holds numbers with a decimal comma", "Write them with a point"),
+    "category": ("holds categories", "Turn them into numbers"),
+    "date": ("holds dates or times", "Turn them into numbers (hours since a fixed day, say)"),
+    "mixed": ("mixes true/false with numbers", "Write 0 and 1"),
+    "large": ("holds integers beyond 2**53, which float64 would change", "Subtract an offset"),
+    "infinite": ("holds an infinite value", "Correct the value or leave out its row"),
+    "nested": ("holds values that are not numbers", "Spread them over columns of numbers"),
+}
+
+
+class BadValue(Exception):  # noqa: N818 - a finding on its way to becoming a TableError, never shown itself
+    """The first value of a column that cannot be used: what kind of trouble, its row index and the value."""
+
+    def __init__(self, kind: str, column: str, index: int, value: object = None) -> None:
+        super().__init__(kind, column, index, value)
+        self.kind, self.column, self.index, self.value = kind, column, index, value
+
+
+class Column:
+    """Converts the pieces of one column, in order.
+
+    ``type`` is the Arrow type name to remember the column by: the file's own, or for text files what all
+    values together turned out to be (``int64``, ``double`` or ``bool``).
+    """
+
+    def __init__(self, name: str, stored: Any) -> None:
+        self.name = name
+        self._stored = stored
+        self._text_kind = ""
+        self._rows = 0
+
+    @property
+    def type(self) -> str:
+        return self._text_kind if self._stored is None else str(self._stored)
+
+    def convert(self, piece: Any) -> NDArray[np.float64]:
+        """The piece as float64; raises :class:`BadValue` at the first value that is not a finite number."""
+        values = self._from_text(piece) if self._stored is None else self._from_typed(piece)
+        finite = np.isfinite(values)
+        if not finite.all():
+            index = int(np.argmin(finite))
+            self._refuse("missing" if np.isnan(values[index]) else "infinite", index, float(values[index]))
+        self._rows += len(values)
+        return values
+
+    def _refuse(self, kind: str, index: int, value: object) -> NoReturn:
+        raise BadValue(kind, self.name, self._rows + index, value)
+
+    def _from_typed(self, piece: Any) -> NDArray[np.float64]:
+        """A column whose type the file declares; missing values become NaN."""
+        t, types = self._stored, pa.types
+        if piece.null_count == len(piece):
+            return np.full(len(piece), np.nan)
+        integer = types.is_integer(t) or (types.is_decimal(t) and t.scale <= 0)
+        if not (integer or types.is_boolean(t) or types.is_floating(t) or types.is_decimal(t)):
+            self._refuse(_kind_of_type(t), *_first_present(piece))
+        if integer and types.is_integer(t):
+            self._refuse_large(piece)
+        if types.is_boolean(t):
+            piece = piece.cast(pa.uint8())
+        elif types.is_decimal(t):
+            piece = piece.cast(pa.float64(), safe=False)
+            if integer:
+                self._refuse_large(piece)
+        values = piece.to_numpy(zero_copy_only=False)  # missing values turn a column of integers into floats
+        return np.asarray(values, dtype=np.float64)
+
+    def _refuse_large(self, piece: Any) -> None:
+        large = pc.greater(piece, _EXACT)
+        if not pa.types.is_unsigned_integer(piece.type):
+            large = pc.or_(large, pc.less(piece, -_EXACT))
+        if pc.any(large).as_py():
+            index = large.index(True).as_py()
+            self._refuse("large", index, piece[index].as_py())
+
+    def _from_text(self, piece: Any) -> NDArray[np.float64]:
+        """A column of a text file; missing values become NaN."""
+        if piece.null_count == len(piece):
+            return np.full(len(piece), np.nan)
+        whole = self._text_kind in ("", "int64")
+        kind, values = _parse(piece, whole)
+        if values is None:
+            kind, values = _parse(pc.ascii_trim_whitespace(piece), whole)
+        if values is None:
+            kind, values = "double", self._parse_slowly(piece)
+        if self._text_kind and (kind == "bool") != (self._text_kind == "bool"):
+            self._refuse("mixed", *_first_present(piece))
+        for index in np.flatnonzero(np.abs(values) >= _EXACT).tolist():
+            text = _text(piece[index]).strip()
+            if re.fullmatch(r"[+-]?\d+", text) and (len(text) > 40 or abs(int(text)) > _EXACT):
+                self._refuse("large", index, text)
+        self._text_kind = kind if self._text_kind in ("", kind) else "double"
+        return values
+
+    def _parse_slowly(self, piece: Any) -> NDArray[np.float64]:
+        """Value by value: finds the culprit, or accepts what Arrow does not (blanks as missing values)."""
+        values = np.full(len(piece), np.nan)
+        for index, item in enumerate(piece):
+            if not item.is_valid or (text := _text(item).strip()) in MISSING_WORDS:
+                continue
+            try:
+                values[index] = float(text if "_" not in text else "no number")
+            except ValueError:
+                kind = "date" if _DATE.match(text) else "text"
+                self._refuse("decimal" if re.fullmatch(r"[+-]?\d*,\d+", text) else kind, index, text)
+        return values
+
+
+def _parse(piece: Any, whole: bool) -> tuple[str, NDArray[np.float64] | None]:
+    """All values of a piece of text at once, by Arrow: the kind and the numbers, or None."""
+    for kind, target in (("int64", pa.int64()), ("double", pa.float64())):
+        try:
+            if kind == "int64":  # a failing cast goes through every value: ask a few of them first
+                if not whole or pc.any(pc.match_substring(piece, "x")).as_py():
+                    continue  # Arrow reads 0x1F as 31; nobody else does
+                piece.slice(0, 16).cast(target)
+            numbers = piece.cast(target)
+        except pa.ArrowInvalid:
+            continue
+        return kind, np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float64)
+    lower = pc.ascii_lower(piece)
+    truth = pc.equal(lower, "true")
+    if pc.all(pc.or_(truth, pc.equal(lower, "false"))).as_py():
+        numbers = truth.cast(pa.uint8())
+        return "bool", np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float64)
+    return "", None
+
+
+def _kind_of_type(t: Any) -> str:
+    """The sentence for a declared type that is no number."""
+    types = pa.types
+    if types.is_dictionary(t):
+        return "category"
+    if types.is_temporal(t):
+        return "date"
+    texts = (types.is_string, types.is_large_string, types.is_string_view)
+    return "text" if any(is_text(t) for is_text in texts) else "nested"
+
+
+def _first_present(piece: Any) -> tuple[int, object]:
+    """Index and value of the first value that is not missing (the first one where all are)."""
+    index = max(pc.is_valid(piece).index(True).as_py(), 0)
+    item = piece[index]
+    if pa.types.is_string(piece.type):
+        return index, _text(item).strip()
+    try:
+        return index, item.cast(pa.string()).as_py()  # in Arrow's words: as_py needs pandas for nanoseconds
+    except pa.ArrowException:
+        return index, str(item)
+
+
+def _text(item: Any) -> str:
+    """A value of a text file, whatever its encoding."""
+    raw: bytes = item.cast(pa.binary()).as_py() or b""
+    return raw.decode("utf-8", errors="replace")
+
+
+def complaint(source: Source, problems: Sequence[BadValue]) -> TableError:
+    """One sentence about the first of the problems, naming the other columns that have the same one."""
+    first = problems[0]
+    names = [problem.column for problem in problems if problem.kind == first.kind]
+    also = f" So does {_listed(names[1:])}." if len(names) > 1 else ""
+    where = source.row(first.index)
+    if first.kind == "missing":
+        missing, rows = _count_missing(source, first.column)
+        if missing >= rows:
+            fact, remedy = f"is empty, all {rows} values are missing", ""
+        else:
+            plural = "value" if missing == 1 else "values"
+            fact, remedy = f"has {missing} missing {plural} in {rows} rows", "Fill in or leave out such rows"
+        what = f"{fact}: first at {where}."
+    else:
+        fact, remedy = _SAID[first.kind]
+        what = f"{fact}: first at {where}, {clipped(first.value)}."
+    drop = f"rop the column{'s' if len(names) > 1 else ''} ({drop_option(names)})."
+    remedy = f"{remedy}, or d{drop}" if remedy else f"D{drop}"
+    return TableError(f"{source.path}: column {first.column!r} {what}{also} {remedy}")
+
+
+def drop_option(names: Sequence[str]) -> str:
+    """What leaves these columns out on the command line."""
+    return f"--drop {shlex.quote(','.join(names))}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    quoted = [repr(name) for name in names[:8]] + ([f"{len(names) - 8} more"] if len(names) > 8 else [])
+    return " and ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]]))
+
+
+def _count_missing(source: Source, name: str) -> tuple[int, int]:
+    """How many values of a column are missing, and how many there are: a second pass, made only to say so."""
+    missing = rows = 0
+    for (piece,) in source.batches([source.names.index(name)], rows=65536):
+        rows += len(piece)
+        if pa.types.is_string(piece.type):
+            missing += sum(not item.is_valid or _text(item).strip() in MISSING_WORDS for item in piece)
+        else:
+            missing += pc.sum(pc.is_null(piece, nan_is_null=True)).as_py() or 0
+    return missing, rows

@@ -1,0 +1,235 @@
+"""A table of numbers: read whole or as a stream, from CSV, TSV, Parquet or Feather.
+
+Every value is a finite float64. What cannot be one is refused with a sentence that names the file, the
+column, the first such row and a remedy: a density learned from silently altered data would be exact and
+wrong.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from pushforward.data.columns import BadValue, Column, complaint, drop_option
+from pushforward.data.formats import FeatherSource, ParquetSource, Source, TableError, format_of
+from pushforward.data.text import TextSource
+
+__all__ = ["Table", "check_not_constant", "column_names", "open_source", "read_table", "stream_table"]
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Named columns of numbers.
+
+    Attributes:
+        names: one name per column.
+        values: the numbers, shape ``(rows, columns)``.
+        types: the Arrow type name of each column in its file (``int64``, ``double``, ``bool``, ...; for text
+            files what the values look like). ``double`` throughout where the table does not come from a file.
+        source: the file, None where there is none.
+
+    >>> table = Table(("a", "b"), np.array([[1.0, 2.0], [3.0, 4.0]]))
+    >>> len(table), table.select(["b"]).values.ravel().tolist()
+    (2, [2.0, 4.0])
+    """
+
+    names: tuple[str, ...]
+    values: NDArray[Any]
+    types: tuple[str, ...] = ()
+    source: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.values.shape[1] != len(self.names):
+            raise ValueError(
+                f"Table: values must have shape (rows, {len(self.names)}), one column per name; "
+                f"got {self.values.shape}."
+            )
+        if not self.types:
+            object.__setattr__(self, "types", ("double",) * len(self.names))
+        if len(self.types) != len(self.names):
+            raise ValueError(f"Table: types must name {len(self.names)} columns; got {len(self.types)}.")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def integers(self) -> tuple[str, ...]:
+        """The columns that were stored as whole numbers or as true/false."""
+        whole = ("int", "uint", "bool")
+        return tuple(name for name, kind in zip(self.names, self.types, strict=True) if kind.startswith(whole))
+
+    def select(self, names: Sequence[str]) -> Table:
+        """The table with these columns, in this order."""
+        index = _positions(str(self.source or "the table"), self.names, names)
+        types = tuple(self.types[i] for i in index)
+        return Table(tuple(self.names[i] for i in index), self.values[:, index], types, self.source)
+
+
+def open_source(path: PathLike) -> Source:
+    """The reader for a table's suffix, once the file is there and begins as such a file does."""
+    shown = os.fspath(path)
+    if os.path.isdir(shown):
+        raise TableError(f"{shown}: that is a folder, not a table. Name one file.")
+    if not os.path.exists(shown):
+        raise TableError(f"{shown}: there is no such file. Check the path.")
+    kind, gzipped = format_of(shown)
+    if not os.path.isfile(shown):
+        raise TableError(f"{shown}: that is a device or a pipe. Save the table to a file first.")
+    try:
+        with open(shown, "rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise TableError(f"{shown}: cannot be opened ({error.strerror}). Check its permissions.") from None
+    if not head:
+        raise TableError(f"{shown}: the file is empty (0 bytes). A table needs a header and rows.")
+    if kind == "parquet":
+        return ParquetSource(shown, head)
+    if kind == "feather":
+        return FeatherSource(shown, head)
+    return TextSource(shown, head, delimiter="\t" if kind == "tsv" else ",", gzipped=gzipped)
+
+
+def column_names(path: PathLike) -> tuple[str, ...]:
+    """The column names of a table, in the file's order. Reads the header only."""
+    return open_source(path).names
+
+
+def read_table(path: PathLike, columns: Sequence[str] | None = None, *, dtype: DTypeLike = np.float64) -> Table:
+    """Read a table whole. It takes its own size in memory, and a batch more while reading.
+
+    Args:
+        path: ``.csv`` or ``.tsv`` (each also ``.gz``), ``.parquet``, ``.pq``, ``.feather`` or ``.arrow``.
+        columns: the columns to read and their order; None reads all.
+        dtype: of the values.
+
+    Raises:
+        TableError: the file, a column or a value is not what a table of finite numbers consists of.
+    """
+    parts, converters = _open(path, columns, rows=65536)
+    pieces = deque(part.astype(dtype, copy=False) for part in parts)
+    values = np.empty((sum(map(len, pieces)), len(converters)), dtype)
+    start = 0
+    while pieces:  # each piece is freed once copied, and fresh memory costs nothing until it is written
+        piece = pieces.popleft()
+        values[start : start + len(piece)] = piece
+        start += len(piece)
+    names, types = tuple(column.name for column in converters), tuple(column.type for column in converters)
+    return Table(names, values, types, Path(path))
+
+
+def stream_table(
+    path: PathLike, columns: Sequence[str] | None = None, *, rows: int = 65536
+) -> Iterator[NDArray[np.float64]]:
+    """Read a table in pieces, in memory that does not grow with its length.
+
+    The file, its header and the column names are checked at the call; values are checked as they pass, so an
+    error may come after some pieces. Every piece has ``rows`` rows, except the last: the same for every
+    format.
+
+    Args:
+        path: as in :func:`read_table`.
+        columns: as in :func:`read_table`.
+        rows: the number of rows of a piece.
+
+    Yields:
+        float64 arrays of shape ``(at most rows, columns)``.
+    """
+    if rows < 1:
+        raise ValueError(f"stream_table: rows must be at least 1; got {rows}.")
+    return _regroup(_open(path, columns, rows)[0], rows)
+
+
+def check_not_constant(table: Table) -> None:
+    """Refuse a table that has no density: fewer than two rows, or a column that never changes."""
+    where = f"{table.source}: " if table.source else ""
+    if len(table) < 2:
+        count = "1 row" if len(table) == 1 else "no rows"
+        raise TableError(f"{where}the table has {count}. A density needs at least 2, and hundreds to be of use.")
+    constant = np.flatnonzero((table.values == table.values[:1]).all(axis=0)).tolist()
+    if not constant:
+        return
+    names = [table.names[i] for i in constant]
+    known = [f"{table.names[i]!r} is constant (always {float(table.values[0, i])!r})" for i in constant[:5]]
+    more = f" and {len(names) - 5} more are" if len(names) > 5 else ""
+    it, its = ("it", "its density is") if len(names) == 1 else ("them", "their density is")
+    raise TableError(f"{where}column {', '.join(known)}{more}: {its} infinite. Drop {it} ({drop_option(names)}).")
+
+
+def _open(
+    path: PathLike, columns: Sequence[str] | None, rows: int
+) -> tuple[Iterator[NDArray[np.float64]], list[Column]]:
+    """The converted batches of a file, as they come, and the columns that know their types afterwards."""
+    source = open_source(path)
+    index = _positions(source.path, source.names, source.names if columns is None else columns)
+    converters = [Column(source.names[i], source.types[i]) for i in index]
+    return _convert(source, index, converters, rows), converters
+
+
+def _convert(source: Source, index: list[int], columns: list[Column], rows: int) -> Iterator[NDArray[np.float64]]:
+    seen = 0
+    for batch in source.batches(index, rows):
+        seen += len(batch[0])
+        values = np.empty((len(batch[0]), len(columns)))
+        problems = []
+        for i, (column, piece) in enumerate(zip(columns, batch, strict=True)):
+            try:
+                values[:, i] = column.convert(piece)
+            except BadValue as problem:
+                problems.append(problem)
+        if problems:
+            raise complaint(source, problems)
+        yield values
+    if not seen:
+        raise TableError(f"{source.path}: the table has a header but no rows. Add rows below it.")
+
+
+def _regroup(parts: Iterator[NDArray[np.float64]], rows: int) -> Iterator[NDArray[np.float64]]:
+    """The same rows in pieces of ``rows``."""
+    held: list[NDArray[np.float64]] = []
+    count = 0
+    for part in parts:
+        while count + len(part) >= rows:
+            yield np.concatenate([*held, part[: rows - count]])
+            part, held, count = part[rows - count :], [], 0
+        if len(part):
+            held.append(part)
+            count += len(part)
+    if held:
+        yield np.concatenate(held)
+
+
+def _positions(where: str, names: tuple[str, ...], wanted: Sequence[str]) -> list[int]:
+    """Where the wanted columns are; refuses those that are missing, repeated or without a name."""
+    if isinstance(wanted, str):
+        raise TableError(f"{where}: columns must be a list of names; got the text {wanted!r}. Write [{wanted!r}].")
+    if not wanted:
+        raise TableError(f"{where}: no columns are left to read. Name at least one.")
+    absent = [name for name in wanted if name not in names]
+    if absent:
+        close = {match for name in absent for match in difflib.get_close_matches(name, names, n=2)}
+        likely = " or ".join(repr(name) for name in names if name in close)
+        guess = f" Did you mean {likely}?" if close else ""
+        shown = ", ".join(map(repr, names[:10])) + (f", ... ({len(names)} in all)" if len(names) > 10 else "")
+        column = f"column {absent[0]!r}" if len(absent) == 1 else f"columns {', '.join(map(repr, absent))}"
+        raise TableError(f"{where}: there is no {column}.{guess} The columns are {shown}.")
+    for name in wanted:
+        if name == "":
+            place = names.index(name) + 1
+            raise TableError(
+                f"{where}: column {place} has no name (a saved row index, perhaps). Name it in the header or remove it."
+            )
+        if names.count(name) > 1:
+            raise TableError(f"{where}: {names.count(name)} columns are named {name!r}. Rename all but one.")
+        if list(wanted).count(name) > 1:
+            raise TableError(f"{where}: column {name!r} is asked for more than once. Name it once.")
+    return [names.index(name) for name in wanted]
