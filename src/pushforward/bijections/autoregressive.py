@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -109,14 +109,21 @@ class Autoregressive(Bijection):
         return from_columns(y, batch), log_slope.sum(dim=0).reshape(batch)
 
     def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        batch = y.shape[:-1]
-        columns = to_columns(y).contiguous()
+        pairs = self._one_by_one(self.univariate.inverse, y, context)
+        x, log_slopes = zip(*pairs, strict=True)
+        return from_columns(torch.stack(x), y.shape[:-1]), torch.stack(log_slopes).sum(dim=0).reshape(y.shape[:-1])
+
+    def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
+        pairs = self._one_by_one(lambda y, params: (self.univariate.inverse_value(y, params), None), y, context)
+        return from_columns(torch.stack([x for x, _ in pairs]), y.shape[:-1])
+
+    def _one_by_one(self, invert: Callable[..., tuple[Tensor, Any]], y: Tensor, context: Tensor | None) -> list[Any]:
+        columns = to_columns(y).contiguous()  # (features, n)
         prefix = self.conditioner.prefix(columns, None if context is None else to_columns(context))
-        x, ladj = [], columns.new_zeros(columns.shape[-1])
-        for j, y_j in enumerate(columns):
+        pairs = []
+        for j, y_j in enumerate(columns.unbind()):
             params = with_free(prefix.params(), None if self.free is None else self.free[:, j, None])
-            x_j, log_slope = self.univariate.inverse(y_j, params)
-            prefix.push(x_j)
-            x.append(x_j)
-            ladj = ladj + log_slope
-        return from_columns(torch.stack(x), batch), ladj.reshape(batch)
+            pair = invert(y_j, params)
+            prefix.push(pair[0])
+            pairs.append(pair)
+        return pairs

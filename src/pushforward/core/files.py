@@ -81,12 +81,12 @@ def _writable_target(path: str | os.PathLike[str]) -> Path:
     shown = os.fspath(path)
     start = f"cannot write {shown!r}: "
     target = Path(os.path.realpath(shown))
-    if target.is_dir() or shown.endswith(os.sep) or not shown:
+    if os.path.isdir(target) or shown.endswith(os.sep) or not shown:
         raise IsADirectoryError(start + "that is a folder. Name a file in it.")
     folder = target.parent
-    if not folder.exists():
+    if not os.path.exists(folder):
         raise FileNotFoundError(start + f"the folder {str(folder)!r} does not exist. Create it first.")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise NotADirectoryError(start + f"{str(folder)!r} is a file, not a folder.")
     mode: int | None = None
     try:

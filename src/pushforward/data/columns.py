@@ -81,27 +81,20 @@ class Column:
         t, types = self._stored, pa.types
         if piece.null_count == len(piece):
             return np.full(len(piece), np.nan)
-        integer = types.is_integer(t) or (types.is_decimal(t) and t.scale <= 0)
-        if not (integer or types.is_boolean(t) or types.is_floating(t) or types.is_decimal(t)):
+        if not (types.is_integer(t) or types.is_boolean(t) or types.is_floating(t) or types.is_decimal(t)):
             self._refuse(_kind_of_type(t), *_first_present(piece))
-        if integer and types.is_integer(t):
-            self._refuse_large(piece)
+        numbers = piece
         if types.is_boolean(t):
-            piece = piece.cast(pa.uint8())
+            numbers = piece.cast(pa.uint8())
         elif types.is_decimal(t):
-            piece = piece.cast(pa.float64(), safe=False)
-            if integer:
-                self._refuse_large(piece)
-        values = piece.to_numpy(zero_copy_only=False)  # missing values turn a column of integers into floats
-        return np.asarray(values, dtype=np.float64)
-
-    def _refuse_large(self, piece: Any) -> None:
-        large = pc.greater(piece, _EXACT)
-        if not pa.types.is_unsigned_integer(piece.type):
-            large = pc.or_(large, pc.less(piece, -_EXACT))
-        if pc.any(large).as_py():
-            index = large.index(True).as_py()
-            self._refuse("large", index, piece[index].as_py())
+            numbers = piece.cast(pa.float64(), safe=False)
+        # Missing values turn a column of integers into floats on the way.
+        values = np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float64)
+        if types.is_integer(t) or (types.is_decimal(t) and t.scale <= 0):
+            for index in np.flatnonzero(np.abs(values) >= _EXACT).tolist():
+                if abs(int(piece[index].as_py())) > _EXACT:
+                    self._refuse("large", index, int(piece[index].as_py()))
+        return values
 
     def _from_text(self, piece: Any) -> NDArray[np.float64]:
         """A column of a text file; missing values become NaN."""
@@ -116,7 +109,7 @@ class Column:
         if self._text_kind and (kind == "bool") != (self._text_kind == "bool"):
             self._refuse("mixed", *_first_present(piece))
         for index in np.flatnonzero(np.abs(values) >= _EXACT).tolist():
-            text = _text(piece[index]).strip()
+            text = _text(piece[index])
             if re.fullmatch(r"[+-]?\d+", text) and (len(text) > 40 or abs(int(text)) > _EXACT):
                 self._refuse("large", index, text)
         self._text_kind = kind if self._text_kind in ("", kind) else "double"
@@ -125,13 +118,16 @@ class Column:
     def _parse_slowly(self, piece: Any) -> NDArray[np.float64]:
         """Value by value: finds the culprit, or accepts what Arrow does not (blanks as missing values)."""
         values = np.full(len(piece), np.nan)
-        for index, item in enumerate(piece):
-            if not item.is_valid or (text := _text(item).strip()) in MISSING_WORDS:
+        for index, raw in enumerate(piece.cast(pa.binary()).to_pylist()):
+            text = _decoded(raw)
+            if text in MISSING_WORDS:
                 continue
             try:
                 values[index] = float(text if "_" not in text else "no number")
             except ValueError:
                 kind = "date" if _DATE.match(text) else "text"
+                if text.lower() in ("true", "false") and np.isfinite(values[:index]).any():
+                    kind = "mixed"
                 self._refuse("decimal" if re.fullmatch(r"[+-]?\d*,\d+", text) else kind, index, text)
         return values
 
@@ -172,7 +168,7 @@ def _first_present(piece: Any) -> tuple[int, object]:
     index = max(pc.is_valid(piece).index(True).as_py(), 0)
     item = piece[index]
     if pa.types.is_string(piece.type):
-        return index, _text(item).strip()
+        return index, _text(item)
     try:
         return index, item.cast(pa.string()).as_py()  # in Arrow's words: as_py needs pandas for nanoseconds
     except pa.ArrowException:
@@ -180,16 +176,19 @@ def _first_present(piece: Any) -> tuple[int, object]:
 
 
 def _text(item: Any) -> str:
-    """A value of a text file, whatever its encoding."""
-    raw: bytes = item.cast(pa.binary()).as_py() or b""
-    return raw.decode("utf-8", errors="replace")
+    """A value of a text file, whatever its encoding, without blanks around it."""
+    return _decoded(item.cast(pa.binary()).as_py())
+
+
+def _decoded(raw: bytes | None) -> str:
+    return (raw or b"").decode("utf-8", errors="replace").strip()
 
 
 def complaint(source: Source, problems: Sequence[BadValue]) -> TableError:
     """One sentence about the first of the problems, naming the other columns that have the same one."""
     first = problems[0]
     names = [problem.column for problem in problems if problem.kind == first.kind]
-    also = f" So does {_listed(names[1:])}." if len(names) > 1 else ""
+    also = f" The same holds for {_listed(names[1:])}." if len(names) > 1 else ""
     where = source.row(first.index)
     if first.kind == "missing":
         missing, rows = _count_missing(source, first.column)
@@ -223,7 +222,8 @@ def _count_missing(source: Source, name: str) -> tuple[int, int]:
     for (piece,) in source.batches([source.names.index(name)], rows=65536):
         rows += len(piece)
         if pa.types.is_string(piece.type):
-            missing += sum(not item.is_valid or _text(item).strip() in MISSING_WORDS for item in piece)
+            words = pc.is_in(pc.ascii_trim_whitespace(piece), value_set=pa.array(sorted(MISSING_WORDS)))
+            missing += piece.null_count + (pc.sum(words).as_py() or 0)
         else:
             missing += pc.sum(pc.is_null(piece, nan_is_null=True)).as_py() or 0
     return missing, rows

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,22 +214,26 @@ def _positions(where: str, names: tuple[str, ...], wanted: Sequence[str]) -> lis
         raise TableError(f"{where}: columns must be a list of names; got the text {wanted!r}. Write [{wanted!r}].")
     if not wanted:
         raise TableError(f"{where}: no columns are left to read. Name at least one.")
-    absent = [name for name in wanted if name not in names]
+    place = {name: i for i, name in reversed(list(enumerate(names)))}
+    absent = [name for name in wanted if name not in place]
     if absent:
         close = {match for name in absent for match in difflib.get_close_matches(name, names, n=2)}
         likely = " or ".join(repr(name) for name in names if name in close)
         guess = f" Did you mean {likely}?" if close else ""
         shown = ", ".join(map(repr, names[:10])) + (f", ... ({len(names)} in all)" if len(names) > 10 else "")
-        column = f"column {absent[0]!r}" if len(absent) == 1 else f"columns {', '.join(map(repr, absent))}"
+        column = f"column {', '.join(map(repr, absent[:10]))}" + (
+            f" and {len(absent) - 10} more" if absent[10:] else ""
+        )
         raise TableError(f"{where}: there is no {column}.{guess} The columns are {shown}.")
+    times_here, times_wanted = Counter(names), Counter(wanted)
     for name in wanted:
         if name == "":
-            place = names.index(name) + 1
             raise TableError(
-                f"{where}: column {place} has no name (a saved row index, perhaps). Name it in the header or remove it."
+                f"{where}: column {place[name] + 1} has no name (a saved row index, perhaps). "
+                "Name it in the header or remove it."
             )
-        if names.count(name) > 1:
-            raise TableError(f"{where}: {names.count(name)} columns are named {name!r}. Rename all but one.")
-        if list(wanted).count(name) > 1:
+        if times_here[name] > 1:
+            raise TableError(f"{where}: {times_here[name]} columns are named {name!r}. Rename all but one.")
+        if times_wanted[name] > 1:
             raise TableError(f"{where}: column {name!r} is asked for more than once. Name it once.")
-    return [names.index(name) for name in wanted]
+    return [place[name] for name in wanted]

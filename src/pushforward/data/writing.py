@@ -135,4 +135,5 @@ class TableWriter:
 def _whole(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which values are whole numbers that int64 holds."""
     with np.errstate(invalid="ignore"):
-        return (values == np.floor(values)) & (np.abs(values) < 2.0**63)
+        whole: NDArray[np.bool_] = (values == np.floor(values)) & (np.abs(values) < 2.0**63)
+    return whole

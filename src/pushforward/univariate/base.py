@@ -39,5 +39,13 @@ class Univariate(nn.Module, ABC):
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """(x, -log τ'(x)), each of shape (*s)."""
 
+    def value(self, x: Tensor, params: Tensor) -> Tensor:
+        """y alone, where the slope costs extra."""
+        return self.forward(x, params)[0]
+
+    def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
+        """x alone, where the slope costs extra."""
+        return self.inverse(y, params)[0]
+
     def extra_repr(self) -> str:
         return ", ".join(f"{key}={value}" for key, value in getattr(self, "config", {}).items() if key != "type")

@@ -27,6 +27,7 @@ class Bin(NamedTuple):
     width: Tensor
     bottom: Tensor
     height: Tensor
+    slope: Tensor
     slope_left: Tensor
     slope_right: Tensor
 
@@ -59,6 +60,7 @@ class RationalQuadratic(Univariate):
     """
 
     smoothness = 1
+    least: Tensor
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"bins": 4},
         {"bins": 5, "bound": 3.0, "min_bin": 0.01, "min_slope": 0.01},
@@ -79,62 +81,74 @@ class RationalQuadratic(Univariate):
         self.num_params = 3 * bins - 1
         # softplus(offset) + min_slope = 1: zero parameters give slope one, as do both ends of the box.
         self.slope_offset = math.log(math.expm1(1.0 - min_slope))
+        self.register_buffer("least", torch.arange(1, bins) * min_bin, persistent=False)
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        inside, u = self._enter(x)
+        outside, u = self._enter(x)
         bin = self._find(u, params, 0)
         t = (u - bin.left) / bin.width
-        slope = bin.height / bin.width
-        mixed = t * (1 - t)
-        bend = bin.slope_left + bin.slope_right - 2 * slope
-        scale = slope + bend * mixed
-        v = bin.bottom + bin.height * (slope * t.square() + bin.slope_left * mixed) / scale
-        y = torch.where(inside, (2 * v - 1) * self.bound, x)
-        return y, torch.where(inside, _log_slope(t, slope, bin, mixed, scale), 0.0)
+        y, mixed, scale = self._rise(t, bin)
+        return torch.where(outside, x, y), _log_slope(t, mixed, scale, bin).masked_fill(outside, 0.0)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        inside, v = self._enter(y)
+        outside, v = self._enter(y)
         bin = self._find(v, params, 1)
-        slope = bin.height / bin.width
-        bend = bin.slope_left + bin.slope_right - 2 * slope
-        rise = v - bin.bottom
-        a = bin.height * (slope - bin.slope_left) + rise * bend
-        b = bin.height * bin.slope_left - rise * bend
-        c = slope * rise
-        # a t² + b t - c = 0 in the form that never subtracts close numbers (b > 0 wherever a root lies in the bin).
-        root = (b.square() + 4 * a * c).clamp(min=torch.finfo(y.dtype).tiny).sqrt()
-        t = (2 * c / (b + root)).clamp(0.0, 1.0)
+        x, t, bend = self._fall(v, bin)
         mixed = t * (1 - t)
-        x = torch.where(inside, (2 * (bin.left + t * bin.width) - 1) * self.bound, y)
-        return x, torch.where(inside, -_log_slope(t, slope, bin, mixed, slope + bend * mixed), 0.0)
+        log_slope = _log_slope(t, mixed, torch.addcmul(bin.slope, bend, mixed), bin)
+        return torch.where(outside, y, x), -log_slope.masked_fill(outside, 0.0)
+
+    def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
+        outside, v = self._enter(y)
+        return torch.where(outside, y, self._fall(v, self._find(v, params, 1))[0])
 
     def _enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether x lies in the box, and its place in it. Clipping comes before the search: a point evaluated outside
-        and masked afterwards would give NaN gradients to the whole batch."""
-        inside = x.abs() < self.bound
-        return inside, x.clamp(-self.bound, self.bound) / (2 * self.bound) + 0.5
+        """Whether x lies outside the box, and its place in it. Clipping comes before the search: a point evaluated
+        outside and masked afterwards would give NaN gradients to the whole batch."""
+        return x.abs() >= self.bound, x.clamp(-self.bound, self.bound) / (2 * self.bound) + 0.5
+
+    def _leave(self, v: Tensor) -> Tensor:
+        return v * (2 * self.bound) - self.bound
 
     def _find(self, u: Tensor, params: Tensor, axis: int) -> Bin:
         """The bin of each u along the axis searched (0: widths, 1: heights): one search, one gather for both axes."""
         bins = self.bins
         shares = torch.softmax(params[: 2 * bins].unflatten(0, (2, bins)), dim=1)  # (axis, bins, *s)
-        least = torch.arange(1, bins, device=u.device, dtype=u.dtype).mul_(self.min_bin)
-        least = least.reshape(-1, *(1,) * u.ndim)
-        # Inner knots; the outer ones are 0 and 1 exactly.
-        knots = torch.add(least, shares.cumsum(dim=1)[:, :-1], alpha=1 - bins * self.min_bin)
-        index = (u >= knots[axis]).sum(dim=0)  # (*s), 0 .. bins - 1
-        ends = torch.stack([index - 1, index])  # inner knot to the left and to the right
-        at_end = torch.stack([index == 0, index == bins - 1])
-        ends = ends.clamp(0, bins - 2)
+        least = self.least.reshape(-1, *(1,) * u.ndim)
+        inner = torch.add(least, shares.cumsum(dim=1)[:, :-1], alpha=1 - bins * self.min_bin)
+        # The outer knots are 0 and 1 exactly, whatever the running sum rounds to; the slopes there are one.
+        sides = (0, 0) * u.ndim
+        knots = F.pad(F.pad(inner, (*sides, 1, 0)), (*sides, 0, 1), value=1.0)  # (axis, bins + 1, *s)
+        raw = F.pad(params[2 * bins :], (*sides, 1, 1))  # (bins + 1, *s)
+        index = (u >= inner[axis]).sum(dim=0)  # (*s), 0 .. bins - 1
+        ends = torch.stack([index, index + 1])
         around = knots.gather(1, ends.expand(2, *ends.shape))  # (axis, end, *s)
-        outer = torch.tensor([0.0, 1.0], device=u.device, dtype=u.dtype).reshape(2, *(1,) * u.ndim)
-        around = torch.where(at_end, outer, around)
-        raw = params[2 * bins :].gather(0, ends)
-        slopes = torch.where(at_end, 1.0, self.min_slope + F.softplus(raw + self.slope_offset))
-        (left, right), (bottom, top) = around[0], around[1]
-        return Bin(left, right - left, bottom, top - bottom, slopes[0], slopes[1])
+        slope_left, slope_right = (F.softplus(raw.gather(0, ends) + self.slope_offset) + self.min_slope).unbind()
+        (left, bottom), (width, height) = around[:, 0].unbind(), (around[:, 1] - around[:, 0]).unbind()
+        return Bin(left, width, bottom, height, height / width, slope_left, slope_right)
+
+    def _rise(self, t: Tensor, bin: Bin) -> tuple[Tensor, Tensor, Tensor]:
+        """y at place t of the bin, and what the slope there needs."""
+        mixed = t * (1 - t)
+        scale = torch.addcmul(bin.slope, bin.slope_left + bin.slope_right - 2 * bin.slope, mixed)
+        rise = torch.addcmul(bin.slope_left * mixed, bin.slope, t.square()) / scale
+        return self._leave(torch.addcmul(bin.bottom, bin.height, rise)), mixed, scale
+
+    def _fall(self, v: Tensor, bin: Bin) -> tuple[Tensor, Tensor, Tensor]:
+        """x where the spline reaches v, its place t in the bin, and the bin's bend."""
+        bend = bin.slope_left + bin.slope_right - 2 * bin.slope
+        rise = v - bin.bottom
+        bent = rise * bend
+        a = torch.addcmul(bent, bin.height, bin.slope - bin.slope_left)
+        b = bin.height * bin.slope_left - bent
+        c = bin.slope * rise
+        # a t² + b t - c = 0 in the form that never subtracts close numbers (b > 0 wherever a root lies in the bin).
+        root = torch.addcmul(b.square(), a, c, value=4).clamp(min=torch.finfo(v.dtype).tiny).sqrt()
+        t = (2 * c / (b + root)).clamp(0.0, 1.0)
+        return self._leave(torch.addcmul(bin.left, t, bin.width)), t, bend
 
 
-def _log_slope(t: Tensor, slope: Tensor, bin: Bin, mixed: Tensor, scale: Tensor) -> Tensor:
-    inner = bin.slope_right * t.square() + 2 * slope * mixed + bin.slope_left * (1 - t).square()
-    return torch.log(slope.square() * inner / scale.square())
+def _log_slope(t: Tensor, mixed: Tensor, scale: Tensor, bin: Bin) -> Tensor:
+    inner = torch.addcmul(2 * bin.slope * mixed, bin.slope_right, t.square())
+    inner = torch.addcmul(inner, bin.slope_left, (1 - t).square())
+    return torch.log(inner * (bin.slope / scale).square())

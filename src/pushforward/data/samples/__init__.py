@@ -41,7 +41,7 @@ def digits_sample() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The 1797 handwritten digits of scikit-learn: brightness 0 to 16 of 8 × 8 pixels, and the labels 0 to 9.
 
     >>> x, labels = digits_sample()
-    >>> x.shape, labels.shape, x.max()
+    >>> x.shape, labels.shape, float(x.max())
     ((1797, 64), (1797,), 16.0)
     """
     from sklearn.datasets import load_digits

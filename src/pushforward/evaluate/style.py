@@ -1,0 +1,115 @@
+"""One look for all pictures, and pictures as data URIs. Nothing global in matplotlib is set for good."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pushforward.evaluate.arrays import Floats
+
+__all__ = [
+    "COLORS",
+    "INK",
+    "MUTED",
+    "figure_to_png_uri",
+    "figure_to_svg_uri",
+    "new_figure",
+    "robust_limits",
+    "save_figure",
+    "tidy",
+]
+
+# Colours that stay apart for every common kind of colour blindness (Okabe and Ito, 2008).
+COLORS = {
+    "data": "#0072B2",
+    "model": "#D55E00",
+    "gaussian": "#009E73",
+    "gmm": "#8F4A82",
+    "other": "#56B4E9",
+    "highlight": "#E69F00",
+}
+INK, MUTED, GRID = "#222222", "#5f6368", "#e6e6e6"
+FONT = 9.5
+
+
+def new_figure(
+    rows: int = 1, columns: int = 1, *, width: float = 7.0, height: float = 3.6, **options: Any
+) -> tuple[Figure, NDArray[Any]]:
+    """A white figure that belongs to no window, and its axes as an array (rows, columns), tidied."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    for ax in axes.flat:
+        tidy(ax)
+    return figure, axes
+
+
+def tidy(ax: Axes, *, grid: bool = True) -> None:
+    """Only the axes that carry numbers, a faint grid behind the data."""
+    ax.set_facecolor("white")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color("#9a9a9a")
+    ax.tick_params(colors=MUTED, labelsize=FONT - 1.5, length=3)
+    ax.set_axisbelow(True)
+    ax.grid(grid, color=GRID, linewidth=0.7)
+    for text in (ax.xaxis.label, ax.yaxis.label):
+        text.set_color(INK)
+        text.set_fontsize(FONT)
+    ax.title.set_color(INK)
+    ax.title.set_fontsize(FONT + 1)
+
+
+def plain(text: str, limit: int = 28) -> str:
+    """A user's own words for a label: dollar signs are no formulas, and long names are cut."""
+    short = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(c if c.isprintable() else "�" for c in short).replace("$", r"\$")
+
+
+def robust_limits(values: Sequence[Floats] | Floats, *, tail: float = 0.001, pad: float = 0.05) -> tuple[float, float]:
+    """Limits that show all but the outermost ``tail`` of the first array on either side.
+
+    >>> low, high = robust_limits(np.r_[np.linspace(0.0, 1.0, 10_000), 1e9])
+    >>> -0.1 < low < 0.0 and 1.0 < high < 1.1
+    True
+    """
+    first = values[0] if isinstance(values, list | tuple) else values
+    finite = np.asarray(first)[np.isfinite(first)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.quantile(finite, [tail, 1 - tail]))
+    if not low < high:
+        low, high = float(finite.min()), float(finite.max())
+    # A column that hardly varies beside its own size would get limits that round to the same number.
+    smallest = 1e-9 * max(abs(low), abs(high), 1e-300)
+    margin = max(pad * (high - low), smallest) if high > low else max(0.5 * abs(low), 0.5)
+    return low - margin, high + margin
+
+
+def save_figure(figure: Figure, target: Any, *, kind: str = "png", dpi: int = 150) -> None:
+    """Write a figure as PNG or SVG: equal figures give equal bytes, and an SVG holds its letters as shapes."""
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    with matplotlib.rc_context({"svg.hashsalt": "pushforward", "svg.fonttype": "path"}):
+        figure.savefig(target, format=kind, dpi=dpi, metadata=metadata)
+
+
+def figure_to_png_uri(figure: Figure, *, dpi: int = 150) -> str:
+    """The picture as a ``data:`` address that an HTML page can hold."""
+    return "data:image/png;base64," + _encoded(figure, "png", dpi)
+
+
+def figure_to_svg_uri(figure: Figure, *, dpi: int = 150) -> str:
+    """The picture as a ``data:`` address, sharp at every size; large for pictures with many points."""
+    return "data:image/svg+xml;base64," + _encoded(figure, "svg", dpi)
+
+
+def _encoded(figure: Figure, kind: str, dpi: int) -> str:
+    buffer = io.BytesIO()
+    save_figure(figure, buffer, kind=kind, dpi=dpi)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,142 @@
+"""What the laws run over: every registered example and every named flow, with weights that move points."""
+
+import inspect
+import itertools
+import json
+import math
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import pushforward as pf
+from pushforward.bijections import Standardize
+from pushforward.core.bijection import Bijection
+from pushforward.core.config import REGISTRY, build
+from pushforward.core.distribution import Distribution
+from pushforward.flows import FLOWS
+from pushforward.univariate import Univariate
+
+Config = dict[str, Any]
+FLOW_OPTIONS: Config = {"depth": 2, "hidden": [8]}
+
+
+def examples(kind: type) -> list[Config]:
+    """The configs of every registered example of one kind, straight from JSON."""
+    return [
+        {"type": name, **json.loads(json.dumps(example))}
+        for name, cls in sorted(REGISTRY.items())
+        if issubclass(cls, kind) and cls.__module__.startswith("pushforward.")
+        for example in getattr(cls, "examples", ())
+    ]
+
+
+def flow_specs() -> Iterator[Config]:
+    """Every named flow with 1, 2 and 5 features, with and without context, and each of its options."""
+    for name, features, context in itertools.product(FLOWS, (1, 2, 5), (0, 2)):
+        known = inspect.signature(FLOWS[name]).parameters
+        start = {"flow": name, "features": features, "context": context}
+        choices = [{"fast": fast} for fast in ("density", "sampling")] if "fast" in known else [{}]
+        if "layer" in known:
+            choices = [{**choice, "layer": layer} for choice in choices for layer in ("coupling", "autoregressive")]
+        for choice in choices:
+            yield {**start, **choice}
+        if "mix" in known and features > 1:
+            for mix in ("permute", "flip"):
+                yield {**start, "mix": mix}
+        if features == 5:
+            yield {**start, "conditioner": "residual", "activation": "silu", "dropout": 0.1}
+        if features == 2:
+            yield {**start, "data_dtype": "float64"}
+
+
+def label(config: Config) -> str:
+    """A short readable test id."""
+
+    def words(value: Any) -> str:
+        if isinstance(value, dict):
+            return label(value)
+        if isinstance(value, list):
+            return "+".join(map(words, value))
+        return str(value)
+
+    head = str(config.get("type", config.get("flow")))
+    return "-".join([head, *(words(v) for k, v in config.items() if k not in ("type", "flow"))])
+
+
+BIJECTIONS = examples(Bijection)
+UNIVARIATES = examples(Univariate)
+DISTRIBUTIONS = examples(Distribution)
+FLOW_SPECS = list(flow_specs())
+
+
+def named_flow(spec: Config) -> pf.Flow:
+    """An untrained small flow from a spec of `flow_specs`."""
+    options = {k: v for k, v in spec.items() if k not in ("flow", "features", "context")}
+    if "residual" in options.values():
+        options["hidden"] = [8, 8]
+    return FLOWS[spec["flow"]](spec["features"], spec["context"], **{**FLOW_OPTIONS, **options})
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@torch.no_grad()
+def randomize(module: nn.Module, seed: int = 0, dtype: torch.dtype = torch.float64) -> Any:
+    """The module in evaluation mode and in ``dtype``, with weights and statistics that move points.
+
+    Layers start as the identity, which hides bugs: every parameter is drawn anew. The law `moves_points` watches over
+    the size of the effect.
+    """
+    random = generator(seed)
+
+    def draw(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=random, dtype=torch.float64)
+
+    for name, parameter in module.named_parameters():
+        if name.endswith("weight"):
+            parameter.copy_(0.7 * draw(parameter) / math.sqrt(parameter.shape[-1]))
+        else:
+            parameter.add_(0.4 * draw(parameter))
+    for part in module.modules():
+        if isinstance(part, Standardize):
+            part.mean.copy_(draw(part.mean))
+            part.scale.copy_((0.4 * draw(part.scale)).exp())
+            part.initialized.fill_(True)
+    return module.eval().to(dtype)
+
+
+def random_part(config: Config, dtype: torch.dtype = torch.float64) -> Any:
+    """The part or flow that a config describes, randomised."""
+    part = named_flow(config) if "flow" in config else build(config)
+    return randomize(part, seed=zlib.crc32(label(config).encode()), dtype=dtype)
+
+
+def bijection_of(config: Config, dtype: torch.dtype = torch.float64) -> Bijection:
+    """The randomised bijection of a config; of a named flow, its bijection."""
+    part = random_part(config, dtype)
+    return part.bijection if isinstance(part, pf.Flow) else part
+
+
+Inputs = Callable[..., tuple[Tensor, Tensor | None]]
+
+
+def inputs(
+    bijection: Bijection, batch: tuple[int, ...] = (7,), seed: int = 1, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor | None]:
+    """Points of the stated domain and a context, in the dtypes that the bijection asks for."""
+    random = generator(seed)
+    x = bijection.domain.example((*batch, *bijection.in_shape), random).to(bijection.in_dtype or dtype)
+    return x, context_for(bijection, batch, random, bijection.dtype or dtype)
+
+
+def context_for(
+    part: Any, batch: tuple[int, ...], random: torch.Generator, dtype: torch.dtype = torch.float64
+) -> Tensor | None:
+    """A random context with the given batch shape; None for what takes none."""
+    if part.context_shape is None:
+        return None
+    return torch.randn((*batch, *part.context_shape), generator=random, dtype=torch.float64).to(dtype)
