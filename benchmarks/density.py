@@ -26,6 +26,7 @@ from results import data_folder, machine, update_section
 
 import pushforward as pf
 from pushforward.distributions import MultivariateNormal
+from pushforward.evaluate import baselines_to_dict, fit_baselines
 
 COLUMNS = ["global_active_power", "voltage", "sub_metering_1", "sub_metering_2", "sub_metering_3", "minute_of_day"]
 PUBLISHED = "published after hundreds of epochs: MADE −3.08, Real NVP 0.17, MAF(10) 0.24, FFJORD 0.46, NSF 0.66"
@@ -101,6 +102,7 @@ def main() -> None:
             ),
             **arguments.fit,
         )
+        baselines = baselines_to_dict(fit_baselines(train))
         pf.save(
             flow,
             model_path,
@@ -111,6 +113,7 @@ def main() -> None:
                 "flow": "nsf",
                 "options": arguments.flow,
                 "history": history.to_dict(),
+                "baselines": baselines,
                 "train_rows": len(train),
                 "dropped": [],
             },

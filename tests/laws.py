@@ -1,7 +1,8 @@
 """The laws: each is a function of an object and its inputs that raises AssertionError where the law is broken.
 
-Laws of bijections take ``(bijection, x, context)``; laws of univariates and distributions follow further below.
-Tolerances follow the dtype, so the same laws run in float32.
+Laws of bijections take ``(bijection, x, context)``; the ones about names and memory take any module. Univariates and
+distributions have laws of their own in `laws_univariate` and `laws_distribution`. Tolerances follow the dtype, so the
+same laws run in float32.
 """
 
 import copy
@@ -27,7 +28,6 @@ from pushforward.bijections import (
 )
 from pushforward.core.bijection import Bijection
 from pushforward.core.config import build
-from pushforward.univariate import Univariate
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-2}
 SHARP = {torch.float64: 1e-9, torch.float32: 1e-3}  # the same arithmetic, summed in another order
@@ -52,7 +52,8 @@ def close(
 def same(got: Any, expected: Any, what: str) -> None:
     """Equal bit for bit."""
     for a, b in zip(got, expected, strict=True):
-        assert a.dtype == b.dtype and torch.equal(a, b), f"{what}: the numbers differ"
+        assert a.dtype == b.dtype, f"{what}: {a.dtype} is not {b.dtype}"
+        assert torch.equal(a, b), f"{what}: the numbers differ"
 
 
 def directions(bijection: Bijection, x: Tensor, context: Tensor | None) -> list[tuple[str, Callable[..., Any], Tensor]]:
@@ -76,8 +77,8 @@ def shapes_and_dtypes(bijection: Bijection, x: Tensor, context: Tensor | None) -
     before = x.clone()
     y, ladj = bijection.forward_and_ladj(x, context)
     back, back_ladj = bijection.inverse_and_ladj(y, context)
-    assert y.shape == (*batch, *bijection.out_shape) and back.shape == x.shape, "an event shape is wrong"
-    assert ladj.shape == batch and back_ladj.shape == batch, f"ladj has shape {tuple(ladj.shape)}, not {tuple(batch)}"
+    assert (y.shape, back.shape) == ((*batch, *bijection.out_shape), x.shape), "an event shape is wrong"
+    assert {ladj.shape, back_ladj.shape} == {batch}, f"ladj has shape {tuple(ladj.shape)}, not {tuple(batch)}"
     assert y.dtype == (bijection.out_dtype or x.dtype), f"y is {y.dtype}, not out_dtype"
     assert back.dtype == (bijection.in_dtype or x.dtype), f"the inverse gives {back.dtype}, not in_dtype"
     assert {torch.finfo(t.dtype).bits >= 32 for t in (ladj, back_ladj)} == {True}, "ladj is coarser than float32"
@@ -105,7 +106,7 @@ def batch_shapes(bijection: Bijection, x: Tensor, context: Tensor | None) -> Non
         assert folded[1].shape == (2, 3), f"{name}: ladj of a (2, 3) batch has shape {tuple(folded[1].shape)}"
         check((folded[0].flatten(0, 1), folded[1].flatten()), slice(None), "batch shape (2, 3)")
         empty = function(start[:0], None if context is None else context[:0])
-        assert empty[0].shape == values[:0].shape and empty[1].shape == (0,), f"{name}: the empty batch"
+        assert (empty[0].shape, empty[1].shape) == (values[:0].shape, (0,)), f"{name}: the empty batch"
         strided = start.movedim(0, -1).contiguous().movedim(-1, 0)
         check(function(strided, context), slice(None), "a non-contiguous batch")
 
@@ -258,11 +259,11 @@ def dependence(bijection: Bijection, x: Tensor, context: Tensor | None) -> None:
         return
     found = jacobian(lambda t: bijection.forward(t, context), x).abs().amax(dim=0)
     assert bool((found[~expected[0]] == 0).all()), f"an output sees what it may not see:\n{found}"
-    assert bool((found[expected[0]] > 1e-6).all()), f"a dependence is lost:\n{found}"
+    assert bool((found[expected[0]] > 1e-12).all()), f"a dependence is lost:\n{found}"
     if context is not None:
         seen = jacobian(lambda c: bijection.forward(x, c), context).abs().amax(dim=0)
         assert bool((seen[~expected[1]] == 0).all()), f"an output sees the context that it may not see:\n{seen}"
-        assert bool((seen[expected[1]] > 1e-6).all()), f"an output does not see the whole context:\n{seen}"
+        assert bool((seen[expected[1]] > 1e-12).all()), f"an output does not see the whole context:\n{seen}"
 
 
 # --- copies --------------------------------------------------------------------------------------------------------
@@ -298,7 +299,7 @@ def moves_whole(module: nn.Module, *_: Any) -> None:
         for name, value in vars(part).items()
         if any(isinstance(v, Tensor) for v in (value if isinstance(value, list | tuple) else [value]))
     ]
-    assert not left and not hidden, f"left behind by .to(device): {left + hidden}"
+    assert left + hidden == [], f"left behind by .to(device): {left + hidden}"
 
 
 def float32_is_close(bijection: Bijection, x: Tensor, context: Tensor | None) -> None:
@@ -349,70 +350,3 @@ def overrides_no_module_name(module: nn.Module, *_: Any) -> None:
         own |= {*part._parameters, *part._buffers, *part._modules}
         clashes |= {f"{type(part).__name__}.{name}" for name in own & taken}
     assert not clashes, f"hides a name of nn.Module: {sorted(clashes)}"
-
-
-# --- univariates: (univariate, x (*s), params (num_params, *s)) ----------------------------------------------------
-
-
-def univariate_shapes(univariate: Univariate, x: Tensor, params: Tensor) -> None:
-    """Value and log-slope have the shape and dtype of x, in both directions, and are finite."""
-    for direction in (univariate.forward, univariate.inverse):
-        for out in direction(x, params):
-            assert out.shape == x.shape and out.dtype == x.dtype, f"{tuple(out.shape)} {out.dtype} is not as x"
-            assert bool(out.isfinite().all()), "a value is not finite"
-
-
-def univariate_round_trip(univariate: Univariate, x: Tensor, params: Tensor) -> None:
-    """There and back, allowing for what rounding of y means where the slope is small; log-slopes are opposite."""
-    y, log_slope = univariate(x, params)
-    back, back_slope = univariate.inverse(y, params)
-    eps = torch.finfo(x.dtype).eps
-    room = 1e4 * eps * (1 + x.abs()) + 1e3 * eps * (1 + y.abs()) * (-log_slope).exp()
-    worst = ((back - x).abs() / room).max()
-    assert worst <= 1, f"the round trip misses by {worst:.3g} times what rounding allows"
-    again = univariate(back, params)[0]
-    room = 1e3 * eps * (1 + y.abs()) + 1e3 * eps * (1 + x.abs()) * log_slope.exp()
-    assert bool(((again - y).abs() <= room).all()), "forward(inverse(y)) is not y"
-    return_slope = univariate(back, params)[1]
-    close(back_slope, -return_slope, "log-slope of the inverse")
-
-
-def univariate_slope(univariate: Univariate, x: Tensor, params: Tensor) -> None:
-    """The log-slope is the log of autodiff's derivative, and every gradient is finite."""
-    for name, direction in (("forward", univariate.forward), ("inverse", univariate.inverse)):
-        start, known = x.detach().requires_grad_(), params.detach().requires_grad_()
-        value, log_slope = direction(start, known)
-        (slope,) = torch.autograd.grad(value.sum(), start, retain_graph=True)
-        close(log_slope.detach(), slope.log(), f"log-slope of the {name} direction")
-        for out in (value, log_slope):
-            grads = (
-                torch.autograd.grad(out.sum(), (start, known), retain_graph=True, allow_unused=True)
-                if out.requires_grad
-                else ()
-            )
-            assert all(g is None or bool(g.isfinite().all()) for g in grads), f"{name}: a gradient is not finite"
-
-
-def univariate_increasing(univariate: Univariate, x: Tensor, params: Tensor) -> None:
-    """Larger x gives larger y; params (num_params, 1, *s) belong to all x, sorted along the first axis of (n, *s)."""
-    x = x.sort(dim=0).values
-    y = univariate(x, params.expand(-1, *x.shape))[0]
-    gap, rise = x.diff(dim=0), y.diff(dim=0)
-    eps = torch.finfo(x.dtype).eps
-    assert bool((rise >= -16 * eps * y.abs().amax()).all()), "y falls where x rises"
-    assert bool((rise > 0)[gap > 1e-3 * (1 + x.abs().amax())].all()), "y stands still where x rises"
-
-
-def slope_continuous(univariate: Univariate, params: Tensor, reach: float = 8.0) -> None:
-    """Value and, where smoothness ≥ 1, log-slope have no jump: steps shrink with the grid; params (num_params, m)."""
-
-    def largest_steps(points: int) -> list[float]:
-        x = torch.linspace(-reach, reach, points, dtype=params.dtype)[:, None].expand(-1, params.shape[1])
-        outs = univariate(x, params[:, None].expand(-1, *x.shape))
-        return [out.diff(dim=0).abs().amax().item() for out in outs]
-
-    coarse, fine = largest_steps(2**12 + 1), largest_steps(2**16 + 1)
-    for name, before, after in list(zip(("value", "log-slope"), coarse, fine, strict=True))[
-        : 1 + univariate.smoothness
-    ]:
-        assert after <= before / 4 + 1e-9, f"the {name} jumps by {after:.3g}"

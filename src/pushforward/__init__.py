@@ -1,10 +1,11 @@
 """Normalizing flows: push a simple density through an invertible map and know the exact likelihood of every point."""
 
-from pushforward import bijections, distributions, flows, univariate
+from pushforward import bijections, distributions, flows, io, univariate
 from pushforward._version import __version__
 from pushforward.core.config import build, configurable
 from pushforward.core.distribution import Distribution
 from pushforward.distributions import Flow
+from pushforward.io import load, save
 from pushforward.train import fit
 
 __all__ = [
@@ -17,5 +18,8 @@ __all__ = [
     "distributions",
     "fit",
     "flows",
+    "io",
+    "load",
+    "save",
     "univariate",
 ]

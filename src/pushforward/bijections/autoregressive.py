@@ -119,7 +119,8 @@ class Autoregressive(Bijection):
 
     def _one_by_one(self, invert: Callable[..., tuple[Tensor, Any]], y: Tensor, context: Tensor | None) -> list[Any]:
         columns = to_columns(y).contiguous()  # (features, n)
-        prefix = self.conditioner.prefix(columns, None if context is None else to_columns(context))
+        conditioner: Any = self.conditioner  # whatever is registered offers `prefix`
+        prefix = conditioner.prefix(columns, None if context is None else to_columns(context))
         pairs = []
         for j, y_j in enumerate(columns.unbind()):
             params = with_free(prefix.params(), None if self.free is None else self.free[:, j, None])

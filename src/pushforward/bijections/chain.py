@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -60,7 +61,7 @@ class Chain(Bijection):
         parts = list(parts)
         if not parts or not all(isinstance(part, Bijection) for part in parts):
             raise ValueError("Chain: parts must list one or more bijections.")
-        for k, (a, b) in enumerate(zip(parts, parts[1:], strict=False)):
+        for k, (a, b) in enumerate(pairwise(parts)):
             names = f"parts[{k}] ({type(a).__name__})", f"parts[{k + 1}] ({type(b).__name__})"
             if a.out_shape != b.in_shape:
                 raise ValueError(

@@ -14,7 +14,6 @@ from pushforward.bijections.columns import (
     from_columns,
     make_conditioner,
     to_columns,
-    with_free,
 )
 from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least
@@ -61,6 +60,7 @@ class Elementwise(Bijection):
             "hidden": [8, 8],
             "conditioner": "residual",
             "activation": "silu",
+            "dropout": 0.1,
         },
     )
 
@@ -83,13 +83,12 @@ class Elementwise(Bijection):
         self.context_shape = (context,) if context else None
         self.domain, self.codomain = univariate.domain, univariate.codomain
         self.univariate = univariate
-        self.params: nn.Parameter | None = None
         self.conditioner: nn.Module | None = None
         if context:
             outputs = (univariate.num_params - univariate.num_free) * features
             options = {"hidden": hidden, "activation": activation, "dropout": dropout}
             self.conditioner = make_conditioner("Elementwise", DENSE, conditioner, context, outputs, **options)
-            self.free = free_params(univariate, features)
+            self.params = free_params(univariate, features)
         else:
             self.params = nn.Parameter(torch.zeros(univariate.num_params, features))
 
@@ -102,11 +101,10 @@ class Elementwise(Bijection):
     def _move(self, move: Any, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         batch = x.shape[:-1]
         columns = to_columns(x)  # (features, n)
-        if self.conditioner is None or context is None:
-            assert_params = self.params
-            params = assert_params[..., None].expand(*assert_params.shape, columns.shape[-1])
-        else:
-            params = self.conditioner(to_columns(context)).unflatten(0, (-1, x.shape[-1]))
-            params = with_free(params, None if self.free is None else self.free[..., None])
+        own = columns.new_empty(0, *columns.shape) if self.params is None else self.params[..., None]
+        params = own.expand(own.shape[0], *columns.shape)  # all parameters, or those that are free
+        if self.conditioner is not None and context is not None:
+            conditional = self.conditioner(to_columns(context)).unflatten(0, (-1, x.shape[-1]))
+            params = torch.cat([conditional, params])
         y, log_slope = move(columns, params)
         return from_columns(y, batch), log_slope.sum(dim=0).reshape(batch)

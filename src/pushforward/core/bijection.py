@@ -78,7 +78,7 @@ class Bijection(nn.Module, ABC):
         """The dtype that y must have; None: any floating dtype."""
         return self.dtype
 
-    @final
+    @final  # type: ignore[misc]  # nn.Module declares forward as an attribute
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """y = T(x)."""
         return self._forward(*self._enter(x, context))

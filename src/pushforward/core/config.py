@@ -12,7 +12,7 @@ __all__ = ["REGISTRY", "build", "configurable"]
 REGISTRY: dict[str, type] = {}
 """Every configurable class by its name: what tests, the gallery, saved files and the command line draw from."""
 
-C = TypeVar("C", bound=type)
+C = TypeVar("C", bound=type[Any])
 
 
 def configurable(cls: C) -> C:
@@ -29,7 +29,8 @@ def configurable(cls: C) -> C:
     """
     if REGISTRY.get(cls.__name__, cls).__module__ != cls.__module__:
         raise ValueError(f"configurable: the name {cls.__name__} is taken by {REGISTRY[cls.__name__].__module__}.")
-    init = cls.__init__
+    owner: Any = cls
+    init = owner.__init__
     signature = inspect.signature(init)
 
     @functools.wraps(init)
@@ -41,7 +42,7 @@ def configurable(cls: C) -> C:
             encoded = {key: encode(value, cls.__name__, key) for key, value in given.items()}
             self.config = {"type": cls.__name__, **encoded}
 
-    cls.__init__ = recording  # type: ignore[misc]
+    owner.__init__ = recording
     REGISTRY[cls.__name__] = cls
     return cls
 

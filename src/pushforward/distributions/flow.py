@@ -11,6 +11,7 @@ from pushforward.core.bijection import Bijection
 from pushforward.core.checks import broadcast
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
+from pushforward.core.domain import Real
 
 __all__ = ["Flow"]
 
@@ -37,7 +38,7 @@ class Flow(Distribution):
     >>> from pushforward.distributions import StandardNormal
     >>> flow = Flow(StandardNormal(2), RadialSquash(2))
     >>> flow.log_prob(torch.tensor([[0.0, 0.0], [2.0, 0.0]])).tolist()
-    [-1.837877094745636, -inf]
+    [-1.8378770351409912, -inf]
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
@@ -164,4 +165,4 @@ class Flow(Distribution):
 
 def _covers(base: Distribution, bijection: Bijection) -> bool:
     """Whether the bijection takes every point of the base: the domains agree, or it takes all real points."""
-    return base.support == bijection.domain or type(bijection.domain).__name__ == "Real"
+    return base.support == bijection.domain or isinstance(bijection.domain, Real)

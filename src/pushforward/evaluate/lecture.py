@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, ConnectionPatch
 
@@ -18,9 +19,13 @@ from pushforward.evaluate.style import COLORS, FONT, INK, MUTED, new_figure, tid
 
 __all__ = ["plot_radial_squash", "plot_uniform_to_uniform"]
 
+_WARM = LinearSegmentedColormap.from_list("warm", ["#ffffff", "#fbe3b5", "#f2b544", "#d9820a"])
+
 
 def plot_radial_squash(*, points: int = 600, seed: int = 0) -> Figure:
     r"""Gaussian points and a grid pushed through :math:`x = z / (1 + \|z\|)`, each with its exact density.
+
+    The outlined square of the grid holds the same probability on both sides.
 
     Args:
         points: number of points drawn.
@@ -29,7 +34,7 @@ def plot_radial_squash(*, points: int = 600, seed: int = 0) -> Figure:
     base, squash = StandardNormal(2), RadialSquash(2)
     flow = Flow(base, squash)
     z = torch.randn(points, 2, generator=torch.Generator().manual_seed(seed))
-    figure, axes = new_figure(1, 2, width=9.6, height=5.0)
+    figure, axes = new_figure(1, 2, width=9.6, height=4.5)
     sides: list[tuple[Axes, Distribution, float, bool]] = [
         (axes[0, 0], base, 3.3, False),
         (axes[0, 1], flow, 1.08, True),
@@ -39,7 +44,10 @@ def plot_radial_squash(*, points: int = 600, seed: int = 0) -> Figure:
         for line in _grid_lines(3.0, 0.5):
             drawn = squash(line) if pushed else line
             axis = bool((line == 0).all(dim=0).any())  # a line through the origin
-            ax.plot(*drawn.T.numpy(), color="#4a4a4a", linewidth=1.3 if axis else 0.5, alpha=0.7)
+            ax.plot(*drawn.T.numpy(), color="#4a4a4a", linewidth=1.3 if axis else 0.5, alpha=0.6)
+        cell = _cell(1.0, 0.5, 0.5)
+        outline = squash(cell) if pushed else cell
+        ax.fill(*outline.T.numpy(), facecolor="none", edgecolor=INK, linewidth=2.0, zorder=4)
         moved = squash(z) if pushed else z
         ax.plot(*moved.T.numpy(), ".", color=COLORS["data"], markersize=3.6, markeredgewidth=0, alpha=0.85)
         ax.set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach))
@@ -76,25 +84,22 @@ def plot_uniform_to_uniform(*, start: float = 0.35, width: float = 0.2) -> Figur
     flow = Flow(base, stretch)
     ends = torch.tensor([[start], [start + width]])
     x_start, x_end = stretch(ends).ravel().tolist()
-    figure, axes = new_figure(1, 2, width=9.6, height=3.7, sharey=True)
-    left, right = axes[0]
-    _uniform_panel(left, base, (-0.4, 3.6), (start, start + width), "z")
-    _uniform_panel(right, flow, (-0.4, 3.6), (x_start, x_end), "x")
-    left.set_title("before:  z uniform on [0, 1]")
-    right.set_title("after:  x = 2z + 1, uniform on [1, 3]")
-    left.set_ylabel("density")
-    for z_end, x_edge in ((start, x_start), (start + width, x_end)):
-        link = ConnectionPatch(
-            (z_end, 0), (x_edge, 0), "data", "data", axesA=left, axesB=right,
-            connectionstyle="arc3,rad=0.18", arrowstyle="->", color=COLORS["highlight"], linewidth=1.1, alpha=0.9,
-        )  # fmt: skip
+    figure, axes = new_figure(2, 1, width=7.0, height=5.4, sharex=True)
+    top, bottom = axes[:, 0]
+    _uniform_panel(top, base, (start, start + width), "z", f"p(z) = 1 on [0, 1]\nshaded: 1 × {width:g} = {width:g}")
+    words = f"q(x) = ½ on [1, 3]\nshaded: ½ × {x_end - x_start:g} = {width:g}"
+    _uniform_panel(bottom, flow, (x_start, x_end), "x", words)
+    links = [
+        (0.0, 1.0, MUTED),
+        (1.0, 3.0, MUTED),
+        (start, x_start, COLORS["model"]),
+        (start + width, x_end, COLORS["model"]),
+    ]
+    for z_edge, x_edge, color in links:
+        link = ConnectionPatch((z_edge, 0), (x_edge, 0.5), "data", "data", axesA=top, axesB=bottom, color=color)
+        link.set(arrowstyle="-|>", linestyle=(0, (4, 3)), linewidth=1.1, mutation_scale=9)
         figure.add_artist(link)
-    figure.suptitle(
-        rf"$p(z)\,dz \;=\; 1 \times {width:g} \;=\; \frac{{1}}{{2}} \times {2 * width:g} \;=\; q(x)\,dx$"
-        "      probability is moved, never made",
-        fontsize=FONT + 3,
-        color=INK,
-    )
+    top.set_title("p(z) dz = q(x) dx:  x = 2z + 1 makes every interval twice as wide, so the density halves")
     return figure
 
 
@@ -105,7 +110,7 @@ def _density(ax: Axes, density: Distribution, reach: float, size: int = 400) -> 
     values: Floats = density.log_prob(grid).exp().numpy()
     shown = np.where(values > 0, values, np.nan)
     extent = (-reach, reach, -reach, reach)
-    return ax.imshow(shown, origin="lower", extent=extent, cmap="YlOrBr", vmin=0.0, alpha=0.8, interpolation="bilinear")
+    return ax.imshow(shown, origin="lower", extent=extent, cmap=_WARM, vmin=0.0, interpolation="bilinear")
 
 
 def _grid_lines(reach: float, step: float) -> list[torch.Tensor]:
@@ -118,20 +123,26 @@ def _grid_lines(reach: float, step: float) -> list[torch.Tensor]:
     return lines
 
 
-def _uniform_panel(
-    ax: Axes, density: Distribution, span: tuple[float, float], interval: tuple[float, float], name: str
-) -> None:
-    grid = torch.linspace(*span, 2001)[:, None]
+def _cell(left: float, bottom: float, side: float) -> torch.Tensor:
+    """The edge of one square of the grid, walked once around."""
+    along, zero = torch.linspace(0, side, 31), torch.zeros(31)
+    sides = [(along, zero), (zero + side, along), (side - along, zero + side), (zero, side - along)]
+    return torch.cat([torch.stack([left + x, bottom + y], dim=-1) for x, y in sides])
+
+
+def _uniform_panel(ax: Axes, density: Distribution, interval: tuple[float, float], name: str, words: str) -> None:
+    grid = torch.linspace(-0.3, 4.3, 4001)[:, None]
     heights = density.log_prob(grid).exp().numpy()
     where = grid.ravel().numpy()
     ax.plot(where, heights, color=COLORS["data"], linewidth=1.6)
     ax.fill_between(where, heights, color=COLORS["data"], alpha=0.18, linewidth=0)
     height = float(heights.max())
     low, high = interval
-    ax.fill_between([low, high], [height, height], color=COLORS["highlight"], alpha=0.75, linewidth=0)
-    measure = f"d{name} = {high - low:g}"
-    ax.annotate(measure, ((low + high) / 2, height), (0, 4), textcoords="offset points", ha="center", fontsize=FONT)
-    words = {"z": "p(z) = 1", "x": "q(x) = ½"}[name]
-    ax.text(high + 0.15 if name == "z" else 3.05, height, words, fontsize=FONT, color=COLORS["data"], va="center")
-    ax.set(xlim=span, ylim=(0, 1.25), xlabel=name, xticks=[0, 1, 2, 3], yticks=[0, 0.5, 1])
+    ax.fill_between([low, high], [height, height], color=COLORS["highlight"], alpha=0.8, linewidth=0)
+    ends = {"arrowstyle": "<->", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 7}
+    ax.annotate("", (low, 0.07), (high, 0.07), arrowprops=ends)
+    ax.text((low + high) / 2, 0.1, f"d{name} = {high - low:g}", ha="center", va="bottom", fontsize=FONT, color=INK)
+    ax.text(3.12, 0.5, words, fontsize=FONT, color=INK, va="center", linespacing=1.5)
+    ax.set(xlim=(-0.3, 4.3), ylim=(0, 1.12), xlabel=name, ylabel="density", xticks=[0, 1, 2, 3], yticks=[0, 0.5, 1])
+    ax.tick_params(labelbottom=True)
     tidy(ax)

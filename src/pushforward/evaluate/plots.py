@@ -157,7 +157,8 @@ def plot_pairs(data: Rows, samples: Rows, names: Sequence[str], *, limit: int = 
     handles, labels = axes[0, 0].get_legend_handles_labels()
     words = {"data": "data (below the diagonal)", "samples": "samples of the model (above the diagonal)"}
     shown = [words[label] for label in labels]
-    figure.legend(handles, shown, loc="outside upper center", ncols=2, frameon=False, fontsize=FONT)
+    columns = 2 if count > 2 else 1
+    figure.legend(handles, shown, loc="outside upper center", ncols=columns, frameon=False, fontsize=FONT)
     if count < len(names):
         figure.supxlabel(f"the first {count} of {len(names)} columns", fontsize=FONT, color=MUTED)
     return figure
@@ -171,7 +172,7 @@ def plot_log_densities(evaluation: Evaluation) -> Figure:
     finite = {name: rows for name, rows in finite.items() if len(rows)}
     if not finite:
         raise ValueError("plot_log_densities: no row has a finite log-density, so there is nothing to draw.")
-    ends = [np.quantile(rows, [0.01, 0.999]) for rows in finite.values()]
+    ends = [np.quantile(rows, [0.02, 0.999]) for rows in finite.values()]
     low, high = float(min(end[0] for end in ends)), float(max(end[1] for end in ends))
     own_low, own_high = np.quantile(next(iter(finite.values())), [0.005, 0.999])
     low = max(low, float(own_low - 2 * (own_high - own_low)))  # a hopeless baseline may run out of the picture
@@ -223,7 +224,7 @@ def plot_digit_grid(samples: Rows, *, labels: Sequence[str] | None = None, side:
     rows, columns, height, width = array.shape
     names = labels if labels is not None else [str(i) for i in range(rows)]
     gap = max(1, height // 8)
-    low, high = robust_limits(array.ravel(), tail=0.002, pad=0.0)
+    low, high = robust_limits(array.ravel(), tail=0.01, pad=0.0)
     canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap), np.nan)
     for i in range(rows):
         for j in range(columns):
@@ -255,6 +256,8 @@ def _histogram(
         ax.yaxis.set_minor_locator(_no_ticks())
         floor = 1e-3 * filled.min()  # an empty bin goes below the picture instead of leaving a hole
         heights = [np.maximum(height, floor) for height in heights]
+        if note:
+            ax.set_title("log scale", loc="right", fontsize=FONT - 2.5, color=MUTED, pad=2)
     else:
         floor = 0.0
     ax.stairs(heights[0], edges, baseline=floor, fill=True, color=COLORS["data"], alpha=0.45, label="data")
@@ -283,7 +286,7 @@ def _density_map(
 ) -> None:
     """Few points one by one; many as counts on a logarithmic scale, the same for data and samples."""
     if points <= 1_500:
-        ax.plot(x, y, ".", color=color, markersize=2.5, alpha=0.5, markeredgewidth=0, rasterized=True)
+        ax.plot(x, y, ".", color=color, markersize=4, alpha=0.5, markeredgewidth=0, rasterized=True)
         return
     counts = np.histogram2d(x, y, (x_edges, y_edges))[0].T
     top = points / 40

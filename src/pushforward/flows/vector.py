@@ -40,10 +40,7 @@ def assemble(
     one_of(owner, "fast", fast, ("density", "sampling"))
     standardize = Standardize(features, data_dtype=data_dtype)
     context_map = Standardize(context, data_dtype=data_dtype) if context else None
-    if fast == "density":
-        bijection = Chain([standardize, *layers]).inv
-    else:
-        bijection = Chain([*layers, standardize.inv])
+    bijection = Chain([standardize, *layers]).inv if fast == "density" else Chain([*layers, standardize.inv])
     return Flow(StandardNormal(features), bijection, context_map=context_map)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -105,7 +106,7 @@ class MaskedMLP(nn.Module):
         widths = [hidden[0]] * (1 + 2 * self.depth) if residual else list(hidden)
         inputs = torch.cat([torch.zeros(context, dtype=torch.long), torch.arange(1, features + 1)])
         degrees = [inputs, *(hidden_degrees(width, features, context) for width in widths)]
-        self.layers = nn.ModuleList(MaskedLinear(i, o) for i, o in zip(degrees, degrees[1:], strict=False))
+        self.layers = nn.ModuleList(MaskedLinear(i, o) for i, o in pairwise(degrees))
         # Rows of the last layer are parameter-major: the output views as (num_params, features, n) without a copy.
         self.last = MaskedLinear(degrees[-1], torch.arange(features), copies=num_params)
         for parameter in self.last.parameters():

@@ -1,0 +1,5 @@
+"""Models as files: one safetensors file that says how to build the model; nothing in it is ever executed."""
+
+from pushforward.io.model import Header, load, read_header, save
+
+__all__ = ["Header", "load", "read_header", "save"]
