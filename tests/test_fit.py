@@ -286,7 +286,7 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path: Path) -> None:
     x, path = banana(200), tmp_path / "run.checkpoint"
     pf.fit(small_flow(), x, steps=5, checkpoint=path, progress=False)
     resume = {"steps": 5, "checkpoint": path, "resume": True, "progress": False}
-    with pytest.raises(TrainingError, match=r"differs in lr \(there 0.002, here 0.1\)"):
+    with pytest.raises(TrainingError, match=r"differs in lr \(there 0.004, here 0.1\)"):
         pf.fit(small_flow(), x, lr=0.1, **resume)
     with pytest.raises(TrainingError, match="differs in data"):
         pf.fit(small_flow(), x + 1, **resume)

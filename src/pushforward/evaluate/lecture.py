@@ -99,7 +99,7 @@ def plot_uniform_to_uniform(*, start: float = 0.35, width: float = 0.2) -> Figur
         link = ConnectionPatch((z_edge, 0), (x_edge, 0.5), "data", "data", axesA=top, axesB=bottom, color=color)
         link.set(arrowstyle="-|>", linestyle=(0, (4, 3)), linewidth=1.1, mutation_scale=9)
         figure.add_artist(link)
-    top.set_title("p(z) dz = q(x) dx:  x = 2z + 1 makes every interval twice as wide, so the density halves")
+    top.set_title("p(z) dz = q(x) dx\nx = 2z + 1 makes every interval twice as wide, so the density halves")
     return figure
 
 

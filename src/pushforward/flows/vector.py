@@ -199,7 +199,7 @@ def nsf(
     fast: Fast = "density",
     depth: int = 5,
     hidden: Sequence[int] = (128, 128),
-    bins: int = 8,
+    bins: int = 16,
     bound: float = 5.0,
     mix: Literal["lu", "permute", "flip"] = "lu",
     conditioner: str = "plain",

@@ -33,7 +33,7 @@ def fit(
     epochs: float | None = None,
     seconds: float | None = None,
     batch_size: int | None = None,
-    lr: float = 2e-3,
+    lr: float = 4e-3,
     weight_decay: float = 1e-4,
     clip: float = 5.0,
     patience: int | None = 20,

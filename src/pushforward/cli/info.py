@@ -1,0 +1,64 @@
+"""``pushforward info``: what a model file says about itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pushforward.core.config import build
+from pushforward.io import Header, read_header
+
+__all__ = ["describe", "info_rows"]
+
+
+def describe(model: str) -> tuple[dict[str, Any], Header]:
+    """The header as JSON, with the model's parts printed as a tree."""
+    header = read_header(model)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            parts = str(build(header.config))
+    except ValueError as error:  # a part of the user's own, whose module is not imported here
+        parts = f"cannot be built here: {error}"
+    return {
+        "model": model,
+        "library_version": header.library_version,
+        "parameters": header.parameters,
+        "sha256": header.sha256,
+        "config": header.config,
+        "metadata": header.metadata,
+        "parts": parts,
+    }, header
+
+
+def info_rows(model: str, header: Header) -> list[list[str]]:
+    """The facts that a person asks for first."""
+    metadata = header.metadata
+    names, types = metadata.get("columns") or [], metadata.get("column_types") or []
+    typed = [f"{n} ({t})" for n, t in zip(names, types, strict=True)] if len(names) == len(types) else names
+    options = ", ".join(f"{key}={value}" for key, value in (metadata.get("options") or {}).items())
+    history, baselines = metadata.get("history") or {}, metadata.get("baselines") or {}
+    rows = [
+        ["file", model],
+        ["flow", " ".join(filter(None, [str(metadata.get("flow", header.config.get("type"))), options]))],
+        ["columns", ", ".join(typed)],
+        ["given", ", ".join(metadata.get("given") or [])],
+        ["left out", ", ".join(metadata.get("dropped") or [])],
+        ["parameters", f"{header.parameters:,}"],
+        ["training rows", f"{metadata['train_rows']:,}" if "train_rows" in metadata else ""],
+        ["trained", _trained(history)],
+        ["baselines", ", ".join(f"{name} ({len(b.get('weights', [0]))})" for name, b in baselines.items())],
+        ["written by", f"pushforward {header.library_version}"],
+        ["sha256", header.sha256],
+    ]
+    return [row for row in rows if row[1]]
+
+
+def _trained(history: dict[str, Any]) -> str:
+    if not history.get("records"):
+        return ""
+    last = history["records"][-1]
+    words = f"{last['step']:,} steps in {history['seconds']:,.0f} s"
+    if history.get("best_validation") is not None:
+        words += f", validation {history['best_validation']:.3f} nats at step {history['best_step']:,}"
+    return f"{words}; {history['stopped']}" if history.get("stopped") else words

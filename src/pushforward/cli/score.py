@@ -1,0 +1,38 @@
+"""``pushforward score``: the log-density of every row, in memory that does not grow with their number."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from pushforward.cli.common import refuse_same_file, say
+from pushforward.cli.model import TableModel, block_rows, note_ignored
+from pushforward.core.files import check_writable
+from pushforward.data import TableWriter, stream_table
+
+__all__ = ["score"]
+
+
+def score(model: str, table: str, out: str) -> dict[str, Any]:
+    """Write one column, ``log_density`` in nats, a row for a row."""
+    refuse_same_file("--out", out, model, table)
+    writer = TableWriter(out, ["log_density"])
+    check_writable(out)
+    known = TableModel.load(model)
+    note_ignored(table, known.names)
+    rows, finite, total = 0, 0, 0.0
+    blocks = stream_table(table, known.names, rows=block_rows(known.flow))
+    with torch.no_grad(), writer as target:
+        for values in blocks:
+            x, context = known.tensors(values)
+            found = known.flow.log_prob(x, context).to(torch.float64).numpy()
+            target.write(found[:, None])
+            good = np.isfinite(found)
+            rows, finite, total = rows + len(found), finite + int(good.sum()), total + float(found[good].sum())
+    if finite < rows:
+        say(f"{rows - finite} of {rows} rows have no finite log-density.")
+    mean = total / finite if finite else math.nan
+    return {"out": out, "rows": rows, "finite": finite, "mean_log_density": mean}
