@@ -85,11 +85,11 @@ def generator(seed: int) -> torch.Generator:
 
 
 @torch.no_grad()
-def randomize(module: nn.Module, seed: int = 0, dtype: torch.dtype = torch.float64) -> Any:
+def randomize(module: nn.Module, seed: int = 0, dtype: torch.dtype = torch.float64, size: float = 0.7) -> Any:
     """The module in evaluation mode and in ``dtype``, with weights and statistics that move points.
 
-    Layers start as the identity, which hides bugs: every parameter is drawn anew. The law `moves_points` watches over
-    the size of the effect.
+    Layers start as the identity, which hides bugs: every parameter is drawn anew, from ``seed`` alone. The law `moves_points` watches over
+    the effect of the ``size`` chosen; larger ones make maps so steep that rounding, not the law, decides.
     """
     random = generator(seed)
 
@@ -98,9 +98,11 @@ def randomize(module: nn.Module, seed: int = 0, dtype: torch.dtype = torch.float
 
     for name, parameter in module.named_parameters():
         if name.endswith("weight"):
-            parameter.copy_(0.7 * draw(parameter) / math.sqrt(parameter.shape[-1]))
+            parameter.copy_(size * draw(parameter) / math.sqrt(parameter.shape[-1]))
+        elif name.endswith("bias"):  # on the positive side, or whole layers of rectified units may be dead
+            parameter.copy_(size * (0.6 * draw(parameter) + 0.5))
         else:
-            parameter.add_(0.4 * draw(parameter))
+            parameter.add_(0.6 * size * draw(parameter))
     for part in module.modules():
         if isinstance(part, Standardize):
             part.mean.copy_(draw(part.mean))
@@ -109,10 +111,10 @@ def randomize(module: nn.Module, seed: int = 0, dtype: torch.dtype = torch.float
     return module.eval().to(dtype)
 
 
-def random_part(config: Config, dtype: torch.dtype = torch.float64) -> Any:
+def random_part(config: Config, dtype: torch.dtype = torch.float64, size: float = 0.7) -> Any:
     """The part or flow that a config describes, randomised."""
     part = named_flow(config) if "flow" in config else build(config)
-    return randomize(part, seed=zlib.crc32(label(config).encode()), dtype=dtype)
+    return randomize(part, zlib.crc32(label(config).encode()) + 1, dtype, size)
 
 
 def bijection_of(config: Config, dtype: torch.dtype = torch.float64) -> Bijection:

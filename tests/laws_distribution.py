@@ -17,7 +17,7 @@ from pushforward.core.config import build
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Ball, Domain, Interval, Product, Real
 
-POINTS = {1: 8001, 2: 321}  # of the grid, along each axis
+POINTS = {1: 8001, 2: 241}  # of the grid, along each axis
 ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-2}
 
 

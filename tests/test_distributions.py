@@ -38,6 +38,11 @@ def untrained(config):
     return (named_flow(config) if "flow" in config else build(config)).eval().to(torch.float64)
 
 
+def gently_random(config):
+    """Steep maps make narrow peaks, which a grid of a few hundred lines would miss."""
+    return random_part(config, size=0.4)
+
+
 def contexts(distribution):
     return [context_for(distribution, (), generator(seed)) for seed in (21, 22)][
         : 2 if distribution.context_shape else 1
@@ -56,7 +61,7 @@ def test_every_distribution_keeps_the_law(config, law):
 
 
 @each_law(INTEGRALS)
-@pytest.mark.parametrize("make", [untrained, random_part])
+@pytest.mark.parametrize("make", [untrained, gently_random])
 @each([config for config in ALL if dimension(config) <= 2])
 def test_integrals(config, make, law):
     distribution = make(config)

@@ -130,8 +130,7 @@ def split_names(option: str, values: Sequence[str], known: Sequence[str], where:
     for name in names:
         if name not in known:
             raise ValueError(
-                f"{option}: {where} has no column {name!r}.{suggestion(name, known)} "
-                f"The columns are {listed(known)}."
+                f"{option}: {where} has no column {name!r}.{suggestion(name, known)} The columns are {listed(known)}."
             )
     return names
 
@@ -148,8 +147,8 @@ def listed(names: Sequence[str], limit: int = 10) -> str:
     return shown + (f", ... ({len(names)} in all)" if len(names) > limit else "")
 
 
-def refuse_same_file(option: str, out: str, *inputs: str) -> None:
-    """Refuse to overwrite what is read."""
-    for path in inputs:
-        if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
-            raise ValueError(f"{option}: {out} is also what is read; it would be overwritten. Name another file.")
+def refuse_same_file(option: str, out: str, *others: str) -> None:
+    """Refuse to write what the same command reads, or writes under another name."""
+    for path in others:
+        if os.path.realpath(out) == os.path.realpath(path):
+            raise ValueError(f"{option}: {out} has another part in this command; it would be overwritten. Rename it.")

@@ -49,8 +49,8 @@ def given_values(model: TableModel, given: Sequence[str]) -> dict[str, float]:
     if not model.given:
         if given:
             raise ValueError(
-                f"--given: {model.path} models all its columns together and takes no given values. To draw some columns "
-                "given others, fit with --given."
+                f"--given: {model.path} models all its columns together and takes no given values. "
+                "To draw some columns given others, fit with --given."
             )
         return {}
     found: dict[str, float] = {}

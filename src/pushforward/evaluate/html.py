@@ -46,8 +46,14 @@ def code(text: str) -> Html:
     return Html(f"<pre><code>{escape(text)}</code></pre>")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str = "") -> Html:
-    """A table whose first column is text and whose other columns, numbers mostly, are aligned to the right.
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str = "", words: bool = False) -> Html:
+    """A table whose first column is text and whose other columns are numbers aligned to the right, or words.
+
+    Args:
+        header: one title a column; empty for a table without.
+        rows: the cells.
+        caption: a sentence above it.
+        words: whether the other columns hold words too, which may be broken into lines.
 
     >>> table(["name", "value"], [["<b>", "1"]]).count("&lt;b&gt;")
     1
@@ -58,8 +64,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str 
         first, *rest = (escape(cell) for cell in row)
         lines.append(f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>')
     above = f"<caption>{escape(caption)}</caption>" if caption else ""
-    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
-    return Html(f'<div class="wide"><table>{above}{body}</table></div>')
+    titles = f"<thead><tr>{head}</tr></thead>" if header else ""
+    kind = ' class="words"' if words else ""
+    return Html(f'<div class="wide"><table{kind}>{above}{titles}<tbody>{"".join(lines)}</tbody></table></div>')
 
 
 def picture(figure: Figure, caption: str, *, dpi: int = 150) -> Html:
@@ -119,8 +126,9 @@ caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 th, td { padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 th:first-child { text-align: left; }
 thead th { color: var(--soft); font-weight: 600; }
-tbody th { font-weight: 400; overflow-wrap: anywhere; }
-td { white-space: pre-line; }
+tbody th { font-weight: 400; }
+td { white-space: nowrap; }
+.words td { white-space: normal; text-align: left; overflow-wrap: anywhere; }
 pre { overflow-x: auto; background: var(--tint); padding: .8rem 1rem; border-radius: 6px; font-size: .9rem; }
 figure { margin: 1.2rem 0; }
 figure img { max-width: 100%; height: auto; background: #ffffff; border: 1px solid var(--line); border-radius: 6px; }

@@ -186,7 +186,7 @@ def model_section(
         else f"A joint density of {_listed(columns)}."
     )
     printed = Html(f"<details><summary>all its parts</summary>{code(str(model))}</details>")
-    return Section(title, [described, table(["", ""], rows), printed])
+    return Section(title, [described, table([], rows, words=True), printed])
 
 
 def reproduce_section(commands: str, *, title: str = "How to get this again") -> Section:

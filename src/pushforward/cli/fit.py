@@ -1,0 +1,268 @@
+"""``pushforward fit``: from a table to a model file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pushforward.cli.common import Interrupted, listed, refuse_same_file, say, split_names
+from pushforward.cli.model import as_tensors
+from pushforward.cli.options import build_flow, parse_options
+from pushforward.core.files import check_writable
+from pushforward.data import Table, TableError, check_not_constant, column_names, read_table
+from pushforward.distributions import Flow
+from pushforward.evaluate import Baseline, baselines_to_dict, evaluate, fit_baselines
+from pushforward.io import save
+from pushforward.train import History, Record, TrainingError, fit
+
+__all__ = ["FitRequest", "fit_rows", "fit_table"]
+
+MAX_SCORED = 50_000
+"""Rows of the training part that its final likelihood is measured on."""
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What was typed after ``pushforward fit``."""
+
+    table: str
+    out: str
+    flow: str = "nsf"
+    given: Sequence[str] = ()
+    drop: Sequence[str] = ()
+    settings: Sequence[str] = ()
+    validation: str = "0.1"
+    seconds: float | None = None
+    epochs: float | None = None
+    steps: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    resume: bool = False
+    checkpoint: str | None = None
+    seed: int = 0
+    budget: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = ("seconds", "epochs", "steps", "batch_size", "lr")
+        chosen = {name: value for name in names if (value := getattr(self, name)) is not None}
+        object.__setattr__(self, "budget", chosen)
+
+    @property
+    def checkpoint_path(self) -> str:
+        return self.checkpoint or f"{self.out}.checkpoint"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The rows to learn from and those held out, columns in one order: those of x, then those of the context."""
+
+    columns: list[str]
+    given: list[str]
+    types: list[str]
+    dropped: list[str]
+    train: torch.Tensor
+    validation: torch.Tensor | None
+
+    def split(self, rows: torch.Tensor, flow: Flow) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """x and context in the dtypes of the flow."""
+        known = len(self.columns)
+        return as_tensors(flow, rows[:, :known].numpy(), rows[:, known:].numpy() if self.given else None)
+
+
+def fit_table(request: FitRequest) -> dict[str, Any]:
+    """Fit, save, compare; every mistake that can be seen beforehand is refused before training starts."""
+    options = parse_options(request.flow, request.settings)
+    validation = _validation(request.validation)
+    columns, given, dropped = choose_columns(request)
+    refuse_same_file("--out", request.out, request.table, *([validation] if isinstance(validation, str) else []))
+    refuse_same_file("--checkpoint", request.checkpoint_path, request.table, request.out)
+    check_writable(request.out)
+    check_writable(request.checkpoint_path)
+    flow = build_flow(request.flow, len(columns), len(given), options)
+    parts = read_parts(request, columns, given, dropped, validation)
+    held = 0 if parts.validation is None else len(parts.validation)
+    say(
+        f"{request.table}: {len(parts.train):,} training and {held:,} validation rows of {listed(columns)}"
+        + (f" given {listed(given)}" if given else "")
+        + (f", without {listed(dropped)}" if dropped else "")
+        + "."
+    )
+    metadata: dict[str, Any] = {
+        "columns": columns,
+        "column_types": parts.types[: len(columns)],
+        "given": given,
+        "given_types": parts.types[len(columns) :],
+        "dropped": dropped,
+        "flow": request.flow,
+        "options": options,
+        "seed": request.seed,
+        "train_rows": len(parts.train),
+        "validation_rows": held,
+    }
+    history = _train(request, flow, parts, metadata)
+    metadata["history"] = history.to_dict()
+    save(flow, request.out, metadata=metadata)  # now already: a Ctrl-C during what follows loses nothing
+    baselines = _baselines(flow, parts, request.seed)
+    metadata["baselines"] = baselines_to_dict(baselines)
+    save(flow, request.out, metadata=metadata)
+    Path(request.checkpoint_path).unlink(missing_ok=True)
+    described = ("columns", "given", "dropped", "flow", "options", "seed", "train_rows", "validation_rows")
+    return {
+        "out": request.out,
+        **{name: metadata[name] for name in described},
+        "parameters": sum(p.numel() for p in flow.parameters()),
+        "seconds": history.seconds,
+        "steps": history.records[-1].step if history.records else 0,
+        "best_step": history.best_step,
+        "stopped": history.stopped,
+        **_compare(flow, parts, baselines),
+    }
+
+
+def fit_rows(result: dict[str, Any]) -> list[list[str]]:
+    """The log-likelihoods as rows of a table to print."""
+    from pushforward.evaluate.metrics import TITLES, signed, with_error
+
+    def row(title: str, scores: dict[str, Any]) -> list[str]:
+        held = scores["validation"]
+        return [
+            title,
+            signed(scores["train"]),
+            "" if held is None else with_error(held, scores["validation_error"]),
+        ]
+
+    return [row(result["flow"], result)] + [row(TITLES.get(k, k), b) for k, b in result["baselines"].items()]
+
+
+def choose_columns(request: FitRequest) -> tuple[list[str], list[str], list[str]]:
+    """Columns to model, columns to condition on, and columns left out.
+
+    Raises:
+        ValueError: one is unknown, in two of these lists, or none is left to model.
+    """
+    names = column_names(request.table)
+    given = split_names("--given", request.given, names, request.table)
+    dropped = split_names("--drop", request.drop, names, request.table)
+    both = [name for name in given if name in dropped]
+    if both:
+        raise ValueError(f"--given and --drop both name {listed(both)}. Name a column in one of them.")
+    columns = [name for name in names if name not in given and name not in dropped]
+    if not columns:
+        raise ValueError(
+            f"{request.table}: no column is left to model: all {len(names)} are named by --given or --drop. "
+            "Leave at least one out of them."
+        )
+    return columns, given, dropped
+
+
+def read_parts(
+    request: FitRequest, columns: list[str], given: list[str], dropped: list[str], validation: float | str
+) -> Parts:
+    """Read the table and hold part of it out."""
+    table = read_table(request.table, [*columns, *given])
+    check_not_constant(table.select(columns))
+    rows = torch.from_numpy(table.values)
+    held: torch.Tensor | None = None
+    if isinstance(validation, str):
+        held = torch.from_numpy(read_table(validation, [*columns, *given]).values)
+    elif validation > 0:
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(request.seed))
+        count = min(len(rows) - 1, max(1, round(validation * len(rows))))
+        rows, held = rows[order[count:]], rows[order[:count]]
+    _check_varies(table, rows[:, : len(columns)], columns)
+    return Parts(columns, given, list(table.types), dropped, rows, held)
+
+
+def _check_varies(table: Table, rows: torch.Tensor, columns: list[str]) -> None:
+    """Refuse a column that only varies in the rows held out."""
+    constant = [name for name, same in zip(columns, (rows == rows[:1]).all(dim=0).tolist(), strict=True) if same]
+    if constant:
+        raise TableError(
+            f"{table.source}: column {listed(constant)} is constant in the {len(rows)} rows that are left for training "
+            "after some are held out. Use more rows, or --validation 0."
+        )
+
+
+def _validation(text: str) -> float | str:
+    """A part of the rows, or the path of a table."""
+    try:
+        part = float(text)
+    except ValueError:
+        return text
+    if not 0 <= part < 1:
+        raise ValueError(f"--validation: must be a part of the rows from 0 up to 1, or a table; got {text}.")
+    return part
+
+
+def _train(request: FitRequest, flow: Flow, parts: Parts, metadata: dict[str, Any]) -> History:
+    records: list[Record] = []
+    x, context = parts.split(parts.train, flow)
+    held = None if parts.validation is None else parts.split(parts.validation, flow)
+    path = request.checkpoint_path
+    if request.resume and not os.path.exists(path):
+        say(f"There is no checkpoint {path}: starting afresh.")
+    elif os.path.exists(path) and not request.resume:
+        say(f"Starting afresh; {path} will be replaced. (--resume would go on from it.)")
+    try:
+        return fit(
+            flow,
+            x,
+            context,
+            validation=None if held is None else [t for t in held if t is not None],
+            seed=request.seed,
+            checkpoint=path,
+            resume=request.resume,
+            callback=records.append,
+            **request.budget,
+        )
+    except TrainingError as error:
+        names = parts.columns
+        raise TrainingError(
+            re.sub(r"\bcolumn (\d+)\b", lambda m: f"column {names[int(m[1])]!r}", str(error))
+            if all(int(k) < len(names) for k in re.findall(r"\bcolumn (\d+)\b", str(error)))
+            else str(error)
+        ) from None
+    except KeyboardInterrupt:
+        kept = f"The run is kept in {path}: go on with --resume." if os.path.exists(path) else ""
+        if not records:
+            raise Interrupted(f"Interrupted before the first look at validation; no model written. {kept}") from None
+        best = max(records, key=lambda r: r.train if r.validation is None else r.validation)
+        history = History(records, best.step, best.validation, seconds=records[-1].seconds, stopped="interrupted")
+        save(flow, request.out, metadata={**metadata, "history": history.to_dict()})
+        raise Interrupted(
+            f"Interrupted at step {records[-1].step:,}. The best weights so far are in {request.out}. {kept}"
+        ) from None
+
+
+def _baselines(flow: Flow, parts: Parts, seed: int) -> dict[str, Baseline]:
+    x, context = parts.split(parts.train, flow)
+    try:
+        return fit_baselines(x, context, seed=seed)
+    except ValueError as error:  # the model is good without them
+        say(f"No baselines: {error}")
+        return {}
+
+
+def _compare(flow: Flow, parts: Parts, baselines: dict[str, Baseline]) -> dict[str, Any]:
+    """Mean log-likelihoods of the training rows (many at most) and the validation rows."""
+    step = -(-len(parts.train) // MAX_SCORED)
+    train = evaluate(flow, *parts.split(parts.train[::step], flow), baselines=baselines)
+    held = None
+    if parts.validation is not None:
+        held = evaluate(flow, *parts.split(parts.validation, flow), baselines=baselines)
+
+    def scores(name: str | None) -> dict[str, Any]:
+        seen, unseen = (e if e is None or name is None else e.baselines[name] for e in (train, held))
+        return {
+            "train": None if seen is None else seen.log_likelihood,
+            "validation": None if unseen is None else unseen.log_likelihood,
+            "validation_error": None if unseen is None else unseen.standard_error,
+        }
+
+    return {**scores(None), "baselines": {name: scores(name) for name in baselines}}

@@ -1,0 +1,78 @@
+"""Options of a named flow, as they are typed: ``--set depth=5 --set hidden=128,128``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from pushforward.cli.common import listed, suggestion
+from pushforward.distributions import Flow
+from pushforward.flows import FLOWS
+
+__all__ = ["build_flow", "parse_options"]
+
+OURS = {"features", "context", "data_dtype"}  # decided by the table
+WORDS = {"true": True, "false": False, "none": None}
+
+
+def parse_options(flow: str, given: Sequence[str]) -> dict[str, Any]:
+    """Options by name, with numbers as numbers and lists as lists.
+
+    Raises:
+        ValueError: the flow or an option is unknown.
+
+    >>> parse_options("nsf", ["depth=3", "hidden=64", "layer=coupling"])
+    {'depth': 3, 'hidden': [64], 'layer': 'coupling'}
+    """
+    if flow not in FLOWS:
+        raise ValueError(
+            f"--flow: there is no flow {flow!r}.{suggestion(flow, list(FLOWS))} Known: {listed(list(FLOWS))}."
+        )
+    known = _known(flow)
+    options: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name or not value.strip():
+            raise ValueError(f"--set: write NAME=VALUE, such as depth=5 or hidden=128,128; got {text!r}.")
+        if name not in known:
+            names = list(known)
+            raise ValueError(
+                f"--set: {flow} has no option {name!r}.{suggestion(name, names)} It has {listed(names, 20)}."
+            )
+        if name in options:
+            raise ValueError(f"--set: {name} is given twice. Give it once.")
+        parsed = _parse(value.strip())
+        options[name] = [parsed] if isinstance(known[name], tuple) and not isinstance(parsed, list) else parsed
+    return options
+
+
+def build_flow(flow: str, features: int, context: int, options: dict[str, Any]) -> Flow:
+    """The named flow for a table's columns, in the table's own units."""
+    try:
+        return FLOWS[flow](features, context, data_dtype="float64", **options)
+    except (TypeError, RuntimeError, OverflowError) as error:  # an option of the wrong kind, found out deep inside
+        shown = ", ".join(f"{name}={value}" for name, value in options.items())
+        raise ValueError(f"--set: {flow} cannot be built with {shown} ({error}).") from None
+
+
+def _known(flow: str) -> dict[str, Any]:
+    """Names and defaults of the options of a flow; those of ``maf`` for a flow that passes them on to it."""
+    parameters = inspect.signature(FLOWS[flow]).parameters.values()
+    own = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in OURS}
+    passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return {**(_known("maf") if passes_on and flow != "maf" else {}), **own}
+
+
+def _parse(text: str) -> Any:
+    if "," in text:
+        return [_parse(part.strip()) for part in text.split(",") if part.strip()]
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
