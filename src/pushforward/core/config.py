@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 __all__ = ["REGISTRY", "build", "configurable"]
@@ -58,7 +57,7 @@ def encode(value: Any, owner: str, name: str) -> Any:
     if isinstance(config := getattr(value, "config", None), dict):
         return config
     remedy = "Give the name of a registered part, or a part built by a @configurable class."
-    if isinstance(value, Callable):  # type: ignore[arg-type]
+    if inspect.isroutine(value):
         remedy = "A function cannot be written to a file: register it under a name and pass the name."
     elif hasattr(value, "tolist"):
         remedy = f"Pass {name}.tolist(): numbers, not a tensor, are written to the config."
