@@ -219,3 +219,88 @@ def condition_fixes_the_context(distribution: Distribution, context: Tensor | No
         assert torch.equal(fixed.log_prob(x), distribution.log_prob(x, known)), "condition() gives other densities"
         y, log_prob = fixed.rsample_and_log_prob((4,), generator=torch.Generator().manual_seed(11))
         close(log_prob, fixed.log_prob(y.detach()), "rsample_and_log_prob of condition()", ROUNDING)
+
+
+# --- bad rows ------------------------------------------------------------------------------------------------------
+
+
+SAME = {torch.float64: 1e-12, torch.float32: 1e-3}  # the same sum over another number of rows
+
+
+def results(
+    distribution: Distribution, x: Tensor, context: Tensor | None, keep: Tensor
+) -> tuple[Tensor, dict[str, Tensor | None]]:
+    """log_prob of all rows, and the gradients that the rows in ``keep`` send to weights, x and context."""
+    x = x.clone().requires_grad_()
+    context = None if context is None else context.clone().requires_grad_()
+    log_prob = distribution.log_prob(x, context)
+    leaves = [*distribution.parameters(), x, *([] if context is None else [context])]
+    names = [name for name, _ in distribution.named_parameters()] + ["x", "context"]
+    loss = log_prob[keep].sum()
+    grads = torch.autograd.grad(loss, leaves, allow_unused=True) if loss.requires_grad else [None] * len(leaves)
+    return log_prob.detach(), dict(zip(names, grads, strict=False))
+
+
+def assert_same(got: Tensor | None, expected: Tensor | None, tolerance: float, what: str) -> None:
+    """Both missing, or both finite and equal up to a share of the largest entry."""
+    assert (got is None) == (expected is None), f"{what}: a gradient came or went"
+    if got is not None:
+        size = expected.abs().max().item() if expected.numel() else 0.0
+        assert bool(got.isfinite().all()), f"{what} is not finite"
+        torch.testing.assert_close(
+            got, expected, rtol=tolerance, atol=tolerance * (1 + size), msg=lambda m: f"{what}: {m}"
+        )
+
+
+def bad_row_harms_nobody(
+    distribution: Distribution, x: Tensor, context: Tensor | None, spoiled_x: Tensor, spoiled_context: Tensor | None
+) -> float:
+    """Values and gradients of the good rows, three ways: a row left out of the loss, the same with that row bad, and
+    with that row absent. The first two agree bit for bit, the third to rounding. Returns the bad row's log_prob."""
+    good = (spoiled_x == x).all(-1)
+    if context is not None and spoiled_context is not None:
+        good = good & (spoiled_context == context).all(-1)
+    tolerance = SAME[x.dtype] if next(distribution.parameters(), x).dtype == x.dtype else SAME[torch.float32]
+    value, grads = results(distribution, x, context, good)
+    spoiled, spoiled_grads = results(distribution, spoiled_x, spoiled_context, good)
+    absent_context = None if context is None else context[good]
+    absent, absent_grads = results(distribution, x[good], absent_context, torch.ones_like(good[good]))
+    assert_same(spoiled[good], value[good], 0.0, "log_prob beside a bad row")
+    assert_same(absent, value[good], tolerance, "log_prob without that row")
+    for name, grad in grads.items():
+        if name in ("x", "context"):
+            if grad is not None:
+                assert_same(spoiled_grads[name][good], grad[good], 0.0, f"gradient of {name}")
+                assert bool((spoiled_grads[name][~good] == 0).all()), (
+                    f"the bad row's own gradient in {name} is not zero"
+                )
+        else:
+            assert_same(spoiled_grads[name], grad, 0.0, f"gradient of {name} beside a bad row")
+            assert_same(absent_grads[name], grad, tolerance, f"gradient of {name} without that row")
+    return spoiled[~good].item()
+
+
+# --- what is measured ----------------------------------------------------------------------------------------------
+
+
+def measured_once(distribution: Distribution, x: Tensor, context: Tensor | None) -> None:
+    """`initialize` measures the data once: not again when called again, after loading, or in a copy.
+
+    Takes a distribution that has not been measured yet.
+    """
+
+    def state(part: Distribution) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in part.state_dict().items()}
+
+    def differences(part: Distribution, before: dict[str, Tensor]) -> list[str]:
+        return [name for name, tensor in part.state_dict().items() if not torch.equal(tensor, before[name])]
+
+    loaded = build(json.loads(json.dumps(distribution.config))).to(torch.float64)
+    fresh = state(distribution)
+    distribution.initialize(x, context)
+    assert differences(distribution, fresh), "initialize changed nothing"
+    measured = state(distribution)
+    loaded.load_state_dict(measured)
+    for part, what in ((distribution, "called again"), (loaded, "loaded"), (copy.deepcopy(distribution), "copied")):
+        part.initialize(100 * x + 7, context)
+        assert not differences(part, measured), f"measured a second time when {what}: {differences(part, measured)}"

@@ -193,30 +193,13 @@ def test_given_refuses_with_the_way_out(config):
 
 @each([config for config in FLOW_SPECS if config["features"] == 2])
 def test_initialize_measures_once(config):
-    """A second call changes nothing; neither does one after loading into a new model."""
-
-    def state(flow):
-        return {name: tensor.clone() for name, tensor in flow.state_dict().items()}
-
-    def unchanged(flow, before):
-        return all(torch.equal(tensor, before[name]) for name, tensor in flow.state_dict().items())
-
     flow = untrained(config)
     x = 5 + 3 * torch.randn(200, 2, dtype=torch.float64)
     context = None if flow.context_shape is None else -1 + 2 * torch.randn(200, 2, dtype=torch.float64)
-    fresh = state(flow)
-    flow.initialize(x, context)
+    laws.measured_once(flow, x, context)
     z = flow.to_latent(x, context)
-    assert not unchanged(flow, fresh)
     laws.close(z.mean(0), torch.zeros(2, dtype=torch.float64), "the mean after initialize")
     laws.close(z.std(0, correction=0), torch.ones(2, dtype=torch.float64), "the scale after initialize")
-
-    measured = state(flow)
-    loaded = untrained(config)
-    loaded.load_state_dict(measured)
-    for model in (flow, loaded, copy.deepcopy(flow)):
-        model.initialize(100 * x, context)
-        assert unchanged(model, measured)
 
 
 def test_a_flow_on_the_ball_has_minus_infinity_outside():

@@ -3,19 +3,18 @@
 import itertools
 import math
 
+import laws_distribution as laws
 import pytest
 import torch
 from cases import DISTRIBUTIONS, FLOW_SPECS, context_for, generator, label, random_part
 
 import pushforward as pf
-from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Ball
 
 ALL = [*DISTRIBUTIONS, *FLOW_SPECS]
 HUGE = {torch.float64: 1e300, torch.float32: 1e30}
-SAME = {torch.float64: 1e-12, torch.float32: 1e-5}  # sums over another number of rows
 DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-ROWS, BAD = 6, 2
+ROWS, BAD = 6, 2  # one row of the batch is spoiled
 
 
 def each(configs):
@@ -38,57 +37,14 @@ def bad_values(dtype):
     return [math.nan, math.inf, -math.inf, HUGE[dtype], -HUGE[dtype]]
 
 
-def results(distribution, x, context, keep):
-    """log_prob of all rows, and the gradients that the rows in ``keep`` send to weights, x and context."""
-    x = x.clone().requires_grad_()
-    context = None if context is None else context.clone().requires_grad_()
-    log_prob = distribution.log_prob(x, context)
-    leaves = [*distribution.parameters(), x, *([] if context is None else [context])]
-    names = [name for name, _ in distribution.named_parameters()] + ["x", "context"]
-    loss = log_prob[keep].sum()
-    grads = torch.autograd.grad(loss, leaves, allow_unused=True) if loss.requires_grad else [None] * len(leaves)
-    return log_prob.detach(), dict(zip(names, grads, strict=False))
-
-
-def assert_same(got, expected, tolerance, what):
-    assert (got is None) == (expected is None), f"{what}: a gradient came or went"
-    if got is not None:
-        size = expected.abs().max().item() if expected.numel() else 0.0
-        assert bool(got.isfinite().all()), f"{what} is not finite"
-        torch.testing.assert_close(
-            got, expected, rtol=tolerance, atol=tolerance * (1 + size), msg=lambda m: f"{what}: {m}"
-        )
-
-
-def no_harm(distribution, x, context, spoiled_x, spoiled_context, tolerance):
-    """Values and gradients of the good rows, three ways: all good, with a bad row left out of the loss, without it."""
-    good = torch.arange(ROWS) != BAD
-    value, grads = results(distribution, x, context, good)
-    spoiled, spoiled_grads = results(distribution, spoiled_x, spoiled_context, good)
-    absent_context = None if context is None else context[good]
-    absent, absent_grads = results(distribution, x[good], absent_context, torch.ones(ROWS - 1, dtype=torch.bool))
-    for got, what in ((spoiled[good], "log_prob beside a bad row"), (absent, "log_prob without that row")):
-        assert_same(got, value[good], tolerance, what)
-    for name, grad in grads.items():
-        if name in ("x", "context"):
-            if grad is not None:
-                assert_same(spoiled_grads[name][good], grad[good], tolerance, f"gradient of {name}")
-                assert bool((spoiled_grads[name][BAD] == 0).all()), f"the bad row's own gradient in {name} is not zero"
-        else:
-            assert_same(spoiled_grads[name], grad, tolerance, f"gradient of {name} beside a bad row")
-            assert_same(absent_grads[name], grad, tolerance, f"gradient of {name} without that row")
-    return spoiled[BAD].item()
-
-
 @DTYPES
 @each(ALL)
 def test_a_bad_row_of_x_changes_nothing_else(config, dtype):
     distribution, x, context = situation(config, dtype)
-    tolerance = SAME[dtype]
-    for value, feature in itertools.product(bad_values(dtype), range(x.shape[-1])):
+    for value, feature in itertools.product(bad_values(dtype), sorted({0, x.shape[-1] - 1})):
         spoiled = x.clone()
         spoiled[BAD, feature] = value
-        answer = no_harm(distribution, x, context, spoiled, context, tolerance)
+        answer = laws.bad_row_harms_nobody(distribution, x, context, spoiled, context)
         if math.isnan(value):
             assert math.isnan(answer), "NaN in x does not stay NaN"
         elif math.isinf(value):
@@ -104,7 +60,7 @@ def test_a_bad_row_of_context_changes_nothing_else(config, dtype):
     for value, feature in itertools.product(bad_values(dtype), range(context.shape[-1])):
         spoiled = context.clone()
         spoiled[BAD, feature] = value
-        answer = no_harm(distribution, x, context, x, spoiled, SAME[dtype])
+        answer = laws.bad_row_harms_nobody(distribution, x, context, x, spoiled)
         if math.isnan(value):
             assert math.isnan(answer), "NaN in the context does not stay NaN"
         elif math.isinf(value):
@@ -151,7 +107,7 @@ def test_a_bad_context_spoils_its_own_samples_only(config):
         x, log_prob = distribution.rsample_and_log_prob((3,), spoiled, generator=generator(3))
         expected = distribution.rsample((3,), context, generator=generator(3))
         good = torch.arange(ROWS) != BAD
-        assert_same(x[:, good], expected[:, good], 1e-12, "samples beside a bad context")
+        laws.assert_same(x[:, good], expected[:, good], 1e-12, "samples beside a bad context")
         assert x[:, BAD].isnan().all()
         assert log_prob[:, BAD].isnan().all()
         assert log_prob[:, good].isfinite().all()
@@ -166,7 +122,7 @@ def test_a_point_outside_the_support_changes_nothing_else(config):
     for value in (7.0, 1.0 if isinstance(edge, Ball) else -3.0):
         spoiled = x.clone()
         spoiled[BAD] = value
-        assert no_harm(distribution, x, context, spoiled, context, 1e-12) == -math.inf
+        assert laws.bad_row_harms_nobody(distribution, x, context, spoiled, context) == -math.inf
 
 
 @each(ALL)
@@ -177,7 +133,9 @@ def test_memory_layout_does_not_matter(config):
     turned = x.t().contiguous().t()
     known = None if context is None else context.t().contiguous().t()
     for view in (wide, turned):
-        assert_same(distribution.log_prob(view, known).detach(), expected.detach(), 1e-12, "a non-contiguous batch")
+        laws.assert_same(
+            distribution.log_prob(view, known).detach(), expected.detach(), 1e-12, "a non-contiguous batch"
+        )
 
 
 # --- wrong calls ---------------------------------------------------------------------------------------------------
@@ -224,8 +182,6 @@ def test_an_unexpected_context_is_refused_by_every_distribution(config):
 @each(ALL)
 def test_another_dtype_is_refused_naming_both(config):
     distribution, x, context = situation(config, torch.float64)
-    if any(isinstance(part, Distribution) and part.dtype is None for part in distribution.modules()):
-        pytest.skip("takes any floating dtype")
     owner = type(distribution).__name__
     with pytest.raises(
         ValueError, match=rf"^{owner}: x is torch\.float32 but the weights are torch\.float64\. Convert"

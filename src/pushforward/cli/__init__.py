@@ -1,6 +1,5 @@
 """The command line. This file and the help load neither torch nor anything else that takes long."""
 
-import os
 import sys
 
 __all__ = ["main"]
@@ -11,14 +10,7 @@ def main() -> None:
     try:
         from pushforward.cli.app import app
 
-        try:
-            app(prog_name="pushforward")
-        finally:
-            sys.stdout.flush()  # here, where a closed pipe can still be handled
-    except KeyboardInterrupt:
+        app(prog_name="pushforward")
+    except KeyboardInterrupt:  # before the command began; `common.command` answers it from there on
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read the output has gone (`| head`). Python would complain when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)

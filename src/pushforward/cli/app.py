@@ -233,7 +233,7 @@ def info(model: Model, seed: FixedSeed = 0, json: Json = False, debug: Debug = F
         emit(described)
         return
     print_table(info_rows(model, header))
-    typer.echo(described["parts"])
+    typer.echo(f"\n{described['parts']}")
 
 
 @app.command()

@@ -38,8 +38,12 @@ def command(function: Function) -> Function:
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             function(*args, **kwargs)
-        except (typer.Exit, typer.Abort, BrokenPipeError):
+        except (typer.Exit, typer.Abort):
             raise
+        except BrokenPipeError:
+            # Whoever read the output has gone (`| head`): stop without a word, at the end of the process too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(CLOSED_PIPE) from None
         except KeyboardInterrupt as error:
             _fail(str(error) or "Interrupted.", INTERRUPTED, label="")
         except Exception as error:
@@ -96,8 +100,10 @@ def print_table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), title
         table.add_column(name, justify="right" if header and k else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))  # Text: a column called "[red]" is a name, not markup
-    console = Console(soft_wrap=False)
-    console.print(table)
+    console = Console()
+    with console.capture() as text:  # rich would answer a closed pipe with an exit code of its own
+        console.print(table)
+    typer.echo("\n".join(line.rstrip() for line in text.get().rstrip().splitlines()))
     sys.stdout.flush()
 
 

@@ -75,6 +75,6 @@ def given_values(model: TableModel, given: Sequence[str]) -> dict[str, float]:
             raise ValueError(f"--given: {name!r} must be a finite number; got {value.strip()!r}.")
     missing = [name for name in model.given if name not in found]
     if missing:
-        every = ",".join(f"{name}=..." for name in model.given)
+        every = ",".join(f"{name}=NUMBER" for name in model.given)
         raise ValueError(f"--given: the model needs a value of {listed(missing)} too: --given {every}.")
     return {name: found[name] for name in model.given}
