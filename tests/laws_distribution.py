@@ -107,11 +107,11 @@ def sample_shapes(distribution: Distribution, context: Tensor | None) -> None:
             known = None if context is None else context.expand(*batch, *context.shape)
             full = (*((shape,) if isinstance(shape, int) else shape), *batch)
             x = distribution.sample(shape, known)
+            assert x.dtype == distribution.dtype, f"samples are {x.dtype}, not {distribution.dtype}"
             y, log_prob = distribution.rsample_and_log_prob(shape, known)
             assert x.shape == distribution.rsample(shape, known).shape == y.shape == (*full, *event)
             assert log_prob.shape == full, f"log_prob of a sample has shape {tuple(log_prob.shape)}, not {full}"
             assert distribution.log_prob(x, known).shape == full, "log_prob of x has another shape"
-            assert x.dtype == distribution.dtype, f"samples are {x.dtype}, not {distribution.dtype}"
             assert not x.requires_grad, "sample records gradients"
             assert bool(distribution.support.contains(x).all()), "a sample left the support"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from pushforward.cli.common import refuse_same_file
@@ -31,7 +32,8 @@ def report_table(model: str, table: str, out: str, seed: int) -> dict[str, Any]:
     x, context = known.split(known.read(table).values)
     found = evaluate(known.flow, x, context, baselines=_baselines(known))
     history = known.metadata.get("history")
-    facts = {key: known.metadata[key] for key in ("flow", "options", "train_rows") if key in known.metadata}
+    keys = ("flow", "options", "train_rows")
+    facts: dict[str, object] = {key: known.metadata[key] for key in keys if key in known.metadata}
     sections = model_report(
         known.flow,
         x,
@@ -42,7 +44,7 @@ def report_table(model: str, table: str, out: str, seed: int) -> dict[str, Any]:
         evaluation=found,
         history=History.from_dict(history) if history else None,
         facts=facts,
-        commands=f"pushforward report {model} {table} --out {out} --seed {seed}",
+        commands=shlex.join(["pushforward", "report", model, table, "--out", out, "--seed", str(seed)]),
         seed=seed,
     )
     write_report(out, f"{model} on {table}", sections)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -95,5 +95,5 @@ def note_ignored(path: str, names: list[str]) -> None:
         say(f"{path}: ignoring column{'s' if len(ignored) > 1 else ''} {listed(ignored)}, not part of the model.")
 
 
-def _are_names(names: object, shape: tuple[int, ...]) -> bool:
+def _are_names(names: object, shape: tuple[int, ...]) -> TypeGuard[list[str]]:
     return isinstance(names, list) and all(isinstance(name, str) for name in names) and (len(names),) == shape
