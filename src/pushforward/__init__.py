@@ -1,12 +1,20 @@
-"""Normalizing flows: push a simple density through an invertible map and know the exact likelihood of every point."""
+"""Normalizing flows: push a simple density through an invertible map and know the exact likelihood of every point.
 
-from pushforward import bijections, distributions, flows, io, univariate
+What is named here is imported when it is first used, so that a command line's help does not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from pushforward._version import __version__
-from pushforward.core.config import build, configurable
-from pushforward.core.distribution import Distribution
-from pushforward.distributions import Flow
-from pushforward.io import load, save
-from pushforward.train import fit
+
+if TYPE_CHECKING:
+    from pushforward import bijections, distributions, evaluate, flows, io, networks, train, univariate
+    from pushforward.core.config import build, configurable
+    from pushforward.core.distribution import Distribution
+    from pushforward.distributions import Flow
+    from pushforward.io import load, save
+    from pushforward.train import fit
 
 __all__ = [
     "Distribution",
@@ -16,10 +24,37 @@ __all__ = [
     "build",
     "configurable",
     "distributions",
+    "evaluate",
     "fit",
     "flows",
     "io",
     "load",
+    "networks",
     "save",
+    "train",
     "univariate",
 ]
+
+_HOMES = {
+    "Distribution": "core.distribution",
+    "Flow": "distributions",
+    "build": "core.config",
+    "configurable": "core.config",
+    "fit": "train",
+    "load": "io",
+    "save": "io",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'pushforward' has no attribute {name!r}")
+    import_module("pushforward.flows")  # every part that the library knows gets into the registry
+    home = import_module(f"pushforward.{_HOMES.get(name, name)}")
+    value = getattr(home, name) if name in _HOMES else home
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
