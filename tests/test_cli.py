@@ -254,14 +254,16 @@ def process(*arguments, **options):
 
 
 def test_ctrl_c_in_a_process_of_its_own(tmp_path):
-    table, out = write_csv(tmp_path / "train.csv", columns=("a", "b")), tmp_path / "model"
-    running = process("fit", table, "--out", out, *TINY[:6], "--seconds", 300)
+    # Many rows: 20 looks at validation, after which the run may end by itself, are far away.
+    table, out = write_csv(tmp_path / "train.csv", rows=20_000, columns=("a", "b")), tmp_path / "model"
+    running = process("fit", table, "--out", out, *TINY[:6], "--batch-size", 32, "--seconds", 300)
     first = running.stderr.readline()
-    assert "training and 30 validation rows" in first, first + running.stderr.read()
+    assert "training and 2,000 validation rows" in first, first + running.stderr.read()
     time.sleep(2.5)
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=60)
-    assert running.returncode == 130, errors
+    # A shell shows 130 for both: Python dies of the signal itself where it was inside an exec().
+    assert running.returncode in (130, -signal.SIGINT), errors
     assert "Interrupted" in errors
     assert "Traceback" not in errors
 

@@ -13,12 +13,17 @@ from pushforward.core.domain import Ball
 
 ALL = [*DISTRIBUTIONS, *FLOW_SPECS]
 HUGE = {torch.float64: 1e300, torch.float32: 1e30}
-DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+# In double precision everywhere, in single precision where two features show all that there is to see.
+SITUATIONS = [(c, torch.float64) for c in ALL] + [(c, torch.float32) for c in ALL if c.get("features", 2) == 2]
 ROWS, BAD = 6, 2  # one row of the batch is spoiled
 
 
 def each(configs):
     return pytest.mark.parametrize("config", configs, ids=label)
+
+
+def each_situation(pairs):
+    return pytest.mark.parametrize(("config", "dtype"), pairs, ids=[f"{label(c)}-{dtype}" for c, dtype in pairs])
 
 
 def conditional(configs):
@@ -37,8 +42,7 @@ def bad_values(dtype):
     return [math.nan, math.inf, -math.inf, HUGE[dtype], -HUGE[dtype]]
 
 
-@DTYPES
-@each(ALL)
+@each_situation(SITUATIONS)
 def test_a_bad_row_of_x_changes_nothing_else(config, dtype):
     distribution, x, context = situation(config, dtype)
     for value, feature in itertools.product(bad_values(dtype), sorted({0, x.shape[-1] - 1})):
@@ -53,8 +57,7 @@ def test_a_bad_row_of_x_changes_nothing_else(config, dtype):
             assert answer < -50, f"log_prob of a huge point is {answer}"
 
 
-@DTYPES
-@each(conditional(ALL))
+@each_situation([(c, dtype) for c, dtype in SITUATIONS if c in conditional(ALL)])
 def test_a_bad_row_of_context_changes_nothing_else(config, dtype):
     distribution, x, context = situation(config, dtype)
     for value, feature in itertools.product(bad_values(dtype), range(context.shape[-1])):
