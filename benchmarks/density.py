@@ -2,6 +2,9 @@
 
     PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/density.py [--seconds 2400]
 
+On cores that something else uses as well, put OMP_WAIT_POLICY=passive in front: two threads that spin while they wait
+for each other made a step 30 times as long there.
+
 Trains on the full training part within the time given, chooses the weights on the validation part, saves the model,
 and scores the test part once, in a new process, by the command line: as it is, and with the time column jittered
 within its minute (a model that wins by spikes on the 1,440 values of that column loses there).
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
@@ -129,17 +133,22 @@ def main() -> None:
         print(name, scores[name], flush=True)
     seconds = time.monotonic() - started
     plain, moved = (score["log_likelihood"] for score in scores.values())
+    waiting = "OMP_WAIT_POLICY=passive " if os.environ.get("OMP_WAIT_POLICY") == "passive" else ""
     lines = [
         "## POWER: density estimation",
         "",
-        "    PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/density.py",
+        f"    {waiting}PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/density.py",
         "",
         f"{machine()}. Full training split ({len(train):,} rows), weights chosen on {len(validation):,} validation",
         f"rows, tested once on {len(test):,} rows by `pushforward evaluate` in a new process ({seconds:.0f} s for both",
         "tables).",
         f"Options: nsf {json.dumps(arguments.flow)}, fit {json.dumps(arguments.fit)}; {saved.parameters:,} weights,",
-        f"{history['records'][-1]['step']:,} steps in {history['seconds'] / 60:.1f} minutes;",
+        f"{history['records'][-1]['step']:,} steps in {history['seconds']:.0f} s, the last look at validation included;",
         f"best validation {history['best_validation']:.3f} nats.",
+        "",
+        "Course of the run (validation nats): "
+        + ", ".join(f"{r['seconds'] / 60:.0f} min {r['validation']:.2f}" for r in history["records"][1::4])
+        + ".",
         "",
         "| what | nats | standard error |",
         "|---|---:|---:|",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, final
 
 import torch
@@ -149,7 +150,8 @@ class Distribution(nn.Module, ABC):
     @final
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set what depends on data (standardisation, data-dependent starts) from a sample, once.
+        """Set what depends on data from a sample: standardisation and other data-dependent starts of a flow once, the
+        moments of a normal at every call.
 
         `fit` calls it; rows that are not finite must be left out.
         """
@@ -232,6 +234,13 @@ class Conditioned(Distribution):
     @property
     def dtype(self) -> torch.dtype | None:
         return self.distribution.dtype
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Conditioned:
+        context = self.context
+        super()._apply(fn, recurse)
+        # The context goes along with what reads it, which may stay float64 in a float32 model.
+        self.context = context.to(device=self.context.device, dtype=self.distribution.context_dtype)
+        return self
 
     @property
     def is_exact(self) -> bool:

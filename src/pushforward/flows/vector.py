@@ -170,13 +170,22 @@ def maf(
     ('sequential', 'exact')
     """
     options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
-    between = lambda _: Flip(features)  # noqa: E731
-    layers = stack("maf", Autoregressive, Affine, features, context, depth, between, **options)
-    return assemble("maf", features, context, layers, fast=fast, data_dtype=data_dtype)
+    return _affine_autoregressive("maf", features, context, depth, fast, data_dtype, options)
 
 
 @named_flow
-def iaf(features: int, context: int = 0, *, fast: Fast = "sampling", **options: Any) -> Flow:
+def iaf(
+    features: int,
+    context: int = 0,
+    *,
+    fast: Fast = "sampling",
+    depth: int = 5,
+    hidden: Sequence[int] = (128, 128),
+    conditioner: str = "plain",
+    activation: str = "relu",
+    dropout: float = 0.0,
+    data_dtype: str | None = None,
+) -> Flow:
     """The layers of `maf` turned around: samples cost one pass, densities go one feature at a time.
 
     Arguments as in `maf`.
@@ -187,7 +196,18 @@ def iaf(features: int, context: int = 0, *, fast: Fast = "sampling", **options: 
     >>> iaf(4).bijection.forward_kind, iaf(4).bijection.inverse_kind
     ('exact', 'sequential')
     """
-    return maf(features, context, fast=fast, **options)
+    options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
+    return _affine_autoregressive("iaf", features, context, depth, fast, data_dtype, options)
+
+
+def _affine_autoregressive(
+    owner: str, features: int, context: int, depth: int, fast: Fast, data_dtype: str | None, options: dict[str, Any]
+) -> Flow:
+    def between(_: int) -> Bijection:
+        return Flip(features)
+
+    layers = stack(owner, Autoregressive, Affine, features, context, depth, between, **options)
+    return assemble(owner, features, context, layers, fast=fast, data_dtype=data_dtype)
 
 
 @named_flow
