@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pushforward.cli.evaluate import evaluation_rows
 from pushforward.core.files import check_writable
 from pushforward.data.samples import digits_sample, power_sample
 from pushforward.distributions import Flow
@@ -75,14 +76,18 @@ def run_demo(
         torch.manual_seed(seed)
         say(f"1/3  Household power: a density of six columns, learnt in {0.6 * seconds:.0f} seconds.")
         evaluation, sections = _power(model, 0.6 * seconds, seed, progress)
-        for sentence in evaluation.sentences():
-            say(f"     {sentence}")
+        say(f"     {evaluation.rows:,} rows not seen before, nats a row (higher is better):")
+        for name, likelihood, ahead in evaluation_rows(evaluation):
+            say(f"       {name:<18}{likelihood:>16}" + (f"   this model is ahead by {ahead}" if ahead else ""))
         say(f"2/3  Digits: a density of 64 pixels for each class, learnt in {0.4 * seconds:.0f} seconds.")
         digits, section = _digits(0.4 * seconds, seed, progress)
+        say(f"     {digits:.1f} nats an image; ten samples of each class are in the report.")
         say("3/3  Pictures.")
     lead = "Three things a normalizing flow does, on real data, each made by the command at the end of this page."
     write_report(report, "pushforward demo", [*sections, section, _lecture()], lead=lead)
-    return Demo(report, model, evaluation, digits, time.monotonic() - start)
+    seconds = time.monotonic() - start
+    say(f"{report}: open it in a browser. {model}: the model of the table. {seconds:.0f} seconds in all.")
+    return Demo(report, model, evaluation, digits, seconds)
 
 
 def _power(path: Path, seconds: float, seed: int, progress: bool) -> tuple[Evaluation, list[Section]]:
