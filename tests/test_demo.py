@@ -1,0 +1,38 @@
+"""The demo, with hardly any time to train: everything it promises is there."""
+
+import re
+from pathlib import Path
+
+import torch
+
+import pushforward as pf
+from pushforward.cli.demo import draw_digits, run_demo
+
+
+def test_the_demo_writes_its_report_and_a_model_that_scores(tmp_path: Path) -> None:
+    lines: list[str] = []
+    before = torch.get_rng_state()
+    found = run_demo(tmp_path, seconds=2, progress=False, say=lines.append)
+    assert torch.equal(before, torch.get_rng_state())
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<img") >= 8  # densities, columns, pairs, two learning curves, digits and the lecture's two
+    assert not re.search(r"(src|href)=\"?https?:", page)
+    for title in ("Household power: ", "Digits: ", "under invertible maps"):
+        assert title in page
+    told = "\n".join(lines)
+    assert all(word in told for word in ("this model", "Gaussian", "Gaussian mixture", "report.html"))
+    assert found.to_dict()["power"]["rows"] == 10_000
+    model = pf.load(tmp_path / "power.safetensors")
+    assert model.sample(3).shape == (3, 6)
+
+
+def test_digits_are_drawn_class_by_class() -> None:
+    torch.manual_seed(0)
+    flow = pf.flows.nsf(64, 10, depth=1, hidden=(8,), bins=4)
+    with torch.no_grad():  # every class draws around its own number
+        flow.bijection.inv.parts[0].mean.fill_(5.0)
+    drawn = draw_digits(flow, 2)
+    assert drawn.shape == (20, 64)
+    assert drawn.min() >= 0
+    assert drawn.max() <= 16
+    assert (drawn == drawn.round()).all()
