@@ -26,13 +26,14 @@ def test_the_demo_writes_its_report_and_a_model_that_scores(tmp_path: Path) -> N
     assert model.sample(3).shape == (3, 6)
 
 
+class Echo:
+    """Draws, for every class, images whose pixels are its number."""
+
+    def sample(self, each: int, context: torch.Tensor) -> torch.Tensor:
+        return (context.argmax(dim=-1).float() + 0.7)[None, :, None].expand(each, len(context), 64)
+
+
 def test_digits_are_drawn_class_by_class() -> None:
-    torch.manual_seed(0)
-    flow = pf.flows.nsf(64, 10, depth=1, hidden=(8,), bins=4)
-    with torch.no_grad():  # every class draws around its own number
-        flow.bijection.inv.parts[0].mean.fill_(5.0)
-    drawn = draw_digits(flow, 2)
+    drawn = draw_digits(Echo(), 2)
     assert drawn.shape == (20, 64)
-    assert drawn.min() >= 0
-    assert drawn.max() <= 16
-    assert (drawn == drawn.round()).all()
+    assert drawn[:, 0].tolist() == [k for k in range(10) for _ in range(2)]

@@ -121,15 +121,14 @@ class Trainer:
                 if checkpoint is not None and time.monotonic() - last_written >= checkpoint_seconds:
                     self.save(checkpoint)
                     last_written = time.monotonic()
+            self.history.seconds = self.clock()
+            if checkpoint is not None:
+                self.save(checkpoint)
         except KeyboardInterrupt:
-            self.history.stopped = "interrupted"
+            if checkpoint is not None:
+                self.save(checkpoint)  # not marked as stopped: it goes on from here
             raise
         finally:
-            self.history.seconds = self.clock()
-            if checkpoint is not None and self.history.stopped:
-                if self.history.stopped == "interrupted":
-                    self.history.stopped = ""
-                self.save(checkpoint)
             self.model.load_state_dict(self.best)
             self.model.eval()
         return self.history
@@ -174,9 +173,7 @@ class Trainer:
         """Validate, remember the best weights, and decide whether to stop."""
         history, plan = self.history, self.plan
         current = clone(self.model.state_dict()) if self.ema is None else self.ema
-        value = None
-        if self.validation is not None:
-            value = self._validate(current)
+        value = self._validate(current)
         if value is not None and not math.isfinite(value) and self.history.best_validation is not None:
             self._roll_back(None)
         elif value is None or history.best_validation is None or value > history.best_validation:
@@ -199,16 +196,15 @@ class Trainer:
         if callback is not None:
             callback(record)
 
-    def _validate(self, weights: dict[str, Tensor]) -> float:
-        rows, own = self.validation, None
-        assert_rows = rows if rows is not None else self.train
-        if self.ema is not None:
-            own = clone(self.model.state_dict())
-            self.model.load_state_dict(weights)
-        size = max(self.plan.batch_size, 1024)
-        value = mean_log_likelihood(self.model, assert_rows.x, assert_rows.context, assert_rows.weights, size)
-        if own is not None:
-            self.model.load_state_dict(own)
+    def _validate(self, weights: dict[str, Tensor]) -> float | None:
+        """Mean log-likelihood of the validation rows under these weights; the model keeps its own."""
+        rows = self.validation
+        if rows is None:
+            return None
+        own = clone(self.model.state_dict())
+        self.model.load_state_dict(weights)
+        value = mean_log_likelihood(self.model, rows.x, rows.context, rows.weights, max(self.plan.batch_size, 1024))
+        self.model.load_state_dict(own)
         return value
 
     def _keep_good(self) -> None:
