@@ -212,6 +212,7 @@ def test_a_row_outside_the_support_is_named_by_its_column() -> None:
     [
         ({"x": torch.zeros(5, 3)}, r"x must have shape \(rows, 2\); got \(5, 3\)"),
         ({"x": torch.zeros(1, 2)}, "1 row"),
+        ({"x": [["a", "b"]]}, "x must be a table of numbers; this list holds something else"),
         ({"x": torch.tensor([[0.0, 1.0], [2.0, float("nan")]])}, "row 1, column 1 is nan"),
         ({"context": torch.zeros(50, 1)}, "built without context"),
         ({"weights": -torch.ones(50)}, "not negative"),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -116,7 +117,7 @@ def fit(
 def _rows(flow: Distribution, x: Any, context: Any, weights: Any, name: str) -> Rows:
     check_context("fit", context, flow.context_shape)
     device = next((t.device for t in [*flow.parameters(), *flow.buffers()]), None)
-    x = torch.as_tensor(x).to(device=device, dtype=flow.dtype)
+    x = _tensor(name, x).to(device=device, dtype=flow.dtype)
     if x.shape[1:] != flow.event_shape or x.ndim != 1 + len(flow.event_shape):
         expected = ", ".join(["rows", *map(str, flow.event_shape)])
         raise TrainingError(f"fit: {name} must have shape ({expected}); got {tuple(x.shape)}.")
@@ -124,13 +125,13 @@ def _rows(flow: Distribution, x: Any, context: Any, weights: Any, name: str) -> 
         raise TrainingError(f"fit: {len(x)} row(s) cannot be learnt from; at least two are needed.")
     _refuse_non_finite(name, x)
     if context is not None:
-        context = torch.as_tensor(context).to(device=device, dtype=flow.context_dtype)
+        context = _tensor("context", context).to(device=device, dtype=flow.context_dtype)
         if context.shape != (len(x), *(flow.context_shape or ())):
             expected = ", ".join(map(str, [len(x), *(flow.context_shape or ())]))
             raise TrainingError(f"fit: context must have shape ({expected}); got {tuple(context.shape)}.")
         _refuse_non_finite("context", context)
     if weights is not None:
-        weights = torch.as_tensor(weights).to(device=device, dtype=torch.float64)
+        weights = _tensor("weights", weights).to(device=device, dtype=torch.float64)
         if (
             weights.shape != (len(x),)
             or not bool(weights.isfinite().all() & (weights >= 0).all())
@@ -139,6 +140,17 @@ def _rows(flow: Distribution, x: Any, context: Any, weights: Any, name: str) -> 
             raise TrainingError(f"fit: weights must be {len(x)} numbers that are not negative and not all zero.")
         weights = (weights / weights.mean()).to(torch.float32 if flow.dtype is None else flow.dtype)
     return Rows(x, context, weights)
+
+
+def _tensor(name: str, values: Any) -> Tensor:
+    """Numbers as a tensor: tensors, arrays, lists and data frames of numbers."""
+    if isinstance(values, Tensor):
+        return values
+    try:
+        return torch.as_tensor(np.asarray(values, dtype=np.float64))
+    except (TypeError, ValueError):
+        kind = type(values).__name__
+        raise TrainingError(f"fit: {name} must be a table of numbers; this {kind} holds something else.") from None
 
 
 def _refuse_non_finite(name: str, x: Tensor) -> None:
