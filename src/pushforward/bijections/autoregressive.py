@@ -9,14 +9,18 @@ import torch
 from torch import Tensor
 
 from pushforward.bijections.columns import (
+    channels,
     check_univariate,
+    embed,
+    embed_slope,
     free_params,
     from_columns,
     make_conditioner,
     to_columns,
     with_free,
 )
-from pushforward.core.bijection import Bijection, Kind
+from pushforward.bijections.sequential import sequential_inverse
+from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.networks import MASKED
@@ -26,13 +30,13 @@ __all__ = ["Autoregressive"]
 
 
 @configurable
-class Autoregressive(Bijection):
+class Autoregressive(TriangularMap):
     r"""Move each feature by a map whose parameters the features before it decide: an increasing triangular map.
 
     .. math:: y_j = \tau\bigl(x_j;\ \theta_j(x_{<j}, c)\bigr), \qquad \log|\det| = \sum_j \log \tau'(x_j)
 
     The forward direction costs one pass of the masked conditioner. The inverse goes one feature at a time on the
-    conditioner's incremental interface, about one pass of arithmetic in all.
+    conditioner's incremental interface, about one pass of arithmetic in all; so do its gradients, by one reverse sweep.
 
     Args:
         univariate: the map of each feature.
@@ -60,7 +64,6 @@ class Autoregressive(Bijection):
     [1.0, 1.0, 1.0]
     """
 
-    inverse_kind: Kind = "sequential"
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"univariate": {"type": "Affine"}, "features": 4, "hidden": [12]},
         {"univariate": {"type": "Shift"}, "features": 2, "hidden": [4, 4], "activation": "tanh"},
@@ -94,37 +97,82 @@ class Autoregressive(Bijection):
         self.in_shape = self.out_shape = (features,)
         self.context_shape = (context,) if context else None
         self.domain, self.codomain = univariate.domain, univariate.codomain
-        self.univariate = univariate
+        self.inverse_kind: Kind = "iterative" if univariate.inverse_kind == "iterative" else "sequential"
+        self.univariate, self.dropout = univariate, dropout
         options = {"context": context, "hidden": hidden, "activation": activation, "dropout": dropout}
+        if channels(self.domain) > 1:
+            options["channels"] = channels(self.domain)
         conditional = univariate.num_params - univariate.num_free
         self.conditioner = make_conditioner("Autoregressive", MASKED, conditioner, features, conditional, **options)
         self.free = free_params(univariate, features)
 
-    def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        batch = x.shape[:-1]
+    def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         columns = to_columns(x)  # (features, n)
-        params = self.conditioner(columns, None if context is None else to_columns(context))
+        params = self.conditioner(embed(self.domain, columns), _columns_of(context))
         params = with_free(params, None if self.free is None else self.free[..., None])
         y, log_slope = self.univariate(columns, params)
-        return from_columns(y, batch), log_slope.sum(dim=0).reshape(batch)
+        return from_columns(y, x.shape[:-1]), from_columns(log_slope, x.shape[:-1])
 
-    def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        pairs = self._one_by_one(self.univariate.inverse, y, context)
-        x, log_slopes = zip(*pairs, strict=True)
-        return from_columns(torch.stack(x), y.shape[:-1]), torch.stack(log_slopes).sum(dim=0).reshape(y.shape[:-1])
+    def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        if self._sweeps():  # one parallel pass at x gives slopes whose gradients need no second sweep
+            x = self._inverse(y, context)
+            return x, -self._forward_and_slopes(x, context)[1]
+        pairs = self._one_by_one(self.univariate.inverse, to_columns(y), _columns_of(context))
+        x_columns, log_slopes = (torch.stack(column) for column in zip(*pairs, strict=True))
+        return from_columns(x_columns, y.shape[:-1]), from_columns(log_slopes, y.shape[:-1])
 
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
+        columns, known = to_columns(y), _columns_of(context)
+        x = sequential_inverse(self, columns, known) if self._sweeps() else self._solve(columns, known)
+        return from_columns(x, y.shape[:-1])
+
+    def _sweeps(self) -> bool:
+        """Whether gradients are recorded by the reverse sweep. A compiled graph records the plain solve, which it can
+        see through; so does a network that offers no sweep or that drops units at random."""
+        plain = torch.compiler.is_compiling() or (self.dropout > 0 and self.training)
+        return torch.is_grad_enabled() and not plain and hasattr(self.conditioner, "suffix")
+
+    def _solve(self, y: Tensor, context: Tensor | None) -> Tensor:
+        """x (features, n), feature by feature."""
         pairs = self._one_by_one(lambda y, params: (self.univariate.inverse_value(y, params), None), y, context)
-        return from_columns(torch.stack([x for x, _ in pairs]), y.shape[:-1])
+        return torch.stack([x for x, _ in pairs])
 
     def _one_by_one(self, invert: Callable[..., tuple[Tensor, Any]], y: Tensor, context: Tensor | None) -> list[Any]:
-        columns = to_columns(y).contiguous()  # (features, n)
+        columns = y.contiguous()  # (features, n)
         conditioner: Any = self.conditioner  # whatever is registered offers `prefix`
-        prefix = conditioner.prefix(columns, None if context is None else to_columns(context))
+        prefix = conditioner.prefix(columns, context)
         pairs = []
         for j, y_j in enumerate(columns.unbind()):
             params = with_free(prefix.params(), None if self.free is None else self.free[:, j, None])
             pair = invert(y_j, params)
-            prefix.push(pair[0])
+            prefix.push(embed(self.domain, pair[0][None]))
             pairs.append(pair)
         return pairs
+
+    def _sweep(self, x: Tensor, context: Tensor | None, v: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Back substitution from the last feature to the first; see `sequential_inverse`."""
+        conditioner: Any = self.conditioner
+        suffix = conditioner.suffix(embed(self.domain, x), context, v)
+        conditional = len(suffix.params)
+        x_leaf = x.detach().requires_grad_()
+        full = with_free(suffix.params.detach(), None if self.free is None else self.free[..., None].detach())
+        full.requires_grad_()
+        y = self.univariate.value(x_leaf, full)
+        slope, by_params = torch.autograd.grad(y.sum(), (x_leaf, full), retain_graph=True)
+        steer = embed_slope(self.domain, x) / slope[:, None]
+        own, by_params = v / slope, by_params.transpose(0, 1)  # (features, n), (features, num_params, n)
+        g_j, found = own[-1], [own[-1]]
+        for j in reversed(range(1, len(x))):
+            sent = suffix.push(by_params[j, :conditional] * g_j)  # (channels, n)
+            g_j = own[j - 1] - (sent * steer[j - 1]).sum(dim=0)
+            found.append(g_j)
+        g = torch.stack(found[::-1])
+        sent_all = -by_params.transpose(0, 1) * g
+        pairs = [(suffix.params, sent_all[:conditional]), (y, -g)]
+        if self.free is not None:
+            pairs.append((self.free, sent_all[conditional:].sum(dim=-1)))
+        return g, pairs
+
+
+def _columns_of(context: Tensor | None) -> Tensor | None:
+    return None if context is None else to_columns(context)

@@ -85,6 +85,10 @@ class Chain(Bijection):
         self.laws = ALL_LAWS.intersection(*(part.laws for part in parts))
 
     @property
+    def is_triangular(self) -> bool:
+        return all(part.is_triangular for part in self._in_order(False))
+
+    @property
     def data_dependent(self) -> bool:
         return any(part.data_dependent for part in self._in_order(False))
 
@@ -112,6 +116,21 @@ class Chain(Bijection):
             y, ladj = part._inverse_and_ladj(y, context if part.context_shape else None)
             total = ladj if total is None else total + ladj
         return y, _always(total, y)
+
+    def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self._slopes(x, context, inverse=False)
+
+    def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self._slopes(y, context, inverse=True)
+
+    def _slopes(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> tuple[Tensor, Tensor]:
+        """Diagonals of triangular matrices multiply: log-slopes add up feature by feature."""
+        total: Tensor | None = None
+        for part in self._in_order(inverse):
+            known = context if part.context_shape else None
+            x, slopes = part._inverse_and_slopes(x, known) if inverse else part._forward_and_slopes(x, known)
+            total = slopes if total is None else total + slopes
+        return x, x.new_zeros(x.shape) if total is None else total
 
     def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         for part in self._in_order(False):

@@ -9,9 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.checks import one_of
+from pushforward.core.domain import Circle, Domain
 from pushforward.univariate.base import Univariate
 
-__all__ = ["check_univariate", "free_params", "from_columns", "make_conditioner", "to_columns", "with_free"]
+__all__ = [
+    "channels",
+    "check_univariate",
+    "embed",
+    "embed_slope",
+    "free_params",
+    "from_columns",
+    "make_conditioner",
+    "to_columns",
+    "with_free",
+]
 
 
 def to_columns(x: Tensor) -> Tensor:
@@ -22,6 +33,26 @@ def to_columns(x: Tensor) -> Tensor:
 def from_columns(columns: Tensor, batch: tuple[int, ...]) -> Tensor:
     """(features, n) as (*batch, features), without a copy."""
     return columns.t().reshape(*batch, columns.shape[0])
+
+
+def channels(domain: Domain) -> int:
+    """How many inputs a conditioner gets for each feature of this domain."""
+    return 2 if isinstance(domain, Circle) else 1
+
+
+def embed(domain: Domain, columns: Tensor) -> Tensor:
+    """What a conditioner sees of (features, n): the numbers themselves, of an angle its cosine and sine (a network of
+    the angle would jump where the circle closes). Shape (features · channels, n), feature by feature."""
+    if channels(domain) == 1:
+        return columns
+    return torch.stack([columns.cos(), columns.sin()], dim=-2).flatten(-3, -2)
+
+
+def embed_slope(domain: Domain, columns: Tensor) -> Tensor:
+    """Derivative of each channel of `embed` in its feature, (features, channels, n)."""
+    if channels(domain) == 1:
+        return torch.ones_like(columns)[:, None]
+    return torch.stack([-columns.sin(), columns.cos()], dim=-2)
 
 
 def check_univariate(owner: str, univariate: object) -> None:

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from pushforward.bijections.columns import (
+    channels,
     check_univariate,
+    embed,
     free_params,
     from_columns,
     make_conditioner,
     to_columns,
     with_free,
 )
-from pushforward.core.bijection import Bijection
+from pushforward.core.bijection import Bijection, Kind
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Product
@@ -91,36 +93,59 @@ class Coupling(Bijection):
         self.in_shape = self.out_shape = (features,)
         self.context_shape = (context,) if context else None
         self.univariate, self.swap = univariate, swap
+        self.inverse_kind: Kind = univariate.inverse_kind
         self.steering, self.moved = features // 2, features - features // 2
+        # Where a map takes its domain to itself, both halves live there; elsewhere the steering half is real.
+        self.steering_domain = univariate.domain if univariate.domain == univariate.codomain else REAL
         self.domain = self._event_domain(univariate.domain)
         self.codomain = self._event_domain(univariate.codomain)
         outputs = (univariate.num_params - univariate.num_free) * self.moved
         options = {"hidden": hidden, "activation": activation, "dropout": dropout}
-        inputs = self.steering + context
+        inputs = self.steering * channels(self.steering_domain) + context
         self.conditioner = make_conditioner("Coupling", DENSE, conditioner, inputs, outputs, **options)
         self.free = free_params(univariate, self.moved)
 
     def _event_domain(self, moved: Any) -> Any:
-        if moved == REAL:
-            return REAL
-        parts = (REAL,) * self.steering + (moved,) * self.moved
+        if moved == self.steering_domain:
+            return moved
+        parts = (self.steering_domain,) * self.steering + (moved,) * self.moved
         return Product(parts[::-1] if self.swap else parts)
 
+    @property
+    def is_triangular(self) -> bool:
+        return not self.swap
+
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self._move(self.univariate.forward, x, context)
+        y, log_slope = self._move(self.univariate.forward, x, context)
+        return y, log_slope.sum(dim=0).reshape(x.shape[:-1])
 
     def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self._move(self.univariate.inverse, y, context)
+        x, log_slope = self._move(self.univariate.inverse, y, context)
+        return x, log_slope.sum(dim=0).reshape(y.shape[:-1])
+
+    def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        y, log_slope = self._move(self.univariate.forward, x, context)
+        return y, self._all_slopes(log_slope, x)
+
+    def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x, log_slope = self._move(self.univariate.inverse, y, context)
+        return x, self._all_slopes(log_slope, y)
+
+    def _all_slopes(self, log_slope: Tensor, x: Tensor) -> Tensor:
+        still = log_slope.new_zeros(self.steering, log_slope.shape[-1])
+        return from_columns(torch.cat([still, log_slope]), x.shape[:-1])
 
     def _move(self, move: Any, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        batch = x.shape[:-1]
+        """The whole event after the move, and the log-slopes (moved, n)."""
         columns = to_columns(x)  # (features, n)
         cut = self.moved if self.swap else self.steering
         first, second = columns[:cut], columns[cut:]
         steer, moving = (second, first) if self.swap else (first, second)
-        seen = steer if context is None else torch.cat([to_columns(context), steer])
+        seen = embed(self.steering_domain, steer)
+        if context is not None:
+            seen = torch.cat([to_columns(context), seen])
         params = self.conditioner(seen).unflatten(0, (-1, self.moved))  # (num_params, moved, n)
         params = with_free(params, None if self.free is None else self.free[..., None])
         moving, log_slope = move(moving, params)
         y = torch.cat([moving, steer] if self.swap else [steer, moving])
-        return from_columns(y, batch), log_slope.sum(dim=0).reshape(batch)
+        return from_columns(y, x.shape[:-1]), log_slope

@@ -15,7 +15,7 @@ from pushforward.bijections.columns import (
     make_conditioner,
     to_columns,
 )
-from pushforward.core.bijection import Bijection
+from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.networks import DENSE
@@ -25,7 +25,7 @@ __all__ = ["Elementwise"]
 
 
 @configurable
-class Elementwise(Bijection):
+class Elementwise(TriangularMap):
     r"""Move every feature by a univariate map of its own, :math:`y_j = \tau(x_j;\ \theta_j(c))`.
 
     Without context the parameters are learned numbers; with context a network gives them. Both directions cost one
@@ -82,6 +82,7 @@ class Elementwise(Bijection):
         self.in_shape = self.out_shape = (features,)
         self.context_shape = (context,) if context else None
         self.domain, self.codomain = univariate.domain, univariate.codomain
+        self.inverse_kind: Kind = univariate.inverse_kind
         self.univariate = univariate
         self.conditioner: nn.Module | None = None
         if context:
@@ -92,10 +93,10 @@ class Elementwise(Bijection):
         else:
             self.params = nn.Parameter(torch.zeros(univariate.num_params, features))
 
-    def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return self._move(self.univariate.forward, x, context)
 
-    def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return self._move(self.univariate.inverse, y, context)
 
     def _move(self, move: Any, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -107,4 +108,4 @@ class Elementwise(Bijection):
             conditional = self.conditioner(to_columns(context)).unflatten(0, (-1, x.shape[-1]))
             params = torch.cat([conditional, params])
         y, log_slope = move(columns, params)
-        return from_columns(y, batch), log_slope.sum(dim=0).reshape(batch)
+        return from_columns(y, batch), from_columns(log_slope, batch)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.core.bijection import Bijection
+from pushforward.core.bijection import TriangularMap
 from pushforward.core.checks import at_least, one_of
 from pushforward.core.config import configurable
 from pushforward.core.distribution import HEADROOM
@@ -17,7 +17,7 @@ __all__ = ["Standardize"]
 
 
 @configurable
-class Standardize(Bijection):
+class Standardize(TriangularMap):
     r"""Subtract the mean and divide by the standard deviation of the data: :math:`y = (x - \mu) / \sigma`.
 
     It starts as the identity; `initialize` measures the data once. Mean and scale are kept and used in float64,
@@ -89,14 +89,14 @@ class Standardize(Bijection):
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
         self.initialized.fill_(True)
 
-    def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         limit = torch.finfo(self.like.dtype).max * HEADROOM
         y = ((x.to(torch.float64) - self.mean) / self.scale).clamp(-limit, limit).to(self.like.dtype)
-        return y, self._ladj(-1, x)
+        return y, self._log_slopes(-1, x)
 
-    def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x = y.to(torch.float64) * self.scale + self.mean
-        return x.to(self.in_dtype), self._ladj(1, y)
+        return x.to(self.in_dtype), self._log_slopes(1, y)
 
-    def _ladj(self, sign: int, x: Tensor) -> Tensor:
-        return (sign * self.scale.log().sum()).to(self.like.dtype).expand(x.shape[:-1])
+    def _log_slopes(self, sign: int, x: Tensor) -> Tensor:
+        return (sign * self.scale.log()).to(self.like.dtype).expand(x.shape)

@@ -12,7 +12,7 @@ from pushforward.core.checks import NotInvertibleError, broadcast
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Domain
 
-__all__ = ["ALL_LAWS", "Bijection", "Inverse", "Kind"]
+__all__ = ["ALL_LAWS", "Bijection", "Inverse", "Kind", "TriangularMap"]
 
 Kind = Literal["exact", "sequential", "iterative", "none"]
 
@@ -55,8 +55,21 @@ class Bijection(nn.Module, ABC):
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
         return self._inverse_and_ladj(y, context)[0]
 
+    def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(y, log ∂y_j/∂x_j of shape (*batch, features)) where the map is triangular; ladj is their sum."""
+        raise NotInvertibleError(f"{type(self).__name__}: not a triangular map, so it has no slope per feature.")
+
+    def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(x, log ∂x_j/∂y_j of shape (*batch, features)) where the map is triangular."""
+        raise NotInvertibleError(f"{type(self).__name__}: not a triangular map, so it has no slope per feature.")
+
     def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
         """Set data-dependent values from x, which lies on the out side if ``inverse``; most maps have none."""
+
+    @property
+    def is_triangular(self) -> bool:
+        """Whether y_j depends on x_1..x_j alone and increases in x_j; the inverse is then of the same kind."""
+        return False
 
     @property
     def data_dependent(self) -> bool:
@@ -130,6 +143,36 @@ class Bijection(nn.Module, ABC):
         )
 
 
+class TriangularMap(Bijection):
+    r"""An increasing triangular map: :math:`y_j = T_j(x_1, \dots, x_j)`, increasing in :math:`x_j`.
+
+    Its Jacobian is triangular, so :math:`\log|\det|` is the sum of the log-slopes :math:`\log \partial_j T_j`. A
+    subclass writes ``_forward_and_slopes`` and ``_inverse_and_slopes``. Compositions and inverses of such maps are
+    triangular too.
+
+    References:
+        | Triangular transformations of measures (Bogachev et al., 2005), doi:10.1070/SM2005v196n03ABEH000882
+    """
+
+    @property
+    def is_triangular(self) -> bool:
+        return True
+
+    @abstractmethod
+    def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]: ...
+
+    @abstractmethod
+    def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]: ...
+
+    def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        y, log_slopes = self._forward_and_slopes(x, context)
+        return y, log_slopes.sum(dim=-1)
+
+    def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x, log_slopes = self._inverse_and_slopes(y, context)
+        return x, log_slopes.sum(dim=-1)
+
+
 @configurable
 class Inverse(Bijection):
     r"""A map run backwards: :math:`T^{-1}`, with the two directions and their costs swapped.
@@ -160,6 +203,10 @@ class Inverse(Bijection):
         return self.bijection.data_dependent
 
     @property
+    def is_triangular(self) -> bool:
+        return self.bijection.is_triangular
+
+    @property
     def in_dtype(self) -> torch.dtype | None:
         return self.bijection.out_dtype
 
@@ -176,6 +223,12 @@ class Inverse(Bijection):
 
     def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return self.bijection._forward_and_ladj(y, context)
+
+    def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.bijection._inverse_and_slopes(x, context)
+
+    def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.bijection._forward_and_slopes(y, context)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.bijection._inverse(x, context)

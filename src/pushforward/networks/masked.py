@@ -11,12 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pushforward.networks.mlp import ACTIVATIONS, INPUT_LIMIT, check_hidden, trunk
+from pushforward.networks.staircase import Staircase
+from pushforward.networks.suffix import Suffix
 
 __all__ = ["MASKED", "MaskedMLP", "Prefix", "register_masked"]
 
 MASKED: dict[str, Callable[..., nn.Module]] = {}
 """Conditioners by name, called as ``factory(features, num_params, context=, hidden=, activation=, dropout=)``; the
-module offers ``forward(x, context)`` and ``prefix(x_like, context)`` as `MaskedMLP` does."""
+module offers ``forward(x, context)`` and ``prefix(x_like, context)`` as `MaskedMLP` does, and is called with
+``channels=`` where features are angles. If it offers ``suffix(x, context, like)`` too, gradients of samples cost one
+reverse sweep instead of autodiff through the incremental pass."""
 
 
 def register_masked(name: str, factory: Callable[..., nn.Module]) -> None:
@@ -30,8 +34,8 @@ def register_masked(name: str, factory: Callable[..., nn.Module]) -> None:
 class MaskedLinear(nn.Module):
     """A linear map whose output of degree d sees exactly the inputs of degree ≤ d; both degree lists are sorted.
 
-    Because they are sorted, what one degree adds is a contiguous block of the weight: ``block(d)`` gives its rows and
-    how many leading columns those rows see. Inside a block nothing is masked.
+    Because they are sorted, the rows of one degree touch, and so do the columns of one degree: the mask is a staircase,
+    and inside its steps nothing is masked.
     """
 
     mask: Tensor
@@ -49,16 +53,19 @@ class MaskedLinear(nn.Module):
             self.weight.uniform_(-1, 1).mul_(seen[:, None])
             self.bias.uniform_(-1, 1).mul_(seen)
         degrees = torch.arange(int(torch.cat([in_degrees, out_degrees]).max()) + 2)
-        self.starts: list[int] = torch.searchsorted(out_degrees, degrees).tolist()
-        self.seen: list[int] = torch.searchsorted(in_degrees, degrees, right=True).tolist()
+        self.out_starts: list[int] = torch.searchsorted(out_degrees, degrees).tolist()
+        self.in_starts: list[int] = torch.searchsorted(in_degrees, degrees).tolist()
 
     def forward(self, h: Tensor) -> Tensor:
         return torch.addmm(self.bias[:, None], self.weight * self.mask, h)
 
-    def block(self, degree: int, h: Tensor) -> Tensor:
-        """The outputs of one degree; ``h`` holds the inputs of degree ≤ that, no more."""
-        start, stop = self.starts[degree], self.starts[degree + 1]
-        return torch.addmm(self.bias[start:stop, None], self.weight[start:stop, : self.seen[degree]], h)
+    def rows(self) -> list[slice]:
+        """For each degree, where its outputs are."""
+        return [slice(*pair) for pair in pairwise(self.out_starts)]
+
+    def columns(self) -> list[slice]:
+        """For each degree, where its inputs are."""
+        return [slice(*pair) for pair in pairwise(self.in_starts)]
 
 
 class MaskedMLP(nn.Module):
@@ -75,13 +82,14 @@ class MaskedMLP(nn.Module):
         features: D, the number of features.
         num_params: parameters per feature.
         context: number of context features.
+        channels: inputs that stand for one feature (2 for an angle: its cosine and sine).
         hidden: layer widths; see `MLP` for what they mean with ``residual``.
         residual: whether to add skip connections.
         activation: one of ``ACTIVATIONS``.
         dropout: probability of dropping a hidden unit in training.
 
     Shape:
-        ``x``: (features, n), ``context``: (context, n), parameters: (num_params, features, n).
+        ``x``: (features · channels, n), ``context``: (context, n), parameters: (num_params, features, n).
 
     References:
         | MADE: Masked Autoencoder for Distribution Estimation (Germain et al., 2015), arXiv:1502.03509
@@ -93,6 +101,7 @@ class MaskedMLP(nn.Module):
         num_params: int,
         *,
         context: int = 0,
+        channels: int = 1,
         hidden: Sequence[int] = (64, 64),
         residual: bool = False,
         activation: str = "relu",
@@ -100,11 +109,12 @@ class MaskedMLP(nn.Module):
     ) -> None:
         super().__init__()
         check_hidden("MaskedMLP", hidden, residual, activation, dropout)
-        self.features, self.num_params, self.context = features, num_params, context
+        self.features, self.num_params, self.context, self.channels = features, num_params, context, channels
         self.residual, self.activation, self.dropout = residual, activation, dropout
         self.depth = max(1, len(hidden) - 1) if residual else len(hidden)
         widths = [hidden[0]] * (1 + 2 * self.depth) if residual else list(hidden)
-        inputs = torch.cat([torch.zeros(context, dtype=torch.long), torch.arange(1, features + 1)])
+        own = torch.arange(1, features + 1).repeat_interleave(channels)
+        inputs = torch.cat([torch.zeros(context, dtype=torch.long), own])
         degrees = [inputs, *(hidden_degrees(width, features, context) for width in widths)]
         self.layers = nn.ModuleList(MaskedLinear(i, o) for i, o in pairwise(degrees))
         # Rows of the last layer are parameter-major: the output views as (num_params, features, n) without a copy.
@@ -113,13 +123,18 @@ class MaskedMLP(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        inputs = self._inputs(x, context)
-        h = self._trunk(lambda k, h: self.layers[k](h), inputs)
-        return self.last(h).view(self.num_params, self.features, x.shape[-1])
+        return self._params(self._trunk(lambda k, h: self.layers[k](h), self._inputs(x, context)))
 
     def prefix(self, x: Tensor, context: Tensor | None = None) -> Prefix:
         """Start an incremental pass for points like the columns of ``x`` (features, n), whose values are not read."""
         return Prefix(self, x, context)
+
+    def suffix(self, x: Tensor, context: Tensor | None, like: Tensor) -> Suffix:
+        """Start a reverse sweep at the inputs ``x`` (features · channels, n), for cotangents ``like`` (features, n)."""
+        return Suffix(self, x, context, like)
+
+    def _params(self, h: Tensor) -> Tensor:
+        return self.last(h).view(self.num_params, self.features, h.shape[-1])
 
     def _inputs(self, x: Tensor, context: Tensor | None) -> Tensor:
         inputs = x if context is None else torch.cat([context, x])
@@ -144,61 +159,31 @@ def hidden_degrees(width: int, features: int, context: int) -> Tensor:
 
 
 class Prefix:
-    """An incremental pass: ``params(j)`` after ``push`` of the values of the features before j, in order.
-
-    Without gradients the hidden units are written into buffers made once; with gradients they are concatenated, so
-    that nothing recorded is overwritten.
-    """
+    """An incremental pass: ``params()`` gives the parameters of the next feature, ``push`` takes that feature."""
 
     def __init__(self, network: MaskedMLP, x: Tensor, context: Tensor | None) -> None:
         self.network = network
-        self.step = 0
-        layers: list[Any] = [*network.layers, network.last]
-        self.rows = [_Rows(x, layer.weight.shape[1]) for layer in layers]
-        if context is not None:
-            self.rows[0].append(context.clamp(-INPUT_LIMIT, INPUT_LIMIT))
+        hidden: list[Any] = list(network.layers)
+        steps = range(network.features)
+        self.products = [
+            Staircase(layer.weight, layer.rows(), layer.columns()[: network.features], x, layer.bias)
+            for layer in hidden
+        ]
+        num, last = network.num_params, network.last
+        # Feature-major, so that the parameters of one feature are rows that touch.
+        weight = last.weight.view(num, network.features, -1).transpose(0, 1).flatten(0, 1)
+        bias = last.bias.view(num, -1).t().flatten()
+        rows = [slice(j * num, (j + 1) * num) for j in steps]
+        self.products.append(Staircase(weight, rows, last.columns(), x, bias))
+        self.arrived = x[:0] if context is None else context.clamp(-INPUT_LIMIT, INPUT_LIMIT)
 
     def params(self) -> Tensor:
         """Parameters of the next feature, shape (num_params, n)."""
-        j, last = self.step, self.network.last
-        hidden = self.network._trunk(self._apply_block, self.rows[0].filled())
-        self.rows[-1].append(hidden)
-        known = self.rows[-1].filled()
-        weight = last.weight.view(self.network.num_params, self.network.features, -1)
-        bias = last.bias.view(self.network.num_params, self.network.features)
-        return torch.addmm(bias[:, j, None], weight[:, j, : known.shape[0]], known)
+        return self.products[-1].push(self.network._trunk(lambda k, h: self.products[k].push(h), self.arrived))
 
     def push(self, x: Tensor) -> None:
-        """Add the value of the feature just asked for, shape (n,)."""
-        self.step += 1
-        if self.step < self.network.features:
-            self.rows[0].append(x.clamp(-INPUT_LIMIT, INPUT_LIMIT)[None])
-
-    def _apply_block(self, k: int, h: Tensor) -> Tensor:
-        if k > 0:
-            self.rows[k].append(h)
-        layer: Any = self.network.layers[k]
-        return layer.block(self.step, self.rows[k].filled())
-
-
-class _Rows:
-    """Rows of a matrix that arrive a few at a time."""
-
-    def __init__(self, like: Tensor, rows: int) -> None:
-        self.count = 0
-        self.keep_graph = torch.is_grad_enabled()
-        self.matrix = like.new_empty((0 if self.keep_graph else rows, like.shape[-1]))
-
-    def append(self, piece: Tensor) -> None:
-        stop = self.count + piece.shape[0]
-        if self.keep_graph:
-            self.matrix = torch.cat([self.matrix, piece])
-        else:
-            self.matrix[self.count : stop] = piece
-        self.count = stop
-
-    def filled(self) -> Tensor:
-        return self.matrix[: self.count]
+        """Add the feature just asked for, shape (channels, n)."""
+        self.arrived = x.clamp(-INPUT_LIMIT, INPUT_LIMIT)
 
 
 def _residual_masked(features: int, num_params: int, **options: Any) -> nn.Module:

@@ -1,15 +1,18 @@
-"""The protocol of an increasing scalar map."""
+"""The protocol of an increasing scalar map, and what maps without a closed inverse share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
+from pushforward.core.bijection import Kind
 from pushforward.core.domain import REAL, Domain
+from pushforward.core.numerics import invert_increasing, solve_increasing
 
-__all__ = ["Univariate"]
+__all__ = ["Boxed", "Iterative", "Univariate"]
 
 
 class Univariate(nn.Module, ABC):
@@ -28,6 +31,8 @@ class Univariate(nn.Module, ABC):
     codomain: Domain = REAL
     smoothness: int = 0
     """0: continuous, 1: continuous slope, ...; large for analytic maps."""
+    inverse_kind: Kind = "exact"
+    """"iterative" where the inverse is the root of an equation."""
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
     config: dict[str, Any]
 
@@ -49,3 +54,71 @@ class Univariate(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{key}={value}" for key, value in getattr(self, "config", {}).items() if key != "type")
+
+
+class Iterative(Univariate):
+    r"""A map whose inverse is found numerically between two points that a closed formula gives.
+
+    A subclass writes ``_prepare`` (what depends on the parameters alone, computed once for all steps of a solve),
+    ``_evaluate`` and ``_bracket``.
+    """
+
+    inverse_kind: Kind = "iterative"
+
+    @abstractmethod
+    def _prepare(self, params: Tensor) -> Any:
+        """Everything that follows from ``params`` alone."""
+
+    @abstractmethod
+    def _evaluate(self, x: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
+        """(y, log τ'(x)) at x."""
+
+    @abstractmethod
+    def _bracket(self, y: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
+        """Two points around τ⁻¹(y): τ(low) ≤ y ≤ τ(high); equal where τ⁻¹(y) is known already."""
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return self._evaluate(x, self._prepare(params))
+
+    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        prepared = self._prepare(params)
+        return invert_increasing(lambda x: self._evaluate(x, prepared), y, *self._enclose(y, prepared))
+
+    def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            return self.inverse(y, params)[0]
+        prepared = self._prepare(params)
+        return solve_increasing(lambda x: self._evaluate(x, prepared), y, *self._enclose(y, prepared))
+
+    @torch.no_grad()
+    def _enclose(self, y: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
+        return self._bracket(y, prepared)
+
+
+class Boxed(Iterative):
+    r"""A map given on [-bound, bound] and continued straight on beyond, with the slopes that it has at the ends.
+
+    A subclass writes ``_prepare`` and ``_inside``; the slope is continuous across the ends by construction.
+    """
+
+    bound: float
+    smoothness = 1
+
+    @abstractmethod
+    def _inside(self, x: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
+        """(y, log τ'(x)) for x in the box, ends included."""
+
+    def _evaluate(self, x: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
+        inside = x.clamp(-self.bound, self.bound)
+        y, log_slope = self._inside(inside, prepared)
+        return torch.addcmul(y, x - inside, log_slope.exp()), log_slope
+
+    def _bracket(self, y: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
+        """The box, or beyond it the answer itself."""
+        bound = torch.full_like(y, self.bound)
+        (bottom, log_left), (top, log_right) = self._inside(-bound, prepared), self._inside(bound, prepared)
+        below = -bound + (y - bottom) * torch.exp(-log_left)
+        above = bound + (y - top) * torch.exp(-log_right)
+        low = torch.where(y >= top, above, torch.where(y <= bottom, below, -bound))
+        high = torch.where(y <= bottom, below, torch.where(y >= top, above, bound))
+        return low, high

@@ -1,0 +1,105 @@
+"""Gradients of the inverse of a triangular map by one reverse sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+__all__ = ["sequential_inverse"]
+
+
+def sequential_inverse(layer: nn.Module, y: Tensor, context: Tensor | None) -> Tensor:
+    r"""x = S⁻¹(y), solved one feature at a time, with gradients by one sweep from the last feature to the first.
+
+    With :math:`J = \nabla S(x)` and the cotangent v of x, :math:`g = J^{-\top} v` is the cotangent of y, and -g that
+    which S sends to weights and context. J is lower triangular, so g comes by back substitution, whose products with
+    rows of :math:`J^\top` the conditioner gives block by block: no D × D Jacobian is stored.
+
+    ``layer._solve(y, context)`` gives x; ``layer._sweep(x, context, v)`` gives g and pairs (output, cotangent) whose
+    graphs reach weights and context. Columns are (features, n), context (context, n) or None.
+
+    Where derivatives of derivatives are asked for, they come from autodiff through the feature-by-feature solve.
+    """
+    names, weights = zip(*layer.named_parameters(), strict=True)
+    return _SequentialInverse.apply(layer, names, y, context, *weights)
+
+
+class _Call(nn.Module):
+    """One method of a module, so that `functional_call` can run it with the weights of the forward pass."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, method: str, *args: Any) -> Any:
+        return getattr(self.layer, method)(*args)
+
+
+def _call(layer: Any, names: Sequence[str], weights: Sequence[Tensor], method: str, *args: Any) -> Any:
+    given = {f"layer.{name}": weight for name, weight in zip(names, weights, strict=True)}
+    return functional_call(_Call(layer), given, (method, *args))
+
+
+class _SequentialInverse(torch.autograd.Function):
+    @staticmethod
+    def forward(layer: Any, names: Any, y: Tensor, context: Tensor | None, *weights: Tensor) -> Tensor:
+        return _call(layer, names, weights, "_solve", y, context)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.layer, ctx.names, y, context, *weights = inputs
+        ctx.save_for_backward(output, y, context, *weights)
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Any:
+        x, y, context, *weights = ctx.saved_tensors
+        given = [y, context, *weights]
+        wanted = [t if need else None for t, need in zip(given, ctx.needs_input_grad[2:], strict=True)]
+        if torch.is_grad_enabled():  # derivatives of this derivative will be asked for
+            again = _call(ctx.layer, ctx.names, weights, "_solve", y, context)
+            leaves = [t for t in wanted if t is not None]
+            return None, None, *_fill(wanted, torch.autograd.grad(again, leaves, v, create_graph=True))
+        with torch.enable_grad():
+            wanted = [None if t is None else t.detach().requires_grad_() for t in wanted]
+            known = context if wanted[1] is None else wanted[1]
+            own = [w if leaf is None else leaf for w, leaf in zip(weights, wanted[2:], strict=True)]
+            g, pairs = _call(ctx.layer, ctx.names, own, "_sweep", x, known, v)
+        leaves = [t for t in wanted[1:] if t is not None]
+        pairs = [(output, cotangent) for output, cotangent in pairs if output.requires_grad]
+        grads: Any = ()
+        if leaves and pairs:
+            outputs, cotangents = zip(*pairs, strict=True)
+            grads = torch.autograd.grad(outputs, leaves, cotangents, allow_unused=True)
+        return None, None, g, *_fill(wanted[1:], grads)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, layer: Any, names: Any, y: Tensor, context: Any, *weights: Tensor) -> Any:
+        """The mapped axis joins the batch; mapped weights (ensembles) go through the plain solve."""
+        _, _, y_dim, context_dim, *weight_dims = in_dims
+        if any(dim is not None for dim in weight_dims):
+            dims = (y_dim, context_dim, *weight_dims)
+
+            def plain(y: Tensor, context: Tensor | None, *weights: Tensor) -> Tensor:
+                return _call(layer, names, weights, "_solve", y, context)
+
+            return torch.vmap(plain, in_dims=dims, randomness=info.randomness)(y, context, *weights), 0
+        y = _joined(y, y_dim, info.batch_size)
+        context = None if context is None else _joined(context, context_dim, info.batch_size)
+        x = _SequentialInverse.apply(layer, names, y, context, *weights)
+        return x.unflatten(1, (-1, info.batch_size)), 2
+
+
+def _joined(columns: Tensor, dim: int | None, size: int) -> Tensor:
+    """(rows, n) with one more axis at ``dim``, or none, as (rows, n · size)."""
+    wide = columns[..., None].expand(*columns.shape, size) if dim is None else columns.movedim(dim, -1)
+    return wide.flatten(1)
+
+
+def _fill(wanted: Sequence[Tensor | None], grads: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Gradients at the places of what was wanted, None elsewhere."""
+    rest = iter(grads)
+    return [None if t is None else next(rest, None) for t in wanted]

@@ -1,0 +1,99 @@
+"""A block-triangular product whose input arrives piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["Staircase"]
+
+# Steps per block. Inside a block each step multiplies by a few columns only; what came before the block is multiplied
+# once per block, by one large product instead of one thin one per step.
+BLOCK = 8
+
+
+class Staircase:
+    r"""y = M x + b, where x arrives in pieces and the t-th rows of M read pieces 0 .. t alone.
+
+    All steps together cost about one product with the lower staircase of M.
+
+    Args:
+        matrix: M, (rows, columns).
+        rows: for each step, the slice of rows that it completes.
+        columns: for each step, the slice of columns that its piece fills. Slices of consecutive steps touch, in
+            rising or in falling order.
+        like: has the dtype, the device, the number n of points and, under vmap, the extra axes of the pieces.
+        bias: b, (rows,).
+
+    Without gradients the pieces are written into one buffer; with gradients they are concatenated, so that nothing
+    recorded is overwritten.
+    """
+
+    def __init__(
+        self, matrix: Tensor, rows: Sequence[slice], columns: Sequence[slice], like: Tensor, bias: Tensor | None = None
+    ) -> None:
+        self.matrix, self.rows, self.columns, self.bias = matrix, rows, columns, bias
+        self.keep_graph = torch.is_grad_enabled()
+        self.step, self.start = 0, 0
+        self.pieces: list[Tensor] = []
+        # Zeros: columns of a block that are not filled yet add nothing.
+        self.buffer = like.new_zeros((0 if self.keep_graph else matrix.shape[1], like.shape[-1]))
+
+    def push(self, piece: Tensor) -> Tensor:
+        """Take the next piece (columns of this step, n); give the rows that it completes (rows of this step, n)."""
+        if self.step % BLOCK == 0:
+            self._open()
+        place = self.step - self.start
+        self.step += 1
+        if self.keep_graph:
+            self.pieces.append(piece)
+            recent = torch.cat(_ordered(self.pieces[self.start :], self.columns))
+            return torch.addmm(self.before[place], self._filled(self.local[place]), recent)
+        self.slots[place].copy_(piece)
+        return torch.addmm(self.before[place], self.local[place], self.recent)
+
+    def _open(self) -> None:
+        """Start a block: multiply everything that came before it, and look up the pieces of M that its steps need."""
+        start, stop = self.step, min(self.step + BLOCK, len(self.rows))
+        self.start = start
+        rows, columns = _span(self.rows[start:stop]), _span(self.columns[start:stop])
+        matrix = self.matrix[rows]
+        before = self.buffer.new_zeros(len(matrix), self.buffer.shape[-1])
+        if self.bias is not None:
+            before = before + self.bias[rows, None]
+        if start:
+            done = _span(self.columns[:start])
+            known = torch.cat(_ordered(self.pieces, self.columns)) if self.keep_graph else self.buffer[done]
+            before = torch.addmm(before, matrix[:, done], known)
+        self.before = _split(before, self.rows[start:stop])
+        self.local = _split(matrix[:, columns], self.rows[start:stop])
+        if not self.keep_graph:
+            self.recent = self.buffer[columns]
+            self.slots = _split(self.recent, self.columns[start:stop])
+
+    def _filled(self, local: Tensor) -> Tensor:
+        """The columns of the pieces of this block so far."""
+        span, done = _span(self.columns[self.start : self.start + BLOCK]), _span(self.columns[self.start : self.step])
+        return local[:, done.start - span.start : done.stop - span.start]
+
+
+def _span(slices: Sequence[slice]) -> slice:
+    return slice(min(s.start for s in slices), max(s.stop for s in slices))
+
+
+def _falling(slices: Sequence[slice]) -> bool:
+    return slices[0].start > slices[-1].start
+
+
+def _ordered(pieces: list[Tensor], slices: Sequence[slice]) -> list[Tensor]:
+    return pieces[::-1] if _falling(slices) else pieces
+
+
+def _split(matrix: Tensor, slices: Sequence[slice]) -> Sequence[Tensor]:
+    """The rows of each step, in the order of steps."""
+    sizes = [s.stop - s.start for s in slices]
+    if _falling(slices):
+        return matrix.split(sizes[::-1])[::-1]
+    return matrix.split(sizes)

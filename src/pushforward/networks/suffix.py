@@ -1,0 +1,92 @@
+"""The masked perceptron backwards: one reverse sweep from the last feature to the first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pushforward.networks.mlp import ACTIVATIONS, INPUT_LIMIT, trunk
+from pushforward.networks.staircase import Staircase
+
+if TYPE_CHECKING:
+    from pushforward.networks.masked import MaskedMLP
+
+__all__ = ["Suffix"]
+
+
+class Suffix:
+    r"""The transposed Jacobian of a `MaskedMLP`, applied from the last feature to the first.
+
+    Going back through the inverse of an autoregressive map, the cotangent of feature j is known once the features
+    after j have sent theirs. Hidden units are sorted by degree: when ``push`` brings the cotangents of the parameters
+    of feature j, those of the hidden units of degree j are complete, and with them what feature j - 1 receives. Each
+    step multiplies by one block of each transposed weight, so the sweep costs one pass of arithmetic.
+
+    Args:
+        network: the conditioner.
+        x: the inputs of one parallel pass, (features · channels, n); its graph to weights and context is kept in
+            ``params``.
+        context: (context, n).
+        like: cotangents will have the dtype, the device and, under vmap, the extra axes of this tensor (.., n).
+    """
+
+    def __init__(self, network: MaskedMLP, x: Tensor, context: Tensor | None, like: Tensor) -> None:
+        self.network = network
+        before: list[Tensor] = []  # what each activation was applied to, in order
+        act = ACTIVATIONS[network.activation]
+
+        def recording(h: Tensor) -> Tensor:
+            before.append(h.detach())
+            return act(h)
+
+        apply = [layer.forward for layer in network.layers]
+        inputs = network._inputs(x, context)
+        h = trunk(lambda k, h: apply[k](h), inputs, network.depth, network.residual, recording, lambda h: h)
+        self.params = network._params(h)  # (num_params, features, n)
+        hidden: list[Any] = list(network.layers)
+        num, last, falling = network.num_params, network.last, slice(network.features - 1, None, -1)
+        self.products = [
+            Staircase(layer.weight.detach().t(), layer.columns()[falling], layer.rows()[falling], like)
+            for layer in hidden
+        ]
+        weight = last.weight.detach().view(num, network.features, -1).permute(2, 1, 0).flatten(1)
+        params = [slice(j * num, (j + 1) * num) for j in range(network.features)]  # feature-major, as in `Prefix`
+        self.products.append(Staircase(weight, last.columns()[falling], params[falling], like))
+        inside = (inputs.detach().abs() <= INPUT_LIMIT).to(inputs.dtype)
+        self.inside = [inside[columns] for columns in hidden[0].columns()]
+        # Each activation's slopes, at the units of each degree; all layers of a residual network share the degrees.
+        self.slopes = []
+        for k, h in enumerate(before):
+            slope = _slope(act, h)
+            self.slopes.append([slope[rows] for rows in hidden[0 if network.residual else k].rows()])
+        self.step = network.features
+
+    def push(self, cotangent: Tensor) -> Tensor:
+        """Add the cotangents (num_params, n) of the parameters of the next feature j, from the last to the first.
+
+        Returns:
+            (channels, n): the cotangents that the inputs of feature j - 1 now have in full; of the context for j = 0.
+        """
+        self.step -= 1
+        j, depth, product = self.step, self.network.depth, self.products
+        h = product[-1].push(cotangent)
+        if self.network.residual:
+            h = h * self.slopes[-1][j]
+            for b in reversed(range(depth)):
+                inner = product[2 * b + 2].push(h) * self.slopes[2 * b + 1][j]
+                h = h + product[2 * b + 1].push(inner) * self.slopes[2 * b][j]
+        else:
+            for k in reversed(range(1, depth)):
+                h = product[k].push(h * self.slopes[k][j])
+            h = h * self.slopes[0][j]
+        return product[0].push(h) * self.inside[j]
+
+
+def _slope(act: Any, h: Tensor) -> Tensor:
+    """Derivative of an activation, entry by entry."""
+    with torch.enable_grad():
+        leaf = h.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(act(leaf).sum(), leaf)
+    return slope
