@@ -20,7 +20,7 @@ from pushforward.flows import FLOWS
 from pushforward.univariate import Univariate
 
 Config = dict[str, Any]
-FLOW_OPTIONS: Config = {"depth": 2, "hidden": [16]}
+FLOW_OPTIONS: Config = {"depth": 2, "hidden": [16], "units": 5, "components": 4, "bins": 6}  # where a flow has them
 
 
 def examples(kind: type) -> list[Config]:
@@ -34,22 +34,27 @@ def examples(kind: type) -> list[Config]:
 
 
 def flow_specs() -> Iterator[Config]:
-    """Every named flow with 1, 2 and 5 features, with and without context, and each of its options."""
-    for name, features, context in itertools.product(FLOWS, (1, 2, 5), (0, 2)):
+    """Every named flow with one and several features, with and without context, and each of its options.
+
+    The flows that all parts of the machinery meet in go through every combination; the others differ from them by a
+    univariate or a layer that has laws of its own.
+    """
+    for name in FLOWS:
         known = inspect.signature(FLOWS[name]).parameters
-        start = {"flow": name, "features": features, "context": context}
-        choices = [{"fast": fast} for fast in ("density", "sampling")] if "fast" in known else [{}]
-        if "layer" in known:
-            choices = [{**choice, "layer": layer} for choice in choices for layer in ("coupling", "autoregressive")]
-        for choice in choices:
-            yield {**start, **choice}
-        if "mix" in known and features > 1:
-            for mix in ("permute", "flip"):
-                yield {**start, "mix": mix}
-        if features == 5:
-            yield {**start, "conditioner": "residual", "activation": "silu", "dropout": 0.1}
-        if features == 2:
-            yield {**start, "data_dtype": "float64"}
+        thorough = name in ("maf", "nice", "nsf", "real_nvp")
+        sizes = itertools.product((1, 2, 5), (0, 2)) if thorough else ((1, 0), (2, 0), (3, 2))
+        for features, context in sizes:
+            start = {"flow": name, "features": features, "context": context}
+            choices = [{"layer": layer} for layer in ("coupling", "autoregressive")] if "layer" in known else [{}]
+            yield from ({**start, **choice} for choice in choices)
+            if "fast" in known and features == 2:
+                yield from ({**start, **choice, "fast": "sampling"} for choice in choices)
+            if "mix" in known and features == 2:
+                yield from ({**start, "mix": mix} for mix in (("permute", "flip", "none") if thorough else ("none",)))
+            if "conditioner" in known and features == 5:
+                yield {**start, "conditioner": "residual", "activation": "silu", "dropout": 0.1}
+            if features == 2:
+                yield {**start, "data_dtype": "float64"}
 
 
 def label(config: Config) -> str:
@@ -66,18 +71,34 @@ def label(config: Config) -> str:
     return "-".join([head, *(words(v) for k, v in config.items() if k not in ("type", "flow"))])
 
 
-BIJECTIONS = examples(Bijection)
 UNIVARIATES = examples(Univariate)
+
+
+def layers() -> Iterator[Config]:
+    """Every univariate in every kind of layer."""
+    seen = set()
+    for config in UNIVARIATES:
+        if config["type"] in seen:
+            continue
+        seen.add(config["type"])
+        yield {"type": "Elementwise", "univariate": config, "features": 2}
+        yield {"type": "Coupling", "univariate": config, "features": 3, "context": 1, "hidden": [8]}
+        yield {"type": "Autoregressive", "univariate": config, "features": 3, "context": 1, "hidden": [12]}
+
+
+BIJECTIONS = examples(Bijection) + list(layers())
 DISTRIBUTIONS = examples(Distribution)
 FLOW_SPECS = list(flow_specs())
 
 
 def named_flow(spec: Config) -> pf.Flow:
     """An untrained small flow from a spec of `flow_specs`."""
-    options = {k: v for k, v in spec.items() if k not in ("flow", "features", "context")}
+    known = inspect.signature(FLOWS[spec["flow"]]).parameters
+    options = {k: v for k, v in FLOW_OPTIONS.items() if k in known}
+    options |= {k: v for k, v in spec.items() if k not in ("flow", "features", "context")}
     if "residual" in options.values():
         options["hidden"] = [12, 12]
-    return FLOWS[spec["flow"]](spec["features"], spec["context"], **{**FLOW_OPTIONS, **options})
+    return FLOWS[spec["flow"]](spec["features"], spec["context"], **options)
 
 
 def generator(seed: int) -> torch.Generator:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pushforward.bijections import (
     LU,
-    Autoregressive,
+    Angle,
     Chain,
     Coupling,
     Elementwise,
@@ -25,9 +25,10 @@ from pushforward.bijections import (
     Inverse,
     Permute,
     RadialSquash,
+    Rotation,
     Standardize,
 )
-from pushforward.core.bijection import Bijection
+from pushforward.core.bijection import Bijection, TriangularMap
 from pushforward.core.config import build
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-2}
@@ -218,15 +219,15 @@ def pattern(bijection: Bijection) -> tuple[Tensor, Tensor] | None:
     size = bijection.in_shape[0]
     eye, never = torch.eye(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
     known = never if bijection.context_shape is None else ~never
-    if isinstance(bijection, Elementwise | Standardize):
+    if isinstance(bijection, Angle | Elementwise | Standardize):
         return eye, known
-    if isinstance(bijection, Autoregressive):
+    if isinstance(bijection, TriangularMap):
         return torch.ones(size, size).tril().bool(), known
     if isinstance(bijection, Coupling):
         place = torch.arange(size)
         moved = place < bijection.moved if bijection.swap else place >= bijection.steering
         return eye | moved[:, None] & ~moved[None, :], known & moved
-    if isinstance(bijection, LU | RadialSquash):
+    if isinstance(bijection, LU | RadialSquash | Rotation):
         return torch.ones(size, size).bool(), known
     if isinstance(bijection, Permute):
         return eye[torch.tensor(bijection.config["order"])], known

@@ -9,7 +9,6 @@ import torch
 from cases import DISTRIBUTIONS, FLOW_SPECS, GENTLE, context_for, generator, label, named_flow, random_part
 
 from pushforward.bijections import Standardize
-from pushforward.core.checks import NotInvertibleError
 from pushforward.core.config import build
 from pushforward.distributions import Flow, MultivariateNormal, Normal, StandardNormal, StudentT, Uniform
 
@@ -68,9 +67,10 @@ def test_integrals(config, make, law):
         law(distribution, context)
 
 
-@each([config for config in ALL if not config.get("learn_df") and config.get("type") != "Uniform"])
+@each([config for config in ALL if not config.get("learn_df") and config.get("type") != "GaussianMixture"])
 def test_rsample_gradients_are_slopes(config):
-    """Not for learned degrees of freedom: a rejection sampler's points do not move the way its gradients say."""
+    """Not for learned degrees of freedom and for mixtures: the points of a sampler that accepts or chooses do not move
+    the way its gradients say."""
     distribution = random_part(config)
     if list(distribution.parameters()):
         laws.rsample_gradients_are_slopes(distribution, contexts(distribution)[0])
@@ -183,12 +183,6 @@ def test_a_context_map_sees_raw_contexts():
                 part.initialized.fill_(False)
         model.initialize(x, scale * context)
     laws.close(scaled.log_prob(x, 1e4 * context), flow.log_prob(x, context), "after a change of units", laws.ROUNDING)
-
-
-@each([config for config in ALL if "flow" not in config] + [{"flow": "nsf", "features": 2, "context": 0}])
-def test_given_refuses_with_the_way_out(config):
-    with pytest.raises(NotInvertibleError, match=r"no exact conditionals .* use condition\(\)"):
-        untrained(config).given(torch.zeros(1))
 
 
 @each([config for config in FLOW_SPECS if config["features"] == 2])

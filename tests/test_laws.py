@@ -126,7 +126,10 @@ ABSTRACT = {
     "Bijection",
     "Univariate",
     "Distribution",
+    "Conditional",
     "Conditioned",
+    "Factorised",
+    "Ordered",
 }  # no constructor of their own that JSON could fill
 PUBLIC = [
     (floor, name)

@@ -15,12 +15,17 @@ from torch import nn
 import pushforward as pf
 from pushforward.bijections import (
     LU,
+    Angle,
     Autoregressive,
+    Banana,
     Bijection,
     Chain,
     Coupling,
     Elementwise,
     Flip,
+    GaussianRosenblatt,
+    GridRosenblatt,
+    MixtureRosenblatt,
     Permute,
     RadialSquash,
     Standardize,
@@ -28,11 +33,22 @@ from pushforward.bijections import (
 from pushforward.core import checks
 from pushforward.core.checks import NotInvertibleError
 from pushforward.core.config import build, configurable, encode
-from pushforward.core.domain import REAL, Ball, Domain, Interval, Product
-from pushforward.distributions import Flow, MultivariateNormal, Normal, StandardNormal, StudentT, Uniform
+from pushforward.core.domain import REAL, Ball, Circle, Domain, Interval, Product
+from pushforward.distributions import (
+    CircularUniform,
+    Distribution,
+    Flow,
+    GaussianMixture,
+    MultivariateNormal,
+    Normal,
+    StandardNormal,
+    StudentT,
+    Uniform,
+    targets,
+)
 from pushforward.flows import iaf, maf, nice, nsf, real_nvp
 from pushforward.networks import MLP, MaskedMLP, register_dense, register_masked
-from pushforward.univariate import Affine, RationalQuadratic
+from pushforward.univariate import Affine, CubicSpline, LinearRational, LinearSpline, Moebius, RationalQuadratic
 
 NAN = float("nan")
 
@@ -51,6 +67,32 @@ class OneWay(Bijection):
 
     def _inverse_and_ladj(self, y, context):
         return y, y.sum(-1)
+
+
+class Mixed(OneWay):
+    """Ends in features that live on different domains."""
+
+    codomain = Product((REAL, Interval(0.0, 1.0)))
+
+
+@configurable
+class Lump(Distribution):
+    """A distribution of which only the density is known."""
+
+    event_shape, support = (2,), REAL
+
+    def __init__(self):
+        super().__init__()
+
+    def _log_prob(self, x, context):
+        return x.sum(-1)
+
+    def _rsample(self, batch, context, generator):
+        return torch.zeros(*batch, 2)
+
+
+def one_layer(context):
+    return nsf(2, context, depth=1, hidden=(4,))
 
 
 def standing_in_for_flip():
@@ -115,10 +157,61 @@ CASES = [
     (lambda: maf(2, hidden=(4,)).to_latent(torch.zeros(3)), r"Flow: x must have shape \(\*batch, 2\); got \(3,\)\."),
     (lambda: maf(2, hidden=(4,)).to_data(torch.zeros(3)), r"Flow: z must have shape \(\*batch, 2\); got \(3,\)\."),
     (lambda: StandardNormal(2).condition(FLAT), r"StandardNormal: built without context; got one\."),
+    *(
+        (
+            call,
+            r"Lump: has no exact conditionals on part of the event\. To condition on columns, model them as context: "
+            r"build with context= and use condition\(\)\.",
+        )
+        for call in (
+            lambda: Lump().given(FLAT),
+            lambda: Lump().marginal(1),
+            lambda: Lump().cdf(FLAT),
+            lambda: Lump().icdf(FLAT),
+        )
+    ),
+    (
+        lambda: nsf(2, hidden=(4,)).given(FLAT[:, :1]),
+        r"Flow: has no exact conditionals on part of the event, for LU mixes the order of the features\. Build the "
+        r"flow from triangular parts alone: one layer \(depth=1\), or layers with nothing between them "
+        r"\(mix='none'\)\. To condition on columns, model them as context: build with context= and use condition\(\)\.",
+    ),
+    (
+        lambda: Flow(Lump(), Elementwise(Affine(), 2)).cdf(FLAT),
+        r"Flow: has no exact conditionals on part of the event, for its base Lump has none\. To condition",
+    ),
     (
         lambda: StandardNormal(2).given(FLAT),
-        r"StandardNormal: has no exact conditionals on part of the event\. To condition on columns, model "
-        r"them as context: build with context= and use condition\(\)\.",
+        r"StandardNormal: known must hold the first k of 2 features, \(\*batch, k\) with 1 ≤ k < 2; got \(3, 2\)\.",
+    ),
+    (lambda: StandardNormal(2).given([0.0]), r"StandardNormal: known must hold .*; got list\."),
+    (
+        lambda: StandardNormal(2).given(FLAT[:, :1].double()),
+        r"StandardNormal: known is torch\.float64 but the weights are torch\.float32\.",
+    ),
+    (lambda: StandardNormal(2).marginal(0), r"StandardNormal: features must be a whole number of at least 1; got 0\."),
+    (lambda: StandardNormal(2).marginal(3), r"StandardNormal: there are 2 features; got 3\."),
+    (lambda: StandardNormal(2).cdf(FLAT[:, :1]), r"StandardNormal: x must have shape \(\*batch, 2\); got \(3, 1\)\."),
+    (lambda: StandardNormal(2).icdf(FLAT[:, :1]), r"StandardNormal: u must have shape \(\*batch, 2\); got \(3, 1\)\."),
+    (
+        lambda: StandardNormal(2).given(FLAT[:, :1]).log_prob(torch.zeros(4, 1)),
+        r"Conditional: the batch shapes of x \(4,\) and known \(3,\) do not broadcast\.",
+    ),
+    (
+        lambda: StandardNormal(3).given(FLAT[:, :1]).given(torch.zeros(4, 1)),
+        r"Conditional: the batch shapes of known \(4,\) and what is known already \(3,\) do not broadcast\.",
+    ),
+    (
+        lambda: one_layer(1).given(FLAT[:, :1]).sample((), torch.zeros(4, 1)),
+        r"Conditional: the batch shapes of context \(4,\) and known \(3,\) do not broadcast\.",
+    ),
+    (
+        lambda: one_layer(1).condition(torch.zeros(1)).cdf(FLAT, torch.zeros(1)),
+        r"Conditioned: built without context; got one\.",
+    ),
+    (
+        lambda: one_layer(1).condition(torch.zeros(1)).icdf(FLAT, torch.zeros(1)),
+        r"Conditioned: built without context; got one\.",
     ),
     (
         lambda: MultivariateNormal([0.0, 0.0]).initialize(FLAT),
@@ -190,8 +283,23 @@ CASES = [
     ),
     (
         lambda: RationalQuadratic(10, min_bin=0.1),
-        r"RationalQuadratic: 10 bins of at least 0\.1 of the box and slopes of at least 0\.001 leave no "
-        r"room; lower min_bin below 1 / bins and min_slope below 1\.",
+        r"RationalQuadratic: 10 bins of at least 0\.1 of the box leave no room; lower min_bin below 1 / bins\.",
+    ),
+    (
+        lambda: CubicSpline(min_slope=1.0),
+        r"CubicSpline: min_slope must be below 1, the mean slope in the box; got 1\.0\.",
+    ),
+    (
+        lambda: LinearSpline(tails="circular"),
+        r"LinearSpline: tails must be one of 'identity', 'linear'; got 'circular'\.",
+    ),
+    (lambda: LinearRational(min_split=0), r"LinearRational: min_split must be a positive number; got 0\."),
+    (lambda: LinearRational(min_split=0.5), r"LinearRational: min_split must be below 1/2; got 0\.5\."),
+    (lambda: Moebius(0), r"Moebius: centres must be a whole number of at least 1; got 0\."),
+    (lambda: Moebius(radius=-1), r"Moebius: radius must be a positive number; got -1\."),
+    (
+        lambda: Moebius(radius=1.0),
+        r"Moebius: radius must be below 1; got 1\.0\. On the circle a map would be flat\.",
     ),
     # bijections
     (lambda: Flip(0), r"Flip: features must be a whole number of at least 1; got 0\."),
@@ -212,8 +320,8 @@ CASES = [
         r"both with the same number of features\.",
     ),
     (
-        lambda: Chain([RadialSquash(2), Flip(2)]),
-        r"Chain: parts\[0\] \(RadialSquash\) ends in Ball\(radius=1\.0\) but parts\[1\] \(Flip\) starts from "
+        lambda: Chain([RadialSquash(2), LU(2)]),
+        r"Chain: parts\[0\] \(RadialSquash\) ends in Ball\(radius=1\.0\) but parts\[1\] \(LU\) starts from "
         r"Real\(\)\. Put a map between these two domains there\.",
     ),
     (
@@ -291,6 +399,74 @@ CASES = [
         lambda: Flow(StandardNormal(2), context_of(2), context_map=Flip(3)),
         r"Flow: context_map ends in shape \(3,\) but the context has \(2,\)\.",
     ),
+    (
+        lambda: CircularUniform(0),
+        r"CircularUniform: features must be a whole number of at least 1; got 0\.",
+    ),
+    (
+        lambda: GaussianMixture([1.0, -1.0], [[0.0], [1.0]]),
+        r"GaussianMixture: weights must be positive, one per component; got \[1\.0, -1\.0\]\.",
+    ),
+    # Knothe-Rosenblatt maps
+    (lambda: GaussianRosenblatt([]), r"GaussianRosenblatt: loc must list one finite number per feature; got \[\]\."),
+    (
+        lambda: GaussianRosenblatt([0.0, 0.0], [[1.0, 0.0], [0.0]]),
+        r"GaussianRosenblatt: covariance must be a symmetric 2 × 2 matrix\.",
+    ),
+    (
+        lambda: MixtureRosenblatt([1.0], [[0.0], [1.0]]),
+        r"MixtureRosenblatt: weights, means and covariances must have one entry per component, and all means one "
+        r"number per feature; got 1 weights, means of lengths \[1, 1\] and 2 covariances\.",
+    ),
+    (
+        lambda: MixtureRosenblatt([1.0, NAN], [[0.0], [1.0]]),
+        r"MixtureRosenblatt: weights must list one finite number per feature; got \[1\.0, nan\]\.",
+    ),
+    (
+        lambda: MixtureRosenblatt([1.0], [[NAN]]),
+        r"MixtureRosenblatt: means must list one finite number per feature; got \[nan\]\.",
+    ),
+    (
+        lambda: MixtureRosenblatt([1.0], [[0.0]], covariances=[[[-1.0]]]),
+        r"MixtureRosenblatt: covariances must be positive definite; some direction has none\.",
+    ),
+    (lambda: Banana(0.0), r"Banana: bend must be a positive number; got 0\.0\."),
+    (
+        lambda: GridRosenblatt([[1.0, 1.0]], [0.0, 0.0], [1.0, 1.0]),
+        r"GridRosenblatt: values must be a table of two or more rows and columns, all rows equally long; got rows of "
+        r"lengths \[2\]\.",
+    ),
+    (
+        lambda: GridRosenblatt([[1.0, NAN]], [0.0, 0.0], [1.0, 1.0]),
+        r"GridRosenblatt: values must list one finite number per feature; got \[1\.0, nan\]\.",
+    ),
+    (
+        lambda: GridRosenblatt([[1.0, 0.0], [1.0, 1.0]], [0.0, 0.0], [1.0, 1.0]),
+        r"GridRosenblatt: values must be positive; where a density is zero there is no map\.",
+    ),
+    (
+        lambda: GridRosenblatt([[1.0, 1.0], [1.0, 1.0]], [], [1.0, 1.0]),
+        r"GridRosenblatt: low must list one finite number per feature; got \[\]\.",
+    ),
+    (
+        lambda: GridRosenblatt([[1.0, 1.0], [1.0, 1.0]], [0.0, 0.0], [1.0, NAN]),
+        r"GridRosenblatt: high must list one finite number per feature; got \[1\.0, nan\]\.",
+    ),
+    (
+        lambda: GridRosenblatt([[1.0, 1.0], [1.0, 1.0]], [0.0, 1.0], [1.0, 1.0]),
+        r"GridRosenblatt: low must lie below high, in two features; got \[0\.0, 1\.0\] and \[1\.0, 1\.0\]\.",
+    ),
+    (
+        lambda: GridRosenblatt.from_density(lambda x: x, [0.0, 0.0], [1.0, 1.0], 3),
+        r"GridRosenblatt: log_density must give one number, not NaN or inf, for each of 9 points; got shape \(9, 2\)\.",
+    ),
+    (
+        lambda: GridRosenblatt.from_density(lambda x: x[:, 0], [0.0, 0.0], [1.0, 1.0], 1),
+        r"GridRosenblatt: points must be a whole number of at least 2; got 1\.",
+    ),
+    (lambda: targets.moons(1), r"moons: components must be a whole number of at least 2; got 1\."),
+    (lambda: targets.ring(2), r"ring: components must be a whole number of at least 3; got 2\."),
+    (lambda: targets.clusters(1), r"clusters: features must be a whole number of at least 2; got 1\."),
     # named flows
     *(
         case
@@ -304,7 +480,19 @@ CASES = [
     ),
     (lambda: maf(2, fast="both"), r"maf: fast must be one of 'density', 'sampling'; got 'both'\."),
     (lambda: nsf(2, layer="dense"), r"nsf: layer must be one of 'coupling', 'autoregressive'; got 'dense'\."),
-    (lambda: nsf(2, mix="none"), r"nsf: mix must be one of 'lu', 'permute', 'flip'; got 'none'\."),
+    (lambda: nsf(2, mix="swap"), r"nsf: mix must be one of 'lu', 'permute', 'flip', 'none'; got 'swap'\."),
+    # triangular maps
+    (lambda: LU(2)._forward_and_slopes(FLAT, None), r"LU: not a triangular map, so it has no slope per feature\."),
+    (lambda: LU(2)._inverse_and_slopes(FLAT, None), r"LU: not a triangular map, so it has no slope per feature\."),
+    (lambda: Circle(1.0, 0.0), r"Circle: low must be finite and smaller than high; got \[1\.0, 0\.0\)\."),
+    (lambda: Angle(0), r"Angle: features must be a whole number of at least 1; got 0\."),
+    (lambda: Angle(1, period=-1.0), r"Angle: period must be a positive number; got -1\.0\."),
+    (lambda: Angle(1, data_dtype="int"), r"Angle: data_dtype must be one of None, 'float64'; got 'int'\."),
+    (
+        lambda: Chain([Angle(2), Flip(2), LU(2)]),
+        r"Chain: parts\[0\] \(Angle\) ends in .*Circle.* but parts\[2\] \(LU\) starts from .* Put a map between",
+    ),
+    (lambda: Chain([Mixed(), Flip(2)]), r"Chain: parts\[1\] \(Flip\) reorders features that live on different domains"),
 ]
 
 
@@ -315,7 +503,7 @@ def test_the_refusal_says(call, match):
 
 
 def test_a_map_without_inverse_has_an_error_of_its_own():
-    for call in (lambda: OneWay(inverse_kind="none").inverse(FLAT), lambda: StandardNormal(2).given(FLAT)):
+    for call in (lambda: OneWay(inverse_kind="none").inverse(FLAT), lambda: Lump().given(FLAT)):
         with pytest.raises(NotInvertibleError):
             call()
 
@@ -340,7 +528,9 @@ CHECKS = {
     "check_hidden",
     "check_univariate",
     "make_conditioner",
-    "_columns",
+    "_numbers",
+    "cholesky_factor",
+    "mixture_parts",
 } - {"Tensor", "NotInvertibleError", "_after"}
 
 
@@ -377,6 +567,6 @@ def test_no_sentence_is_left_untested():
 
 def test_an_untested_sentence_is_noticed():
     found = list(sites(SOURCE / "bijections" / "chain.py"))
-    assert len(found) == 4
+    assert len(found) == 5
     lines = reached([lambda: Chain([])])
     assert sum(any((SOURCE / "bijections" / "chain.py", line) in lines for line in site) for site in found) == 1

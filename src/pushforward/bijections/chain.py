@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pushforward.core.bijection import ALL_LAWS, Bijection, Kind
 from pushforward.core.config import configurable
+from pushforward.core.domain import REAL, Domain, Product
 
 __all__ = ["Chain"]
 
@@ -68,18 +69,14 @@ class Chain(Bijection):
                     f"Chain: {names[0]} ends in shape {a.out_shape} but {names[1]} starts from {b.in_shape}. "
                     "Build both with the same number of features."
                 )
-            if a.codomain != b.domain:
-                raise ValueError(
-                    f"Chain: {names[0]} ends in {a.codomain} but {names[1]} starts from {b.domain}. "
-                    "Put a map between these two domains there."
-                )
+        self.domain, self.codomain = _ends(parts)
+        self.keeps_domain = all(part.keeps_domain for part in parts)
         contexts = {part.context_shape for part in parts} - {None}
         if len(contexts) > 1:
             raise ValueError(f"Chain: all parts must take the same context; got shapes {sorted(map(str, contexts))}.")
         self.parts = nn.ModuleList(parts)
         self.in_shape, self.out_shape = parts[0].in_shape, parts[-1].out_shape
         self.context_shape = next(iter(contexts), None)
-        self.domain, self.codomain = parts[0].domain, parts[-1].codomain
         self.forward_kind = max((part.forward_kind for part in parts), key=KINDS.index)
         self.inverse_kind = max((part.inverse_kind for part in parts), key=KINDS.index)
         self.laws = ALL_LAWS.intersection(*(part.laws for part in parts))
@@ -150,6 +147,28 @@ class Chain(Bijection):
             part._initialize(x, known, inverse=inverse)
             if k < last:  # nothing after the last such part needs to see the data
                 x = part._inverse(x, known) if inverse else part._forward(x, known)
+
+
+def _ends(parts: list[Bijection]) -> tuple[Domain, Domain]:
+    """Where a chain starts and ends; refuses neighbours whose domains do not fit."""
+    bound = [(k, part) for k, part in enumerate(parts) if not part.keeps_domain]
+    for (j, a), (k, b) in pairwise(bound):
+        # What stands between the two may reorder features; that is harmless where all of them live in one domain.
+        if a.codomain != b.domain or (k > j + 1 and isinstance(a.codomain, Product)):
+            raise ValueError(
+                f"Chain: parts[{j}] ({type(a).__name__}) ends in {a.codomain} but parts[{k}] ({type(b).__name__}) "
+                f"starts from {b.domain}. Put a map between these two domains there."
+            )
+    if not bound:
+        return REAL, REAL
+    (first, a), (last, b) = bound[0], bound[-1]
+    for k, domain in ((first - 1, a.domain), (last + 1, b.codomain)):
+        if 0 <= k < len(parts) and isinstance(domain, Product):
+            raise ValueError(
+                f"Chain: parts[{k}] ({type(parts[k]).__name__}) reorders features that live on different domains, "
+                f"{domain}. Leave it out, or build the part next to it in the other order."
+            )
+    return a.domain, b.codomain
 
 
 def _always(total: Tensor | None, x: Tensor) -> Tensor:

@@ -31,6 +31,9 @@ class Elementwise(TriangularMap):
     Without context the parameters are learned numbers; with context a network gives them. Both directions cost one
     pass. This is the one layer that one feature needs.
 
+    A univariate that knows where to start from data (`Univariate.start`) does so when `initialize` first sees a sample
+    on the in side: the start is kept as a buffer, and what is learned is the difference from it.
+
     Args:
         univariate: the map of each feature.
         features: number of features.
@@ -39,6 +42,7 @@ class Elementwise(TriangularMap):
         conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
         activation: its activation.
         dropout: its dropout probability.
+        data_start: whether to start from data where the univariate knows how.
 
     Shape:
         ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
@@ -53,6 +57,8 @@ class Elementwise(TriangularMap):
         {"univariate": {"type": "Affine"}, "features": 1},
         {"univariate": {"type": "RationalQuadratic", "bins": 4}, "features": 3},
         {"univariate": {"type": "Affine"}, "features": 2, "context": 2, "hidden": [8]},
+        {"univariate": {"type": "GaussianMixtureCDF", "components": 2}, "features": 2},
+        {"univariate": {"type": "TailTransform"}, "features": 2, "context": 1, "hidden": [8], "data_start": False},
         {
             "univariate": {"type": "RationalQuadratic", "bins": 4},
             "features": 1,
@@ -74,6 +80,7 @@ class Elementwise(TriangularMap):
         conditioner: str = "plain",
         activation: str = "relu",
         dropout: float = 0.0,
+        data_start: bool = True,
     ) -> None:
         super().__init__()
         check_univariate("Elementwise", univariate)
@@ -92,6 +99,25 @@ class Elementwise(TriangularMap):
             self.params = free_params(univariate, features)
         else:
             self.params = nn.Parameter(torch.zeros(univariate.num_params, features))
+        starts = data_start and type(univariate).start is not Univariate.start
+        self.register_buffer("start", torch.zeros(univariate.num_params, features) if starts else None)
+        # A buffer, so that a loaded model does not start again.
+        self.register_buffer("initialized", torch.tensor(False) if starts else None)
+
+    start: Tensor | None
+    initialized: Tensor | None
+
+    @property
+    def data_dependent(self) -> bool:
+        return self.start is not None
+
+    def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
+        if self.start is None or self.initialized is None or inverse or bool(self.initialized):
+            return
+        start = self.univariate.start(to_columns(x))
+        if start is not None:
+            self.start.copy_(start)
+            self.initialized.fill_(True)
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return self._move(self.univariate.forward, x, context)
@@ -107,5 +133,7 @@ class Elementwise(TriangularMap):
         if self.conditioner is not None and context is not None:
             conditional = self.conditioner(to_columns(context)).unflatten(0, (-1, x.shape[-1]))
             params = torch.cat([conditional, params])
+        if self.start is not None:
+            params = params + self.start[..., None]
         y, log_slope = move(columns, params)
         return from_columns(y, batch), from_columns(log_slope, batch)

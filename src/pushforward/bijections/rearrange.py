@@ -30,6 +30,7 @@ class Permute(Bijection):
     [12.0, 10.0, 11.0]
     """
 
+    keeps_domain = True
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"order": [0]}, {"order": [2, 0, 3, 1]})
     order: Tensor
     order_back: Tensor
@@ -66,6 +67,7 @@ class Flip(Bijection):
     [3.0, 2.0, 1.0]
     """
 
+    keeps_domain = True
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"features": 1}, {"features": 3})
 
     def __init__(self, features: int) -> None:

@@ -37,6 +37,8 @@ class Bijection(nn.Module, ABC):
     codomain: Domain = REAL
     forward_kind: Kind = "exact"
     inverse_kind: Kind = "exact"
+    keeps_domain: bool = False
+    """Whether the map takes every entry-wise domain to itself: rearrangements of features do."""
     laws: frozenset[str] = ALL_LAWS
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
     config: dict[str, Any]
@@ -196,7 +198,7 @@ class Inverse(Bijection):
         self.context_shape = bijection.context_shape
         self.domain, self.codomain = bijection.codomain, bijection.domain
         self.forward_kind, self.inverse_kind = bijection.inverse_kind, bijection.forward_kind
-        self.laws = bijection.laws
+        self.keeps_domain, self.laws = bijection.keeps_domain, bijection.laws
 
     @property
     def data_dependent(self) -> bool:

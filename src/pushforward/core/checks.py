@@ -5,10 +5,13 @@ Only static facts are looked at (shapes, dtypes, presence), so a compiled graph 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-__all__ = ["NotInvertibleError", "at_least", "broadcast", "one_of", "positive"]
+__all__ = ["NotInvertibleError", "at_least", "broadcast", "common_batch", "finite_numbers", "one_of", "positive"]
 
 
 class NotInvertibleError(ValueError):
@@ -25,6 +28,14 @@ def positive(owner: str, name: str, got: float, remedy: str = "") -> None:
     """Refuse a number that is not positive and finite."""
     if not (isinstance(got, int | float) and 0 < got < float("inf")):
         raise ValueError(f"{owner}: {name} must be a positive number; got {got!r}.{_after(remedy)}")
+
+
+def finite_numbers(owner: str, name: str, got: Sequence[float]) -> list[float]:
+    """The numbers as floats, one per feature; refuse an empty list and numbers that are not finite."""
+    values = [float(value) for value in got]
+    if not values or not all(math.isfinite(value) for value in values):
+        raise ValueError(f"{owner}: {name} must list one finite number per feature; got {values}.")
+    return values
 
 
 def one_of(owner: str, name: str, got: object, allowed: tuple[object, ...]) -> None:
@@ -66,6 +77,18 @@ def check_context(owner: str, context: Tensor | None, context_shape: tuple[int, 
         raise ValueError(f"{owner}: built without context; got one. Leave it out, or build with context=.")
 
 
+def common_batch(
+    owner: str, name: str, batch: tuple[int, ...], other: str, other_batch: tuple[int, ...]
+) -> tuple[int, ...]:
+    """The batch shape that two batch shapes broadcast to."""
+    try:
+        return tuple(torch.broadcast_shapes(batch, other_batch))
+    except RuntimeError:
+        raise ValueError(
+            f"{owner}: the batch shapes of {name} {batch} and {other} {other_batch} do not broadcast."
+        ) from None
+
+
 def broadcast(
     owner: str,
     name: str,
@@ -86,10 +109,5 @@ def broadcast(
     check_dtype(owner, "context", context, context_dtype)
     if batch == context_batch:
         return x, context
-    try:
-        common = torch.broadcast_shapes(batch, context_batch)
-    except RuntimeError:
-        raise ValueError(
-            f"{owner}: the batch shapes of {name} {batch} and context {context_batch} do not broadcast."
-        ) from None
+    common = common_batch(owner, name, batch, "context", context_batch)
     return x.expand(*common, *event_shape), context.expand(*common, *context_shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, final
@@ -9,10 +10,12 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from pushforward.core.checks import NotInvertibleError, broadcast, check_context
+from pushforward.core.bijection import Kind
+from pushforward.core.checks import NotInvertibleError, broadcast, check_context, common_batch
 from pushforward.core.domain import Domain
+from pushforward.core.numerics import known
 
-__all__ = ["Conditioned", "Distribution"]
+__all__ = ["Conditioned", "Distribution", "warn_unsolved"]
 
 # Magnitudes this near to overflow are treated as infinite: a layer that scales them further would overflow, and
 # inf - inf = NaN in one row poisons the weight gradients of all rows.
@@ -32,6 +35,8 @@ class Distribution(nn.Module, ABC):
 
     event_shape: tuple[int, ...]
     context_shape: tuple[int, ...] | None = None
+    batch_shape: tuple[int, ...] = ()
+    """Of what is fixed inside, such as the known part of `given`: samples are (*shape, *batch_shape, *event_shape)."""
     support: Domain
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
     config: dict[str, Any]
@@ -68,6 +73,16 @@ class Distribution(nn.Module, ABC):
         """Whether ``log_prob`` is the density itself, not a bound on it."""
         return True
 
+    @property
+    def log_prob_kind(self) -> Kind:
+        """How densities are computed: in closed form, feature by feature, or by solving equations numerically."""
+        return "exact"
+
+    @property
+    def sample_kind(self) -> Kind:
+        """How samples are computed, in the same words."""
+        return "exact"
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The same as `log_prob`: what wrappers such as ``DistributedDataParallel`` and ``torch.compile`` hook."""
         return self.log_prob(x, context)
@@ -87,14 +102,19 @@ class Distribution(nn.Module, ABC):
         x, context = broadcast(
             owner, "x", x, self.event_shape, context, self.context_shape, self.dtype, self.context_dtype
         )
+        x, context = self._spread("x", x, context)
         ok, nan = self._screen(x, self.event_shape)
         inside = self.support.contains(x)
         ok = ok & inside.flatten(ok.ndim).all(-1) if inside.ndim > ok.ndim else ok & inside
         if context is not None and self.context_shape is not None:
             context, context_ok, context_nan = self._screened_context(context)
             ok, nan = ok & context_ok, nan | context_nan
+        fixed_ok, fixed_nan = self._fixed_rows()
+        ok, nan = ok & fixed_ok, nan | fixed_nan
         x = torch.where(_unsqueeze(ok, x.ndim), x, self.support.anchor(x))
         value = self._log_prob(x, context)
+        if self.log_prob_kind == "iterative":
+            warn_unsolved(owner, value, ok)
         out = torch.where(nan, torch.nan, -torch.inf).to(value.dtype)
         return torch.where(ok, value, out)
 
@@ -130,6 +150,8 @@ class Distribution(nn.Module, ABC):
         """Like `sample`, with gradients to the weights and the context."""
         batch, context, ok = self._sampling(shape, context)
         x = self._rsample(batch, context, generator)
+        if self.sample_kind == "iterative":
+            warn_unsolved(type(self).__name__, x, ok)
         return x if ok is None else torch.where(_unsqueeze(ok, x.ndim), x, torch.nan)
 
     @final
@@ -143,6 +165,8 @@ class Distribution(nn.Module, ABC):
         """Points as from `rsample` and their log-densities, of shape (*shape, *batch), in one pass."""
         batch, context, ok = self._sampling(shape, context)
         x, log_prob = self._rsample_and_log_prob(batch, context, generator)
+        if self.sample_kind == "iterative":
+            warn_unsolved(type(self).__name__, x, ok)
         if ok is None:
             return x, log_prob
         return torch.where(_unsqueeze(ok, x.ndim), x, torch.nan), torch.where(ok, log_prob, torch.nan)
@@ -171,8 +195,35 @@ class Distribution(nn.Module, ABC):
         Raises:
             NotInvertibleError: this distribution has no exact conditionals.
         """
-        raise NotInvertibleError(
-            f"{type(self).__name__}: has no exact conditionals on part of the event. "
+        raise self._no_conditionals()
+
+    def marginal(self, features: int) -> Distribution:
+        """The distribution of the first ``features`` features, where exact conditionals exist.
+
+        Raises:
+            NotInvertibleError: this distribution has no exact conditionals.
+        """
+        raise self._no_conditionals()
+
+    def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        r"""The Rosenblatt transform :math:`u_j = F(x_j \mid x_{<j})`, (*batch, features): uniform for its own points.
+
+        Raises:
+            NotInvertibleError: this distribution has no exact conditionals.
+        """
+        raise self._no_conditionals()
+
+    def icdf(self, u: Tensor, context: Tensor | None = None) -> Tensor:
+        """The inverse of `cdf`: conditional quantiles, one feature after the other.
+
+        Raises:
+            NotInvertibleError: this distribution has no exact conditionals.
+        """
+        raise self._no_conditionals()
+
+    def _no_conditionals(self, because: str = "") -> NotInvertibleError:
+        return NotInvertibleError(
+            f"{type(self).__name__}: has no exact conditionals on part of the event{because}. "
             "To condition on columns, model them as context: build with context= and use condition()."
         )
 
@@ -202,13 +253,45 @@ class Distribution(nn.Module, ABC):
         if any(size < 0 for size in shape):
             raise ValueError(f"{owner}: the sample shape must not be negative; got {shape}.")
         check_context(owner, context, self.context_shape)
+        fixed_ok, _ = self._fixed_rows()
         if context is None or self.context_shape is None:
-            return shape, None, None
+            batch = (*shape, *self.batch_shape)
+            return batch, None, fixed_ok.expand(batch) if isinstance(fixed_ok, Tensor) else None
         dtype = self.context_dtype
         context, _ = broadcast(owner, "context", context, self.context_shape, None, None, dtype, None)
         context, ok, _ = self._screened_context(context)
-        batch = (*shape, *ok.shape)
-        return batch, context.expand(*batch, *self.context_shape), ok.expand(batch)
+        batch = (*shape, *common_batch(owner, "context", tuple(ok.shape), "known", self.batch_shape))
+        return batch, context.expand(*batch, *self.context_shape), (ok & fixed_ok).expand(batch)
+
+    def _spread(self, name: str, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """x and context in their common batch shape with what is fixed inside."""
+        if not self.batch_shape:
+            return x, context
+        batch = tuple(x.shape[: x.ndim - len(self.event_shape)])
+        batch = common_batch(type(self).__name__, name, batch, "known", self.batch_shape)
+        x = x.expand(*batch, *self.event_shape)
+        return x, None if context is None else context.expand(*batch, *(self.context_shape or ()))
+
+    def _fixed_rows(self) -> tuple[Tensor | bool, Tensor | bool]:
+        """Whether each row of what is fixed inside can be computed with, and whether it holds a NaN."""
+        return True, False
+
+
+def warn_unsolved(owner: str, value: Tensor, ok: Tensor | None) -> None:
+    """One warning if a row that could be computed with came out as NaN: never a silent wrong number."""
+    if not value.numel():
+        return
+    rows = ok.numel() if ok is not None else value.shape[0] if value.ndim else 1
+    lost = value.detach().isnan()
+    lost = lost if ok is None else lost.reshape(*ok.shape, -1).any(dim=-1) & ok
+    if known(lost.any()):
+        count = int(lost.reshape(rows, -1).any(dim=-1).sum())
+        warnings.warn(
+            f"{owner}: a numerical inverse did not converge in {count} of {rows} rows; they are NaN. "
+            "The map is too steep there for this dtype: try float64, or train with a smaller learning rate.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def _unsqueeze(mask: Tensor, ndim: int) -> Tensor:
@@ -245,6 +328,20 @@ class Conditioned(Distribution):
     @property
     def is_exact(self) -> bool:
         return self.distribution.is_exact
+
+    def given(self, known: Tensor) -> Distribution:
+        return self.distribution.given(known).condition(self.context)
+
+    def marginal(self, features: int) -> Distribution:
+        return self.distribution.marginal(features).condition(self.context)
+
+    def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        check_context("Conditioned", context, None)
+        return self.distribution.cdf(x, self.context)
+
+    def icdf(self, u: Tensor, context: Tensor | None = None) -> Tensor:
+        check_context("Conditioned", context, None)
+        return self.distribution.icdf(u, self.context)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.distribution.log_prob(x, self.context)

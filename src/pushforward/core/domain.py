@@ -12,7 +12,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["REAL", "Ball", "Circle", "Domain", "Integers", "Interval", "Product", "Real", "Simplex", "Sphere"]
+__all__ = [
+    "REAL",
+    "Ball",
+    "Circle",
+    "Domain",
+    "Integers",
+    "Interval",
+    "Product",
+    "Real",
+    "Simplex",
+    "Sphere",
+    "contains_each",
+    "ends",
+    "restrict",
+]
 
 
 @dataclass(frozen=True)
@@ -23,6 +37,11 @@ class Domain:
     def event_ndim(self) -> int:
         """Number of trailing axes that make up one point."""
         return 0
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest value of an entry."""
+        return -math.inf, math.inf
 
     def contains(self, x: Tensor) -> Tensor:
         """Whether each point lies in the set; shape: that of ``x`` without its last ``event_ndim`` axes."""
@@ -58,6 +77,10 @@ class Interval(Domain):
     def __post_init__(self) -> None:
         if not self.low < self.high:
             raise ValueError(f"Interval: low must be smaller than high; got [{self.low}, {self.high}].")
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return self.low, self.high
 
     def contains(self, x: Tensor) -> Tensor:
         return (x >= self.low) & (x <= self.high)
@@ -97,13 +120,27 @@ class Integers(Domain):
 
 @dataclass(frozen=True)
 class Circle(Domain):
-    """Angles in [-π, π), entry by entry."""
+    """Points of a circle, cut open at low: [low, high), entry by entry; angles in [-π, π) by default."""
+
+    low: float = -math.pi
+    high: float = math.pi
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ValueError(f"Circle: low must be finite and smaller than high; got [{self.low}, {self.high}).")
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return self.low, self.high
 
     def contains(self, x: Tensor) -> Tensor:
-        return (x >= -math.pi) & (x < math.pi)
+        return (x >= self.low) & (x < self.high)
 
     def example(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
-        return math.pi * (2 * torch.rand(shape, dtype=torch.float64, generator=generator) - 1)
+        return self.low + (self.high - self.low) * torch.rand(shape, dtype=torch.float64, generator=generator)
+
+    def anchor(self, x: Tensor) -> Tensor:
+        return x.new_tensor(self.low + 0.5 * (self.high - self.low))
 
 
 @dataclass(frozen=True)
@@ -189,3 +226,23 @@ class Product(Domain):
 
 
 REAL = Real()
+
+
+def contains_each(domain: Domain, x: Tensor) -> Tensor:
+    """Whether each entry lies in the domain of its feature: entry-wise domains and products of them."""
+    if not isinstance(domain, Product):
+        return domain.contains(x)
+    return torch.stack([part.contains(x[..., j]) for j, part in enumerate(domain.parts)], dim=-1)
+
+
+def restrict(domain: Domain, start: int, stop: int) -> Domain:
+    """The domain of the features from start to stop."""
+    if not isinstance(domain, Product):
+        return domain
+    parts = domain.parts[start:stop]
+    return parts[0] if len(set(parts)) == 1 else Product(parts)
+
+
+def ends(domain: Domain, features: int) -> list[tuple[float, float]]:
+    """The smallest and the largest value of each feature."""
+    return [part.ends for part in (domain.parts if isinstance(domain, Product) else (domain,) * features)]

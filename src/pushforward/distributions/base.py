@@ -1,45 +1,104 @@
-"""The simple densities that flows push forward."""
+"""The simple densities that flows push forward: independent features, with cdf and quantiles."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from pushforward.core.checks import at_least, positive
+from pushforward.core.checks import at_least, finite_numbers, positive
 from pushforward.core.config import configurable
-from pushforward.core.distribution import Distribution
-from pushforward.core.domain import REAL, Domain, Interval, Product
+from pushforward.core.domain import REAL, Circle, Domain, Interval, Product, restrict
+from pushforward.core.special import ndtr
+from pushforward.core.student import log1p_square, student_cdf, student_icdf
+from pushforward.distributions.conditional import Ordered
 
-__all__ = ["MultivariateNormal", "Normal", "StandardNormal", "StudentT", "Uniform"]
+__all__ = ["CircularUniform", "Factorised", "Normal", "StandardNormal", "StudentT", "Uniform", "normal_log_probs"]
 
 LOG_2PI = math.log(2 * math.pi)
-Numbers = Sequence[float]
 
 
-def _normal_log_prob(z: Tensor) -> Tensor:
-    """Sum of standard normal log-densities over the last axis.
+def normal_log_probs(z: Tensor) -> Tensor:
+    """Standard normal log-densities, entry by entry.
 
     Points whose square would overflow are moved in: a finite, very small density in their place, and no infinity that
     a zero gradient could turn into NaN.
     """
     limit = math.sqrt(torch.finfo(z.dtype).max) * 1e-4
-    z = z.clamp(-limit, limit)
-    return -0.5 * (z.square().sum(dim=-1) + z.shape[-1] * LOG_2PI)
+    return -0.5 * (z.clamp(-limit, limit).square() + LOG_2PI)
 
 
-def _columns(owner: str, name: str, values: Numbers) -> Tensor:
-    values = [float(value) for value in values]
-    if not values or not all(math.isfinite(value) for value in values):
-        raise ValueError(f"{owner}: {name} must list one finite number per feature; got {values}.")
-    return torch.tensor(values)
+def _numbers(owner: str, name: str, values: Sequence[float]) -> Tensor:
+    return torch.tensor(finite_numbers(owner, name, values))
+
+
+class Factorised(Ordered):
+    r"""Independent features, :math:`q(x) = \prod_j q_j(x_j)`: what the noise of an ordered distribution is made of.
+
+    A subclass writes ``_log_probs``, ``_cdf`` and ``_icdf`` feature by feature.
+    """
+
+    independent = True
+
+    @abstractmethod
+    def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor: ...
+
+    @abstractmethod
+    def _cdf(self, x: Tensor, context: Tensor | None) -> Tensor: ...
+
+    @abstractmethod
+    def _icdf(self, u: Tensor, context: Tensor | None) -> Tensor: ...
+
+    @abstractmethod
+    def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor: ...
+
+    @property
+    def noise(self) -> Factorised:
+        return self
+
+    def _to_noise_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return x, torch.zeros_like(x)
+
+    def _from_noise(self, noise: Tensor, context: Tensor | None) -> Tensor:
+        return noise
+
+    def columns(self, start: int, stop: int) -> Factorised:
+        """The distribution of the features from start to stop."""
+        return _Columns(self, start, stop)
+
+
+class _Columns(Factorised):
+    """Some neighbouring features of a factorised distribution."""
+
+    def __init__(self, whole: Factorised, start: int, stop: int) -> None:
+        super().__init__()
+        self.whole, self.start, self.stop = whole, start, stop
+        self.event_shape, self.support = (stop - start,), restrict(whole.support, start, stop)
+
+    def _apart(self, hook: Callable[..., Tensor], x: Tensor, filling: Tensor) -> Tensor:
+        wide = filling.expand(*x.shape[:-1], *self.whole.event_shape)
+        wide = torch.cat([wide[..., : self.start], x, wide[..., self.stop :]], dim=-1)
+        return hook(wide, None)[..., self.start : self.stop]
+
+    def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self._apart(self.whole._log_probs, x, self.whole.support.anchor(x))
+
+    def _cdf(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self._apart(self.whole._cdf, x, self.whole.support.anchor(x))
+
+    def _icdf(self, u: Tensor, context: Tensor | None) -> Tensor:
+        return self._apart(self.whole._icdf, u, u.new_tensor(0.5))
+
+    def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        return self.whole._rsample(batch, None, generator)[..., self.start : self.stop]
 
 
 @configurable
-class StandardNormal(Distribution):
+class StandardNormal(Factorised):
     r"""Independent standard normals, :math:`z \sim N(0, I)`.
 
     Args:
@@ -60,15 +119,21 @@ class StandardNormal(Distribution):
         self.event_shape = (features,)
         self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(...); holds nothing
 
-    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return _normal_log_prob(x)
+    def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return normal_log_probs(x)
+
+    def _cdf(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return ndtr(x)
+
+    def _icdf(self, u: Tensor, context: Tensor | None) -> Tensor:
+        return torch.special.ndtri(u)
 
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
         return _randn((*batch, *self.event_shape), self.like, generator)
 
 
 @configurable
-class Normal(Distribution):
+class Normal(Factorised):
     r"""Independent normals with learned or given means and standard deviations.
 
     `initialize` sets both to those of the data (the maximum-likelihood fit).
@@ -85,10 +150,10 @@ class Normal(Distribution):
     support: Domain = REAL
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"loc": [0.5]}, {"loc": [0.0, 1.0], "scale": [0.5, 2.0]})
 
-    def __init__(self, loc: Numbers, scale: Numbers | None = None) -> None:
+    def __init__(self, loc: Sequence[float], scale: Sequence[float] | None = None) -> None:
         super().__init__()
-        self.loc = nn.Parameter(_columns("Normal", "loc", loc))
-        scales = torch.ones_like(self.loc) if scale is None else _columns("Normal", "scale", scale)
+        self.loc = nn.Parameter(_numbers("Normal", "loc", loc))
+        scales = torch.ones_like(self.loc) if scale is None else _numbers("Normal", "scale", scale)
         if scales.shape != self.loc.shape or not bool((scales > 0).all()):
             raise ValueError(f"Normal: scale must be {len(self.loc)} positive numbers; got {scale!r}.")
         self.log_scale = nn.Parameter(scales.detach().log())
@@ -99,8 +164,17 @@ class Normal(Distribution):
         self.loc.copy_(flat.mean(dim=0))
         self.log_scale.copy_(flat.std(dim=0, correction=0).clamp(min=torch.finfo(x.dtype).tiny).log())
 
-    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return _normal_log_prob((x - self.loc) * (-self.log_scale).exp()) - self.log_scale.sum()
+    def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return normal_log_probs(self._standard(x)) - self.log_scale
+
+    def _cdf(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return ndtr(self._standard(x))
+
+    def _icdf(self, u: Tensor, context: Tensor | None) -> Tensor:
+        return torch.addcmul(self.loc, self.log_scale.exp(), torch.special.ndtri(u))
+
+    def _standard(self, x: Tensor) -> Tensor:
+        return (x - self.loc) * (-self.log_scale).exp()
 
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
         z = _randn((*batch, *self.event_shape), self.loc, generator)
@@ -108,71 +182,7 @@ class Normal(Distribution):
 
 
 @configurable
-class MultivariateNormal(Distribution):
-    r"""A normal with a full covariance, :math:`x = \mu + L z` with L lower triangular.
-
-    `initialize` sets mean and covariance to those of the data (the maximum-likelihood fit).
-
-    Args:
-        loc: mean of each feature.
-        covariance: rows of the covariance matrix; the identity by default.
-
-    >>> import torch
-    >>> normal = MultivariateNormal([0.0, 0.0], [[2.0, 1.0], [1.0, 1.0]])
-    >>> round(normal.log_prob(torch.zeros(2)).item(), 4)
-    -1.8379
-    """
-
-    support: Domain = REAL
-    examples: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"loc": [0.5]},
-        {"loc": [0.0, 1.0], "covariance": [[2.0, 0.6], [0.6, 0.5]]},
-    )
-
-    def __init__(self, loc: Numbers, covariance: Sequence[Numbers] | None = None) -> None:
-        super().__init__()
-        self.loc = nn.Parameter(_columns("MultivariateNormal", "loc", loc))
-        features = len(self.loc)
-        self.event_shape = (features,)
-        rows = torch.eye(features) if covariance is None else torch.tensor([[float(v) for v in r] for r in covariance])
-        if rows.shape != (features, features) or not torch.allclose(rows, rows.t()):
-            raise ValueError(f"MultivariateNormal: covariance must be a symmetric {features} × {features} matrix.")
-        factor, failed = torch.linalg.cholesky_ex(rows)
-        if int(failed):
-            raise ValueError("MultivariateNormal: covariance must be positive definite; some direction has none.")
-        self.log_diagonal = nn.Parameter(factor.diagonal().log())
-        self.lower = nn.Parameter(factor.tril(-1))
-
-    @property
-    def factor(self) -> Tensor:
-        """The Cholesky factor L of the covariance, (features, features)."""
-        return self.lower.tril(-1) + torch.diag(self.log_diagonal.exp())
-
-    def _initialize(self, x: Tensor, context: Tensor | None) -> None:
-        flat = x.reshape(-1, x.shape[-1]).to(torch.float64)
-        centred = flat - flat.mean(dim=0)
-        factor, failed = torch.linalg.cholesky_ex(centred.t() @ centred / len(flat))
-        if int(failed):
-            raise ValueError(
-                "MultivariateNormal: the data lie in a lower-dimensional plane (a column is constant or a sum of "
-                "others); drop one of those columns."
-            )
-        self.loc.copy_(flat.mean(dim=0))
-        self.log_diagonal.copy_(factor.diagonal().log())
-        self.lower.copy_(factor.tril(-1))
-
-    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        columns = (x - self.loc).reshape(-1, x.shape[-1]).t()
-        z = torch.linalg.solve_triangular(self.factor, columns, upper=False).t().reshape(x.shape)
-        return _normal_log_prob(z) - self.log_diagonal.sum()
-
-    def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        z = _randn((*batch, *self.event_shape), self.loc, generator)
-        return self.loc + z @ self.factor.t()
-
-
-@configurable
-class Uniform(Distribution):
+class Uniform(Factorised):
     r"""Independent uniforms on [low, high].
 
     Args:
@@ -191,27 +201,70 @@ class Uniform(Distribution):
     low: Tensor
     high: Tensor
 
-    def __init__(self, low: Numbers, high: Numbers) -> None:
+    def __init__(self, low: Sequence[float], high: Sequence[float]) -> None:
         super().__init__()
-        self.register_buffer("low", _columns("Uniform", "low", low))
-        self.register_buffer("high", _columns("Uniform", "high", high))
+        self.register_buffer("low", _numbers("Uniform", "low", low))
+        self.register_buffer("high", _numbers("Uniform", "high", high))
         if self.low.shape != self.high.shape or not bool((self.low < self.high).all()):
             raise ValueError(f"Uniform: low must lie below high, feature by feature; got {low} and {high}.")
         self.event_shape = (len(self.low),)
         intervals = [Interval(a, b) for a, b in zip(self.low.tolist(), self.high.tolist(), strict=True)]
         self.support = intervals[0] if len(set(intervals)) == 1 else Product(tuple(intervals))
 
-    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        inside = ((x >= self.low) & (x <= self.high)).all(dim=-1)  # a flow's inverse may leave the box
-        return torch.where(inside, -(self.high - self.low).log().sum(), -torch.inf)
+    def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
+        inside = (x >= self.low) & (x <= self.high)  # a flow's inverse may leave the box
+        return torch.where(inside, -(self.high - self.low).log(), -torch.inf)
+
+    def _cdf(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return ((x - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+
+    def _icdf(self, u: Tensor, context: Tensor | None) -> Tensor:
+        return torch.lerp(self.low.expand_as(u), self.high.expand_as(u), u)
 
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        u = torch.rand((*batch, *self.event_shape), dtype=self.low.dtype, device=self.low.device, generator=generator)
-        return torch.lerp(self.low.expand_as(u), self.high.expand_as(u), u)
+        return self._icdf(_rand((*batch, *self.event_shape), self.low, generator), None)
 
 
 @configurable
-class StudentT(Distribution):
+class CircularUniform(Factorised):
+    r"""Independent uniform angles on :math:`[-\pi, \pi)`: the base of flows on circles and tori.
+
+    Its `cdf` starts at :math:`-\pi`, where the circle is cut open.
+
+    Args:
+        features: number of angles.
+
+    >>> import torch
+    >>> round(CircularUniform(2).log_prob(torch.zeros(2)).item(), 4)
+    -3.6758
+    """
+
+    support: Domain = Circle()
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"features": 1}, {"features": 2})
+    like: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        at_least("CircularUniform", "features", features, 1)
+        self.event_shape = (features,)
+        self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(...); holds nothing
+
+    def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return torch.full_like(x, -LOG_2PI)
+
+    def _cdf(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return (x / (2 * math.pi) + 0.5).clamp(0.0, 1.0)
+
+    def _icdf(self, u: Tensor, context: Tensor | None) -> Tensor:
+        x = 2 * math.pi * (u - 0.5)
+        return torch.where(x < math.pi, x, -math.pi)  # the largest u may round to the open end, which is the other one
+
+    def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        return self._icdf(_rand((*batch, *self.event_shape), self.like, generator), None)
+
+
+@configurable
+class StudentT(Factorised):
     r"""Independent standard Student-t variables: like normals, with tails of power :math:`-(\nu + 1)`.
 
     Args:
@@ -242,15 +295,16 @@ class StudentT(Distribution):
             self.register_buffer("log_df", log_df)
         self.event_shape = (features,)
 
-    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
         df = self.log_df.exp()
         norm = torch.lgamma((df + 1) / 2) - torch.lgamma(df / 2) - 0.5 * (math.log(math.pi) + self.log_df)
-        # log(1 + x²/ν) for |x| so large that x² overflows: 2 log|x| - log ν.
-        size = x.abs()
-        far = size > 1e3 * df.sqrt().clamp(min=1.0) / math.sqrt(torch.finfo(x.dtype).eps)
-        near = torch.log1p(torch.where(far, 0.0, x).square() / df)
-        tail = 2 * torch.where(far, size, 1.0).log() - self.log_df
-        return (norm - 0.5 * (df + 1) * torch.where(far, tail, near)).sum(dim=-1)
+        return norm - 0.5 * (df + 1) * log1p_square(x, self.log_df)
+
+    def _cdf(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return student_cdf(x, self.log_df)
+
+    def _icdf(self, u: Tensor, context: Tensor | None) -> Tensor:
+        return student_icdf(u, self.log_df)
 
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
         df = self.log_df.exp()
@@ -262,3 +316,7 @@ class StudentT(Distribution):
 
 def _randn(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
+
+
+def _rand(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.rand(shape, dtype=like.dtype, device=like.device, generator=generator)

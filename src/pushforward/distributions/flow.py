@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, cast, final
 
 import torch
 from torch import Tensor
 
-from pushforward.core.bijection import Bijection
+from pushforward.bijections.chain import KINDS
+from pushforward.core.bijection import Bijection, Kind
 from pushforward.core.checks import broadcast
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Real
+from pushforward.distributions.base import Factorised
+from pushforward.distributions.conditional import Ordered
 
 __all__ = ["Flow"]
 
 
 @configurable
-class Flow(Distribution):
+class Flow(Ordered):
     r"""The density of :math:`x = T(z)` with :math:`z \sim p`.
 
     .. math:: q(x) = p\bigl(T^{-1}(x)\bigr)\, \bigl|\det \nabla T^{-1}(x)\bigr|
 
     Samples go through the bijection's forward, densities through its inverse: for cheap densities give a stack of
     layers turned around, ``Flow(base, stack.inv)``; for cheap samples give it as it is.
+
+    Where T is triangular (see `Bijection.is_triangular`) and the base ordered, features are known one after the other:
+    `cdf`, `icdf`, `given` and `marginal` are exact.
 
     Args:
         base: the distribution p of z.
@@ -112,6 +118,22 @@ class Flow(Distribution):
         return self.bijection.dtype or self.base.dtype
 
     @property
+    def log_prob_kind(self) -> Kind:
+        return self.bijection.inverse_kind
+
+    @property
+    def sample_kind(self) -> Kind:
+        return self.bijection.forward_kind
+
+    @property
+    def cdf_kind(self) -> Kind:
+        return max(self._ordered_base().cdf_kind, self.bijection.inverse_kind, key=KINDS.index)
+
+    @property
+    def icdf_kind(self) -> Kind:
+        return max(self._ordered_base().icdf_kind, self.bijection.forward_kind, key=KINDS.index)
+
+    @property
     def is_exact(self) -> bool:
         return self.base.is_exact and {"round_trip", "inverse_ladj"} <= self.bijection.laws
 
@@ -129,6 +151,39 @@ class Flow(Distribution):
         dtypes = self.base.dtype, self.context_dtype
         z, context = broadcast("Flow", "z", z, self.base.event_shape, context, self.context_shape, *dtypes)
         known = self._map_context(context)
+        return self.bijection._forward(z, self._for(self.bijection, known))
+
+    @property
+    def noise(self) -> Factorised:
+        return self._ordered_base().noise
+
+    def _ordered_base(self) -> Ordered:
+        return cast(Ordered, self.base)  # `_obstacle` has been asked
+
+    def _obstacle(self) -> str:
+        if not self.bijection.is_triangular:
+            return (
+                f", for {type(_mixing(self.bijection)).__name__} mixes the order of the features. Build the flow from "
+                "triangular parts alone: one layer (depth=1), or layers with nothing between them (mix='none')"
+            )
+        if not isinstance(self.base, Ordered):
+            return f", for its base {type(self.base).__name__} has none"
+        return self.base._obstacle()
+
+    def _to_noise_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        known, base = self._map_context(context), self._ordered_base()
+        z, log_slopes = self.bijection._inverse_and_slopes(x, self._for(self.bijection, known))
+        noise, base_slopes = base._to_noise_and_slopes(z, self._for(self.base, known))
+        return noise, log_slopes + base_slopes
+
+    def _to_noise(self, x: Tensor, context: Tensor | None) -> Tensor:
+        known = self._map_context(context)
+        z = self.bijection._inverse(x, self._for(self.bijection, known))
+        return self._ordered_base()._to_noise(z, self._for(self.base, known))
+
+    def _from_noise(self, noise: Tensor, context: Tensor | None) -> Tensor:
+        known = self._map_context(context)
+        z = self._ordered_base()._from_noise(noise, self._for(self.base, known))
         return self.bijection._forward(z, self._for(self.bijection, known))
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
@@ -161,6 +216,12 @@ class Flow(Distribution):
     @staticmethod
     def _for(part: Distribution | Bijection, context: Tensor | None) -> Tensor | None:
         return context if part.context_shape else None
+
+
+def _mixing(bijection: Bijection) -> Bijection:
+    """The first innermost part that is not triangular."""
+    inside = (part for part in bijection.modules() if isinstance(part, Bijection) and part is not bijection)
+    return next((_mixing(part) for part in inside if not part.is_triangular), bijection)
 
 
 def _covers(base: Distribution, bijection: Bijection) -> bool:

@@ -7,68 +7,17 @@ is the cheap one. With one feature, layers that need two are replaced by `Elemen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
-import torch
-
-from pushforward.bijections import LU, Autoregressive, Chain, Coupling, Elementwise, Flip, Permute, Standardize
-from pushforward.core.bijection import Bijection
-from pushforward.core.checks import at_least, one_of
-from pushforward.distributions import Flow, StandardNormal
+from pushforward.bijections import Autoregressive, Coupling, Elementwise
+from pushforward.core.checks import one_of
+from pushforward.distributions import Flow
+from pushforward.flows.assembly import Fast, Mix, assemble, between, stack
 from pushforward.flows.registry import named_flow
-from pushforward.univariate import Affine, RationalQuadratic, Shift, Univariate
+from pushforward.univariate import Affine, RationalQuadratic, Shift
 
 __all__ = ["iaf", "maf", "nice", "nsf", "real_nvp"]
-
-Fast = Literal["density", "sampling"]
-
-
-def assemble(
-    owner: str,
-    features: int,
-    context: int,
-    layers: Sequence[Bijection],
-    *,
-    fast: str = "density",
-    data_dtype: str | None = None,
-) -> Flow:
-    """A flow from standard normals through ``layers``, standardised on the data side.
-
-    With ``fast="density"`` the layers' forward direction goes from data to latent, otherwise from latent to data.
-    """
-    one_of(owner, "fast", fast, ("density", "sampling"))
-    standardize = Standardize(features, data_dtype=data_dtype)
-    context_map = Standardize(context, data_dtype=data_dtype) if context else None
-    bijection = Chain([standardize, *layers]).inv if fast == "density" else Chain([*layers, standardize.inv])
-    return Flow(StandardNormal(features), bijection, context_map=context_map)
-
-
-def stack(
-    owner: str,
-    kind: type[Coupling] | type[Autoregressive],
-    univariate: Callable[[], Univariate],
-    features: int,
-    context: int,
-    depth: int,
-    between: Callable[[int], Bijection] | None,
-    **options: Any,
-) -> list[Bijection]:
-    """``depth`` layers of one kind with a rearrangement between neighbours; couplings take turns in what moves."""
-    at_least(owner, "features", features, 1)
-    at_least(owner, "context", context, 0)
-    at_least(owner, "depth", depth, 1)
-    layers: list[Bijection] = []
-    for k in range(depth):
-        if k and between is not None and features > 1:
-            layers.append(between(k))
-        if features == 1:
-            layers.append(Elementwise(univariate(), 1, context=context, **options))
-        elif kind is Coupling:
-            layers.append(Coupling(univariate(), features, context=context, swap=k % 2 == 1, **options))
-        else:
-            layers.append(Autoregressive(univariate(), features, context=context, **options))
-    return layers
 
 
 @named_flow
@@ -203,10 +152,8 @@ def iaf(
 def _affine_autoregressive(
     owner: str, features: int, context: int, depth: int, fast: Fast, data_dtype: str | None, options: dict[str, Any]
 ) -> Flow:
-    def between(_: int) -> Bijection:
-        return Flip(features)
-
-    layers = stack(owner, Autoregressive, Affine, features, context, depth, between, **options)
+    flips = between(owner, "flip", features)
+    layers = stack(owner, Autoregressive, Affine, features, context, depth, flips, **options)
     return assemble(owner, features, context, layers, fast=fast, data_dtype=data_dtype)
 
 
@@ -221,7 +168,7 @@ def nsf(
     hidden: Sequence[int] = (128, 128),
     bins: int = 16,
     bound: float = 5.0,
-    mix: Literal["lu", "permute", "flip"] = "lu",
+    mix: Mix = "lu",
     conditioner: str = "plain",
     activation: str = "relu",
     dropout: float = 0.0,
@@ -238,7 +185,8 @@ def nsf(
         hidden: layer widths of each conditioner.
         bins: bins of each spline.
         bound: the splines act on [-bound, bound], in standard deviations of the data.
-        mix: what stands between layers: a learned linear map, a fixed random permutation, or the reversed order.
+        mix: what stands between layers: a learned linear map (``"lu"``), a fixed random permutation (``"permute"``),
+            the reversed order (``"flip"``), or nothing (``"none"``), which keeps the flow triangular.
         conditioner: the conditioner's registered name.
         activation: its activation.
         dropout: its dropout probability.
@@ -251,22 +199,11 @@ def nsf(
     'exact'
     """
     one_of("nsf", "layer", layer, ("coupling", "autoregressive"))
-    one_of("nsf", "mix", mix, ("lu", "permute", "flip"))
     options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
 
     def spline() -> RationalQuadratic:
         return RationalQuadratic(bins, bound=bound)
 
-    def between(k: int) -> Bijection:
-        if mix == "lu":
-            return LU(features)
-        return Flip(features) if mix == "flip" else Permute(_shuffled(features, k))
-
     kind = Coupling if layer == "coupling" else Autoregressive
-    layers = stack("nsf", kind, spline, features, context, depth, between, **options)
+    layers = stack("nsf", kind, spline, features, context, depth, between("nsf", mix, features), **options)
     return assemble("nsf", features, context, layers, fast=fast, data_dtype=data_dtype)
-
-
-def _shuffled(features: int, k: int) -> list[int]:
-    """A permutation that depends on its place in the stack alone: the same in every run, kept in the config."""
-    return torch.randperm(features, generator=torch.Generator().manual_seed(k)).tolist()

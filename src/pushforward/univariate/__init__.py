@@ -1,7 +1,41 @@
 """Increasing scalar maps, whose parameters come from outside; every layer kind takes any of them."""
 
 from pushforward.univariate.base import Univariate
-from pushforward.univariate.elementary import Affine, Shift
-from pushforward.univariate.spline import RationalQuadratic
+from pushforward.univariate.circular import CircularRationalQuadratic, CircularShift, Moebius
+from pushforward.univariate.elementary import Affine, Shift, SinhArcsinh, YeoJohnson
+from pushforward.univariate.integrated import IntegratedNetwork
+from pushforward.univariate.mixture import GaussianMixtureCDF, LogisticMixtureCDF
+from pushforward.univariate.polynomial import Bernstein, SumOfSquares
+from pushforward.univariate.sigmoidal import DeepSigmoidal, DenseDeepSigmoidal
+from pushforward.univariate.spline_kinds import (
+    CubicSpline,
+    LinearRational,
+    LinearSpline,
+    QuadraticSpline,
+    RationalQuadratic,
+)
+from pushforward.univariate.tails import TailTransform
 
-__all__ = ["Affine", "RationalQuadratic", "Shift", "Univariate"]
+__all__ = [
+    "Affine",
+    "Bernstein",
+    "CircularRationalQuadratic",
+    "CircularShift",
+    "CubicSpline",
+    "DeepSigmoidal",
+    "DenseDeepSigmoidal",
+    "GaussianMixtureCDF",
+    "IntegratedNetwork",
+    "LinearRational",
+    "LinearSpline",
+    "LogisticMixtureCDF",
+    "Moebius",
+    "QuadraticSpline",
+    "RationalQuadratic",
+    "Shift",
+    "SinhArcsinh",
+    "SumOfSquares",
+    "TailTransform",
+    "Univariate",
+    "YeoJohnson",
+]

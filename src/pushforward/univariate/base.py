@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pushforward.core.bijection import Kind
 from pushforward.core.domain import REAL, Domain
-from pushforward.core.numerics import invert_increasing, solve_increasing
+from pushforward.core.numerics import solve_increasing, through_root, unshared
 
 __all__ = ["Boxed", "Iterative", "Univariate"]
 
@@ -52,6 +52,11 @@ class Univariate(nn.Module, ABC):
         """x alone, where the slope costs extra."""
         return self.inverse(y, params)[0]
 
+    def start(self, x: Tensor) -> Tensor | None:
+        """Parameters (num_params, features) from which learning goes well for data like the sample x (features, n):
+        those that bring it near the standard law. None: zeros, as for most maps."""
+        return None
+
     def extra_repr(self) -> str:
         return ", ".join(f"{key}={value}" for key, value in getattr(self, "config", {}).items() if key != "type")
 
@@ -82,17 +87,17 @@ class Iterative(Univariate):
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         prepared = self._prepare(params)
-        return invert_increasing(lambda x: self._evaluate(x, prepared), y, *self._enclose(y, prepared))
+        x = through_root(lambda x: self._evaluate(x, prepared), y, self._solve(y, prepared))
+        return x, -self._evaluate(x, prepared)[1]
 
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
-            return self.inverse(y, params)[0]
-        prepared = self._prepare(params)
-        return solve_increasing(lambda x: self._evaluate(x, prepared), y, *self._enclose(y, prepared))
+        return self.inverse(y, params)[0] if torch.is_grad_enabled() else self._solve(y, self._prepare(params))
 
     @torch.no_grad()
-    def _enclose(self, y: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
-        return self._bracket(y, prepared)
+    def _solve(self, y: Tensor, prepared: Any) -> Tensor:
+        bracket = self._bracket(y, prepared)
+        prepared = unshared(prepared)
+        return solve_increasing(lambda x: self._evaluate(x, prepared), y, *bracket)
 
 
 class Boxed(Iterative):

@@ -1,106 +1,92 @@
-"""Monotone splines on a box, continued by straight tails.
+"""What monotone splines share: the box, one search, one gather and the tails.
 
-A spline kind is a knot function: it turns parameters into the two knots around each point and the slopes there.
-Search, gather and tails are shared.
+A kind (`spline_kinds`) says where its knots are, a piece (`spline_pieces`) what lies between two of them.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any, ClassVar, NamedTuple
+from abc import abstractmethod
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.core.checks import at_least, positive
-from pushforward.core.config import configurable
+from pushforward.core.checks import at_least, one_of, positive
 from pushforward.univariate.base import Univariate
+from pushforward.univariate.spline_pieces import Piece, clip
 
-__all__ = ["RationalQuadratic"]
-
-
-class Bin(NamedTuple):
-    """The bin each point falls in, in units where the box is [0, 1] × [0, 1]; every entry has the points' shape."""
-
-    left: Tensor
-    width: Tensor
-    bottom: Tensor
-    height: Tensor
-    slope: Tensor
-    slope_left: Tensor
-    slope_right: Tensor
+__all__ = ["Knots", "Spline"]
 
 
-@configurable
-class RationalQuadratic(Univariate):
-    r"""The monotone rational-quadratic spline with ``bins`` bins on [-bound, bound] and identity tails.
+class Knots(NamedTuple):
+    """What a kind makes of its parameters, in units where the box is [0, 1] × [0, 1]."""
 
-    Between two knots, with :math:`t` the position in the bin, :math:`s` its mean slope and :math:`d_0, d_1` the slopes
-    at its ends,
+    inner: Tensor
+    """Places of the inner knots along both axes, (2, bins - 1, *s), rising; the outer ones are 0 and 1."""
+    at_knots: Tensor | None = None
+    """A number for each knot, (bins + 1, *s)."""
+    in_bins: Tensor | None = None
+    """A number for each bin, (bins, *s)."""
 
-    .. math:: y = y_0 + h\, \frac{s t^2 + d_0 t (1 - t)}{s + (d_0 + d_1 - 2 s)\, t (1 - t)}
 
-    Both directions cost the same; the inverse is the root of a quadratic in the form without cancellation.
+class Spline(Univariate):
+    r"""What splines share: the box, its bins, one search, one gather and the tails.
 
     Args:
-        bins: number of bins K; the map has 3K - 1 parameters (K widths, K heights, K - 1 inner slopes).
-        bound: half-width of the box.
-        min_bin: smallest width and height of a bin, as a part of the box; at most 1 / bins.
-        min_slope: smallest slope at a knot.
-
-    References:
-        | Neural Spline Flows (Durkan et al., 2019), arXiv:1906.04032
-        | Piecewise rational quadratic interpolation (Gregory and Delbourgo, 1982)
-
-    >>> import torch
-    >>> y, log_slope = RationalQuadratic(4)(torch.tensor([1.0]), torch.zeros(11, 1))
-    >>> y.item(), log_slope.item()
-    (1.0, 0.0)
+        bins: number of bins.
+        bound: half-width of the box: [-bound, bound] is mapped onto itself.
+        tails: beyond the box y = x (``"identity"``), or straight on with the learned slopes that the spline has at
+            the ends (``"linear"``).
+        min_bin: smallest size of a bin, as a part of the box.
     """
 
-    smoothness = 1
     least: Tensor
-    examples: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"bins": 4},
-        {"bins": 5, "bound": 3.0, "min_bin": 0.01, "min_slope": 0.01},
-    )
 
-    def __init__(self, bins: int = 8, *, bound: float = 5.0, min_bin: float = 1e-3, min_slope: float = 1e-3) -> None:
+    def __init__(self, bins: int, *, bound: float, tails: str, min_bin: float) -> None:
         super().__init__()
-        at_least("RationalQuadratic", "bins", bins, 2)
-        positive("RationalQuadratic", "bound", bound)
-        positive("RationalQuadratic", "min_bin", min_bin)
-        positive("RationalQuadratic", "min_slope", min_slope)
-        if min_bin * bins >= 1 or min_slope >= 1:
+        owner = type(self).__name__
+        at_least(owner, "bins", bins, 2)
+        positive(owner, "bound", bound)
+        one_of(owner, "tails", tails, ("identity", "linear"))
+        positive(owner, "min_bin", min_bin)
+        if min_bin * bins >= 1:
             raise ValueError(
-                f"RationalQuadratic: {bins} bins of at least {min_bin} of the box and slopes of at least {min_slope} "
-                "leave no room; lower min_bin below 1 / bins and min_slope below 1."
+                f"{owner}: {bins} bins of at least {min_bin} of the box leave no room; lower min_bin below 1 / bins."
             )
-        self.bins, self.bound, self.min_bin, self.min_slope = bins, bound, min_bin, min_slope
-        self.num_params = 3 * bins - 1
-        # softplus(offset) + min_slope = 1: zero parameters give slope one, as do both ends of the box.
-        self.slope_offset = math.log(math.expm1(1.0 - min_slope))
+        self.bins, self.bound, self.tails, self.min_bin = bins, bound, tails, min_bin
         self.register_buffer("least", torch.arange(1, bins) * min_bin, persistent=False)
+        # Numbers that belong to knots: with identity tails those at the ends are given.
+        self.free_knots = bins - 1 if tails == "identity" else bins + 1
+
+    @abstractmethod
+    def _knots(self, params: Tensor) -> Knots:
+        """Where the knots are, and what belongs to them and to the bins."""
+
+    @abstractmethod
+    def _piece(self, width: Tensor, height: Tensor, at_knots: Any, in_bin: Any) -> Piece:
+        """The curve across the bin of each point, from its numbers at both knots (2, *s) and its own (*s)."""
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         outside, u = self._enter(x)
-        bin = self._find(u, params, 0)
-        t = (u - bin.left) / bin.width
-        y, mixed, scale = self._rise(t, bin)
-        return torch.where(outside, x, y), _log_slope(t, mixed, scale, bin).masked_fill(outside, 0.0)
+        left, bottom, width, height, piece = self._find(u, params, 0)
+        rise, log_slope = piece.rise((u - left) / width)
+        return self._continue(x, outside, self._leave(torch.addcmul(bottom, height, rise)), log_slope)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         outside, v = self._enter(y)
-        bin = self._find(v, params, 1)
-        x, t, bend = self._fall(v, bin)
-        mixed = t * (1 - t)
-        log_slope = _log_slope(t, mixed, torch.addcmul(bin.slope, bend, mixed), bin)
-        return torch.where(outside, y, x), -log_slope.masked_fill(outside, 0.0)
+        left, bottom, width, _, piece = self._find(v, params, 1)
+        t = clip(piece.fall(v - bottom), 0.0, 1.0)
+        if self.tails != "identity":  # the slope is wanted at the end itself: t is 0 or 1 like v, whatever rounding did
+            t = t + torch.where(outside, v - t, 0.0).detach()
+        return self._continue(y, outside, self._leave(torch.addcmul(left, t, width)), -piece.log_slope(t))
 
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
+        if self.tails != "identity":  # what lies beyond needs the slope
+            return self.inverse(y, params)[0]
         outside, v = self._enter(y)
-        return torch.where(outside, y, self._fall(v, self._find(v, params, 1))[0])
+        left, bottom, width, _, piece = self._find(v, params, 1)
+        t = clip(piece.fall(v - bottom), 0.0, 1.0)
+        return torch.where(outside, y, self._leave(torch.addcmul(left, t, width)))
 
     def _enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whether x lies outside the box, and its place in it. Clipping comes before the search: a point evaluated
@@ -110,45 +96,39 @@ class RationalQuadratic(Univariate):
     def _leave(self, v: Tensor) -> Tensor:
         return v * (2 * self.bound) - self.bound
 
-    def _find(self, u: Tensor, params: Tensor, axis: int) -> Bin:
-        """The bin of each u along the axis searched (0: widths, 1: heights): one search, one gather for both axes."""
-        bins = self.bins
-        shares = torch.softmax(params[: 2 * bins].unflatten(0, (2, bins)), dim=1)  # (axis, bins, *s)
-        least = self.least.reshape(-1, *(1,) * u.ndim)
-        inner = torch.add(least, shares.cumsum(dim=1)[:, :-1], alpha=1 - bins * self.min_bin)
-        # The outer knots are 0 and 1 exactly, whatever the running sum rounds to; the slopes there are one.
-        sides = (0, 0) * u.ndim
-        knots = F.pad(F.pad(inner, (*sides, 1, 0)), (*sides, 0, 1), value=1.0)  # (axis, bins + 1, *s)
-        raw = F.pad(params[2 * bins :], (*sides, 1, 1))  # (bins + 1, *s)
+    def _continue(self, x: Tensor, outside: Tensor, y: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
+        """What holds for all x, from what holds for x clipped to the box; either direction."""
+        if self.tails == "identity":
+            return torch.where(outside, x, y), log_slope.masked_fill(outside, 0.0)
+        return torch.addcmul(y, x - x.clamp(-self.bound, self.bound), log_slope.exp()), log_slope
+
+    def _find(self, u: Tensor, params: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Piece]:
+        """The bin of each u along the axis searched (0: x, 1: y): one search, one gather for both axes."""
+        inner, at_knots, in_bins = self._knots(params)
+        # The outer knots are 0 and 1 exactly, whatever the running sum rounds to.
+        zero = torch.zeros_like(inner[:, :1])
+        knots = torch.cat([zero, inner, torch.ones_like(zero)], dim=1)  # (axis, bins + 1, *s)
         index = (u >= inner[axis]).sum(dim=0)  # (*s), 0 .. bins - 1
         ends = torch.stack([index, index + 1])
         around = knots.gather(1, ends.expand(2, *ends.shape))  # (axis, end, *s)
-        slope_left, slope_right = (F.softplus(raw.gather(0, ends) + self.slope_offset) + self.min_slope).unbind()
         (left, bottom), (width, height) = around[:, 0].unbind(), (around[:, 1] - around[:, 0]).unbind()
-        return Bin(left, width, bottom, height, height / width, slope_left, slope_right)
+        beside = None if at_knots is None else at_knots.gather(0, ends)  # (end, *s)
+        own = None if in_bins is None else in_bins.gather(0, index[None])[0]
+        return left, bottom, width, height, self._piece(width, height, beside, own)
 
-    def _rise(self, t: Tensor, bin: Bin) -> tuple[Tensor, Tensor, Tensor]:
-        """y at place t of the bin, and what the slope there needs."""
-        mixed = t * (1 - t)
-        scale = torch.addcmul(bin.slope, bin.slope_left + bin.slope_right - 2 * bin.slope, mixed)
-        rise = torch.addcmul(bin.slope_left * mixed, bin.slope, t.square()) / scale
-        return self._leave(torch.addcmul(bin.bottom, bin.height, rise)), mixed, scale
+    def _places(self, raw: Tensor) -> Tensor:
+        """Inner knots (axes, bins - 1, *s) of bins that share the box: raw is (axes, bins, *s)."""
+        shares = torch.softmax(raw, dim=1)
+        least = self.least.reshape(-1, *(1,) * (raw.ndim - 2))
+        return torch.add(least, shares.cumsum(dim=1)[:, :-1], alpha=1 - self.bins * self.min_bin)
 
-    def _fall(self, v: Tensor, bin: Bin) -> tuple[Tensor, Tensor, Tensor]:
-        """x where the spline reaches v, its place t in the bin, and the bin's bend."""
-        bend = bin.slope_left + bin.slope_right - 2 * bin.slope
-        rise = v - bin.bottom
-        bent = rise * bend
-        a = torch.addcmul(bent, bin.height, bin.slope - bin.slope_left)
-        b = bin.height * bin.slope_left - bent
-        c = bin.slope * rise
-        # a t² + b t - c = 0 in the form that never subtracts close numbers (b > 0 wherever a root lies in the bin).
-        root = torch.addcmul(b.square(), a, c, value=4).clamp(min=torch.finfo(v.dtype).tiny).sqrt()
-        t = (2 * c / (b + root)).clamp(0.0, 1.0)
-        return self._leave(torch.addcmul(bin.left, t, bin.width)), t, bend
+    def _sizes(self, raw: Tensor) -> Tensor:
+        """Sizes (bins, *s) of bins that share the box."""
+        return self.min_bin + (1 - self.bins * self.min_bin) * torch.softmax(raw, dim=0)
 
-
-def _log_slope(t: Tensor, mixed: Tensor, scale: Tensor, bin: Bin) -> Tensor:
-    inner = torch.addcmul(2 * bin.slope * mixed, bin.slope_right, t.square())
-    inner = torch.addcmul(inner, bin.slope_left, (1 - t).square())
-    return torch.log(inner * (bin.slope / scale).square())
+    def _with_ends(self, at_knots: Tensor, value: float) -> Tensor:
+        """Numbers for all knots: with identity tails ``value`` at the ends."""
+        if self.tails != "identity":
+            return at_knots
+        end = torch.full_like(at_knots[:1], value)
+        return torch.cat([end, at_knots, end])

@@ -1,0 +1,309 @@
+r"""Knothe-Rosenblatt maps of known densities: the increasing triangular map is unique, so these are what fits aim at.
+
+Each carries standard normals to its target, :math:`x = T(z)`; its inverse is the Rosenblatt transform with a normal
+quantile after it, :math:`z_j = \Phi^{-1}\bigl(F(x_j \mid x_{<j})\bigr)`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.bijections.columns import from_columns, to_columns
+from pushforward.core.bijection import Kind, TriangularMap
+from pushforward.core.checks import finite_numbers, positive
+from pushforward.core.config import configurable
+from pushforward.core.numerics import solve_increasing, through_root
+from pushforward.core.special import log_mills
+from pushforward.univariate.mixture import Components, GaussianMixtureCDF
+
+__all__ = ["Banana", "GaussianRosenblatt", "MixtureRosenblatt", "cholesky_factor", "mixture_parts"]
+
+Rows = Sequence[Sequence[float]]
+Step = Callable[..., tuple[Tensor, Any]]
+LOG_2PI = math.log(2 * math.pi)
+
+
+def cholesky_factor(owner: str, name: str, rows: Rows | None, features: int) -> Tensor:
+    """The lower triangular factor of a covariance matrix given by its rows (None: the identity)."""
+    if rows is None:
+        return torch.eye(features)
+    # Checked and factored in double precision whatever the default dtype.
+    values = [[float(value) for value in row] for row in rows]
+    square = len(values) == features and all(len(row) == features for row in values)
+    matrix = torch.tensor(values, dtype=torch.float64) if square else torch.empty(0, 0, dtype=torch.float64)
+    if not square or not torch.allclose(matrix, matrix.t()):
+        raise ValueError(f"{owner}: {name} must be a symmetric {features} × {features} matrix.")
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if int(failed):
+        raise ValueError(f"{owner}: {name} must be positive definite; some direction has none.")
+    return factor.to(torch.get_default_dtype())
+
+
+def pack(factor: Tensor) -> Tensor:
+    """A triangular factor (*s, D, D) as numbers without bounds: logs on the diagonal."""
+    return factor.tril(-1) + torch.diag_embed(factor.diagonal(dim1=-2, dim2=-1).log())
+
+
+def unpack(cholesky: Tensor) -> Tensor:
+    """The inverse of `pack`; what stands above the diagonal does not count."""
+    return cholesky.tril(-1) + torch.diag_embed(cholesky.diagonal(dim1=-2, dim2=-1).exp())
+
+
+@configurable
+class GaussianRosenblatt(TriangularMap):
+    r"""The triangular map from standard normals to a normal with mean μ and covariance :math:`\Sigma = L L^T`.
+
+    .. math:: x = \mu + L z, \qquad L \text{ lower triangular with positive diagonal}
+
+    Forward costs one product with L, the inverse one triangular solve.
+
+    Args:
+        loc: the mean μ, one number per feature.
+        covariance: rows of Σ; the identity by default. Its Cholesky factor is what is learned.
+
+    Shape:
+        ``z``, ``x``: (*batch, features), ``ladj``: (*batch,).
+
+    Raises:
+        ValueError: the covariance is not symmetric and positive definite.
+
+    >>> import torch
+    >>> GaussianRosenblatt([1.0, 0.0], [[4.0, 2.0], [2.0, 2.0]])(torch.ones(2)).tolist()
+    [3.0, 2.0]
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"loc": [0.5]},
+        {"loc": [0.0, 1.0, -1.0], "covariance": [[2.0, 0.6, 0.1], [0.6, 0.5, 0.2], [0.1, 0.2, 1.0]]},
+    )
+
+    def __init__(self, loc: Sequence[float], covariance: Rows | None = None) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.tensor(finite_numbers("GaussianRosenblatt", "loc", loc)))
+        self.in_shape = self.out_shape = (len(self.loc),)
+        factor = cholesky_factor("GaussianRosenblatt", "covariance", covariance, len(self.loc))
+        self.cholesky = nn.Parameter(pack(factor))
+
+    @property
+    def factor(self) -> Tensor:
+        """The Cholesky factor L, (features, features)."""
+        return unpack(self.cholesky)
+
+    @torch.no_grad()
+    def set_moments(self, loc: Tensor, factor: Tensor) -> None:
+        """Take another mean and another Cholesky factor."""
+        self.loc.copy_(loc)
+        self.cholesky.copy_(pack(factor))
+
+    def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.loc + x @ self.factor.t(), self.cholesky.diagonal().expand(x.shape)
+
+    def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        columns = (y - self.loc).reshape(-1, y.shape[-1]).t()  # one solve for all points
+        columns = torch.linalg.solve_triangular(self.factor, columns, upper=False)
+        return columns.t().reshape(y.shape), -self.cholesky.diagonal().expand(y.shape)
+
+
+@configurable
+class MixtureRosenblatt(TriangularMap):
+    r"""The triangular map from standard normals to a mixture of normals with full covariances.
+
+    Given the features before it, feature j follows a mixture of one-dimensional normals in closed form: component k has
+    the weight :math:`w_k N(x_{<j}; k)`, normalised, and the mean and scale of its own conditional normal. So
+
+    .. math:: z_j = \Phi^{-1}\Bigl(\sum_k \omega_k(x_{<j})\, \Phi\bigl((x_j - \mu_k(x_{<j})) / \sigma_{kj}\bigr)\Bigr)
+
+    in log space on both tails (`GaussianMixtureCDF`). The inverse costs K D² operations; the forward direction solves
+    this equation one feature at a time, between the smallest and the largest quantile of the components.
+
+    Args:
+        weights: one positive number per component, in proportion.
+        means: the mean of each component.
+        covariances: the covariance of each component, as rows; identities by default.
+
+    Shape:
+        ``z``, ``x``: (*batch, features), ``ladj``: (*batch,).
+
+    Raises:
+        ValueError: the shapes do not fit, or a covariance is not symmetric and positive definite.
+
+    >>> import torch
+    >>> rosenblatt = MixtureRosenblatt([1.0, 1.0], [[-2.0, 0.0], [2.0, 0.0]])
+    >>> rosenblatt.inverse(torch.zeros(2)).abs().tolist()
+    [0.0, 0.0]
+    """
+
+    forward_kind: Kind = "iterative"
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"weights": [0.3, 0.7], "means": [[-1.0], [1.5]]},
+        {
+            "weights": [1.0, 2.0],
+            "means": [[-1.0, 0.5], [1.0, -1.0]],
+            "covariances": [[[1.0, 0.4], [0.4, 0.5]], [[0.5, -0.3], [-0.3, 1.0]]],
+        },
+    )
+
+    def __init__(self, weights: Sequence[float], means: Rows, *, covariances: Sequence[Rows] | None = None) -> None:
+        super().__init__()
+        logits, loc, factors = mixture_parts("MixtureRosenblatt", weights, means, covariances)
+        self.in_shape = self.out_shape = (loc.shape[-1],)
+        self.logits = nn.Parameter(logits)  # (K,)
+        self.loc = nn.Parameter(loc)  # (K, features)
+        self.cholesky = nn.Parameter(pack(factors))  # (K, features, features)
+        self.score = GaussianMixtureCDF(len(logits))
+
+    @property
+    def factors(self) -> Tensor:
+        """The Cholesky factor of each component, (K, features, features)."""
+        return unpack(self.cholesky)
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """The log-density of the mixture at x (*batch, features), shape (*batch,)."""
+        _, log_joint = self._walk(to_columns(x).unbind(), lambda x, law: (x, None))
+        return torch.logsumexp(log_joint, dim=0).reshape(x.shape[:-1])
+
+    def reparametrize(self, x: Tensor) -> Tensor:
+        """x, drawn from this mixture in whatever way, with the gradients that it has as T(z) at its own fixed z.
+
+        References:
+            | Implicit Reparameterization Gradients (Figurnov et al., 2018), arXiv:1805.08498
+        """
+        with torch.no_grad():
+            columns = to_columns(x)
+            z = to_columns(self._inverse(x, None))
+
+        def step(pair: tuple[Tensor, Tensor], law: Components) -> tuple[Tensor, Tensor]:
+            x = through_root(lambda x: self.score._evaluate(x, law), *pair)
+            return x, x
+
+        moving, _ = self._walk(list(zip(z, columns, strict=True)), step)
+        return from_columns(torch.stack(moving), x.shape[:-1])
+
+    def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        def step(z: Tensor, law: Components) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+            x = through_root(lambda x: self.score._evaluate(x, law), z, _quantile(z, law))
+            return x, (x, -self.score._evaluate(x, law)[1])
+
+        return self._both(x, step)
+
+    def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self._both(y, lambda x, law: (x, self.score._evaluate(x, law)))
+
+    def _both(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        values, log_slopes = zip(*self._walk(to_columns(x).unbind(), step)[0], strict=True)
+        return from_columns(torch.stack(values), x.shape[:-1]), from_columns(torch.stack(log_slopes), x.shape[:-1])
+
+    def _walk(self, columns: Sequence[Any], step: Step) -> tuple[list[Any], Tensor]:
+        """One feature after the other: ``step(column, law)`` with the mixture that feature j follows given those before
+        it returns x_j, (n,), and a result. Gives all results and log(w_k N(x; k)), (K, n)."""
+        log_joint = torch.log_softmax(self.logits, dim=0)[:, None]
+        limit = math.sqrt(torch.finfo(self.loc.dtype).max) * 1e-4
+        residuals: list[Tensor] = []
+        results = []
+        for j, column in enumerate(columns):
+            mean, log_scale = self.loc[:, j, None], self.cholesky[:, j, j, None]
+            for i, residual in enumerate(residuals):
+                mean = torch.addcmul(mean, self.cholesky[:, j, i, None], residual)
+            x, result = step(column, Components(torch.log_softmax(log_joint, dim=0), mean, log_scale))
+            residual = ((x - mean) * torch.exp(-log_scale)).clamp(-limit, limit)  # what is larger has no square
+            log_joint = log_joint - 0.5 * (residual.square() + LOG_2PI) - log_scale
+            residuals.append(residual)
+            results.append(result)
+        return results, log_joint
+
+
+@torch.no_grad()
+def _quantile(z: Tensor, law: Components) -> Tensor:
+    """x where the mixture reaches Φ(z), found on the side of the smaller tail.
+
+    The log of that tail is a cheaper function than the score, and has the same root.
+    """
+    upper, scale = z > 0, law.log_width.exp()
+    place = torch.where(upper, -law.location, law.location)
+
+    def log_tail(x: Tensor) -> tuple[Tensor, Tensor]:
+        log_cdf, log_hazard = _log_ndtr((x - place) / scale)
+        value = torch.logsumexp(law.log_weight + log_cdf, dim=0)
+        return value, torch.logsumexp(law.log_weight + log_cdf - value + log_hazard - law.log_width, dim=0)
+
+    quantiles = place - scale * z.abs()  # one of each component: the root lies between, up to rounding
+    slack = 4 * torch.finfo(z.dtype).eps * quantiles.abs()
+    low, high = (quantiles - slack).amin(dim=0), (quantiles + slack).amax(dim=0)
+    x = solve_increasing(log_tail, _log_ndtr(-z.abs())[0], low, high)
+    return torch.where(upper, -x, x)
+
+
+def _log_ndtr(e: Tensor) -> tuple[Tensor, Tensor]:
+    """log Φ(e) and the log of its derivative, log(φ(e) / Φ(e)): not as a difference, which far out loses all digits."""
+    left = (-e).clamp(min=0.0)
+    log_mills_left, log_density = log_mills(left), -0.5 * (e.square() + LOG_2PI)
+    inner = torch.log1p(-0.5 * torch.erfc(e.clamp(min=0.0) * math.sqrt(0.5)))
+    below = e < 0
+    log_cdf = torch.where(below, log_mills_left + log_density, inner)
+    return log_cdf, torch.where(below, -log_mills_left, log_density - inner)
+
+
+def mixture_parts(
+    owner: str, weights: Sequence[float], means: Rows, covariances: Sequence[Rows] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Checked log-weights (K,), means (K, features) and Cholesky factors (K, features, features)."""
+    positives = finite_numbers(owner, "weights", weights)
+    if min(positives) <= 0:
+        raise ValueError(f"{owner}: weights must be positive, one per component; got {positives}.")
+    rows = [finite_numbers(owner, "means", row) for row in means]
+    features = len(rows[0]) if rows else 0
+    known = [None] * len(rows) if covariances is None else list(covariances)
+    if not len(positives) == len(rows) == len(known) or any(len(row) != features for row in rows):
+        raise ValueError(
+            f"{owner}: weights, means and covariances must have one entry per component, and all means one number per "
+            f"feature; got {len(positives)} weights, means of lengths {[len(row) for row in rows]} and "
+            f"{len(known)} covariances."
+        )
+    factors = [cholesky_factor(owner, "covariances", matrix, features) for matrix in known]
+    return torch.tensor(positives).log(), torch.tensor(rows), torch.stack(factors)
+
+
+@configurable
+class Banana(TriangularMap):
+    r"""Bend the plane along a parabola: :math:`x_1 = z_1,\; x_2 = z_2 + b\,(z_1^2 - 1)`.
+
+    It is triangular with slopes one, so it is the Knothe-Rosenblatt map of the banana that it makes of a standard
+    normal. Both directions cost one square.
+
+    Args:
+        bend: the curvature b.
+
+    Shape:
+        ``z``, ``x``: (*batch, 2), ``ladj``: (*batch,).
+
+    References:
+        | Adaptive proposal distribution for random walk Metropolis algorithm (Haario et al., 1999)
+
+    >>> import torch
+    >>> Banana(0.5)(torch.tensor([3.0, 1.0])).tolist()
+    [3.0, 5.0]
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"bend": 0.7},)
+
+    def __init__(self, bend: float = 1.0) -> None:
+        super().__init__()
+        positive("Banana", "bend", bend)
+        self.in_shape = self.out_shape = (2,)
+        self.bend = bend
+
+    def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return x + self._lift(x), torch.zeros_like(x)
+
+    def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return y - self._lift(y), torch.zeros_like(y)
+
+    def _lift(self, x: Tensor) -> Tensor:
+        limit = math.sqrt(torch.finfo(x.dtype).max) * 1e-4  # the square of what is larger would overflow
+        lift = self.bend * (x[..., :1].clamp(-limit, limit).square() - 1)
+        return torch.cat([torch.zeros_like(lift), lift], dim=-1)

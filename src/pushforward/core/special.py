@@ -1,0 +1,94 @@
+"""Special functions that keep their digits: quotients where the usual formula reads 0 / 0, the normal law far out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["expm1_ratio", "log1p_ratio", "log_cosh", "log_mills", "log_normal", "ndtr", "normal_point"]
+
+NEAR = 0.5  # where series take over: the usual derivatives subtract close numbers there
+EXP_SERIES = [1 / math.factorial(k + 1) for k in range(15)]
+ATANH_SERIES = [1 / (2 * k + 1) for k in range(12)]
+HALLEY_STEPS = 3  # from the start in `normal_point`, they reach float64's rounding
+
+
+def expm1_ratio(t: Tensor) -> Tensor:
+    r""":math:`(e^t - 1) / t`, one at zero; for t whose exponential does not overflow."""
+    near = t.abs() < NEAR
+    small, large = torch.where(near, t, 0.0), torch.where(near, 1.0, t)
+    return torch.where(near, _polynomial(small, EXP_SERIES), torch.expm1(large) / large)
+
+
+def log1p_ratio(t: Tensor) -> Tensor:
+    r""":math:`\log(1 + t) / t` for :math:`t \ge 0`, one at zero.
+
+    Near zero by :math:`\log(1 + t) = 2 \operatorname{artanh} w` with :math:`w = t / (2 + t)`, a short series.
+    """
+    near = t < NEAR
+    small, large = torch.where(near, t, 0.0), torch.where(near, 1.0, t)
+    series = 2 / (2 + small) * _polynomial((small / (2 + small)).square(), ATANH_SERIES)
+    return torch.where(near, series, torch.log1p(large) / large)
+
+
+def log_cosh(t: Tensor) -> Tensor:
+    r""":math:`\log \cosh t`, which grows like \|t\|: nothing overflows."""
+    size = t.abs()  # even, so the kink of |t| is none: its slope at zero is taken as zero, and so is that of log cosh
+    return size + torch.log1p(torch.exp(-2 * size)) - math.log(2)
+
+
+def ndtr(z: Tensor) -> Tensor:
+    r""":math:`\Phi(z)` with full relative accuracy in the lower tail, where torch's own returns zero below -8.3."""
+    return 0.5 * torch.erfc(z * -math.sqrt(0.5))
+
+
+def log_mills(v: Tensor) -> Tensor:
+    r""":math:`\log\bigl(\Phi(-v) / \varphi(v)\bigr)` for :math:`v \ge 0`: the log of the Mills ratio, about -log v.
+
+    Far out by its asymptotic series, for the usual derivative subtracts close numbers there.
+    """
+    start = (15 / torch.finfo(v.dtype).eps) ** (1 / 6)  # from here on, the series below is exact to rounding
+    far = v > start
+    inner, outer = torch.where(far, 1.0, v), torch.where(far, v, start)
+    square = outer.reciprocal().square()
+    series = torch.log1p(-square * (1 - 3 * square)) - outer.log()
+    return torch.where(far, series, torch.special.erfcx(inner * math.sqrt(0.5)).log() + 0.5 * math.log(math.pi / 2))
+
+
+def log_normal(v: Tensor, near: Tensor) -> Tensor:
+    r""":math:`\log \varphi(v) + \text{near}^2 / 2`, without squares of large numbers that nearly cancel."""
+    return -0.5 * (v - near) * (v + near) - 0.5 * math.log(2 * math.pi)
+
+
+def normal_point(log_tail: Tensor, near: Tensor) -> Tensor:
+    r"""v ≥ 0 where :math:`\log \Phi(-v) + \text{near}^2 / 2` is ``log_tail``.
+
+    The logs of two far tails are huge and may differ by little; measured against ``near``, any number of about the
+    size of v, they keep their digits at every distance. Zero gives the quantile of a log-probability.
+
+    Args:
+        log_tail: what to reach, for :math:`\Phi(-v)` at most one half.
+        near: not negative, a constant.
+    """
+    with torch.no_grad():
+        # Φ(-v) ≤ exp(-v² / 2) / 2, so the start lies right of the root; Halley's steps cube its error.
+        v = torch.hypot(near, (-2 * (log_tail + math.log(2))).clamp(min=0.0).sqrt())
+        for _ in range(HALLEY_STEPS):
+            log_ratio = log_mills(v)
+            step = (log_ratio + log_normal(v, near) - log_tail) * log_ratio.exp()
+            v = v + step / (1 + 0.5 * step * (torch.exp(-log_ratio) - v))
+        slope = -log_mills(v).exp()
+        bend = slope * (1 + slope * v)
+    # The Taylor series of v in log_tail, about its value: derivatives are right up to the second order.
+    change = log_tail - log_tail.detach()
+    return v + slope * change + 0.5 * bend * change.square()
+
+
+def _polynomial(t: Tensor, coefficients: Sequence[float]) -> Tensor:
+    total = torch.full_like(t, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        total = total * t + coefficient
+    return total

@@ -1,0 +1,106 @@
+r"""Distribution function and quantiles of Student's t, for any real degrees of freedom and far out in the tails.
+
+With :math:`y = \sqrt{\nu \log(1 + t^2 / \nu)}` the tail is nearly that of a normal, with a smooth factor:
+
+.. math:: P(T > t) = \frac{e^{-y^2/2}}{2} \frac{E(y)}{E(0)}, \qquad
+   E(y) = \int_0^\infty e^{-y s - s^2/2}\, h\bigl((y + s)^2 / \nu\bigr) ds, \qquad h(v) = \sqrt{v / (1 - e^{-v})}
+
+Gauss-Legendre quadrature on the stretch that carries the mass gives log P to 10⁻¹³ in float64 for ν ≥ 0.1, without a
+gamma or beta function; P(T > 0) is 1/2 exactly.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pushforward.core.numerics import through_root
+from pushforward.core.special import expm1_ratio
+
+__all__ = ["log1p_square", "student_cdf", "student_icdf"]
+
+LOG_HALF = math.log(0.5)
+
+
+def gauss_legendre(count: int) -> tuple[list[float], list[float]]:
+    """Nodes and weights of the rule with ``count`` nodes on [0, 1], by Newton's method on the Legendre polynomial."""
+    nodes, weights = [], []
+    for k in range(count):
+        x = math.cos(math.pi * (k + 0.75) / (count + 0.5))
+        for _ in range(8):
+            before, value = 1.0, x
+            for n in range(2, count + 1):
+                before, value = value, ((2 * n - 1) * x * value - (n - 1) * before) / n
+            slope = count * (x * value - before) / (x * x - 1)
+            x -= value / slope
+        nodes.append(0.5 * (1 + x))
+        weights.append(1 / ((1 - x * x) * slope * slope))
+    return nodes, weights
+
+
+NODES, WEIGHTS = gauss_legendre(64)
+
+
+def log1p_square(x: Tensor, log_df: Tensor) -> Tensor:
+    """log(1 + x²/ν) also for |x| so large that x² overflows: 2 log|x| - log ν there."""
+    df, size = log_df.exp(), x.abs()
+    far = size > 1e3 * df.sqrt().clamp(min=1.0) / math.sqrt(torch.finfo(x.dtype).eps)
+    near = torch.log1p(torch.where(far, 0.0, x).square() / df)
+    return torch.where(far, 2 * torch.where(far, size, 1.0).log() - log_df, near)
+
+
+def student_cdf(x: Tensor, log_df: Tensor) -> Tensor:
+    """P(T ≤ x) at ν = exp(log_df), with full relative accuracy in the lower tail; shapes broadcast."""
+    df = log_df.exp()
+    size = torch.where(x < 0, -x, x)  # not abs: at zero its gradient would be zero
+    square = df * log1p_square(size, log_df)
+    small = square <= torch.finfo(x.dtype).eps * df  # there y = |x| to rounding, and the root has no slope at zero
+    y = torch.where(small, size, torch.where(small, 1.0, square).sqrt())
+    tail = torch.exp(LOG_HALF - _minus_log_twice_tail(y, df)[0])
+    return torch.where(x < 0, tail, 1 - tail)
+
+
+def student_icdf(u: Tensor, log_df: Tensor) -> Tensor:
+    r"""x with P(T ≤ x) = u for u strictly between 0 and 1; the inverse of `student_cdf`.
+
+    E falls, so :math:`2 P \le e^{-y^2/2}` gives a start on the right of the root; from there Newton's method on the
+    convex :math:`-\log 2P` cannot miss it and needs five steps.
+    """
+    df = log_df.exp()
+    goal = -torch.where(u < 0.5, 2 * u, 2 * (1 - u)).log()
+    with torch.no_grad():
+        y = (2 * goal).sqrt()
+        for _ in range(6):
+            value, log_slope = _minus_log_twice_tail(y, df)
+            y = (y - (value - goal) * torch.exp(-log_slope)).clamp(min=0.0)
+    y = through_root(lambda y: _minus_log_twice_tail(y, df), goal, y)
+    v = y.square() / df
+    large = v > 40
+    limit = 0.98 * math.log(torch.finfo(u.dtype).max)  # beyond, the quantile overflows
+    far = df.sqrt() * torch.exp((0.5 * torch.where(large, v, 0.0)).clamp(max=limit))
+    size = torch.where(large, far, y * expm1_ratio(torch.where(large, 0.0, v)).sqrt())
+    return torch.where(u < 0.5, -size, size)
+
+
+def _minus_log_twice_tail(y: Tensor, df: Tensor) -> tuple[Tensor, Tensor]:
+    """(-log 2P, the log of its derivative in y) for y ≥ 0; increasing and convex."""
+    log_excess = _excess(y, df).log()
+    value = 0.5 * y.square() - log_excess + _excess(torch.zeros_like(df), df).log()
+    return value, _factor(y.square() / df).log() - log_excess
+
+
+def _excess(y: Tensor, df: Tensor) -> Tensor:
+    """E(y), integrated up to where the exponent y s + s²/2 is 40."""
+    nodes, weights = (y.new_tensor(values).reshape(-1, *(1,) * y.ndim) for values in (NODES, WEIGHTS))
+    reach = 80 / (y + (y.square() + 80).sqrt())
+    s = nodes * reach  # (nodes, *shape of y)
+    return reach * (weights * torch.exp(-s * (y + 0.5 * s)) * _factor((y + s).square() / df)).sum(dim=0)
+
+
+def _factor(v: Tensor) -> Tensor:
+    small = v < 1e-5
+    safe = torch.where(small, 1.0, v)
+    series = 1 + v / 4 + v.square() / 96
+    return torch.where(small, series, (safe / -torch.expm1(-safe)).sqrt())

@@ -1,0 +1,210 @@
+r"""The objective of one component of a triangular map, for many terms at once.
+
+Under a base of independent features with density p the components of an increasing triangular map decouple: each
+minimises over its own weights
+
+.. math:: \frac1N \sum_i \bigl[-\log p(S_j(x^i)) - \log \partial_j S_j(x^i)\bigr]
+   + \frac{\lambda}{2N} \sum_\alpha r_\alpha w_\alpha^2
+
+A term is a profile (a product of features of x_<j) times a feature of x_j. Derivatives of S_j in a weight are the
+profile times a column that the degree in x_j alone decides, so the gradient for all terms, those not yet in the map
+included, is one product of profiles with a few columns.
+
+Samples of the same kind (the folds of a cross-validation) are members of one batch.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pushforward.bijections.hermite import hermite_slopes, hermite_values
+from pushforward.bijections.triangular import MIN_SLOPE, rectified
+from pushforward.core.student import gauss_legendre
+
+__all__ = ["Component", "Design", "Limits", "Rows", "apply", "height"]
+
+Index = tuple[int, ...]
+quadrature = functools.cache(gauss_legendre)
+
+
+class Limits(NamedTuple):
+    """How far the search for terms may go."""
+
+    degree: int
+    """Highest degree of a feature."""
+    interactions: int
+    """Most variables in one term."""
+    terms: int
+    """Most terms beyond the affine start."""
+    patience: int
+    """Steps without a better held-out score before the search stops."""
+    bound: float
+    nodes: int
+    df: float = math.inf
+    """Degrees of freedom of the base, a Student t; infinite for the standard normal."""
+
+    def energy(self, value: Tensor) -> Tensor:
+        """Minus the log-density of the base."""
+        if math.isinf(self.df):
+            return 0.5 * (value.square() + math.log(2 * math.pi))
+        norm = math.lgamma(self.df / 2) - math.lgamma((self.df + 1) / 2) + 0.5 * math.log(math.pi * self.df)
+        return norm + 0.5 * (self.df + 1) * torch.log1p(value.square() / self.df)
+
+    def pull(self, value: Tensor) -> Tensor:
+        """Derivative of the energy over the value: the weight of a row in the quadratic that touches it from above."""
+        return torch.ones_like(value) if math.isinf(self.df) else (self.df + 1) / (self.df + value.square())
+
+
+class Rows(NamedTuple):
+    """The same number of rows for each member of a batch, the shorter ones filled up with rows that do not count."""
+
+    values: Tensor
+    """(members, n, variables)"""
+    counts: Tensor
+    """(members, n): one, or zero for a row that fills up."""
+
+    @classmethod
+    def stack(cls, samples: Sequence[Tensor]) -> Rows:
+        """Samples of different length as one batch."""
+        values = torch.nn.utils.rnn.pad_sequence(list(samples), batch_first=True)
+        counts = torch.nn.utils.rnn.pad_sequence([s.new_ones(len(s)) for s in samples], batch_first=True)
+        return cls(values, counts)
+
+    def only(self, columns: Sequence[int]) -> Rows:
+        """Some of the variables."""
+        return Rows(self.values[..., columns], self.counts)
+
+    def replace(self, column: int, values: Tensor) -> Rows:
+        """Other values (members, n) for one of the variables."""
+        changed = self.values.clone()
+        changed[..., column] = values
+        return Rows(changed, self.counts)
+
+
+class Component(NamedTuple):
+    """S_j: multi-indices over (context, x_1, ..., x_j) and their weights."""
+
+    terms: list[Index]
+    weights: Tensor
+
+
+class Block(NamedTuple):
+    """Some terms, as many for each member, at its rows."""
+
+    profiles: Tensor
+    """(members, n, terms): the product of features of the variables before the own one."""
+    degrees: Tensor
+    """(members, height, terms): one where a term has that degree in the own variable, for degrees below height."""
+
+    def spread(self, by_degree: Tensor) -> Tensor:
+        """Profiles times columns (members, n, height) that depend on the own degree alone."""
+        return self.profiles * (by_degree @ self.degrees)
+
+    def gather(self, weights: Tensor) -> Tensor:
+        """What the terms add up to for each own degree, (members, n, height)."""
+        return (self.profiles * weights[:, None]) @ self.degrees.mT
+
+
+class Slopes(NamedTuple):
+    """S_j at rows, and how it moves with the weights, up to the profile of a term: (members, n, height)."""
+
+    value: Tensor
+    log_slope: Tensor
+    of_value: Tensor
+    of_log_slope: Tensor
+    bend: Tensor
+    """Derivatives of ∂_j f_j at x_j, times the root of -(log g)'' where that is positive."""
+
+
+class Design:
+    """What the objective needs of rows whose last variable is the component's own."""
+
+    def __init__(self, rows: Rows, limits: Limits) -> None:
+        self.rows, self.counts = rows.values, rows.counts
+        self.share = rows.counts / rows.counts.sum(dim=1, keepdim=True).clamp(min=1)
+        box = self.rows.clamp(-limits.bound, limits.bound)
+        own, held = self.rows[..., -1], box[..., -1]
+        self.features = hermite_values(box, limits.degree)  # of (members, n, variables)
+        nodes, weights = (box.new_tensor(values) for values in quadrature(limits.nodes))
+        self.area, self.beyond = held[..., None] * weights, own - held
+        self.inside = hermite_slopes(held[..., None] * nodes, limits.degree)  # of (members, n, nodes)
+        self.at = torch.stack(hermite_slopes(held, limits.degree), dim=-1)  # (members, n, degree)
+        self.limits = limits
+        self.columns: dict[Index, Tensor] = {}
+
+    def column(self, term: Index) -> Tensor:
+        """The profile of a term, (members, n), as `Triangular` forms it: of degree one it sees beyond the box."""
+        if sum(term) == 1 and not term[-1]:
+            return self.rows[..., term.index(1)]
+        if (given := term[:-1]) not in self.columns:
+            active = [self.features[d - 1][..., i] for i, d in enumerate(given) if d]
+            self.columns[given] = functools.reduce(torch.mul, active, torch.ones_like(self.beyond))
+        return self.columns[given]
+
+    def block(self, terms: Sequence[Sequence[Index]], count: int) -> Block:
+        """Terms of every member, of degrees below ``count`` in the own variable."""
+        profiles = [torch.stack([self.column(t)[m] for t in own], dim=-1) for m, own in enumerate(terms)]
+        degrees = torch.tensor([[t[-1] for t in own] for own in terms])
+        ones = torch.nn.functional.one_hot(degrees, count).to(self.rows.dtype)
+        return Block(torch.stack(profiles), ones.mT)
+
+    def evaluate(self, block: Block, weights: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """S_j, its slope, and ∂_j f_j at the nodes and at x_j."""
+        sums = block.gather(weights)
+        own = sums[..., 1:]
+        inside = torch.zeros_like(self.area)
+        for k in range(own.shape[-1]):  # tables of all degrees side by side would be slower to multiply
+            inside.addcmul_(own[..., k, None], self.inside[k])
+        at = (own * self.at[..., : own.shape[-1]]).sum(dim=-1)
+        slope = rectified(at)
+        value = sums[..., 0] + (self.area * rectified(inside)).sum(dim=-1) + self.beyond * slope
+        return value, slope, inside, at
+
+    def slopes(self, block: Block, weights: Tensor) -> Slopes:
+        value, slope, inside, at = self.evaluate(block, weights)
+        scale = (1 - MIN_SLOPE) / math.log(2)
+        step, step_at = scale * torch.sigmoid(inside), scale * torch.sigmoid(at)  # g'
+        step = step * self.area
+        highest = block.degrees.shape[1] - 1
+        of_value = torch.stack([(step * table).sum(dim=-1) for table in self.inside[:highest]], dim=-1)
+        slopes_at = self.at[..., :highest]
+        of_value = torch.addcmul(of_value, slopes_at, (self.beyond * step_at)[..., None])
+        ratio = step_at / slope
+        bend = (ratio.square() - step_at * torch.sigmoid(-at) / slope).clamp(min=0).sqrt()
+        zero = torch.zeros_like(value[..., None])
+        return Slopes(
+            value,
+            slope.log(),
+            torch.cat([zero + 1, of_value], dim=-1),
+            torch.cat([zero, slopes_at * ratio[..., None]], dim=-1),
+            torch.cat([zero, slopes_at * bend[..., None]], dim=-1),
+        )
+
+    def gradient(self, now: Slopes, block: Block) -> Tensor:
+        """Of the unpenalised objective in the weights of terms, (members, terms)."""
+        force = (self.limits.pull(now.value) * now.value)[..., None] * now.of_value - now.of_log_slope
+        return block.spread(self.share[..., None] * force).sum(dim=1)
+
+    def factors(self, now: Slopes, block: Block) -> Tensor:
+        """(members, 2n, terms): J with J^T J the Gauss-Newton curvature of the objective."""
+        root = self.share.sqrt()[..., None]
+        pull = self.limits.pull(now.value).sqrt()[..., None]
+        return torch.cat([block.spread(root * pull * now.of_value), block.spread(root * now.bend)], dim=1)
+
+
+def height(*lists: Sequence[Sequence[Index]]) -> int:
+    """One more than the highest degree in the own variable, at least two."""
+    return max(2, *(1 + t[-1] for terms in lists for own in terms for t in own))
+
+
+def apply(rows: Rows, components: Sequence[Component], limits: Limits) -> tuple[Tensor, Tensor]:
+    """(S_j, log ∂_j S_j) of each member's component at its rows, (members, n)."""
+    design, terms = Design(rows, limits), [c.terms for c in components]
+    value, slope, *_ = design.evaluate(design.block(terms, height(terms)), torch.stack([c.weights for c in components]))
+    return value, slope.log()

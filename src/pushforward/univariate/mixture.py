@@ -1,0 +1,284 @@
+"""Distribution functions of mixtures, followed by the quantile function of a single component.
+
+Probabilities are kept as logs, always of the smaller tail, and measured against the tail of the component that is
+heaviest there. The logs themselves grow like :math:`x^2`, and their differences would lose all digits; what remains
+after that common part is taken out is of moderate size at any distance.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pushforward.core.checks import at_least, positive
+from pushforward.core.config import configurable
+from pushforward.core.special import log_mills, log_normal, normal_point
+from pushforward.univariate.base import Iterative
+
+__all__ = ["GaussianMixtureCDF", "LogisticMixtureCDF"]
+
+LOG_WIDTH = 4.0  # largest size of a log-width, counted from the width that zero parameters give
+EM_STEPS, PRIOR, BANDWIDTH, MOST_ROWS = 30, 1e-3, 0.3, 5_000  # of the fit to data
+SPREAD = 0.5  # how far components stand apart at zero parameters, in units of their law's own quantiles
+
+
+class Components(NamedTuple):
+    """A mixture; every entry has shape (components + 1, *s), the background last."""
+
+    log_weight: Tensor
+    location: Tensor
+    log_width: Tensor
+
+
+class MixtureCDF(Iterative):
+    r"""What the mixtures share: the components, the choice of a tail and the bracket of the inverse.
+
+    A subclass gives the law of a component by its hazard rate (density over tail) and by its log-tail with c(near)
+    added, where :math:`e^{-c(v)}` is how the tail falls: c(v) = v for a logistic, v² / 2 for a normal. ``near`` is
+    never negative, and zero where some v is.
+    """
+
+    smoothness = 99
+    variance: ClassVar[float]
+    places: Tensor
+
+    def __init__(self, components: int = 8, *, bound: float = 10.0, background: float = 1e-3) -> None:
+        super().__init__()
+        owner = type(self).__name__
+        at_least(owner, "components", components, 1)
+        positive(owner, "bound", bound)
+        positive(owner, "background", background)
+        if background >= 1:
+            raise ValueError(f"{owner}: background must be a part of the whole, below one; got {background}.")
+        self.components, self.bound, self.background = components, bound, background
+        self.num_params = 3 * components
+        # Equal components would get equal gradients and stay equal for ever. So they stand apart from the start, just
+        # so wide that mean and variance of the mixture are those of a single component.
+        places = SPREAD * self._quantile((torch.arange(components, dtype=torch.float64) + 0.5) / components)
+        between = (bound * torch.tanh(places / bound)).square().mean().item()
+        self.log_width = 0.5 * math.log1p(-between / self.variance)
+        self.register_buffer("places", places.to(torch.get_default_dtype()), persistent=False)
+
+    @staticmethod
+    @abstractmethod
+    def _quantile(p: Tensor) -> Tensor:
+        """The quantile function of a component."""
+
+    @staticmethod
+    @abstractmethod
+    def _cdf(u: Tensor) -> Tensor:
+        """Its distribution function."""
+
+    @staticmethod
+    @abstractmethod
+    def _log_tail(v: Tensor, near: Tensor) -> Tensor:
+        """log P(V > v) + c(near)."""
+
+    @staticmethod
+    @abstractmethod
+    def _log_hazard(v: Tensor) -> Tensor:
+        """log p(v) - log P(V > v)."""
+
+    @staticmethod
+    @abstractmethod
+    def _point(log_tail: Tensor, near: Tensor) -> Tensor:
+        """The v ≥ 0 with this log-tail, c(near) added: the inverse of `_log_tail`."""
+
+    def start(self, x: Tensor) -> Tensor:
+        """The maximum-likelihood mixture of each feature, found by expectation maximisation from its quantiles."""
+        least = math.exp(self.log_width - 0.9 * LOG_WIDTH)
+        weight, location, deviation = fit_gaussians(x, self.components, self.background, least)
+        width = deviation.log() - 0.5 * math.log(self.variance)
+        raw = [
+            weight.log(),
+            _unbounded(location, self.bound) - self.places.to(torch.float64)[:, None],
+            _unbounded(width - self.log_width, LOG_WIDTH),
+        ]
+        return torch.cat(raw).to(x.dtype)
+
+    def _prepare(self, params: Tensor) -> Components:
+        weight, location, width = params.unflatten(0, (3, self.components)).unbind()
+        places = self.places.reshape(-1, *(1,) * (params.ndim - 1))
+        inner = Components(
+            torch.log_softmax(weight, dim=0) + math.log1p(-self.background),
+            self.bound * torch.tanh((places + location) / self.bound),
+            self.log_width + LOG_WIDTH * torch.tanh(width / LOG_WIDTH),
+        )
+        background = (math.log(self.background), 0.0, 0.0)
+        sides = (0, 0) * (params.ndim - 1)
+        return Components(*(F.pad(t, (*sides, 0, 1), value=v) for t, v in zip(inner, background, strict=True)))
+
+    def _evaluate(self, x: Tensor, prepared: Components) -> tuple[Tensor, Tensor]:
+        log_weight, location, log_width = prepared
+        u = (x - location) * torch.exp(-log_width)  # (components + 1, *s)
+        with torch.no_grad():
+            upper = (log_weight.exp() * self._cdf(u)).sum(dim=0) > 0.5
+        v = torch.where(upper, u, -u)
+        near = v.detach().amin(dim=0).clamp(min=0.0)
+        log_tails = log_weight + self._log_tail(v, near)
+        y = self._point(torch.logsumexp(log_tails, dim=0), near)
+        # The mixture's hazard rate is the mean of the components', each weighted by its share of the tail. Log-shares
+        # by log_softmax, not by subtraction: their huge gradients then cancel here, not against those of y.
+        log_share = torch.log_softmax(log_tails, dim=0)
+        log_hazard = torch.logsumexp(log_share + self._log_hazard(v) - log_width, dim=0)
+        return torch.where(upper, y, -y), log_hazard - self._log_hazard(y)
+
+    def _bracket(self, y: Tensor, prepared: Components) -> tuple[Tensor, Tensor]:
+        """A mixture reaches y between the first and the last of its components to reach it."""
+        reached = torch.addcmul(prepared.location, prepared.log_width.exp(), y)
+        return reached.amin(dim=0), reached.amax(dim=0)
+
+
+@configurable
+class LogisticMixtureCDF(MixtureCDF):
+    r"""The distribution function of a mixture of logistics, then the logit: logistic where x follows the mixture.
+
+    .. math:: y = \operatorname{logit} \sum_{k=0}^{K} w_k\, \sigma\!\left(\frac{x - \mu_k}{s_k}\right), \qquad
+              \mu_k \in (-b, b), \quad \mu_0 = 0,\ s_0 = 1,\ w_0 = \epsilon
+
+    The fixed background component 0 keeps slopes between far components away from zero. The tails are straight lines
+    of slope :math:`1 / \max_k s_k`. Zero parameters give components that stand apart and together nearly a single
+    logistic: the closest member to the identity that can be learned from. The inverse is numeric, between the
+    smallest and the largest :math:`\mu_k + s_k y`.
+
+    Args:
+        components: K; the map has 3 K parameters.
+        bound: b, the largest distance of a component from zero.
+        background: the weight :math:`\epsilon` of component 0.
+
+    Raises:
+        ValueError: ``background`` is not below one.
+
+    References:
+        | Flow++: Improving Flow-Based Generative Models with Variational Dequantization and Architecture Design
+          (Ho et al., 2019), arXiv:1902.00275
+
+    >>> import torch
+    >>> y, log_slope = LogisticMixtureCDF(4)(torch.tensor([0.0, 1e6]), torch.zeros(12, 2))
+    >>> round(y[0].item(), 6), round(y[1].item() / 1e6, 3)
+    (0.0, 1.0)
+    """
+
+    variance = math.pi**2 / 3
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"components": 3},
+        {"components": 2, "bound": 4.0, "background": 0.02},
+    )
+
+    _quantile = staticmethod(torch.special.logit)
+    _cdf = staticmethod(torch.sigmoid)
+
+    @staticmethod
+    def _log_tail(v: Tensor, near: Tensor) -> Tensor:
+        return torch.where(v >= 0, F.logsigmoid(v) - (v - near), F.logsigmoid(-v))
+
+    @staticmethod
+    def _log_hazard(v: Tensor) -> Tensor:
+        return F.logsigmoid(v)
+
+    @staticmethod
+    def _point(log_tail: Tensor, near: Tensor) -> Tensor:
+        return near - log_tail + torch.log1p(-torch.exp(log_tail - near))
+
+
+@configurable
+class GaussianMixtureCDF(MixtureCDF):
+    r"""The distribution function of a mixture of Gaussians, then the normal quantile: N(0, 1) where x follows the mixture.
+
+    .. math:: y = \Phi^{-1} \sum_{k=0}^{K} w_k\, \Phi\!\left(\frac{x - \mu_k}{s_k}\right), \qquad
+              \mu_k \in (-b, b), \quad \mu_0 = 0,\ s_0 = 1,\ w_0 = \epsilon
+
+    The fixed background component 0 keeps slopes between far components away from zero. The tails approach straight
+    lines of slope :math:`1 / \max_k s_k`. Zero parameters give components that stand apart and together nearly a
+    single normal: the closest member to the identity that can be learned from. The inverse is numeric, between the
+    smallest and the largest :math:`\mu_k + s_k y`.
+
+    Args:
+        components: K; the map has 3 K parameters.
+        bound: b, the largest distance of a component from zero.
+        background: the weight :math:`\epsilon` of component 0.
+
+    Raises:
+        ValueError: ``background`` is not below one.
+
+    References:
+        | Gaussianization (Chen and Gopinath, 2000)
+        | Gaussianization Flows (Meng et al., 2020), arXiv:2003.01941
+
+    >>> import torch
+    >>> y, log_slope = GaussianMixtureCDF(4)(torch.tensor([0.0, 1e6]), torch.zeros(12, 2))
+    >>> round(y[0].item(), 6), round(y[1].item() / 1e6, 3)
+    (0.0, 1.0)
+    """
+
+    variance = 1.0
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"components": 3},
+        {"components": 2, "bound": 4.0, "background": 0.02},
+    )
+
+    _quantile = staticmethod(torch.special.ndtri)
+    _cdf = staticmethod(torch.special.ndtr)
+
+    _point = staticmethod(normal_point)
+
+    @staticmethod
+    def _log_tail(v: Tensor, near: Tensor) -> Tensor:
+        right = v.clamp(min=0.0)
+        return torch.where(v > 0, log_mills(right) + log_normal(right, near), _log_most(v))
+
+    @staticmethod
+    def _log_hazard(v: Tensor) -> Tensor:
+        left = v.clamp(max=0.0)
+        return torch.where(v > 0, -log_mills(v.clamp(min=0.0)), log_normal(left, torch.zeros_like(v)) - _log_most(v))
+
+
+def _log_most(v: Tensor) -> Tensor:
+    """log P(V > v) for v ≤ 0, where it is most of all."""
+    return torch.log1p(-0.5 * torch.erfc(-v.clamp(max=0.0) * math.sqrt(0.5)))
+
+
+def _unbounded(value: Tensor, bound: float) -> Tensor:
+    """What b tanh(· / b) takes to this value, or close to the bound where it lies beyond."""
+    return bound * torch.atanh((value / bound).clamp(-0.99, 0.99))
+
+
+def fit_gaussians(x: Tensor, components: int, background: float, least: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Mixtures of Gaussians in one dimension, beside a standard normal of fixed weight, by expectation maximisation.
+
+    The likelihood rises from step to step. Widths stay above ``least`` and above a part of the bandwidth that a kernel
+    density estimate would take, so that no component closes in on a single point.
+
+    Args:
+        x: samples, (features, n); of many, every k-th is used.
+        components: K of each mixture.
+        background: weight of the standard normal.
+        least: the smallest standard deviation of a component.
+
+    Returns:
+        Weights, means and standard deviations, each (components, features), in float64.
+    """
+    x = x[:, :: 1 + x.shape[-1] // MOST_ROWS].to(torch.float64)
+    rows = x.shape[-1]
+    least_width = (BANDWIDTH * x.std(dim=-1, correction=0) * rows**-0.2).clamp(min=least)  # (features,)
+    middles = (torch.arange(components, device=x.device) + 0.5) * rows / components
+    mean = x.sort(dim=-1).values[:, middles.long()].t()  # (components, features)
+    weight = torch.full_like(mean, 1 / components)
+    deviation = x.std(dim=-1, correction=0).expand_as(mean) / math.sqrt(components)
+    deviation = torch.maximum(deviation, least_width)
+    outside = (math.log(background) - 0.5 * x.square())[None]
+    for _ in range(EM_STEPS):
+        u = (x - mean[..., None]) / deviation[..., None]  # (components, features, n)
+        inside = (weight / deviation).log()[..., None] + math.log1p(-background) - 0.5 * u.square()
+        share = torch.softmax(torch.cat([inside, outside]), dim=0)[:-1]
+        mass = share.sum(dim=-1) + PRIOR
+        # A component that no point belongs to stays where it is: it owns a small part of a point there.
+        mean = ((share * x).sum(dim=-1) + PRIOR * mean) / mass
+        square = (share * (x - mean[..., None]).square()).sum(dim=-1) + PRIOR * deviation.square()
+        weight, deviation = mass / mass.sum(dim=0), torch.maximum((square / mass).sqrt(), least_width)
+    return weight, mean, deviation

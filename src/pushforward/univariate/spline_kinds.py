@@ -1,0 +1,352 @@
+"""The kinds of monotone splines: where the knots are and which slopes they have."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pushforward.core.checks import positive
+from pushforward.core.config import configurable
+from pushforward.univariate.spline import Knots, Spline
+from pushforward.univariate.spline_pieces import (
+    CubicPiece,
+    LinearPiece,
+    LinearRationalPiece,
+    Piece,
+    QuadraticPiece,
+    RationalQuadraticPiece,
+)
+
+__all__ = [
+    "CubicSpline",
+    "LinearRational",
+    "LinearSpline",
+    "QuadraticSpline",
+    "RationalQuadratic",
+    "SlopedSpline",
+]
+
+
+@configurable
+class LinearSpline(Spline):
+    r"""The straight lines over ``bins`` equal bins of [-bound, bound]: a density that is a histogram.
+
+    .. math:: y = y_0 + h\, t, \qquad \tau' = h / w
+
+    The widths are equal because the density jumps at the knots: the gradient of a likelihood cannot tell where to move
+    them. The tails continue the first and the last line or, with identity tails, meet them in an edge.
+
+    Args:
+        bins: number of bins K; the map has K parameters (heights).
+        bound: half-width of the box, which is mapped onto itself.
+        tails: beyond the box ``"identity"``, or ``"linear"`` with the slopes of the first and the last line.
+        min_bin: smallest height of a bin, as a part of the box; less than 1 / bins.
+
+    References:
+        | Neural Importance Sampling (Müller et al., 2019), arXiv:1808.03856
+
+    >>> import torch
+    >>> y, log_slope = LinearSpline(4)(torch.tensor([1.0]), torch.zeros(4, 1))
+    >>> y.item(), log_slope.item()
+    (1.0, 0.0)
+    """
+
+    smoothness = 0
+    places: Tensor
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"bins": 4},
+        {"bins": 5, "bound": 3.0, "tails": "linear", "min_bin": 0.01},
+    )
+
+    def __init__(self, bins: int = 8, *, bound: float = 5.0, tails: str = "identity", min_bin: float = 1e-3) -> None:
+        super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
+        self.num_params = bins
+        self.register_buffer(
+            "places", torch.arange(1.0, bins), persistent=False
+        )  # whole numbers are exact in any dtype
+
+    def _knots(self, params: Tensor) -> Knots:
+        heights = self._places(params[None])
+        widths = (self.places / self.bins).reshape(-1, *(1,) * (params.ndim - 1))
+        return Knots(torch.cat([widths.expand_as(heights), heights]))
+
+    def _piece(self, width: Tensor, height: Tensor, at_knots: Any, in_bin: Any) -> Piece:
+        return LinearPiece(width, height)
+
+
+@configurable
+class QuadraticSpline(Spline):
+    r"""The parabolas over ``bins`` bins of [-bound, bound] whose slope is continuous and straight between the knots.
+
+    .. math:: \tau' = d_0 (1 - t) + d_1 t, \qquad \sum_k w_k (d_{k-1} + d_k) / 2 = 1
+
+    With identity tails the slopes at the ends are one.
+
+    Args:
+        bins: number of bins K; the map has K widths and, with identity or linear tails, K - 1 or K + 1 slopes.
+        bound: half-width of the box, which is mapped onto itself.
+        tails: beyond the box ``"identity"``, or ``"linear"`` with the learned slopes at the ends.
+        min_bin: smallest width of a bin, as a part of the box; less than 1 / bins.
+        min_slope: smallest slope; less than 1.
+
+    References:
+        | Neural Importance Sampling (Müller et al., 2019), arXiv:1808.03856
+
+    >>> import torch
+    >>> y, log_slope = QuadraticSpline(4)(torch.tensor([1.0]), torch.zeros(7, 1))
+    >>> y.item(), log_slope.item()
+    (1.0, 0.0)
+    """
+
+    smoothness = 1
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"bins": 4},
+        {"bins": 3, "bound": 3.0, "tails": "linear", "min_bin": 0.01, "min_slope": 0.01},
+    )
+
+    def __init__(
+        self,
+        bins: int = 8,
+        *,
+        bound: float = 5.0,
+        tails: str = "identity",
+        min_bin: float = 1e-3,
+        min_slope: float = 1e-3,
+    ) -> None:
+        super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
+        self.min_slope = below_one("QuadraticSpline", "min_slope", min_slope)
+        self.num_params = bins + self.free_knots
+
+    def _knots(self, params: Tensor) -> Knots:
+        widths = self._sizes(params[: self.bins])
+        # A knot's slope counts for half of the bins beside it; given slopes at the ends fill their own half bins.
+        beside = widths if self.tails == "identity" else F.pad(widths, (0, 0) * (widths.ndim - 1) + (1, 1))
+        free = spread(params[self.bins :], 0.5 * (beside[:-1] + beside[1:]), self.min_slope)
+        slopes = self._with_ends(free, 1.0)
+        heights = 0.5 * widths * (slopes[:-1] + slopes[1:])
+        return Knots(running(widths, heights), slopes)
+
+    def _piece(self, width: Tensor, height: Tensor, at_knots: Any, in_bin: Any) -> Piece:
+        return QuadraticPiece(width, *at_knots.unbind())
+
+
+@configurable
+class CubicSpline(Spline):
+    r"""Steffen's monotone cubic spline over ``bins`` bins of [-bound, bound].
+
+    Between two knots it is the cubic with their slopes. At inner knots, beside bins of mean slopes :math:`s_0, s_1` and
+    widths :math:`w_0, w_1`, the slope is :math:`\min\bigl(2 s_0, 2 s_1, (s_0 w_1 + s_1 w_0) / (w_0 + w_1)\bigr)`; at an
+    end it may be anything up to three times the mean slope there. So the map increases. With identity tails it is one,
+    and the first and the last bin have mean slopes of at least 1/3.
+
+    The inverse starts from the root of a rational quadratic and takes six steps of Halley's method.
+
+    Args:
+        bins: number of bins K; the map has K widths, K mean slopes and, with linear tails, 2 slopes at the ends.
+        bound: half-width of the box, which is mapped onto itself.
+        tails: beyond the box ``"identity"``, or ``"linear"`` with the learned slopes at the ends.
+        min_bin: smallest width of a bin, as a part of the box; less than 1 / bins.
+        min_slope: smallest mean slope of a bin and smallest slope at a knot; less than 1.
+
+    References:
+        | Cubic-Spline Flows (Durkan et al., 2019), arXiv:1906.02145
+        | A simple method for monotonic interpolation in one dimension (Steffen, 1990)
+        | Monotone piecewise cubic interpolation (Fritsch and Carlson, 1980), doi:10.1137/0717021
+
+    >>> import torch
+    >>> y, log_slope = CubicSpline(4)(torch.tensor([1.0]), torch.zeros(8, 1))
+    >>> y.item(), log_slope.item()
+    (1.0, 0.0)
+    """
+
+    smoothness = 1
+    floor: Tensor
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"bins": 4},
+        {"bins": 3, "bound": 3.0, "tails": "linear", "min_bin": 0.01, "min_slope": 0.01},
+    )
+
+    def __init__(
+        self,
+        bins: int = 8,
+        *,
+        bound: float = 5.0,
+        tails: str = "identity",
+        min_bin: float = 1e-3,
+        min_slope: float = 1e-3,
+    ) -> None:
+        super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
+        self.min_slope = below_one("CubicSpline", "min_slope", min_slope)
+        self.num_params = 2 * bins + (2 if tails == "linear" else 0)
+        floor = torch.full((bins,), min_slope)
+        if tails == "identity":  # a slope of one at the end is at most three times the mean slope there
+            floor[[0, -1]] = max(1 / 3, min_slope)
+        self.register_buffer("floor", floor, persistent=False)
+        # min_slope + (3 - min_slope) sigmoid(offset) = 1
+        self.end_offset = math.log((1 - min_slope) / 2)
+
+    def _knots(self, params: Tensor) -> Knots:
+        widths = self._sizes(params[: self.bins])
+        floor = self.floor.reshape(-1, *(1,) * (params.ndim - 1))
+        means = spread(params[self.bins : 2 * self.bins], widths, floor)
+        parabola = (means[:-1] * widths[1:] + means[1:] * widths[:-1]) / (widths[:-1] + widths[1:])
+        slopes = self._with_ends(torch.minimum(2 * torch.minimum(means[:-1], means[1:]), parabola), 1.0)
+        if self.tails == "linear":
+            room = 3 * torch.stack([means[0], means[-1]]) - self.min_slope
+            first, last = self.min_slope + room * torch.sigmoid(params[2 * self.bins :] + self.end_offset)
+            slopes = torch.cat([first[None], slopes, last[None]])
+        return Knots(running(widths, widths * means), slopes, means)
+
+    def _piece(self, width: Tensor, height: Tensor, at_knots: Any, in_bin: Any) -> Piece:
+        return CubicPiece(width, in_bin, *at_knots.unbind())
+
+
+class SlopedSpline(Spline):
+    r"""A spline that is free to choose its knots along both axes and its slopes there: K widths, K heights, slopes."""
+
+    smoothness = 1
+
+    def __init__(self, bins: int, *, bound: float, tails: str, min_bin: float, min_slope: float) -> None:
+        super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
+        self.min_slope = below_one(type(self).__name__, "min_slope", min_slope)
+        # softplus(offset) + min_slope = 1: zero parameters give slope one, as have identity tails.
+        self.slope_offset = math.log(math.expm1(1.0 - min_slope))
+        self.num_params = 2 * bins + self.free_knots
+
+    def _knots(self, params: Tensor) -> Knots:
+        inner = self._places(params[: 2 * self.bins].unflatten(0, (2, self.bins)))
+        return Knots(inner, self._with_ends(params[-self.free_knots :], 0.0))
+
+    def _slopes(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """The slopes at both ends of each point's bin: raw is (2, *s)."""
+        left, right = (F.softplus(raw + self.slope_offset) + self.min_slope).unbind()
+        return left, right
+
+
+@configurable
+class LinearRational(SlopedSpline):
+    r"""The monotone linear-rational spline over ``bins`` bins of [-bound, bound]: two hyperbolas in each bin.
+
+    They meet with one slope at a learned place λ of the bin (formula: `LinearRationalPiece`). Both directions cost the
+    same, and the inverse is a linear-rational spline again.
+
+    Args:
+        bins: number of bins K; the map has K widths, K heights, K places and, with identity or linear tails, K - 1 or
+            K + 1 slopes.
+        bound: half-width of the box, which is mapped onto itself.
+        tails: beyond the box ``"identity"``, or ``"linear"`` with the learned slopes at the ends.
+        min_bin: smallest width and height of a bin, as a part of the box; less than 1 / bins.
+        min_slope: smallest slope at a knot; less than 1.
+        min_split: least distance of λ from 0 and 1; less than 1/2.
+
+    References:
+        | Invertible Generative Modeling using Linear Rational Splines (Dolatabadi et al., 2020), arXiv:2001.05168
+        | Monotone linear rational spline interpolation (Fuhr and Kallay, 1992)
+
+    >>> import torch
+    >>> y, log_slope = LinearRational(4)(torch.tensor([1.0]), torch.zeros(15, 1))
+    >>> round(y.item(), 6), round(log_slope.item(), 6)
+    (1.0, 0.0)
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"bins": 4},
+        {"bins": 3, "bound": 3.0, "tails": "linear", "min_bin": 0.01, "min_slope": 0.01, "min_split": 0.1},
+    )
+
+    def __init__(
+        self,
+        bins: int = 8,
+        *,
+        bound: float = 5.0,
+        tails: str = "identity",
+        min_bin: float = 1e-3,
+        min_slope: float = 1e-3,
+        min_split: float = 0.025,
+    ) -> None:
+        super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin, min_slope=min_slope)
+        positive("LinearRational", "min_split", min_split)
+        if min_split >= 0.5:
+            raise ValueError(f"LinearRational: min_split must be below 1/2; got {min_split!r}.")
+        self.min_split = min_split
+        self.num_params += bins
+
+    def _knots(self, params: Tensor) -> Knots:
+        return super()._knots(params)._replace(in_bins=params[2 * self.bins : 3 * self.bins])
+
+    def _piece(self, width: Tensor, height: Tensor, at_knots: Any, in_bin: Any) -> Piece:
+        split = self.min_split + (1 - 2 * self.min_split) * torch.sigmoid(in_bin)
+        return LinearRationalPiece(width, height, *self._slopes(at_knots), split)
+
+
+@configurable
+class RationalQuadratic(SlopedSpline):
+    r"""The monotone rational-quadratic spline with ``bins`` bins on [-bound, bound].
+
+    Between two knots, with :math:`t` the position in the bin, :math:`s` its mean slope and :math:`d_0, d_1` the slopes
+    at its ends,
+
+    .. math:: y = y_0 + h\, \frac{s t^2 + d_0 t (1 - t)}{s + (d_0 + d_1 - 2 s)\, t (1 - t)}
+
+    Both directions cost the same; the inverse is the root of a quadratic in the form without cancellation.
+
+    Args:
+        bins: number of bins K; the map has K widths, K heights and, with identity or linear tails, K - 1 or K + 1
+            slopes.
+        bound: half-width of the box, which is mapped onto itself.
+        tails: beyond the box ``"identity"``, or ``"linear"`` with the learned slopes at the ends.
+        min_bin: smallest width and height of a bin, as a part of the box; less than 1 / bins.
+        min_slope: smallest slope at a knot; less than 1.
+
+    References:
+        | Neural Spline Flows (Durkan et al., 2019), arXiv:1906.04032
+        | Piecewise rational quadratic interpolation (Gregory and Delbourgo, 1982)
+
+    >>> import torch
+    >>> y, log_slope = RationalQuadratic(4)(torch.tensor([1.0]), torch.zeros(11, 1))
+    >>> y.item(), log_slope.item()
+    (1.0, 0.0)
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"bins": 4},
+        {"bins": 5, "bound": 3.0, "min_bin": 0.01, "min_slope": 0.01},
+        {"bins": 3, "tails": "linear"},
+    )
+
+    def __init__(
+        self,
+        bins: int = 8,
+        *,
+        bound: float = 5.0,
+        tails: str = "identity",
+        min_bin: float = 1e-3,
+        min_slope: float = 1e-3,
+    ) -> None:
+        super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin, min_slope=min_slope)
+
+    def _piece(self, width: Tensor, height: Tensor, at_knots: Any, in_bin: Any) -> Piece:
+        return RationalQuadraticPiece(width, height, *self._slopes(at_knots))
+
+
+def spread(raw: Tensor, weights: Tensor, floor: Tensor | float) -> Tensor:
+    """Densities over the first axis: at least ``floor``, of weighted mean one, all one where raw is zero."""
+    free = (1 - floor) * torch.softmax(raw, dim=0)
+    return floor + free * ((weights * (1 - floor)).sum(dim=0) / (weights * free).sum(dim=0))
+
+
+def running(widths: Tensor, heights: Tensor) -> Tensor:
+    """Inner knots along both axes from the sizes (bins, *s) of the bins. A small last one may be lost in rounding."""
+    return torch.stack([widths, heights]).cumsum(dim=1)[:, :-1].clamp(max=1.0)
+
+
+def below_one(owner: str, name: str, got: float) -> float:
+    """Refuse a smallest slope that leaves no room for a mean slope of one."""
+    positive(owner, name, got)
+    if got >= 1:
+        raise ValueError(f"{owner}: {name} must be below 1, the mean slope in the box; got {got!r}.")
+    return got
