@@ -44,7 +44,11 @@ def families() -> dict[str, tuple[Build, Callable[[], Any], str]]:
             zuko_flow("SOSPF", transforms=3, degree=4, polynomials=3),
             "numeric",
         ),
-        "bernstein / BPF": (ours("bernstein", depth=3, degree=16), zuko_flow("BPF", transforms=3, degree=16), "numeric"),
+        "bernstein / BPF": (
+            ours("bernstein", depth=3, degree=16),
+            zuko_flow("BPF", transforms=3, degree=16),
+            "numeric",
+        ),
         "gaussianization / GF": (
             lambda _: pf.flows.gaussianization(FEATURES, depth=3, components=8),
             lambda: theirs.GF(FEATURES, transforms=3, components=8),
@@ -104,11 +108,10 @@ def compare(name: str, build: Build, make_theirs: Callable[[], Any], kind: str) 
         slow.append(interleaved({"sample": lambda: theirs().sample((ROWS,))}, rounds=1)["sample"])
         z = torch.randn(ROWS, FEATURES)
         error = (ours.to_latent(ours.to_data(z)) - z).abs().max().item()
-    best = min(slow)
-    return (
-        f"| {name} | {kind} | {weights(ours):,} / {weights(theirs):,} | {fast['log_prob']:.0f} | "
-        f"{fast['zuko log_prob']:.0f} | {fast['sample']:.0f} | {best:,.0f} | **{best / fast['sample']:.1f}** | {error:.0e} |"
-    )
+    best, sizes = min(slow), f"{weights(ours):,} / {weights(theirs):,}"
+    densities = f"{fast['log_prob']:.0f} | {fast['zuko log_prob']:.0f}"
+    samples = f"{fast['sample']:.0f} | {best:,.0f} | **{best / fast['sample']:.1f}**"
+    return f"| {name} | {kind} | {sizes} | {densities} | {samples} | {error:.0e} |"
 
 
 def gradient_costs() -> list[str]:
@@ -147,8 +150,8 @@ def main() -> None:
         "    .venv/bin/python benchmarks/sampling.py",
         "",
         f"{machine()}, {torch.get_num_threads()} threads, float32, eager; pushforward / zuko {zuko.__version__};",
-        f"{ROWS} rows, hidden {HIDDEN} for zuko and the width with the same number of weights for pushforward. Times in",
-        "ms: medians of 11 interleaved rounds, for zuko's samples the faster of two. Error: the largest |z - S(T(z))|.",
+        f"{ROWS} rows, hidden {HIDDEN} for zuko and the width with the same number of weights for pushforward.",
+        "Times in ms: medians of 11 rounds, for zuko's samples the faster of two. Error: max of |z - S(T(z))|.",
         "",
         "| family | inverse | weights | log_prob | zuko | sample | zuko | times faster | error |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|",

@@ -202,7 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--masks", type=int, nargs="+", default=list(range(MASKS)), help="which of the ten masks")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS), help="which methods")
-    parser.add_argument("--file", type=Path, default=Path("benchmarks/.small_data.json"), help="where scores are kept")
+    parser.add_argument("--file", type=Path, default=Path("benchmarks/small_data.json"), help="where scores are kept")
     arguments = parser.parse_args()
     known = run(arguments.file, arguments.masks, arguments.methods)
     if set(arguments.methods) == set(METHODS) and len(arguments.masks) > 1:

@@ -104,7 +104,9 @@ def slope_is_derivative(univariate: Univariate, x: Tensor, params: Tensor) -> No
         # Autodiff sums terms of the size of a mean slope.
         mean = (1 + value.detach().abs()) / (1 + start.detach().abs())
         room = TOLERANCE[x.dtype] * expected + ULPS * torch.finfo(x.dtype).eps * mean
-        off = (slope - expected).abs() / room
+        # Where rounding of the start alone moves the value by its own size, nothing is known there.
+        told = digits(start.detach()) * expected <= 1 + value.detach().abs()
+        off = ((slope - expected).abs() / room)[told]
         assert bool((off <= 1).all()), (
             f"log-slope of the {name} direction: off by {off.max():.3g} times what is allowed"
         )

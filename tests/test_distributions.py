@@ -23,6 +23,7 @@ LAWS = [
 ]
 INTEGRALS = [laws.integrates_to_one, laws.samples_follow_the_density]
 ALL = [*DISTRIBUTIONS, *FLOW_SPECS]
+MEASURED = [config for config in FLOW_SPECS if config["flow"] != "circular_nsf"]  # angles need no standardising
 
 
 def each(configs):
@@ -156,7 +157,7 @@ def test_latent_and_data_points_belong_together(config):
     assert flow(x, context).equal(flow.log_prob(x, context))
 
 
-@each([config for config in FLOW_SPECS if config.get("data_dtype")])
+@each([config for config in MEASURED if config.get("data_dtype")])
 def test_wide_data_keep_their_digits_in_a_narrow_model(config):
     """Epoch seconds: float32 steps by 128 there, so a float32 path would move points by minutes."""
     flow = named_flow(config).eval()
@@ -185,13 +186,13 @@ def test_a_context_map_sees_raw_contexts():
     laws.close(scaled.log_prob(x, 1e4 * context), flow.log_prob(x, context), "after a change of units", laws.ROUNDING)
 
 
-@each([config for config in FLOW_SPECS if config["features"] == 2])
+@each([config for config in MEASURED if config["features"] == 2])
 def test_initialize_measures_once(config):
     flow = untrained(config)
     x = 5 + 3 * torch.randn(200, 2, dtype=torch.float64)
     context = None if flow.context_shape is None else -1 + 2 * torch.randn(200, 2, dtype=torch.float64)
     laws.measured_once(flow, x, context)
-    z = flow.to_latent(x, context)
+    z = next(part for part in flow.bijection.modules() if isinstance(part, Standardize)).forward(x)
     laws.close(z.mean(0), torch.zeros(2, dtype=torch.float64), "the mean after initialize")
     laws.close(z.std(0, correction=0), torch.ones(2, dtype=torch.float64), "the scale after initialize")
 

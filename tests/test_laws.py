@@ -128,8 +128,15 @@ ABSTRACT = {
     "Distribution",
     "Conditional",
     "Conditioned",
+    "Boxed",
     "Factorised",
+    "Iterative",
+    "MixtureCDF",
     "Ordered",
+    "Shaped",
+    "Sigmoidal",
+    "SlopedSpline",
+    "Spline",
 }  # no constructor of their own that JSON could fill
 PUBLIC = [
     (floor, name)
@@ -194,7 +201,8 @@ def test_the_package_shows_the_floors():
 # --- untrained flows -----------------------------------------------------------------------------------------------
 
 
-@each(FLOW_SPECS)
+# Not on circles, and not mixtures, whose components stand apart from the start.
+@each([config for config in FLOW_SPECS if config["flow"] not in ("circular_nsf", "gaussianization")])
 def test_an_untrained_flow_is_a_standard_normal(config):
     flow = named_flow(config).to(torch.float64)
     x, context = inputs(flow.bijection)

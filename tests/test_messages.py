@@ -28,7 +28,10 @@ from pushforward.bijections import (
     MixtureRosenblatt,
     Permute,
     RadialSquash,
+    Rotation,
     Standardize,
+    Triangular,
+    total_degree,
 )
 from pushforward.core import checks
 from pushforward.core.checks import NotInvertibleError
@@ -46,9 +49,24 @@ from pushforward.distributions import (
     Uniform,
     targets,
 )
-from pushforward.flows import iaf, maf, nice, nsf, real_nvp
+from pushforward.flows import circular_nsf, gaussianization, iaf, maf, nice, nsf, real_nvp, triangular_map
 from pushforward.networks import MLP, MaskedMLP, register_dense, register_masked
-from pushforward.univariate import Affine, CubicSpline, LinearRational, LinearSpline, Moebius, RationalQuadratic
+from pushforward.univariate import (
+    Affine,
+    Bernstein,
+    CubicSpline,
+    DeepSigmoidal,
+    DenseDeepSigmoidal,
+    GaussianMixtureCDF,
+    IntegratedNetwork,
+    LinearRational,
+    LinearSpline,
+    Moebius,
+    RationalQuadratic,
+    SinhArcsinh,
+    SumOfSquares,
+    TailTransform,
+)
 
 NAN = float("nan")
 
@@ -176,9 +194,12 @@ CASES = [
         r"flow from triangular parts alone: one layer \(depth=1\), or layers with nothing between them "
         r"\(mix='none'\)\. To condition on columns, model them as context: build with context= and use condition\(\)\.",
     ),
-    (
-        lambda: Flow(Lump(), Elementwise(Affine(), 2)).cdf(FLAT),
-        r"Flow: has no exact conditionals on part of the event, for its base Lump has none\. To condition",
+    *(
+        (
+            lambda way=way: getattr(Flow(Lump(), Elementwise(Affine(), 2)), way)(FLAT),
+            r"Flow: has no exact conditionals on part of the event, for its base Lump has none\. To condition",
+        )
+        for way in ("given", "marginal", "cdf", "icdf")
     ),
     (
         lambda: StandardNormal(2).given(FLAT),
@@ -480,6 +501,51 @@ CASES = [
     ),
     (lambda: maf(2, fast="both"), r"maf: fast must be one of 'density', 'sampling'; got 'both'\."),
     (lambda: nsf(2, layer="dense"), r"nsf: layer must be one of 'coupling', 'autoregressive'; got 'dense'\."),
+    # univariates and their layers
+    *(
+        (lambda make=make, words=words: make(**words), rf"{make.__name__}: {next(iter(words))} must be {match}")
+        for make, words, match in (
+            (Rotation, {"features": 1}, r"a whole number of at least 2; got 1\. One feature has nothing to turn to\."),
+            (SinhArcsinh, {"bound": -1.0}, r"a positive number; got -1\.0\."),
+            (SinhArcsinh, {"bound": 1.0}, r"above one; got 1\.0\."),
+            (IntegratedNetwork, {"embedding": 0}, r"a whole number of at least 1; got 0\."),
+            (IntegratedNetwork, {"units": 0}, r"a whole number of at least 1; got 0\."),
+            (IntegratedNetwork, {"nodes": 2}, r"a whole number of at least 3; got 2\."),
+            (GaussianMixtureCDF, {"components": 0}, r"a whole number of at least 1; got 0\."),
+            (GaussianMixtureCDF, {"bound": 0.0}, r"a positive number; got 0\.0\."),
+            (GaussianMixtureCDF, {"background": 0.0}, r"a positive number; got 0\.0\."),
+            (GaussianMixtureCDF, {"background": 1.0}, r"a part of the whole, below one; got 1\.0\."),
+            (SumOfSquares, {"bound": 0.0}, r"a positive number; got 0\.0\."),
+            (SumOfSquares, {"min_slope": 0.0}, r"a positive number; got 0\.0\."),
+            (SumOfSquares, {"polynomials": 0}, r"a whole number of at least 1; got 0\."),
+            (SumOfSquares, {"degree": 0}, r"a whole number of at least 1; got 0\."),
+            (Bernstein, {"degree": 1}, r"a whole number of at least 2; got 1\."),
+            (Bernstein, {"degree": 1000}, r"at most \d+; got 1000\. Stack two maps of a lower degree\."),
+            (DeepSigmoidal, {"units": 0}, r"a whole number of at least 1; got 0\."),
+            (DeepSigmoidal, {"bound": 0.0}, r"a positive number; got 0\.0\."),
+            (DenseDeepSigmoidal, {"units": 0}, r"a whole number of at least 1; got 0\."),
+            (DenseDeepSigmoidal, {"depth": 0}, r"a whole number of at least 1; got 0\."),
+            (DenseDeepSigmoidal, {"bound": 0.0}, r"a positive number; got 0\.0\."),
+            (TailTransform, {"tail": 0.0}, r"a positive number; got 0\.0\."),
+        )
+    ),
+    (lambda: SumOfSquares(min_slope=1.0), r"SumOfSquares: min_slope must lie below 1, the mean slope of the shape"),
+    (lambda: Triangular([]), r"Triangular: terms must list the multi-indices of at least one component; got none\."),
+    (lambda: Triangular([[[1]]], context=-1), r"Triangular: context must be a whole number of at least 0; got -1\."),
+    (lambda: Triangular([[[1]]], bound=0.0), r"Triangular: bound must be a positive number; got 0\.0\."),
+    (lambda: Triangular([[[1]]], nodes=1), r"Triangular: nodes must be a whole number of at least 2; got 1\."),
+    (
+        lambda: Triangular([[[1, 0]]]),
+        r"Triangular: terms\[0\] must hold different lists of 1 degrees, .* got \[1, 0\]\.",
+    ),
+    (lambda: total_degree(0, 1), r"total_degree: features must be a whole number of at least 1; got 0\."),
+    (lambda: total_degree(1, 0), r"total_degree: degree must be a whole number of at least 1; got 0\."),
+    (lambda: triangular_map(0), r"triangular_map: features must be a whole number of at least 1; got 0\."),
+    (lambda: triangular_map(1, -1), r"triangular_map: context must be a whole number of at least 0; got -1\."),
+    (lambda: circular_nsf(2, mix="lu"), r"circular_nsf: mix must be one of 'flip', 'permute', 'none'; got 'lu'\."),
+    (lambda: circular_nsf(2, fast="no"), r"circular_nsf: fast must be one of 'density', 'sampling'; got 'no'\."),
+    (lambda: circular_nsf(2, depth=0), r"circular_nsf: depth must be a whole number of at least 1; got 0\."),
+    (lambda: gaussianization(2, depth=0), r"gaussianization: depth must be a whole number of at least 1; got 0\."),
     (lambda: nsf(2, mix="swap"), r"nsf: mix must be one of 'lu', 'permute', 'flip', 'none'; got 'swap'\."),
     # triangular maps
     (lambda: LU(2)._forward_and_slopes(FLAT, None), r"LU: not a triangular map, so it has no slope per feature\."),

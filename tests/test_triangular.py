@@ -115,7 +115,8 @@ def test_far_points_come_back(size, dtype):
     y, ladj = layer.forward_and_ladj(x)
     back, back_ladj = layer.inverse_and_ladj(y)
     eps = torch.finfo(dtype).eps
-    assert bool(y.isfinite().all()) and bool(back.isfinite().all())
+    assert bool(y.isfinite().all())
+    assert bool(back.isfinite().all())
     scale = x.abs().amax(dim=1, keepdim=True).clamp(min=1)  # y_3 adds what x_1 is: that is where digits are lost
     assert ((back - x).abs() / scale).max() < 500 * eps
     assert (ladj + back_ladj).abs().max() < 500 * eps
@@ -129,9 +130,12 @@ def test_huge_weights_stay_increasing_and_finite(huge):
     x = torch.linspace(-8, 8, 65, dtype=F64)[:, None].expand(-1, 3).requires_grad_()
     y, ladj = layer.forward_and_ladj(x)
     (y.sum() + ladj.sum()).backward()
-    assert bool(y.isfinite().all()) and bool(ladj.isfinite().all()) and bool(x.grad.isfinite().all())
+    assert bool(y.isfinite().all())
+    assert bool(ladj.isfinite().all())
+    assert bool(x.grad.isfinite().all())
     back = layer.inverse(y.detach())
-    assert bool(back.isfinite().all()) and (layer(back) - y).abs().max() < 1e-8 * y.abs().max()
+    assert bool(back.isfinite().all())
+    assert (layer(back) - y).abs().max() < 1e-8 * y.abs().max()
     assert bool((ladj >= 3 * math.log(MIN_SLOPE) - 1e-9).all())
 
 
@@ -150,7 +154,9 @@ def test_the_map_is_affine_beyond_the_box():
 def test_features_that_no_term_names_are_never_read():
     layer = random_layer({"type": "Triangular", "terms": [[[1]], [[0, 2]], [[0, 1, 0], [0, 1, 1]]]})
     jacobian = torch.autograd.functional.jacobian(layer, draw(3))
-    assert bool((jacobian.tril() != 0).sum() == 4) and jacobian[1, 0] == 0 and jacobian[2, 0] == 0
+    assert bool((jacobian.tril() != 0).sum() == 4)
+    assert jacobian[1, 0] == 0
+    assert jacobian[2, 0] == 0
 
 
 @pytest.mark.parametrize(("features", "degree", "context"), [(1, 3, 0), (3, 2, 0), (2, 2, 2)])
@@ -230,9 +236,11 @@ def test_terms_that_matter_are_found_and_others_left_out():
     held = as_rows(x[folds[0]], x[folds[1]], x[:0])
     choice = choose(train, held, [1.0], limits())
     terms = choice.components[-1].terms
-    assert (0, 2, 0, 0) in terms and choice.score > choice.affine + 0.5
+    assert (0, 2, 0, 0) in terms
+    assert choice.score > choice.affine + 0.5
     named = {i for term in terms[2:] for i, d in enumerate(term) if d}
-    assert 1 in named and not {0, 2} <= named
+    assert 1 in named
+    assert not {0, 2} <= named
 
 
 # --- fits ----------------------------------------------------------------------------------------------------------
@@ -272,7 +280,8 @@ def test_samples_come_from_the_density(fitted):
         x = fitted.sample((500,), generator=torch.Generator().manual_seed(0))
         z = fitted.to_latent(x)
         torch.testing.assert_close(fitted.to_data(z), x, rtol=1e-9, atol=1e-7)
-    assert abs(x[:, 0].median() - 300) < 2 and 0.6 < (z.abs() < 1).double().mean() < 0.75
+    assert abs(x[:, 0].median() - 300) < 2
+    assert 0.6 < (z.abs() < 1).double().mean() < 0.75
 
 
 def test_the_fit_is_the_same_every_time_and_every_order_of_calls(fitted):
@@ -295,7 +304,8 @@ def test_one_row_far_out_costs_little():
     far = torch.tensor([[300.0 + 1e4, 310.0], [300.0, -1e5], [1e9, 1e9]], dtype=F64)
     with torch.no_grad():
         heavy, light = (fit_triangular(x, df=df, **QUICK).log_prob(far) for df in (8.0, math.inf))
-    assert bool(heavy.isfinite().all()) and heavy[:2].min() > -150
+    assert bool(heavy.isfinite().all())
+    assert heavy[:2].min() > -150
     assert light[:2].max() < -1e3
 
 
@@ -303,7 +313,8 @@ def test_independent_columns_stay_apart():
     flow = fit_triangular(draw(120, 4), terms=6, marginals=0, orders=[range(4)], folds=3)
     terms = flow.bijection.inv.parts[-1].config["terms"]
     crossed = sum(any(alpha[:-1]) for component in terms for alpha in component)
-    assert crossed <= 3 and flow.dtype == torch.float32
+    assert crossed <= 3
+    assert flow.dtype == torch.float32
 
 
 def test_the_better_order_is_taken():
@@ -333,14 +344,16 @@ def test_a_conditional_density():
     truth = torch.distributions.Normal(c.square(), 0.5).log_prob(x).mean()
     with torch.no_grad():
         got = flow.log_prob(x, 40 + 3 * c).mean()
-    assert flow.context_shape == (1,) and got > truth - 0.1
+    assert flow.context_shape == (1,)
+    assert got > truth - 0.1
     assert flow.sample((3,), 40 + 3 * c[:5]).shape == (3, 5, 1)
 
 
 def test_wide_data_for_a_narrow_model():
     x = 1.7e9 + 60 * draw(60, 1)
     flow = fit_triangular(x, data_dtype="float64", terms=2, folds=3, marginals=0)
-    assert flow.dtype == F64 and flow.bijection.dtype == torch.float32
+    assert flow.dtype == F64
+    assert flow.bijection.dtype == torch.float32
     assert flow.log_prob(x).mean() > -6.5  # the entropy is 5.5 nats
     assert isinstance(flow.bijection.inv.parts[0], Standardize)
 

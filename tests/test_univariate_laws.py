@@ -105,7 +105,7 @@ def test_no_jumps(config, numbers, dtype):
     univariate = build(config).to(dtype)
     size = univariate.num_params * N
 
-    @settings(max_examples=8, database=None)
+    @settings(max_examples=5, database=None)
     @given(st.lists(numbers, min_size=size, max_size=size))
     def check(params):
         laws.continuous(univariate, torch.tensor(params, dtype=dtype).reshape(-1, N))

@@ -140,7 +140,6 @@ class MixtureRosenblatt(TriangularMap):
 
     forward_kind: Kind = "iterative"
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"weights": [0.3, 0.7], "means": [[-1.0], [1.5]]},
         {
             "weights": [1.0, 2.0],
             "means": [[-1.0, 0.5], [1.0, -1.0]],

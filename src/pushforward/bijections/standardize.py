@@ -15,6 +15,8 @@ from pushforward.core.distribution import HEADROOM
 
 __all__ = ["Standardize"]
 
+QUARTILES = 1.3489795003921634  # the distance between those of a standard normal
+
 
 @configurable
 class Standardize(TriangularMap):
@@ -26,6 +28,8 @@ class Standardize(TriangularMap):
     Args:
         features: number of features.
         data_dtype: ``"float64"`` if x is float64 although the model is float32; by default x has the model's dtype.
+        robust: measure the median and the distance between the quartiles instead (over 1.35, the same scale for a
+            normal): mean and standard deviation of heavy-tailed data say where its largest point lies.
 
     Shape:
         ``x``, ``y``: (*batch, features), ``ladj``: (*batch,).
@@ -41,18 +45,19 @@ class Standardize(TriangularMap):
         {"features": 1},
         {"features": 3},
         {"features": 2, "data_dtype": "float64"},
+        {"features": 2, "robust": True},
     )
     mean: Tensor
     scale: Tensor
     initialized: Tensor
     like: Tensor
 
-    def __init__(self, features: int, *, data_dtype: str | None = None) -> None:
+    def __init__(self, features: int, *, data_dtype: str | None = None, robust: bool = False) -> None:
         super().__init__()
         at_least("Standardize", "features", features, 1)
         one_of("Standardize", "data_dtype", data_dtype, (None, "float64"))
         self.in_shape = self.out_shape = (features,)
-        self.wide = data_dtype == "float64"
+        self.wide, self.robust = data_dtype == "float64", robust
         self.register_buffer("mean", torch.zeros(features, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(features, dtype=torch.float64))
         # A buffer, so that a loaded model is not measured again.
@@ -84,6 +89,11 @@ class Standardize(TriangularMap):
         flat = x.reshape(-1, x.shape[-1]).to(torch.float64)
         mean = flat.mean(dim=0)
         scale = (flat - mean).square().mean(dim=0).sqrt()
+        if self.robust:
+            ordered, last = flat.sort(dim=0).values, len(flat) - 1
+            low, mean, high = (ordered[round(p * last)] for p in (0.25, 0.5, 0.75))
+            # Where half of a column is one value, the quartiles may meet: then the deviation stands in.
+            scale = torch.where(high > low, (high - low) / QUARTILES, scale)
         self.mean.copy_(mean)
         # A constant column keeps its own scale instead of a division by zero.
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))

@@ -1,6 +1,7 @@
 """Distributions: the simple ones that flows start from, and flows themselves."""
 
 from pushforward.core.distribution import Conditioned, Distribution
+from pushforward.distributions import targets
 from pushforward.distributions.base import CircularUniform, Factorised, Normal, StandardNormal, StudentT, Uniform
 from pushforward.distributions.conditional import Conditional, Ordered
 from pushforward.distributions.flow import Flow
@@ -20,4 +21,5 @@ __all__ = [
     "StandardNormal",
     "StudentT",
     "Uniform",
+    "targets",
 ]

@@ -87,7 +87,8 @@ class Ordered(Distribution):
     def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         r"""The Rosenblatt transform :math:`u_j = F(x_j \mid x_{<j})`: independent uniforms where x is drawn from here.
 
-        For one feature this is the distribution function. Costs one pass from data to latent.
+        For one feature this is the distribution function. On a circle, which has no first point, u is measured from the
+        point that the map takes to the cut of the noise, and uniform all the same. Costs one pass from data to latent.
 
         Returns:
             (*batch, features): 0 and 1 at -inf and inf and on the two sides of the support; NaN at a NaN, after an
@@ -97,6 +98,7 @@ class Ordered(Distribution):
             ValueError: a shape or dtype is wrong, or context is missing or unexpected.
             NotInvertibleError: a part of the map mixes the order of the features.
         """
+        self._refuse_unordered()
         x, context, ok = self._enter("x", x, context, self.dtype)
         anchor = self.support.anchor(x)
         inside = contains_each(self.support, x) & self._screen(x, ())[0]
@@ -118,6 +120,7 @@ class Ordered(Distribution):
             ValueError: a shape or dtype is wrong, or context is missing or unexpected.
             NotInvertibleError: a part of the map mixes the order of the features.
         """
+        self._refuse_unordered()
         u, context, ok = self._enter("u", u, context, self.noise.dtype)
         inside = (u > 0) & (u < 1)
         x = self._icdf(torch.where(inside, u, 0.5), context)
@@ -161,7 +164,6 @@ class Ordered(Distribution):
     def _enter(
         self, name: str, x: Tensor, context: Tensor | None, dtype: torch.dtype | None
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        self._refuse_unordered()
         shapes = self.event_shape, context, self.context_shape
         x, context = broadcast(type(self).__name__, name, x, *shapes, dtype, self.context_dtype)
         x, context = self._spread(name, x, context)

@@ -1,14 +1,17 @@
 """Named flows: functions that assemble the parts into models the field knows."""
 
 from pushforward.flows.registry import FLOWS, named_flow
+from pushforward.flows.structured import circular_nsf, gaussianization, triangular_map
 from pushforward.flows.triangular import bernstein, ddsf, gaussian_autoregressive, naf, sos, umnn
 from pushforward.flows.vector import iaf, maf, nice, nsf, real_nvp
 
 __all__ = [
     "FLOWS",
     "bernstein",
+    "circular_nsf",
     "ddsf",
     "gaussian_autoregressive",
+    "gaussianization",
     "iaf",
     "maf",
     "naf",
@@ -17,5 +20,6 @@ __all__ = [
     "nsf",
     "real_nvp",
     "sos",
+    "triangular_map",
     "umnn",
 ]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from pushforward.bijections import (
     Angle,
     Autoregressive,
-    BlockNeural,
     Chain,
     Elementwise,
     Rotation,
@@ -23,50 +23,7 @@ from pushforward.flows.assembly import Fast, Mix, assemble, between, stack
 from pushforward.flows.registry import named_flow
 from pushforward.univariate import CircularRationalQuadratic, CircularShift, GaussianMixtureCDF
 
-__all__ = ["bnaf", "circular_nsf", "gaussianization", "triangular_map"]
-
-
-@named_flow
-def bnaf(
-    features: int,
-    context: int = 0,
-    *,
-    fast: Fast = "density",
-    depth: int = 1,
-    layers: int = 2,
-    units: int = 8,
-    mix: Mix = "flip",
-    data_dtype: str | None = None,
-) -> Flow:
-    """Block neural autoregressive flow: one network with positive blocks on its diagonal is the triangular map itself.
-
-    Densities cost one pass. The inverse, which the original lacks, is solved one feature at a time on the rows of that
-    feature alone.
-
-    Args:
-        features: number of features of x.
-        context: number of context features.
-        fast: which direction costs one parallel pass.
-        depth: number of such maps.
-        layers: hidden layers of each.
-        units: hidden units per feature in each layer.
-        mix: what stands between maps, as in `nsf`; ``"none"`` keeps a stack triangular.
-        data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
-
-    References:
-        | Block Neural Autoregressive Flow (De Cao et al., 2019), arXiv:1904.04676
-
-    >>> bnaf(3).bijection.inverse_kind, bnaf(3).bijection.forward_kind
-    ('exact', 'iterative')
-    """
-    at_least("bnaf", "depth", depth, 1)
-    mixed = between("bnaf", mix, features)
-    parts: list[Bijection] = []
-    for k in range(depth):
-        if k and mixed is not None and features > 1:
-            parts.append(mixed(k))
-        parts.append(BlockNeural(features, context=context, units=units, depth=layers))
-    return assemble("bnaf", features, context, parts, fast=fast, data_dtype=data_dtype)
+__all__ = ["circular_nsf", "gaussianization", "triangular_map"]
 
 
 @named_flow
@@ -152,7 +109,12 @@ def circular_nsf(
     one_of("circular_nsf", "mix", mix, ("flip", "permute", "none"))
     one_of("circular_nsf", "fast", fast, ("density", "sampling"))
     at_least("circular_nsf", "depth", depth, 1)
-    options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
+    options: dict[str, Any] = {
+        "hidden": hidden,
+        "conditioner": conditioner,
+        "activation": activation,
+        "dropout": dropout,
+    }
     mixed = between("circular_nsf", mix, features)
     parts: list[Bijection] = []
     for k in range(depth):
@@ -203,7 +165,12 @@ def gaussianization(
     'exact'
     """
     at_least("gaussianization", "depth", depth, 1)
-    options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
+    options: dict[str, Any] = {
+        "hidden": hidden,
+        "conditioner": conditioner,
+        "activation": activation,
+        "dropout": dropout,
+    }
     layers: list[Bijection] = []
     for _ in range(depth):
         if features > 1:

@@ -79,7 +79,12 @@ def gaussian_autoregressive(
     >>> gaussian_autoregressive(3).given(torch.zeros(2)).event_shape
     (1,)
     """
-    options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
+    options: dict[str, Any] = {
+        "hidden": hidden,
+        "conditioner": conditioner,
+        "activation": activation,
+        "dropout": dropout,
+    }
     places: dict[str, Any] = {"fast": "density", "depth": 1, "mix": "none", "data_dtype": data_dtype}
     return _triangular("gaussian_autoregressive", Affine, features, context, **places, **options)
 
@@ -127,8 +132,13 @@ def sos(
     >>> sos(3).bijection.forward_kind
     'iterative'
     """
-    options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
-    places = {"fast": fast, "depth": depth, "mix": mix, "data_dtype": data_dtype}
+    options: dict[str, Any] = {
+        "hidden": hidden,
+        "conditioner": conditioner,
+        "activation": activation,
+        "dropout": dropout,
+    }
+    places: dict[str, Any] = {"fast": fast, "depth": depth, "mix": mix, "data_dtype": data_dtype}
     return _triangular(
         "sos", lambda: SumOfSquares(polynomials, degree, bound=bound), features, context, **places, **options
     )
@@ -175,8 +185,13 @@ def bernstein(
     >>> bernstein(3, degree=8).event_shape
     (3,)
     """
-    options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
-    places = {"fast": fast, "depth": depth, "mix": mix, "data_dtype": data_dtype}
+    options: dict[str, Any] = {
+        "hidden": hidden,
+        "conditioner": conditioner,
+        "activation": activation,
+        "dropout": dropout,
+    }
+    places: dict[str, Any] = {"fast": fast, "depth": depth, "mix": mix, "data_dtype": data_dtype}
     return _triangular("bernstein", lambda: Bernstein(degree, bound=bound), features, context, **places, **options)
 
 
@@ -219,8 +234,13 @@ def naf(
     >>> naf(3).bijection.inverse_kind
     'exact'
     """
-    options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
-    places = {"fast": fast, "depth": depth, "mix": mix, "data_dtype": data_dtype}
+    options: dict[str, Any] = {
+        "hidden": hidden,
+        "conditioner": conditioner,
+        "activation": activation,
+        "dropout": dropout,
+    }
+    places: dict[str, Any] = {"fast": fast, "depth": depth, "mix": mix, "data_dtype": data_dtype}
     return _triangular("naf", lambda: DeepSigmoidal(units), features, context, **places, **options)
 
 
@@ -265,8 +285,13 @@ def ddsf(
     >>> ddsf(3).event_shape
     (3,)
     """
-    options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
-    places = {"fast": fast, "depth": depth, "mix": mix, "data_dtype": data_dtype}
+    options: dict[str, Any] = {
+        "hidden": hidden,
+        "conditioner": conditioner,
+        "activation": activation,
+        "dropout": dropout,
+    }
+    places: dict[str, Any] = {"fast": fast, "depth": depth, "mix": mix, "data_dtype": data_dtype}
     return _triangular("ddsf", lambda: DenseDeepSigmoidal(units, layers), features, context, **places, **options)
 
 
@@ -313,8 +338,13 @@ def umnn(
     >>> umnn(3, depth=1).event_shape
     (3,)
     """
-    options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
-    places = {"fast": fast, "depth": depth, "mix": mix, "data_dtype": data_dtype}
+    options: dict[str, Any] = {
+        "hidden": hidden,
+        "conditioner": conditioner,
+        "activation": activation,
+        "dropout": dropout,
+    }
+    places: dict[str, Any] = {"fast": fast, "depth": depth, "mix": mix, "data_dtype": data_dtype}
     return _triangular(
         "umnn", lambda: IntegratedNetwork(embedding, units, bound=bound), features, context, **places, **options
     )

@@ -161,6 +161,8 @@ def hidden_degrees(width: int, features: int, context: int) -> Tensor:
 class Prefix:
     """An incremental pass: ``params()`` gives the parameters of the next feature, ``push`` takes that feature."""
 
+    __slots__ = ("arrived", "network", "products")  # see `Staircase`
+
     def __init__(self, network: MaskedMLP, x: Tensor, context: Tensor | None) -> None:
         self.network = network
         hidden: list[Any] = list(network.layers)

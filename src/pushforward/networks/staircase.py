@@ -31,6 +31,24 @@ class Staircase:
     recorded is overwritten.
     """
 
+    # Under torch.compile, attributes kept in a __dict__ forget what they were set to when a loop (a numeric inverse)
+    # has been traced in between; those in slots do not.
+    __slots__ = (
+        "before",
+        "bias",
+        "buffer",
+        "columns",
+        "keep_graph",
+        "local",
+        "matrix",
+        "pieces",
+        "recent",
+        "rows",
+        "slots",
+        "start",
+        "step",
+    )
+
     def __init__(
         self, matrix: Tensor, rows: Sequence[slice], columns: Sequence[slice], like: Tensor, bias: Tensor | None = None
     ) -> None:

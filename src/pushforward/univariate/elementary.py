@@ -104,8 +104,8 @@ class SinhArcsinh(Univariate):
         | Sinh-arcsinh distributions (Jones and Pewsey, 2009), doi:10.1093/biomet/asp053
 
     >>> import torch
-    >>> SinhArcsinh()(torch.tensor([1.0]), torch.zeros(2, 1))
-    (tensor([1.]), tensor([0.]))
+    >>> SinhArcsinh()(torch.tensor([1.0], dtype=torch.float64), torch.zeros(2, 1, dtype=torch.float64))[0].item()
+    1.0
     """
 
     num_params = 2

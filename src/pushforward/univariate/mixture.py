@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pushforward.core.checks import at_least, positive
 from pushforward.core.config import configurable
-from pushforward.core.special import log_mills, log_normal, normal_point
+from pushforward.core.special import log_mills, log_normal, ndtr, normal_point
 from pushforward.univariate.base import Iterative
 
 __all__ = ["GaussianMixtureCDF", "LogisticMixtureCDF"]
@@ -40,7 +40,7 @@ class MixtureCDF(Iterative):
 
     A subclass gives the law of a component by its hazard rate (density over tail) and by its log-tail with c(near)
     added, where :math:`e^{-c(v)}` is how the tail falls: c(v) = v for a logistic, v² / 2 for a normal. ``near`` is
-    never negative, and zero where some v is.
+    the smallest v, or zero if that is negative.
     """
 
     smoothness = 99
@@ -76,18 +76,13 @@ class MixtureCDF(Iterative):
 
     @staticmethod
     @abstractmethod
-    def _log_tail(v: Tensor, near: Tensor) -> Tensor:
-        """log P(V > v) + c(near)."""
+    def _tail(v: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+        """(log P(V > v) + c(near), log-hazard at v)."""
 
     @staticmethod
     @abstractmethod
-    def _log_hazard(v: Tensor) -> Tensor:
-        """log p(v) - log P(V > v)."""
-
-    @staticmethod
-    @abstractmethod
-    def _point(log_tail: Tensor, near: Tensor) -> Tensor:
-        """The v ≥ 0 with this log-tail, c(near) added: the inverse of `_log_tail`."""
+    def _point(log_tail: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+        """(v, log-hazard at v) for the v ≥ 0 with this log-tail, c(near) added."""
 
     def start(self, x: Tensor) -> Tensor:
         """The maximum-likelihood mixture of each feature, found by expectation maximisation from its quantiles."""
@@ -120,13 +115,13 @@ class MixtureCDF(Iterative):
             upper = (log_weight.exp() * self._cdf(u)).sum(dim=0) > 0.5
         v = torch.where(upper, u, -u)
         near = v.detach().amin(dim=0).clamp(min=0.0)
-        log_tails = log_weight + self._log_tail(v, near)
-        y = self._point(torch.logsumexp(log_tails, dim=0), near)
+        log_tail, log_hazard = self._tail(v, near)
+        weighted = log_weight + log_tail
+        y, log_hazard_there = self._point(torch.logsumexp(weighted, dim=0), near)
         # The mixture's hazard rate is the mean of the components', each weighted by its share of the tail. Log-shares
         # by log_softmax, not by subtraction: their huge gradients then cancel here, not against those of y.
-        log_share = torch.log_softmax(log_tails, dim=0)
-        log_hazard = torch.logsumexp(log_share + self._log_hazard(v) - log_width, dim=0)
-        return torch.where(upper, y, -y), log_hazard - self._log_hazard(y)
+        log_rate = torch.logsumexp(torch.log_softmax(weighted, dim=0) + log_hazard - log_width, dim=0)
+        return torch.where(upper, y, -y), log_rate - log_hazard_there
 
     def _bracket(self, y: Tensor, prepared: Components) -> tuple[Tensor, Tensor]:
         """A mixture reaches y between the first and the last of its components to reach it."""
@@ -136,7 +131,7 @@ class MixtureCDF(Iterative):
 
 @configurable
 class LogisticMixtureCDF(MixtureCDF):
-    r"""The distribution function of a mixture of logistics, then the logit: logistic where x follows the mixture.
+    r"""The distribution function of a mixture of logistics, then the logit: logistic where x is such a mixture.
 
     .. math:: y = \operatorname{logit} \sum_{k=0}^{K} w_k\, \sigma\!\left(\frac{x - \mu_k}{s_k}\right), \qquad
               \mu_k \in (-b, b), \quad \mu_0 = 0,\ s_0 = 1,\ w_0 = \epsilon
@@ -170,25 +165,28 @@ class LogisticMixtureCDF(MixtureCDF):
         {"components": 2, "bound": 4.0, "background": 0.02},
     )
 
-    _quantile = staticmethod(torch.special.logit)
-    _cdf = staticmethod(torch.sigmoid)
+    @staticmethod
+    def _quantile(p: Tensor) -> Tensor:
+        return torch.logit(p)
 
     @staticmethod
-    def _log_tail(v: Tensor, near: Tensor) -> Tensor:
-        return torch.where(v >= 0, F.logsigmoid(v) - (v - near), F.logsigmoid(-v))
+    def _cdf(u: Tensor) -> Tensor:
+        return torch.sigmoid(u)
 
     @staticmethod
-    def _log_hazard(v: Tensor) -> Tensor:
-        return F.logsigmoid(v)
+    def _tail(v: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+        log_below = F.logsigmoid(v)
+        return torch.where(v >= 0, log_below - (v - near), F.logsigmoid(-v)), log_below
 
     @staticmethod
-    def _point(log_tail: Tensor, near: Tensor) -> Tensor:
-        return near - log_tail + torch.log1p(-torch.exp(log_tail - near))
+    def _point(log_tail: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+        log_below = torch.log1p(-torch.exp(log_tail - near))
+        return near - log_tail + log_below, log_below
 
 
 @configurable
 class GaussianMixtureCDF(MixtureCDF):
-    r"""The distribution function of a mixture of Gaussians, then the normal quantile: N(0, 1) where x follows the mixture.
+    r"""The distribution function of a mixture of Gaussians, then the normal quantile: normal where x is such a mixture.
 
     .. math:: y = \Phi^{-1} \sum_{k=0}^{K} w_k\, \Phi\!\left(\frac{x - \mu_k}{s_k}\right), \qquad
               \mu_k \in (-b, b), \quad \mu_0 = 0,\ s_0 = 1,\ w_0 = \epsilon
@@ -222,25 +220,26 @@ class GaussianMixtureCDF(MixtureCDF):
         {"components": 2, "bound": 4.0, "background": 0.02},
     )
 
-    _quantile = staticmethod(torch.special.ndtri)
-    _cdf = staticmethod(torch.special.ndtr)
-
-    _point = staticmethod(normal_point)
+    @staticmethod
+    def _quantile(p: Tensor) -> Tensor:
+        return torch.special.ndtri(p)
 
     @staticmethod
-    def _log_tail(v: Tensor, near: Tensor) -> Tensor:
-        right = v.clamp(min=0.0)
-        return torch.where(v > 0, log_mills(right) + log_normal(right, near), _log_most(v))
+    def _cdf(u: Tensor) -> Tensor:
+        return ndtr(u)
 
     @staticmethod
-    def _log_hazard(v: Tensor) -> Tensor:
-        left = v.clamp(max=0.0)
-        return torch.where(v > 0, -log_mills(v.clamp(min=0.0)), log_normal(left, torch.zeros_like(v)) - _log_most(v))
+    def _tail(v: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+        right, left, beyond = v.clamp(min=0.0), v.clamp(max=0.0), v > 0
+        ratio = log_mills(right)
+        most = torch.log1p(-ndtr(left))  # the tail left of the middle is most of all
+        log_tail = torch.where(beyond, ratio + log_normal(right, near), most)
+        return log_tail, torch.where(beyond, -ratio, log_normal(left, torch.zeros_like(v)) - most)
 
-
-def _log_most(v: Tensor) -> Tensor:
-    """log P(V > v) for v ≤ 0, where it is most of all."""
-    return torch.log1p(-0.5 * torch.erfc(-v.clamp(max=0.0) * math.sqrt(0.5)))
+    @staticmethod
+    def _point(log_tail: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+        v = normal_point(log_tail, near)
+        return v, -log_mills(v)
 
 
 def _unbounded(value: Tensor, bound: float) -> Tensor:

@@ -9,6 +9,7 @@ from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.core.checks import at_least, one_of, positive
@@ -130,5 +131,4 @@ class Spline(Univariate):
         """Numbers for all knots: with identity tails ``value`` at the ends."""
         if self.tails != "identity":
             return at_knots
-        end = torch.full_like(at_knots[:1], value)
-        return torch.cat([end, at_knots, end])
+        return F.pad(at_knots, (0, 0) * (at_knots.ndim - 1) + (1, 1), value=value)

@@ -21,14 +21,7 @@ from pushforward.univariate.spline_pieces import (
     RationalQuadraticPiece,
 )
 
-__all__ = [
-    "CubicSpline",
-    "LinearRational",
-    "LinearSpline",
-    "QuadraticSpline",
-    "RationalQuadratic",
-    "SlopedSpline",
-]
+__all__ = ["CubicSpline", "LinearRational", "LinearSpline", "QuadraticSpline", "RationalQuadratic", "SlopedSpline"]
 
 
 @configurable

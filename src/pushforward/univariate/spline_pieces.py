@@ -1,8 +1,8 @@
 """What lies between two knots of a spline: one formula, its slope and its inverse for each kind.
 
 Everything is seen from inside one bin: t in [0, 1] is the place in it, ``climbed`` the way up from its lower knot, in
-units where the box is [0, 1] × [0, 1]. All tensors have the points' shape. `rise` meets both ends exactly, no digits are
-lost in differences of close numbers, and every formula stays finite on the whole closed bin.
+units where the box is [0, 1] × [0, 1]. All tensors have the points' shape. `rise` meets both ends exactly, no digits
+are lost in differences of close numbers, and every formula stays finite on the whole closed bin.
 """
 
 from __future__ import annotations
@@ -213,15 +213,15 @@ class RationalQuadraticPiece(Piece):
 
 
 def _quadratic_root(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """The smallest t ≥ 0 with a t² + b t = c ≥ 0 where there is one, in the form that adds numbers of one sign.
+    """The smallest t ≥ 0 with a t² + b t = c ≥ 0, where there is one: b < 0 leaves one only where a > 0.
 
-    b < 0 leaves such a root only where a > 0.
+    With R the root of the discriminant, t = 2c / (R + b) = (R - b) / 2a, of which one form or the other subtracts close
+    numbers. Equal fractions stay so when numerators and denominators are added; this sum subtracts none.
     """
     # Rounding may have put the discriminant below zero, where gradients are none.
     root = torch.addcmul(b.square(), a, c, value=4).clamp(min=torch.finfo(b.dtype).tiny).sqrt()
-    falls = b < 0
-    total = root + torch.where(falls, -b, b)
-    return torch.where(falls, total, c + c) / torch.where(falls, a + a, total)
+    other = torch.relu(-b) / root  # how much the second form counts
+    return torch.addcmul(c + c, other, root - b) / torch.addcmul(root + b, other, a, value=2)
 
 
 def clip(x: Tensor, low: float, high: float) -> Tensor:
