@@ -110,8 +110,13 @@ def known(flag: Tensor) -> bool | None:
 
 def invert_increasing(curve: Curve, y: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """(x, -log-slope at x) with curve(x) = y, differentiable in y and in whatever the curve depends on."""
-    x = through_root(curve, y, solve_increasing(curve, y, low, high))
-    return x, -curve(x)[1]
+    found = solve_increasing(curve, y, low, high)
+    ok = found.isfinite()
+    # A row without a root goes through the formulas at zero and becomes NaN only at the end, by `where`: its NaN would
+    # reach the gradients of weights that all rows share.
+    target = torch.where(ok, y, curve(torch.zeros_like(y))[0].detach())
+    x = through_root(curve, target, torch.where(ok, found, 0.0))
+    return torch.where(ok, x, torch.nan), torch.where(ok, -curve(x)[1], torch.nan)
 
 
 def through_root(curve: Curve, y: Tensor, x: Tensor) -> Tensor:
