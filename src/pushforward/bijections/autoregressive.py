@@ -152,8 +152,9 @@ class Autoregressive(TriangularMap):
     def _sweep(self, x: Tensor, context: Tensor | None, v: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Back substitution from the last feature to the first; see `sequential_inverse`."""
         conditioner: Any = self.conditioner
-        # Points that send nothing back stand at zero: were they far out, 0 × inf would reach the weights of all.
-        x = torch.where((v != 0).any(dim=0), x, 0.0)
+        # Further out, derivatives in the parameters overflow, and 0 × inf would reach the weights that all rows share.
+        limit = torch.finfo(x.dtype).max ** 0.5
+        x = x.clamp(-limit, limit)
         suffix = conditioner.suffix(embed(self.domain, x), context, v)
         conditional = len(suffix.params)
         x_leaf = x.detach().requires_grad_()
