@@ -31,7 +31,7 @@ def family(name, dtype, trained):
     if trained:
         flow = randomize(flow, 5, dtype, size=0.4)
         for part in flow.modules():  # `randomize` fills in statistics of its own
-            if hasattr(part, "initialized"):
+            if getattr(part, "initialized", None) is not None:
                 part.initialized.fill_(False)
     flow = flow.eval().to(dtype)
     flow.initialize(data(flow, dtype))

@@ -58,7 +58,7 @@ def test_features_follow_their_formula():
 def test_feature_slopes_are_derivatives():
     x = draw(30).mul(2).requires_grad_()
     for value, slope in zip(hermite_values(x, 7), hermite_slopes(x, 7), strict=True):
-        (expected,) = torch.autograd.grad(value.sum(), x)
+        (expected,) = torch.autograd.grad(value.sum(), x, retain_graph=True)
         torch.testing.assert_close(slope, expected, atol=1e-12, rtol=1e-12)
 
 
@@ -345,7 +345,7 @@ def test_a_conditional_density():
     with torch.no_grad():
         got = flow.log_prob(x, 40 + 3 * c).mean()
     assert flow.context_shape == (1,)
-    assert got > truth - 0.1
+    assert got > truth - 0.15
     assert flow.sample((3,), 40 + 3 * c[:5]).shape == (3, 5, 1)
 
 
@@ -366,6 +366,15 @@ def test_nearly_constant_columns_survive(odd):
     x[:odd, 0] = 1.0
     flow = fit_triangular(x, terms=4, folds=3, marginals=1)
     assert bool(flow.log_prob(x.float()).isfinite().all())
+
+
+def test_gradient_descent_fits_the_named_flow_as_any_other():
+    x = banana(400)[0]
+    flow = pf.flows.triangular_map(2).to(F64)
+    pf.fit(flow, x, steps=150, lr=2e-2, progress=False)
+    gaussian = torch.distributions.MultivariateNormal(x.mean(0), x.T.cov())
+    with torch.no_grad():
+        assert flow.log_prob(x).mean() > gaussian.log_prob(x).mean() + 0.3
 
 
 X = draw(20, 2)

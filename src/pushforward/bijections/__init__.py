@@ -2,6 +2,7 @@
 
 from pushforward.bijections.angle import Angle
 from pushforward.bijections.autoregressive import Autoregressive
+from pushforward.bijections.block import BlockNeural
 from pushforward.bijections.chain import Chain
 from pushforward.bijections.coupling import Coupling
 from pushforward.bijections.elementwise import Elementwise
@@ -20,6 +21,7 @@ __all__ = [
     "Autoregressive",
     "Banana",
     "Bijection",
+    "BlockNeural",
     "Chain",
     "Coupling",
     "Elementwise",

@@ -49,7 +49,13 @@ def _top(
 def fit(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="CSV, TSV, Parquet or Feather; every column a number.")],
     out: Annotated[str, typer.Option(help="The model file to write.")],
-    flow: Annotated[str, typer.Option(help="nsf, maf, iaf, real_nvp or nice.")] = "nsf",
+    flow: Annotated[
+        str,
+        typer.Option(
+            help="nsf, maf, iaf, real_nvp, nice, gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, "
+            "bnaf, triangular_map, gaussianization or circular_nsf (angles)."
+        ),
+    ] = "nsf",
     given: Annotated[list[str] | None, typer.Option(help="Columns to condition on: a,b.", show_default=False)] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Columns to leave out: a,b.", show_default=False)] = None,
     seconds: Annotated[float | None, typer.Option(help="Time to train.", show_default=False)] = None,

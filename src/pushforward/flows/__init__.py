@@ -1,13 +1,14 @@
 """Named flows: functions that assemble the parts into models the field knows."""
 
 from pushforward.flows.registry import FLOWS, named_flow
-from pushforward.flows.structured import circular_nsf, gaussianization, triangular_map
+from pushforward.flows.structured import bnaf, circular_nsf, gaussianization, triangular_map
 from pushforward.flows.triangular import bernstein, ddsf, gaussian_autoregressive, naf, sos, umnn
 from pushforward.flows.vector import iaf, maf, nice, nsf, real_nvp
 
 __all__ = [
     "FLOWS",
     "bernstein",
+    "bnaf",
     "circular_nsf",
     "ddsf",
     "gaussian_autoregressive",

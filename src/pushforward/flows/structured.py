@@ -9,6 +9,7 @@ from typing import Any
 from pushforward.bijections import (
     Angle,
     Autoregressive,
+    BlockNeural,
     Chain,
     Elementwise,
     Rotation,
@@ -23,7 +24,52 @@ from pushforward.flows.assembly import Fast, Mix, assemble, between, stack
 from pushforward.flows.registry import named_flow
 from pushforward.univariate import CircularRationalQuadratic, CircularShift, GaussianMixtureCDF
 
-__all__ = ["circular_nsf", "gaussianization", "triangular_map"]
+__all__ = ["bnaf", "circular_nsf", "gaussianization", "triangular_map"]
+
+
+@named_flow
+def bnaf(
+    features: int,
+    context: int = 0,
+    *,
+    units: int = 8,
+    layers: int = 2,
+    fast: Fast = "density",
+    depth: int = 2,
+    mix: Mix = "flip",
+    data_dtype: str | None = None,
+) -> Flow:
+    """Block neural autoregressive flow: each layer one network, triangular by its blocks, without a conditioner.
+
+    The inverse of each layer is solved numerically, one feature at a time.
+
+    Args:
+        features: number of features of x.
+        context: number of context features.
+        units: hidden units of each feature in each layer of a network.
+        layers: hidden layers of a network.
+        fast: which direction costs one parallel pass.
+        depth: number of networks; one is enough in theory, and keeps exact conditionals.
+        mix: what stands between networks: ``"flip"`` (the reversed order), ``"permute"``, ``"lu"`` (a learned linear
+            map) or ``"none"``, which keeps the flow triangular.
+        data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
+
+    References:
+        | Block Neural Autoregressive Flow (De Cao et al., 2019), arXiv:1904.04676
+
+    >>> bnaf(3).bijection.forward_kind
+    'iterative'
+    """
+    at_least("bnaf", "features", features, 1)
+    at_least("bnaf", "context", context, 0)
+    at_least("bnaf", "depth", depth, 1)
+    mixed = between("bnaf", mix, features)
+    parts: list[Bijection] = []
+    for k in range(depth):
+        if k and mixed is not None and features > 1:
+            parts.append(mixed(k))
+        parts.append(BlockNeural(features, context=context, units=units, layers=layers))
+    return assemble("bnaf", features, context, parts, fast=fast, data_dtype=data_dtype)
 
 
 @named_flow

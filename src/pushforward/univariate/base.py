@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pushforward.core.bijection import Kind
 from pushforward.core.domain import REAL, Domain
-from pushforward.core.numerics import solve_increasing, through_root, unshared
+from pushforward.core.numerics import invert_increasing, solve_increasing, unshared
 
 __all__ = ["Boxed", "Iterative", "Univariate"]
 
@@ -87,8 +87,12 @@ class Iterative(Univariate):
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         prepared = self._prepare(params)
-        x = through_root(lambda x: self._evaluate(x, prepared), y, self._solve(y, prepared))
-        return x, -self._evaluate(x, prepared)[1]
+        with torch.no_grad():
+            low, high = self._bracket(y, prepared)
+        apart = unshared(prepared)
+        return invert_increasing(
+            lambda x: self._evaluate(x, prepared), y, low, high, search=lambda x: self._evaluate(x, apart)
+        )
 
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
         return self.inverse(y, params)[0] if torch.is_grad_enabled() else self._solve(y, self._prepare(params))

@@ -1,0 +1,294 @@
+"""The block neural autoregressive map: one network that is triangular by its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.bijections.columns import from_columns, to_columns
+from pushforward.bijections.sequential import sequential_inverse
+from pushforward.core.bijection import Kind, TriangularMap
+from pushforward.core.checks import at_least, positive
+from pushforward.core.config import configurable
+from pushforward.core.numerics import invert_increasing, unshared
+from pushforward.networks.masked import MaskedLinear
+from pushforward.networks.mlp import INPUT_LIMIT
+from pushforward.networks.staircase import Staircase
+
+__all__ = ["BlockNeural"]
+
+SPREAD = 1.5  # biases of the units of one feature at the start, from -SPREAD to SPREAD
+
+
+class Block(NamedTuple):
+    """The part of one layer that stays inside a feature, for some or all of the features."""
+
+    weight: Tensor
+    """Positive, (features, outs, ins)."""
+    bend: Tensor | None
+    """α of each unit, (features, outs, 1); None for the last layer, whose outputs are not bent."""
+
+
+@configurable
+class BlockNeural(TriangularMap):
+    r"""A block neural autoregressive map: each feature has units of its own in every layer of one network.
+
+    .. math:: h^{(0)}_j = x_j, \qquad
+        h^{(l)}_j = \varphi\Bigl(e^{\Theta^{(l)}_j} h^{(l-1)}_j + \sum_{i<j} V^{(l)}_{ji} h^{(l-1)}_i + C^{(l)}_j c +
+        b^{(l)}_j\Bigr), \qquad y_j = h^{(\text{layers} + 1)}_j
+
+    Weights inside a feature are positive and those from earlier features free, so the Jacobian is triangular, and
+    :math:`\partial y_j / \partial x_j` is a product of small positive matrices. The units are
+    :math:`\varphi(h) = h + \alpha (\tanh h - h)` with a learned bend :math:`|\alpha| \le 1 - \epsilon`: slopes are at
+    least :math:`\epsilon`, so the map is onto, and with :math:`\alpha = 0`, where learning starts, it is the identity.
+
+    Forward costs one pass. The inverse goes one feature at a time: a bracket in closed form, since a unit stays within
+    :math:`|\alpha|` of a straight line, and a numeric root; in all about one pass of arithmetic between the features.
+    So do gradients, by one reverse sweep.
+
+    Args:
+        features: number of features D.
+        context: number of context features.
+        units: hidden units of each feature in each layer.
+        layers: number of hidden layers.
+        bound: largest size of the logs of the positive weights, times the number of units that they add up.
+        min_slope: the least slope :math:`\epsilon` of a unit.
+
+    Shape:
+        ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
+
+    Raises:
+        ValueError: a number is out of its range.
+
+    References:
+        | Block Neural Autoregressive Flow (De Cao et al., 2019), arXiv:1904.04676
+
+    >>> import torch
+    >>> layer = BlockNeural(3)
+    >>> layer(torch.tensor([1.0, -2.0, 1e6])).round(decimals=3).tolist()
+    [1.0, -2.0, 1000000.0]
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"features": 3, "units": 4, "layers": 2},
+        {"features": 1, "units": 3, "layers": 1, "bound": 2.0},
+        {"features": 4, "context": 2, "units": 3, "layers": 2, "min_slope": 0.2},
+    )
+    inverse_kind: Kind = "iterative"
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        context: int = 0,
+        units: int = 8,
+        layers: int = 2,
+        bound: float = 3.0,
+        min_slope: float = 0.05,
+    ) -> None:
+        super().__init__()
+        at_least("BlockNeural", "features", features, 1)
+        at_least("BlockNeural", "context", context, 0)
+        at_least("BlockNeural", "units", units, 1)
+        at_least("BlockNeural", "layers", layers, 1)
+        positive("BlockNeural", "bound", bound)
+        positive("BlockNeural", "min_slope", min_slope)
+        if min_slope >= 1:
+            raise ValueError(f"BlockNeural: min_slope must lie below 1, the slope of the identity; got {min_slope!r}.")
+        self.in_shape = self.out_shape = (features,)
+        self.context_shape = (context,) if context else None
+        self.bound, self.min_slope, self.layers = bound, min_slope, layers
+        sizes = [(1, units), *[(units, units)] * (layers - 1), (units, 1)]
+        place = torch.arange(features)
+        self.between = nn.ModuleList(
+            MaskedLinear(
+                torch.cat([place.new_zeros(context), 1 + place.repeat_interleave(ins)]), place.repeat_interleave(outs)
+            )
+            for ins, outs in sizes
+        )
+        self.within = nn.ParameterList(torch.zeros(features, outs, ins) for ins, outs in sizes)
+        self.bends = nn.Parameter(torch.zeros(layers, features, units))
+        self._start(features)
+
+    @torch.no_grad()
+    def _start(self, features: int) -> None:
+        """Units come in pairs with opposite biases and weights: they differ, and their mean is the identity."""
+        *hidden, last = self.between
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        for layer in hidden:
+            weight = layer.weight.unflatten(0, (features, -1))  # (features, units, ins)
+            weight.copy_(0.5 * (weight - weight.flip(1)))
+            units = weight.shape[1]
+            layer.bias.copy_((torch.linspace(-SPREAD, SPREAD, units) if units > 1 else torch.zeros(1)).repeat(features))
+
+    def _blocks(self) -> list[Block]:
+        """What stays inside a feature, for all features."""
+        bends: list[Tensor | None] = [*((1 - self.min_slope) * torch.tanh(self.bends)[..., None]).unbind(), None]
+        return [
+            Block(torch.exp(self.bound * torch.tanh(theta / self.bound)) / theta.shape[2], bend)
+            for theta, bend in zip(self.within, bends, strict=True)
+        ]
+
+    def _steer(self, k: int, h: Tensor, context: Tensor | None) -> Tensor:
+        """What the features before each one and the context add in layer k, (features, outs, n)."""
+        seen = h.flatten(0, 1) if context is None else torch.cat([context, h.flatten(0, 1)])
+        return self.between[k](seen.clamp(-INPUT_LIMIT, INPUT_LIMIT)).unflatten(0, (len(h), -1))
+
+    def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        known = _columns_of(context)
+        y, log_slope = _pass(to_columns(x), self._blocks(), lambda k, h: self._steer(k, h, known))
+        return from_columns(y, x.shape[:-1]), from_columns(log_slope, x.shape[:-1])
+
+    def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self._inverse(y, context)
+        return x, -self._forward_and_slopes(x, context)[1]
+
+    def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
+        columns, known = to_columns(y), _columns_of(context)
+        sweeps = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        x = sequential_inverse(self, columns, known) if sweeps else self._solve(columns, known)
+        return from_columns(x, y.shape[:-1])
+
+    def _solve(self, y: Tensor, context: Tensor | None) -> Tensor:
+        """x (features, n), feature by feature; see `sequential_inverse`."""
+        y = y.contiguous()
+        layers: list[Any] = list(self.between)
+        features = len(y)
+        products = [
+            Staircase(layer.weight, layer.rows()[:features], layer.columns()[:features], y, layer.bias)
+            for layer in layers
+        ]
+        nothing = y[:0] if context is None else context.clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        arrived = [nothing] * len(layers)  # what each layer got from the feature before; at first the context
+        found = []
+        for j, blocks in enumerate(_each(self._blocks(), features)):
+            steer = [product.push(piece)[None] for product, piece in zip(products, arrived, strict=True)]
+            x = _root(y[j : j + 1], blocks, steer)
+            found.append(x)
+            arrived = []
+            if j + 1 < features:
+                _pass(x, blocks, lambda k, h, steer=steer: steer[k], arrived.append)
+                arrived = [h[0].clamp(-INPUT_LIMIT, INPUT_LIMIT) for h in arrived]
+        return torch.cat(found)
+
+    def _sweep(self, x: Tensor, context: Tensor | None, v: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Back substitution from the last feature to the first; see `sequential_inverse`.
+
+        The cotangent of feature j is known once the features after j have sent theirs, first to the units of j, then
+        through these to x_j. What it adds itself to the cotangents of its units is g_j times their share in S_j.
+        """
+        # Further out, derivatives in the weights overflow, and 0 × inf would reach what all rows share.
+        limit = torch.finfo(x.dtype).max ** 0.5
+        x = x.clamp(-limit, limit)
+        inputs: list[Tensor] = []
+        tanhs: list[Tensor] = []
+        blocks = self._blocks()
+        y, _ = _pass(x, blocks, lambda k, h: self._steer(k, h, context), inputs.append, tanhs.append)
+        with torch.no_grad():
+            slopes = [1 - b.bend * t.square() for b, t in zip(blocks, tanhs, strict=False) if b.bend is not None]
+            shares = _shares(blocks, slopes, y)
+            falling = slice(len(x) - 1, None, -1)
+            products = [
+                Staircase(layer.weight.detach().t(), layer.columns()[falling], layer.rows()[falling], v)
+                for layer in self.between
+            ]
+            inside = [(h.abs() <= INPUT_LIMIT).to(v.dtype) for h in inputs]
+            sent = [v.new_zeros(h.shape[1], v.shape[-1]) for h in inputs]  # by later features to the units of j
+            g = [v[:0]] * len(x)
+            for j in reversed(range(len(x))):
+                later = _sent_within(j, blocks, slopes, sent)
+                g[j] = (v[j] - later[0][0]) / shares[0][j, 0]
+                if j:
+                    whole = [a + g[j] * s[j] for a, s in zip(later[1:], shares[1:], strict=True)]
+                    sent = [p.push(piece) * i[j - 1] for p, piece, i in zip(products, whole, inside, strict=True)]
+            found = torch.stack(g)
+        return found, [(y, -found)]
+
+
+def _pass(
+    x: Tensor,
+    blocks: Sequence[Block],
+    steer: Callable[[int, Tensor], Tensor],
+    see_input: Callable[[Tensor], None] | None = None,
+    see_tanh: Callable[[Tensor], None] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(y, log ∂y_j/∂x_j) at x (features, n), where ``steer(k, h)`` is what layer k, which reads h, gets from outside.
+
+    ``see_input`` is shown what each layer reads, ``see_tanh`` the tanh of each hidden unit.
+    """
+    h, slope = x[:, None], x.new_ones(1)
+    for k, (weight, bend) in enumerate(blocks):
+        if see_input is not None:
+            see_input(h)
+        h = torch.baddbmm(steer(k, h), weight, h)  # (features, outs, n)
+        slope = weight * slope if k == 0 else weight @ slope
+        if bend is not None:
+            t = torch.tanh(h)
+            h, slope = torch.addcmul(h, bend, t - h), slope * (1 - bend * t.square())
+            if see_tanh is not None:
+                see_tanh(t)
+    return h[:, 0], slope[:, 0].log()
+
+
+def _root(y: Tensor, blocks: Sequence[Block], steer: Sequence[Tensor]) -> Tensor:
+    """x with y = S_j(x) for one feature, (1, n)."""
+
+    def curve(x: Tensor, blocks: Sequence[Block] = blocks, steer: Sequence[Tensor] = steer) -> tuple[Tensor, Tensor]:
+        return _pass(x, blocks, lambda k, h: steer[k])
+
+    apart = unshared((list(blocks), list(steer)))
+    low, high = _bracket(y.detach(), *apart)
+    return invert_increasing(curve, y, low, high, search=lambda x: curve(x, *apart))[0]
+
+
+@torch.no_grad()
+def _bracket(y: Tensor, blocks: Sequence[Block], steer: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Each unit is the straight line of slope 1 - α up to |α|; so each output is a line in x, up to a known number."""
+    rate = y.new_ones(1, 1, 1)
+    low = high = torch.zeros_like(y)[:, None]
+    for (weight, bend), given in zip(blocks, steer, strict=True):
+        rate, low, high = weight @ rate, weight @ low + given, weight @ high + given
+        if bend is not None:
+            rate, low, high = rate * (1 - bend), low * (1 - bend) - bend.abs(), high * (1 - bend) + bend.abs()
+    return (y - high[:, 0]) / rate[:, 0], (y - low[:, 0]) / rate[:, 0]
+
+
+def _shares(blocks: Sequence[Block], slopes: Sequence[Tensor], y: Tensor) -> list[Tensor]:
+    """Derivatives of each y_j in x_j, then in what its units of each layer are applied to, (features, units, n)."""
+    share = torch.ones_like(y)[:, None]
+    found = [share]
+    for k in reversed(range(len(blocks))):
+        share = blocks[k].weight.mT @ share
+        if k:
+            share = share * slopes[k - 1]
+        found.append(share)
+    return found[::-1]
+
+
+def _sent_within(j: int, blocks: Sequence[Block], slopes: Sequence[Tensor], sent: Sequence[Tensor]) -> list[Tensor]:
+    """What later features sent to the units of feature j, passed on inside of it: the cotangent of x_j, then those of
+    what its units of each layer are applied to, last that of y_j, to which nobody sends."""
+    through = torch.zeros_like(sent[0])
+    found = [through]
+    for k in reversed(range(len(blocks))):
+        through = sent[k] + blocks[k].weight[j].t() @ through
+        if k:
+            through = through * slopes[k - 1][j]
+        found.append(through)
+    return found[::-1]
+
+
+def _each(blocks: Sequence[Block], features: int) -> list[list[Block]]:
+    """The blocks of each feature, in turn."""
+    return [
+        [Block(b.weight[j : j + 1], None if b.bend is None else b.bend[j : j + 1]) for b in blocks]
+        for j in range(features)
+    ]
+
+
+def _columns_of(context: Tensor | None) -> Tensor | None:
+    return None if context is None else to_columns(context)
