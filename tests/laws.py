@@ -207,7 +207,8 @@ def gradients_reach_every_parameter(bijection: Bijection, x: Tensor, context: Te
         for leaf, tensor in leaves.items():
             assert tensor.grad is not None, f"{name}: {leaf} gets no gradient"
             assert bool(tensor.grad.isfinite().all()), f"{name}: {leaf} gets a gradient that is not finite"
-            unused = leaf.endswith("factors") and tensor.numel() == 1  # LU of one feature has nothing off its diagonal
+            # One feature has nothing off a diagonal and nothing before it.
+            unused = tensor.numel() == 0 or (leaf.endswith("factors") and tensor.numel() == 1)
             assert unused or bool((tensor.grad != 0).any()), f"{name}: {leaf} gets a zero gradient"
 
 

@@ -158,7 +158,7 @@ def rsample_gradients(distribution: Distribution, context: Tensor | None) -> Non
     for name, leaf in leaves.items():
         assert leaf.grad is not None, f"rsample gives {name} no gradient"
         assert bool(leaf.grad.isfinite().all()), f"rsample gives {name} a gradient that is not finite"
-        unused = name.endswith("factors") and leaf.numel() == 1  # nothing off a diagonal of one
+        unused = leaf.numel() == 0 or (name.endswith("factors") and leaf.numel() == 1)  # nothing off a diagonal of one
         assert unused or bool((leaf.grad != 0).any()), f"rsample gives {name} a zero gradient"
 
 

@@ -10,7 +10,7 @@ import torch
 from cases import FLOW_SPECS, bijection_of, context_for, generator, inputs, label, random_part, randomize
 
 import pushforward as pf
-from pushforward.bijections import Autoregressive, Bijection, Coupling, Elementwise, Standardize, Triangular
+from pushforward.bijections import Autoregressive, Bijection, BlockNeural, Coupling, Elementwise, Standardize, Triangular
 from pushforward.core.config import build
 from pushforward.flows import FLOWS
 from pushforward.univariate import Affine, RationalQuadratic
@@ -101,7 +101,7 @@ def test_bug_2_the_flag_follows_the_weights_into_every_flow():
 def test_bug_3_one_feature_falls_back_to_elementwise_visibly(name, context):
     flow = FLOWS[name](1, context)
     kinds = {type(part) for part in flow.modules()}
-    assert kinds & {Elementwise, Triangular}  # one component is all that a triangular map of one feature has
+    assert kinds & {BlockNeural, Elementwise, Triangular}  # the other two have one component then
     assert not kinds & {Coupling, Autoregressive}
     assert "Elementwise(" in repr(flow) or Triangular in kinds
     flow = randomize(flow, seed=1)

@@ -105,7 +105,8 @@ class BlockNeural(TriangularMap):
         place = torch.arange(features)
         self.between = nn.ModuleList(
             MaskedLinear(
-                torch.cat([place.new_zeros(context), 1 + place.repeat_interleave(ins)]), place.repeat_interleave(outs)
+                # Nobody reads the last feature, the first reads nothing but the context.
+                torch.cat([place.new_zeros(context), place[1:].repeat_interleave(ins)]), place.repeat_interleave(outs)
             )
             for ins, outs in sizes
         )
@@ -135,7 +136,8 @@ class BlockNeural(TriangularMap):
 
     def _steer(self, k: int, h: Tensor, context: Tensor | None) -> Tensor:
         """What the features before each one and the context add in layer k, (features, outs, n)."""
-        seen = h.flatten(0, 1) if context is None else torch.cat([context, h.flatten(0, 1)])
+        before = h[:-1].flatten(0, 1)
+        seen = before if context is None else torch.cat([context, before])
         return self.between[k](seen.clamp(-INPUT_LIMIT, INPUT_LIMIT)).unflatten(0, (len(h), -1))
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
