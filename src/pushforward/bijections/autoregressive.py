@@ -142,9 +142,11 @@ class Autoregressive(TriangularMap):
         conditioner: Any = self.conditioner  # whatever is registered offers `prefix`
         prefix = conditioner.prefix(columns, context)
         pairs = []
-        for j, y_j in enumerate(columns.unbind()):
-            params = with_free(prefix.params(), None if self.free is None else self.free[:, j, None])
-            pair = invert(y_j, params)
+        free: Any = [None] * len(columns)
+        if self.free is not None:  # of full width, which is quicker to put beside the others
+            free = self.free.t()[..., None].expand(-1, -1, columns.shape[-1]).contiguous().unbind()
+        for y_j, free_j in zip(columns.unbind(), free, strict=True):
+            pair = invert(y_j, with_free(prefix.params(), free_j))
             prefix.push(embed(self.domain, pair[0][None]))
             pairs.append(pair)
         return pairs
@@ -162,14 +164,20 @@ class Autoregressive(TriangularMap):
         full.requires_grad_()
         y = self.univariate.value(x_leaf, full)
         slope, by_params = torch.autograd.grad(y.sum(), (x_leaf, full), retain_graph=True)
-        steer = embed_slope(self.domain, x) / slope[:, None]
-        own, by_params = v / slope, by_params.transpose(0, 1)  # (features, n), (features, num_params, n)
-        g_j, found = own[-1], [own[-1]]
-        for j in reversed(range(1, len(x))):
-            sent = suffix.push(by_params[j, :conditional] * g_j)  # (channels, n)
-            g_j = own[j - 1] - (sent * steer[j - 1]).sum(dim=0)
-            found.append(g_j)
-        g = torch.stack(found[::-1])
+        with torch.no_grad():
+            steer = -embed_slope(self.domain, x) / slope[:, None]  # (features, channels, n)
+            steer = (steer * suffix.inside.view_as(steer)).unbind()
+            own, by_params = v / slope, by_params.transpose(0, 1)  # (features, n), (features, num_params, n)
+            to_params = by_params[:, :conditional].unbind()
+            g_j, found = own[-1], [own[-1]]
+            for j in reversed(range(1, len(x))):
+                sent = suffix.push(to_params[j] * g_j)  # (channels, n)
+                if len(sent) == 1:
+                    g_j = torch.addcmul(own[j - 1], sent[0], steer[j - 1][0])
+                else:
+                    g_j = own[j - 1] + (sent * steer[j - 1]).sum(dim=0)
+                found.append(g_j)
+            g = torch.stack(found[::-1])
         sent_all = -by_params.transpose(0, 1) * g
         pairs = [(suffix.params, sent_all[:conditional]), (y, -g)]
         if self.free is not None:

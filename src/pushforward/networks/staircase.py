@@ -11,7 +11,7 @@ __all__ = ["Staircase"]
 
 # Steps per block. Inside a block each step multiplies by a few columns only; what came before the block is multiplied
 # once per block, by one large product instead of one thin one per step.
-BLOCK = 8
+BLOCK = 12
 
 
 class Staircase:
@@ -70,7 +70,7 @@ class Staircase:
             recent = torch.cat(_ordered(self.pieces[self.start :], self.columns))
             return torch.addmm(self.before[place], self._filled(self.local[place]), recent)
         self.slots[place].copy_(piece)
-        return torch.addmm(self.before[place], self.local[place], self.recent)
+        return self.before[place].addmm_(self.local[place], self.recent)  # asked for once, so it may be overwritten
 
     def _open(self) -> None:
         """Start a block: multiply everything that came before it, and look up the pieces of M that its steps need."""
@@ -78,13 +78,14 @@ class Staircase:
         self.start = start
         rows, columns = _span(self.rows[start:stop]), _span(self.columns[start:stop])
         matrix = self.matrix[rows]
-        before = self.buffer.new_zeros(len(matrix), self.buffer.shape[-1])
-        if self.bias is not None:
-            before = before + self.bias[rows, None]
         if start:
             done = _span(self.columns[:start])
             known = torch.cat(_ordered(self.pieces, self.columns)) if self.keep_graph else self.buffer[done]
-            before = torch.addmm(before, matrix[:, done], known)
+            given = matrix[:, done]
+            before = given @ known if self.bias is None else torch.addmm(self.bias[rows, None], given, known)
+        else:
+            before = self.buffer.new_zeros(len(matrix), self.buffer.shape[-1])
+            before = before if self.bias is None else before + self.bias[rows, None]
         self.before = _split(before, self.rows[start:stop])
         self.local = _split(matrix[:, columns], self.rows[start:stop])
         if not self.keep_graph:

@@ -47,15 +47,15 @@ class Suffix:
         self.params = network._params(h)  # (num_params, features, n)
         hidden: list[Any] = list(network.layers)
         num, last, falling = network.num_params, network.last, slice(network.features - 1, None, -1)
-        self.products = [
-            Staircase(layer.weight.detach().t(), layer.columns()[falling], layer.rows()[falling], like)
-            for layer in hidden
-        ]
-        weight = last.weight.detach().view(num, network.features, -1).permute(2, 1, 0).flatten(1)
-        params = [slice(j * num, (j + 1) * num) for j in range(network.features)]  # feature-major, as in `Prefix`
-        self.products.append(Staircase(weight, last.columns()[falling], params[falling], like))
-        inside = (inputs.detach().abs() <= INPUT_LIMIT).to(inputs.dtype)
-        self.inside = [inside[columns] for columns in hidden[0].columns()]
+        with torch.no_grad():  # weights are detached; what is pushed is not recorded either
+            self.products = [
+                Staircase(layer.weight.detach().t(), layer.columns()[falling], layer.rows()[falling], like)
+                for layer in hidden
+            ]
+            weight = last.weight.detach().view(num, network.features, -1).permute(2, 1, 0).flatten(1)
+            params = [slice(j * num, (j + 1) * num) for j in range(network.features)]  # feature-major, as in `Prefix`
+            self.products.append(Staircase(weight, last.columns()[falling], params[falling], like))
+        self.inside = (x.detach().abs() <= INPUT_LIMIT).to(x.dtype)
         # Each activation's slopes, at the units of each degree; all layers of a residual network share the degrees.
         self.slopes = []
         for k, h in enumerate(before):
@@ -64,10 +64,12 @@ class Suffix:
         self.step = network.features
 
     def push(self, cotangent: Tensor) -> Tensor:
-        """Add the cotangents (num_params, n) of the parameters of the next feature j, from the last to the first.
+        """Add the cotangents (num_params, n) of the parameters of the next feature j, from the last to the first; to be
+        called where nothing is recorded.
 
         Returns:
-            (channels, n): the cotangents that the inputs of feature j - 1 now have in full; of the context for j = 0.
+            (channels, n): the cotangents that the inputs of feature j - 1, as the first layer sees them, now have in
+            full; of the context for j = 0. What is clamped on the way to that layer is zero in ``inside``.
         """
         self.step -= 1
         j, depth, product = self.step, self.network.depth, self.products
@@ -81,7 +83,7 @@ class Suffix:
             for k in reversed(range(1, depth)):
                 h = product[k].push(h * self.slopes[k][j])
             h = h * self.slopes[0][j]
-        return product[0].push(h) * self.inside[j]
+        return product[0].push(h)
 
 
 def _slope(act: Any, h: Tensor) -> Tensor:

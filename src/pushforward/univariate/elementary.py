@@ -71,15 +71,21 @@ class Affine(Univariate):
         self.bound = bound
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        log_scale = self._log_scale(params)
-        return torch.addcmul(params[0], x, log_scale.exp()), log_scale.expand_as(x)
+        shift, log_scale = self._read(params)
+        return torch.addcmul(shift, x, log_scale.exp()), log_scale.expand_as(x)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        log_slope = -self._log_scale(params)
-        return (y - params[0]) * log_slope.exp(), log_slope.expand_as(y)
+        shift, log_scale = self._read(params)
+        return (y - shift) / log_scale.exp(), -log_scale.expand_as(y)
 
-    def _log_scale(self, params: Tensor) -> Tensor:
-        return self.bound * torch.tanh(params[1] / self.bound) + params[2]
+    def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
+        shift, log_scale = self._read(params)
+        return (y - shift) / log_scale.exp()
+
+    def _read(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift and log-scale."""
+        shift, bounded, free = params.unbind()
+        return shift, torch.add(free, torch.tanh(bounded * (1 / self.bound)), alpha=self.bound)
 
 
 @configurable
