@@ -10,7 +10,15 @@ import torch
 from cases import FLOW_SPECS, bijection_of, context_for, generator, inputs, label, random_part, randomize
 
 import pushforward as pf
-from pushforward.bijections import Autoregressive, Bijection, BlockNeural, Coupling, Elementwise, Standardize, Triangular
+from pushforward.bijections import (
+    Autoregressive,
+    Bijection,
+    BlockNeural,
+    Coupling,
+    Elementwise,
+    Standardize,
+    Triangular,
+)
 from pushforward.core.config import build
 from pushforward.flows import FLOWS
 from pushforward.univariate import Affine, RationalQuadratic

@@ -106,7 +106,8 @@ class BlockNeural(TriangularMap):
         self.between = nn.ModuleList(
             MaskedLinear(
                 # Nobody reads the last feature, the first reads nothing but the context.
-                torch.cat([place.new_zeros(context), place[1:].repeat_interleave(ins)]), place.repeat_interleave(outs)
+                torch.cat([place.new_zeros(context), place[1:].repeat_interleave(ins)]),
+                place.repeat_interleave(outs),
             )
             for ins, outs in sizes
         )

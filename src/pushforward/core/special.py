@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["expm1_ratio", "log1p_ratio", "log_cosh", "log_mills", "log_normal", "ndtr", "normal_point"]
+__all__ = ["expm1_ratio", "log1p_over", "log_cosh", "log_mills", "log_normal", "ndtr", "normal_point"]
 
 NEAR = 0.5  # where series take over: the usual derivatives subtract close numbers there
 EXP_SERIES = [1 / math.factorial(k + 1) for k in range(15)]
@@ -23,15 +23,17 @@ def expm1_ratio(t: Tensor) -> Tensor:
     return torch.where(near, _polynomial(small, EXP_SERIES), torch.expm1(large) / large)
 
 
-def log1p_ratio(t: Tensor) -> Tensor:
-    r""":math:`\log(1 + t) / t` for :math:`t \ge 0`, one at zero.
+def log1p_over(t: Tensor, p: Tensor) -> Tensor:
+    r""":math:`\log(1 + p\, t) / p` for :math:`t, p \ge 0`, which is t at p = 0.
 
-    Near zero by :math:`\log(1 + t) = 2 \operatorname{artanh} w` with :math:`w = t / (2 + t)`, a short series.
+    Where p t is small by :math:`\log(1 + u) = 2 \operatorname{artanh} w` with :math:`w = u / (2 + u)`, a short series.
+    Nothing is divided by p t, whose square a derivative would overflow with.
     """
-    near = t < NEAR
-    small, large = torch.where(near, t, 0.0), torch.where(near, 1.0, t)
+    product = p * t
+    near = product < NEAR
+    small = torch.where(near, product, 0.0)
     series = 2 / (2 + small) * _polynomial((small / (2 + small)).square(), ATANH_SERIES)
-    return torch.where(near, series, torch.log1p(large) / large)
+    return torch.where(near, t * series, torch.log1p(torch.where(near, 1.0, product)) / torch.where(near, 1.0, p))
 
 
 def log_cosh(t: Tensor) -> Tensor:

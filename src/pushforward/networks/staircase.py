@@ -70,7 +70,7 @@ class Staircase:
             recent = torch.cat(_ordered(self.pieces[self.start :], self.columns))
             return torch.addmm(self.before[place], self._filled(self.local[place]), recent)
         self.slots[place].copy_(piece)
-        return self.before[place].addmm_(self.local[place], self.recent)  # asked for once, so it may be overwritten
+        return torch.addmm(self.before[place], self.local[place], self.recent)
 
     def _open(self) -> None:
         """Start a block: multiply everything that came before it, and look up the pieces of M that its steps need."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pushforward.core.checks import positive
 from pushforward.core.config import configurable
-from pushforward.core.special import expm1_ratio, log1p_ratio, log_cosh
+from pushforward.core.special import expm1_ratio, log1p_over, log_cosh
 from pushforward.univariate.base import Univariate
 
 __all__ = ["Affine", "Shift", "SinhArcsinh", "YeoJohnson"]
@@ -173,7 +173,7 @@ class YeoJohnson(Univariate):
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         size, power = self._side(y, params)
-        log_size = _exponent(size * log1p_ratio(power * size))
+        log_size = _exponent(log1p_over(size, power))
         grown = torch.expm1(log_size)
         return torch.where(y < 0, -grown, grown), (1 - power) * log_size
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pushforward.core.checks import positive
 from pushforward.core.config import configurable
-from pushforward.core.special import expm1_ratio, log1p_ratio, log_mills, normal_point
+from pushforward.core.special import expm1_ratio, log1p_over, log_mills, normal_point
 from pushforward.univariate.base import Univariate
 
 __all__ = ["TailTransform"]
@@ -64,7 +64,7 @@ class TailTransform(Univariate):
         location, log_scale = self._scale(params)
         u = (x - location) * torch.exp(-log_scale)
         size, power = self._side(u, params)
-        exponent = size * log1p_ratio(power * size)  # -log erfc(|y| / √2)
+        exponent = log1p_over(size, power)  # -log erfc(|y| / √2)
         y = normal_point(-exponent - math.log(2), torch.zeros_like(exponent))
         log_slope = log_mills(y) - torch.log1p(power * size) - log_scale
         return torch.where(u < 0, -y, y), log_slope
