@@ -148,9 +148,9 @@ def main() -> None:
         "",
         "    OMP_NUM_THREADS=1 .venv/bin/python benchmarks/heavy_tails.py",
         "",
-        f"{machine()}, 1 thread. {ROWS:,} training rows, {HELD_OUT:,} held-out points; {LAYERS} autoregressive",
-        f"layers of {BINS}-bin splines, hidden {HIDDEN}, at most {weights:,} weights, {arguments.steps:,} steps",
-        f"{min(times):.0f} to {max(times):.0f} s a model.",
+        f"{machine()}, 1 thread. {ROWS:,} training rows,",
+        f"{HELD_OUT:,} held-out points; {LAYERS} autoregressive layers of {BINS}-bin splines, hidden {HIDDEN},",
+        f"at most {weights:,} weights, {arguments.steps:,} steps, {min(times):.0f} to {max(times):.0f} s a model.",
         "",
         "*independent*: features apart. *chain*: each feature is half of the one before plus Student-t noise.",
         "*multivariate*: the multivariate Student-t with correlations 0.5^|i-j|. The truth is the mean of -log density",
@@ -161,9 +161,9 @@ def main() -> None:
         "|---|---:|---:|" + "---:|" * len(STARTS),
         *rows,
         "",
-        f"With a linear map and the tail map, the largest loss is {best:.3f} nats per feature (the aim: {FITTED}). "
-        "Without, splines end in straight lines, so",
-        "log-densities fall with the square of the distance: single points decide the mean.",
+        f"With a linear map and the tail map, the largest loss is {best:.3f} nats per feature (the aim: {FITTED}).",
+        "Without, splines end in straight lines, so log-densities fall with the square of the distance: single points",
+        'decide the mean. Named flows have both maps with `tails="heavy"`.',
     ]
     update_section("heavy tails", "\n".join(lines))
 

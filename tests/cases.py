@@ -57,6 +57,8 @@ def flow_specs() -> Iterator[Config]:
                 yield {**start, "conditioner": "residual", "activation": "silu", "dropout": 0.1}
             if features == 2:
                 yield {**start, "data_dtype": "float64"}
+                if name in ("nsf", "naf") and not context:
+                    yield {**start, "tails": "heavy"}
 
 
 def label(config: Config) -> str:

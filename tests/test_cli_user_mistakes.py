@@ -381,3 +381,24 @@ def test_given_values_in_any_order_and_for_no_conditional_model(tmp_path, condit
     refused(
         "sample", model, "--out", first, "--given", "a=1", match=r"models all its columns together .*fit with --given"
     )
+
+
+# The triangular map of few terms
+
+
+def test_a_triangular_map_takes_no_steps(tmp_path, out):
+    path = table(tmp_path / "t.csv")
+    fit = ("fit", path, "--out", out, "--flow", "triangular_map")
+    refused(*fit, "--steps", 5, "--lr", 0.1, match=r"--steps, --lr: triangular_map is not trained in steps; .* out\.")
+    refused(*fit, "--resume", match=r"--resume: triangular_map is not trained in steps")
+    refused(*fit, "--set", "depth=3", match=r"triangular_map has no option 'depth'\. .*It has 'degree', .*'folds'\.")
+    refused(
+        *fit, "--set", "terms=many", match=r"fit_triangular: terms must be a whole number of at least 0; got 'many'"
+    )
+    refused(*fit, "--set", "df=x", match=r"--set: triangular_map cannot be fitted with df=x")
+    nothing_else(tmp_path, "t.csv")
+
+
+def test_a_triangular_map_of_a_table_is_told_by_info(tmp_path, out):
+    run("fit", table(tmp_path / "t.csv", rows=60), "--out", out, "--flow", "triangular_map", "--set", "terms=2")
+    assert "terms chosen by cross-validation in" in run("info", out).stdout

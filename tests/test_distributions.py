@@ -186,7 +186,7 @@ def test_a_context_map_sees_raw_contexts():
     laws.close(scaled.log_prob(x, 1e4 * context), flow.log_prob(x, context), "after a change of units", laws.ROUNDING)
 
 
-@each([config for config in MEASURED if config["features"] == 2])
+@each([config for config in MEASURED if config["features"] == 2 and "tails" not in config])
 def test_initialize_measures_once(config):
     flow = untrained(config)
     x = 5 + 3 * torch.randn(200, 2, dtype=torch.float64)

@@ -201,11 +201,11 @@ def test_the_package_shows_the_floors():
 # --- untrained flows -----------------------------------------------------------------------------------------------
 
 
-# Not on circles, and not where components or units stand apart from the start.
+# Not on circles, with heavy tails, and where components or units stand apart from the start.
 APART = ("circular_nsf", "ddsf", "gaussianization", "naf")
 
 
-@each([config for config in FLOW_SPECS if config["flow"] not in APART])
+@each([config for config in FLOW_SPECS if config["flow"] not in APART and "tails" not in config])
 def test_an_untrained_flow_is_a_standard_normal(config):
     flow = named_flow(config).to(torch.float64)
     x, context = inputs(flow.bijection)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+import pushforward as pf
 from pushforward.bijections import Chain, Elementwise, Standardize
 from pushforward.distributions import Flow, StandardNormal
 from pushforward.univariate import SinhArcsinh, TailTransform, YeoJohnson
@@ -226,3 +227,26 @@ def test_the_inverse_of_a_logarithm_stands_still_where_it_would_overflow():
         assert x.isfinite().all()
         assert log_slope.isfinite().all()
         assert x[0] == x[1]
+
+
+# --- in named flows ------------------------------------------------------------------------------------------------
+
+
+def test_named_flows_learn_heavy_tails():
+    """Student t of one and two degrees of freedom: close to the truth from the start, and triangular flows stay so."""
+    for df in (1.0, 2.0):
+        x = draws(df, rows=4000, features=2).t()
+        truth = torch.distributions.StudentT(df)
+        held = draws(df, rows=4000, features=2, seed=1).t()
+        flow = pf.flows.nsf(2, depth=1, mix="none", tails="heavy").double()
+        flow.initialize(x)
+        assert flow.bijection.is_triangular
+        with torch.no_grad():
+            lost = (truth.log_prob(held).sum(dim=1) - flow.log_prob(held)).mean() / 2
+        assert -0.01 < lost < 0.05
+    assert pf.flows.nsf(2, tails="heavy").bijection.is_triangular is False
+
+
+def test_a_wrong_kind_of_tails_is_refused():
+    with pytest.raises(ValueError, match=r"maf: tails must be one of 'normal', 'heavy'; got 'fat'\."):
+        pf.flows.maf(2, tails="fat")

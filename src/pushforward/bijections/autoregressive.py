@@ -141,15 +141,30 @@ class Autoregressive(TriangularMap):
         columns = y.contiguous()  # (features, n)
         conditioner: Any = self.conditioner  # whatever is registered offers `prefix`
         prefix = conditioner.prefix(columns, context)
-        pairs = []
-        free: Any = [None] * len(columns)
-        if self.free is not None:  # of full width, which is quicker to put beside the others
-            free = self.free.t()[..., None].expand(-1, -1, columns.shape[-1]).contiguous().unbind()
-        for y_j, free_j in zip(columns.unbind(), free, strict=True):
-            pair = invert(y_j, with_free(prefix.params(), free_j))
-            prefix.push(embed(self.domain, pair[0][None]))
+        room, filled = self._room(columns, getattr(prefix, "direct", False))
+        domain, free, pairs = self.domain, self.free, []
+        for j, y_j in enumerate(columns.unbind()):
+            if room is None:
+                params = with_free(prefix.params(), None if free is None else free[:, j, None])
+            else:
+                params = room[j]
+                prefix.params(out=filled[j])
+            pair = invert(y_j, params)
+            prefix.push(embed(domain, pair[0][None]))
             pairs.append(pair)
         return pairs
+
+    def _room(self, columns: Tensor, direct: bool) -> tuple[Any, Any]:
+        """Room for the parameters of each feature, the free ones in place, and the part of it that the conditioner
+        fills; (None, None) where tensors are put together instead."""
+        if not direct:
+            return None, None
+        total = self.univariate.num_params
+        room = columns.new_empty(len(columns), total, columns.shape[-1])
+        filled = room[:, : total - self.univariate.num_free]
+        if self.free is not None:
+            room[:, filled.shape[1] :] = self.free.t()[..., None]
+        return room.unbind(), filled.unbind()
 
     def _sweep(self, x: Tensor, context: Tensor | None, v: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Back substitution from the last feature to the first; see `sequential_inverse`."""
@@ -170,8 +185,10 @@ class Autoregressive(TriangularMap):
             own, by_params = v / slope, by_params.transpose(0, 1)  # (features, n), (features, num_params, n)
             to_params = by_params[:, :conditional].unbind()
             g_j, found = own[-1], [own[-1]]
-            for j in reversed(range(1, len(x))):
-                sent = suffix.push(to_params[j] * g_j)  # (channels, n)
+            for j in reversed(range(len(x))):
+                sent = suffix.push(to_params[j], g_j)  # (channels, n)
+                if not j:
+                    break
                 if len(sent) == 1:
                     g_j = torch.addcmul(own[j - 1], sent[0], steer[j - 1][0])
                 else:
@@ -179,7 +196,7 @@ class Autoregressive(TriangularMap):
                 found.append(g_j)
             g = torch.stack(found[::-1])
         sent_all = -by_params.transpose(0, 1) * g
-        pairs = [(suffix.params, sent_all[:conditional]), (y, -g)]
+        pairs = [(suffix.params, sent_all[:conditional]), (y, -g), *((out, -sent) for out, sent in suffix.pairs())]
         if self.free is not None:
             pairs.append((self.free, sent_all[conditional:].sum(dim=-1)))
         return g, pairs

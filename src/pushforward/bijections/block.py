@@ -118,7 +118,8 @@ class BlockNeural(TriangularMap):
     @torch.no_grad()
     def _start(self, features: int) -> None:
         """Units come in pairs with opposite biases and weights: they differ, and their mean is the identity."""
-        *hidden, last = self.between
+        layers: list[Any] = list(self.between)
+        *hidden, last = layers
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         for layer in hidden:
@@ -137,9 +138,10 @@ class BlockNeural(TriangularMap):
 
     def _steer(self, k: int, h: Tensor, context: Tensor | None) -> Tensor:
         """What the features before each one and the context add in layer k, (features, outs, n)."""
+        layer: Any = self.between[k]
         before = h[:-1].flatten(0, 1)
         seen = before if context is None else torch.cat([context, before])
-        return self.between[k](seen.clamp(-INPUT_LIMIT, INPUT_LIMIT)).unflatten(0, (len(h), -1))
+        return layer(seen.clamp(-INPUT_LIMIT, INPUT_LIMIT)).unflatten(0, (len(h), -1))
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         known = _columns_of(context)
@@ -174,7 +176,7 @@ class BlockNeural(TriangularMap):
             found.append(x)
             arrived = []
             if j + 1 < features:
-                _pass(x, blocks, lambda k, h, steer=steer: steer[k], arrived.append)
+                _pass(x, blocks, _known(steer), arrived.append)
                 arrived = [h[0].clamp(-INPUT_LIMIT, INPUT_LIMIT) for h in arrived]
         return torch.cat(found)
 
@@ -195,9 +197,10 @@ class BlockNeural(TriangularMap):
             slopes = [1 - b.bend * t.square() for b, t in zip(blocks, tanhs, strict=False) if b.bend is not None]
             shares = _shares(blocks, slopes, y)
             falling = slice(len(x) - 1, None, -1)
+            layers: list[Any] = list(self.between)
             products = [
                 Staircase(layer.weight.detach().t(), layer.columns()[falling], layer.rows()[falling], v)
-                for layer in self.between
+                for layer in layers
             ]
             inside = [(h.abs() <= INPUT_LIMIT).to(v.dtype) for h in inputs]
             sent = [v.new_zeros(h.shape[1], v.shape[-1]) for h in inputs]  # by later features to the units of j
@@ -237,11 +240,16 @@ def _pass(
     return h[:, 0], slope[:, 0].log()
 
 
+def _known(steer: Sequence[Tensor]) -> Callable[[int, Tensor], Tensor]:
+    """What each layer gets from outside, where that is known beforehand."""
+    return lambda k, h: steer[k]
+
+
 def _root(y: Tensor, blocks: Sequence[Block], steer: Sequence[Tensor]) -> Tensor:
     """x with y = S_j(x) for one feature, (1, n)."""
 
     def curve(x: Tensor, blocks: Sequence[Block] = blocks, steer: Sequence[Tensor] = steer) -> tuple[Tensor, Tensor]:
-        return _pass(x, blocks, lambda k, h: steer[k])
+        return _pass(x, blocks, _known(steer))
 
     apart = unshared((list(blocks), list(steer)))
     low, high = _bracket(y.detach(), *apart)

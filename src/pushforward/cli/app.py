@@ -53,7 +53,7 @@ def fit(
         str,
         typer.Option(
             help="nsf, maf, iaf, real_nvp, nice, gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, "
-            "bnaf, triangular_map, gaussianization or circular_nsf (angles)."
+            "bnaf, gaussianization, circular_nsf (angles), or triangular_map for a few hundred rows."
         ),
     ] = "nsf",
     given: Annotated[list[str] | None, typer.Option(help="Columns to condition on: a,b.", show_default=False)] = None,
@@ -91,6 +91,7 @@ def fit(
         pushforward fit train.parquet --out model.safetensors --seconds 120
         pushforward fit train.csv --out m.safetensors --given temp,hour --drop id
         pushforward fit train.csv --out m.safetensors --flow maf --set depth=8
+        pushforward fit small.csv --out m.safetensors --flow triangular_map
     """
     from pushforward.cli.fit import FitRequest, fit_rows, fit_table
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +20,13 @@ from pushforward.data import Table, TableError, check_not_constant, column_names
 from pushforward.distributions import Flow
 from pushforward.evaluate import Baseline, baselines_to_dict, evaluate, fit_baselines
 from pushforward.io import save
-from pushforward.train import History, Record, TrainingError, fit
+from pushforward.train import History, Record, TrainingError, fit, fit_triangular
 
 __all__ = ["FitRequest", "fit_rows", "fit_table"]
 
+CHOSEN = "triangular_map"
+MANY = 5_000
+"""Rows from which choosing terms takes more than a few seconds a column."""
 MAX_SCORED = 50_000
 """Rows of the training part that its final likelihood is measured on."""
 
@@ -84,7 +88,10 @@ def fit_table(request: FitRequest) -> dict[str, Any]:
     refuse_same_file("--checkpoint", request.checkpoint_path, request.table, request.out)
     check_writable(request.out)
     check_writable(request.checkpoint_path)
-    flow = build_flow(request.flow, len(columns), len(given), options)
+    chosen = request.flow == CHOSEN  # by cross-validation; other flows are built first, so that a mistake shows early
+    if chosen:
+        _check_no_steps(request)
+    flow = None if chosen else build_flow(request.flow, len(columns), len(given), options)
     parts = read_parts(request, columns, given, dropped, validation)
     held = 0 if parts.validation is None else len(parts.validation)
     say(
@@ -105,7 +112,10 @@ def fit_table(request: FitRequest) -> dict[str, Any]:
         "train_rows": len(parts.train),
         "validation_rows": held,
     }
-    history = _train(request, flow, parts, metadata)
+    if flow is None:
+        flow, history = _choose(request, parts, options)
+    else:
+        history = _train(request, flow, parts, metadata)
     metadata["history"] = history.to_dict()
     save(flow, request.out, metadata=metadata)  # now already: a Ctrl-C during what follows loses nothing
     baselines = _baselines(flow, parts, request.seed)
@@ -222,12 +232,7 @@ def _train(request: FitRequest, flow: Flow, parts: Parts, metadata: dict[str, An
             **request.budget,
         )
     except TrainingError as error:
-        names = parts.columns
-        raise TrainingError(
-            re.sub(r"\bcolumn (\d+)\b", lambda m: f"column {names[int(m[1])]!r}", str(error))
-            if all(int(k) < len(names) for k in re.findall(r"\bcolumn (\d+)\b", str(error)))
-            else str(error)
-        ) from None
+        raise _named(error, parts.columns) from None
     except KeyboardInterrupt:
         kept = f"The run is kept in {path}: go on with --resume." if os.path.exists(path) else ""
         if not records:
@@ -238,6 +243,41 @@ def _train(request: FitRequest, flow: Flow, parts: Parts, metadata: dict[str, An
         raise Interrupted(
             f"Interrupted at step {records[-1].step:,}. The best weights so far are in {request.out}. {kept}"
         ) from None
+
+
+def _choose(request: FitRequest, parts: Parts, options: dict[str, Any]) -> tuple[Flow, History]:
+    """The triangular map of few terms that cross-validation chooses."""
+    known, start = len(parts.columns), time.monotonic()
+    if len(parts.train) > MANY:
+        say(f"{len(parts.train):,} rows are many for {CHOSEN}: it will take a while. --flow nsf learns more from them.")
+    x, context = parts.train[:, :known], parts.train[:, known:] if parts.given else None
+    try:
+        flow = fit_triangular(x, context, seed=request.seed, data_dtype="float64", **options)
+    except TrainingError as error:
+        raise _named(error, parts.columns) from None
+    except TypeError as error:  # an option of the wrong kind
+        shown = ", ".join(f"{name}={value}" for name, value in options.items())
+        raise ValueError(f"--set: {CHOSEN} cannot be fitted with {shown} ({error}).") from None
+    seconds = time.monotonic() - start
+    return flow, History(seconds=seconds, stopped="terms chosen by cross-validation")
+
+
+def _check_no_steps(request: FitRequest) -> None:
+    """Refuse options of a training in steps where there are no steps."""
+    given = [f"--{name.replace('_', '-')}" for name in request.budget]
+    given += ["--resume"] * request.resume + ["--checkpoint"] * (request.checkpoint is not None)
+    if given:
+        raise ValueError(
+            f"{', '.join(given)}: {CHOSEN} is not trained in steps; cross-validation chooses its terms. Leave that out."
+        )
+
+
+def _named(error: TrainingError, names: list[str]) -> TrainingError:
+    """The message with columns by name."""
+    numbers = [int(k) for k in re.findall(r"\bcolumn (\d+)\b", str(error))]
+    if any(k >= len(names) for k in numbers):
+        return TrainingError(str(error))
+    return TrainingError(re.sub(r"\bcolumn (\d+)\b", lambda m: f"column {names[int(m[1])]!r}", str(error)))
 
 
 def _baselines(flow: Flow, parts: Parts, seed: int) -> dict[str, Baseline]:

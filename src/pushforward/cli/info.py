@@ -56,7 +56,7 @@ def info_rows(model: str, header: Header) -> list[list[str]]:
 
 def _trained(history: dict[str, Any]) -> str:
     if not history.get("records"):
-        return ""
+        return f"{history['stopped']} in {history['seconds']:,.0f} s" if history.get("stopped") else ""
     last = history["records"][-1]
     words = f"{last['step']:,} steps in {history['seconds']:,.0f} s"
     if history.get("best_validation") is not None:

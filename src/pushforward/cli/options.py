@@ -9,10 +9,11 @@ from typing import Any
 from pushforward.cli.common import listed, suggestion
 from pushforward.distributions import Flow
 from pushforward.flows import FLOWS
+from pushforward.train import fit_triangular
 
 __all__ = ["build_flow", "parse_options"]
 
-OURS = {"features", "context", "data_dtype"}  # decided by the table
+OURS = {"features", "context", "data_dtype", "dtype", "orders", "seed"}  # decided by the table or elsewhere
 WORDS = {"true": True, "false": False, "none": None}
 
 
@@ -58,11 +59,10 @@ def build_flow(flow: str, features: int, context: int, options: dict[str, Any]) 
 
 
 def _known(flow: str) -> dict[str, Any]:
-    """Names and defaults of the options of a flow; those of ``maf`` for a flow that passes them on to it."""
-    parameters = inspect.signature(FLOWS[flow]).parameters.values()
-    own = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in OURS}
-    passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    return {**(_known("maf") if passes_on and flow != "maf" else {}), **own}
+    """Names and defaults of the options of a flow; of a triangular map those of the fit that chooses its terms."""
+    source = fit_triangular if flow == "triangular_map" else FLOWS[flow]
+    parameters = inspect.signature(source).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in OURS}
 
 
 def _parse(text: str) -> Any:

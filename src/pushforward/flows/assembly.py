@@ -11,12 +11,13 @@ from pushforward.bijections import LU, Autoregressive, Chain, Coupling, Elementw
 from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least, one_of
 from pushforward.distributions import Flow, StandardNormal
-from pushforward.univariate import Univariate
+from pushforward.univariate import TailTransform, Univariate
 
-__all__ = ["Fast", "Mix", "assemble", "between", "stack"]
+__all__ = ["Fast", "Mix", "Tails", "assemble", "between", "stack"]
 
 Fast = Literal["density", "sampling"]
 Mix = Literal["lu", "permute", "flip", "none"]
+Tails = Literal["normal", "heavy"]
 
 
 def assemble(
@@ -26,16 +27,26 @@ def assemble(
     layers: Sequence[Bijection],
     *,
     fast: str = "density",
+    tails: str = "normal",
     data_dtype: str | None = None,
 ) -> Flow:
     """A flow from standard normals through ``layers``, standardised on the data side.
 
     With ``fast="density"`` the layers' forward direction goes from data to latent, otherwise from latent to data.
+    Layers that end in straight lines give normal tails; with ``tails="heavy"`` a map with a learned power on each side
+    of each feature stands on their data side, behind a linear map where the flow is not triangular anyway.
     """
     one_of(owner, "fast", fast, ("density", "sampling"))
-    standardize = Standardize(features, data_dtype=data_dtype)
+    one_of(owner, "tails", tails, ("normal", "heavy"))
+    heavy = tails == "heavy"
+    ends: list[Bijection] = [Standardize(features, robust=heavy, data_dtype=data_dtype)]
+    if heavy and not all(layer.is_triangular for layer in layers):
+        ends.append(LU(features))
+    if heavy:
+        ends.append(Elementwise(TailTransform(), features))
     context_map = Standardize(context, data_dtype=data_dtype) if context else None
-    bijection = Chain([standardize, *layers]).inv if fast == "density" else Chain([*layers, standardize.inv])
+    back = [part.inv for part in reversed(ends)]
+    bijection = Chain([*ends, *layers]).inv if fast == "density" else Chain([*layers, *back])
     return Flow(StandardNormal(features), bijection, context_map=context_map)
 
 

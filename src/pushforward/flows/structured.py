@@ -20,7 +20,7 @@ from pushforward.bijections import (
 from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least, one_of
 from pushforward.distributions import CircularUniform, Flow
-from pushforward.flows.assembly import Fast, Mix, assemble, between, stack
+from pushforward.flows.assembly import Fast, Mix, Tails, assemble, between, stack
 from pushforward.flows.registry import named_flow
 from pushforward.univariate import CircularRationalQuadratic, CircularShift, GaussianMixtureCDF
 
@@ -37,6 +37,7 @@ def bnaf(
     fast: Fast = "density",
     depth: int = 2,
     mix: Mix = "flip",
+    tails: Tails = "normal",
     data_dtype: str | None = None,
 ) -> Flow:
     """Block neural autoregressive flow: each layer one network, triangular by its blocks, without a conditioner.
@@ -52,6 +53,7 @@ def bnaf(
         depth: number of networks; one is enough in theory, and keeps exact conditionals.
         mix: what stands between networks: ``"flip"`` (the reversed order), ``"permute"``, ``"lu"`` (a learned linear
             map) or ``"none"``, which keeps the flow triangular.
+        tails: ``"heavy"`` for power-law tails: robust scales and a learned power on each side of each feature.
         data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
 
     References:
@@ -69,7 +71,7 @@ def bnaf(
         if k and mixed is not None and features > 1:
             parts.append(mixed(k))
         parts.append(BlockNeural(features, context=context, units=units, layers=layers))
-    return assemble("bnaf", features, context, parts, fast=fast, data_dtype=data_dtype)
+    return assemble("bnaf", features, context, parts, fast=fast, tails=tails, data_dtype=data_dtype)
 
 
 @named_flow
@@ -80,6 +82,7 @@ def triangular_map(
     degree: int = 2,
     bound: float = 4.0,
     terms: Sequence[Sequence[Sequence[int]]] | None = None,
+    tails: Tails = "normal",
     data_dtype: str | None = None,
 ) -> Flow:
     """One monotone component map on Hermite features: few weights, for small data.
@@ -93,6 +96,7 @@ def triangular_map(
         degree: largest total degree of a term.
         bound: half the width of the box beyond which the map goes straight on, in standard deviations of the data.
         terms: the multi-indices of each component instead; see `Triangular`.
+        tails: ``"heavy"`` for power-law tails: robust scales and a learned power on each side of each feature.
         data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
 
     References:
@@ -106,7 +110,7 @@ def triangular_map(
     at_least("triangular_map", "context", context, 0)
     chosen = total_degree(features, degree, context=context) if terms is None else terms
     layer = Triangular(chosen, context=context, bound=bound)
-    return assemble("triangular_map", features, context, [layer], data_dtype=data_dtype)
+    return assemble("triangular_map", features, context, [layer], tails=tails, data_dtype=data_dtype)
 
 
 @named_flow
@@ -185,6 +189,7 @@ def gaussianization(
     conditioner: str = "plain",
     activation: str = "relu",
     dropout: float = 0.0,
+    tails: Tails = "normal",
     data_dtype: str | None = None,
 ) -> Flow:
     """Rotations and mixture-CDF maps of each feature in turn, which make the data normal layer by layer.
@@ -201,6 +206,7 @@ def gaussianization(
         conditioner: their registered name.
         activation: their activation.
         dropout: their dropout probability.
+        tails: ``"heavy"`` for power-law tails: robust scales and a learned power on each side of each feature.
         data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
 
     References:
@@ -222,4 +228,4 @@ def gaussianization(
         if features > 1:
             layers.append(Rotation(features))
         layers.append(Elementwise(GaussianMixtureCDF(components), features, context=context, **options))
-    return assemble("gaussianization", features, context, layers, data_dtype=data_dtype)
+    return assemble("gaussianization", features, context, layers, tails=tails, data_dtype=data_dtype)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pushforward.bijections import Autoregressive
 from pushforward.distributions import Flow
-from pushforward.flows.assembly import Fast, Mix, assemble, between, stack
+from pushforward.flows.assembly import Fast, Mix, Tails, assemble, between, stack
 from pushforward.flows.registry import named_flow
 from pushforward.univariate import (
     Affine,
@@ -36,13 +36,14 @@ def _triangular(
     fast: Fast,
     depth: int,
     mix: Mix,
+    tails: Tails,
     data_dtype: str | None,
     **options: Any,
 ) -> Flow:
     """``depth`` autoregressive layers of one kind of univariate."""
     mixed = between(owner, mix, features)
     layers = stack(owner, Autoregressive, univariate, features, context, depth, mixed, **options)
-    return assemble(owner, features, context, layers, fast=fast, data_dtype=data_dtype)
+    return assemble(owner, features, context, layers, fast=fast, tails=tails, data_dtype=data_dtype)
 
 
 @named_flow
@@ -54,6 +55,7 @@ def gaussian_autoregressive(
     conditioner: str = "plain",
     activation: str = "relu",
     dropout: float = 0.0,
+    tails: Tails = "normal",
     data_dtype: str | None = None,
 ) -> Flow:
     r"""Every feature is normal given those before it: the plainest triangular map.
@@ -70,6 +72,7 @@ def gaussian_autoregressive(
         conditioner: its registered name.
         activation: its activation.
         dropout: its dropout probability.
+        tails: ``"heavy"`` for power-law tails: robust scales and a learned power on each side of each feature.
         data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
 
     References:
@@ -85,7 +88,7 @@ def gaussian_autoregressive(
         "activation": activation,
         "dropout": dropout,
     }
-    places: dict[str, Any] = {"fast": "density", "depth": 1, "mix": "none", "data_dtype": data_dtype}
+    places: dict[str, Any] = {"fast": "density", "depth": 1, "mix": "none", "tails": tails, "data_dtype": data_dtype}
     return _triangular("gaussian_autoregressive", Affine, features, context, **places, **options)
 
 
@@ -104,6 +107,7 @@ def sos(
     conditioner: str = "plain",
     activation: str = "relu",
     dropout: float = 0.0,
+    tails: Tails = "normal",
     data_dtype: str | None = None,
 ) -> Flow:
     r"""Sum-of-squares flow: increasing polynomials whose slope is a sum of squared polynomials.
@@ -124,6 +128,7 @@ def sos(
         conditioner: the conditioner's registered name.
         activation: its activation.
         dropout: its dropout probability.
+        tails: ``"heavy"`` for power-law tails: robust scales and a learned power on each side of each feature.
         data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
 
     References:
@@ -138,7 +143,7 @@ def sos(
         "activation": activation,
         "dropout": dropout,
     }
-    places: dict[str, Any] = {"fast": fast, "depth": depth, "mix": mix, "data_dtype": data_dtype}
+    places: dict[str, Any] = {"fast": fast, "depth": depth, "mix": mix, "tails": tails, "data_dtype": data_dtype}
     return _triangular(
         "sos", lambda: SumOfSquares(polynomials, degree, bound=bound), features, context, **places, **options
     )
@@ -158,6 +163,7 @@ def bernstein(
     conditioner: str = "plain",
     activation: str = "relu",
     dropout: float = 0.0,
+    tails: Tails = "normal",
     data_dtype: str | None = None,
 ) -> Flow:
     r"""Bernstein-polynomial flow: increasing polynomials by increasing Bernstein coefficients.
@@ -177,6 +183,7 @@ def bernstein(
         conditioner: the conditioner's registered name.
         activation: its activation.
         dropout: its dropout probability.
+        tails: ``"heavy"`` for power-law tails: robust scales and a learned power on each side of each feature.
         data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
 
     References:
@@ -191,7 +198,7 @@ def bernstein(
         "activation": activation,
         "dropout": dropout,
     }
-    places: dict[str, Any] = {"fast": fast, "depth": depth, "mix": mix, "data_dtype": data_dtype}
+    places: dict[str, Any] = {"fast": fast, "depth": depth, "mix": mix, "tails": tails, "data_dtype": data_dtype}
     return _triangular("bernstein", lambda: Bernstein(degree, bound=bound), features, context, **places, **options)
 
 
@@ -208,6 +215,7 @@ def naf(
     conditioner: str = "plain",
     activation: str = "relu",
     dropout: float = 0.0,
+    tails: Tails = "normal",
     data_dtype: str | None = None,
 ) -> Flow:
     r"""Neural autoregressive flow with deep sigmoidal maps (NAF-DSF).
@@ -226,6 +234,7 @@ def naf(
         conditioner: the conditioner's registered name.
         activation: its activation.
         dropout: its dropout probability.
+        tails: ``"heavy"`` for power-law tails: robust scales and a learned power on each side of each feature.
         data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
 
     References:
@@ -240,7 +249,7 @@ def naf(
         "activation": activation,
         "dropout": dropout,
     }
-    places: dict[str, Any] = {"fast": fast, "depth": depth, "mix": mix, "data_dtype": data_dtype}
+    places: dict[str, Any] = {"fast": fast, "depth": depth, "mix": mix, "tails": tails, "data_dtype": data_dtype}
     return _triangular("naf", lambda: DeepSigmoidal(units), features, context, **places, **options)
 
 
@@ -258,6 +267,7 @@ def ddsf(
     conditioner: str = "plain",
     activation: str = "relu",
     dropout: float = 0.0,
+    tails: Tails = "normal",
     data_dtype: str | None = None,
 ) -> Flow:
     r"""Neural autoregressive flow with dense deep sigmoidal maps (NAF-DDSF).
@@ -277,6 +287,7 @@ def ddsf(
         conditioner: the conditioner's registered name.
         activation: its activation.
         dropout: its dropout probability.
+        tails: ``"heavy"`` for power-law tails: robust scales and a learned power on each side of each feature.
         data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
 
     References:
@@ -291,7 +302,7 @@ def ddsf(
         "activation": activation,
         "dropout": dropout,
     }
-    places: dict[str, Any] = {"fast": fast, "depth": depth, "mix": mix, "data_dtype": data_dtype}
+    places: dict[str, Any] = {"fast": fast, "depth": depth, "mix": mix, "tails": tails, "data_dtype": data_dtype}
     return _triangular("ddsf", lambda: DenseDeepSigmoidal(units, layers), features, context, **places, **options)
 
 
@@ -310,6 +321,7 @@ def umnn(
     conditioner: str = "plain",
     activation: str = "relu",
     dropout: float = 0.0,
+    tails: Tails = "normal",
     data_dtype: str | None = None,
 ) -> Flow:
     r"""Unconstrained monotonic neural network flow: each map is the integral of a positive network.
@@ -330,6 +342,7 @@ def umnn(
         conditioner: the conditioner's registered name.
         activation: its activation.
         dropout: its dropout probability.
+        tails: ``"heavy"`` for power-law tails: robust scales and a learned power on each side of each feature.
         data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
 
     References:
@@ -344,7 +357,7 @@ def umnn(
         "activation": activation,
         "dropout": dropout,
     }
-    places: dict[str, Any] = {"fast": fast, "depth": depth, "mix": mix, "data_dtype": data_dtype}
+    places: dict[str, Any] = {"fast": fast, "depth": depth, "mix": mix, "tails": tails, "data_dtype": data_dtype}
     return _triangular(
         "umnn", lambda: IntegratedNetwork(embedding, units, bound=bound), features, context, **places, **options
     )

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pushforward.bijections import Autoregressive, Coupling, Elementwise
 from pushforward.core.checks import one_of
 from pushforward.distributions import Flow
-from pushforward.flows.assembly import Fast, Mix, assemble, between, stack
+from pushforward.flows.assembly import Fast, Mix, Tails, assemble, between, stack
 from pushforward.flows.registry import named_flow
 from pushforward.univariate import Affine, RationalQuadratic, Shift
 
@@ -30,6 +30,7 @@ def nice(
     conditioner: str = "plain",
     activation: str = "relu",
     dropout: float = 0.0,
+    tails: Tails = "normal",
     data_dtype: str | None = None,
 ) -> Flow:
     """Additive couplings and one final scaling of each feature.
@@ -44,6 +45,7 @@ def nice(
         conditioner: its registered name.
         activation: its activation.
         dropout: its dropout probability.
+        tails: ``"heavy"`` for power-law tails: robust scales and a learned power on each side of each feature.
         data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
 
     References:
@@ -54,7 +56,9 @@ def nice(
     """
     options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
     layers = stack("nice", Coupling, Shift, features, context, depth, None, **options)
-    return assemble("nice", features, context, [*layers, Elementwise(Affine(), features)], data_dtype=data_dtype)
+    return assemble(
+        "nice", features, context, [*layers, Elementwise(Affine(), features)], tails=tails, data_dtype=data_dtype
+    )
 
 
 @named_flow
@@ -67,6 +71,7 @@ def real_nvp(
     conditioner: str = "plain",
     activation: str = "relu",
     dropout: float = 0.0,
+    tails: Tails = "normal",
     data_dtype: str | None = None,
 ) -> Flow:
     """Affine couplings.
@@ -81,7 +86,7 @@ def real_nvp(
     """
     options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
     layers = stack("real_nvp", Coupling, Affine, features, context, depth, None, **options)
-    return assemble("real_nvp", features, context, layers, data_dtype=data_dtype)
+    return assemble("real_nvp", features, context, layers, tails=tails, data_dtype=data_dtype)
 
 
 @named_flow
@@ -95,6 +100,7 @@ def maf(
     conditioner: str = "plain",
     activation: str = "relu",
     dropout: float = 0.0,
+    tails: Tails = "normal",
     data_dtype: str | None = None,
 ) -> Flow:
     """Affine autoregressive layers with the order of the features reversed in between.
@@ -110,6 +116,7 @@ def maf(
         conditioner: its registered name.
         activation: its activation.
         dropout: its dropout probability.
+        tails: ``"heavy"`` for power-law tails: robust scales and a learned power on each side of each feature.
         data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
 
     References:
@@ -119,7 +126,7 @@ def maf(
     ('sequential', 'exact')
     """
     options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
-    return _affine_autoregressive("maf", features, context, depth, fast, data_dtype, options)
+    return _affine_autoregressive("maf", features, context, depth, fast, tails, data_dtype, options)
 
 
 @named_flow
@@ -133,6 +140,7 @@ def iaf(
     conditioner: str = "plain",
     activation: str = "relu",
     dropout: float = 0.0,
+    tails: Tails = "normal",
     data_dtype: str | None = None,
 ) -> Flow:
     """The layers of `maf` turned around: samples cost one pass, densities go one feature at a time.
@@ -146,15 +154,22 @@ def iaf(
     ('exact', 'sequential')
     """
     options = {"hidden": hidden, "conditioner": conditioner, "activation": activation, "dropout": dropout}
-    return _affine_autoregressive("iaf", features, context, depth, fast, data_dtype, options)
+    return _affine_autoregressive("iaf", features, context, depth, fast, tails, data_dtype, options)
 
 
 def _affine_autoregressive(
-    owner: str, features: int, context: int, depth: int, fast: Fast, data_dtype: str | None, options: dict[str, Any]
+    owner: str,
+    features: int,
+    context: int,
+    depth: int,
+    fast: Fast,
+    tails: Tails,
+    data_dtype: str | None,
+    options: dict[str, Any],
 ) -> Flow:
     flips = between(owner, "flip", features)
     layers = stack(owner, Autoregressive, Affine, features, context, depth, flips, **options)
-    return assemble(owner, features, context, layers, fast=fast, data_dtype=data_dtype)
+    return assemble(owner, features, context, layers, fast=fast, tails=tails, data_dtype=data_dtype)
 
 
 @named_flow
@@ -172,6 +187,7 @@ def nsf(
     conditioner: str = "plain",
     activation: str = "relu",
     dropout: float = 0.0,
+    tails: Tails = "normal",
     data_dtype: str | None = None,
 ) -> Flow:
     """Neural spline flow: rational-quadratic splines in coupling or autoregressive layers.
@@ -190,6 +206,7 @@ def nsf(
         conditioner: the conditioner's registered name.
         activation: its activation.
         dropout: its dropout probability.
+        tails: ``"heavy"`` for power-law tails: robust scales and a learned power on each side of each feature.
         data_dtype: ``"float64"`` if x and context are float64 although the model is float32.
 
     References:
@@ -206,4 +223,4 @@ def nsf(
 
     kind = Coupling if layer == "coupling" else Autoregressive
     layers = stack("nsf", kind, spline, features, context, depth, between("nsf", mix, features), **options)
-    return assemble("nsf", features, context, layers, fast=fast, data_dtype=data_dtype)
+    return assemble("nsf", features, context, layers, fast=fast, tails=tails, data_dtype=data_dtype)

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pushforward.networks.mlp import ACTIVATIONS, INPUT_LIMIT, check_hidden, trunk
-from pushforward.networks.staircase import Staircase
+from pushforward.networks.mlp import ACTIVATIONS, IN_PLACE, INPUT_LIMIT, check_hidden, trunk
+from pushforward.networks.staircase import Staircase, runs_directly
 from pushforward.networks.suffix import Suffix
 
 __all__ = ["MASKED", "MaskedMLP", "Prefix", "register_masked"]
@@ -161,10 +161,12 @@ def hidden_degrees(width: int, features: int, context: int) -> Tensor:
 class Prefix:
     """An incremental pass: ``params()`` gives the parameters of the next feature, ``push`` takes that feature."""
 
-    __slots__ = ("arrived", "network", "products")  # see `Staircase`
+    __slots__ = ("arrived", "direct", "network", "products")  # see `Staircase`
 
     def __init__(self, network: MaskedMLP, x: Tensor, context: Tensor | None) -> None:
         self.network = network
+        drops = network.dropout > 0 and network.training
+        self.direct = runs_directly() and not network.residual and not drops
         hidden: list[Any] = list(network.layers)
         steps = range(network.features)
         self.products = [
@@ -177,15 +179,23 @@ class Prefix:
         bias = last.bias.view(num, -1).t().flatten()
         rows = [slice(j * num, (j + 1) * num) for j in steps]
         self.products.append(Staircase(weight, rows, last.columns(), x, bias))
-        self.arrived = x[:0] if context is None else context.clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        self.arrived = x[:0] if context is None else context
 
-    def params(self) -> Tensor:
-        """Parameters of the next feature, shape (num_params, n)."""
-        return self.products[-1].push(self.network._trunk(lambda k, h: self.products[k].push(h), self.arrived))
+    def params(self, out: Tensor | None = None) -> Tensor:
+        """Parameters of the next feature, shape (num_params, n); written into ``out`` where ``direct`` holds."""
+        arrived, products = self.arrived, self.products
+        if not self.direct:
+            inputs = arrived.clamp(-INPUT_LIMIT, INPUT_LIMIT)
+            return products[-1].push(self.network._trunk(lambda k, h: products[k].push(h), inputs))
+        act = IN_PLACE[self.network.activation]
+        torch.clamp(arrived, -INPUT_LIMIT, INPUT_LIMIT, out=products[0].place())
+        for product, then in pairwise(products):
+            act(product.rows_completed(out=then.place()))
+        return products[-1].rows_completed(out=out)
 
     def push(self, x: Tensor) -> None:
         """Add the feature just asked for, shape (channels, n)."""
-        self.arrived = x.clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        self.arrived = x
 
 
 def _residual_masked(features: int, num_params: int, **options: Any) -> nn.Module:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pushforward.core.checks import at_least, one_of
 
-__all__ = ["ACTIVATIONS", "DENSE", "INPUT_LIMIT", "MLP", "register_dense", "trunk"]
+__all__ = ["ACTIVATIONS", "DENSE", "INPUT_LIMIT", "IN_PLACE", "MLP", "register_dense", "trunk"]
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -20,6 +20,15 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": F.elu,
     "tanh": torch.tanh,
 }
+
+IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu_,
+    "silu": lambda h: F.silu(h, inplace=True),
+    "gelu": lambda h: h.copy_(F.gelu(h)),
+    "elu": lambda h: F.elu(h, inplace=True),
+    "tanh": torch.tanh_,
+}
+"""The same, overwriting what they are applied to."""
 
 # A conditioner may be any function of what it sees, so it may see clamped inputs; a huge finite entry of one row
 # then cannot overflow inside the network and reach the weight gradients of all rows.

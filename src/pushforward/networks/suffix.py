@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pushforward.networks.mlp import ACTIVATIONS, INPUT_LIMIT, trunk
-from pushforward.networks.staircase import Staircase
+from pushforward.networks.staircase import Staircase, runs_directly
 
 if TYPE_CHECKING:
     from pushforward.networks.masked import MaskedMLP
@@ -26,8 +26,7 @@ class Suffix:
 
     Args:
         network: the conditioner.
-        x: the inputs of one parallel pass, (features · channels, n); its graph to weights and context is kept in
-            ``params``.
+        x: the inputs of one parallel pass, (features · channels, n).
         context: (context, n).
         like: cotangents will have the dtype, the device and, under vmap, the extra axes of this tensor (.., n).
     """
@@ -41,10 +40,16 @@ class Suffix:
             before.append(h.detach())
             return act(h)
 
-        apply = [layer.forward for layer in network.layers]
-        inputs = network._inputs(x, context)
-        h = trunk(lambda k, h: apply[k](h), inputs, network.depth, network.residual, recording, lambda h: h)
-        self.params = network._params(h)  # (num_params, features, n)
+        # Each layer's graph reaches its own weights alone (the first one's the context, too): the sweep finds the
+        # cotangents of all layers, so none needs to go back through the others.
+        self.outputs: list[Tensor] = []
+
+        def apply(k: int, h: Tensor) -> Tensor:
+            self.outputs.append(network.layers[k](h.detach() if k else h))
+            return self.outputs[-1].detach()
+
+        h = trunk(apply, network._inputs(x, context), network.depth, network.residual, recording, lambda h: h)
+        self.params = network._params(h.detach())  # (num_params, features, n)
         hidden: list[Any] = list(network.layers)
         num, last, falling = network.num_params, network.last, slice(network.features - 1, None, -1)
         with torch.no_grad():  # weights are detached; what is pushed is not recorded either
@@ -55,17 +60,18 @@ class Suffix:
             weight = last.weight.detach().view(num, network.features, -1).permute(2, 1, 0).flatten(1)
             params = [slice(j * num, (j + 1) * num) for j in range(network.features)]  # feature-major, as in `Prefix`
             self.products.append(Staircase(weight, last.columns()[falling], params[falling], like))
+            self.direct = runs_directly() and not network.residual
         self.inside = (x.detach().abs() <= INPUT_LIMIT).to(x.dtype)
         # Each activation's slopes, at the units of each degree; all layers of a residual network share the degrees.
         self.slopes = []
         for k, h in enumerate(before):
-            slope = _slope(act, h)
-            self.slopes.append([slope[rows] for rows in hidden[0 if network.residual else k].rows()])
+            starts = hidden[0 if network.residual else k].rows()[: network.features]
+            self.slopes.append(_slope(act, h).split([rows.stop - rows.start for rows in starts]))
         self.step = network.features
 
-    def push(self, cotangent: Tensor) -> Tensor:
-        """Add the cotangents (num_params, n) of the parameters of the next feature j, from the last to the first; to be
-        called where nothing is recorded.
+    def push(self, by_params: Tensor, g: Tensor) -> Tensor:
+        """Add the cotangents g · by_params, (n,) and (num_params, n), of the parameters of the next feature j, from the
+        last to the first; to be called where nothing is recorded.
 
         Returns:
             (channels, n): the cotangents that the inputs of feature j - 1, as the first layer sees them, now have in
@@ -73,7 +79,12 @@ class Suffix:
         """
         self.step -= 1
         j, depth, product = self.step, self.network.depth, self.products
-        h = product[-1].push(cotangent)
+        if self.direct:
+            torch.mul(by_params, g, out=product[-1].place())
+            for k in reversed(range(depth)):
+                torch.mul(product[k + 1].rows_completed(), self.slopes[k][j], out=product[k].place())
+            return product[0].rows_completed()
+        h = product[-1].push(by_params * g)
         if self.network.residual:
             h = h * self.slopes[-1][j]
             for b in reversed(range(depth)):
@@ -84,6 +95,10 @@ class Suffix:
                 h = product[k].push(h * self.slopes[k][j])
             h = h * self.slopes[0][j]
         return product[0].push(h)
+
+    def pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """After all pushes: the output of each hidden layer and its cotangent."""
+        return [(out, product.buffer) for out, product in zip(self.outputs, self.products[:-1], strict=True)]
 
 
 def _slope(act: Any, h: Tensor) -> Tensor:
