@@ -162,8 +162,8 @@ def report(known: Scores, masks: Sequence[int]) -> str:
         "    PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/small_data.py",
         "",
         f"{machine()}. Mean test log-likelihood in nats per row,",
-        "joint density of inputs and target, columns in units of the whole set's standard deviation, averaged over",
-        f"{len(masks)} masks. `triangular_map` is fitted by `fit_triangular` as it comes. nsf stops early on a fifth of",
+        "joint density of inputs and target, columns in units of the whole set's standard deviation, averaged",
+        f"over {len(masks)} masks. `triangular_map` is `fit_triangular` as it comes. nsf stops early on a fifth of",
         "the rows. The mixtures choose their components by BIC, the second one its kind of covariance too.",
     ]
     for size in SIZES:

@@ -19,6 +19,7 @@ from pushforward.bijections import (
     Autoregressive,
     Banana,
     Bijection,
+    BlockNeural,
     Chain,
     Coupling,
     Elementwise,
@@ -49,11 +50,13 @@ from pushforward.distributions import (
     Uniform,
     targets,
 )
-from pushforward.flows import circular_nsf, gaussianization, iaf, maf, nice, nsf, real_nvp, triangular_map
+from pushforward.flows import bnaf, circular_nsf, gaussianization, iaf, maf, nice, nsf, real_nvp, triangular_map
 from pushforward.networks import MLP, MaskedMLP, register_dense, register_masked
 from pushforward.univariate import (
     Affine,
     Bernstein,
+    CircularShift,
+    Composed,
     CubicSpline,
     DeepSigmoidal,
     DenseDeepSigmoidal,
@@ -530,6 +533,19 @@ CASES = [
             (TailTransform, {"tail": 0.0}, r"a positive number; got 0\.0\."),
         )
     ),
+    (lambda: Composed([]), r"Composed: parts must list one or more univariates\."),
+    (
+        lambda: Composed([Affine(), CircularShift()]),
+        r"Composed: Affine ends in Real\(\) but CircularShift starts",
+    ),
+    (lambda: BlockNeural(0), r"BlockNeural: features must be a whole number of at least 1; got 0\."),
+    (lambda: BlockNeural(2, context=-1), r"BlockNeural: context must be a whole number of at least 0; got -1\."),
+    (lambda: BlockNeural(2, units=0), r"BlockNeural: units must be a whole number of at least 1; got 0\."),
+    (lambda: BlockNeural(2, layers=0), r"BlockNeural: layers must be a whole number of at least 1; got 0\."),
+    (lambda: BlockNeural(2, bound=0.0), r"BlockNeural: bound must be a positive number; got 0\.0\."),
+    (lambda: BlockNeural(2, min_slope=1.0), r"BlockNeural: min_slope must lie below 1, the slope of the identity"),
+    (lambda: bnaf(0), r"bnaf: features must be a whole number of at least 1; got 0\."),
+    (lambda: bnaf(2, depth=0), r"bnaf: depth must be a whole number of at least 1; got 0\."),
     (lambda: DeepSigmoidal(min_slope=1.0), r"DeepSigmoidal: min_slope must lie below 1, the slope of the identity"),
     (lambda: SumOfSquares(min_slope=1.0), r"SumOfSquares: min_slope must lie below 1, the mean slope of the shape"),
     (lambda: Triangular([]), r"Triangular: terms must list the multi-indices of at least one component; got none\."),

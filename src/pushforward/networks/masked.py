@@ -166,7 +166,7 @@ class Prefix:
     def __init__(self, network: MaskedMLP, x: Tensor, context: Tensor | None) -> None:
         self.network = network
         drops = network.dropout > 0 and network.training
-        self.direct = runs_directly() and not network.residual and not drops
+        self.direct = runs_directly(x) and not network.residual and not drops
         hidden: list[Any] = list(network.layers)
         steps = range(network.features)
         self.products = [

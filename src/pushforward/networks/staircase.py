@@ -14,13 +14,15 @@ __all__ = ["Staircase", "runs_directly"]
 BLOCK = 12
 
 
-def runs_directly() -> bool:
-    """Whether operations write straight into memory: nothing is recorded, compiled or mapped over rows.
+def runs_directly(like: Tensor) -> bool:
+    """Whether operations on such tensors write straight into memory: nothing is recorded, compiled or mapped over rows.
 
     Where it holds, results go where they are needed next (``out=``), which saves a third of the small operations.
     """
     recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
-    return not (recorded or torch._C._are_functorch_transforms_active())
+    # The second kind of mapping is that of ``torch.autograd.grad(..., is_grads_batched=True)``.
+    mapped = torch._C._are_functorch_transforms_active() or torch._C._functorch.is_legacy_batchedtensor(like)
+    return not (recorded or mapped)
 
 
 class Staircase:

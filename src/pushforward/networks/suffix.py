@@ -60,7 +60,7 @@ class Suffix:
             weight = last.weight.detach().view(num, network.features, -1).permute(2, 1, 0).flatten(1)
             params = [slice(j * num, (j + 1) * num) for j in range(network.features)]  # feature-major, as in `Prefix`
             self.products.append(Staircase(weight, last.columns()[falling], params[falling], like))
-            self.direct = runs_directly() and not network.residual
+            self.direct = runs_directly(like) and not network.residual
         self.inside = (x.detach().abs() <= INPUT_LIMIT).to(x.dtype)
         # Each activation's slopes, at the units of each degree; all layers of a residual network share the degrees.
         self.slopes = []

@@ -2,6 +2,7 @@
 
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.circular import CircularRationalQuadratic, CircularShift, Moebius
+from pushforward.univariate.composed import Composed
 from pushforward.univariate.elementary import Affine, Shift, SinhArcsinh, YeoJohnson
 from pushforward.univariate.integrated import IntegratedNetwork
 from pushforward.univariate.mixture import GaussianMixtureCDF, LogisticMixtureCDF
@@ -21,6 +22,7 @@ __all__ = [
     "Bernstein",
     "CircularRationalQuadratic",
     "CircularShift",
+    "Composed",
     "CubicSpline",
     "DeepSigmoidal",
     "DenseDeepSigmoidal",
