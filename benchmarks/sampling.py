@@ -115,24 +115,28 @@ def compare(name: str, build: Build, make_theirs: Callable[[], Any], kind: str) 
 
 
 def gradient_costs() -> list[str]:
-    """One gradient of samples against one gradient of densities."""
-    lines = ["| | log_prob gradient | rsample gradient | ratio |", "|---|---:|---:|---:|"]
-    for name, options in (("maf", {}), ("nsf", {"bins": 8, "mix": "flip"})):
-        flow = getattr(pf.flows, name)(FEATURES, depth=5, hidden=HIDDEN, **options)
-        randomize(flow)
-        x = torch.randn(ROWS, FEATURES)
+    """One gradient of samples against one gradient of densities, with one thread and with all."""
+    lines = ["| | threads | log_prob gradient | rsample gradient | ratio |", "|---|---:|---:|---:|---:|"]
+    every = torch.get_num_threads()
+    for threads in sorted({1, every}):
+        torch.set_num_threads(threads)
+        for name, options in (("maf", {}), ("nsf", {"bins": 8, "mix": "flip"})):
+            flow = getattr(pf.flows, name)(FEATURES, depth=5, hidden=HIDDEN, **options)
+            randomize(flow)
+            x = torch.randn(ROWS, FEATURES)
 
-        def density(flow: Any = flow, x: Any = x) -> None:
-            flow.zero_grad()
-            flow.log_prob(x).mean().backward()
+            def density(flow: Any = flow, x: Any = x) -> None:
+                flow.zero_grad()
+                flow.log_prob(x).mean().backward()
 
-        def samples(flow: Any = flow) -> None:
-            flow.zero_grad()
-            flow.rsample((ROWS,)).square().mean().backward()
+            def samples(flow: Any = flow) -> None:
+                flow.zero_grad()
+                flow.rsample((ROWS,)).square().mean().backward()
 
-        cost = interleaved({"density": density, "samples": samples}, rounds=11)
-        ratio = cost["samples"] / cost["density"]
-        lines.append(f"| {name} | {cost['density']:.0f} | {cost['samples']:.0f} | {ratio:.2f} |")
+            cost = interleaved({"density": density, "samples": samples}, rounds=21)
+            ratio = cost["samples"] / cost["density"]
+            lines.append(f"| {name} | {threads} | {cost['density']:.0f} | {cost['samples']:.0f} | {ratio:.2f} |")
+    torch.set_num_threads(every)
     return lines
 
 
