@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def spline(bins: int) -> Univariate:
 CAPACITIES = {"small": (8,), "medium": (24, 24), "large": (64, 64)}
 FAMILIES: dict[str, Callable[[int], Univariate]] = {
     "sos": lambda k: SumOfSquares(2, (1, 3, 6)[k], bound=BOUND),
-    "bernstein": lambda k: Bernstein((3, 8, 24)[k], bound=BOUND),
+    "bernstein": lambda k: Bernstein((3, 12, 60)[k], bound=BOUND),
     "naf": lambda k: DeepSigmoidal((2, 6, 16)[k]),
     "umnn": lambda k: IntegratedNetwork((1, 4, 8)[k], (4, 8, 16)[k], bound=BOUND),
     "nsf": lambda k: spline((2, 6, 16)[k]),
@@ -90,13 +90,14 @@ def fit(flow: pf.Flow, target: pf.Flow, rows: int, steps: int) -> pf.Flow:
     return flow
 
 
-def measure(steps: int) -> dict[str, Any]:
-    """Every family on every target: growing capacity with the most rows, growing data with the largest capacity."""
-    found: dict[str, Any] = {"steps": steps, "capacity": {}, "data": {}}
+def measure(steps: int, families: Sequence[str], found: dict[str, Any]) -> dict[str, Any]:
+    """The families on every target: growing capacity with the most rows, growing data with the largest capacity.
+    What ``found`` holds of other families is kept."""
+    found = {"capacity": {}, "data": {}, **found, "steps": steps}
     start = time.time()
     for name, make in TARGETS.items():
         target = make()
-        for family in FAMILIES:
+        for family in families:
             for capacity in CAPACITIES:
                 for rows in ROWS if capacity == "large" else ROWS[-1:]:
                     torch.manual_seed(0)
@@ -150,7 +151,8 @@ def draw_jacobian(steps: int) -> None:
     z = torch.randn(400, 5, generator=torch.Generator().manual_seed(2))
     figure, axes = new_figure(1, 2, width=8.2, height=3.9)
     for ax, model, title in zip(axes[0], (flow, target), ("fitted map", "Knothe-Rosenblatt map"), strict=True):
-        matrix = torch.vmap(torch.func.jacrev(model.to_data))(z).mean(dim=0).detach()
+        whole = torch.autograd.functional.jacobian(lambda t, model=model: model.to_data(t).sum(dim=0), z)
+        matrix = whole.mean(dim=1)
         size = matrix.abs().max().item()
         ax.imshow(matrix.numpy(), cmap="RdBu_r", vmin=-size, vmax=size)
         for i in range(5):
@@ -204,10 +206,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1500, help="training steps of each fit (default: 1500)")
     parser.add_argument("--draw", action="store_true", help="draw from the numbers of the last run")
+    parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES), help="which to fit")
     arguments = parser.parse_args()
     IMAGES.mkdir(parents=True, exist_ok=True)
     if not arguments.draw:
-        RESULTS.write_text(json.dumps(measure(arguments.steps), indent=1) + "\n", encoding="utf-8")
+        known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+        found = measure(arguments.steps, arguments.families, known)
+        RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     found = json.loads(RESULTS.read_text(encoding="utf-8"))
     draw_errors(found, "capacity", "capacity", list(CAPACITIES))
     draw_errors(found, "data", "training rows", ROWS)

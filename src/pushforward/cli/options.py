@@ -28,7 +28,7 @@ def parse_options(flow: str, given: Sequence[str]) -> dict[str, Any]:
     """
     if flow not in FLOWS:
         raise ValueError(
-            f"--flow: there is no flow {flow!r}.{suggestion(flow, list(FLOWS))} Known: {listed(list(FLOWS))}."
+            f"--flow: there is no flow {flow!r}.{suggestion(flow, list(FLOWS))} Known: {listed(sorted(FLOWS), 20)}."
         )
     known = _known(flow)
     options: dict[str, Any] = {}

@@ -19,10 +19,10 @@ def runs_directly(like: Tensor) -> bool:
 
     Where it holds, results go where they are needed next (``out=``), which saves a third of the small operations.
     """
-    recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
     # The second kind of mapping is that of ``torch.autograd.grad(..., is_grads_batched=True)``.
-    mapped = torch._C._are_functorch_transforms_active() or torch._C._functorch.is_legacy_batchedtensor(like)
-    return not (recorded or mapped)
+    return not (torch._C._are_functorch_transforms_active() or torch._C._functorch.is_legacy_batchedtensor(like))
 
 
 class Staircase:
