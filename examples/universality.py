@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 import pushforward as pf
 from pushforward.bijections import Autoregressive, Chain, Standardize
@@ -129,6 +130,9 @@ def draw_errors(found: dict[str, Any], kind: str, label: str, places: list[Any])
                 ticks = range(len(places)) if kind == "capacity" else places
                 ax.plot(ticks, values, color=SHADES[family], marker=MARKS[family], ms=4.5, lw=1.4, label=NAMES[family])
             ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            ax.yaxis.set_minor_formatter(NullFormatter())
             if kind == "data":
                 ax.set_xscale("log")
                 ax.set_xticks(places, [f"{place:,}" for place in places])
@@ -158,7 +162,9 @@ def draw_jacobian(steps: int) -> None:
         for i in range(5):
             for j in range(5):
                 word = "0" if j > i else f"{matrix[i, j].item():.2f}"
-                ax.text(j, i, word, ha="center", va="center", fontsize=8.5, color=MUTED if j > i else INK)
+                dark = matrix[i, j].abs().item() > 0.7 * size
+                color = MUTED if j > i else "white" if dark else INK
+                ax.text(j, i, word, ha="center", va="center", fontsize=8.5, color=color)
         assert bool((matrix.triu(1) == 0).all())
         assert bool((matrix.diagonal() > 0).all())
         ax.set_xticks(range(5), [f"$z_{j + 1}$" for j in range(5)])
