@@ -67,9 +67,9 @@ class BlockNeural(TriangularMap):
         | Block Neural Autoregressive Flow (De Cao et al., 2019), arXiv:1904.04676
 
     >>> import torch
-    >>> layer = BlockNeural(3)
-    >>> layer(torch.tensor([1.0, -2.0, 1e6])).round(decimals=3).tolist()
-    [1.0, -2.0, 1000000.0]
+    >>> layer, x = BlockNeural(3), torch.tensor([1.0, -2.0, 1e6])
+    >>> torch.allclose(layer(x), x, rtol=1e-5)
+    True
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
