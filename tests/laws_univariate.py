@@ -103,9 +103,7 @@ def slope_is_derivative(univariate: Univariate, x: Tensor, params: Tensor) -> No
         expected = log_slope.detach().exp()
         # Autodiff sums terms of the size of a mean slope.
         mean = (1 + value.detach().abs()) / (1 + start.detach().abs())
-        # Autodiff through a root loses more where the slopes beside it differ a millionfold.
-        rough = 10 if name == "inverse" else 1
-        room = rough * TOLERANCE[x.dtype] * expected + ULPS * torch.finfo(x.dtype).eps * mean
+        room = TOLERANCE[x.dtype] * expected + ULPS * torch.finfo(x.dtype).eps * mean
         # Where rounding of the start alone moves the value by its own size, nothing is known there.
         told = digits(start.detach()) * expected <= 1 + value.detach().abs()
         off = ((slope - expected).abs() / room)[told]

@@ -218,6 +218,17 @@ def test_the_root_of_a_rational_quadratic_keeps_its_digits_below_a_steep_end():
 
 @each_kind
 @each_tails
+def test_the_derivative_of_the_inverse_keeps_its_digits(kind, tails):
+    """At the ends of the box too, beside bins and slopes that differ a millionfold."""
+    spline, n = kind(3, tails=tails).to(torch.float64), 4000
+    params = 100 * torch.rand(spline.num_params, n, generator=generator(3), dtype=torch.float64) - 50
+    x = torch.linspace(-5, 5, n, dtype=torch.float64)
+    x[::4], x[1::4] = -5.0, 5.0
+    laws.slope_is_derivative(spline, x, params)
+
+
+@each_kind
+@each_tails
 def test_a_nearly_straight_spline_loses_no_digits_in_single_precision(kind, tails):
     """Textbook roots subtract close numbers exactly there."""
     spline = kind(8, tails=tails)

@@ -340,12 +340,12 @@ def test_skewed_marginals_are_bent():
 def test_a_conditional_density():
     c, z = draw(200, 1), draw(200, 1, seed=3)
     x = c.square() + 0.5 * z
-    flow = fit_triangular(x, 40 + 3 * c, **QUICK)
+    flow = fit_triangular(x, 40 + 3 * c, df=math.inf, **QUICK)  # the noise is normal
     truth = torch.distributions.Normal(c.square(), 0.5).log_prob(x).mean()
     with torch.no_grad():
         got = flow.log_prob(x, 40 + 3 * c).mean()
     assert flow.context_shape == (1,)
-    assert got > truth - 0.15
+    assert got > truth - 0.1
     assert flow.sample((3,), 40 + 3 * c[:5]).shape == (3, 5, 1)
 
 

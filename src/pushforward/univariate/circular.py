@@ -16,7 +16,7 @@ from pushforward.core.config import configurable
 from pushforward.core.domain import Circle
 from pushforward.univariate.base import Iterative, Univariate
 from pushforward.univariate.spline_kinds import SlopedSpline
-from pushforward.univariate.spline_pieces import Piece, RationalQuadraticPiece, clip
+from pushforward.univariate.spline_pieces import Piece, RationalQuadraticPiece
 
 __all__ = ["CircularRationalQuadratic", "CircularShift", "Moebius"]
 
@@ -185,5 +185,6 @@ def _turn_of(right: Tensor, up: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _on_circle(angle: Tensor) -> Tensor:
-    """The angle, or the nearest one in [-π, π) where rounding went beyond."""
-    return clip(angle, -math.pi, math.pi - 2 * torch.finfo(angle.dtype).eps)
+    """The angle, or the nearest one in [-π, π) where rounding went beyond; gradients pass there as well."""
+    inside = angle.clamp(-math.pi, math.pi - 2 * torch.finfo(angle.dtype).eps)
+    return inside.detach() + (angle - angle.detach()) if torch.is_grad_enabled() else inside

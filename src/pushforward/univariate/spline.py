@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.core.checks import at_least, one_of, positive
+from pushforward.core.numerics import through_root
 from pushforward.univariate.base import Univariate
-from pushforward.univariate.spline_pieces import Piece, clip
+from pushforward.univariate.spline_pieces import Piece
 
 __all__ = ["Knots", "Spline"]
 
@@ -75,19 +76,31 @@ class Spline(Univariate):
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         outside, v = self._enter(y)
-        left, bottom, width, _, piece = self._find(v, params, 1)
-        t = clip(piece.fall(v - bottom), 0.0, 1.0)
-        if self.tails != "identity":  # the slope is wanted at the end itself: t is 0 or 1 like v, whatever rounding did
-            t = t + torch.where(outside, v - t, 0.0).detach()
-        return self._continue(y, outside, self._leave(torch.addcmul(left, t, width)), -piece.log_slope(t))
+        left, bottom, width, height, piece = self._find(v, params, 1)
+        climbed = v - bottom
+        with torch.no_grad():
+            t = piece.fall(climbed).clamp(0.0, 1.0)
+            if self.tails != "identity":  # the slope is wanted at the end itself, whatever rounding did
+                t = torch.where(outside, v, t)
+
+        def curve(along: Tensor) -> tuple[Tensor, Tensor]:
+            rise, log_slope = piece.rise(along / width)
+            return height * rise, log_slope
+
+        # The derivative of the root is that of the curve at it: going back through the formula of the root would lose
+        # digits where slopes beside it differ a millionfold.
+        along = through_root(curve, climbed, t * width)
+        log_slope = -piece.log_slope(along / width)
+        return self._continue(y, outside, self._leave(left + along), log_slope)
 
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
-        if self.tails != "identity":  # what lies beyond needs the slope
+        # With gradients the curve is wanted, and its slope for what lies beyond the box with linear tails.
+        if self.tails != "identity" or torch.is_grad_enabled():
             return self.inverse(y, params)[0]
         outside, v = self._enter(y)
         left, bottom, width, _, piece = self._find(v, params, 1)
-        t = clip(piece.fall(v - bottom), 0.0, 1.0)
-        return torch.where(outside, y, self._leave(torch.addcmul(left, t, width)))
+        t = piece.fall(v - bottom).clamp(0.0, 1.0)
+        return torch.where(outside, y, self._leave(left + t * width))
 
     def _enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whether x lies outside the box, and its place in it. Clipping comes before the search: a point evaluated

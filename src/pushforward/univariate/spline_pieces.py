@@ -12,8 +12,6 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from pushforward.core.numerics import through_root
-
 __all__ = [
     "CubicPiece",
     "LinearPiece",
@@ -21,7 +19,6 @@ __all__ = [
     "Piece",
     "QuadraticPiece",
     "RationalQuadraticPiece",
-    "clip",
 ]
 
 
@@ -34,7 +31,7 @@ class Piece(ABC):
 
     @abstractmethod
     def fall(self, climbed: Tensor) -> Tensor:
-        """t where ``climbed`` is reached, up to rounding beyond [0, 1]."""
+        """t where ``climbed`` is reached, up to rounding beyond [0, 1]; its gradients are not asked for."""
 
     @abstractmethod
     def log_slope(self, t: Tensor) -> Tensor:
@@ -71,7 +68,7 @@ class QuadraticPiece(Piece):
 
     def fall(self, climbed: Tensor) -> Tensor:
         # The height is the area under the slope; the knots' difference may have rounded to nothing.
-        share = clip(2 * climbed / (self.width * self.total), 0.0, 1.0)
+        share = (2 * climbed / (self.width * self.total)).clamp(0.0, 1.0)
         slope = torch.lerp(self.slope_left.square(), self.slope_right.square(), share).sqrt()
         return share * self.total / (self.slope_left + slope)
 
@@ -96,10 +93,7 @@ class CubicPiece(Piece):
         return self._share(t), self.log_slope(t)
 
     def fall(self, climbed: Tensor) -> Tensor:
-        share = clip(climbed / (self.width * self.slope), 0.0, 1.0)
-        with torch.no_grad():
-            t = self._root(share)
-        return through_root(lambda t: (self._share(t), self._steepness(t).log()), share, t)
+        return self._root((climbed / (self.width * self.slope)).clamp(0.0, 1.0))
 
     def log_slope(self, t: Tensor) -> Tensor:
         return torch.log(self.slope * self._steepness(t))
@@ -218,13 +212,7 @@ def _quadratic_root(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     With R the root of the discriminant, t = 2c / (R + b) = (R - b) / 2a, of which one form or the other subtracts close
     numbers. Equal fractions stay so when numerators and denominators are added; this sum subtracts none.
     """
-    # Rounding may have put the discriminant below zero, where gradients are none.
+    # Rounding may have put the discriminant below zero.
     root = torch.addcmul(b.square(), a, c, value=4).clamp(min=torch.finfo(b.dtype).tiny).sqrt()
     other = torch.relu(-b) / root  # how much the second form counts
     return torch.addcmul(c + c, other, root - b) / torch.addcmul(root + b, other, a, value=2)
-
-
-def clip(x: Tensor, low: float, high: float) -> Tensor:
-    """x in [low, high], where rounding alone can have put it outside: gradients pass there as well."""
-    inside = x.clamp(low, high)
-    return inside.detach() + (x - x.detach()) if torch.is_grad_enabled() else inside
