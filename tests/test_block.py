@@ -58,7 +58,7 @@ def test_the_bracket_holds_and_the_root_is_exact(size, scale):
             h = weight @ h + steer[-1]
             h = h if bend is None else torch.lerp(h, h.tanh(), bend)
         for j, each in enumerate(_each(blocks, 3)):
-            low, high = _bracket(y.t()[j : j + 1], each, [s[j : j + 1] for s in steer])
+            low, high = _bracket(y.t()[j : j + 1], (each, [s[j : j + 1] for s in steer]))
             slack = 1e-12 * (1 + columns[j].abs())
             assert (low <= columns[j] + slack).all()
             assert (columns[j] - slack <= high).all()

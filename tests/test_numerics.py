@@ -66,10 +66,10 @@ def test_gradients_of_all_orders():
     scale = torch.tensor([0.7, 1.0, 1.9], dtype=torch.float64, requires_grad=True)
 
     def inverse(y, scale):
-        def curve(x):
+        def curve(x, scale):
             return scale * torch.sinh(x) + x, torch.log(scale * torch.cosh(x) + 1)
 
-        return invert_increasing(curve, y, torch.full_like(y, -4.0), torch.full_like(y, 4.0))
+        return invert_increasing(curve, lambda y, _: (torch.full_like(y, -4.0), torch.full_like(y, 4.0)), y, scale)
 
     torch.autograd.gradcheck(inverse, (y, scale))
     torch.autograd.gradgradcheck(inverse, (y, scale))
@@ -79,7 +79,8 @@ def test_value_with_and_without_gradients_is_the_same():
     y = torch.linspace(-3, 3, 50, dtype=torch.float64)
     low, high = torch.full_like(y, -9), torch.full_like(y, 9)
     plain = solve_increasing(cubic, y, low, high)
-    assert torch.equal(invert_increasing(cubic, y, low, high)[0], plain)
+    inverse, _ = invert_increasing(lambda x, _: cubic(x), lambda *_: (low, high), y, None)
+    assert torch.equal(inverse, plain)
     assert torch.equal(torch.vmap(lambda *a: solve_increasing(cubic, *a))(y, low, high), plain)
 
 

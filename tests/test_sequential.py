@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from cases import UNIVARIATES, generator, label, randomize
-from torch.func import functional_call, stack_module_state, vmap
+from cases import UNIVARIATES, examples, generator, inputs, label, randomize
+from torch.func import functional_call, jacrev, stack_module_state, vmap
 
 from pushforward.bijections import Autoregressive
 from pushforward.bijections.columns import embed, from_columns, to_columns, with_free
+from pushforward.core.bijection import Bijection
 from pushforward.core.config import build
 from pushforward.networks.staircase import Staircase
 from pushforward.univariate import Affine, RationalQuadratic
@@ -96,6 +97,21 @@ def test_second_derivatives(univariate):
     layer, y, context, _ = case(univariate, 1, activation="silu")
     torch.autograd.gradcheck(layer.inverse, (y[:2], context[:2]))
     torch.autograd.gradgradcheck(layer.inverse, (y[:2], context[:2]))
+
+
+@pytest.mark.parametrize(
+    "config", [c for c in examples(Bijection) if c["type"] in ("Autoregressive", "BlockNeural")], ids=label
+)
+def test_the_jacobian_of_samples_by_jacrev_over_vmap(config):
+    layer = randomize(build(config), size=0.5)
+    x, context = inputs(layer, (N,))
+    y = layer.forward(x, context).detach()
+    known = () if context is None else (context,)
+    jacobians = vmap(jacrev(layer.inverse))(y, *known)
+    for row, jacobian in enumerate(jacobians):
+        one = [c[row] for c in known]
+        expected = torch.autograd.functional.jacobian(lambda y, one=one: layer.inverse(y, *one), y[row])
+        torch.testing.assert_close(jacobian, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_gradients_of_each_row_by_vmap():

@@ -11,6 +11,7 @@ from torch import Tensor
 from pushforward.bijections.columns import (
     channels,
     check_univariate,
+    context_columns,
     embed,
     embed_slope,
     free_params,
@@ -19,7 +20,7 @@ from pushforward.bijections.columns import (
     to_columns,
     with_free,
 )
-from pushforward.bijections.sequential import sequential_inverse
+from pushforward.bijections.sequential import sequential_inverse, sweeps
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
@@ -108,7 +109,7 @@ class Autoregressive(TriangularMap):
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         columns = to_columns(x)  # (features, n)
-        params = self.conditioner(embed(self.domain, columns), _columns_of(context))
+        params = self.conditioner(embed(self.domain, columns), context_columns(context))
         params = with_free(params, None if self.free is None else self.free[..., None])
         y, log_slope = self.univariate(columns, params)
         return from_columns(y, x.shape[:-1]), from_columns(log_slope, x.shape[:-1])
@@ -117,20 +118,19 @@ class Autoregressive(TriangularMap):
         if self._sweeps():  # one parallel pass at x gives slopes whose gradients need no second sweep
             x = self._inverse(y, context)
             return x, -self._forward_and_slopes(x, context)[1]
-        pairs = self._one_by_one(self.univariate.inverse, to_columns(y), _columns_of(context))
+        pairs = self._one_by_one(self.univariate.inverse, to_columns(y), context_columns(context))
         x_columns, log_slopes = (torch.stack(column) for column in zip(*pairs, strict=True))
         return from_columns(x_columns, y.shape[:-1]), from_columns(log_slopes, y.shape[:-1])
 
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
-        columns, known = to_columns(y), _columns_of(context)
+        columns, known = to_columns(y), context_columns(context)
         x = sequential_inverse(self, columns, known) if self._sweeps() else self._solve(columns, known)
         return from_columns(x, y.shape[:-1])
 
     def _sweeps(self) -> bool:
-        """Whether gradients are recorded by the reverse sweep. A compiled graph records the plain solve, which it can
-        see through; so does a network that offers no sweep or that drops units at random."""
-        plain = torch.compiler.is_compiling() or (self.dropout > 0 and self.training)
-        return torch.is_grad_enabled() and not plain and hasattr(self.conditioner, "suffix")
+        """Whether gradients are recorded by the reverse sweep, which not every network offers, and none that drops
+        units at random."""
+        return sweeps() and hasattr(self.conditioner, "suffix") and not (self.dropout > 0 and self.training)
 
     def _solve(self, y: Tensor, context: Tensor | None) -> Tensor:
         """x (features, n), feature by feature."""
@@ -169,9 +169,6 @@ class Autoregressive(TriangularMap):
     def _sweep(self, x: Tensor, context: Tensor | None, v: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Back substitution from the last feature to the first; see `sequential_inverse`."""
         conditioner: Any = self.conditioner
-        # Further out, derivatives in the parameters overflow, and 0 × inf would reach the weights that all rows share.
-        limit = torch.finfo(x.dtype).max ** 0.5
-        x = x.clamp(-limit, limit)
         suffix = conditioner.suffix(embed(self.domain, x), context, v)
         conditional = len(suffix.params)
         x_leaf = x.detach().requires_grad_()
@@ -200,7 +197,3 @@ class Autoregressive(TriangularMap):
         if self.free is not None:
             pairs.append((self.free, sent_all[conditional:].sum(dim=-1)))
         return g, pairs
-
-
-def _columns_of(context: Tensor | None) -> Tensor | None:
-    return None if context is None else to_columns(context)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.columns import from_columns, to_columns
+from pushforward.bijections.columns import context_columns, from_columns, to_columns
 from pushforward.bijections.sequential import sequential_inverse
 from pushforward.core.bijection import Kind, TriangularMap
-from pushforward.core.checks import at_least, positive
+from pushforward.core.checks import at_least, below_one, positive
 from pushforward.core.config import configurable
-from pushforward.core.numerics import invert_increasing, unshared
+from pushforward.core.numerics import invert_increasing
 from pushforward.networks.masked import MaskedLinear
 from pushforward.networks.mlp import INPUT_LIMIT
 from pushforward.networks.staircase import Staircase
@@ -30,6 +30,10 @@ class Block(NamedTuple):
     """Positive, (features, outs, ins)."""
     bend: Tensor | None
     """α of each unit, (features, outs, 1); None for the last layer, whose outputs are not bent."""
+
+
+Given = tuple[list[Block], list[Tensor]]
+"""The blocks of one feature, and what its layers get from outside."""
 
 
 @configurable
@@ -95,12 +99,10 @@ class BlockNeural(TriangularMap):
         at_least("BlockNeural", "units", units, 1)
         at_least("BlockNeural", "layers", layers, 1)
         positive("BlockNeural", "bound", bound)
-        positive("BlockNeural", "min_slope", min_slope)
-        if min_slope >= 1:
-            raise ValueError(f"BlockNeural: min_slope must lie below 1, the slope of the identity; got {min_slope!r}.")
+        below_one("BlockNeural", "min_slope", min_slope, "the slope of the identity")
         self.in_shape = self.out_shape = (features,)
         self.context_shape = (context,) if context else None
-        self.bound, self.min_slope, self.layers = bound, min_slope, layers
+        self.bound, self.min_slope = bound, min_slope
         sizes = [(1, units), *[(units, units)] * (layers - 1), (units, 1)]
         place = torch.arange(features)
         self.between = nn.ModuleList(
@@ -144,19 +146,16 @@ class BlockNeural(TriangularMap):
         return layer(seen.clamp(-INPUT_LIMIT, INPUT_LIMIT)).unflatten(0, (len(h), -1))
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        known = _columns_of(context)
-        y, log_slope = _pass(to_columns(x), self._blocks(), lambda k, h: self._steer(k, h, known))
-        return from_columns(y, x.shape[:-1]), from_columns(log_slope, x.shape[:-1])
+        known, blocks = context_columns(context), self._blocks()
+        y, _, tanhs = _pass(to_columns(x), blocks, lambda k, h: self._steer(k, h, known))
+        return from_columns(y, x.shape[:-1]), from_columns(_log_slope(blocks, tanhs), x.shape[:-1])
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x = self._inverse(y, context)
         return x, -self._forward_and_slopes(x, context)[1]
 
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
-        columns, known = to_columns(y), _columns_of(context)
-        sweeps = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        x = sequential_inverse(self, columns, known) if sweeps else self._solve(columns, known)
-        return from_columns(x, y.shape[:-1])
+        return from_columns(sequential_inverse(self, to_columns(y), context_columns(context)), y.shape[:-1])
 
     def _solve(self, y: Tensor, context: Tensor | None) -> Tensor:
         """x (features, n), feature by feature; see `sequential_inverse`."""
@@ -174,10 +173,9 @@ class BlockNeural(TriangularMap):
             steer = [product.push(piece)[None] for product, piece in zip(products, arrived, strict=True)]
             x = _root(y[j : j + 1], blocks, steer)
             found.append(x)
-            arrived = []
             if j + 1 < features:
-                _pass(x, blocks, _known(steer), arrived.append)
-                arrived = [h[0].clamp(-INPUT_LIMIT, INPUT_LIMIT) for h in arrived]
+                _, inputs, _ = _pass(x, blocks, _known(steer))
+                arrived = [h[0].clamp(-INPUT_LIMIT, INPUT_LIMIT) for h in inputs]
         return torch.cat(found)
 
     def _sweep(self, x: Tensor, context: Tensor | None, v: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
@@ -186,15 +184,10 @@ class BlockNeural(TriangularMap):
         The cotangent of feature j is known once the features after j have sent theirs, first to the units of j, then
         through these to x_j. What it adds itself to the cotangents of its units is g_j times their share in S_j.
         """
-        # Further out, derivatives in the weights overflow, and 0 × inf would reach what all rows share.
-        limit = torch.finfo(x.dtype).max ** 0.5
-        x = x.clamp(-limit, limit)
-        inputs: list[Tensor] = []
-        tanhs: list[Tensor] = []
         blocks = self._blocks()
-        y, _ = _pass(x, blocks, lambda k, h: self._steer(k, h, context), inputs.append, tanhs.append)
+        y, inputs, tanhs = _pass(x, blocks, lambda k, h: self._steer(k, h, context))
         with torch.no_grad():
-            slopes = [1 - b.bend * t.square() for b, t in zip(blocks, tanhs, strict=False) if b.bend is not None]
+            slopes = _bent_slopes(blocks, tanhs)
             shares = _shares(blocks, slopes, y)
             falling = slice(len(x) - 1, None, -1)
             layers: list[Any] = list(self.between)
@@ -216,28 +209,34 @@ class BlockNeural(TriangularMap):
 
 
 def _pass(
-    x: Tensor,
-    blocks: Sequence[Block],
-    steer: Callable[[int, Tensor], Tensor],
-    see_input: Callable[[Tensor], None] | None = None,
-    see_tanh: Callable[[Tensor], None] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """(y, log ∂y_j/∂x_j) at x (features, n), where ``steer(k, h)`` is what layer k, which reads h, gets from outside.
+    x: Tensor, blocks: Sequence[Block], steer: Callable[[int, Tensor], Tensor]
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """y at x (features, n), what each layer reads, and the tanh of each hidden unit.
 
-    ``see_input`` is shown what each layer reads, ``see_tanh`` the tanh of each hidden unit.
+    ``steer(k, h)`` is what layer k, which reads h, gets from outside.
     """
-    h, slope = x[:, None], x.new_ones(1)
+    h, inputs, tanhs = x[:, None], [], []
     for k, (weight, bend) in enumerate(blocks):
-        if see_input is not None:
-            see_input(h)
+        inputs.append(h)
         h = torch.baddbmm(steer(k, h), weight, h)  # (features, outs, n)
-        slope = weight * slope if k == 0 else weight @ slope
         if bend is not None:
             t = torch.tanh(h)
-            h, slope = torch.addcmul(h, bend, t - h), slope * (1 - bend * t.square())
-            if see_tanh is not None:
-                see_tanh(t)
-    return h[:, 0], slope[:, 0].log()
+            h = torch.addcmul(h, bend, t - h)
+            tanhs.append(t)
+    return h[:, 0], inputs, tanhs
+
+
+def _bent_slopes(blocks: Sequence[Block], tanhs: Sequence[Tensor]) -> list[Tensor]:
+    """Slopes of the units of each hidden layer, (features, units, n)."""
+    return [1 - cast(Tensor, block.bend) * t.square() for block, t in zip(blocks[:-1], tanhs, strict=True)]
+
+
+def _log_slope(blocks: Sequence[Block], tanhs: Sequence[Tensor]) -> Tensor:
+    """log ∂y_j/∂x_j, (features, n)."""
+    slope = blocks[0].weight
+    for block, bent in zip(blocks[1:], _bent_slopes(blocks, tanhs), strict=True):
+        slope = block.weight @ (slope * bent)
+    return slope[:, 0].log()
 
 
 def _known(steer: Sequence[Tensor]) -> Callable[[int, Tensor], Tensor]:
@@ -245,24 +244,22 @@ def _known(steer: Sequence[Tensor]) -> Callable[[int, Tensor], Tensor]:
     return lambda k, h: steer[k]
 
 
-def _root(y: Tensor, blocks: Sequence[Block], steer: Sequence[Tensor]) -> Tensor:
+def _root(y: Tensor, blocks: list[Block], steer: list[Tensor]) -> Tensor:
     """x with y = S_j(x) for one feature, (1, n)."""
 
-    def curve(x: Tensor, blocks: Sequence[Block] = blocks, steer: Sequence[Tensor] = steer) -> tuple[Tensor, Tensor]:
-        return _pass(x, blocks, _known(steer))
+    def curve(x: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+        y, _, tanhs = _pass(x, given[0], _known(given[1]))
+        return y, _log_slope(given[0], tanhs)
 
-    apart = unshared((list(blocks), list(steer)))
-    low, high = _bracket(y.detach(), *apart)
-    return invert_increasing(curve, y, low, high, search=lambda x: curve(x, *apart))[0]
+    return invert_increasing(curve, _bracket, y, (blocks, steer))[0]
 
 
-@torch.no_grad()
-def _bracket(y: Tensor, blocks: Sequence[Block], steer: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def _bracket(y: Tensor, given: Given) -> tuple[Tensor, Tensor]:
     """Each unit is the straight line of slope 1 - α up to |α|; so each output is a line in x, up to a known number."""
     rate = y.new_ones(1, 1, 1)
     low = high = torch.zeros_like(y)[:, None]
-    for (weight, bend), given in zip(blocks, steer, strict=True):
-        rate, low, high = weight @ rate, weight @ low + given, weight @ high + given
+    for (weight, bend), steer in zip(*given, strict=True):
+        rate, low, high = weight @ rate, weight @ low + steer, weight @ high + steer
         if bend is not None:
             rate, low, high = rate * (1 - bend), low * (1 - bend) - bend.abs(), high * (1 - bend) + bend.abs()
     return (y - high[:, 0]) / rate[:, 0], (y - low[:, 0]) / rate[:, 0]
@@ -299,7 +296,3 @@ def _each(blocks: Sequence[Block], features: int) -> list[list[Block]]:
         [Block(b.weight[j : j + 1], None if b.bend is None else b.bend[j : j + 1]) for b in blocks]
         for j in range(features)
     ]
-
-
-def _columns_of(context: Tensor | None) -> Tensor | None:
-    return None if context is None else to_columns(context)

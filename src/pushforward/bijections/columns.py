@@ -15,6 +15,7 @@ from pushforward.univariate.base import Univariate
 __all__ = [
     "channels",
     "check_univariate",
+    "context_columns",
     "embed",
     "embed_slope",
     "free_params",
@@ -28,6 +29,11 @@ __all__ = [
 def to_columns(x: Tensor) -> Tensor:
     """(*batch, features) as (features, n). No copy where it comes from `from_columns`."""
     return x.reshape(-1, x.shape[-1]).t()
+
+
+def context_columns(context: Tensor | None) -> Tensor | None:
+    """(*batch, context) as (context, n), or None."""
+    return None if context is None else to_columns(context)
 
 
 def from_columns(columns: Tensor, batch: tuple[int, ...]) -> Tensor:

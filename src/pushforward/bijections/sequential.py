@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-__all__ = ["sequential_inverse"]
+__all__ = ["sequential_inverse", "sweeps"]
 
 
 def sequential_inverse(layer: nn.Module, y: Tensor, context: Tensor | None) -> Tensor:
@@ -20,12 +20,20 @@ def sequential_inverse(layer: nn.Module, y: Tensor, context: Tensor | None) -> T
     rows of :math:`J^\top` the conditioner gives block by block: no D × D Jacobian is stored.
 
     ``layer._solve(y, context)`` gives x; ``layer._sweep(x, context, v)`` gives g and pairs (output, cotangent) whose
-    graphs reach weights and context. Columns are (features, n), context (context, n) or None.
+    graphs reach weights and context. Columns are (features, n), context (context, n) or None. Where no gradients are
+    recorded, and in a compiled graph, which sees through the solve, there is no sweep.
 
     Where derivatives of derivatives are asked for, they come from autodiff through the feature-by-feature solve.
     """
+    if not sweeps():
+        return cast(Any, layer)._solve(y, context)
     names, weights = zip(*layer.named_parameters(), strict=True)
     return _SequentialInverse.apply(layer, names, y, context, *weights)
+
+
+def sweeps() -> bool:
+    """Whether `sequential_inverse` records its gradients here."""
+    return torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 class _Call(nn.Module):
@@ -60,9 +68,17 @@ class _SequentialInverse(torch.autograd.Function):
         given = [y, context, *weights]
         wanted = [t if need else None for t, need in zip(given, ctx.needs_input_grad[2:], strict=True)]
         if torch.is_grad_enabled():  # derivatives of this derivative will be asked for
-            again = _call(ctx.layer, ctx.names, weights, "_solve", y, context)
             leaves = [t for t in wanted if t is not None]
-            return None, None, *_fill(wanted, torch.autograd.grad(again, leaves, v, create_graph=True))
+
+            def again(*leaves: Tensor) -> Tensor:
+                own = _fill(wanted, leaves)
+                y, context, *weights = (t if leaf is None else leaf for t, leaf in zip(given, own, strict=True))
+                return _call(ctx.layer, ctx.names, weights, "_solve", y, context)
+
+            return None, None, *_fill(wanted, torch.func.vjp(again, *leaves)[1](v))
+        # Further out, derivatives in the weights overflow, and 0 × inf would reach what all rows share.
+        limit = torch.finfo(x.dtype).max ** 0.5
+        x = x.clamp(-limit, limit)
         with torch.enable_grad():
             wanted = [None if t is None else t.detach().requires_grad_() for t in wanted]
             known = context if wanted[1] is None else wanted[1]

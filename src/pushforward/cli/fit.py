@@ -14,7 +14,7 @@ import torch
 
 from pushforward.cli.common import Interrupted, listed, refuse_same_file, say, split_names
 from pushforward.cli.model import as_tensors
-from pushforward.cli.options import build_flow, parse_options
+from pushforward.cli.options import build_flow, parse_options, wrong_kind
 from pushforward.core.files import check_writable
 from pushforward.data import Table, TableError, check_not_constant, column_names, read_table
 from pushforward.distributions import Flow
@@ -26,7 +26,7 @@ __all__ = ["FitRequest", "fit_rows", "fit_table"]
 
 CHOSEN = "triangular_map"
 MANY = 5_000
-"""Rows from which choosing terms takes more than a few seconds a column."""
+"""Rows from which choosing terms is slow enough to say so."""
 MAX_SCORED = 50_000
 """Rows of the training part that its final likelihood is measured on."""
 
@@ -255,9 +255,8 @@ def _choose(request: FitRequest, parts: Parts, options: dict[str, Any]) -> tuple
         flow = fit_triangular(x, context, seed=request.seed, data_dtype="float64", **options)
     except TrainingError as error:
         raise _named(error, parts.columns) from None
-    except TypeError as error:  # an option of the wrong kind
-        shown = ", ".join(f"{name}={value}" for name, value in options.items())
-        raise ValueError(f"--set: {CHOSEN} cannot be fitted with {shown} ({error}).") from None
+    except TypeError as error:
+        raise wrong_kind(f"{CHOSEN} cannot be fitted", options, error) from None
     seconds = time.monotonic() - start
     return flow, History(seconds=seconds, stopped="terms chosen by cross-validation")
 

@@ -53,9 +53,14 @@ def build_flow(flow: str, features: int, context: int, options: dict[str, Any]) 
     """The named flow for a table's columns, in the table's own units."""
     try:
         return FLOWS[flow](features, context, data_dtype="float64", **options)
-    except (TypeError, RuntimeError, OverflowError) as error:  # an option of the wrong kind, found out deep inside
-        shown = ", ".join(f"{name}={value}" for name, value in options.items())
-        raise ValueError(f"--set: {flow} cannot be built with {shown} ({error}).") from None
+    except (TypeError, RuntimeError, OverflowError) as error:
+        raise wrong_kind(f"{flow} cannot be built", options, error) from None
+
+
+def wrong_kind(what: str, options: dict[str, Any], error: Exception) -> ValueError:
+    """What to say of an option of the wrong kind, found out deep inside."""
+    shown = ", ".join(f"{name}={value}" for name, value in options.items())
+    return ValueError(f"--set: {what} with {shown} ({error}).")
 
 
 def _known(flow: str) -> dict[str, Any]:

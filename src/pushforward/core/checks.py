@@ -11,7 +11,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["NotInvertibleError", "at_least", "broadcast", "common_batch", "finite_numbers", "one_of", "positive"]
+__all__ = [
+    "NotInvertibleError",
+    "at_least",
+    "below_one",
+    "broadcast",
+    "common_batch",
+    "finite_numbers",
+    "one_of",
+    "positive",
+]
 
 
 class NotInvertibleError(ValueError):
@@ -28,6 +37,14 @@ def positive(owner: str, name: str, got: float, remedy: str = "") -> None:
     """Refuse a number that is not positive and finite."""
     if not (isinstance(got, int | float) and 0 < got < float("inf")):
         raise ValueError(f"{owner}: {name} must be a positive number; got {got!r}.{_after(remedy)}")
+
+
+def below_one(owner: str, name: str, got: float, what_one_is: str) -> float:
+    """Refuse a number that is not between zero and one, such as a least slope that leaves no room for a mean of one."""
+    positive(owner, name, got)
+    if got >= 1:
+        raise ValueError(f"{owner}: {name} must be below 1, {what_one_is}; got {got!r}.")
+    return got
 
 
 def finite_numbers(owner: str, name: str, got: Sequence[float]) -> list[float]:

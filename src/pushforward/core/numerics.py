@@ -12,14 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["invert_increasing", "solve_increasing", "through_root", "unshared"]
+__all__ = ["invert_increasing", "solve_between", "solve_increasing", "through_root"]
 
 Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
 """x to (value, log-slope), entry by entry."""
 
-# Over a million random steep cases (staircases of sigmoids, polynomials of degree 40, noise of many terms) took 5 steps
-# in the mean and 32 at most in float64, 4 and 30 in float32.
-STEPS = {torch.float64: 48, torch.float32: 40}
+CurveOf = Callable[[Tensor, Any], tuple[Tensor, Tensor]]
+"""The same of x and whatever else it depends on."""
+
+# Over a million random steep cases (staircases of sigmoids, polynomials of degree 40, noise of many terms) the mean is
+# 6 and the largest number 43 in float64, 5 and 35 in float32.
+STEPS = {torch.float64: 56, torch.float32: 40}
 TOLERANCE = 4.0  # in units of eps: what x and y are known to at best
 CLOSE = 0.1  # in units of √eps: a Newton step this small leaves an error below the tolerance, being quadratic
 
@@ -33,7 +36,7 @@ def solve_increasing(curve: Curve, y: Tensor, low: Tensor, high: Tensor) -> Tens
     it solves the equation: a bracket without a root gives NaN. The largest number of steps depends on the dtype alone.
 
     Under compile and export the loop is one node of the graph; the tensors that the curve closes over may then not
-    share memory: see `unshared`.
+    share memory: `solve_between` sees to that.
 
     Args:
         curve: an increasing function with its log-slope.
@@ -108,22 +111,33 @@ def known(flag: Tensor) -> bool | None:
         return None
 
 
-def invert_increasing(
-    curve: Curve, y: Tensor, low: Tensor, high: Tensor, *, search: Curve | None = None
-) -> tuple[Tensor, Tensor]:
-    """(x, -log-slope at x) with curve(x) = y, differentiable in y and in whatever the curve depends on.
+@torch.no_grad()
+def solve_between(curve: CurveOf, bracket: CurveOf, y: Tensor, given: Any) -> Tensor:
+    """x with curve(x, given) = y between the two points of bracket(y, given), without gradients; see
+    `solve_increasing`."""
+    low, high = bracket(y, given)
+    apart = unshared(given)
+    return solve_increasing(lambda x: curve(x, apart), y, low, high)
 
-    ``search`` is the curve over tensors that share no memory, for compiled graphs: see `unshared`.
+
+def invert_increasing(curve: CurveOf, bracket: CurveOf, y: Tensor, given: Any) -> tuple[Tensor, Tensor]:
+    """(x, -log-slope at x) with curve(x, given) = y, differentiable in y and ``given``.
+
+    Args:
+        curve: x and ``given`` to an increasing function of x and its log-slope.
+        bracket: y and ``given`` to two points, of values at most and at least y.
+        y: the values to reach, shape (*s).
+        given: what the curve depends on, tensors in nested tuples and lists.
     """
-    found = solve_increasing(search or curve, y, low, high)
+    found = solve_between(curve, bracket, y, given)
     if not torch.is_grad_enabled():
-        return found, -curve(found)[1]
+        return found, -curve(found, given)[1]
     ok = found.isfinite()
     # A row without a root goes through the formulas at zero and becomes NaN only at the end, by `where`: its NaN would
     # reach the gradients of weights that all rows share.
-    target = torch.where(ok, y, curve(torch.zeros_like(y))[0].detach())
-    x = through_root(curve, target, torch.where(ok, found, 0.0))
-    return torch.where(ok, x, torch.nan), torch.where(ok, -curve(x)[1], torch.nan)
+    target = torch.where(ok, y, curve(torch.zeros_like(y), given)[0].detach())
+    x = through_root(lambda x: curve(x, given), target, torch.where(ok, found, 0.0))
+    return torch.where(ok, x, torch.nan), torch.where(ok, -curve(x, given)[1], torch.nan)
 
 
 def through_root(curve: Curve, y: Tensor, x: Tensor) -> Tensor:

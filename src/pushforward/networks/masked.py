@@ -17,10 +17,15 @@ from pushforward.networks.suffix import Suffix
 __all__ = ["MASKED", "MaskedMLP", "Prefix", "register_masked"]
 
 MASKED: dict[str, Callable[..., nn.Module]] = {}
-"""Conditioners by name, called as ``factory(features, num_params, context=, hidden=, activation=, dropout=)``; the
-module offers ``forward(x, context)`` and ``prefix(x_like, context)`` as `MaskedMLP` does, and is called with
-``channels=`` where features are angles. If it offers ``suffix(x, context, like)`` too, gradients of samples cost one
-reverse sweep instead of autodiff through the incremental pass."""
+"""Conditioners by name, called as ``factory(features, num_params, context=, hidden=, activation=, dropout=)``, and with
+``channels=`` where features are angles. The module offers
+
+* ``forward(x, context)``: the parameters of all features, as `MaskedMLP` gives them;
+* ``prefix(x_like, context)``: an incremental pass with ``params()`` and ``push(x)``, as `Prefix`. Where it says
+  ``direct``, ``params(out=)`` writes into given memory;
+* ``suffix(x, context, like)``, if it can: a reverse sweep with ``params``, ``inside``, ``push(by_params, g)`` and
+  ``pairs()``, as `Suffix`. Gradients of samples then cost one sweep instead of autodiff through the incremental pass.
+"""
 
 
 def register_masked(name: str, factory: Callable[..., nn.Module]) -> None:

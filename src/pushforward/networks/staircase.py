@@ -17,7 +17,7 @@ BLOCK = 12
 def runs_directly(like: Tensor) -> bool:
     """Whether operations on such tensors write straight into memory: nothing is recorded, compiled or mapped over rows.
 
-    Where it holds, results go where they are needed next (``out=``), which saves a third of the small operations.
+    Where it holds, results go where they are needed next (``out=``), without operations that only move numbers.
     """
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False

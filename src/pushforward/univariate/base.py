@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pushforward.core.bijection import Kind
 from pushforward.core.domain import REAL, Domain
-from pushforward.core.numerics import invert_increasing, solve_increasing, unshared
+from pushforward.core.numerics import invert_increasing, solve_between
 
 __all__ = ["Boxed", "Iterative", "Univariate"]
 
@@ -86,22 +86,12 @@ class Iterative(Univariate):
         return self._evaluate(x, self._prepare(params))
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        prepared = self._prepare(params)
-        with torch.no_grad():
-            low, high = self._bracket(y, prepared)
-        apart = unshared(prepared)
-        return invert_increasing(
-            lambda x: self._evaluate(x, prepared), y, low, high, search=lambda x: self._evaluate(x, apart)
-        )
+        return invert_increasing(self._evaluate, self._bracket, y, self._prepare(params))
 
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
-        return self.inverse(y, params)[0] if torch.is_grad_enabled() else self._solve(y, self._prepare(params))
-
-    @torch.no_grad()
-    def _solve(self, y: Tensor, prepared: Any) -> Tensor:
-        bracket = self._bracket(y, prepared)
-        prepared = unshared(prepared)
-        return solve_increasing(lambda x: self._evaluate(x, prepared), y, *bracket)
+        if torch.is_grad_enabled():
+            return self.inverse(y, params)[0]
+        return solve_between(self._evaluate, self._bracket, y, self._prepare(params))
 
 
 class Boxed(Iterative):

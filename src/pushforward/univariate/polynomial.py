@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from pushforward.core.checks import at_least, positive
+from pushforward.core.checks import at_least, below_one, positive
 from pushforward.core.config import configurable
 from pushforward.univariate.base import Boxed
 
@@ -39,9 +39,7 @@ class Shaped(Boxed):
     def _place(self, owner: str, shape_params: int, bound: float, min_slope: float) -> None:
         """Check and keep what all shapes share."""
         positive(owner, "bound", bound)
-        positive(owner, "min_slope", min_slope)
-        if min_slope >= 1:
-            raise ValueError(f"{owner}: min_slope must lie below 1, the mean slope of the shape; got {min_slope!r}.")
+        below_one(owner, "min_slope", min_slope, "the mean slope of the shape")
         self.bound, self.min_slope, self.num_params = bound, min_slope, 2 + shape_params
 
     @abstractmethod

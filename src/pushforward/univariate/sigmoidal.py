@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.core.checks import at_least, positive
+from pushforward.core.checks import at_least, below_one, positive
 from pushforward.core.config import configurable
 from pushforward.univariate.base import Iterative
 from pushforward.univariate.polynomial import uneven
@@ -44,9 +44,7 @@ class Sigmoidal(Iterative):
         at_least(owner, "units", units, 1)
         at_least(owner, "depth", depth, 1)
         positive(owner, "bound", bound)
-        positive(owner, "min_slope", min_slope)
-        if min_slope >= 1:
-            raise ValueError(f"{owner}: min_slope must lie below 1, the slope of the identity; got {min_slope!r}.")
+        below_one(owner, "min_slope", min_slope, "the slope of the identity")
         self.bound, self.min_slope = bound, min_slope
         ins, outs = [1] + [units] * (depth - 1), [units] * (depth - 1) + [1]
         self.sizes = [(n, units, m) for n, m in zip(ins, outs, strict=True)]

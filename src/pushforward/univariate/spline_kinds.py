@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.core.checks import positive
+from pushforward.core.checks import below_one, positive
 from pushforward.core.config import configurable
 from pushforward.univariate.spline import Knots, Spline
 from pushforward.univariate.spline_pieces import (
@@ -22,6 +22,8 @@ from pushforward.univariate.spline_pieces import (
 )
 
 __all__ = ["CubicSpline", "LinearRational", "LinearSpline", "QuadraticSpline", "RationalQuadratic", "SlopedSpline"]
+
+BOX = "the mean slope in the box"
 
 
 @configurable
@@ -111,7 +113,7 @@ class QuadraticSpline(Spline):
         min_slope: float = 1e-3,
     ) -> None:
         super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
-        self.min_slope = below_one("QuadraticSpline", "min_slope", min_slope)
+        self.min_slope = below_one("QuadraticSpline", "min_slope", min_slope, BOX)
         self.num_params = bins + self.free_knots
 
     def _knots(self, params: Tensor) -> Knots:
@@ -173,7 +175,7 @@ class CubicSpline(Spline):
         min_slope: float = 1e-3,
     ) -> None:
         super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
-        self.min_slope = below_one("CubicSpline", "min_slope", min_slope)
+        self.min_slope = below_one("CubicSpline", "min_slope", min_slope, BOX)
         self.num_params = 2 * bins + (2 if tails == "linear" else 0)
         floor = torch.full((bins,), min_slope)
         if tails == "identity":  # a slope of one at the end is at most three times the mean slope there
@@ -205,7 +207,7 @@ class SlopedSpline(Spline):
 
     def __init__(self, bins: int, *, bound: float, tails: str, min_bin: float, min_slope: float) -> None:
         super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
-        self.min_slope = below_one(type(self).__name__, "min_slope", min_slope)
+        self.min_slope = below_one(type(self).__name__, "min_slope", min_slope, BOX)
         # softplus(offset) + min_slope = 1: zero parameters give slope one, as have identity tails.
         self.slope_offset = math.log(math.expm1(1.0 - min_slope))
         self.num_params = 2 * bins + self.free_knots
@@ -335,11 +337,3 @@ def spread(raw: Tensor, weights: Tensor, floor: Tensor | float) -> Tensor:
 def running(widths: Tensor, heights: Tensor) -> Tensor:
     """Inner knots along both axes from the sizes (bins, *s) of the bins. A small last one may be lost in rounding."""
     return torch.stack([widths, heights]).cumsum(dim=1)[:, :-1].clamp(max=1.0)
-
-
-def below_one(owner: str, name: str, got: float) -> float:
-    """Refuse a smallest slope that leaves no room for a mean slope of one."""
-    positive(owner, name, got)
-    if got >= 1:
-        raise ValueError(f"{owner}: {name} must be below 1, the mean slope in the box; got {got!r}.")
-    return got
