@@ -101,14 +101,15 @@ class Staircase:
         self.start = start
         rows, columns = _span(self.rows[start:stop]), _span(self.columns[start:stop])
         matrix = self.matrix[rows]
+        bias = None if self.bias is None else self.bias[rows, None]
         if start:
             done = _span(self.columns[:start])
             known = torch.cat(_ordered(self.pieces, self.columns)) if self.keep_graph else self.buffer[done]
             given = matrix[:, done]
-            before = given @ known if self.bias is None else torch.addmm(self.bias[rows, None], given, known)
+            before = given @ known if bias is None else torch.addmm(bias, given, known)
         else:
             before = self.buffer.new_zeros(len(matrix), self.buffer.shape[-1])
-            before = before if self.bias is None else before + self.bias[rows, None]
+            before = before if bias is None else before + bias
         self.before = _split(before, self.rows[start:stop])
         self.local = _split(matrix[:, columns], self.rows[start:stop])
         if not self.keep_graph:
@@ -122,7 +123,9 @@ class Staircase:
 
 
 def _span(slices: Sequence[slice]) -> slice:
-    return slice(min(s.start for s in slices), max(s.stop for s in slices))
+    """From the first to the last of slices that touch, in rising or in falling order."""
+    first, last = slices[0], slices[-1]
+    return slice(min(first.start, last.start), max(first.stop, last.stop))
 
 
 def _falling(slices: Sequence[slice]) -> bool:
@@ -137,5 +140,5 @@ def _split(matrix: Tensor, slices: Sequence[slice]) -> Sequence[Tensor]:
     """The rows of each step, in the order of steps."""
     sizes = [s.stop - s.start for s in slices]
     if _falling(slices):
-        return matrix.split(sizes[::-1])[::-1]
-    return matrix.split(sizes)
+        return torch.split_with_sizes(matrix, sizes[::-1])[::-1]
+    return torch.split_with_sizes(matrix, sizes)

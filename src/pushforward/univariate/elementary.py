@@ -63,12 +63,14 @@ class Affine(Univariate):
     num_params = 3
     num_free = 1
     smoothness = 99
+    zero: Tensor
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"bound": 1.5})
 
     def __init__(self, bound: float = 3.0) -> None:
         super().__init__()
         positive("Affine", "bound", bound)
         self.bound = bound
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         shift, log_scale = self._read(params)
@@ -85,7 +87,10 @@ class Affine(Univariate):
     def _read(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Shift and log-scale."""
         shift, bounded, free = params.unbind()
-        return shift, torch.add(free, torch.tanh(bounded * (1 / self.bound)), alpha=self.bound)
+        # ``alpha`` stays a number; a factor would be made a tensor first, which costs more than all else where the
+        # points are few.
+        bounded = torch.tanh(torch.add(self.zero, bounded, alpha=1 / self.bound))
+        return shift, torch.add(free, bounded, alpha=self.bound)
 
 
 @configurable
