@@ -218,7 +218,8 @@ class SlopedSpline(Spline):
 
     def _slopes(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """The slopes at both ends of each point's bin: raw is (2, *s)."""
-        left, right = (F.softplus(raw + self.slope_offset) + self.min_slope).unbind()
+        raw = torch.add(raw, self.one, alpha=self.slope_offset)
+        left, right = torch.add(F.softplus(raw), self.one, alpha=self.min_slope).unbind()
         return left, right
 
 
