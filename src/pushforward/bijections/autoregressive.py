@@ -25,6 +25,7 @@ from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.networks import MASKED
+from pushforward.networks.staircase import runs_directly
 from pushforward.univariate.base import Univariate
 
 __all__ = ["Autoregressive"]
@@ -134,7 +135,8 @@ class Autoregressive(TriangularMap):
 
     def _solve(self, y: Tensor, context: Tensor | None) -> Tensor:
         """x (features, n), feature by feature."""
-        pairs = self._one_by_one(lambda y, params: (self.univariate.inverse_value(y, params), None), y, context)
+        step = self.univariate.step if runs_directly(y) else self.univariate.inverse_value
+        pairs = self._one_by_one(lambda y, params: (step(y, params), None), y, context)
         return torch.stack([x for x, _ in pairs])
 
     def _one_by_one(self, invert: Callable[..., tuple[Tensor, Any]], y: Tensor, context: Tensor | None) -> list[Any]:

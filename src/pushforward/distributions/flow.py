@@ -10,11 +10,13 @@ from torch import Tensor
 from pushforward.bijections.chain import KINDS
 from pushforward.core.bijection import Bijection, Kind
 from pushforward.core.checks import broadcast
+from pushforward.core.compiled import compiled
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Real
 from pushforward.distributions.base import Factorised
 from pushforward.distributions.conditional import Ordered
+from pushforward.univariate.base import Univariate
 
 __all__ = ["Flow"]
 
@@ -136,6 +138,21 @@ class Flow(Ordered):
     @property
     def is_exact(self) -> bool:
         return self.base.is_exact and {"round_trip", "inverse_ladj"} <= self.bijection.laws
+
+    def compile(self, **options: Any) -> None:
+        """Compile the flow in place, with options of ``torch.compile``, at the first use of each part.
+
+        Calls ``flow(x)``, which are log-densities, become one graph, as with any `torch.nn.Module`. Samples without
+        gradients keep their loop over the features, whose step becomes one kernel. Copies, pickles and saved files are
+        not compiled. Where there is no C++ compiler a warning says so, and all goes on as before.
+
+        Args:
+            **options: of ``torch.compile``, such as ``dynamic=`` or ``backend=``.
+        """
+        self._compiled_call_impl = compiled(self._call_impl, **options)
+        for part in self.modules():
+            if isinstance(part, Univariate):
+                part.compile_step(**options)
 
     @final
     def to_latent(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from pushforward.core.bijection import Kind
+from pushforward.core.compiled import compiled
 from pushforward.core.domain import REAL, Domain
 from pushforward.core.numerics import invert_increasing, solve_between
 
@@ -33,8 +35,11 @@ class Univariate(nn.Module, ABC):
     """0: continuous, 1: continuous slope, ...; large for analytic maps."""
     inverse_kind: Kind = "exact"
     """"iterative" where the inverse is the root of an equation."""
+    inverse_is_long: bool = False
+    """Whether the inverse is a closed formula of so many operations that one kernel for them pays."""
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
     config: dict[str, Any]
+    _step: Callable[[Tensor, Tensor], Tensor] | None = None
 
     @abstractmethod
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,6 +56,22 @@ class Univariate(nn.Module, ABC):
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
         """x alone, where the slope costs extra."""
         return self.inverse(y, params)[0]
+
+    def compile_step(self, **options: Any) -> None:
+        """Compile `step`, with options of ``torch.compile``, if the inverse is long. Copies and pickles are not
+        compiled."""
+        if self.inverse_is_long:
+            self._step = compiled(self.inverse_value, **options)
+
+    def step(self, y: Tensor, params: Tensor) -> Tensor:
+        """`inverse_value` for one feature of many in turn, without gradients: after `compile_step` in one kernel, where
+        small operations would take longer than their arithmetic."""
+        return (self._step or self.inverse_value)(y, params)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        state.pop("_step", None)
+        return state
 
     def start(self, x: Tensor) -> Tensor | None:
         """Parameters (num_params, features) from which learning goes well for data like the sample x (features, n):

@@ -57,6 +57,7 @@ class Composed(Univariate):
         self.smoothness = min(part.smoothness for part in parts)
         iterative = any(part.inverse_kind == "iterative" for part in parts)
         self.inverse_kind = "iterative" if iterative else "exact"
+        self.inverse_is_long = not iterative and any(part.inverse_is_long for part in parts)
         self.num_params, self.num_free = (sum(getattr(p, name) for p in parts) for name in ("num_params", "num_free"))
         # What a conditioner decides comes first, part by part, then what it does not.
         self.sizes = [part.num_params - part.num_free for part in parts] + [part.num_free for part in parts]

@@ -42,6 +42,7 @@ class Spline(Univariate):
         min_bin: smallest size of a bin, as a part of the box.
     """
 
+    inverse_is_long = True
     least: Tensor
     zero: Tensor
     one: Tensor
