@@ -110,12 +110,14 @@ class Squares(NamedTuple):
     """What their squares are multiplied by, (*s)."""
     least: float
     """What is added to the slope."""
+    degree: int
+    """Of the polynomials that are squared: a number, for in the graph of a numeric inverse sizes of tensors are not."""
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(G(t), G'(t)). The slope is summed from squares, never from its own expansion: it cannot round below zero."""
-        basis = chebyshev(t, len(self.antiderivative) - 1)
+        basis = chebyshev(t, 2 * self.degree + 1)
         value = (self.antiderivative * basis).sum(dim=0)
-        roots = (self.roots * basis[: len(self.roots), None]).sum(dim=0)
+        roots = (self.roots * basis[: self.degree + 1, None]).sum(dim=0)
         return value, torch.addcmul(torch.full_like(t, self.least), self.weight, roots.square().sum(dim=0))
 
 
@@ -131,7 +133,7 @@ def squares(roots: Tensor, least: float) -> Squares:
     mean = integral[1::2].sum(dim=0).clamp(min=torch.finfo(roots.dtype).tiny)
     weight = (1 - least) / mean
     scaled = integral * weight
-    return Squares(torch.cat([scaled[:1], scaled[1:2] + least, scaled[2:]]), roots, weight, least)
+    return Squares(torch.cat([scaled[:1], scaled[1:2] + least, scaled[2:]]), roots, weight, least, degree)
 
 
 def uneven(count: int) -> Tensor:
