@@ -66,6 +66,7 @@ SHADES = dict(zip(FAMILIES, (COLORS[c] for c in ("data", "gaussian", "highlight"
 ROWS = [500, 2000, 8000, 32000, 128000]
 LATENT, TEST = 20000, 20000
 CENTRAL = 3.0
+SHOWN = 5.0  # what lies above is cut off in the pictures, so that the rest can be told apart
 
 
 def build(family: str, capacity: str, features: int) -> Flow:
@@ -142,6 +143,8 @@ def draw_errors(found: dict[str, Any], kind: str, label: str, places: list[Any])
                 ticks = range(len(places)) if kind == "capacity" else places
                 ax.plot(ticks, values, color=SHADES[family], marker=MARKS[family], ms=4.5, lw=1.4, label=NAMES[family])
             ax.set_yscale("log")
+            if ax.get_ylim()[1] > SHOWN:  # single points far out, see above
+                ax.set_ylim(top=SHOWN)
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
             ax.yaxis.set_minor_formatter(NullFormatter())
