@@ -107,7 +107,7 @@ def compare(name: str, build: Build, make_theirs: Callable[[], Any], kind: str) 
     errors = [miss(ours, z)]
     if any(getattr(part, "inverse_is_long", False) for part in ours.modules()):
         fast_ours = copy.deepcopy(ours)
-        fast_ours.compile()
+        fast_ours.compile_steps()
         errors.append(miss(fast_ours, z))  # compiles
         tasks["compiled"] = lambda: fast_ours.sample((ROWS,))
     with torch.no_grad():
@@ -181,7 +181,7 @@ def main() -> None:
         f"{machine()}, {torch.get_num_threads()} threads, float32; pushforward / zuko {zuko.__version__};",
         f"{ROWS} rows, hidden {HIDDEN} for zuko and the width with the same number of weights for pushforward.",
         "Times in ms: medians of 11 interleaved rounds; zuko's samples of more than 10 s: the faster of two.",
-        "*compiled*: after `flow.compile()`, where that changes anything, the second of the two ratios.",
+        "*compiled*: after `flow.compile_steps()`, where that changes anything, the second of the two ratios.",
         f"Error: max of |z - S(T(z))|. ≥: zuko drew {min(FEW.values())} rows only.",
         "",
         "| family | inverse | weights | log_prob | zuko | sample | compiled | zuko | times faster | error |",

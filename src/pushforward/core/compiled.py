@@ -20,11 +20,11 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
     fast = torch.compile(function, **options)
     works = True
 
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any) -> Any:
         nonlocal works
         if works:
             try:
-                return fast(*args, **kwargs)
+                return fast(*args)
             except RuntimeError as error:
                 from torch._dynamo.exc import BackendCompilerFailed  # takes longer to import than all of this package
 
@@ -34,6 +34,6 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
                 reason = str(getattr(error, "inner_exception", error)).splitlines()[0]
                 message = f"compile: not compiled, so slower than it could be: {reason}"
                 warnings.warn(message, RuntimeWarning, stacklevel=2)
-        return function(*args, **kwargs)
+        return function(*args)
 
     return call

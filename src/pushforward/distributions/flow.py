@@ -10,7 +10,6 @@ from torch import Tensor
 from pushforward.bijections.chain import KINDS
 from pushforward.core.bijection import Bijection, Kind
 from pushforward.core.checks import broadcast
-from pushforward.core.compiled import compiled
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Real
@@ -139,17 +138,17 @@ class Flow(Ordered):
     def is_exact(self) -> bool:
         return self.base.is_exact and {"round_trip", "inverse_ladj"} <= self.bijection.laws
 
-    def compile(self, **options: Any) -> None:
-        """Compile the flow in place, with options of ``torch.compile``, at the first use of each part.
+    def compile_steps(self, **options: Any) -> None:
+        """Compile what samples do feature by feature, in place, at the first use of each part.
 
-        Calls ``flow(x)``, which are log-densities, become one graph, as with any `torch.nn.Module`. Samples without
-        gradients keep their loop over the features, whose step becomes one kernel. Copies, pickles and saved files are
-        not compiled. Where there is no C++ compiler a warning says so, and all goes on as before.
+        Samples without gradients keep their loop over the features; where an inverse is a long formula, as that of a
+        spline, its step becomes one kernel. Copies, pickles and saved files are not compiled. Where there is no C++
+        compiler a `RuntimeWarning` says so, and all goes on as before. For densities there is
+        `torch.nn.Module.compile`, which compiles calls ``flow(x)``.
 
         Args:
             **options: of ``torch.compile``, such as ``dynamic=`` or ``backend=``.
         """
-        self._compiled_call_impl = compiled(self._call_impl, **options)
         for part in self.modules():
             if isinstance(part, Univariate):
                 part.compile_step(**options)

@@ -118,7 +118,7 @@ class Spline(Univariate):
         return x.abs() >= self.bound, torch.add(self.middle, inside / (2 * self.bound))
 
     def _leave(self, v: Tensor) -> Tensor:
-        return torch.add(self.zero, v - self.middle, alpha=2 * self.bound)
+        return v * (2 * self.bound) - self.bound
 
     def _continue(self, x: Tensor, outside: Tensor, y: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
         """What holds for all x, from what holds for x clipped to the box; either direction."""
