@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/sampling.py
 
-Takes about a quarter of an hour, nearly all of it in zuko's numeric inverses. Needs zuko
+Nearly all of its time goes into zuko's numeric inverses. Needs zuko
 (``pip install -c constraints.txt -e .[bench]``). Both sides have the same number of layers and, within a few per cent,
 of weights. Last, what gradients of samples cost against gradients of densities.
 """

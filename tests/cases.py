@@ -6,10 +6,12 @@ import inspect
 import itertools
 import json
 import math
+import shutil
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +24,9 @@ from pushforward.flows import FLOWS
 from pushforward.univariate import Univariate
 
 Config = dict[str, Any]
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="inductor needs a C++ compiler"
+)
 FLOW_OPTIONS: Config = {"depth": 2, "hidden": [16], "units": 5, "components": 4, "bins": 6}  # where a flow has them
 
 

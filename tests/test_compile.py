@@ -4,8 +4,6 @@ Dynamo alone (``backend="eager"``) finds every graph break in a second; the real
 runs over five of them, where there is a C++ compiler.
 """
 
-import shutil
-
 import laws
 import pytest
 import torch
@@ -20,6 +18,7 @@ from cases import (
     inputs,
     label,
     layers,
+    needs_compiler,
     random_part,
 )
 from torch import nn
@@ -188,7 +187,7 @@ INDUCTOR = [
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="inductor needs a C++ compiler")
+@needs_compiler
 @each(INDUCTOR)
 def test_inductor_gives_the_same_numbers(config):
     flow = random_part(config)

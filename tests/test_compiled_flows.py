@@ -2,12 +2,11 @@
 
 import copy
 import pickle
-import shutil
 import warnings
 
 import pytest
 import torch
-from cases import generator, random_part
+from cases import generator, needs_compiler, random_part
 
 import pushforward as pf
 from pushforward.univariate import RationalQuadratic
@@ -39,21 +38,7 @@ def fresh_compiler():
 
 
 @each
-@pytest.mark.parametrize(
-    "backend",
-    [
-        "eager",
-        pytest.param(
-            "inductor",
-            marks=[
-                pytest.mark.slow,
-                pytest.mark.skipif(
-                    not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="needs a C++ compiler"
-                ),
-            ],
-        ),
-    ],
-)
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=[pytest.mark.slow, needs_compiler])])
 def test_a_compiled_flow_gives_the_same_numbers(spec, backend):
     flow, z, context = flow_and_inputs(spec)
     with torch.no_grad():

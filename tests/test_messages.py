@@ -328,7 +328,7 @@ CASES = [
     (lambda: Moebius(radius=-1), r"Moebius: radius must be a positive number; got -1\."),
     (
         lambda: Moebius(radius=1.0),
-        r"Moebius: radius must be below 1; got 1\.0\. On the circle a map would be flat\.",
+        r"Moebius: radius must be below 1, where a map of the circle would be flat; got 1\.0\.",
     ),
     # bijections
     (lambda: Flip(0), r"Flip: features must be a whole number of at least 1; got 0\."),
@@ -522,7 +522,7 @@ CASES = [
             (GaussianMixtureCDF, {"components": 0}, r"a whole number of at least 1; got 0\."),
             (GaussianMixtureCDF, {"bound": 0.0}, r"a positive number; got 0\.0\."),
             (GaussianMixtureCDF, {"background": 0.0}, r"a positive number; got 0\.0\."),
-            (GaussianMixtureCDF, {"background": 1.0}, r"a part of the whole, below one; got 1\.0\."),
+            (GaussianMixtureCDF, {"background": 1.0}, r"background must be below 1, the whole weight; got 1\.0\."),
             (SumOfSquares, {"bound": 0.0}, r"a positive number; got 0\.0\."),
             (SumOfSquares, {"min_slope": 0.0}, r"a positive number; got 0\.0\."),
             (SumOfSquares, {"polynomials": 0}, r"a whole number of at least 1; got 0\."),

@@ -39,12 +39,11 @@ def positive(owner: str, name: str, got: float, remedy: str = "") -> None:
         raise ValueError(f"{owner}: {name} must be a positive number; got {got!r}.{_after(remedy)}")
 
 
-def below_one(owner: str, name: str, got: float, what_one_is: str) -> float:
+def below_one(owner: str, name: str, got: float, what_one_is: str) -> None:
     """Refuse a number that is not between zero and one, such as a least slope that leaves no room for a mean of one."""
     positive(owner, name, got)
     if got >= 1:
         raise ValueError(f"{owner}: {name} must be below 1, {what_one_is}; got {got!r}.")
-    return got
 
 
 def finite_numbers(owner: str, name: str, got: Sequence[float]) -> list[float]:

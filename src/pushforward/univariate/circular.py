@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from pushforward.core.checks import at_least, positive
+from pushforward.core.checks import at_least, below_one
 from pushforward.core.config import configurable
 from pushforward.core.domain import Circle
 from pushforward.univariate.base import Iterative, Univariate
@@ -139,9 +139,7 @@ class Moebius(Iterative):
     def __init__(self, centres: int = 8, *, radius: float = 0.99) -> None:
         super().__init__()
         at_least("Moebius", "centres", centres, 1)
-        positive("Moebius", "radius", radius)
-        if radius >= 1:
-            raise ValueError(f"Moebius: radius must be below 1; got {radius!r}. On the circle a map would be flat.")
+        below_one("Moebius", "radius", radius, "where a map of the circle would be flat")
         self.centres, self.radius, self.num_params = centres, radius, 3 * centres
         angle = 2 * math.pi * torch.arange(centres) / centres
         ratio = min(0.2 / radius, 0.5) if centres > 1 else 0.0

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.core.checks import at_least, positive
+from pushforward.core.checks import at_least, below_one, positive
 from pushforward.core.config import configurable
 from pushforward.core.special import log_mills, log_normal, ndtr, normal_point
 from pushforward.univariate.base import Iterative
@@ -52,9 +52,7 @@ class MixtureCDF(Iterative):
         owner = type(self).__name__
         at_least(owner, "components", components, 1)
         positive(owner, "bound", bound)
-        positive(owner, "background", background)
-        if background >= 1:
-            raise ValueError(f"{owner}: background must be a part of the whole, below one; got {background}.")
+        below_one(owner, "background", background, "the whole weight")
         self.components, self.bound, self.background = components, bound, background
         self.num_params = 3 * components
         # Equal components would get equal gradients and stay equal for ever. So they stand apart from the start, just

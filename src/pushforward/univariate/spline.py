@@ -44,10 +44,6 @@ class Spline(Univariate):
 
     inverse_is_long = True
     least: Tensor
-    zero: Tensor
-    one: Tensor
-    middle: Tensor
-    ends: Tensor
 
     def __init__(self, bins: int, *, bound: float, tails: str, min_bin: float) -> None:
         super().__init__()
@@ -62,10 +58,6 @@ class Spline(Univariate):
             )
         self.bins, self.bound, self.tails, self.min_bin = bins, bound, tails, min_bin
         self.register_buffer("least", torch.arange(1, bins) * min_bin, persistent=False)
-        # A number in a formula is made a tensor at every use, which costs more than the arithmetic where the points are
-        # few. These are exact in every dtype; factors go in as ``alpha``, which stays a number.
-        for name, value in {"zero": 0.0, "one": 1.0, "middle": 0.5, "ends": [0, 1]}.items():
-            self.register_buffer(name, torch.tensor(value), persistent=False)
         # Numbers that belong to knots: with identity tails those at the ends are given.
         self.free_knots = bins - 1 if tails == "identity" else bins + 1
 
@@ -114,8 +106,7 @@ class Spline(Univariate):
     def _enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whether x lies outside the box, and its place in it. Clipping comes before the search: a point evaluated
         outside and masked afterwards would give NaN gradients to the whole batch."""
-        inside = x.clamp(-self.bound, self.bound)
-        return x.abs() >= self.bound, torch.add(self.middle, inside / (2 * self.bound))
+        return x.abs() >= self.bound, x.clamp(-self.bound, self.bound) / (2 * self.bound) + 0.5
 
     def _leave(self, v: Tensor) -> Tensor:
         return v * (2 * self.bound) - self.bound
@@ -130,10 +121,10 @@ class Spline(Univariate):
         """The bin of each u along the axis searched (0: x, 1: y): one search, one gather for both axes."""
         inner, at_knots, in_bins = self._knots(params)
         # The outer knots are 0 and 1 exactly, whatever the running sum rounds to.
-        corner = (2, 1, *inner.shape[2:])
-        knots = torch.cat([self.zero.expand(corner), inner, self.one.expand(corner)], dim=1)  # (axis, bins + 1, *s)
+        zero = torch.zeros_like(inner[:, :1])
+        knots = torch.cat([zero, inner, torch.ones_like(zero)], dim=1)  # (axis, bins + 1, *s)
         index = (u >= inner[axis]).sum(dim=0)  # (*s), 0 .. bins - 1
-        ends = index + self.ends.view(2, *(1,) * index.ndim)  # (end, *s)
+        ends = torch.stack([index, index + 1])
         lower, upper = knots.gather(1, ends.expand(2, *ends.shape)).unbind(1)  # (axis, *s)
         (left, bottom), (width, height) = lower.unbind(), (upper - lower).unbind()
         beside = None if at_knots is None else at_knots.gather(0, ends)  # (end, *s)

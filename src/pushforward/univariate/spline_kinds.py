@@ -113,7 +113,8 @@ class QuadraticSpline(Spline):
         min_slope: float = 1e-3,
     ) -> None:
         super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
-        self.min_slope = below_one("QuadraticSpline", "min_slope", min_slope, BOX)
+        below_one("QuadraticSpline", "min_slope", min_slope, BOX)
+        self.min_slope = min_slope
         self.num_params = bins + self.free_knots
 
     def _knots(self, params: Tensor) -> Knots:
@@ -175,7 +176,8 @@ class CubicSpline(Spline):
         min_slope: float = 1e-3,
     ) -> None:
         super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
-        self.min_slope = below_one("CubicSpline", "min_slope", min_slope, BOX)
+        below_one("CubicSpline", "min_slope", min_slope, BOX)
+        self.min_slope = min_slope
         self.num_params = 2 * bins + (2 if tails == "linear" else 0)
         floor = torch.full((bins,), min_slope)
         if tails == "identity":  # a slope of one at the end is at most three times the mean slope there
@@ -207,7 +209,8 @@ class SlopedSpline(Spline):
 
     def __init__(self, bins: int, *, bound: float, tails: str, min_bin: float, min_slope: float) -> None:
         super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
-        self.min_slope = below_one(type(self).__name__, "min_slope", min_slope, BOX)
+        below_one(type(self).__name__, "min_slope", min_slope, BOX)
+        self.min_slope = min_slope
         # softplus(offset) + min_slope = 1: zero parameters give slope one, as have identity tails.
         self.slope_offset = math.log(math.expm1(1.0 - min_slope))
         self.num_params = 2 * bins + self.free_knots
@@ -218,8 +221,7 @@ class SlopedSpline(Spline):
 
     def _slopes(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """The slopes at both ends of each point's bin: raw is (2, *s)."""
-        raw = torch.add(raw, self.one, alpha=self.slope_offset)
-        left, right = torch.add(F.softplus(raw), self.one, alpha=self.min_slope).unbind()
+        left, right = (F.softplus(raw + self.slope_offset) + self.min_slope).unbind()
         return left, right
 
 
