@@ -522,7 +522,7 @@ CASES = [
             (GaussianMixtureCDF, {"components": 0}, r"a whole number of at least 1; got 0\."),
             (GaussianMixtureCDF, {"bound": 0.0}, r"a positive number; got 0\.0\."),
             (GaussianMixtureCDF, {"background": 0.0}, r"a positive number; got 0\.0\."),
-            (GaussianMixtureCDF, {"background": 1.0}, r"background must be below 1, the whole weight; got 1\.0\."),
+            (GaussianMixtureCDF, {"background": 1.0}, r"below 1, the whole weight; got 1\.0\."),
             (SumOfSquares, {"bound": 0.0}, r"a positive number; got 0\.0\."),
             (SumOfSquares, {"min_slope": 0.0}, r"a positive number; got 0\.0\."),
             (SumOfSquares, {"polynomials": 0}, r"a whole number of at least 1; got 0\."),
