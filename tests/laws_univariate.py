@@ -134,6 +134,18 @@ def value_path_is_pair_path(univariate: Univariate, x: Tensor, params: Tensor) -
             close(univariate.inverse_value(y, params), back, "inverse_value against inverse", SHARP)
 
 
+def shared_parameters(univariate: Univariate, x: Tensor, params: Tensor) -> None:
+    """Parameters that all points share may be given once, in both directions."""
+    once = params[..., :1]
+    every = once.expand(-1, *x.shape)
+    y = univariate(x, every)[0]
+    for name, start in (("forward", x), ("inverse", y)):
+        direction = getattr(univariate, name)
+        for what, one, all_ in zip(("value", "slope"), direction(start, once), direction(start, every), strict=True):
+            assert one.shape == x.shape, f"{name}: {what} has shape {tuple(one.shape)}"
+            close(one, all_, f"{name} with shared parameters, {what}", SHARP)
+
+
 def increasing(univariate: Univariate, x: Tensor, params: Tensor, points: int = 256) -> None:
     """Larger x gives larger y; around a circle, once around makes once around.
 

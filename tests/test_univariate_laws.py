@@ -20,6 +20,7 @@ POINTWISE = [
     laws.slope_is_derivative,
     laws.gradients_are_finite,
     laws.value_path_is_pair_path,
+    laws.shared_parameters,
     laws.increasing,
 ]
 each = pytest.mark.parametrize("config", UNIVARIATES, ids=label)
@@ -124,6 +125,29 @@ def test_many_axes_and_none(config):
     for shape in ((), (0,), (2, 3, 4)):
         x = univariate.domain.example(shape, generator(5))
         laws.shapes(univariate, x, torch.randn(univariate.num_params, *shape, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("size", [0.7, 8.0], ids=["gentle", "wild"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "config", [config for config in UNIVARIATES if build(config).inverse_kind == "iterative"], ids=label
+)
+def test_many_points_with_the_same_parameters_are_inverted_as_one(config, dtype, size):
+    """Their inverse starts from a table; single points start from scratch. An outlier makes the table coarse."""
+    univariate = build(config).to(dtype)
+    params = size * torch.randn(univariate.num_params, 3, 1, generator=generator(6), dtype=dtype)
+    y = univariate.codomain.example((3, 600), generator(7)).to(dtype)
+    if not isinstance(univariate.codomain, Circle):
+        y[1] *= 3
+        y[2, 5] = 1e4
+    with torch.no_grad():
+        x, log_slope = univariate.inverse(y, params)
+        alone, slope_alone = univariate.inverse(y, params.expand(-1, *y.shape))
+        images = univariate(x, params)[0]
+    room = laws.digits(y) + laws.digits(x) * torch.exp(-torch.minimum(log_slope, slope_alone))
+    assert (laws.apart(univariate.codomain, images, y).abs() <= room).all()
+    room = laws.digits(x) + laws.digits(y) * torch.exp(torch.maximum(log_slope, slope_alone))
+    assert (laws.apart(univariate.domain, x, alone).abs() <= room).all()
 
 
 IDENTITY = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -13,7 +14,7 @@ from pushforward.bijections.sequential import sequential_inverse
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least, below_one, positive
 from pushforward.core.config import configurable
-from pushforward.core.numerics import invert_increasing
+from pushforward.core.numerics import invert_increasing, solve_between
 from pushforward.networks.masked import MaskedLinear
 from pushforward.networks.mlp import INPUT_LIMIT
 from pushforward.networks.staircase import Staircase
@@ -251,7 +252,7 @@ def _root(y: Tensor, blocks: list[Block], steer: list[Tensor]) -> Tensor:
         y, _, tanhs = _pass(x, given[0], _known(given[1]))
         return y, _log_slope(given[0], tanhs)
 
-    return invert_increasing(curve, _bracket, y, (blocks, steer))[0]
+    return invert_increasing(curve, partial(solve_between, curve, _bracket), y, (blocks, steer))[0]
 
 
 def _bracket(y: Tensor, given: Given) -> tuple[Tensor, Tensor]:

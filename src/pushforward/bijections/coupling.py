@@ -115,6 +115,12 @@ class Coupling(Bijection):
     def is_triangular(self) -> bool:
         return not self.swap
 
+    def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self._move(lambda *given: (self.univariate.value(*given), None), x, context)[0]
+
+    def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
+        return self._move(lambda *given: (self.univariate.inverse_value(*given), None), y, context)[0]
+
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         y, log_slope = self._move(self.univariate.forward, x, context)
         return y, log_slope.sum(dim=0).reshape(x.shape[:-1])
@@ -135,8 +141,8 @@ class Coupling(Bijection):
         still = log_slope.new_zeros(self.steering, log_slope.shape[-1])
         return from_columns(torch.cat([still, log_slope]), x.shape[:-1])
 
-    def _move(self, move: Any, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The whole event after the move, and the log-slopes (moved, n)."""
+    def _move(self, move: Any, x: Tensor, context: Tensor | None) -> tuple[Tensor, Any]:
+        """The whole event after the move, and the log-slopes (moved, n) or whatever ``move`` returns second."""
         columns = to_columns(x)  # (features, n)
         cut = self.moved if self.swap else self.steering
         first, second = columns[:cut], columns[cut:]

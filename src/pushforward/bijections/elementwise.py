@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from pushforward.bijections.columns import (
     from_columns,
     make_conditioner,
     to_columns,
+    with_free,
 )
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
@@ -119,21 +120,28 @@ class Elementwise(TriangularMap):
             self.start.copy_(start)
             self.initialized.fill_(True)
 
+    def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return from_columns(self.univariate.value(*self._columns(x, context)), x.shape[:-1])
+
+    def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
+        return from_columns(self.univariate.inverse_value(*self._columns(y, context)), y.shape[:-1])
+
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self._move(self.univariate.forward, x, context)
+        y, log_slope = self.univariate(*self._columns(x, context))
+        return from_columns(y, x.shape[:-1]), from_columns(log_slope, x.shape[:-1])
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self._move(self.univariate.inverse, y, context)
+        x, log_slope = self.univariate.inverse(*self._columns(y, context))
+        return from_columns(x, y.shape[:-1]), from_columns(log_slope, y.shape[:-1])
 
-    def _move(self, move: Any, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        batch = x.shape[:-1]
-        columns = to_columns(x)  # (features, n)
-        own = columns.new_empty(0, *columns.shape) if self.params is None else self.params[..., None]
-        params = own.expand(own.shape[0], *columns.shape)  # all parameters, or those that are free
-        if self.conditioner is not None and context is not None:
-            conditional = self.conditioner(to_columns(context)).unflatten(0, (-1, x.shape[-1]))
-            params = torch.cat([conditional, params])
+    def _columns(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x as (features, n), and the parameters."""
+        columns = to_columns(x)
+        own = None if self.params is None else self.params[..., None]  # all, or those that are free: rows share them
+        if self.conditioner is None or context is None:
+            params = cast(Tensor, own)
+        else:
+            params = with_free(self.conditioner(to_columns(context)).unflatten(0, (-1, x.shape[-1])), own)
         if self.start is not None:
             params = params + self.start[..., None]
-        y, log_slope = move(columns, params)
-        return from_columns(y, batch), from_columns(log_slope, batch)
+        return columns, params

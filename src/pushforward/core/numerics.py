@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["invert_increasing", "solve_between", "solve_increasing", "through_root"]
+__all__ = ["by_table", "invert_increasing", "known", "solve_between", "solve_increasing", "through_root"]
 
 Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
 """x to (value, log-slope), entry by entry."""
@@ -25,6 +25,8 @@ CurveOf = Callable[[Tensor, Any], tuple[Tensor, Tensor]]
 STEPS = {torch.float64: 56, torch.float32: 40}
 TOLERANCE = 4.0  # in units of eps: what x and y are known to at best
 CLOSE = 0.1  # in units of √eps: a Newton step this small leaves an error below the tolerance, being quadratic
+POLISH = 3  # plain Newton steps from a good guess, before a search with safeguards
+NODES = 128  # of a table of a curve
 
 
 def solve_increasing(curve: Curve, y: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -112,24 +114,62 @@ def known(flag: Tensor) -> bool | None:
 
 
 @torch.no_grad()
-def solve_between(curve: CurveOf, bracket: CurveOf, y: Tensor, given: Any) -> Tensor:
+def solve_between(curve: CurveOf, bracket: CurveOf, y: Tensor, given: Any, start: Tensor | None = None) -> Tensor:
     """x with curve(x, given) = y between the two points of bracket(y, given), without gradients; see
-    `solve_increasing`."""
-    low, high = bracket(y, given)
+    `solve_increasing`. If Newton's method from ``start`` converges for all entries in a few steps, that is all."""
+    if start is not None and (found := newton(lambda x: curve(x, given), y, start)) is not None:
+        return found
     apart = unshared(given)
-    return solve_increasing(lambda x: curve(x, apart), y, low, high)
+    return solve_increasing(lambda x: curve(x, apart), y, *bracket(y, given))
 
 
-def invert_increasing(curve: CurveOf, bracket: CurveOf, y: Tensor, given: Any) -> tuple[Tensor, Tensor]:
+def newton(curve: Curve, y: Tensor, x: Tensor) -> Tensor | None:
+    """The roots that plain Newton steps from x reach; None where some is not reached, or not known to be."""
+    root = torch.finfo(y.dtype).eps ** 0.5
+    for _ in range(POLISH):
+        value, log_slope = curve(x)
+        move = (value - y) / log_slope.exp()
+        close = (move.abs() <= CLOSE * root * (1 + x.abs())).all()
+        x = x - move
+        if known(close):
+            return x
+    return None
+
+
+@torch.no_grad()
+def by_table(curve: Curve, bracket: Curve, y: Tensor) -> Tensor:
+    """Guesses of the roots of many values of the same curve: where the inverse cubics of a table reach them.
+
+    Args:
+        curve: the same all along the last axis.
+        bracket: values to two points around their roots.
+        y: the values to reach, shape (*s, n).
+    """
+    low, high = bracket(torch.stack(y.aminmax(dim=-1), dim=-1))
+    first, run = low[..., :1], (high[..., 1:] - low[..., :1]) / (NODES - 1)
+    x = torch.addcmul(first, run, torch.arange(NODES, dtype=y.dtype, device=y.device))
+    value, log_slope = curve(x)
+    rise, slope = value.diff(dim=-1), torch.exp(-log_slope)
+    left, right = rise * slope[..., :-1], rise * slope[..., 1:]  # of the inverse, times the width of its bin
+    table = x[..., :-1], value[..., :-1], rise, left, 3 * run - 2 * left - right, left + right - 2 * run
+    index = torch.searchsorted(value, y.contiguous()).clamp(1, NODES - 1) - 1
+    x, value, rise, left, square, cube = (column.gather(-1, index) for column in table)
+    t = (y - value) / rise
+    return x + t * (left + t * (square + t * cube))
+
+
+def invert_increasing(
+    curve: CurveOf, find: Callable[[Tensor, Any], Tensor], y: Tensor, given: Any
+) -> tuple[Tensor, Tensor]:
     """(x, -log-slope at x) with curve(x, given) = y, differentiable in y and ``given``.
 
     Args:
         curve: x and ``given`` to an increasing function of x and its log-slope.
-        bracket: y and ``given`` to two points, of values at most and at least y.
+        find: y and ``given`` to x, without gradients, such as `solve_between` does.
         y: the values to reach, shape (*s).
         given: what the curve depends on, tensors in nested tuples and lists.
     """
-    found = solve_between(curve, bracket, y, given)
+    found = find(y, given)
     if not torch.is_grad_enabled():
         return found, -curve(found, given)[1]
     ok = found.isfinite()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -12,16 +13,19 @@ from torch import Tensor, nn
 from pushforward.core.bijection import Kind
 from pushforward.core.compiled import compiled
 from pushforward.core.domain import REAL, Domain
-from pushforward.core.numerics import invert_increasing, solve_between
+from pushforward.core.numerics import by_table, invert_increasing, known, solve_between
 
 __all__ = ["Boxed", "Iterative", "Univariate"]
+
+MANY = 256  # points with the same parameters, from where on a table of the inverse pays
 
 
 class Univariate(nn.Module, ABC):
     r"""An increasing map of one number, :math:`y = \tau(x; \theta)`, applied entry by entry.
 
     Parameters lead: they have shape ``(num_params, *s)`` for x of shape ``(*s)``, so that softmax, cumsum and the like
-    run over the first axis and vectorise over all points. ``params = 0`` is the identity or the closest member.
+    run over the first axis and vectorise over all points. Where points share them, sizes of one stand for the whole
+    axis, and what follows from parameters alone is computed once. ``params = 0`` is the identity or the closest member.
 
     The last ``num_free`` of the parameters are free: the layer learns them per feature instead of letting its
     conditioner decide them.
@@ -107,12 +111,28 @@ class Iterative(Univariate):
         return self._evaluate(x, self._prepare(params))
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return invert_increasing(self._evaluate, self._bracket, y, self._prepare(params))
+        return invert_increasing(self._evaluate, partial(self._root, params), y, self._prepare(params))
 
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
         if torch.is_grad_enabled():
             return self.inverse(y, params)[0]
-        return solve_between(self._evaluate, self._bracket, y, self._prepare(params))
+        return self._root(params, y, self._prepare(params))
+
+    def _sketch(self, x: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
+        """(y, log τ'(x)) as well as a first guess of an inverse needs them."""
+        return self._evaluate(x, prepared)
+
+    @torch.no_grad()
+    def _root(self, params: Tensor, y: Tensor, prepared: Any) -> Tensor:
+        """τ⁻¹(y) without gradients: from a table where many points share their parameters."""
+        start = None
+        if params.shape[-1:] == (1,) and known(y.isfinite().all()) and y.shape[-1] >= MANY:
+            start = by_table(partial(self._sketch, prepared=prepared), partial(self._bracket, prepared=prepared), y)
+        return self._solve(y, prepared, start)
+
+    def _solve(self, y: Tensor, prepared: Any, start: Tensor | None = None) -> Tensor:
+        """τ⁻¹(y) without gradients, from a guess or from scratch."""
+        return solve_between(self._evaluate, self._bracket, y, prepared, start)
 
 
 class Boxed(Iterative):

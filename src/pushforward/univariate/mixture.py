@@ -1,8 +1,9 @@
 """Distribution functions of mixtures, followed by the quantile function of a single component.
 
-Probabilities are kept as logs, always of the smaller tail, and measured against the tail of the component that is
-heaviest there. The logs themselves grow like :math:`x^2`, and their differences would lose all digits; what remains
-after that common part is taken out is of moderate size at any distance.
+Always of the smaller tail. As long as that is no smaller than a dtype can work with, probabilities are plain numbers,
+whose error is relative. Farther out they are kept as logs, measured against the tail of the component that is heaviest
+there. The logs themselves grow like :math:`x^2`, and their differences would lose all digits; what remains after that
+common part is taken out is of moderate size at any distance.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from pushforward.core.checks import at_least, below_one, positive
 from pushforward.core.config import configurable
+from pushforward.core.numerics import known, solve_between
 from pushforward.core.special import log_mills, log_normal, ndtr, normal_point
 from pushforward.univariate.base import Iterative
 
@@ -24,27 +26,40 @@ __all__ = ["GaussianMixtureCDF", "LogisticMixtureCDF"]
 
 LOG_WIDTH = 4.0  # largest size of a log-width, counted from the width that zero parameters give
 EM_STEPS, PRIOR, BANDWIDTH, MOST_ROWS = 30, 1e-3, 0.3, 5_000  # of the fit to data
+LEAST = 1e-9  # of plain tails: log-slopes are differences of logs of this size
 SPREAD = 0.5  # how far components stand apart at zero parameters, in units of their law's own quantiles
 
 
 class Components(NamedTuple):
-    """A mixture; every entry has shape (components + 1, *s), the background last."""
+    """A mixture; every entry has shape (components, *s), here with the background last."""
 
     log_weight: Tensor
     location: Tensor
     log_width: Tensor
 
 
+class Plain(NamedTuple):
+    """What plain probabilities need of a mixture."""
+
+    weight: Tensor
+    location: Tensor
+    steepness: Tensor
+    log_rate: Tensor
+    """Log of the weight over the width."""
+
+
 class MixtureCDF(Iterative):
     r"""What the mixtures share: the components, the choice of a tail and the bracket of the inverse.
 
-    A subclass gives the law of a component by its hazard rate (density over tail) and by its log-tail with c(near)
-    added, where :math:`e^{-c(v)}` is how the tail falls: c(v) = v for a logistic, v² / 2 for a normal. ``near`` is
-    the smallest v, or zero if that is negative.
+    A subclass gives the law of a component plainly, and for far out by its hazard rate (density over tail) and by its
+    log-tail with c(near) added, where :math:`e^{-c(v)}` is how the tail falls: c(v) = v for a logistic, v² / 2 for a
+    normal. ``near`` is the smallest v, or zero if that is negative.
     """
 
     smoothness = 99
     variance: ClassVar[float]
+    unit: ClassVar[float] = 1.0
+    """What plain formulas measure distances in, as a part of the width of a component."""
     places: Tensor
 
     def __init__(self, components: int = 8, *, bound: float = 10.0, background: float = 1e-3) -> None:
@@ -69,8 +84,23 @@ class MixtureCDF(Iterative):
 
     @staticmethod
     @abstractmethod
-    def _cdf(u: Tensor) -> Tensor:
-        """Its distribution function."""
+    def _reach(p: float) -> float:
+        """A distance, in units, at which tail and density are about this small."""
+
+    @staticmethod
+    @abstractmethod
+    def _tails(v: Tensor, weight: Tensor) -> Tensor:
+        """w P(V > v), v in units, to the last digit where that is small."""
+
+    @staticmethod
+    @abstractmethod
+    def _densities(v: Tensor, log_weight: Tensor) -> Tensor:
+        """w times the density at v, in units. Uses v up where no gradients are recorded."""
+
+    @staticmethod
+    @abstractmethod
+    def _score(tail: Tensor) -> tuple[Tensor, Tensor]:
+        """(v, log-density at v) where P(V > v) is ``tail``."""
 
     @staticmethod
     @abstractmethod
@@ -107,10 +137,76 @@ class MixtureCDF(Iterative):
         return Components(*(F.pad(t, (*sides, 0, 1), value=v) for t, v in zip(inner, background, strict=True)))
 
     def _evaluate(self, x: Tensor, prepared: Components) -> tuple[Tensor, Tensor]:
-        log_weight, location, log_width = prepared
-        u = (x - location) * torch.exp(-log_width)  # (components + 1, *s)
+        y, log_slope, upper, far = self._nearby(x, prepared)
+        some = known(far.any())
+        if some is None:
+            return self._by_logs(x, upper, prepared)
+        if some:
+            far_y, far_slope = self._by_logs(x[far], upper[far], _pick(prepared, far))
+            y, log_slope = y.masked_scatter(far, far_y), log_slope.masked_scatter(far, far_slope)
+        return y, log_slope
+
+    def _sketch(self, x: Tensor, prepared: Components) -> tuple[Tensor, Tensor]:
+        return self._nearby(x, prepared)[:2]
+
+    def _nearby(self, x: Tensor, prepared: Components) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(y, log τ'(x)) by plain numbers, on which side of the median x lies, and where it is too far out for them."""
+        plain = self._plain(prepared)
         with torch.no_grad():
-            upper = (log_weight.exp() * self._cdf(u)).sum(dim=0) > 0.5
+            upper = self._tails(self._from_each(x, 1.0, plain), plain.weight).sum(dim=0) < 0.5
+            side = torch.where(upper, 1.0, -1.0).to(x.dtype)
+        tail, density = self._plainly(x, side, plain)
+        with torch.no_grad():
+            # NaN counts as far. The square of the density is what a second derivative divides by.
+            far = ~((tail >= LEAST) & (density >= torch.finfo(x.dtype).tiny ** 0.4))
+        # Nothing of these in the derivatives; so much out that a guess comes to lie far out too.
+        v, log_density = self._score(tail.masked_fill(far, LEAST))
+        return v * side, density.masked_fill(far, 1.0).log() - log_density, upper, far
+
+    def _plain(self, components: Components) -> Plain:
+        log_weight, location, log_width = components
+        return Plain(log_weight.exp(), location, torch.exp(-log_width) / self.unit, log_weight - log_width)
+
+    def _from_each(self, x: Tensor, side: Tensor | float, plain: Plain) -> Tensor:
+        """How far x lies beyond each component, upwards where ``side`` is 1, in units, (components, *s)."""
+        reach = self._reach(torch.finfo(x.dtype).tiny ** 0.75)  # subnormal numbers would take many times as long
+        # In place, for fresh memory costs as much as the arithmetic; autograd copies what it needs.
+        return (x - plain.location).mul_(plain.steepness).mul_(side).clamp_(-reach, reach)
+
+    def _plainly(self, x: Tensor, side: Tensor, plain: Plain) -> tuple[Tensor, Tensor]:
+        """The tail beyond x, above it where ``side`` is 1 and below where it is -1, and the density."""
+        v = self._from_each(x, side, plain)
+        return self._tails(v, plain.weight).sum(dim=0), self._densities(v, plain.log_rate).sum(dim=0)
+
+    def _solve(self, y: Tensor, prepared: Components, start: Tensor | None = None) -> Tensor:
+        """The log of the plain tail is a cheaper function than the map, and has the same root."""
+        target = self._tails(y.abs() / self.unit, torch.ones_like(y))
+        far = ~(target >= LEAST)
+        some = known(far.any())
+        if some is None:
+            return super()._solve(y, prepared, start)
+        side = torch.where(y > 0, 1.0, -1.0).to(y.dtype)
+
+        def log_tail(x: Tensor, plain: Plain) -> tuple[Tensor, Tensor]:
+            tail, density = self._plainly(x, side, plain)
+            return -side * tail.log(), (density / tail).log()
+
+        near = y.masked_fill(far, 0.0) if some else y
+        target = target.masked_fill(far, 0.5) if some else target
+
+        def bracket(*_: Any) -> tuple[Tensor, Tensor]:
+            return self._bracket(near, prepared)
+
+        found = solve_between(log_tail, bracket, -side * target.log(), self._plain(prepared), start)
+        if some:
+            guess = None if start is None else start[far]
+            found = found.masked_scatter(far, super()._solve(y[far], _pick(prepared, far), guess))
+        return found
+
+    def _by_logs(self, x: Tensor, upper: Tensor, prepared: Components) -> tuple[Tensor, Tensor]:
+        """What `_evaluate` gives, at any distance."""
+        log_weight, location, log_width = prepared
+        u = (x - location) * torch.exp(-log_width)  # (components, *s)
         v = torch.where(upper, u, -u)
         near = v.detach().amin(dim=0).clamp(min=0.0)
         log_tail, log_hazard = self._tail(v, near)
@@ -168,8 +264,21 @@ class LogisticMixtureCDF(MixtureCDF):
         return torch.logit(p)
 
     @staticmethod
-    def _cdf(u: Tensor) -> Tensor:
-        return torch.sigmoid(u)
+    def _reach(p: float) -> float:
+        return -math.log(p)
+
+    @staticmethod
+    def _tails(v: Tensor, weight: Tensor) -> Tensor:
+        return torch.sigmoid(-v) * weight
+
+    @staticmethod
+    def _densities(v: Tensor, log_weight: Tensor) -> Tensor:
+        return torch.sigmoid(v) * torch.sigmoid(-v) * log_weight.exp()
+
+    @staticmethod
+    def _score(tail: Tensor) -> tuple[Tensor, Tensor]:
+        log_tail, log_rest = tail.log(), torch.log1p(-tail)
+        return log_rest - log_tail, log_tail + log_rest
 
     @staticmethod
     def _tail(v: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
@@ -213,6 +322,7 @@ class GaussianMixtureCDF(MixtureCDF):
     """
 
     variance = 1.0
+    unit = math.sqrt(2)
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"components": 3},
         {"components": 2, "bound": 4.0, "background": 0.02},
@@ -223,8 +333,22 @@ class GaussianMixtureCDF(MixtureCDF):
         return torch.special.ndtri(p)
 
     @staticmethod
-    def _cdf(u: Tensor) -> Tensor:
-        return ndtr(u)
+    def _reach(p: float) -> float:
+        return math.sqrt(-math.log(p))
+
+    @staticmethod
+    def _tails(v: Tensor, weight: Tensor) -> Tensor:
+        return torch.erfc(v).mul_(0.5 * weight)
+
+    @staticmethod
+    def _densities(v: Tensor, log_weight: Tensor) -> Tensor:
+        square = v.square() if torch.is_grad_enabled() else v.square_()
+        return square.neg_().add_(log_weight - 0.5 * math.log(2 * math.pi)).exp_()
+
+    @staticmethod
+    def _score(tail: Tensor) -> tuple[Tensor, Tensor]:
+        v = -torch.special.ndtri(tail)
+        return v, -0.5 * (v.square() + math.log(2 * math.pi))
 
     @staticmethod
     def _tail(v: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
@@ -238,6 +362,11 @@ class GaussianMixtureCDF(MixtureCDF):
     def _point(log_tail: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
         v = normal_point(log_tail, near)
         return v, -log_mills(v)
+
+
+def _pick(components: Components, rows: Tensor) -> Components:
+    """Those of the points that the mask ``rows`` (*s) names."""
+    return Components(*(part.expand(-1, *rows.shape)[:, rows] for part in components))
 
 
 def _unbounded(value: Tensor, bound: float) -> Tensor:

@@ -125,10 +125,11 @@ class Spline(Univariate):
         knots = torch.cat([zero, inner, torch.ones_like(zero)], dim=1)  # (axis, bins + 1, *s)
         index = (u >= inner[axis]).sum(dim=0)  # (*s), 0 .. bins - 1
         ends = torch.stack([index, index + 1])
-        lower, upper = knots.gather(1, ends.expand(2, *ends.shape)).unbind(1)  # (axis, *s)
+        s = index.shape  # parameters that points share have less
+        lower, upper = knots.expand(-1, -1, *s).gather(1, ends.expand(2, *ends.shape)).unbind(1)  # (axis, *s)
         (left, bottom), (width, height) = lower.unbind(), (upper - lower).unbind()
-        beside = None if at_knots is None else at_knots.gather(0, ends)  # (end, *s)
-        own = None if in_bins is None else in_bins.gather(0, index[None])[0]
+        beside = None if at_knots is None else at_knots.expand(-1, *s).gather(0, ends)  # (end, *s)
+        own = None if in_bins is None else in_bins.expand(-1, *s).gather(0, index[None])[0]
         return left, bottom, width, height, self._piece(width, height, beside, own)
 
     def _places(self, raw: Tensor) -> Tensor:
