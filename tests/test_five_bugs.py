@@ -189,7 +189,7 @@ def test_bug_5_a_boolean_mask_is_caught():
         def forward(self, x, params):
             y, log_slope = x.clone(), torch.zeros_like(x)
             inside = x.abs() < self.bound
-            y[inside], log_slope[inside] = super().forward(x[inside], params[:, inside])
+            y[inside], log_slope[inside] = super().forward(x[inside], params.expand(-1, *x.shape)[:, inside])
             return y, log_slope
 
     layer = build({"type": "Elementwise", "univariate": STEERED, "features": 2})

@@ -194,8 +194,8 @@ class Autoregressive(TriangularMap):
                     g_j = own[j - 1] + (sent * steer[j - 1]).sum(dim=0)
                 found.append(g_j)
             g = torch.stack(found[::-1])
-        sent_all = -by_params.transpose(0, 1) * g
-        pairs = [(suffix.params, sent_all[:conditional]), (y, -g), *((out, -sent) for out, sent in suffix.pairs())]
+        sent_all = by_params.transpose(0, 1) * g
+        pairs = [(suffix.params, sent_all[:conditional]), (y, g), *suffix.pairs()]
         if self.free is not None:
             pairs.append((self.free, sent_all[conditional:].sum(dim=-1)))
         return g, pairs

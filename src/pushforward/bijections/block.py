@@ -206,7 +206,7 @@ class BlockNeural(TriangularMap):
                     whole = [a + g[j] * s[j] for a, s in zip(later[1:], shares[1:], strict=True)]
                     sent = [p.push(piece) * i[j - 1] for p, piece, i in zip(products, whole, inside, strict=True)]
             found = torch.stack(g)
-        return found, [(y, -found)]
+        return found, [(y, found)]
 
 
 def _pass(

@@ -15,11 +15,11 @@ __all__ = ["sequential_inverse", "sweeps"]
 def sequential_inverse(layer: nn.Module, y: Tensor, context: Tensor | None) -> Tensor:
     r"""x = S⁻¹(y), solved one feature at a time, with gradients by one sweep from the last feature to the first.
 
-    With :math:`J = \nabla S(x)` and the cotangent v of x, :math:`g = J^{-\top} v` is the cotangent of y, and -g that
-    which S sends to weights and context. J is lower triangular, so g comes by back substitution, whose products with
+    With :math:`J = \nabla S(x)` and the cotangent v of x, :math:`g = -J^{-\top} v` is that which S sends to weights and
+    context, and -g the cotangent of y. J is lower triangular, so g comes by back substitution, whose products with
     rows of :math:`J^\top` the conditioner gives block by block: no D × D Jacobian is stored.
 
-    ``layer._solve(y, context)`` gives x; ``layer._sweep(x, context, v)`` gives g and pairs (output, cotangent) whose
+    ``layer._solve(y, context)`` gives x; ``layer._sweep(x, context, -v)`` gives g and pairs (output, cotangent) whose
     graphs reach weights and context. Columns are (features, n), context (context, n) or None. Where no gradients are
     recorded, and in a compiled graph, which sees through the solve, there is no sweep.
 
@@ -83,14 +83,14 @@ class _SequentialInverse(torch.autograd.Function):
             wanted = [None if t is None else t.detach().requires_grad_() for t in wanted]
             known = context if wanted[1] is None else wanted[1]
             own = [w if leaf is None else leaf for w, leaf in zip(weights, wanted[2:], strict=True)]
-            g, pairs = _call(ctx.layer, ctx.names, own, "_sweep", x, known, v)
+            g, pairs = _call(ctx.layer, ctx.names, own, "_sweep", x, known, -v)
         leaves = [t for t in wanted[1:] if t is not None]
         pairs = [(output, cotangent) for output, cotangent in pairs if output.requires_grad]
         grads: Any = ()
         if leaves and pairs:
             outputs, cotangents = zip(*pairs, strict=True)
             grads = torch.autograd.grad(outputs, leaves, cotangents, allow_unused=True)
-        return None, None, g, *_fill(wanted[1:], grads)
+        return None, None, -g, *_fill(wanted[1:], grads)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, layer: Any, names: Any, y: Tensor, context: Any, *weights: Tensor) -> Any:

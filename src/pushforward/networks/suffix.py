@@ -33,12 +33,15 @@ class Suffix:
 
     def __init__(self, network: MaskedMLP, x: Tensor, context: Tensor | None, like: Tensor) -> None:
         self.network = network
-        before: list[Tensor] = []  # what each activation was applied to, in order
+        slopes: list[Tensor] = []  # of each activation, in order
         act = ACTIVATIONS[network.activation]
 
         def recording(h: Tensor) -> Tensor:
-            before.append(h.detach())
-            return act(h)
+            with torch.enable_grad():
+                leaf = h.detach().requires_grad_()
+                out = act(leaf)
+                slopes.append(torch.autograd.grad(out.sum(), leaf)[0])
+            return out.detach()
 
         # Each layer's graph reaches its own weights alone (the first one's the context, too): the sweep finds the
         # cotangents of all layers, so none needs to go back through the others.
@@ -64,9 +67,9 @@ class Suffix:
         self.inside = (x.detach().abs() <= INPUT_LIMIT).to(x.dtype)
         # Each activation's slopes, at the units of each degree; all layers of a residual network share the degrees.
         self.slopes = []
-        for k, h in enumerate(before):
+        for k, slope in enumerate(slopes):
             starts = hidden[0 if network.residual else k].rows()[: network.features]
-            self.slopes.append(_slope(act, h).split([rows.stop - rows.start for rows in starts]))
+            self.slopes.append(slope.split([rows.stop - rows.start for rows in starts]))
         self.step = network.features
 
     def push(self, by_params: Tensor, g: Tensor) -> Tensor:
@@ -99,11 +102,3 @@ class Suffix:
     def pairs(self) -> list[tuple[Tensor, Tensor]]:
         """After all pushes: the output of each hidden layer and its cotangent."""
         return [(out, product.buffer) for out, product in zip(self.outputs, self.products[:-1], strict=True)]
-
-
-def _slope(act: Any, h: Tensor) -> Tensor:
-    """Derivative of an activation, entry by entry."""
-    with torch.enable_grad():
-        leaf = h.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(act(leaf).sum(), leaf)
-    return slope

@@ -126,7 +126,8 @@ class Iterative(Univariate):
     def _root(self, params: Tensor, y: Tensor, prepared: Any) -> Tensor:
         """τ⁻¹(y) without gradients: from a table where many points share their parameters."""
         start = None
-        if params.shape[-1:] == (1,) and known(y.isfinite().all()) and y.shape[-1] >= MANY:
+        shared = params.shape[-1:] == (1,) and not torch.compiler.is_compiling() and y.shape[-1] >= MANY
+        if shared and known(y.isfinite().all()):
             start = by_table(partial(self._sketch, prepared=prepared), partial(self._bracket, prepared=prepared), y)
         return self._solve(y, prepared, start)
 

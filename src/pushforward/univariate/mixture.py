@@ -153,7 +153,7 @@ class MixtureCDF(Iterative):
         """(y, log τ'(x)) by plain numbers, on which side of the median x lies, and where it is too far out for them."""
         plain = self._plain(prepared)
         with torch.no_grad():
-            upper = self._tails(self._from_each(x, 1.0, plain), plain.weight).sum(dim=0) < 0.5
+            upper = self._tails(self._from_each(x, 1.0, plain), plain.weight).sum(dim=0) <= 0.5
             side = torch.where(upper, 1.0, -1.0).to(x.dtype)
         tail, density = self._plainly(x, side, plain)
         with torch.no_grad():
@@ -171,7 +171,7 @@ class MixtureCDF(Iterative):
         """How far x lies beyond each component, upwards where ``side`` is 1, in units, (components, *s)."""
         reach = self._reach(torch.finfo(x.dtype).tiny ** 0.75)  # subnormal numbers would take many times as long
         # In place, for fresh memory costs as much as the arithmetic; autograd copies what it needs.
-        return (x - plain.location).mul_(plain.steepness).mul_(side).clamp_(-reach, reach)
+        return F.hardtanh_((x - plain.location).mul_(plain.steepness).mul_(side), -reach, reach)
 
     def _plainly(self, x: Tensor, side: Tensor, plain: Plain) -> tuple[Tensor, Tensor]:
         """The tail beyond x, above it where ``side`` is 1 and below where it is -1, and the density."""
@@ -342,7 +342,7 @@ class GaussianMixtureCDF(MixtureCDF):
 
     @staticmethod
     def _densities(v: Tensor, log_weight: Tensor) -> Tensor:
-        square = v.square() if torch.is_grad_enabled() else v.square_()
+        square = v.square() if torch.is_grad_enabled() else v.mul_(v)
         return square.neg_().add_(log_weight - 0.5 * math.log(2 * math.pi)).exp_()
 
     @staticmethod
