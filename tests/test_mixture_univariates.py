@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from pushforward.univariate import GaussianMixtureCDF, LogisticMixtureCDF
-from pushforward.univariate.mixture import LEAST, fit_gaussians
+from pushforward.univariate.mixture import LEAST
+from pushforward.univariate.mixture_fit import fit_gaussians
 
 KINDS = [GaussianMixtureCDF, LogisticMixtureCDF]
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -47,7 +48,7 @@ def test_plain_numbers_and_logs_agree_where_both_hold(kind, dtype):
     prepared = univariate._prepare(params)
     y, log_slope = univariate._evaluate(x, prepared)
     logs = univariate._by_logs(x, y.detach() > 0, prepared)
-    reached = univariate._tails(y.detach().abs() / univariate.unit, torch.ones_like(y)) > LEAST
+    reached = univariate._plain_tail(y.detach().abs() / univariate.unit, torch.ones_like(y)) > LEAST
     assert 50 < reached.sum() < 750
     eps = torch.finfo(dtype).eps
     for plain, expected in zip((y, log_slope), logs, strict=True):
@@ -136,7 +137,7 @@ def test_one_component_at_zero_parameters_is_the_identity(kind):
 @pytest.mark.parametrize("components", [2, 8, 32])
 def test_many_components_at_zero_parameters_stand_apart_near_the_identity(kind, components):
     univariate = kind(components).double()
-    x = torch.linspace(-3, 3, 61, dtype=torch.float64)
+    x = torch.linspace(-3, 2.5, 61, dtype=torch.float64)  # not even: mirror images would share a gradient
     params = torch.zeros(univariate.num_params, 61, dtype=torch.float64, requires_grad=True)
     y, log_slope = univariate(x, params)
     assert (y - x).abs().max() < 0.08
@@ -144,7 +145,7 @@ def test_many_components_at_zero_parameters_stand_apart_near_the_identity(kind, 
     assert (location.diff() > 0).all()
     (log_slope - 0.5 * y.square()).sum().backward()
     gradients = params.grad.sum(dim=1).unflatten(0, (3, components))
-    assert all(len(set(row.tolist())) >= components / 2 for row in gradients)  # mirror images share one
+    assert gradients.sort(dim=1).values.diff(dim=1).min() > 1e-9
 
 
 # --- starts from data ----------------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ def test_the_likelihood_of_the_fit_rises_with_every_step(monkeypatch):
     x = torch.rand(1, 500, generator=generator, dtype=torch.float64).mul(6).sub(3).sin()
     scores = []
     for steps in (1, 2, 4, 8, 16):
-        monkeypatch.setattr("pushforward.univariate.mixture.EM_STEPS", steps)
+        monkeypatch.setattr("pushforward.univariate.mixture_fit.STEPS", steps)
         weight, mean, deviation = fit_gaussians(x, 4, 1e-3, 0.01)
         u = (x - mean[..., None]) / deviation[..., None]
         inside = (weight / deviation).log()[..., None] + math.log1p(-1e-3) - 0.5 * u.square()

@@ -17,8 +17,7 @@ from pushforward.bijections.columns import from_columns, to_columns
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import finite_numbers, positive
 from pushforward.core.config import configurable
-from pushforward.core.numerics import solve_increasing, through_root
-from pushforward.core.special import log_mills
+from pushforward.core.numerics import invert_increasing, through_root
 from pushforward.univariate.mixture import Components, GaussianMixtureCDF
 
 __all__ = ["Banana", "GaussianRosenblatt", "MixtureRosenblatt", "cholesky_factor", "mixture_parts"]
@@ -185,8 +184,8 @@ class MixtureRosenblatt(TriangularMap):
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         def step(z: Tensor, law: Components) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-            x = through_root(lambda x: self.score._evaluate(x, law), z, _quantile(z, law))
-            return x, (x, -self.score._evaluate(x, law)[1])
+            x, log_slope = invert_increasing(self.score._evaluate, self.score._solve, z, law)
+            return x, (x, log_slope)
 
         return self._both(x, step)
 
@@ -214,37 +213,6 @@ class MixtureRosenblatt(TriangularMap):
             residuals.append(residual)
             results.append(result)
         return results, log_joint
-
-
-@torch.no_grad()
-def _quantile(z: Tensor, law: Components) -> Tensor:
-    """x where the mixture reaches Φ(z), found on the side of the smaller tail.
-
-    The log of that tail is a cheaper function than the score, and has the same root.
-    """
-    upper, scale = z > 0, law.log_width.exp()
-    place = torch.where(upper, -law.location, law.location)
-
-    def log_tail(x: Tensor) -> tuple[Tensor, Tensor]:
-        log_cdf, log_hazard = _log_ndtr((x - place) / scale)
-        value = torch.logsumexp(law.log_weight + log_cdf, dim=0)
-        return value, torch.logsumexp(law.log_weight + log_cdf - value + log_hazard - law.log_width, dim=0)
-
-    quantiles = place - scale * z.abs()  # one of each component: the root lies between, up to rounding
-    slack = 4 * torch.finfo(z.dtype).eps * quantiles.abs()
-    low, high = (quantiles - slack).amin(dim=0), (quantiles + slack).amax(dim=0)
-    x = solve_increasing(log_tail, _log_ndtr(-z.abs())[0], low, high)
-    return torch.where(upper, -x, x)
-
-
-def _log_ndtr(e: Tensor) -> tuple[Tensor, Tensor]:
-    """log Φ(e) and the log of its derivative, log(φ(e) / Φ(e)): not as a difference, which far out loses all digits."""
-    left = (-e).clamp(min=0.0)
-    log_mills_left, log_density = log_mills(left), -0.5 * (e.square() + LOG_2PI)
-    inner = torch.log1p(-0.5 * torch.erfc(e.clamp(min=0.0) * math.sqrt(0.5)))
-    below = e < 0
-    log_cdf = torch.where(below, log_mills_left + log_density, inner)
-    return log_cdf, torch.where(below, -log_mills_left, log_density - inner)
 
 
 def mixture_parts(

@@ -1,9 +1,9 @@
 """Distribution functions of mixtures, followed by the quantile function of a single component.
 
-Always of the smaller tail. As long as that is no smaller than a dtype can work with, probabilities are plain numbers,
-whose error is relative. Farther out they are kept as logs, measured against the tail of the component that is heaviest
-there. The logs themselves grow like :math:`x^2`, and their differences would lose all digits; what remains after that
-common part is taken out is of moderate size at any distance.
+Always of the smaller tail. Probabilities are plain numbers, whose error is relative, as long as their logs are of
+moderate size. Farther out they are kept as logs, measured against the tail of the component that is heaviest there.
+The logs themselves grow like :math:`x^2`, and their differences would lose all digits; what remains after that common
+part is taken out is of moderate size at any distance.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pushforward.core.config import configurable
 from pushforward.core.numerics import known, solve_between
 from pushforward.core.special import log_mills, log_normal, ndtr, normal_point
 from pushforward.univariate.base import Iterative
+from pushforward.univariate.mixture_fit import fit_gaussians
 
 __all__ = ["GaussianMixtureCDF", "LogisticMixtureCDF"]
 
 LOG_WIDTH = 4.0  # largest size of a log-width, counted from the width that zero parameters give
-EM_STEPS, PRIOR, BANDWIDTH, MOST_ROWS = 30, 1e-3, 0.3, 5_000  # of the fit to data
 LEAST = 1e-9  # of plain tails: log-slopes are differences of logs of this size
 SPREAD = 0.5  # how far components stand apart at zero parameters, in units of their law's own quantiles
 
@@ -72,15 +72,11 @@ class MixtureCDF(Iterative):
         self.num_params = 3 * components
         # Equal components would get equal gradients and stay equal for ever. So they stand apart from the start, just
         # so wide that mean and variance of the mixture are those of a single component.
-        places = SPREAD * self._quantile((torch.arange(components, dtype=torch.float64) + 0.5) / components)
+        ranks = (torch.arange(components, dtype=torch.float64) + 0.5) / components
+        places = SPREAD * self._plain_point(1 - ranks)[0]
         between = (bound * torch.tanh(places / bound)).square().mean().item()
         self.log_width = 0.5 * math.log1p(-between / self.variance)
         self.register_buffer("places", places.to(torch.get_default_dtype()), persistent=False)
-
-    @staticmethod
-    @abstractmethod
-    def _quantile(p: Tensor) -> Tensor:
-        """The quantile function of a component."""
 
     @staticmethod
     @abstractmethod
@@ -89,17 +85,17 @@ class MixtureCDF(Iterative):
 
     @staticmethod
     @abstractmethod
-    def _tails(v: Tensor, weight: Tensor) -> Tensor:
+    def _plain_tail(v: Tensor, weight: Tensor) -> Tensor:
         """w P(V > v), v in units, to the last digit where that is small."""
 
     @staticmethod
     @abstractmethod
-    def _densities(v: Tensor, log_weight: Tensor) -> Tensor:
+    def _plain_density(v: Tensor, log_weight: Tensor) -> Tensor:
         """w times the density at v, in units. Uses v up where no gradients are recorded."""
 
     @staticmethod
     @abstractmethod
-    def _score(tail: Tensor) -> tuple[Tensor, Tensor]:
+    def _plain_point(tail: Tensor) -> tuple[Tensor, Tensor]:
         """(v, log-density at v) where P(V > v) is ``tail``."""
 
     @staticmethod
@@ -152,35 +148,35 @@ class MixtureCDF(Iterative):
     def _nearby(self, x: Tensor, prepared: Components) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(y, log τ'(x)) by plain numbers, on which side of the median x lies, and where it is too far out for them."""
         plain = self._plain(prepared)
+        v = self._beyond(x, plain)
         with torch.no_grad():
-            upper = self._tails(self._from_each(x, 1.0, plain), plain.weight).sum(dim=0) <= 0.5
+            upper = self._plain_tail(v, plain.weight).sum(dim=0) <= 0.5
             side = torch.where(upper, 1.0, -1.0).to(x.dtype)
-        tail, density = self._plainly(x, side, plain)
+        tail, density = self._plainly(v * side, plain)
         with torch.no_grad():
             # NaN counts as far. The square of the density is what a second derivative divides by.
             far = ~((tail >= LEAST) & (density >= torch.finfo(x.dtype).tiny ** 0.4))
         # Nothing of these in the derivatives; so much out that a guess comes to lie far out too.
-        v, log_density = self._score(tail.masked_fill(far, LEAST))
+        v, log_density = self._plain_point(tail.masked_fill(far, LEAST))
         return v * side, density.masked_fill(far, 1.0).log() - log_density, upper, far
 
     def _plain(self, components: Components) -> Plain:
         log_weight, location, log_width = components
         return Plain(log_weight.exp(), location, torch.exp(-log_width) / self.unit, log_weight - log_width)
 
-    def _from_each(self, x: Tensor, side: Tensor | float, plain: Plain) -> Tensor:
-        """How far x lies beyond each component, upwards where ``side`` is 1, in units, (components, *s)."""
+    def _beyond(self, x: Tensor, plain: Plain) -> Tensor:
+        """How far x lies above each component, in units, (components, *s)."""
         reach = self._reach(torch.finfo(x.dtype).tiny ** 0.75)  # subnormal numbers would take many times as long
         # In place, for fresh memory costs as much as the arithmetic; autograd copies what it needs.
-        return F.hardtanh_((x - plain.location).mul_(plain.steepness).mul_(side), -reach, reach)
+        return F.hardtanh_((x - plain.location).mul_(plain.steepness), -reach, reach)
 
-    def _plainly(self, x: Tensor, side: Tensor, plain: Plain) -> tuple[Tensor, Tensor]:
-        """The tail beyond x, above it where ``side`` is 1 and below where it is -1, and the density."""
-        v = self._from_each(x, side, plain)
-        return self._tails(v, plain.weight).sum(dim=0), self._densities(v, plain.log_rate).sum(dim=0)
+    def _plainly(self, v: Tensor, plain: Plain) -> tuple[Tensor, Tensor]:
+        """The mixture's tail and density where x lies v (components, *s) beyond each component."""
+        return self._plain_tail(v, plain.weight).sum(dim=0), self._plain_density(v, plain.log_rate).sum(dim=0)
 
     def _solve(self, y: Tensor, prepared: Components, start: Tensor | None = None) -> Tensor:
         """The log of the plain tail is a cheaper function than the map, and has the same root."""
-        target = self._tails(y.abs() / self.unit, torch.ones_like(y))
+        target = self._plain_tail(y.abs() / self.unit, torch.ones_like(y))
         far = ~(target >= LEAST)
         some = known(far.any())
         if some is None:
@@ -188,7 +184,7 @@ class MixtureCDF(Iterative):
         side = torch.where(y > 0, 1.0, -1.0).to(y.dtype)
 
         def log_tail(x: Tensor, plain: Plain) -> tuple[Tensor, Tensor]:
-            tail, density = self._plainly(x, side, plain)
+            tail, density = self._plainly(self._beyond(x, plain).mul_(side), plain)
             return -side * tail.log(), (density / tail).log()
 
         near = y.masked_fill(far, 0.0) if some else y
@@ -260,23 +256,19 @@ class LogisticMixtureCDF(MixtureCDF):
     )
 
     @staticmethod
-    def _quantile(p: Tensor) -> Tensor:
-        return torch.logit(p)
-
-    @staticmethod
     def _reach(p: float) -> float:
         return -math.log(p)
 
     @staticmethod
-    def _tails(v: Tensor, weight: Tensor) -> Tensor:
+    def _plain_tail(v: Tensor, weight: Tensor) -> Tensor:
         return torch.sigmoid(-v) * weight
 
     @staticmethod
-    def _densities(v: Tensor, log_weight: Tensor) -> Tensor:
+    def _plain_density(v: Tensor, log_weight: Tensor) -> Tensor:
         return torch.sigmoid(v) * torch.sigmoid(-v) * log_weight.exp()
 
     @staticmethod
-    def _score(tail: Tensor) -> tuple[Tensor, Tensor]:
+    def _plain_point(tail: Tensor) -> tuple[Tensor, Tensor]:
         log_tail, log_rest = tail.log(), torch.log1p(-tail)
         return log_rest - log_tail, log_tail + log_rest
 
@@ -329,24 +321,20 @@ class GaussianMixtureCDF(MixtureCDF):
     )
 
     @staticmethod
-    def _quantile(p: Tensor) -> Tensor:
-        return torch.special.ndtri(p)
-
-    @staticmethod
     def _reach(p: float) -> float:
         return math.sqrt(-math.log(p))
 
     @staticmethod
-    def _tails(v: Tensor, weight: Tensor) -> Tensor:
+    def _plain_tail(v: Tensor, weight: Tensor) -> Tensor:
         return torch.erfc(v).mul_(0.5 * weight)
 
     @staticmethod
-    def _densities(v: Tensor, log_weight: Tensor) -> Tensor:
+    def _plain_density(v: Tensor, log_weight: Tensor) -> Tensor:
         square = v.square() if torch.is_grad_enabled() else v.mul_(v)
         return square.neg_().add_(log_weight - 0.5 * math.log(2 * math.pi)).exp_()
 
     @staticmethod
-    def _score(tail: Tensor) -> tuple[Tensor, Tensor]:
+    def _plain_point(tail: Tensor) -> tuple[Tensor, Tensor]:
         v = -torch.special.ndtri(tail)
         return v, -0.5 * (v.square() + math.log(2 * math.pi))
 
@@ -372,39 +360,3 @@ def _pick(components: Components, rows: Tensor) -> Components:
 def _unbounded(value: Tensor, bound: float) -> Tensor:
     """What b tanh(· / b) takes to this value, or close to the bound where it lies beyond."""
     return bound * torch.atanh((value / bound).clamp(-0.99, 0.99))
-
-
-def fit_gaussians(x: Tensor, components: int, background: float, least: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Mixtures of Gaussians in one dimension, beside a standard normal of fixed weight, by expectation maximisation.
-
-    The likelihood rises from step to step. Widths stay above ``least`` and above a part of the bandwidth that a kernel
-    density estimate would take, so that no component closes in on a single point.
-
-    Args:
-        x: samples, (features, n); of many, every k-th is used.
-        components: K of each mixture.
-        background: weight of the standard normal.
-        least: the smallest standard deviation of a component.
-
-    Returns:
-        Weights, means and standard deviations, each (components, features), in float64.
-    """
-    x = x[:, :: 1 + x.shape[-1] // MOST_ROWS].to(torch.float64)
-    rows = x.shape[-1]
-    least_width = (BANDWIDTH * x.std(dim=-1, correction=0) * rows**-0.2).clamp(min=least)  # (features,)
-    middles = (torch.arange(components, device=x.device) + 0.5) * rows / components
-    mean = x.sort(dim=-1).values[:, middles.long()].t()  # (components, features)
-    weight = torch.full_like(mean, 1 / components)
-    deviation = x.std(dim=-1, correction=0).expand_as(mean) / math.sqrt(components)
-    deviation = torch.maximum(deviation, least_width)
-    outside = (math.log(background) - 0.5 * x.square())[None]
-    for _ in range(EM_STEPS):
-        u = (x - mean[..., None]) / deviation[..., None]  # (components, features, n)
-        inside = (weight / deviation).log()[..., None] + math.log1p(-background) - 0.5 * u.square()
-        share = torch.softmax(torch.cat([inside, outside]), dim=0)[:-1]
-        mass = share.sum(dim=-1) + PRIOR
-        # A component that no point belongs to stays where it is: it owns a small part of a point there.
-        mean = ((share * x).sum(dim=-1) + PRIOR * mean) / mass
-        square = (share * (x - mean[..., None]).square()).sum(dim=-1) + PRIOR * deviation.square()
-        weight, deviation = mass / mass.sum(dim=0), torch.maximum((square / mass).sqrt(), least_width)
-    return weight, mean, deviation
