@@ -20,6 +20,7 @@ from pushforward.bijections.columns import (
     to_columns,
     with_free,
 )
+from pushforward.bijections.native import native_solve
 from pushforward.bijections.sequential import sequential_inverse, sweeps
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
@@ -108,6 +109,18 @@ class Autoregressive(TriangularMap):
         self.conditioner = make_conditioner("Autoregressive", MASKED, conditioner, features, conditional, **options)
         self.free = free_params(univariate, features)
 
+    _native = False  # whether solves go through the native kernel
+
+    def compile_step(self, *, backend: Any = "inductor", **_: Any) -> None:
+        """From now on solve in one native kernel where there is one for the univariate and the network, and nothing is
+        recorded. Copies and pickles do not."""
+        self._native = backend == "inductor"
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        state.pop("_native", None)
+        return state
+
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         columns = to_columns(x)  # (features, n)
         params = self.conditioner(embed(self.domain, columns), context_columns(context))
@@ -116,7 +129,8 @@ class Autoregressive(TriangularMap):
         return from_columns(y, x.shape[:-1]), from_columns(log_slope, x.shape[:-1])
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        if self._sweeps():  # one parallel pass at x gives slopes whose gradients need no second sweep
+        # One parallel pass at x gives slopes whose gradients need no second sweep.
+        if self._sweeps() or (self._native and runs_directly(y)):
             x = self._inverse(y, context)
             return x, -self._forward_and_slopes(x, context)[1]
         pairs = self._one_by_one(self.univariate.inverse, to_columns(y), context_columns(context))
@@ -135,6 +149,10 @@ class Autoregressive(TriangularMap):
 
     def _solve(self, y: Tensor, context: Tensor | None) -> Tensor:
         """x (features, n), feature by feature."""
+        if self._native:
+            x = native_solve(self.univariate, self.conditioner, self.free, y, context)
+            if x is not None:
+                return x
         step = self.univariate.step if runs_directly(y) else self.univariate.inverse_value
         pairs = self._one_by_one(lambda y, params: (step(y, params), None), y, context)
         return torch.stack([x for x, _ in pairs])

@@ -1,14 +1,17 @@
-"""`torch.compile`, with a way on where there is no compiler."""
+"""`torch.compile` and kernels in C++, with a way on where there is no compiler."""
 
 from __future__ import annotations
 
+import ctypes
 import warnings
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "native_library"]
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
@@ -31,9 +34,26 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
                 if not isinstance(error, BackendCompilerFailed):
                     raise
                 works = False
-                reason = str(getattr(error, "inner_exception", error)).splitlines()[0]
-                message = f"compile: not compiled, so slower than it could be: {reason}"
-                warnings.warn(message, RuntimeWarning, stacklevel=2)
+                _warn(getattr(error, "inner_exception", error))
         return function(*args)
 
     return call
+
+
+@cache
+def native_library(source: Path) -> ctypes.CDLL | None:
+    """The functions of one C++ file, compiled as ``torch.compile`` compiles its own: with its flags for this machine,
+    into its cache, where a later process finds them. None, after one `RuntimeWarning`, where that fails."""
+    try:
+        from torch._inductor.codecache import CppCodeCache  # takes seconds to import
+
+        library: ctypes.CDLL = CppCodeCache.load(source.read_text(encoding="utf-8"), needs_vec_isa=True)
+    except Exception as error:  # no compiler, one that fails, no cache to write to, another version of torch
+        _warn(error)
+        return None
+    return library
+
+
+def _warn(error: BaseException) -> None:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    warnings.warn(f"compile: not compiled, so slower than it could be: {reason}", RuntimeWarning, stacklevel=3)

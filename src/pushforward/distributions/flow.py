@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast, final
 import torch
 from torch import Tensor
 
+from pushforward.bijections.autoregressive import Autoregressive
 from pushforward.bijections.chain import KINDS
 from pushforward.core.bijection import Bijection, Kind
 from pushforward.core.checks import broadcast
@@ -139,18 +140,21 @@ class Flow(Ordered):
         return self.base.is_exact and {"round_trip", "inverse_ladj"} <= self.bijection.laws
 
     def compile_steps(self, **options: Any) -> None:
-        """Compile what samples do feature by feature, in place, at the first use of each part.
+        """Compile what samples do feature by feature, in place, at the first use.
 
-        Samples without gradients keep their loop over the features; where an inverse is a long formula, as that of a
-        spline, its step becomes one kernel. Copies, pickles and saved files are not compiled. Where there is no C++
-        compiler a `RuntimeWarning` says so, and all goes on as before. For densities there is
-        `torch.nn.Module.compile`, which compiles calls ``flow(x)``.
+        On the CPU autoregressive layers of affine maps and rational-quadratic splines find all features in one native
+        kernel, mostly ten times as fast. Other layers keep their loop over the features; where an inverse is a long
+        formula, its step becomes one kernel. Compiled code is kept in torch's cache for later processes; the first one
+        waits about ten seconds. Copies, pickles and saved files are not compiled. Where there is no C++ compiler a
+        `RuntimeWarning` says so, and all goes on as before. For densities there is `torch.nn.Module.compile`, which
+        compiles calls ``flow(x)``.
 
         Args:
-            **options: of ``torch.compile``, such as ``dynamic=`` or ``backend=``.
+            **options: of ``torch.compile``, such as ``dynamic=`` or ``backend=``, for the steps. With another backend
+                than ``"inductor"`` there is no native kernel.
         """
         for part in self.modules():
-            if isinstance(part, Univariate):
+            if isinstance(part, Univariate | Autoregressive):
                 part.compile_step(**options)
 
     @final

@@ -1,0 +1,309 @@
+// The inverse of an autoregressive map with a masked perceptron, feature by feature.
+//
+// A tile of points goes through all features while everything known of it stays in the cache. At step j each layer
+// computes the rows of degree j alone, so all steps together read the lower staircase of each weight once: the
+// arithmetic of one pass. Tiles are independent; threads share them out. `native.py` is the other side of this file:
+// it fills in the structures and has the activations and the univariates under the same numbers.
+
+#include <ATen/cpu/vec/vec.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+namespace {
+
+template <typename T>
+using Vec = at::vec::Vectorized<T>;
+
+template <typename T>
+constexpr int64_t LANES = Vec<T>::size();
+
+constexpr int64_t WIDE = 2;   // vectors side by side in one product
+constexpr int64_t ROWS = 4;   // rows at a time: ROWS × WIDE sums, all in registers
+constexpr int64_t GROUPS = 2; // of WIDE vectors in a tile
+
+template <typename T>
+constexpr int64_t TILE = LANES<T> * WIDE * GROUPS;
+
+template <typename T>
+struct Layer {
+    const T* weight;             // (rows, columns)
+    const T* bias;               // (rows,)
+    const int64_t* row_starts;   // rows of step j: from entry j to entry j + 1 ...
+    const int64_t* column_ends;  // ... which read columns up to entry j
+    int64_t columns;
+};
+
+template <typename T>
+struct Problem {
+    const T* y;              // (features, n)
+    const T* context;        // (context, n)
+    const T* free;           // (num_free, features)
+    T* x;                    // (features, n)
+    const Layer<T>* layers;  // depth hidden ones, then the last, whose rows are (num_params, features)
+    const double* options;   // of the univariate
+    int64_t points, features, num_context, depth, num_params, num_free;
+    int64_t residual, activation, univariate, threads;
+    double limit;  // of what the network sees
+};
+
+template <typename T>
+Vec<T> choose(Vec<T> no, Vec<T> yes, Vec<T> mask) {
+    return Vec<T>::blendv(no, yes, mask);
+}
+
+template <typename T>
+Vec<T> clamped(Vec<T> v, double low, double high) {
+    return at::vec::clamp(v, Vec<T>(T(low)), Vec<T>(T(high)));
+}
+
+// Activations.
+
+template <typename T>
+struct Relu {
+    static Vec<T> of(Vec<T> h) { return at::vec::maximum(h, Vec<T>(T(0))); }
+};
+
+template <typename T>
+struct Silu {
+    static Vec<T> of(Vec<T> h) { return h / (Vec<T>(T(1)) + h.neg().exp()); }
+};
+
+template <typename T>
+struct Gelu {
+    static Vec<T> of(Vec<T> h) {
+        return h * Vec<T>(T(0.5)) * (Vec<T>(T(1)) + (h * Vec<T>(T(M_SQRT1_2))).erf());
+    }
+};
+
+template <typename T>
+struct Elu {
+    static Vec<T> of(Vec<T> h) { return choose(h.expm1(), h, h > Vec<T>(T(0))); }
+};
+
+template <typename T>
+struct Tanh {
+    static Vec<T> of(Vec<T> h) { return h.tanh(); }
+};
+
+template <typename T>
+struct Same {
+    static Vec<T> of(Vec<T> h) { return h; }
+};
+
+// R rows: out[r] = act(bias[r] + weight[r] · known), for one tile.
+template <typename T, typename Act, int64_t R>
+void product(const T* weight, const T* bias, int64_t stride, int64_t bias_stride, int64_t columns, const T* known,
+             T* out) {
+    for (int64_t start = 0; start < TILE<T>; start += WIDE * LANES<T>) {
+        Vec<T> sums[R][WIDE];
+        for (int64_t r = 0; r < R; ++r)
+            for (int64_t v = 0; v < WIDE; ++v) sums[r][v] = Vec<T>(bias[r * bias_stride]);
+        for (int64_t c = 0; c < columns; ++c) {
+            Vec<T> h[WIDE];
+            for (int64_t v = 0; v < WIDE; ++v) h[v] = Vec<T>::loadu(known + c * TILE<T> + start + v * LANES<T>);
+            for (int64_t r = 0; r < R; ++r) {
+                const Vec<T> w(weight[r * stride + c]);
+                for (int64_t v = 0; v < WIDE; ++v) sums[r][v] = at::vec::fmadd(w, h[v], sums[r][v]);
+            }
+        }
+        for (int64_t r = 0; r < R; ++r)
+            for (int64_t v = 0; v < WIDE; ++v)
+                Act::of(sums[r][v]).store(out + r * TILE<T> + start + v * LANES<T>);
+    }
+}
+
+template <typename T, typename Act>
+void products(const T* weight, const T* bias, int64_t rows, int64_t stride, int64_t bias_stride, int64_t columns,
+              const T* known, T* out) {
+    for (; rows >= ROWS; rows -= ROWS) {
+        product<T, Act, ROWS>(weight, bias, stride, bias_stride, columns, known, out);
+        weight += ROWS * stride, bias += ROWS * bias_stride, out += ROWS * TILE<T>;
+    }
+    if (rows == 3) product<T, Act, 3>(weight, bias, stride, bias_stride, columns, known, out);
+    if (rows == 2) product<T, Act, 2>(weight, bias, stride, bias_stride, columns, known, out);
+    if (rows == 1) product<T, Act, 1>(weight, bias, stride, bias_stride, columns, known, out);
+}
+
+// Inverses of univariates: x from y and the parameters at `params[k * TILE]`, which may be overwritten. Formulas and
+// order of the parameters are those of the Python classes.
+
+template <typename T>
+struct Shift {
+    explicit Shift(const double*) {}
+    Vec<T> inverse(Vec<T> y, T* params) const { return y - Vec<T>::loadu(params); }
+};
+
+template <typename T>
+struct Affine {
+    Vec<T> bound;
+    explicit Affine(const double* options) : bound(T(options[0])) {}
+    Vec<T> inverse(Vec<T> y, T* params) const {
+        const auto shift = Vec<T>::loadu(params);
+        const auto bounded = (Vec<T>::loadu(params + TILE<T>) / bound).tanh();
+        const auto log_scale = at::vec::fmadd(bound, bounded, Vec<T>::loadu(params + 2 * TILE<T>));
+        return (y - shift) / log_scale.exp();
+    }
+};
+
+template <typename T>
+struct RationalQuadratic {
+    int64_t bins;
+    bool linear;
+    T bound, min_slope, slope_offset, shared;
+    const double* least;  // places of the inner knots if all bins had the least size
+
+    explicit RationalQuadratic(const double* options)
+        : bins(int64_t(options[0])), linear(options[1] != 0), bound(T(options[2])), min_slope(T(options[3])),
+          slope_offset(T(options[4])), shared(T(options[5])), least(options + 6) {}
+
+    // exp(raw - max) in place; gives what turns their running sum into places, up to those of the least bins.
+    Vec<T> exponentials(T* raw) const {
+        Vec<T> most = Vec<T>::loadu(raw), sum(T(0));
+        for (int64_t k = 1; k < bins; ++k) most = at::vec::maximum(most, Vec<T>::loadu(raw + k * TILE<T>));
+        for (int64_t k = 0; k < bins; ++k) {
+            const auto e = (Vec<T>::loadu(raw + k * TILE<T>) - most).exp();
+            e.store(raw + k * TILE<T>);
+            sum = sum + e;
+        }
+        return Vec<T>(shared) / sum;
+    }
+
+    Vec<T> slope(Vec<T> raw) const {
+        const auto moved = raw + Vec<T>(slope_offset);
+        const auto soft = choose(moved.exp().log1p(), moved, moved > Vec<T>(T(20)));
+        return soft + Vec<T>(min_slope);
+    }
+
+    Vec<T> inverse(Vec<T> y, T* params) const {
+        const Vec<T> zero(T(0)), one(T(1)), side(2 * bound);
+        const auto outside = y.abs() >= Vec<T>(bound);
+        const auto boxed = clamped(y, -bound, bound);
+        const auto v = boxed / side + Vec<T>(T(0.5));
+        T *widths = params, *heights = params + bins * TILE<T>, *slopes = params + 2 * bins * TILE<T>;
+        const auto across = exponentials(widths), up = exponentials(heights);
+
+        auto left = zero, right = one, bottom = zero, top = one, raw_left = zero, raw_right = zero;
+        auto at_x = zero, at_y = zero, sum_x = zero, sum_y = zero;
+        for (int64_t k = 0; k < bins; ++k) {
+            sum_x = sum_x + Vec<T>::loadu(widths + k * TILE<T>);
+            sum_y = sum_y + Vec<T>::loadu(heights + k * TILE<T>);
+            const bool last = k + 1 == bins;
+            const auto next_x = last ? one : at::vec::fmadd(across, sum_x, Vec<T>(T(least[k])));
+            const auto next_y = last ? one : at::vec::fmadd(up, sum_y, Vec<T>(T(least[k])));
+            const int64_t own = linear ? k : k - 1;  // with identity tails the ends have no parameters
+            const auto d_left = !linear && k == 0 ? zero : Vec<T>::loadu(slopes + own * TILE<T>);
+            const auto d_right = !linear && last ? zero : Vec<T>::loadu(slopes + (own + 1) * TILE<T>);
+            const auto here = k == 0 ? v == v : v >= at_y;
+            left = choose(left, at_x, here), right = choose(right, next_x, here);
+            bottom = choose(bottom, at_y, here), top = choose(top, next_y, here);
+            raw_left = choose(raw_left, d_left, here), raw_right = choose(raw_right, d_right, here);
+            at_x = next_x, at_y = next_y;
+        }
+
+        const auto width = right - left, height = top - bottom, climbed = v - bottom;
+        const auto d0 = slope(raw_left), d1 = slope(raw_right), mean = height / width;
+        const auto bent = climbed * (d0 + d1 - mean - mean);
+        const auto a = at::vec::fmadd(height, mean - d0, bent), b = height * d0 - bent, c = mean * climbed;
+        // The smallest root of a t² + b t = c without differences of close numbers; see `_quadratic_root`.
+        const Vec<T> tiny(std::numeric_limits<T>::min());
+        const auto root = at::vec::maximum(at::vec::fmadd(Vec<T>(T(4)) * a, c, b * b), tiny).sqrt();
+        const auto other = at::vec::maximum(b.neg(), zero) / root;
+        auto t = at::vec::fmadd(other, root - b, c + c) / at::vec::fmadd(other + other, a, root + b);
+        t = clamped(t, 0.0, 1.0);
+        const auto x = at::vec::fmadd(t, width, left) * side - Vec<T>(bound);
+        if (!linear) return choose(x, y, outside);
+        const auto upper = v > Vec<T>(T(0.5));
+        return choose(x, boxed + (y - boxed) / choose(d0, d1, upper), outside);
+    }
+};
+
+// The hidden units of step j; gives those that the last layer reads. With skip connections every second layer adds to
+// `sums`, and what the next one reads is the activation of the sum.
+template <typename T, typename Act>
+const T* hidden(const Problem<T>& p, int64_t j, const T* known, T* units, T* sums) {
+    for (int64_t k = 0; k < p.depth; ++k) {
+        const Layer<T>& layer = p.layers[k];
+        const int64_t first = layer.row_starts[j], rows = layer.row_starts[j + 1] - first;
+        const T *weight = layer.weight + first * layer.columns, *bias = layer.bias + first;
+        T* out = units + first * TILE<T>;
+        if (p.residual && k % 2 == 0) {
+            products<T, Same<T>>(weight, bias, rows, layer.columns, 1, layer.column_ends[j], known, out);
+            for (int64_t i = 0; i < rows * TILE<T>; i += LANES<T>) {
+                auto h = Vec<T>::loadu(out + i);
+                if (k > 0) h = h + Vec<T>::loadu(sums + i);
+                h.store(sums + i);
+                Act::of(h).store(out + i);
+            }
+        } else {
+            products<T, Act>(weight, bias, rows, layer.columns, 1, layer.column_ends[j], known, out);
+        }
+        known = units;
+        units += layer.row_starts[p.features] * TILE<T>;
+    }
+    return known;
+}
+
+template <typename T, typename Act, typename Univariate>
+void solve(const Problem<T>& p) {
+    const Univariate univariate(p.options);
+    const Layer<T>& last = p.layers[p.depth];
+    const int64_t tiles = (p.points + TILE<T> - 1) / TILE<T>;
+    const int64_t inputs = p.num_context + p.features, sums = p.layers[0].row_starts[p.features];
+    int64_t units = 0;
+    for (int64_t k = 0; k < p.depth; ++k) units += p.layers[k].row_starts[p.features];
+#pragma omp parallel num_threads(std::min(p.threads, tiles))
+    {
+        std::vector<T> room((inputs + units + sums + p.num_params + p.num_free) * TILE<T>);  // rows of TILE
+        T *input = room.data(), *unit = input + inputs * TILE<T>;
+        T *sum = unit + units * TILE<T>, *params = sum + sums * TILE<T>;
+#pragma omp for schedule(static)
+        for (int64_t tile = 0; tile < tiles; ++tile) {
+            const int64_t from = tile * TILE<T>;
+            const auto valid = [&](int64_t v) {
+                return std::clamp<int64_t>(p.points - from - v, 0, LANES<T>);
+            };
+            const auto take = [&](const T* row, int64_t v) { return Vec<T>::loadu(row + from + v, valid(v)); };
+            for (int64_t i = 0; i < p.num_context; ++i)
+                for (int64_t v = 0; v < TILE<T>; v += LANES<T>)
+                    clamped(take(p.context + i * p.points, v), -p.limit, p.limit).store(input + i * TILE<T> + v);
+            for (int64_t j = 0; j < p.features; ++j) {
+                const T* known = hidden<T, Act>(p, j, input, unit, sum);
+                products<T, Same<T>>(last.weight + j * last.columns, last.bias + j, p.num_params,
+                                     p.features * last.columns, p.features, last.column_ends[j], known, params);
+                for (int64_t f = 0; f < p.num_free; ++f)
+                    for (int64_t v = 0; v < TILE<T>; v += LANES<T>)
+                        Vec<T>(p.free[f * p.features + j]).store(params + (p.num_params + f) * TILE<T> + v);
+                for (int64_t v = 0; v < TILE<T>; v += LANES<T>) {
+                    const auto x = univariate.inverse(take(p.y + j * p.points, v), params + v);
+                    clamped(x, -p.limit, p.limit).store(input + (p.num_context + j) * TILE<T> + v);
+                    x.store(p.x + j * p.points + from + v, valid(v));
+                }
+            }
+        }
+    }
+}
+
+template <typename T, typename Act>
+void by_univariate(const Problem<T>& p) {
+    if (p.univariate == 0) solve<T, Act, Shift<T>>(p);
+    if (p.univariate == 1) solve<T, Act, Affine<T>>(p);
+    if (p.univariate == 2) solve<T, Act, RationalQuadratic<T>>(p);
+}
+
+template <typename T>
+void by_activation(const Problem<T>& p) {
+    if (p.activation == 0) by_univariate<T, Relu<T>>(p);
+    if (p.activation == 1) by_univariate<T, Silu<T>>(p);
+    if (p.activation == 2) by_univariate<T, Gelu<T>>(p);
+    if (p.activation == 3) by_univariate<T, Elu<T>>(p);
+    if (p.activation == 4) by_univariate<T, Tanh<T>>(p);
+}
+
+}  // namespace
+
+extern "C" void solve_float(const Problem<float>* p) { by_activation(*p); }
+extern "C" void solve_double(const Problem<double>* p) { by_activation(*p); }

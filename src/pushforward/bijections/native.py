@@ -1,0 +1,128 @@
+"""The inverse of an autoregressive layer in one native kernel, `native.cpp`, where there is a C++ compiler."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.core.compiled import native_library
+from pushforward.networks.masked import MaskedMLP
+from pushforward.networks.mlp import INPUT_LIMIT
+from pushforward.networks.staircase import runs_directly
+from pushforward.univariate.base import Univariate
+from pushforward.univariate.elementary import Affine, Shift
+from pushforward.univariate.spline_kinds import RationalQuadratic
+
+__all__ = ["native_solve"]
+
+SOURCE = Path(__file__).with_name("native.cpp")
+
+# What the kernel knows, in the order of its numbers there. Univariates come with their options: exact types, for a
+# subclass may compute something else.
+ACTIVATIONS = ("relu", "silu", "gelu", "elu", "tanh")
+UNIVARIATES: dict[type[Univariate], Callable[[Any], Sequence[float]]] = {
+    Shift: lambda own: (),
+    Affine: lambda own: (own.bound,),
+    RationalQuadratic: lambda own: (
+        own.bins,
+        own.tails == "linear",
+        own.bound,
+        own.min_slope,
+        own.slope_offset,
+        1 - own.bins * own.min_bin,
+        *own.least.tolist(),
+    ),
+}
+SOLVERS = {torch.float32: "solve_float", torch.float64: "solve_double"}
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("weight", "bias", "row_starts", "column_ends")),
+        ("columns", ctypes.c_int64),
+    )
+
+
+class _Problem(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("y", "context", "free", "x", "layers", "options")),
+        *((name, ctypes.c_int64) for name in ("points", "features", "num_context", "depth", "num_params", "num_free")),
+        *((name, ctypes.c_int64) for name in ("residual", "activation", "univariate", "threads")),
+        ("limit", ctypes.c_double),
+    )
+
+
+def native_solve(
+    univariate: Univariate, conditioner: nn.Module, free: Tensor | None, y: Tensor, context: Tensor | None
+) -> Tensor | None:
+    """x (features, n) from y (features, n), to rounding what `Autoregressive` finds feature by feature; None where the
+    kernel does not know one of the parts, or cannot run here.
+
+    Nothing may be recorded, mapped or compiled; context is (context, n) or None, ``free`` (num_free, features) or None.
+    """
+    kind, solver = type(univariate), SOLVERS.get(y.dtype)
+    if kind not in UNIVARIATES or type(conditioner) is not MaskedMLP or solver is None or not y.is_cpu:
+        return None
+    drops = conditioner.dropout > 0 and conditioner.training
+    if drops or conditioner.channels > 1 or not runs_directly(y):
+        return None
+    linears: list[Any] = [*conditioner.layers, conditioner.last]
+    weights = chain.from_iterable((linear.weight, linear.bias) for linear in linears)
+    given = [y, *weights, *(t for t in (context, free) if t is not None)]
+    if any(t.dtype != y.dtype or not t.is_cpu for t in given) or (library := native_library(SOURCE)) is None:
+        return None
+
+    alive: list[Any] = []  # for as long as the kernel reads from it
+
+    def address(tensor: Tensor | None) -> int | None:
+        if tensor is None:
+            return None
+        alive.append(tensor.detach().contiguous())
+        return alive[-1].data_ptr()
+
+    def integers(values: Sequence[int]) -> int:
+        alive.append((ctypes.c_int64 * len(values))(*values))
+        return ctypes.addressof(alive[-1])
+
+    layers = (_Layer * len(linears))(
+        *(
+            _Layer(
+                weight=address(linear.weight),
+                bias=address(linear.bias),
+                row_starts=integers(linear.out_starts),
+                column_ends=integers(linear.in_starts[1:]),
+                columns=linear.weight.shape[1],
+            )
+            for linear in linears
+        )
+    )
+    values = UNIVARIATES[kind](univariate)
+    options = (ctypes.c_double * len(values))(*values)
+    x = torch.empty(y.shape, dtype=y.dtype)
+    problem = _Problem(
+        y=address(y),
+        context=address(context),
+        free=address(free),
+        x=x.data_ptr(),
+        layers=ctypes.addressof(layers),
+        options=ctypes.addressof(options),
+        points=y.shape[1],
+        features=conditioner.features,
+        num_context=conditioner.context,
+        depth=len(linears) - 1,
+        num_params=conditioner.num_params,
+        num_free=univariate.num_free,
+        residual=conditioner.residual,
+        activation=ACTIVATIONS.index(conditioner.activation),
+        univariate=list(UNIVARIATES).index(kind),
+        threads=torch.get_num_threads(),
+        limit=INPUT_LIMIT,
+    )
+    getattr(library, solver)(ctypes.byref(problem))
+    return x

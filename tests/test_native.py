@@ -1,0 +1,204 @@
+"""The native kernel of autoregressive inverses: the numbers of the solve feature by feature, where it may run."""
+
+import pickle
+import warnings
+
+import pytest
+import torch
+from cases import generator, needs_compiler
+
+import pushforward as pf
+from pushforward.bijections import Autoregressive, native
+from pushforward.bijections.native import ACTIVATIONS, UNIVARIATES, native_solve
+from pushforward.core.compiled import native_library
+from pushforward.univariate import Affine, CircularRationalQuadratic, RationalQuadratic, Shift
+
+# Tiles hold 32 points of float32 or 16 of float64 (vectors of 256 bits): one, a part of one, several with a rest.
+COUNTS = (1, 19, 100)
+CASES = [
+    {"univariate": Affine(), "features": 5, "hidden": (12, 17)},
+    {"univariate": Affine(1.5), "features": 2, "hidden": (3,), "activation": "tanh"},
+    {"univariate": Shift(), "features": 4, "context": 2, "hidden": (2,), "activation": "elu"},
+    {"univariate": RationalQuadratic(8), "features": 6, "hidden": (40, 40), "context": 3, "activation": "silu"},
+    {"univariate": RationalQuadratic(5, bound=3.0, min_bin=0.01, min_slope=0.01), "features": 3, "activation": "gelu"},
+    {"univariate": RationalQuadratic(3, tails="linear"), "features": 3, "hidden": (9, 9)},
+    {
+        "univariate": RationalQuadratic(4),
+        "features": 7,
+        "hidden": (20, 20, 20),
+        "context": 1,
+        "conditioner": "residual",
+    },
+    {"univariate": Affine(), "features": 9, "hidden": (30,), "conditioner": "residual", "activation": "tanh"},
+]
+
+
+def names(case):
+    return "-".join([type(case["univariate"]).__name__, *(str(v) for k, v in case.items() if k != "univariate")])
+
+
+def layer_of(case, dtype=torch.float64):
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        layer = Autoregressive(**case).to(dtype)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator(3), dtype=dtype))
+    return layer.eval()
+
+
+def inputs(case, count, dtype=torch.float64):
+    y = 3 * torch.randn(count, case["features"], generator=generator(4), dtype=dtype)
+    size = case.get("context", 0)
+    return y, torch.randn(count, size, generator=generator(5), dtype=dtype) if size else None
+
+
+def both(layer, y, context):
+    """(by the kernel, feature by feature); says if the kernel did not run."""
+    columns = None if context is None else context.t()
+    with torch.no_grad():
+        fast = native_solve(layer.univariate, layer.conditioner, layer.free, y.t(), columns)
+        assert fast is not None
+        return fast.t(), layer.inverse(y, context)
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("case", CASES, ids=names)
+def test_the_kernel_finds_what_the_solve_feature_by_feature_finds(case, dtype):
+    layer = layer_of(case, dtype)
+    for count in COUNTS:
+        y, context = inputs(case, count, dtype)
+        fast, plain = both(layer, y, context)
+        missed, plainly = ((layer(x, context) - y).abs().max().item() for x in (fast, plain))
+        noise = 100 * torch.finfo(dtype).eps
+        # Both lose what the slopes of the inverse make of rounding; the plain solve sees the very knots of the map.
+        assert missed <= 20 * plainly + noise
+        torch.testing.assert_close(fast, plain, rtol=100 * noise, atol=100 * (plainly + noise))
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("case", CASES, ids=names)
+def test_wild_points_stay_their_own_trouble(case):
+    layer = layer_of(case)
+    y, context = inputs(case, 40)
+    expected = both(layer, y, context)[1]
+    wild = y.clone()
+    wild[3], wild[17, 0], wild[20], wild[21], wild[22] = torch.nan, torch.nan, 1e300, -1e6, torch.inf
+    fast, plain = both(layer, wild, context)
+    calm = ~torch.isin(torch.arange(40), torch.tensor([3, 17, 20, 21, 22]))
+    assert torch.isnan(fast[3]).all()
+    torch.testing.assert_close(fast[calm], expected[calm], rtol=1e-9, atol=1e-9)
+    finite = plain.isfinite()
+    torch.testing.assert_close(fast[finite], plain[finite], rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(fast.isnan(), plain.isnan())
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_strides_and_threads_do_not_matter():
+    case = CASES[3]
+    layer = layer_of(case)
+    y, context = inputs(case, 64)
+    expected = both(layer, y, context)[0]
+    wide = torch.stack([y, y], dim=-1)[..., 0]
+    assert not wide.is_contiguous()
+    assert torch.equal(both(layer, wide, context)[0], expected)
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 7):
+            torch.set_num_threads(count)
+            assert torch.equal(both(layer, y, context)[0], expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("name", ["maf", "nsf"])
+def test_whole_flows_samples_densities_and_gradients(name, monkeypatch):
+    torch.manual_seed(0)
+    flow = getattr(pf.flows, name)(4, depth=2, hidden=(24, 24), context=1, fast="sampling").double()
+    for parameter in flow.parameters():
+        parameter.data.add_(0.3 * torch.randn_like(parameter))
+    x, context = torch.randn(50, 4, dtype=torch.float64), torch.randn(50, 1, dtype=torch.float64)
+
+    def measure():
+        flow.zero_grad()
+        flow.log_prob(x, context).sum().backward()
+        with torch.no_grad():
+            density = flow.log_prob(x, context)
+        return [density, flow.to_latent(x, context).detach(), *(p.grad.clone() for p in flow.parameters())]
+
+    plain = measure()
+    flow.compile_steps()
+    calls = []
+    monkeypatch.setattr(
+        "pushforward.bijections.autoregressive.native_solve", lambda *a: calls.append(1) or native.native_solve(*a)
+    )
+    for got, expected in zip(measure(), plain, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-8)
+    assert len(calls) == 6
+    copied = pickle.loads(pickle.dumps(flow))
+    assert not any(getattr(part, "_native", False) for part in copied.modules())
+
+
+class Halved(Affine):
+    def inverse_value(self, y, params):
+        return super().inverse_value(y, params) / 2
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"univariate": Affine(), "features": 2},
+        {"univariate": RationalQuadratic(4), "features": 2, "dropout": 0.5},
+        {"univariate": CircularRationalQuadratic(4), "features": 2},
+    ],
+    ids=["a subclass", "dropout in training", "another univariate"],
+)
+def test_what_the_kernel_does_not_know_goes_feature_by_feature(case, monkeypatch):
+    monkeypatch.setattr(native, "native_library", lambda source: pytest.fail("was about to run the kernel"))
+    layer = layer_of(case).train()
+    if isinstance(layer.univariate, Affine):
+        layer.univariate = Halved()
+    y, _ = inputs(case, 3)
+    with torch.no_grad():
+        assert native_solve(layer.univariate, layer.conditioner, layer.free, y.t(), None) is None
+
+
+def test_recorded_and_mapped_calls_do_not_reach_the_kernel(monkeypatch):
+    monkeypatch.setattr(native, "native_library", lambda source: pytest.fail("was about to run the kernel"))
+    layer = layer_of(CASES[0])
+    y, _ = inputs(CASES[0], 3)
+    known = layer.univariate, layer.conditioner, layer.free
+    assert native_solve(*known, y.t(), None) is None  # gradients are on
+    layer.compile_step()
+    with torch.no_grad():
+        expected = layer_of(CASES[0]).inverse(y)
+        torch.testing.assert_close(torch.vmap(layer.inverse)(y), expected)
+
+
+def test_without_a_compiler_one_warning_says_so(monkeypatch, tmp_path):
+    source = tmp_path / "broken.cpp"
+    source.write_text("this is no C++\n")
+    with pytest.warns(RuntimeWarning, match="compile: not compiled, so slower than it could be: "):
+        assert native_library(source) is None
+    monkeypatch.setattr(native, "SOURCE", source)
+    layer = layer_of(CASES[0])
+    layer.compile_step()
+    y, _ = inputs(CASES[0], 3)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("error")
+        torch.testing.assert_close(layer.inverse(y), layer_of(CASES[0]).inverse(y))
+
+
+def test_kernel_and_python_count_alike():
+    text = native.SOURCE.read_text(encoding="utf-8")
+    for numbers, what in ((ACTIVATIONS, "activation"), ([kind.__name__ for kind in UNIVARIATES], "univariate")):
+        for k, name in enumerate(numbers):
+            line = next(line for line in text.splitlines() if f"p.{what} == {k})" in line)
+            assert f"{name}<t>" in line.lower() or f"{name.lower()}<t>" in line.lower()
+    assert set(ACTIVATIONS) == set(pf.networks.ACTIVATIONS)
