@@ -24,6 +24,7 @@ from pushforward.bijections.native import native_solve
 from pushforward.bijections.sequential import sequential_inverse, sweeps
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
+from pushforward.core.compiled import Compilable
 from pushforward.core.config import configurable
 from pushforward.networks import MASKED
 from pushforward.networks.staircase import runs_directly
@@ -33,7 +34,7 @@ __all__ = ["Autoregressive"]
 
 
 @configurable
-class Autoregressive(TriangularMap):
+class Autoregressive(TriangularMap, Compilable):
     r"""Move each feature by a map whose parameters the features before it decide: an increasing triangular map.
 
     .. math:: y_j = \tau\bigl(x_j;\ \theta_j(x_{<j}, c)\bigr), \qquad \log|\det| = \sum_j \log \tau'(x_j)
@@ -108,18 +109,6 @@ class Autoregressive(TriangularMap):
         conditional = univariate.num_params - univariate.num_free
         self.conditioner = make_conditioner("Autoregressive", MASKED, conditioner, features, conditional, **options)
         self.free = free_params(univariate, features)
-
-    _native = False  # whether solves go through the native kernel
-
-    def compile_step(self, *, backend: Any = "inductor", **_: Any) -> None:
-        """From now on solve in one native kernel where there is one for the univariate and the network, and nothing is
-        recorded. Copies and pickles do not."""
-        self._native = backend == "inductor"
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        state.pop("_native", None)
-        return state
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         columns = to_columns(x)  # (features, n)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
+from pushforward.core.memo import Memo
+from pushforward.networks.staircase import runs_directly
 
 __all__ = ["LU", "Rotation"]
 
@@ -105,6 +107,7 @@ class Rotation(Bijection):
         self.register_buffer("axes", torch.eye(features))
         # A buffer, so that a loaded model is not measured again.
         self.register_buffer("initialized", torch.tensor(False))
+        self._memo = Memo()
 
     @property
     def data_dependent(self) -> bool:
@@ -122,8 +125,13 @@ class Rotation(Bijection):
         self.initialized.fill_(True)
 
     def _matrix(self) -> Tensor:
-        skew = self.axes.new_zeros(self.axes.shape).index_put(self.below.unbind(), self.angles)
-        return torch.linalg.matrix_exp(skew - skew.t()) @ self.axes
+        if runs_directly(self.angles) and self.angles.is_cpu:  # elsewhere comparing would wait for the device
+            return self._memo(self._turn, self.angles, self.axes)
+        return self._turn(self.angles, self.axes)
+
+    def _turn(self, angles: Tensor, axes: Tensor) -> Tensor:
+        skew = axes.new_zeros(axes.shape).index_put(self.below.unbind(), angles)
+        return torch.linalg.matrix_exp(skew - skew.t()) @ axes
 
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return x @ self._matrix().t(), x.new_zeros(x.shape[:-1])

@@ -10,8 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-__all__ = ["compiled", "native_library"]
+__all__ = ["Compilable", "compiled", "native_library"]
+
+
+class Compilable(nn.Module):
+    """A part that `compile_step` makes faster in place. Copies and pickles of it are not compiled."""
+
+    _native = False
+    """Whether its native kernel is to be used where there is one."""
+
+    def compile_step(self, *, backend: Any = "inductor", **options: Any) -> None:
+        """Use a native kernel from now on, where there is one and nothing is recorded, or compile a step of a loop.
+
+        Args:
+            backend: of ``torch.compile``; with another than ``"inductor"`` there is no native kernel.
+            **options: others of ``torch.compile``.
+        """
+        self._native = backend == "inductor"
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        state.pop("_native", None)
+        return state
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:

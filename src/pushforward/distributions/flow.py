@@ -7,16 +7,15 @@ from typing import Any, ClassVar, cast, final
 import torch
 from torch import Tensor
 
-from pushforward.bijections.autoregressive import Autoregressive
 from pushforward.bijections.chain import KINDS
 from pushforward.core.bijection import Bijection, Kind
 from pushforward.core.checks import broadcast
+from pushforward.core.compiled import Compilable
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Real
 from pushforward.distributions.base import Factorised
 from pushforward.distributions.conditional import Ordered
-from pushforward.univariate.base import Univariate
 
 __all__ = ["Flow"]
 
@@ -154,7 +153,7 @@ class Flow(Ordered):
                 than ``"inductor"`` there is no native kernel.
         """
         for part in self.modules():
-            if isinstance(part, Univariate | Autoregressive):
+            if isinstance(part, Compilable):
                 part.compile_step(**options)
 
     @final

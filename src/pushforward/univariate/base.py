@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pushforward.core.bijection import Kind
-from pushforward.core.compiled import compiled
+from pushforward.core.compiled import Compilable, compiled
 from pushforward.core.domain import REAL, Domain
 from pushforward.core.numerics import by_table, invert_increasing, known, solve_between
 
@@ -20,7 +20,7 @@ __all__ = ["Boxed", "Iterative", "Univariate"]
 MANY = 256  # points with the same parameters, from where on a table of the inverse pays
 
 
-class Univariate(nn.Module, ABC):
+class Univariate(Compilable, ABC):
     r"""An increasing map of one number, :math:`y = \tau(x; \theta)`, applied entry by entry.
 
     Parameters lead: they have shape ``(num_params, *s)`` for x of shape ``(*s)``, so that softmax, cumsum and the like
@@ -61,11 +61,11 @@ class Univariate(nn.Module, ABC):
         """x alone, where the slope costs extra."""
         return self.inverse(y, params)[0]
 
-    def compile_step(self, **options: Any) -> None:
-        """Compile `step`, with options of ``torch.compile``, if the inverse is long. Copies and pickles are not
-        compiled."""
+    def compile_step(self, *, backend: Any = "inductor", **options: Any) -> None:
+        """Compile `step` if the inverse is long."""
+        super().compile_step(backend=backend)
         if self.inverse_is_long:
-            self._step = compiled(self.inverse_value, **options)
+            self._step = compiled(self.inverse_value, backend=backend, **options)
 
     def step(self, y: Tensor, params: Tensor) -> Tensor:
         """`inverse_value` for one feature of many in turn, without gradients: after `compile_step` in one kernel, where
@@ -73,7 +73,7 @@ class Univariate(nn.Module, ABC):
         return (self._step or self.inverse_value)(y, params)
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
+        state = super().__getstate__()
         state.pop("_step", None)
         return state
 
@@ -126,10 +126,13 @@ class Iterative(Univariate):
     def _root(self, params: Tensor, y: Tensor, prepared: Any) -> Tensor:
         """τ⁻¹(y) without gradients: from a table where many points share their parameters."""
         start = None
-        shared = params.shape[-1:] == (1,) and not torch.compiler.is_compiling() and y.shape[-1] >= MANY
-        if shared and known(y.isfinite().all()):
+        if self._many(params, y) and known(y.isfinite().all()):
             start = by_table(partial(self._sketch, prepared=prepared), partial(self._bracket, prepared=prepared), y)
         return self._solve(y, prepared, start)
+
+    def _many(self, params: Tensor, y: Tensor) -> bool:
+        """Whether so many points share their parameters that a table pays."""
+        return params.shape[-1:] == (1,) and not torch.compiler.is_compiling() and y.shape[-1] >= MANY
 
     def _solve(self, y: Tensor, prepared: Any, start: Tensor | None = None) -> Tensor:
         """τ⁻¹(y) without gradients, from a guess or from scratch."""
