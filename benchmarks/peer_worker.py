@@ -5,7 +5,7 @@
 Each request and each answer is one line of JSON:
 
 * ``{"build": KIND, "features": D, "width": W}`` gives ``{"weights": ...}``;
-* ``{"run": TASK}`` gives ``{"ms": ...}`` for one call of ``step``, ``log_prob`` or ``sample``;
+* ``{"run": TASK, "warm": N}`` gives ``{"ms": ...}`` for one call of ``step``, ``log_prob`` or ``sample``, after N more;
 * ``{"memory": TASK}`` gives ``{"mb": ...}``, the most that one call takes beyond what is there before it (Linux only).
 
 Every flow has five transforms, conditioners with two hidden layers and, where it has splines, eight bins.
@@ -62,7 +62,7 @@ def shake(flow: Any) -> Any:
     return flow
 
 
-def ours(kind: str, features: int, width: int, compiled: bool = False) -> tuple[Tasks, int]:
+def ours(kind: str, features: int, width: int, *, native: bool = False, compiled: bool = False) -> tuple[Tasks, int]:
     import torch
 
     import pushforward as pf
@@ -76,9 +76,10 @@ def ours(kind: str, features: int, width: int, compiled: bool = False) -> tuple[
     shake(flow)
     flow.initialize(torch.randn(ROWS, features))
     call: Any = flow
+    if native:
+        flow.compile_steps()
     if compiled:
         torch._dynamo.reset()
-        flow.compile_steps()
         call = torch.compile(flow, dynamic=False)
     tasks = torch_tasks(flow, features, lambda x: -call(x).mean(), call, lambda: flow.sample((ROWS,)))
     return tasks, count(flow)
@@ -214,7 +215,8 @@ def flowjax(kind: str, features: int, width: int) -> tuple[Tasks, int]:
 
 LIBRARIES: dict[str, Callable[[str, int, int], tuple[Tasks, int]]] = {
     "ours": ours,
-    "ours-compiled": lambda *what: ours(*what, compiled=True),
+    "ours-native": lambda *what: ours(*what, native=True),
+    "ours-compiled": lambda *what: ours(*what, native=True, compiled=True),
     "zuko": zuko,
     "nflows": nflows,
     "normflows": normflows,
@@ -250,6 +252,8 @@ def main() -> None:
         elif "memory" in request:
             answer = {"mb": extra_memory(tasks[request["memory"]])}
         else:
+            for _ in range(request.get("warm", 0)):
+                tasks[request["run"]]()
             start = time.perf_counter()
             tasks[request["run"]]()
             answer = {"ms": 1e3 * (time.perf_counter() - start)}

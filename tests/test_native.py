@@ -185,7 +185,7 @@ def test_without_a_compiler_one_warning_says_so(monkeypatch, tmp_path):
     source = tmp_path / "broken.cpp"
     source.write_text("this is no C++\n")
     with pytest.warns(RuntimeWarning, match="compile: not compiled, so slower than it could be: "):
-        assert native_library(source) is None
+        assert native_library(native.HEADER, source) is None
     monkeypatch.setattr(native, "SOURCE", source)
     layer = layer_of(CASES[0])
     layer.compile_step()
@@ -200,5 +200,5 @@ def test_kernel_and_python_count_alike():
     for numbers, what in ((ACTIVATIONS, "activation"), ([kind.__name__ for kind in UNIVARIATES], "univariate")):
         for k, name in enumerate(numbers):
             line = next(line for line in text.splitlines() if f"p.{what} == {k})" in line)
-            assert f"{name}<t>" in line.lower() or f"{name.lower()}<t>" in line.lower()
+            assert f"{name}<T" in line or f"{name.title()}<T" in line
     assert set(ACTIVATIONS) == set(pf.networks.ACTIVATIONS)

@@ -26,8 +26,8 @@ from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
 from pushforward.core.compiled import Compilable
 from pushforward.core.config import configurable
+from pushforward.core.modes import runs_directly
 from pushforward.networks import MASKED
-from pushforward.networks.staircase import runs_directly
 from pushforward.univariate.base import Univariate
 
 __all__ = ["Autoregressive"]

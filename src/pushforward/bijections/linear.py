@@ -11,7 +11,7 @@ from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.core.memo import Memo
-from pushforward.networks.staircase import runs_directly
+from pushforward.core.modes import runs_directly
 
 __all__ = ["LU", "Rotation"]
 

@@ -5,24 +5,10 @@
 // arithmetic of one pass. Tiles are independent; threads share them out. `native.py` is the other side of this file:
 // it fills in the structures and has the activations and the univariates under the same numbers.
 
-#include <ATen/cpu/vec/vec.h>
-
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <limits>
-#include <vector>
-
 namespace {
 
-template <typename T>
-using Vec = at::vec::Vectorized<T>;
-
-template <typename T>
-constexpr int64_t LANES = Vec<T>::size();
-
 constexpr int64_t WIDE = 2;   // vectors side by side in one product
-constexpr int64_t ROWS = 4;   // rows at a time: ROWS × WIDE sums, all in registers
+constexpr int64_t ROWS = 6;   // rows at a time: ROWS × WIDE sums, all in registers
 constexpr int64_t GROUPS = 2; // of WIDE vectors in a tile
 
 template <typename T>
@@ -49,16 +35,6 @@ struct Problem {
     int64_t residual, activation, univariate, threads;
     double limit;  // of what the network sees
 };
-
-template <typename T>
-Vec<T> choose(Vec<T> no, Vec<T> yes, Vec<T> mask) {
-    return Vec<T>::blendv(no, yes, mask);
-}
-
-template <typename T>
-Vec<T> clamped(Vec<T> v, double low, double high) {
-    return at::vec::clamp(v, Vec<T>(T(low)), Vec<T>(T(high)));
-}
 
 // Activations.
 
@@ -123,6 +99,8 @@ void products(const T* weight, const T* bias, int64_t rows, int64_t stride, int6
         product<T, Act, ROWS>(weight, bias, stride, bias_stride, columns, known, out);
         weight += ROWS * stride, bias += ROWS * bias_stride, out += ROWS * TILE<T>;
     }
+    if (rows == 5) product<T, Act, 5>(weight, bias, stride, bias_stride, columns, known, out);
+    if (rows == 4) product<T, Act, 4>(weight, bias, stride, bias_stride, columns, known, out);
     if (rows == 3) product<T, Act, 3>(weight, bias, stride, bias_stride, columns, known, out);
     if (rows == 2) product<T, Act, 2>(weight, bias, stride, bias_stride, columns, known, out);
     if (rows == 1) product<T, Act, 1>(weight, bias, stride, bias_stride, columns, known, out);
@@ -146,78 +124,6 @@ struct Affine {
         const auto bounded = (Vec<T>::loadu(params + TILE<T>) / bound).tanh();
         const auto log_scale = at::vec::fmadd(bound, bounded, Vec<T>::loadu(params + 2 * TILE<T>));
         return (y - shift) / log_scale.exp();
-    }
-};
-
-template <typename T>
-struct RationalQuadratic {
-    int64_t bins;
-    bool linear;
-    T bound, min_slope, slope_offset, shared;
-    const double* least;  // places of the inner knots if all bins had the least size
-
-    explicit RationalQuadratic(const double* options)
-        : bins(int64_t(options[0])), linear(options[1] != 0), bound(T(options[2])), min_slope(T(options[3])),
-          slope_offset(T(options[4])), shared(T(options[5])), least(options + 6) {}
-
-    // exp(raw - max) in place; gives what turns their running sum into places, up to those of the least bins.
-    Vec<T> exponentials(T* raw) const {
-        Vec<T> most = Vec<T>::loadu(raw), sum(T(0));
-        for (int64_t k = 1; k < bins; ++k) most = at::vec::maximum(most, Vec<T>::loadu(raw + k * TILE<T>));
-        for (int64_t k = 0; k < bins; ++k) {
-            const auto e = (Vec<T>::loadu(raw + k * TILE<T>) - most).exp();
-            e.store(raw + k * TILE<T>);
-            sum = sum + e;
-        }
-        return Vec<T>(shared) / sum;
-    }
-
-    Vec<T> slope(Vec<T> raw) const {
-        const auto moved = raw + Vec<T>(slope_offset);
-        const auto soft = choose(moved.exp().log1p(), moved, moved > Vec<T>(T(20)));
-        return soft + Vec<T>(min_slope);
-    }
-
-    Vec<T> inverse(Vec<T> y, T* params) const {
-        const Vec<T> zero(T(0)), one(T(1)), side(2 * bound);
-        const auto outside = y.abs() >= Vec<T>(bound);
-        const auto boxed = clamped(y, -bound, bound);
-        const auto v = boxed / side + Vec<T>(T(0.5));
-        T *widths = params, *heights = params + bins * TILE<T>, *slopes = params + 2 * bins * TILE<T>;
-        const auto across = exponentials(widths), up = exponentials(heights);
-
-        auto left = zero, right = one, bottom = zero, top = one, raw_left = zero, raw_right = zero;
-        auto at_x = zero, at_y = zero, sum_x = zero, sum_y = zero;
-        for (int64_t k = 0; k < bins; ++k) {
-            sum_x = sum_x + Vec<T>::loadu(widths + k * TILE<T>);
-            sum_y = sum_y + Vec<T>::loadu(heights + k * TILE<T>);
-            const bool last = k + 1 == bins;
-            const auto next_x = last ? one : at::vec::fmadd(across, sum_x, Vec<T>(T(least[k])));
-            const auto next_y = last ? one : at::vec::fmadd(up, sum_y, Vec<T>(T(least[k])));
-            const int64_t own = linear ? k : k - 1;  // with identity tails the ends have no parameters
-            const auto d_left = !linear && k == 0 ? zero : Vec<T>::loadu(slopes + own * TILE<T>);
-            const auto d_right = !linear && last ? zero : Vec<T>::loadu(slopes + (own + 1) * TILE<T>);
-            const auto here = k == 0 ? v == v : v >= at_y;
-            left = choose(left, at_x, here), right = choose(right, next_x, here);
-            bottom = choose(bottom, at_y, here), top = choose(top, next_y, here);
-            raw_left = choose(raw_left, d_left, here), raw_right = choose(raw_right, d_right, here);
-            at_x = next_x, at_y = next_y;
-        }
-
-        const auto width = right - left, height = top - bottom, climbed = v - bottom;
-        const auto d0 = slope(raw_left), d1 = slope(raw_right), mean = height / width;
-        const auto bent = climbed * (d0 + d1 - mean - mean);
-        const auto a = at::vec::fmadd(height, mean - d0, bent), b = height * d0 - bent, c = mean * climbed;
-        // The smallest root of a t² + b t = c without differences of close numbers; see `_quadratic_root`.
-        const Vec<T> tiny(std::numeric_limits<T>::min());
-        const auto root = at::vec::maximum(at::vec::fmadd(Vec<T>(T(4)) * a, c, b * b), tiny).sqrt();
-        const auto other = at::vec::maximum(b.neg(), zero) / root;
-        auto t = at::vec::fmadd(other, root - b, c + c) / at::vec::fmadd(other + other, a, root + b);
-        t = clamped(t, 0.0, 1.0);
-        const auto x = at::vec::fmadd(t, width, left) * side - Vec<T>(bound);
-        if (!linear) return choose(x, y, outside);
-        const auto upper = v > Vec<T>(T(0.5));
-        return choose(x, boxed + (y - boxed) / choose(d0, d1, upper), outside);
     }
 };
 
@@ -291,7 +197,7 @@ template <typename T, typename Act>
 void by_univariate(const Problem<T>& p) {
     if (p.univariate == 0) solve<T, Act, Shift<T>>(p);
     if (p.univariate == 1) solve<T, Act, Affine<T>>(p);
-    if (p.univariate == 2) solve<T, Act, RationalQuadratic<T>>(p);
+    if (p.univariate == 2) solve<T, Act, RationalQuadratic<T, TILE<T>>>(p);
 }
 
 template <typename T>

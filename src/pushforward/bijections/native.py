@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.compiled import native_library
+from pushforward.core.modes import runs_directly
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import INPUT_LIMIT
-from pushforward.networks.staircase import runs_directly
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.elementary import Affine, Shift
 from pushforward.univariate.spline_kinds import RationalQuadratic
+from pushforward.univariate.spline_native import HEADER
 
 __all__ = ["native_solve"]
 
@@ -29,15 +30,7 @@ ACTIVATIONS = ("relu", "silu", "gelu", "elu", "tanh")
 UNIVARIATES: dict[type[Univariate], Callable[[Any], Sequence[float]]] = {
     Shift: lambda own: (),
     Affine: lambda own: (own.bound,),
-    RationalQuadratic: lambda own: (
-        own.bins,
-        own.tails == "linear",
-        own.bound,
-        own.min_slope,
-        own.slope_offset,
-        1 - own.bins * own.min_bin,
-        *own.least.tolist(),
-    ),
+    RationalQuadratic: RationalQuadratic.native_options,
 }
 SOLVERS = {torch.float32: "solve_float", torch.float64: "solve_double"}
 
@@ -75,7 +68,7 @@ def native_solve(
     linears: list[Any] = [*conditioner.layers, conditioner.last]
     weights = chain.from_iterable((linear.weight, linear.bias) for linear in linears)
     given = [y, *weights, *(t for t in (context, free) if t is not None)]
-    if any(t.dtype != y.dtype or not t.is_cpu for t in given) or (library := native_library(SOURCE)) is None:
+    if any(t.dtype != y.dtype or not t.is_cpu for t in given) or (library := native_library(HEADER, SOURCE)) is None:
         return None
 
     alive: list[Any] = []  # for as long as the kernel reads from it

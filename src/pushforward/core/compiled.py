@@ -62,14 +62,18 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
     return call
 
 
+HEAD = Path(__file__).with_name("native.h")
+
+
 @cache
-def native_library(source: Path) -> ctypes.CDLL | None:
-    """The functions of one C++ file, compiled as ``torch.compile`` compiles its own: with its flags for this machine,
-    into its cache, where a later process finds them. None, after one `RuntimeWarning`, where that fails."""
+def native_library(*sources: Path) -> ctypes.CDLL | None:
+    """The functions of C++ files, joined after `native.h` and compiled as ``torch.compile`` does it: with flags for
+    this machine, into a cache where a later process finds them. None, after one `RuntimeWarning`, where that fails."""
     try:
         from torch._inductor.codecache import CppCodeCache  # takes seconds to import
 
-        library: ctypes.CDLL = CppCodeCache.load(source.read_text(encoding="utf-8"), needs_vec_isa=True)
+        text = "\n".join(path.read_text(encoding="utf-8") for path in (HEAD, *sources))
+        library: ctypes.CDLL = CppCodeCache.load(text, needs_vec_isa=True)
     except Exception as error:  # no compiler, one that fails, no cache to write to, another version of torch
         _warn(error)
         return None

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pushforward.core.modes import runs_directly
 from pushforward.networks.mlp import ACTIVATIONS, IN_PLACE, INPUT_LIMIT, check_hidden, trunk
-from pushforward.networks.staircase import Staircase, runs_directly
+from pushforward.networks.staircase import Staircase
 from pushforward.networks.suffix import Suffix
 
 __all__ = ["MASKED", "MaskedMLP", "Prefix", "register_masked"]

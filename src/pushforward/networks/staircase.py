@@ -7,22 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["Staircase", "runs_directly"]
+__all__ = ["Staircase"]
 
 # Steps per block. Inside a block each step multiplies by a few columns only; what came before the block is multiplied
 # once per block, by one large product instead of one thin one per step.
 BLOCK = 12
-
-
-def runs_directly(like: Tensor) -> bool:
-    """Whether operations on such tensors write straight into memory: nothing is recorded, compiled or mapped over rows.
-
-    Where it holds, results go where they are needed next (``out=``), without operations that only move numbers.
-    """
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return False
-    # The second kind of mapping is that of ``torch.autograd.grad(..., is_grads_batched=True)``.
-    return not (torch._C._are_functorch_transforms_active() or torch._C._functorch.is_legacy_batchedtensor(like))
 
 
 class Staircase:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pushforward.core.modes import runs_directly
 from pushforward.networks.mlp import ACTIVATIONS, INPUT_LIMIT, trunk
-from pushforward.networks.staircase import Staircase, runs_directly
+from pushforward.networks.staircase import Staircase
 
 if TYPE_CHECKING:
     from pushforward.networks.masked import MaskedMLP

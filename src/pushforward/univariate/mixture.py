@@ -18,9 +18,9 @@ from torch import Tensor
 
 from pushforward.core.checks import at_least, below_one, positive
 from pushforward.core.config import configurable
+from pushforward.core.modes import runs_directly
 from pushforward.core.numerics import known, solve_between
 from pushforward.core.special import log_mills, log_normal, ndtr, normal_point
-from pushforward.networks.staircase import runs_directly
 from pushforward.univariate.base import Iterative
 from pushforward.univariate.mixture_fit import fit_gaussians
 from pushforward.univariate.mixture_native import native_roots

@@ -5,21 +5,9 @@
 // not reached so: those are somebody else's, and what stands in their places is nothing. `mixture_native.py` is the
 // other side of this file.
 
-#include <ATen/cpu/vec/vec.h>
 #include <ATen/native/Math.h>
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <vector>
-
 namespace {
-
-template <typename T>
-using Vec = at::vec::Vectorized<T>;
-
-template <typename T>
-constexpr int64_t LANES = Vec<T>::size();
 
 constexpr int64_t NODES = 128;  // a power of two
 constexpr int64_t CHUNK = 1024;  // values that one thread takes at a time
@@ -33,11 +21,6 @@ struct Problem {
     int64_t points, features, components, threads, steps;
     double unit, reach, least, close;
 };
-
-template <typename T>
-Vec<T> choose(Vec<T> no, Vec<T> yes, Vec<T> mask) {
-    return Vec<T>::blendv(no, yes, mask);
-}
 
 // The laws of a component: its tail at v, in units, and with it the density at v over that at zero; the point with a
 // given tail, in widths, and the density there.

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from pushforward.core.checks import below_one, positive
 from pushforward.core.config import configurable
+from pushforward.core.modes import runs_directly, runs_eagerly
 from pushforward.univariate.spline import Knots, Spline
+from pushforward.univariate.spline_native import native_curve, native_inverse
 from pushforward.univariate.spline_pieces import (
     CubicPiece,
     LinearPiece,
@@ -329,6 +331,37 @@ class RationalQuadratic(SlopedSpline):
 
     def _piece(self, width: Tensor, height: Tensor, at_knots: Any, in_bin: Any) -> Piece:
         return RationalQuadraticPiece(width, height, *self._slopes(at_knots))
+
+    def native_options(self) -> tuple[float, ...]:
+        """What the native kernels (`spline.h`) are told."""
+        rest = 1 - self.bins * self.min_bin
+        numbers = (self.bins, self.tails == "linear", self.bound, self.min_slope, self.slope_offset, rest)
+        return (*map(float, numbers), *self.least.tolist())
+
+    def plainly(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """`forward` by operations of torch."""
+        return super().forward(x, params)
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        if self._native and runs_eagerly(x):
+            found = native_curve(self, self.native_options(), x, params)
+            if found is not None:
+                return found
+        return self.plainly(x, params)
+
+    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        if self._native and runs_directly(y):
+            found = native_inverse(self.native_options(), y, params, slope=True)
+            if found is not None and found[1] is not None:
+                return found[0], found[1]
+        return super().inverse(y, params)
+
+    def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
+        if self._native and runs_directly(y):
+            found = native_inverse(self.native_options(), y, params, slope=False)
+            if found is not None:
+                return found[0]
+        return super().inverse_value(y, params)
 
 
 def spread(raw: Tensor, weights: Tensor, floor: Tensor | float) -> Tensor:
