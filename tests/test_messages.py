@@ -343,6 +343,7 @@ CASES = [
     (lambda: Permute([]), r"Permute: order must rearrange 0 \.\. features - 1; got \[\]\."),
     (lambda: Chain([]), r"Chain: parts must list one or more bijections\."),
     (lambda: Chain([Affine()]), r"Chain: parts must list one or more bijections\."),
+    (lambda: Chain([Flip(2)], memory="none"), r"Chain: memory must be one of 'plain', .*; got 'none'\."),
     (
         lambda: Chain([Flip(2), Flip(3)]),
         r"Chain: parts\[0\] \(Flip\) ends in shape \(2,\) but parts\[1\] \(Flip\) starts from \(3,\)\. Build "
@@ -659,6 +660,6 @@ def test_no_sentence_is_left_untested():
 
 def test_an_untested_sentence_is_noticed():
     found = list(sites(SOURCE / "bijections" / "chain.py"))
-    assert len(found) == 5
+    assert len(found) == 6
     lines = reached([lambda: Chain([])])
     assert sum(any((SOURCE / "bijections" / "chain.py", line) in lines for line in site) for site in found) == 1

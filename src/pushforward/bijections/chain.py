@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from pushforward.bijections.recompute import MEMORY, by_inversion, by_storing, recomputes, step
 from pushforward.core.bijection import ALL_LAWS, Bijection, Kind
+from pushforward.core.checks import one_of
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Domain, Product
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "memory_set"]
 
 # From the cheapest direction to the dearest; a chain is as dear as its dearest part.
 KINDS: tuple[Kind, ...] = ("exact", "sequential", "iterative", "none")
@@ -26,12 +29,22 @@ class Chain(Bijection):
     Args:
         parts: at least one bijection; each must start where the one before it ends, in shape and in domain. Context
             goes to the parts that declare one.
+        memory: what is kept for gradients where log-determinants are asked for, as densities do. ``"plain"``:
+            everything. ``"checkpoint"``: the input of each part, from which the rest is computed again; gradients are
+            the same bit for bit. ``"invert"``: not even that of parts that take one pass in both directions, such as
+            couplings; their input comes back from their output, with its rounding errors, and there are no derivatives
+            of derivatives.
 
     Shape:
         ``x``: (*batch, *parts[0].in_shape), ``y``: (*batch, *parts[-1].out_shape), ``ladj``: (*batch,).
 
     Raises:
-        ValueError: neighbours do not fit.
+        ValueError: neighbours do not fit, or ``memory`` has no such value.
+
+    References:
+        | Training Deep Nets with Sublinear Memory Cost (Chen et al., 2016), arXiv:1604.06174
+        | The Reversible Residual Network: Backpropagation Without Storing Activations (Gomez et al., 2017),
+          arXiv:1707.04585
 
     >>> import torch
     >>> from pushforward.bijections import Flip, Permute
@@ -55,10 +68,27 @@ class Chain(Bijection):
                 },
             ]
         },
+        {
+            "parts": [
+                {"type": "LU", "features": 2},
+                {"type": "Coupling", "univariate": {"type": "Affine"}, "features": 2, "hidden": [8]},
+                {"type": "Autoregressive", "univariate": {"type": "Affine"}, "features": 2, "hidden": [8]},
+            ],
+            "memory": "checkpoint",
+        },
+        {
+            "parts": [
+                {"type": "LU", "features": 2},
+                {"type": "Coupling", "univariate": {"type": "Affine"}, "features": 2, "context": 1, "hidden": [8]},
+            ],
+            "memory": "invert",
+        },
     )
 
-    def __init__(self, parts: Sequence[Bijection]) -> None:
+    def __init__(self, parts: Sequence[Bijection], *, memory: str = "plain") -> None:
         super().__init__()
+        one_of("Chain", "memory", memory, MEMORY)
+        self.memory = memory
         parts = list(parts)
         if not parts or not all(isinstance(part, Bijection) for part in parts):
             raise ValueError("Chain: parts must list one or more bijections.")
@@ -101,18 +131,24 @@ class Chain(Bijection):
         return list(self.parts)[::-1] if backwards else list(self.parts)
 
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        total: Tensor | None = None
-        for part in self._in_order(False):
-            x, ladj = part._forward_and_ladj(x, context if part.context_shape else None)
-            total = ladj if total is None else total + ladj
-        return x, _always(total, x)
+        return self._travel(x, context, inverse=False)
 
     def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        total: Tensor | None = None
-        for part in self._in_order(True):
-            y, ladj = part._inverse_and_ladj(y, context if part.context_shape else None)
-            total = ladj if total is None else total + ladj
-        return y, _always(total, y)
+        return self._travel(y, context, inverse=True)
+
+    def _travel(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> tuple[Tensor, Tensor]:
+        parts = self._in_order(inverse)
+        if recomputes(self.memory, x):
+            x, ladjs = (by_inversion if self.memory == "invert" else by_storing)(parts, x, context, inverse)
+        else:
+            ladjs = []
+            for part in parts:
+                x, ladj = step(part, x, context, inverse)
+                ladjs.append(ladj)
+        total = ladjs[0]
+        for ladj in ladjs[1:]:
+            total = total + ladj
+        return x, total
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return self._slopes(x, context, inverse=False)
@@ -149,6 +185,20 @@ class Chain(Bijection):
                 x = part._inverse(x, known) if inverse else part._forward(x, known)
 
 
+@contextmanager
+def memory_set(module: nn.Module, memory: str | None) -> Iterator[None]:
+    """Inside, all chains of the module have this ``memory``; None leaves them as they are."""
+    chains = [part for part in module.modules() if isinstance(part, Chain)] if memory is not None else []
+    before = [chain.memory for chain in chains]
+    for chain in chains:
+        chain.memory = str(memory)
+    try:
+        yield
+    finally:
+        for chain, own in zip(chains, before, strict=True):
+            chain.memory = own
+
+
 def _ends(parts: list[Bijection]) -> tuple[Domain, Domain]:
     """Where a chain starts and ends; refuses neighbours whose domains do not fit."""
     bound = [(k, part) for k, part in enumerate(parts) if not part.keeps_domain]
@@ -169,7 +219,3 @@ def _ends(parts: list[Bijection]) -> tuple[Domain, Domain]:
                 f"{domain}. Leave it out, or build the part next to it in the other order."
             )
     return a.domain, b.codomain
-
-
-def _always(total: Tensor | None, x: Tensor) -> Tensor:
-    return x.new_zeros(x.shape[:-1]) if total is None else total

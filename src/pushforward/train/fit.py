@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.core.checks import check_context
+from pushforward.bijections.chain import memory_set
+from pushforward.bijections.recompute import MEMORY
+from pushforward.core.checks import check_context, one_of
 from pushforward.core.distribution import Distribution
 from pushforward.core.files import check_writable
 from pushforward.train.callbacks import Progress
@@ -44,6 +46,7 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 30.0,
     resume: bool = False,
+    memory: str | None = None,
     progress: bool = True,
     callback: Callable[[Record], None] | None = None,
 ) -> History:
@@ -78,6 +81,8 @@ def fit(
         checkpoint: file for the state of the run, written atomically every ``checkpoint_seconds`` and at the end.
         checkpoint_seconds: time between two checkpoints.
         resume: go on from the checkpoint if it exists.
+        memory: what the chains of the flow keep for gradients, ``"plain"``, ``"checkpoint"`` or ``"invert"``, as in
+            `bijections.Chain`: for deep flows and large batches. None leaves them as they are.
         progress: show a progress bar on standard error.
         callback: called with every new `Record`.
 
@@ -94,6 +99,7 @@ def fit(
     >>> round(history.best_validation)  # the entropy of N(3, 2²) is 2.11 nats
     -2
     """
+    one_of("fit", "memory", memory, (None, *MEMORY))
     if generator is not None:
         seed = int(torch.randint(2**62, (), generator=generator))
     rows = _rows(flow, x, context, weights, "x")
@@ -110,7 +116,7 @@ def fit(
         trainer = Trainer(flow, train, held_out, plan)
         if resume and checkpoint is not None and Path(checkpoint).exists():
             trainer.restore(checkpoint)
-        with Progress(progress) as bar:
+        with Progress(progress) as bar, memory_set(flow, memory):
             return trainer.run(bar, callback, checkpoint, checkpoint_seconds)
 
 
