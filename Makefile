@@ -60,12 +60,19 @@ format: setup  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup  ## density benchmark; the data folder is named by PUSHFORWARD_DATA
-	$(BIN)/python benchmarks/density.py $(ARGS)
+bench: setup .bench/torch/.complete .bench/jax/.complete  ## speed beside other libraries; makes their environments in .bench
+	$(BIN)/python benchmarks/peers.py $(ARGS)
+
+# Peers stay out of .venv, and jax and torch out of each other's process.
+.bench/%/.complete: benchmarks/requirements-%.txt constraints.txt
+	rm -rf $(@D)
+	"$(PYTHON)" -m venv $(@D)
+	$(@D)/bin/python -m pip install -qq --disable-pip-version-check $(if $(filter torch,$*),-c constraints.txt) -r $<
+	@touch $@
 
 clean:  ## remove caches and built files; .venv stays
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-distclean: clean  ## remove .venv as well
-	rm -rf $(VENV)
+distclean: clean  ## remove .venv and .bench as well
+	rm -rf $(VENV) .bench

@@ -185,7 +185,7 @@ def test_without_a_compiler_one_warning_says_so(monkeypatch, tmp_path):
     source = tmp_path / "broken.cpp"
     source.write_text("this is no C++\n")
     with pytest.warns(RuntimeWarning, match="compile: not compiled, so slower than it could be: "):
-        assert native_library(native.HEADER, source) is None
+        assert native_library(native.TILE, native.HEADER, source) is None
     monkeypatch.setattr(native, "SOURCE", source)
     layer = layer_of(CASES[0])
     layer.compile_step()

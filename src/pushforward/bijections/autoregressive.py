@@ -20,6 +20,7 @@ from pushforward.bijections.columns import (
     to_columns,
     with_free,
 )
+from pushforward.bijections.conditional import native_conditional
 from pushforward.bijections.native import native_solve
 from pushforward.bijections.sequential import sequential_inverse, sweeps
 from pushforward.core.bijection import Kind, TriangularMap
@@ -111,10 +112,12 @@ class Autoregressive(TriangularMap, Compilable):
         self.free = free_params(univariate, features)
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        columns = to_columns(x)  # (features, n)
-        params = self.conditioner(embed(self.domain, columns), context_columns(context))
-        params = with_free(params, None if self.free is None else self.free[..., None])
-        y, log_slope = self.univariate(columns, params)
+        columns, known = to_columns(x), context_columns(context)  # (features, n)
+        found = native_conditional(self.univariate, self.conditioner, columns, known) if self._native else None
+        if found is None:
+            params = self.conditioner(embed(self.domain, columns), known)
+            found = self.univariate(columns, with_free(params, None if self.free is None else self.free[..., None]))
+        y, log_slope = found
         return from_columns(y, x.shape[:-1]), from_columns(log_slope, x.shape[:-1])
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:

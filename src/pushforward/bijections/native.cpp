@@ -7,13 +7,6 @@
 
 namespace {
 
-constexpr int64_t WIDE = 2;   // vectors side by side in one product
-constexpr int64_t ROWS = 6;   // rows at a time: ROWS × WIDE sums, all in registers
-constexpr int64_t GROUPS = 2; // of WIDE vectors in a tile
-
-template <typename T>
-constexpr int64_t TILE = LANES<T> * WIDE * GROUPS;
-
 template <typename T>
 struct Layer {
     const T* weight;             // (rows, columns)
@@ -65,49 +58,8 @@ struct Tanh {
     static Vec<T> of(Vec<T> h) { return h.tanh(); }
 };
 
-template <typename T>
-struct Same {
-    static Vec<T> of(Vec<T> h) { return h; }
-};
-
-// R rows: out[r] = act(bias[r] + weight[r] · known), for one tile.
-template <typename T, typename Act, int64_t R>
-void product(const T* weight, const T* bias, int64_t stride, int64_t bias_stride, int64_t columns, const T* known,
-             T* out) {
-    for (int64_t start = 0; start < TILE<T>; start += WIDE * LANES<T>) {
-        Vec<T> sums[R][WIDE];
-        for (int64_t r = 0; r < R; ++r)
-            for (int64_t v = 0; v < WIDE; ++v) sums[r][v] = Vec<T>(bias[r * bias_stride]);
-        for (int64_t c = 0; c < columns; ++c) {
-            Vec<T> h[WIDE];
-            for (int64_t v = 0; v < WIDE; ++v) h[v] = Vec<T>::loadu(known + c * TILE<T> + start + v * LANES<T>);
-            for (int64_t r = 0; r < R; ++r) {
-                const Vec<T> w(weight[r * stride + c]);
-                for (int64_t v = 0; v < WIDE; ++v) sums[r][v] = at::vec::fmadd(w, h[v], sums[r][v]);
-            }
-        }
-        for (int64_t r = 0; r < R; ++r)
-            for (int64_t v = 0; v < WIDE; ++v)
-                Act::of(sums[r][v]).store(out + r * TILE<T> + start + v * LANES<T>);
-    }
-}
-
-template <typename T, typename Act>
-void products(const T* weight, const T* bias, int64_t rows, int64_t stride, int64_t bias_stride, int64_t columns,
-              const T* known, T* out) {
-    for (; rows >= ROWS; rows -= ROWS) {
-        product<T, Act, ROWS>(weight, bias, stride, bias_stride, columns, known, out);
-        weight += ROWS * stride, bias += ROWS * bias_stride, out += ROWS * TILE<T>;
-    }
-    if (rows == 5) product<T, Act, 5>(weight, bias, stride, bias_stride, columns, known, out);
-    if (rows == 4) product<T, Act, 4>(weight, bias, stride, bias_stride, columns, known, out);
-    if (rows == 3) product<T, Act, 3>(weight, bias, stride, bias_stride, columns, known, out);
-    if (rows == 2) product<T, Act, 2>(weight, bias, stride, bias_stride, columns, known, out);
-    if (rows == 1) product<T, Act, 1>(weight, bias, stride, bias_stride, columns, known, out);
-}
-
 // Inverses of univariates: x from y and the parameters at `params[k * TILE]`, which may be overwritten. Formulas and
-// order of the parameters are those of the Python classes.
+// order of the parameters are those of the Python classes; `RationalQuadratic` is the third.
 
 template <typename T>
 struct Shift {
@@ -120,10 +72,9 @@ struct Affine {
     Vec<T> bound;
     explicit Affine(const double* options) : bound(T(options[0])) {}
     Vec<T> inverse(Vec<T> y, T* params) const {
-        const auto shift = Vec<T>::loadu(params);
         const auto bounded = (Vec<T>::loadu(params + TILE<T>) / bound).tanh();
         const auto log_scale = at::vec::fmadd(bound, bounded, Vec<T>::loadu(params + 2 * TILE<T>));
-        return (y - shift) / log_scale.exp();
+        return (y - Vec<T>::loadu(params)) / log_scale.exp();
     }
 };
 

@@ -22,7 +22,7 @@ from pushforward.univariate.spline_native import HEADER
 
 __all__ = ["native_solve"]
 
-SOURCE = Path(__file__).with_name("native.cpp")
+TILE, SOURCE = (Path(__file__).with_name(name) for name in ("tile.h", "native.cpp"))
 
 # What the kernel knows, in the order of its numbers there. Univariates come with their options: exact types, for a
 # subclass may compute something else.
@@ -32,7 +32,7 @@ UNIVARIATES: dict[type[Univariate], Callable[[Any], Sequence[float]]] = {
     Affine: lambda own: (own.bound,),
     RationalQuadratic: RationalQuadratic.native_options,
 }
-SOLVERS = {torch.float32: "solve_float", torch.float64: "solve_double"}
+TYPES = {torch.float32: "float", torch.float64: "double"}
 
 
 class _Layer(ctypes.Structure):
@@ -59,8 +59,8 @@ def native_solve(
 
     Nothing may be recorded, mapped or compiled; context is (context, n) or None, ``free`` (num_free, features) or None.
     """
-    kind, solver = type(univariate), SOLVERS.get(y.dtype)
-    if kind not in UNIVARIATES or type(conditioner) is not MaskedMLP or solver is None or not y.is_cpu:
+    kind, number = type(univariate), TYPES.get(y.dtype)
+    if kind not in UNIVARIATES or type(conditioner) is not MaskedMLP or number is None or not y.is_cpu:
         return None
     drops = conditioner.dropout > 0 and conditioner.training
     if drops or conditioner.channels > 1 or not runs_directly(y):
@@ -68,7 +68,10 @@ def native_solve(
     linears: list[Any] = [*conditioner.layers, conditioner.last]
     weights = chain.from_iterable((linear.weight, linear.bias) for linear in linears)
     given = [y, *weights, *(t for t in (context, free) if t is not None)]
-    if any(t.dtype != y.dtype or not t.is_cpu for t in given) or (library := native_library(HEADER, SOURCE)) is None:
+    if (
+        any(t.dtype != y.dtype or not t.is_cpu for t in given)
+        or (library := native_library(TILE, HEADER, SOURCE)) is None
+    ):
         return None
 
     alive: list[Any] = []  # for as long as the kernel reads from it
@@ -117,5 +120,5 @@ def native_solve(
         threads=torch.get_num_threads(),
         limit=INPUT_LIMIT,
     )
-    getattr(library, solver)(ctypes.byref(problem))
+    library[f"solve_{number}"](ctypes.byref(problem))
     return x

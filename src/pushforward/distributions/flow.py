@@ -139,14 +139,15 @@ class Flow(Ordered):
         return self.base.is_exact and {"round_trip", "inverse_ladj"} <= self.bijection.laws
 
     def compile_steps(self, **options: Any) -> None:
-        """Compile what samples do feature by feature, in place, at the first use.
+        """Use native kernels from now on, in place, and compile what samples do feature by feature.
 
-        On the CPU autoregressive layers of affine maps and rational-quadratic splines find all features in one native
-        kernel, mostly ten times as fast. Other layers keep their loop over the features; where an inverse is a long
-        formula, its step becomes one kernel. Compiled code is kept in torch's cache for later processes; the first one
-        waits about ten seconds. Copies, pickles and saved files are not compiled. Where there is no C++ compiler a
-        `RuntimeWarning` says so, and all goes on as before. For densities there is `torch.nn.Module.compile`, which
-        compiles calls ``flow(x)``.
+        On the CPU autoregressive layers of affine maps and rational-quadratic splines find all features of a sample in
+        one kernel, mostly ten times as fast; rational-quadratic splines have kernels for densities, gradients and
+        inverses, mixtures for inverses. Other layers keep their loop over the features; where an inverse is a long
+        formula, its step becomes one kernel. All of it is compiled at the first use, in about ten seconds a kernel,
+        and kept in torch's cache for later processes. Copies, pickles and saved files are not compiled. Where there is
+        no C++ compiler a `RuntimeWarning` says so, and all goes on as before. Inside ``torch.compile`` native kernels
+        step aside.
 
         Args:
             **options: of ``torch.compile``, such as ``dynamic=`` or ``backend=``, for the steps. With another backend

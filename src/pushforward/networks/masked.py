@@ -129,7 +129,11 @@ class MaskedMLP(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self._params(self._trunk(lambda k, h: self.layers[k](h), self._inputs(x, context)))
+        return self._params(self.units(x, context))
+
+    def units(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """What the last layer reads: the hidden units, in the order of their degrees, (units, n)."""
+        return self._trunk(lambda k, h: self.layers[k](h), self._inputs(x, context))
 
     def prefix(self, x: Tensor, context: Tensor | None = None) -> Prefix:
         """Start an incremental pass for points like the columns of ``x`` (features, n), whose values are not read."""

@@ -75,8 +75,8 @@ class _Curve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, spline: Any, options: Options, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         ctx.spline, ctx.options = spline, options
+        ctx.save_for_backward(x, params)  # the inputs themselves: derivatives of derivatives go back to them
         x, params = x.contiguous(), params.contiguous()
-        ctx.save_for_backward(x, params)
         y, log_slope = torch.empty_like(x), torch.empty_like(x)
         _run("forward", options, params, x=x, y=y, log_slope=log_slope)
         return y, log_slope
@@ -87,6 +87,7 @@ class _Curve(torch.autograd.Function):
         if torch.is_grad_enabled():  # derivatives of this derivative will be asked for
             sent = torch.func.vjp(ctx.spline.plainly, x, params)[1]((by_y, by_log_slope))
             return None, None, *sent
+        x, params = x.contiguous(), params.contiguous()
         by_x, by_params = torch.empty_like(x), torch.empty_like(params)
         by_y, by_log_slope = by_y.contiguous(), by_log_slope.contiguous()
         _run(

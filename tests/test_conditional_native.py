@@ -1,0 +1,164 @@
+"""The native kernel of the last product and its splines: densities and gradients of the plain operations."""
+
+import copy
+
+import pytest
+import torch
+from cases import generator, needs_compiler
+
+from pushforward.bijections import Autoregressive, conditional
+from pushforward.bijections.conditional import native_conditional
+from pushforward.univariate import Affine, RationalQuadratic
+
+CASES = [
+    {"univariate": RationalQuadratic(8), "features": 6, "hidden": (40, 37)},
+    {"univariate": RationalQuadratic(5, bound=3.0), "features": 3, "hidden": (9,), "context": 2, "activation": "tanh"},
+    {"univariate": RationalQuadratic(3, tails="linear"), "features": 2, "hidden": (3,)},
+    {"univariate": RationalQuadratic(4), "features": 7, "hidden": (20, 20), "context": 1, "conditioner": "residual"},
+]
+each = pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c['univariate'].bins}-{c['features']}-{c['hidden']}")
+COUNTS = (1, 33, 200)  # a part of a tile, one and a part, several
+
+
+def pair(case, dtype=torch.float64):
+    """(by the kernel, plain): the same layer twice."""
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        plain = Autoregressive(**case).to(dtype)
+        for parameter in plain.parameters():
+            parameter.data.add_(0.5 * torch.randn_like(parameter))
+    fast = copy.deepcopy(plain)
+    fast.compile_step()
+    return fast, plain
+
+
+def inputs(case, count, dtype=torch.float64):
+    x = 3 * torch.randn(count, case["features"], generator=generator(4), dtype=torch.float64)
+    size = case.get("context", 0)
+    context = torch.randn(count, size, generator=generator(5), dtype=torch.float64).to(dtype) if size else None
+    return x.to(dtype), context
+
+
+def everything(layer, x, context):
+    """y, log-determinant and the gradients of both in x, context and weights."""
+    leaves = [t.clone().requires_grad_() for t in (x, context) if t is not None]
+    y, ladj = layer.forward_and_ladj(leaves[0], leaves[1] if len(leaves) > 1 else None)
+    weights = torch.randn(y.shape, generator=generator(6), dtype=torch.float64).to(y.dtype)
+    return [y, ladj, *torch.autograd.grad((weights * y).sum() + ladj.square().sum(), [*leaves, *layer.parameters()])]
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """The names of the kernels as they run."""
+    seen, run = [], conditional._run
+    monkeypatch.setattr(conditional, "_run", lambda name, *rest: seen.append(name) or run(name, *rest))
+    return seen
+
+
+@pytest.mark.slow
+@needs_compiler
+@each
+def test_values_and_gradients(case, runs):
+    fast, plain = pair(case)
+    for count in COUNTS:
+        given = inputs(case, count)
+        for got, expected in zip(everything(fast, *given), everything(plain, *given), strict=True):
+            assert (got - expected).abs().max() <= 1e-10 * (1 + expected.abs().max())
+    assert runs == ["forward", "backward"] * len(COUNTS)
+
+
+@pytest.mark.slow
+@needs_compiler
+@each
+def test_float32_is_as_close_as_the_plain_operations(case, runs):
+    exact = everything(pair(case)[1], *inputs(case, 200))
+    found = [everything(layer, *inputs(case, 200, torch.float32)) for layer in pair(case, torch.float32)]
+    for got, expected, right in zip(*found, exact, strict=True):
+        assert got.dtype == torch.float32
+        own, others = ((t.double() - right).norm() for t in (got, expected))
+        assert own <= 4 * others + 1e-6 * right.norm()
+    assert runs == ["forward", "backward"]
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_weights_that_are_masked_are_neither_read_nor_moved(runs):
+    case = CASES[0]
+    fast, plain = pair(case)
+    with torch.no_grad():
+        for part in fast.modules():
+            if hasattr(part, "mask"):
+                part.weight.masked_fill_(part.mask == 0, 1e3)
+    given = inputs(case, 50)
+    found = zip(everything(fast, *given), everything(plain, *given), strict=True)
+    for got, expected in found:
+        assert (got - expected).abs().max() <= 1e-10 * (1 + expected.abs().max())
+    assert runs
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_the_same_numbers_again_and_with_any_number_of_threads(runs):
+    fast, _ = pair(CASES[0])
+    given = inputs(CASES[0], 300)
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            first, second = everything(fast, *given), everything(fast, *given)
+            assert all(map(torch.equal, first, second))
+            if count == 1:
+                alone = first
+            for got, expected in zip(first, alone, strict=True):  # sums over rows are added in another order
+                torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(runs) == 12
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_a_wild_row_is_its_own_trouble(runs):
+    fast, _ = pair(CASES[0])
+    x, _ = inputs(CASES[0], 40)
+    with torch.no_grad():
+        y, ladj = fast.forward_and_ladj(x)
+        x[7], x[9, 0] = torch.nan, 1e300
+        wild_y, wild_ladj = fast.forward_and_ladj(x)
+    calm = torch.ones(40, dtype=torch.bool)
+    calm[[7, 9]] = False
+    assert torch.equal(wild_y[calm], y[calm])
+    assert torch.equal(wild_ladj[calm], ladj[calm])
+    assert wild_y[7].isnan().all()
+    assert runs == ["forward"] * 2
+
+
+@pytest.mark.slow
+@needs_compiler
+@each
+def test_derivatives_of_derivatives_and_mapped_calls(case, runs):
+    x, context = inputs(case, 5)
+    found = []
+    for layer in pair(case):
+        leaf, weight = x.clone().requires_grad_(), layer.conditioner.last.weight
+        ladj = layer.forward_and_ladj(leaf, context)[1]
+        first = torch.autograd.grad(ladj.sum(), [leaf, weight], create_graph=True)
+        found.append([*first, *torch.autograd.grad(sum(g.square().sum() for g in first), [leaf, weight])])
+    for got, expected in zip(*found, strict=True):
+        assert (got - expected).norm() <= 1e-9 * (1 + expected.norm())
+    assert runs == ["forward"]
+    fast, plain = pair(case)
+    known = () if context is None else (context,)
+    torch.testing.assert_close(torch.vmap(fast)(x, *known), plain(x, context))
+    assert runs == ["forward"]
+
+
+@pytest.mark.parametrize("change", ["univariate", "conditioner"])
+def test_other_parts_go_the_plain_way(change, monkeypatch):
+    monkeypatch.setattr(conditional, "native_library", lambda *sources: pytest.fail("was about to run the kernel"))
+    layer, _ = pair(CASES[0])
+    x, _ = inputs(CASES[0], 3)
+    if change == "univariate":
+        assert native_conditional(Affine(), layer.conditioner, x.t(), None) is None
+    else:
+        assert native_conditional(layer.univariate, torch.nn.Linear(6, 6), x.t(), None) is None
