@@ -132,6 +132,7 @@ def test_strides_shared_parameters_and_mapped_calls():
     x, params = points(plain, shape=(8, 8))
     for got, expected in zip(everything(fast, x.t(), params.mT), everything(plain, x.t(), params.mT), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
+    assert [t.shape for t in everything(fast, x[:0], params[:, :0])] == [(0, 8)] * 3 + [(23, 0, 8)]
     shared = params[..., :1]  # one set for a row of points: not what the kernel is for
     torch.testing.assert_close(fast(x, shared)[0], plain(x, shared)[0], rtol=0, atol=0)
     mapped = torch.vmap(lambda x, params: fast(x, params)[0], in_dims=(0, 1))

@@ -44,7 +44,7 @@ template <typename T>
 void forward(const Problem<T>& p) {
     const Spline<T> spline(p.options);
     const int64_t tiles = (p.points + TILE<T> - 1) / TILE<T>;
-#pragma omp parallel num_threads(std::min(p.threads, tiles))
+#pragma omp parallel num_threads(threads_for(p.threads, tiles))
     {
         std::vector<T> room((p.num_units + p.num_params) * TILE<T>);
         T *units = room.data(), *params = units + p.num_units * TILE<T>;
@@ -119,7 +119,7 @@ void backward(const Problem<T>& p) {
     const Spline<T> spline(p.options);
     const int64_t tiles = (p.points + TILE<T> - 1) / TILE<T>;
     const int64_t across = (p.num_units + WIDE * LANES<T> - 1) / (WIDE * LANES<T>) * WIDE * LANES<T>;
-    const int64_t threads = std::min(p.threads, tiles), rows = p.num_params * p.features;
+    const int64_t threads = threads_for(p.threads, tiles), rows = p.num_params * p.features;
     std::vector<std::vector<T>> weights(threads), biases(threads);  // what each thread finds
 #pragma omp parallel num_threads(threads)
     {

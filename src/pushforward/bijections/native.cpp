@@ -112,7 +112,7 @@ void solve(const Problem<T>& p) {
     const int64_t inputs = p.num_context + p.features, sums = p.layers[0].row_starts[p.features];
     int64_t units = 0;
     for (int64_t k = 0; k < p.depth; ++k) units += p.layers[k].row_starts[p.features];
-#pragma omp parallel num_threads(std::min(p.threads, tiles))
+#pragma omp parallel num_threads(threads_for(p.threads, tiles))
     {
         std::vector<T> room((inputs + units + sums + p.num_params + p.num_free) * TILE<T>);  // rows of TILE
         T *input = room.data(), *unit = input + inputs * TILE<T>;

@@ -177,7 +177,7 @@ int64_t solve(const Problem<T>& p) {
     std::vector<Table<T>> tables(p.features);
     const int64_t chunks = (p.points + CHUNK - 1) / CHUNK;
     int64_t missed = 0;
-#pragma omp parallel num_threads(p.threads)
+#pragma omp parallel num_threads(threads_for(p.threads, p.features * chunks))
     {
 #pragma omp for schedule(static)
         for (int64_t j = 0; j < p.features; ++j) fill<T, Law>(p, j, tables[j]);

@@ -20,7 +20,7 @@ template <typename T, typename Act>
 void each(const Problem<T>& p, const Act& act) {
     const RationalQuadratic<T, LANES<T>> spline(p.options);
     const int64_t chunks = (p.points + CHUNK - 1) / CHUNK;
-#pragma omp parallel num_threads(std::min(p.threads, chunks))
+#pragma omp parallel num_threads(threads_for(p.threads, chunks))
     {
         std::vector<T> own(p.num_params * LANES<T>);
 #pragma omp for schedule(static)
