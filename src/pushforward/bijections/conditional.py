@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,15 +45,18 @@ def native_conditional(
     given = [x, last.weight, last.bias, *([] if context is None else [context])]
     if x.dtype not in TYPES or any(t.dtype != x.dtype or not t.is_cpu for t in given) or not runs_eagerly(x):
         return None
-    if torch.is_autocast_enabled("cpu") or native_library(TILE, HEADER, SOURCE) is None:
+    if torch.is_autocast_enabled("cpu") or (library := native_library(TILE, HEADER, SOURCE)) is None:
         return None
     units = conditioner.units(x, context)
-    ends = last.in_starts[1 : len(x) + 1]
-    found: tuple[Tensor, Tensor] = _Conditional.apply(univariate, ends, x, units, last.weight, last.bias)
+    run = partial(_run, library, univariate, last.in_starts[1 : len(x) + 1])
+    plainly = partial(_plainly, univariate, last.mask)
+    found: tuple[Tensor, Tensor] = _Conditional.apply(run, plainly, x, units, last.weight, last.bias)
     return found
 
 
-def _run(name: str, spline: RationalQuadratic, ends: list[int], tensors: dict[str, Tensor]) -> None:
+def _run(
+    library: ctypes.CDLL, spline: RationalQuadratic, ends: list[int], name: str, tensors: dict[str, Tensor]
+) -> None:
     x, numbers = tensors["x"], spline.native_options()
     options, starts = (ctypes.c_double * len(numbers))(*numbers), (ctypes.c_int64 * len(ends))(*ends)
     problem = _Problem(
@@ -65,18 +69,18 @@ def _run(name: str, spline: RationalQuadratic, ends: list[int], tensors: dict[st
         threads=torch.get_num_threads(),
         **{key: tensor.data_ptr() for key, tensor in tensors.items()},
     )
-    library = native_library(TILE, HEADER, SOURCE)
-    assert library is not None
     library[f"{name}_{TYPES[x.dtype]}"](ctypes.byref(problem))
 
 
 class _Conditional(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, spline: RationalQuadratic, ends: list[int], *given: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, run: Callable[..., None], plainly: Callable[..., Any], *given: Tensor
+    ) -> tuple[Tensor, Tensor]:
         read = {name: tensor.contiguous() for name, tensor in zip(READ, given, strict=True)}
         y, log_slope = (torch.empty_like(read["x"]) for _ in range(2))
-        _run("forward", spline, ends, {**read, "y": y, "log_slope": log_slope})
-        ctx.spline, ctx.ends = spline, ends
+        run("forward", {**read, "y": y, "log_slope": log_slope})
+        ctx.run, ctx.plainly = run, plainly
         ctx.save_for_backward(*given)
         return y, log_slope
 
@@ -84,18 +88,16 @@ class _Conditional(torch.autograd.Function):
     def backward(ctx: Any, by_y: Tensor, by_log_slope: Tensor) -> Any:
         given = ctx.saved_tensors
         if torch.is_grad_enabled():  # derivatives of this derivative will be asked for
-            return None, None, *torch.func.vjp(partial(_plainly, ctx.spline, ctx.ends), *given)[1]((by_y, by_log_slope))
+            return None, None, *torch.func.vjp(ctx.plainly, *given)[1]((by_y, by_log_slope))
         read = {name: tensor.contiguous() for name, tensor in zip(READ, given, strict=True)}
         found = {f"by_{name}": torch.empty_like(tensor) for name, tensor in read.items()}
-        sent = {"by_y": by_y.contiguous(), "by_log_slope": by_log_slope.contiguous()}
-        _run("backward", ctx.spline, ctx.ends, {**read, **sent, **found})
+        ctx.run("backward", {**read, "by_y": by_y.contiguous(), "by_log_slope": by_log_slope.contiguous(), **found})
         return None, None, *found.values()
 
 
 def _plainly(
-    spline: RationalQuadratic, ends: list[int], x: Tensor, units: Tensor, weight: Tensor, bias: Tensor
+    spline: RationalQuadratic, mask: Tensor, x: Tensor, units: Tensor, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The same by operations whose derivatives have derivatives."""
-    seen = torch.arange(weight.shape[1]) < torch.tensor(ends)[:, None]  # (features, units)
-    masked = weight * seen.repeat(spline.num_params, 1)
-    return spline.plainly(x, torch.addmm(bias[:, None], masked, units).unflatten(0, (-1, len(x))))
+    params = torch.addmm(bias[:, None], weight * mask, units)
+    return spline.plainly(x, params.unflatten(0, (-1, len(x))))
