@@ -121,10 +121,10 @@ def test_the_same_numbers_again_and_with_any_number_of_threads(runs):
 def test_a_wild_row_is_its_own_trouble(runs):
     fast, _ = pair(CASES[0])
     x, _ = inputs(CASES[0], 40)
-    with torch.no_grad():
-        y, ladj = fast.forward_and_ladj(x)
-        x[7], x[9, 0] = torch.nan, 1e300
-        wild_y, wild_ladj = fast.forward_and_ladj(x)
+    y, ladj = fast.forward_and_ladj(x)
+    wild = x.clone()
+    wild[7], wild[9, 0] = torch.nan, 1e300
+    wild_y, wild_ladj = fast.forward_and_ladj(wild)
     calm = torch.ones(40, dtype=torch.bool)
     calm[[7, 9]] = False
     assert torch.equal(wild_y[calm], y[calm])

@@ -9,7 +9,7 @@ from cases import generator, needs_compiler
 
 import pushforward as pf
 from pushforward.bijections import Autoregressive, native
-from pushforward.bijections.native import ACTIVATIONS, UNIVARIATES, native_solve
+from pushforward.bijections.native import ACTIVATIONS, UNIVARIATES, native_forward, native_solve
 from pushforward.core.compiled import native_library
 from pushforward.univariate import Affine, CircularRationalQuadratic, RationalQuadratic, Shift
 
@@ -205,3 +205,25 @@ def test_kernel_and_python_count_alike():
             line = next(line for line in text.splitlines() if f"p.{what} == {k})" in line)
             assert f"{name}<T" in line or f"{name.title()}<T" in line
     assert set(ACTIVATIONS) == set(pf.networks.ACTIVATIONS)
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("case", CASES, ids=names)
+def test_the_kernel_goes_forward_as_the_plain_pass_does(case, dtype):
+    layer = layer_of(case, dtype)
+    exact = layer_of(case)
+    eps = torch.finfo(dtype).eps
+    for count in COUNTS:
+        x, context = inputs(case, count, dtype)
+        known = None if context is None else context.t()
+        right = exact._forward_and_slopes(x.double(), None if context is None else context.double())
+        with torch.no_grad():
+            fast = native_forward(layer.univariate, layer.conditioner, layer.free, x.t(), known)
+            plain = layer._forward_and_slopes(x, context)
+        assert fast is not None
+        for got, expected, true in zip(fast, plain, right, strict=True):
+            assert got.t().shape == expected.shape
+            own, others = ((t.double() - true).norm() for t in (got.t(), expected))
+            assert own <= 4 * others + 100 * eps * (1 + true.norm())

@@ -21,7 +21,7 @@ from pushforward.bijections.columns import (
     with_free,
 )
 from pushforward.bijections.conditional import native_conditional
-from pushforward.bijections.native import native_solve
+from pushforward.bijections.native import native_forward, native_solve
 from pushforward.bijections.sequential import sequential_inverse, sweeps
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
@@ -113,7 +113,11 @@ class Autoregressive(TriangularMap, Compilable):
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         columns, known = to_columns(x), context_columns(context)  # (features, n)
-        found = native_conditional(self.univariate, self.conditioner, columns, known) if self._native else None
+        found = None
+        if self._native:
+            found = native_forward(self.univariate, self.conditioner, self.free, columns, known)
+        if self._native and found is None:
+            found = native_conditional(self.univariate, self.conditioner, columns, known)
         if found is None:
             params = self.conditioner(embed(self.domain, columns), known)
             found = self.univariate(columns, with_free(params, None if self.free is None else self.free[..., None]))

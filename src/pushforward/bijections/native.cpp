@@ -1,8 +1,8 @@
-// The inverse of an autoregressive map with a masked perceptron, feature by feature.
+// An autoregressive map with a masked perceptron and its inverse, feature by feature.
 //
 // A tile of points goes through all features while everything known of it stays in the cache. At step j each layer
 // computes the rows of degree j alone, so all steps together read the lower staircase of each weight once: the
-// arithmetic of one pass. Tiles are independent; threads share them out. `native.py` is the other side of this file:
+// arithmetic of one pass, without what is masked. Tiles are independent; threads share them out. `native.py` is the other side of this file:
 // it fills in the structures and has the activations and the univariates under the same numbers.
 
 namespace {
@@ -18,10 +18,11 @@ struct Layer {
 
 template <typename T>
 struct Problem {
-    const T* y;              // (features, n)
+    const T* given;          // x, or for the inverse y, (features, n)
     const T* context;        // (context, n)
     const T* free;           // (num_free, features)
-    T* x;                    // (features, n)
+    T* found;                // y, or for the inverse x, (features, n)
+    T* log_slope;            // (features, n), or null for the inverse
     const Layer<T>* layers;  // depth hidden ones, then the last, whose rows are (num_params, features)
     const double* options;   // of the univariate
     int64_t points, features, num_context, depth, num_params, num_free;
@@ -58,23 +59,30 @@ struct Tanh {
     static Vec<T> of(Vec<T> h) { return h.tanh(); }
 };
 
-// Inverses of univariates: x from y and the parameters at `params[k * TILE]`, which may be overwritten. Formulas and
-// order of the parameters are those of the Python classes; `RationalQuadratic` is the third.
+// Univariates of the points of a vector, whose parameters stand at `params[k * TILE]` and may be overwritten. Formulas
+// and order of the parameters are those of the Python classes; `RationalQuadratic` is the third.
 
 template <typename T>
 struct Shift {
     explicit Shift(const double*) {}
     Vec<T> inverse(Vec<T> y, T* params) const { return y - Vec<T>::loadu(params); }
+    void forward(Vec<T> x, T* params, Vec<T>& y, Vec<T>& log_slope) const {
+        y = x + Vec<T>::loadu(params), log_slope = Vec<T>(T(0));
+    }
 };
 
 template <typename T>
 struct Affine {
     Vec<T> bound;
     explicit Affine(const double* options) : bound(T(options[0])) {}
-    Vec<T> inverse(Vec<T> y, T* params) const {
+    Vec<T> log_scale(const T* params) const {
         const auto bounded = (Vec<T>::loadu(params + TILE<T>) / bound).tanh();
-        const auto log_scale = at::vec::fmadd(bound, bounded, Vec<T>::loadu(params + 2 * TILE<T>));
-        return (y - Vec<T>::loadu(params)) / log_scale.exp();
+        return at::vec::fmadd(bound, bounded, Vec<T>::loadu(params + 2 * TILE<T>));
+    }
+    Vec<T> inverse(Vec<T> y, T* params) const { return (y - Vec<T>::loadu(params)) / log_scale(params).exp(); }
+    void forward(Vec<T> x, T* params, Vec<T>& y, Vec<T>& log_slope) const {
+        log_slope = log_scale(params);
+        y = at::vec::fmadd(x, log_slope.exp(), Vec<T>::loadu(params));
     }
 };
 
@@ -105,7 +113,7 @@ const T* hidden(const Problem<T>& p, int64_t j, const T* known, T* units, T* sum
 }
 
 template <typename T, typename Act, typename Univariate>
-void solve(const Problem<T>& p) {
+void run(const Problem<T>& p) {
     const Univariate univariate(p.options);
     const Layer<T>& last = p.layers[p.depth];
     const int64_t tiles = (p.points + TILE<T> - 1) / TILE<T>;
@@ -135,9 +143,17 @@ void solve(const Problem<T>& p) {
                     for (int64_t v = 0; v < TILE<T>; v += LANES<T>)
                         Vec<T>(p.free[f * p.features + j]).store(params + (p.num_params + f) * TILE<T> + v);
                 for (int64_t v = 0; v < TILE<T>; v += LANES<T>) {
-                    const auto x = univariate.inverse(take(p.y + j * p.points, v), params + v);
+                    const int64_t at = j * p.points + from + v;
+                    auto x = take(p.given + j * p.points, v);
+                    if (p.log_slope == nullptr) {
+                        x = univariate.inverse(x, params + v);
+                        x.store(p.found + at, valid(v));
+                    } else {
+                        Vec<T> y, log_slope;
+                        univariate.forward(x, params + v, y, log_slope);
+                        y.store(p.found + at, valid(v)), log_slope.store(p.log_slope + at, valid(v));
+                    }
                     clamped(x, -p.limit, p.limit).store(input + (p.num_context + j) * TILE<T> + v);
-                    x.store(p.x + j * p.points + from + v, valid(v));
                 }
             }
         }
@@ -146,9 +162,9 @@ void solve(const Problem<T>& p) {
 
 template <typename T, typename Act>
 void by_univariate(const Problem<T>& p) {
-    if (p.univariate == 0) solve<T, Act, Shift<T>>(p);
-    if (p.univariate == 1) solve<T, Act, Affine<T>>(p);
-    if (p.univariate == 2) solve<T, Act, RationalQuadratic<T, TILE<T>>>(p);
+    if (p.univariate == 0) run<T, Act, Shift<T>>(p);
+    if (p.univariate == 1) run<T, Act, Affine<T>>(p);
+    if (p.univariate == 2) run<T, Act, RationalQuadratic<T, TILE<T>>>(p);
 }
 
 template <typename T>
@@ -162,5 +178,5 @@ void by_activation(const Problem<T>& p) {
 
 }  // namespace
 
-extern "C" void solve_float(const Problem<float>* p) { by_activation(*p); }
-extern "C" void solve_double(const Problem<double>* p) { by_activation(*p); }
+extern "C" void run_float(const Problem<float>* p) { by_activation(*p); }
+extern "C" void run_double(const Problem<double>* p) { by_activation(*p); }

@@ -1,4 +1,4 @@
-"""The inverse of an autoregressive layer in one native kernel, `native.cpp`, where there is a C++ compiler."""
+"""Both directions of an autoregressive layer in one native kernel, `native.cpp`, where there is a C++ compiler."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pushforward.univariate.elementary import Affine, Shift
 from pushforward.univariate.spline_kinds import RationalQuadratic
 from pushforward.univariate.spline_native import HEADER
 
-__all__ = ["native_solve"]
+__all__ = ["native_forward", "native_solve"]
 
 TILE, SOURCE = (Path(__file__).with_name(name) for name in ("tile.h", "native.cpp"))
 
@@ -44,7 +44,7 @@ class _Layer(ctypes.Structure):
 
 class _Problem(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("y", "context", "free", "x", "layers", "options")),
+        *((name, ctypes.c_void_p) for name in ("given", "context", "free", "found", "log_slope", "layers", "options")),
         *((name, ctypes.c_int64) for name in ("points", "features", "num_context", "depth", "num_params", "num_free")),
         *((name, ctypes.c_int64) for name in ("residual", "activation", "univariate", "threads")),
         ("limit", ctypes.c_double),
@@ -59,17 +59,38 @@ def native_solve(
 
     Nothing may be recorded, mapped or compiled; context is (context, n) or None, ``free`` (num_free, features) or None.
     """
-    kind, number = type(univariate), TYPES.get(y.dtype)
-    if kind not in UNIVARIATES or type(conditioner) is not MaskedMLP or number is None or not y.is_cpu:
+    found = _run(univariate, conditioner, free, y, context, slope=False)
+    return None if found is None else found[0]
+
+
+def native_forward(
+    univariate: Univariate, conditioner: nn.Module, free: Tensor | None, x: Tensor, context: Tensor | None
+) -> tuple[Tensor, Tensor] | None:
+    """(y, log-slopes) from x, all (features, n); None as for `native_solve`."""
+    return _run(univariate, conditioner, free, x, context, slope=True)
+
+
+def _run(
+    univariate: Univariate,
+    conditioner: nn.Module,
+    free: Tensor | None,
+    given: Tensor,
+    context: Tensor | None,
+    *,
+    slope: bool,
+) -> tuple[Tensor, Tensor] | None:
+    """(what the kernel finds, log-slopes if asked for)."""
+    kind, number = type(univariate), TYPES.get(given.dtype)
+    if kind not in UNIVARIATES or type(conditioner) is not MaskedMLP or number is None or not given.is_cpu:
         return None
     drops = conditioner.dropout > 0 and conditioner.training
-    if drops or conditioner.channels > 1 or not runs_directly(y):
+    if drops or conditioner.channels > 1 or not runs_directly(given):
         return None
     linears: list[Any] = [*conditioner.layers, conditioner.last]
     weights = chain.from_iterable((linear.weight, linear.bias) for linear in linears)
-    given = [y, *weights, *(t for t in (context, free) if t is not None)]
+    others = [*weights, *(t for t in (context, free) if t is not None)]
     if (
-        any(t.dtype != y.dtype or not t.is_cpu for t in given)
+        any(t.dtype != given.dtype or not t.is_cpu for t in others)
         or (library := native_library(TILE, HEADER, SOURCE)) is None
     ):
         return None
@@ -100,15 +121,16 @@ def native_solve(
     )
     values = UNIVARIATES[kind](univariate)
     options = (ctypes.c_double * len(values))(*values)
-    x = torch.empty(y.shape, dtype=y.dtype)
+    found, log_slope = (torch.empty(given.shape, dtype=given.dtype) for _ in range(2))
     problem = _Problem(
-        y=address(y),
+        given=address(given),
         context=address(context),
         free=address(free),
-        x=x.data_ptr(),
+        found=found.data_ptr(),
+        log_slope=log_slope.data_ptr() if slope else None,
         layers=ctypes.addressof(layers),
         options=ctypes.addressof(options),
-        points=y.shape[1],
+        points=given.shape[1],
         features=conditioner.features,
         num_context=conditioner.context,
         depth=len(linears) - 1,
@@ -120,5 +142,5 @@ def native_solve(
         threads=torch.get_num_threads(),
         limit=INPUT_LIMIT,
     )
-    library[f"solve_{number}"](ctypes.byref(problem))
-    return x
+    library[f"run_{number}"](ctypes.byref(problem))
+    return found, log_slope
