@@ -144,17 +144,8 @@ def measure(workers: list[Worker], kind: str, features: int, rounds: int) -> dic
 
 def table(results: list[dict[str, Any]], peers: list[str]) -> list[str]:
     """One row for each flow, dimension and task."""
-    head = [
-        "flow",
-        "D",
-        "task",
-        "ours",
-        "compiled",
-        *peers,
-        "fastest peer / ours",
-        "eager peer / eager",
-        "ours / floor",
-    ]
+    ratios = ["fastest peer / ours", "eager peer / eager", "ours / floor"]
+    head = ["flow", "D", "task", "ours", "native", "compiled", *peers, *ratios]
     lines = [f"| {' | '.join(head)} |", "|---|---:|---|" + "---:|" * (len(head) - 3)]
     for result in results:
         for task in TASKS:
@@ -212,6 +203,40 @@ def plot(results: list[dict[str, Any]], peers: list[str], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def section(results: list[dict[str, Any]], peers: list[str], rounds: int) -> str:
+    """Everything as a section of RESULTS.md."""
+    weights = [
+        f"{TITLES[r['kind']]} {r['features']}: "
+        + ", ".join(f"{name} {number:,.0f}" for name, number in r["weights"].items() if name not in OURS[1:])
+        for r in results
+    ]
+    rates = [r["rate"] / 1e6 for r in results]
+    lines = [
+        "## Side by side",
+        "",
+        "    make bench",
+        "",
+        f"{machine()}, {torch.get_num_threads()} threads, float32, {ROWS} rows; five transforms,",
+        f"conditioners with two hidden layers of {HIDDEN} (or as wide as makes the number of weights the same), {BINS}",
+        f"bins. Times in ms: medians of {rounds} rounds through all libraries; of two calls where one takes",
+        f"{LONG / 1000} s. *Ratios*: the fastest peer over the best of ours, the fastest eager peer over ours eager.",
+        "*Native*: after `flow.compile_steps()`. *Compiled*: that, and `torch.compile(flow)` for densities and steps,",
+        "inside which native kernels step aside. *Floor*: the operations that weights that are not masked need, at the",
+        f"rate of a 512 × 256 × 256 product in the same run ({min(rates):.0f} to {max(rates):.0f} GFLOP/s).",
+        "",
+        *table(results, peers),
+        "",
+        "Memory of one step beyond what is there before it, in MiB:",
+        "",
+        *memory_table(results, peers),
+        "",
+        "Weights: " + "; ".join(weights) + ".",
+        "",
+        "![time against features](peers.png)",
+    ]
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
@@ -219,9 +244,10 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", default=[*EAGER, "flowjax"], choices=[*EAGER, "flowjax"])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path, help="write the numbers here, too")
+    parser.add_argument("--read", type=Path, help="measure nothing: take the numbers of an earlier --json")
     arguments = parser.parse_args()
-    results = []
-    for kind in arguments.kinds:
+    results = json.loads(arguments.read.read_text(encoding="utf-8")) if arguments.read else []
+    for kind in arguments.kinds if not results else ():
         for features in arguments.features:
             workers = [Worker(name) for name in (*OURS, *arguments.peers)]  # fresh: nothing kept from another flow
             try:
@@ -232,41 +258,12 @@ def main() -> None:
             print("\n".join(table(results[-1:], arguments.peers)[0 if len(results) == 1 else 2 :]), flush=True)
             if arguments.json:
                 arguments.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    whole = set(arguments.kinds) == set(KINDS) and len(arguments.features) == 4 and len(arguments.peers) == 4
-    weights = [
-        f"{TITLES[r['kind']]} {r['features']}: "
-        + ", ".join(f"{name} {number:,.0f}" for name, number in r["weights"].items() if name not in OURS[1:])
-        for r in results
-    ]
-    lines = [
-        "## Side by side",
-        "",
-        "    make bench",
-        "",
-        f"{machine()}, {torch.get_num_threads()} threads, float32, {ROWS} rows; five transforms,",
-        f"conditioners with two hidden layers of {HIDDEN} (or as wide as makes the number of weights the same), {BINS}",
-        f"bins. Times in ms: medians of {arguments.rounds} rounds through all libraries; of two calls where one takes",
-        f"{LONG / 1000} s. *Ratios*: the fastest peer over the better of ours, the fastest eager peer over ours eager.",
-        "*Native*: after `flow.compile_steps()`. *Compiled*: that, and `torch.compile(flow)` for densities and steps.",
-        "*Floor*: the operations that weights that are not masked need, at the rate of a 512 × 256 × 256 product in",
-        f"the same run ({min(r['rate'] for r in results) / 1e6:.0f} to {max(r['rate'] for r in results) / 1e6:.0f}",
-        "GFLOP/s).",
-        "",
-        *table(results, arguments.peers),
-        "",
-        "Memory of one step beyond what is there before it, in MiB:",
-        "",
-        *memory_table(results, arguments.peers),
-        "",
-        "Weights: " + "; ".join(weights) + ".",
-        "",
-        "![time against features](peers.png)",
-    ]
-    if whole:
+    text = section(results, arguments.peers, arguments.rounds)
+    if len(results) == 4 * len(KINDS) and len(arguments.peers) == len(PYTHONS):
         plot(results, arguments.peers, HERE / "peers.png")
-        update_section("peers", "\n".join(lines))
+        update_section("peers", text)
     else:
-        print("\n".join(lines))
+        print(text)
 
 
 if __name__ == "__main__":
