@@ -35,6 +35,13 @@ LONG = 1500.0  # milliseconds a call from which on there are two of them, not on
 SHORT = 300.0  # up to which a call that is not timed goes before: the other processes have emptied the caches
 PAUSE = 0.02  # seconds before each call: threads of the process before may still spin, waiting for work
 PARAMETERS = {"maf": 2, "nsf": 3 * BINS - 1, "coupling": 3 * BINS - 1}  # of a feature, from its conditioner
+COLOURS = {
+    **dict.fromkeys(OURS, "tab:blue"),
+    "zuko": "tab:orange",
+    "nflows": "tab:green",
+    "normflows": "tab:purple",
+    "flowjax": "tab:red",
+}
 TITLES = {"maf": "MAF", "nsf": "NSF-AR", "coupling": "NSF-coupling"}
 
 
@@ -182,6 +189,7 @@ def plot(results: list[dict[str, Any]], peers: list[str], path: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     kinds = [kind for kind in KINDS if any(result["kind"] == kind for result in results)]
     figure, axes = plt.subplots(len(kinds), 3, figsize=(12, 3.4 * len(kinds)), squeeze=False, layout="constrained")
@@ -189,11 +197,16 @@ def plot(results: list[dict[str, Any]], peers: list[str], path: Path) -> None:
         own = [result for result in results if result["kind"] == kind]
         for axis, task in zip(row, TASKS, strict=True):
             for k, name in enumerate((*OURS, *peers)):
-                style = {"color": "tab:blue", "lw": 2.2, "ls": (":", "-", "--")[k]} if name in OURS else {"lw": 1}
+                style: dict[str, Any] = {"color": COLOURS[name], "lw": 1}
+                if name in OURS:
+                    style |= {"lw": 2.2, "ls": (":", "-", "--")[k]}
                 dims = [result["features"] for result in own]
                 axis.loglog(dims, [result["ms"][name][task] for result in own], marker="o", ms=3, label=name, **style)
             axis.set_xticks([result["features"] for result in own], [str(result["features"]) for result in own])
-            axis.minorticks_off()
+            axis.xaxis.set_minor_locator(NullLocator())
+            axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{ms:g}"))
+            axis.yaxis.set_minor_locator(NullLocator())
             axis.set_title(f"{TITLES[kind]}: {task}", fontsize=10)
             axis.grid(alpha=0.3)
         row[0].set_ylabel("ms")
