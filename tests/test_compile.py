@@ -100,6 +100,7 @@ def exports(part, method, given):
 
 # Every univariate in an autoregressive layer too, whose solve goes through the incremental pass; in the other layers
 # univariates do what they do alone.
+FIRST = {config["type"]: config for config in reversed(UNIVARIATES)}  # example of each univariate
 INSIDE = [c for c in layers() if c["type"] == "Autoregressive"]
 
 
@@ -132,7 +133,9 @@ def test_every_univariate_compiles_and_exports(config, direction):
     x = torch.where(univariate.domain.contains(x), x, univariate.domain.anchor(x))
     params = torch.randn(univariate.num_params, 5, dtype=torch.float64, generator=generator(1))
     compiles(univariate, direction, (x, params))
-    exports(univariate, direction, (x, params))
+    # To trace a numeric search again takes seconds; once for each class is enough.
+    if univariate.inverse_kind == "exact" or direction == "forward" or FIRST[config["type"]] == config:
+        exports(univariate, direction, (x, params))
 
 
 @each([*DISTRIBUTIONS, *FLOWS])
