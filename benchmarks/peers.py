@@ -31,6 +31,7 @@ EAGER = ("zuko", "nflows", "normflows")
 PYTHONS = {"flowjax": ROOT / ".bench/jax/bin/python"} | dict.fromkeys(EAGER, ROOT / ".bench/torch/bin/python")
 TASKS = ("step", "log_prob", "sample")
 HIDDEN = 256
+ROUNDS = 9
 LONG = 1500.0  # milliseconds a call from which on there are two of them, not one in every round
 SHORT = 300.0  # up to which a call that is not timed goes before: the other processes have emptied the caches
 PAUSE = 0.02  # seconds before each call: threads of the process before may still spin, waiting for work
@@ -227,7 +228,7 @@ def section(results: list[dict[str, Any]], peers: list[str], rounds: int) -> str
     lines = [
         "## Side by side",
         "",
-        "    make bench",
+        "    make bench" if rounds == ROUNDS else f"    make bench ARGS='--rounds {rounds}'",
         "",
         f"{machine()}, {torch.get_num_threads()} threads, float32, {ROWS} rows; five transforms,",
         f"conditioners with two hidden layers of {HIDDEN} (or as wide as makes the number of weights the same), {BINS}",
@@ -255,7 +256,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--features", nargs="+", type=int, default=[6, 21, 43, 63])
     parser.add_argument("--peers", nargs="*", default=[*EAGER, "flowjax"], choices=[*EAGER, "flowjax"])
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--json", type=Path, help="write the numbers here, too")
     parser.add_argument("--read", type=Path, help="measure nothing: take the numbers of an earlier --json")
     arguments = parser.parse_args()
