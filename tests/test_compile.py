@@ -98,9 +98,10 @@ def exports(part, method, given):
     agree(program.module()(*given), getattr(part, method)(*given), f"exported {method}")
 
 
+FIRST = {config["type"]: config for config in reversed(UNIVARIATES)}  # example of each univariate
+
 # Every univariate in an autoregressive layer too, whose solve goes through the incremental pass; in the other layers
 # univariates do what they do alone.
-FIRST = {config["type"]: config for config in reversed(UNIVARIATES)}  # example of each univariate
 INSIDE = [c for c in layers() if c["type"] == "Autoregressive"]
 
 

@@ -116,8 +116,7 @@ class Autoregressive(TriangularMap, Compilable):
         found = None
         if self._native:
             found = native_forward(self.univariate, self.conditioner, self.free, columns, known)
-        if self._native and found is None:
-            found = native_conditional(self.univariate, self.conditioner, columns, known)
+            found = found or native_conditional(self.univariate, self.conditioner, columns, known)
         if found is None:
             params = self.conditioner(embed(self.domain, columns), known)
             found = self.univariate(columns, with_free(params, None if self.free is None else self.free[..., None]))

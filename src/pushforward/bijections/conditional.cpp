@@ -87,13 +87,13 @@ void send_down(const Problem<T>& p, const T* weight, const T* by_params, T* by_u
     }
 }
 
-// R rows of by_weight += by_params unitsᵀ, for one tile whose units are given the other way round, `across` a row.
+// R rows of by_weight += by_params unitsᵀ, for one tile whose units are given the other way round; rows of both are `across` long.
 template <typename T, int64_t R>
-void gather(int64_t columns, int64_t across, int64_t stride, const T* turned, const T* by_params, T* by_weight) {
+void gather(int64_t columns, int64_t across, const T* turned, const T* by_params, T* by_weight) {
     for (int64_t c = 0; c < columns; c += WIDE * LANES<T>) {
         Vec<T> sums[R][WIDE];
         for (int64_t r = 0; r < R; ++r)
-            for (int64_t v = 0; v < WIDE; ++v) sums[r][v] = Vec<T>::loadu(by_weight + r * stride + c + v * LANES<T>);
+            for (int64_t v = 0; v < WIDE; ++v) sums[r][v] = Vec<T>::loadu(by_weight + r * across + c + v * LANES<T>);
         for (int64_t t = 0; t < TILE<T>; ++t) {
             Vec<T> h[WIDE];
             for (int64_t v = 0; v < WIDE; ++v) h[v] = Vec<T>::loadu(turned + t * across + c + v * LANES<T>);
@@ -103,7 +103,7 @@ void gather(int64_t columns, int64_t across, int64_t stride, const T* turned, co
             }
         }
         for (int64_t r = 0; r < R; ++r)
-            for (int64_t v = 0; v < WIDE; ++v) sums[r][v].store(by_weight + r * stride + c + v * LANES<T>);
+            for (int64_t v = 0; v < WIDE; ++v) sums[r][v].store(by_weight + r * across + c + v * LANES<T>);
     }
 }
 
@@ -151,7 +151,7 @@ void backward(const Problem<T>& p) {
                     });
                     T* found = by_weight.data() + j * p.num_params * across;  // feature by feature, unlike the weight
                     in_groups(p.num_params, [&](int64_t k, auto count) {
-                        gather<T, count()>(p.ends[j], across, across, turned, params + k * TILE<T>, found + k * across);
+                        gather<T, count()>(p.ends[j], across, turned, params + k * TILE<T>, found + k * across);
                     });
                 }
                 for (int64_t c = 0; c < p.num_units; ++c)

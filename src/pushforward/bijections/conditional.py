@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.bijections.native import TILE, TYPES
-from pushforward.core.compiled import native_library
+from pushforward.bijections.native import TILE
+from pushforward.core.compiled import NATIVE_TYPES, native_library
 from pushforward.core.modes import runs_eagerly
 from pushforward.networks.masked import MaskedMLP
 from pushforward.univariate.base import Univariate
@@ -43,7 +43,7 @@ def native_conditional(
         return None
     last: Any = conditioner.last
     given = [x, last.weight, last.bias, *([] if context is None else [context])]
-    if x.dtype not in TYPES or any(t.dtype != x.dtype or not t.is_cpu for t in given) or not runs_eagerly(x):
+    if x.dtype not in NATIVE_TYPES or any(t.dtype != x.dtype or not t.is_cpu for t in given) or not runs_eagerly(x):
         return None
     if torch.is_autocast_enabled("cpu") or (library := native_library(TILE, HEADER, SOURCE)) is None:
         return None
@@ -69,7 +69,7 @@ def _run(
         threads=torch.get_num_threads(),
         **{key: tensor.data_ptr() for key, tensor in tensors.items()},
     )
-    library[f"{name}_{TYPES[x.dtype]}"](ctypes.byref(problem))
+    library[f"{name}_{NATIVE_TYPES[x.dtype]}"](ctypes.byref(problem))
 
 
 class _Conditional(torch.autograd.Function):

@@ -2,8 +2,9 @@
 //
 // A tile of points goes through all features while everything known of it stays in the cache. At step j each layer
 // computes the rows of degree j alone, so all steps together read the lower staircase of each weight once: the
-// arithmetic of one pass, without what is masked. Tiles are independent; threads share them out. `native.py` is the other side of this file:
-// it fills in the structures and has the activations and the univariates under the same numbers.
+// arithmetic of one pass, without what is masked. Tiles are independent; threads share them out.
+// `native.py` is the other side of this file: it fills in the structures and has the activations and the univariates
+// under the same numbers.
 
 namespace {
 

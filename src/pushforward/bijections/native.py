@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pushforward.core.compiled import native_library
+from pushforward.core.compiled import NATIVE_TYPES, native_library
 from pushforward.core.modes import runs_directly
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import INPUT_LIMIT
@@ -32,7 +32,6 @@ UNIVARIATES: dict[type[Univariate], Callable[[Any], Sequence[float]]] = {
     Affine: lambda own: (own.bound,),
     RationalQuadratic: RationalQuadratic.native_options,
 }
-TYPES = {torch.float32: "float", torch.float64: "double"}
 
 
 class _Layer(ctypes.Structure):
@@ -80,7 +79,7 @@ def _run(
     slope: bool,
 ) -> tuple[Tensor, Tensor] | None:
     """(what the kernel finds, log-slopes if asked for)."""
-    kind, number = type(univariate), TYPES.get(given.dtype)
+    kind, number = type(univariate), NATIVE_TYPES.get(given.dtype)
     if kind not in UNIVARIATES or type(conditioner) is not MaskedMLP or number is None or not given.is_cpu:
         return None
     drops = conditioner.dropout > 0 and conditioner.training

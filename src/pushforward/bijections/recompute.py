@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -48,18 +49,14 @@ def by_inversion(
     """The same, keeping the last output alone where all parts are inverted in one pass: their inputs come back from it,
     with the rounding errors of the way back."""
     ladjs: list[Tensor] = []
-    run: list[Bijection] = []
-    for part in [*parts, None]:
-        if part is not None and _gives_back(part):
-            run.append(part)
-            continue
-        if run:
-            weights = [p for own in run for p in own.parameters()]
+    for gives_back, group in groupby(parts, _gives_back):
+        run = list(group)
+        if gives_back:
+            weights = [p for part in run for p in part.parameters()]
             x, *found = _Inverted.apply(run, inverse, x, context, *weights)
-            ladjs, run = ladjs + found, []
-        if part is not None:
-            x, found = by_storing([part], x, context, inverse)
-            ladjs += found
+        else:
+            x, found = by_storing(run, x, context, inverse)
+        ladjs += found
     return x, ladjs
 
 

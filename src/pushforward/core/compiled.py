@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["Compilable", "compiled", "native_library"]
+__all__ = ["NATIVE_TYPES", "Compilable", "compiled", "native_library"]
 
 
 class Compilable(nn.Module):
@@ -62,6 +62,8 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
     return call
 
 
+# What kernels are called by the dtypes that they know.
+NATIVE_TYPES = {torch.float32: "float", torch.float64: "double"}
 HEAD = Path(__file__).with_name("native.h")
 
 

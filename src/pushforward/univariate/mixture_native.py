@@ -9,13 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pushforward.core.compiled import native_library
+from pushforward.core.compiled import NATIVE_TYPES, native_library
 from pushforward.core.numerics import CLOSE, POLISH
 
 __all__ = ["native_roots"]
 
 SOURCE = Path(__file__).with_name("mixture_native.cpp")
-TYPES = {torch.float32: "float", torch.float64: "double"}
 
 
 class _Problem(ctypes.Structure):
@@ -48,7 +47,7 @@ def native_roots(
         reach: distance, in units, from which on tails count as zero.
         least: the smallest tail that plain numbers are good for.
     """
-    kind = TYPES.get(y.dtype)
+    kind = NATIVE_TYPES.get(y.dtype)
     expected = (*y.shape[:-1], 1)
     if kind is None or any(t.shape[-len(expected) :] != expected or not t.is_cpu for t in (y[..., :1], *components)):
         return None

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.core.compiled import native_library
+from pushforward.core.compiled import NATIVE_TYPES, native_library
 
 __all__ = ["HEADER", "native_curve", "native_inverse"]
 
 HEADER = Path(__file__).with_name("spline.h")
 SOURCE = Path(__file__).with_name("spline_native.cpp")
-TYPES = {torch.float32: "float", torch.float64: "double"}
 
 Options = Sequence[float]
 
@@ -31,7 +30,7 @@ class _Problem(ctypes.Structure):
 
 def _run(name: str, options: Options, params: Tensor, **tensors: Tensor) -> bool:
     """Run one of the kernels; False where there is none. Tensors are contiguous, ``params`` (num_params, *s)."""
-    kind = TYPES.get(params.dtype)
+    kind = NATIVE_TYPES.get(params.dtype)
     library = native_library(HEADER, SOURCE) if kind is not None else None
     if library is None:
         return False
@@ -49,15 +48,15 @@ def _run(name: str, options: Options, params: Tensor, **tensors: Tensor) -> bool
 
 
 def fits(x: Tensor, params: Tensor) -> bool:
-    """Whether each point has parameters of its own, next to it in memory."""
+    """Whether each point has parameters of its own, in the memory of the CPU."""
     return x.is_cpu and params.is_cpu and params.shape[1:] == x.shape and params.dtype == x.dtype
 
 
 def native_inverse(options: Options, y: Tensor, params: Tensor, *, slope: bool) -> tuple[Tensor, Tensor | None] | None:
     """(x, minus the log-slope or None) without gradients; None where the kernel cannot run."""
-    y, params = y.detach().contiguous(), params.detach().contiguous()
     if not fits(y, params):
         return None
+    y, params = y.detach().contiguous(), params.detach().contiguous()
     x, log_slope = torch.empty_like(y), torch.empty_like(y) if slope else None
     out = {"y": x} if log_slope is None else {"y": x, "log_slope": log_slope}
     return (x, log_slope) if _run("inverse", options, params, x=y, **out) else None
@@ -65,7 +64,7 @@ def native_inverse(options: Options, y: Tensor, params: Tensor, *, slope: bool) 
 
 def native_curve(spline: Any, options: Options, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor] | None:
     """(y, log-slope) with gradients; None where the kernel cannot run. ``spline`` gives derivatives of derivatives."""
-    if not fits(x, params) or params.dtype not in TYPES or native_library(HEADER, SOURCE) is None:
+    if not fits(x, params) or params.dtype not in NATIVE_TYPES or native_library(HEADER, SOURCE) is None:
         return None
     found: tuple[Tensor, Tensor] = _Curve.apply(spline, options, x, params)
     return found
