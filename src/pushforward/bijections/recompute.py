@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from pushforward.bijections.sequential import at_places
 from pushforward.core.bijection import Bijection
 from pushforward.core.modes import runs_eagerly
 
@@ -86,20 +87,20 @@ class _Inverted(torch.autograd.Function):
         by_context = torch.zeros_like(context) if ctx.needs_input_grad[3] else None
         grads: list[list[Tensor | None]] = []
         for part, by_ladj in zip(reversed(ctx.parts), reversed(by_ladjs), strict=True):
-            x = step(part, y, context, not ctx.inverse)[0].detach().requires_grad_()
+            known = context if part.context_shape else None
+            x = (part._forward if ctx.inverse else part._inverse)(y, known).detach().requires_grad_()
             known = None if context is None else context.detach().requires_grad_(by_context is not None)
-            weights = list(part.parameters())
+            weights = [w if w.requires_grad else None for w in part.parameters()]
             with torch.enable_grad():
                 outputs = step(part, x, known, ctx.inverse)
-            wanted = [x, *(w for w in weights if w.requires_grad), *([known] if by_context is not None else [])]
+            wanted = [x, *(w for w in weights if w is not None), *([known] if by_context is not None else [])]
             pairs = [(o, g) for o, g in zip(outputs, (by_y, by_ladj), strict=True) if o.requires_grad]
             outputs, cotangents = zip(*pairs, strict=True)  # the image at least depends on x
             sent = list(torch.autograd.grad(outputs, wanted, cotangents, allow_unused=True))
             if by_context is not None and (g := sent.pop()) is not None:
                 by_context = by_context + g
             by_y, *rest = sent
-            own = iter(rest)
-            grads.append([next(own) if w.requires_grad else None for w in weights])
+            grads.append(at_places(weights, rest))
             y = x.detach()
         flat = [g for own in reversed(grads) for g in own]
         return None, None, by_y, by_context, *flat

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-__all__ = ["sequential_inverse", "sweeps"]
+__all__ = ["at_places", "sequential_inverse", "sweeps"]
 
 
 def sequential_inverse(layer: nn.Module, y: Tensor, context: Tensor | None) -> Tensor:
@@ -71,11 +71,11 @@ class _SequentialInverse(torch.autograd.Function):
             leaves = [t for t in wanted if t is not None]
 
             def again(*leaves: Tensor) -> Tensor:
-                own = _fill(wanted, leaves)
+                own = at_places(wanted, leaves)
                 y, context, *weights = (t if leaf is None else leaf for t, leaf in zip(given, own, strict=True))
                 return _call(ctx.layer, ctx.names, weights, "_solve", y, context)
 
-            return None, None, *_fill(wanted, torch.func.vjp(again, *leaves)[1](v))
+            return None, None, *at_places(wanted, torch.func.vjp(again, *leaves)[1](v))
         # Further out, derivatives in the weights overflow, and 0 × inf would reach what all rows share.
         limit = torch.finfo(x.dtype).max ** 0.5
         x = x.clamp(-limit, limit)
@@ -90,7 +90,7 @@ class _SequentialInverse(torch.autograd.Function):
         if leaves and pairs:
             outputs, cotangents = zip(*pairs, strict=True)
             grads = torch.autograd.grad(outputs, leaves, cotangents, allow_unused=True)
-        return None, None, -g, *_fill(wanted[1:], grads)
+        return None, None, -g, *at_places(wanted[1:], grads)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, layer: Any, names: Any, y: Tensor, context: Any, *weights: Tensor) -> Any:
@@ -115,7 +115,7 @@ def _joined(columns: Tensor, dim: int | None, size: int) -> Tensor:
     return wide.flatten(1)
 
 
-def _fill(wanted: Sequence[Tensor | None], grads: Sequence[Tensor | None]) -> list[Tensor | None]:
+def at_places(wanted: Sequence[Tensor | None], grads: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Gradients at the places of what was wanted, None elsewhere."""
     rest = iter(grads)
     return [None if t is None else next(rest, None) for t in wanted]
