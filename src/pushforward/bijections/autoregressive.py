@@ -18,7 +18,6 @@ from pushforward.bijections.columns import (
     from_columns,
     make_conditioner,
     to_columns,
-    with_free,
 )
 from pushforward.bijections.conditional import native_conditional
 from pushforward.bijections.native import native_forward, native_solve
@@ -29,7 +28,7 @@ from pushforward.core.compiled import Compilable
 from pushforward.core.config import configurable
 from pushforward.core.modes import runs_directly
 from pushforward.networks import MASKED
-from pushforward.univariate.base import Univariate
+from pushforward.univariate.base import Univariate, with_free
 
 __all__ = ["Autoregressive"]
 
@@ -119,7 +118,7 @@ class Autoregressive(TriangularMap, Compilable):
             found = found or native_conditional(self.univariate, self.conditioner, columns, known)
         if found is None:
             params = self.conditioner(embed(self.domain, columns), known)
-            found = self.univariate(columns, with_free(params, None if self.free is None else self.free[..., None]))
+            found = self.univariate.forward_from(columns, params, None if self.free is None else self.free[..., None])
         y, log_slope = found
         return from_columns(y, x.shape[:-1]), from_columns(log_slope, x.shape[:-1])
 

@@ -22,7 +22,6 @@ __all__ = [
     "from_columns",
     "make_conditioner",
     "to_columns",
-    "with_free",
 ]
 
 
@@ -70,11 +69,6 @@ def check_univariate(owner: str, univariate: object) -> None:
 def free_params(univariate: Univariate, features: int) -> nn.Parameter | None:
     """The parameters of the univariate that no conditioner decides, (num_free, features), starting at zero."""
     return nn.Parameter(torch.zeros(univariate.num_free, features)) if univariate.num_free else None
-
-
-def with_free(params: Tensor, free: Tensor | None) -> Tensor:
-    """Conditional parameters (p, *s) followed by the free ones (num_free, *s), given as (num_free, *s) or wider."""
-    return params if free is None else torch.cat([params, free.expand(free.shape[0], *params.shape[1:])])
 
 
 def make_conditioner(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -16,14 +17,13 @@ from pushforward.bijections.columns import (
     from_columns,
     make_conditioner,
     to_columns,
-    with_free,
 )
 from pushforward.core.bijection import Bijection, Kind
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Product
 from pushforward.networks import DENSE
-from pushforward.univariate.base import Univariate
+from pushforward.univariate.base import Univariate, with_free
 
 __all__ = ["Coupling"]
 
@@ -116,32 +116,32 @@ class Coupling(Bijection):
         return not self.swap
 
     def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self._move(lambda *given: (self.univariate.value(*given), None), x, context)[0]
+        return self._move(_joined(lambda *given: (self.univariate.value(*given), None)), x, context)[0]
 
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
-        return self._move(lambda *given: (self.univariate.inverse_value(*given), None), y, context)[0]
+        return self._move(_joined(lambda *given: (self.univariate.inverse_value(*given), None)), y, context)[0]
 
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        y, log_slope = self._move(self.univariate.forward, x, context)
+        y, log_slope = self._move(self.univariate.forward_from, x, context)
         return y, log_slope.sum(dim=0).reshape(x.shape[:-1])
 
     def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, log_slope = self._move(self.univariate.inverse, y, context)
+        x, log_slope = self._move(_joined(self.univariate.inverse), y, context)
         return x, log_slope.sum(dim=0).reshape(y.shape[:-1])
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        y, log_slope = self._move(self.univariate.forward, x, context)
+        y, log_slope = self._move(self.univariate.forward_from, x, context)
         return y, self._all_slopes(log_slope, x)
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, log_slope = self._move(self.univariate.inverse, y, context)
+        x, log_slope = self._move(_joined(self.univariate.inverse), y, context)
         return x, self._all_slopes(log_slope, y)
 
     def _all_slopes(self, log_slope: Tensor, x: Tensor) -> Tensor:
         still = log_slope.new_zeros(self.steering, log_slope.shape[-1])
         return from_columns(torch.cat([still, log_slope]), x.shape[:-1])
 
-    def _move(self, move: Any, x: Tensor, context: Tensor | None) -> tuple[Tensor, Any]:
+    def _move(self, move: Callable[..., Any], x: Tensor, context: Tensor | None) -> tuple[Tensor, Any]:
         """The whole event after the move, and the log-slopes (moved, n) or whatever ``move`` returns second."""
         columns = to_columns(x)  # (features, n)
         cut = self.moved if self.swap else self.steering
@@ -151,7 +151,11 @@ class Coupling(Bijection):
         if context is not None:
             seen = torch.cat([to_columns(context), seen])
         params = self.conditioner(seen).unflatten(0, (-1, self.moved))  # (num_params, moved, n)
-        params = with_free(params, None if self.free is None else self.free[..., None])
-        moving, log_slope = move(moving, params)
+        moving, log_slope = move(moving, params, None if self.free is None else self.free[..., None])
         y = torch.cat([moving, steer] if self.swap else [steer, moving])
         return from_columns(y, x.shape[:-1]), log_slope
+
+
+def _joined(move: Callable[[Tensor, Tensor], Any]) -> Callable[[Tensor, Tensor, Tensor | None], Any]:
+    """The same for conditional and free parameters apart."""
+    return lambda x, params, free: move(x, with_free(params, free))

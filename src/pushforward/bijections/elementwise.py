@@ -14,13 +14,12 @@ from pushforward.bijections.columns import (
     from_columns,
     make_conditioner,
     to_columns,
-    with_free,
 )
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.networks import DENSE
-from pushforward.univariate.base import Univariate
+from pushforward.univariate.base import Univariate, with_free
 
 __all__ = ["Elementwise"]
 

@@ -5,6 +5,7 @@ parameters arrive with their own axis leading and every later operation runs alo
 """
 
 from pushforward.networks.masked import MASKED, MaskedMLP, Prefix, register_masked
-from pushforward.networks.mlp import ACTIVATIONS, DENSE, MLP, register_dense
+from pushforward.networks.mlp import DENSE, MLP, register_dense
+from pushforward.networks.trunk import ACTIVATIONS
 
 __all__ = ["ACTIVATIONS", "DENSE", "MASKED", "MLP", "MaskedMLP", "Prefix", "register_dense", "register_masked"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,10 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pushforward.core.compiled import Compilable
 from pushforward.core.modes import runs_directly
-from pushforward.networks.mlp import ACTIVATIONS, IN_PLACE, INPUT_LIMIT, check_hidden, trunk
+from pushforward.networks.mlp import INPUT_LIMIT, check_hidden
+from pushforward.networks.perceptron import Linear, native_perceptron
 from pushforward.networks.staircase import Staircase
 from pushforward.networks.suffix import Suffix
+from pushforward.networks.trunk import ACTIVATIONS, IN_PLACE, trunk
 
 __all__ = ["MASKED", "MaskedMLP", "Prefix", "register_masked"]
 
@@ -45,16 +48,18 @@ class MaskedLinear(nn.Module):
     """
 
     mask: Tensor
+    ends: Tensor
 
     def __init__(self, in_degrees: Tensor, out_degrees: Tensor, *, copies: int = 1) -> None:
         super().__init__()
         ins, outs = len(in_degrees), len(out_degrees)
         mask = (in_degrees[None, :] <= out_degrees[:, None]).repeat(copies, 1)
         self.register_buffer("mask", mask.to(torch.get_default_dtype()), persistent=False)
+        self.register_buffer("ends", mask.sum(1), persistent=False)  # how many inputs each row reads, from the first
         self.weight = nn.Parameter(torch.empty(copies * outs, ins))
         self.bias = nn.Parameter(torch.empty(copies * outs))
         # Variance-preserving for the inputs that a row really sees, not for the masked ones.
-        seen = mask.sum(1).clamp(min=1).to(self.weight.dtype).rsqrt()
+        seen = self.ends.clamp(min=1).to(self.weight.dtype).rsqrt()
         with torch.no_grad():
             self.weight.uniform_(-1, 1).mul_(seen[:, None])
             self.bias.uniform_(-1, 1).mul_(seen)
@@ -74,7 +79,7 @@ class MaskedLinear(nn.Module):
         return [slice(*pair) for pair in pairwise(self.in_starts)]
 
 
-class MaskedMLP(nn.Module):
+class MaskedMLP(Compilable):
     r"""Parameters of D univariate maps, those of feature j from the features before it and the context.
 
     Hidden units carry sorted degrees: a unit of degree d sees the context and :math:`x_1..x_d`, and feature j reads
@@ -129,11 +134,15 @@ class MaskedMLP(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self._params(self.units(x, context))
+        inputs = self._inputs(x, context)
+        found = self._natively([*self.layers, self.last], inputs)
+        return self._params(self.last(self._units(inputs)) if found is None else found)
 
     def units(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """What the last layer reads: the hidden units, in the order of their degrees, (units, n)."""
-        return self._trunk(lambda k, h: self.layers[k](h), self._inputs(x, context))
+        inputs = self._inputs(x, context)
+        found = self._natively(self.layers, inputs)
+        return self._units(inputs) if found is None else found
 
     def prefix(self, x: Tensor, context: Tensor | None = None) -> Prefix:
         """Start an incremental pass for points like the columns of ``x`` (features, n), whose values are not read."""
@@ -143,8 +152,18 @@ class MaskedMLP(nn.Module):
         """Start a reverse sweep at the inputs ``x`` (features · channels, n), for cotangents ``like`` (features, n)."""
         return Suffix(self, x, context, like)
 
-    def _params(self, h: Tensor) -> Tensor:
-        return self.last(h).view(self.num_params, self.features, h.shape[-1])
+    def _units(self, inputs: Tensor) -> Tensor:
+        return self._trunk(lambda k, h: self.layers[k](h), inputs)
+
+    def _natively(self, layers: Iterable[Any], inputs: Tensor) -> Tensor | None:
+        """What the last of the layers gives, by the native kernel; None where it cannot run or is not to."""
+        if not self._native or (self.dropout > 0 and self.training):
+            return None
+        linears = [Linear(layer.weight, layer.bias, layer.ends, layer.mask) for layer in layers]
+        return native_perceptron(linears, self.activation, len(self.layers), self.residual, inputs)
+
+    def _params(self, outputs: Tensor) -> Tensor:
+        return outputs.view(self.num_params, self.features, outputs.shape[-1])
 
     def _inputs(self, x: Tensor, context: Tensor | None) -> Tensor:
         inputs = x if context is None else torch.cat([context, x])

@@ -10,25 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pushforward.core.checks import at_least, one_of
+from pushforward.core.compiled import Compilable
+from pushforward.networks.perceptron import Linear, native_perceptron
+from pushforward.networks.trunk import ACTIVATIONS, trunk
 
-__all__ = ["ACTIVATIONS", "DENSE", "INPUT_LIMIT", "IN_PLACE", "MLP", "register_dense", "trunk"]
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "silu": F.silu,
-    "gelu": F.gelu,
-    "elu": F.elu,
-    "tanh": torch.tanh,
-}
-
-IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu_,
-    "silu": lambda h: F.silu(h, inplace=True),
-    "gelu": lambda h: h.copy_(F.gelu(h)),
-    "elu": lambda h: F.elu(h, inplace=True),
-    "tanh": torch.tanh_,
-}
-"""The same, overwriting what they are applied to."""
+__all__ = ["DENSE", "INPUT_LIMIT", "MLP", "check_hidden", "register_dense"]
 
 # A conditioner may be any function of what it sees, so it may see clamped inputs; a huge finite entry of one row
 # then cannot overflow inside the network and reach the weight gradients of all rows.
@@ -52,29 +38,6 @@ def register_dense(name: str, factory: Callable[..., nn.Module]) -> None:
     DENSE[name] = factory
 
 
-def trunk(
-    apply: Callable[[int, Tensor], Tensor],
-    x: Tensor,
-    depth: int,
-    residual: bool,
-    act: Callable[[Tensor], Tensor],
-    drop: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Everything between the input and the last linear map.
-
-    ``apply(k, h)`` is the k-th linear map; whoever calls decides what it multiplies (all rows, or a slice of them),
-    so the parallel and the incremental pass of a masked network share this one recursion.
-    """
-    if not residual:
-        for k in range(depth):
-            x = drop(act(apply(k, x)))
-        return x
-    h = apply(0, x)
-    for block in range(depth):
-        h = h + apply(2 * block + 2, drop(act(apply(2 * block + 1, act(h)))))
-    return act(h)
-
-
 def check_hidden(owner: str, hidden: Sequence[int], residual: bool, activation: str, dropout: float) -> None:
     """Refuse a network that cannot be built."""
     if not isinstance(hidden, Sequence) or not hidden:
@@ -88,7 +51,7 @@ def check_hidden(owner: str, hidden: Sequence[int], residual: bool, activation: 
         raise ValueError(f"{owner}: dropout must lie in [0, 1); got {dropout!r}.")
 
 
-class MLP(nn.Module):
+class MLP(Compilable):
     """A perceptron whose last layer starts at zero, so that the layer it steers starts at its identity.
 
     Args:
@@ -128,6 +91,11 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        if self._native and not (self.dropout > 0 and self.training):
+            linears = [Linear(layer.weight, layer.bias) for layer in self.layers]
+            found = native_perceptron(linears, self.activation, len(linears) - 1, self.residual, x)
+            if found is not None:
+                return found
         h = trunk(self._apply_layer, x, self.depth, self.residual, ACTIVATIONS[self.activation], self._drop)
         return self._apply_layer(-1, h)
 

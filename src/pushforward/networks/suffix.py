@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pushforward.core.modes import runs_directly
-from pushforward.networks.mlp import ACTIVATIONS, INPUT_LIMIT, trunk
+from pushforward.networks.mlp import INPUT_LIMIT
+from pushforward.networks.trunk import ACTIVATIONS, trunk
 from pushforward.networks.staircase import Staircase
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Suffix:
             return self.outputs[-1].detach()
 
         h = trunk(apply, network._inputs(x, context), network.depth, network.residual, recording, lambda h: h)
-        self.params = network._params(h.detach())  # (num_params, features, n)
+        self.params = network._params(network.last(h.detach()))  # (num_params, features, n)
         hidden: list[Any] = list(network.layers)
         num, last, falling = network.num_params, network.last, slice(network.features - 1, None, -1)
         with torch.no_grad():  # weights are detached; what is pushed is not recorded either

@@ -15,9 +15,14 @@ from pushforward.core.compiled import Compilable, compiled
 from pushforward.core.domain import REAL, Domain
 from pushforward.core.numerics import by_table, invert_increasing, known, solve_between
 
-__all__ = ["Boxed", "Iterative", "Univariate"]
+__all__ = ["Boxed", "Iterative", "Univariate", "with_free"]
 
 MANY = 256  # points with the same parameters, from where on a table of the inverse pays
+
+
+def with_free(params: Tensor, free: Tensor | None) -> Tensor:
+    """Conditional parameters (p, *s) followed by the free ones (num_free, *s), given as (num_free, *s) or wider."""
+    return params if free is None else torch.cat([params, free.expand(free.shape[0], *params.shape[1:])])
 
 
 class Univariate(Compilable, ABC):
@@ -60,6 +65,10 @@ class Univariate(Compilable, ABC):
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
         """x alone, where the slope costs extra."""
         return self.inverse(y, params)[0]
+
+    def forward_from(self, x: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`forward` of what a conditioner decides and what it does not, as `with_free` takes them."""
+        return self.forward(x, with_free(params, free))
 
     def compile_step(self, *, backend: Any = "inductor", **options: Any) -> None:
         """Compile `step` if the inverse is long."""

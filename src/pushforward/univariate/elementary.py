@@ -10,8 +10,10 @@ from torch import Tensor
 
 from pushforward.core.checks import positive
 from pushforward.core.config import configurable
+from pushforward.core.modes import runs_eagerly
 from pushforward.core.special import expm1_ratio, log1p_over, log_cosh
-from pushforward.univariate.base import Univariate
+from pushforward.univariate.affine_native import native_affine
+from pushforward.univariate.base import Univariate, with_free
 
 __all__ = ["Affine", "Shift", "SinhArcsinh", "YeoJohnson"]
 
@@ -75,6 +77,16 @@ class Affine(Univariate):
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         shift, log_scale = self._read(params)
         return torch.addcmul(shift, x, log_scale.exp()), log_scale.expand_as(x)
+
+    def forward_from(self, x: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
+        if self._native and type(self) is Affine and free is not None and runs_eagerly(x):
+            found = native_affine(self._plainly, self.bound, x, params, free)
+            if found is not None:
+                return found
+        return super().forward_from(x, params, free)
+
+    def _plainly(self, x: Tensor, params: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
+        return self.forward(x, with_free(params, free))
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         shift, log_scale = self._read(params)

@@ -1,0 +1,49 @@
+// Activations of networks in kernels: values, and slopes from what goes in and what comes out.
+
+namespace {
+
+template <typename T>
+struct Relu {
+    static Vec<T> of(Vec<T> h) { return at::vec::maximum(h, Vec<T>(T(0))); }
+    static Vec<T> slope(Vec<T>, Vec<T> out) {
+        const Vec<T> zero(T(0));
+        return choose(Vec<T>(T(1)), zero, out <= zero);
+    }
+};
+
+template <typename T>
+struct Silu {
+    static Vec<T> of(Vec<T> h) { return h / (Vec<T>(T(1)) + h.neg().exp()); }
+    static Vec<T> slope(Vec<T> in, Vec<T> out) {
+        const Vec<T> one(T(1)), sigmoid = one / (one + in.neg().exp());
+        return sigmoid * (one + in - out);
+    }
+};
+
+template <typename T>
+struct Gelu {
+    static Vec<T> below(Vec<T> h) {
+        return Vec<T>(T(0.5)) * (Vec<T>(T(1)) + (h * Vec<T>(T(M_SQRT1_2))).erf());
+    }
+    static Vec<T> of(Vec<T> h) { return h * below(h); }
+    static Vec<T> slope(Vec<T> in, Vec<T>) {
+        const Vec<T> density = (Vec<T>(T(-0.5)) * in * in).exp() * Vec<T>(T(0.5 * M_2_SQRTPI * M_SQRT1_2));
+        return at::vec::fmadd(in, density, below(in));
+    }
+};
+
+template <typename T>
+struct Elu {
+    static Vec<T> of(Vec<T> h) { return choose(h.expm1(), h, h > Vec<T>(T(0))); }
+    static Vec<T> slope(Vec<T>, Vec<T> out) {
+        return at::vec::minimum(out, Vec<T>(T(0))) + Vec<T>(T(1));
+    }
+};
+
+template <typename T>
+struct Tanh {
+    static Vec<T> of(Vec<T> h) { return h.tanh(); }
+    static Vec<T> slope(Vec<T>, Vec<T> out) { return Vec<T>(T(1)) - out * out; }
+};
+
+}  // namespace
