@@ -13,7 +13,7 @@ struct Problem {
     const T *by_y, *by_log_slope;    // as x
     T *y, *log_slope, *by_x;         // as x
     T *by_units, *by_weight, *by_bias;
-    const int64_t* ends;             // feature j reads the units before ends[j]
+    const int64_t* ends;             // feature j reads the units before ends[j]; further rows are not looked at
     const double* options;           // of the spline
     int64_t points, features, num_units, num_params, threads;
 };

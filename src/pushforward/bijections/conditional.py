@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pushforward.bijections.native import TILE
 from pushforward.core.compiled import NATIVE_TYPES, native_library
-from pushforward.core.modes import runs_eagerly
+from pushforward.core.kernel import Kernel
 from pushforward.networks.masked import MaskedMLP
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.spline_kinds import RationalQuadratic
@@ -22,16 +22,53 @@ from pushforward.univariate.spline_native import HEADER
 __all__ = ["native_conditional"]
 
 SOURCE = Path(__file__).with_name("conditional.cpp")
-READ = ("x", "units", "weight", "bias")  # what the kernel reads, in the order of the arguments
+GIVEN = ("x", "units", "weight", "bias", "ends")
+SENT = ("by_x", "by_units", "by_weight", "by_bias")
 
 
 class _Problem(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in (*READ, "by_y", "by_log_slope")),
-        *((name, ctypes.c_void_p) for name in ("y", "log_slope", "by_x")),
-        *((name, ctypes.c_void_p) for name in ("by_units", "by_weight", "by_bias", "ends", "options")),
+        *((name, ctypes.c_void_p) for name in (*GIVEN[:-1], "by_y", "by_log_slope", "y", "log_slope", *SENT)),
+        *((name, ctypes.c_void_p) for name in ("ends", "options")),
         *((name, ctypes.c_int64) for name in ("points", "features", "num_units", "num_params", "threads")),
     )
+
+
+class _Conditional(Kernel):
+    """Given are x (features, n), the units (num_units, n), weight and bias of the last layer, whose rows are
+    (num_params, features), and how many units each row reads; found are y and the log-slopes, as x."""
+
+    def ready(self, dtype: torch.dtype) -> bool:
+        return native_library(TILE, HEADER, SOURCE) is not None
+
+    def room(self, given: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+        return [given[0].new_empty(given[0].shape) for _ in range(2)]
+
+    def forward(self, given: Any, found: Any, options: Any, sizes: Any) -> None:
+        self._run("forward", options, given, y=found[0], log_slope=found[1])
+
+    def backward(self, by: Any, given: Any, found: Any, sent: Any, options: Any, sizes: Any) -> None:
+        named = dict(zip(SENT, sent, strict=True))
+        self._run("backward", options, given, by_y=by[0], by_log_slope=by[1], **named)
+
+    def _run(self, name: str, options: Sequence[float], given: Sequence[Tensor], **others: Tensor) -> None:
+        x, units, weight, *_ = given
+        tensors = dict(zip(GIVEN, given, strict=True)) | others
+        numbers = (ctypes.c_double * len(options))(*options)
+        problem = _Problem(
+            options=ctypes.addressof(numbers),
+            points=x.shape[1],
+            features=x.shape[0],
+            num_units=units.shape[0],
+            num_params=weight.shape[0] // x.shape[0],
+            threads=torch.get_num_threads(),
+            **{key: tensor.data_ptr() for key, tensor in tensors.items()},
+        )
+        library: Any = native_library(TILE, HEADER, SOURCE)
+        library[f"{name}_{NATIVE_TYPES[x.dtype]}"](ctypes.byref(problem))
+
+
+KERNEL = _Conditional("conditional", outputs=2)
 
 
 def native_conditional(
@@ -42,62 +79,17 @@ def native_conditional(
     if type(univariate) is not RationalQuadratic or type(conditioner) is not MaskedMLP or conditioner.channels > 1:
         return None
     last: Any = conditioner.last
-    given = [x, last.weight, last.bias, *([] if context is None else [context])]
-    if x.dtype not in NATIVE_TYPES or any(t.dtype != x.dtype or not t.is_cpu for t in given) or not runs_eagerly(x):
+    if not KERNEL.runs([x, last.weight, last.bias, last.ends, *([] if context is None else [context])]):
         return None
-    if torch.is_autocast_enabled("cpu") or (library := native_library(TILE, HEADER, SOURCE)) is None:
-        return None
-    units = conditioner.units(x, context)
-    run = partial(_run, library, univariate, last.in_starts[1 : len(x) + 1])
-    plainly = partial(_plainly, univariate, last.mask)
-    found: tuple[Tensor, Tensor] = _Conditional.apply(run, plainly, x, units, last.weight, last.bias)
-    return found
-
-
-def _run(
-    library: ctypes.CDLL, spline: RationalQuadratic, ends: list[int], name: str, tensors: dict[str, Tensor]
-) -> None:
-    x, numbers = tensors["x"], spline.native_options()
-    options, starts = (ctypes.c_double * len(numbers))(*numbers), (ctypes.c_int64 * len(ends))(*ends)
-    problem = _Problem(
-        ends=ctypes.addressof(starts),
-        options=ctypes.addressof(options),
-        points=x.shape[1],
-        features=x.shape[0],
-        num_units=tensors["units"].shape[0],
-        num_params=spline.num_params,
-        threads=torch.get_num_threads(),
-        **{key: tensor.data_ptr() for key, tensor in tensors.items()},
-    )
-    library[f"{name}_{NATIVE_TYPES[x.dtype]}"](ctypes.byref(problem))
-
-
-class _Conditional(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, run: Callable[..., None], plainly: Callable[..., Any], *given: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        read = {name: tensor.contiguous() for name, tensor in zip(READ, given, strict=True)}
-        y, log_slope = (torch.empty_like(read["x"]) for _ in range(2))
-        run("forward", {**read, "y": y, "log_slope": log_slope})
-        ctx.run, ctx.plainly = run, plainly
-        ctx.save_for_backward(*given)
-        return y, log_slope
-
-    @staticmethod
-    def backward(ctx: Any, by_y: Tensor, by_log_slope: Tensor) -> Any:
-        given = ctx.saved_tensors
-        if torch.is_grad_enabled():  # derivatives of this derivative will be asked for
-            return None, None, *torch.func.vjp(ctx.plainly, *given)[1]((by_y, by_log_slope))
-        read = {name: tensor.contiguous() for name, tensor in zip(READ, given, strict=True)}
-        found = {f"by_{name}": torch.empty_like(tensor) for name, tensor in read.items()}
-        ctx.run("backward", {**read, "by_y": by_y.contiguous(), "by_log_slope": by_log_slope.contiguous(), **found})
-        return None, None, *found.values()
+    given = [x, conditioner.units(x, context), last.weight, last.bias, last.ends]
+    y, log_slope = KERNEL(given, univariate.native_options(), (), partial(_plainly, univariate))
+    return y, log_slope
 
 
 def _plainly(
-    spline: RationalQuadratic, mask: Tensor, x: Tensor, units: Tensor, weight: Tensor, bias: Tensor
+    spline: RationalQuadratic, x: Tensor, units: Tensor, weight: Tensor, bias: Tensor, ends: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The same by operations whose derivatives have derivatives."""
+    mask = torch.arange(weight.shape[1]) < ends[:, None]
     params = torch.addmm(bias[:, None], weight * mask, units)
     return spline.plainly(x, params.unflatten(0, (-1, len(x))))

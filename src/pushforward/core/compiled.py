@@ -77,8 +77,8 @@ def native_library(*sources: Path) -> ctypes.CDLL | None:
 
         text = "\n".join(path.read_text(encoding="utf-8") for path in (HEAD, *sources))
         library: ctypes.CDLL = CppCodeCache.load(text, needs_vec_isa=True)
-        # A freed block of this size tells glibc to keep as much of what is freed later. A training step frees a few MiB,
-        # which would go back to the system and be asked for again, page by page, in each step.
+        # A freed block of this size tells glibc to keep as much of what is freed later. What a training step frees, a
+        # few MiB, would go back to the system and be asked for again, page by page, in each step.
         torch.empty(LARGEST_KEPT, dtype=torch.uint8)
     except Exception as error:  # no compiler, one that fails, no cache to write to, another version of torch
         _warn(error)

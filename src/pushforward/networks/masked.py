@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pushforward.core.compiled import Compilable
 from pushforward.core.modes import runs_directly
 from pushforward.networks.mlp import INPUT_LIMIT, check_hidden
-from pushforward.networks.perceptron import Linear, native_perceptron
+from pushforward.networks.perceptron import native_perceptron
 from pushforward.networks.staircase import Staircase
 from pushforward.networks.suffix import Suffix
 from pushforward.networks.trunk import ACTIVATIONS, IN_PLACE, trunk
@@ -159,8 +159,7 @@ class MaskedMLP(Compilable):
         """What the last of the layers gives, by the native kernel; None where it cannot run or is not to."""
         if not self._native or (self.dropout > 0 and self.training):
             return None
-        linears = [Linear(layer.weight, layer.bias, layer.ends, layer.mask) for layer in layers]
-        return native_perceptron(linears, self.activation, len(self.layers), self.residual, inputs)
+        return native_perceptron([*layers], self.activation, len(self.layers), self.residual, inputs)
 
     def _params(self, outputs: Tensor) -> Tensor:
         return outputs.view(self.num_params, self.features, outputs.shape[-1])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pushforward.core.checks import at_least, one_of
 from pushforward.core.compiled import Compilable
-from pushforward.networks.perceptron import Linear, native_perceptron
+from pushforward.networks.perceptron import native_perceptron
 from pushforward.networks.trunk import ACTIVATIONS, trunk
 
 __all__ = ["DENSE", "INPUT_LIMIT", "MLP", "check_hidden", "register_dense"]
@@ -92,8 +92,7 @@ class MLP(Compilable):
     def forward(self, x: Tensor) -> Tensor:
         x = x.clamp(-INPUT_LIMIT, INPUT_LIMIT)
         if self._native and not (self.dropout > 0 and self.training):
-            linears = [Linear(layer.weight, layer.bias) for layer in self.layers]
-            found = native_perceptron(linears, self.activation, len(linears) - 1, self.residual, x)
+            found = native_perceptron([*self.layers], self.activation, len(self.layers) - 1, self.residual, x)
             if found is not None:
                 return found
         h = trunk(self._apply_layer, x, self.depth, self.residual, ACTIVATIONS[self.activation], self._drop)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pushforward.core.modes import runs_directly
 from pushforward.networks.mlp import INPUT_LIMIT
-from pushforward.networks.trunk import ACTIVATIONS, trunk
 from pushforward.networks.staircase import Staircase
+from pushforward.networks.trunk import ACTIVATIONS, trunk
 
 if TYPE_CHECKING:
     from pushforward.networks.masked import MaskedMLP

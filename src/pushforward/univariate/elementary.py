@@ -10,7 +10,6 @@ from torch import Tensor
 
 from pushforward.core.checks import positive
 from pushforward.core.config import configurable
-from pushforward.core.modes import runs_eagerly
 from pushforward.core.special import expm1_ratio, log1p_over, log_cosh
 from pushforward.univariate.affine_native import native_affine
 from pushforward.univariate.base import Univariate, with_free
@@ -79,7 +78,7 @@ class Affine(Univariate):
         return torch.addcmul(shift, x, log_scale.exp()), log_scale.expand_as(x)
 
     def forward_from(self, x: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
-        if self._native and type(self) is Affine and free is not None and runs_eagerly(x):
+        if self._native and type(self) is Affine and free is not None:
             found = native_affine(self._plainly, self.bound, x, params, free)
             if found is not None:
                 return found

@@ -58,6 +58,7 @@ class Spline(Univariate):
             )
         self.bins, self.bound, self.tails, self.min_bin = bins, bound, tails, min_bin
         self.register_buffer("least", torch.arange(1, bins) * min_bin, persistent=False)
+        self.least_numbers = tuple(self.least.tolist())  # for kernels; rounded as the buffer is
         # Numbers that belong to knots: with identity tails those at the ends are given.
         self.free_knots = bins - 1 if tails == "identity" else bins + 1
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pushforward.core.checks import below_one, positive
 from pushforward.core.config import configurable
-from pushforward.core.modes import runs_directly, runs_eagerly
+from pushforward.core.modes import runs_directly
 from pushforward.univariate.spline import Knots, Spline
 from pushforward.univariate.spline_native import native_curve, native_inverse
 from pushforward.univariate.spline_pieces import (
@@ -336,15 +336,15 @@ class RationalQuadratic(SlopedSpline):
         """What the native kernels (`spline.h`) are told."""
         rest = 1 - self.bins * self.min_bin
         numbers = (self.bins, self.tails == "linear", self.bound, self.min_slope, self.slope_offset, rest)
-        return (*map(float, numbers), *self.least.tolist())
+        return (*map(float, numbers), *self.least_numbers)
 
     def plainly(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """`forward` by operations of torch."""
         return super().forward(x, params)
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        if self._native and runs_eagerly(x):
-            found = native_curve(self, self.native_options(), x, params)
+        if self._native:
+            found = native_curve(self.plainly, self.native_options(), x, params)
             if found is not None:
                 return found
         return self.plainly(x, params)

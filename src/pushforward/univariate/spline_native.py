@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.compiled import NATIVE_TYPES, native_library
+from pushforward.core.kernel import Kernel
 
 __all__ = ["HEADER", "native_curve", "native_inverse"]
 
@@ -18,6 +19,7 @@ HEADER = Path(__file__).with_name("spline.h")
 SOURCE = Path(__file__).with_name("spline_native.cpp")
 
 Options = Sequence[float]
+Plainly = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class _Problem(ctypes.Structure):
@@ -62,35 +64,30 @@ def native_inverse(options: Options, y: Tensor, params: Tensor, *, slope: bool) 
     return (x, log_slope) if _run("inverse", options, params, x=y, **out) else None
 
 
-def native_curve(spline: Any, options: Options, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor] | None:
-    """(y, log-slope) with gradients; None where the kernel cannot run. ``spline`` gives derivatives of derivatives."""
-    if not fits(x, params) or params.dtype not in NATIVE_TYPES or native_library(HEADER, SOURCE) is None:
+class _Curve(Kernel):
+    """Given are x and the parameters (num_params, *s); found are y and the log-slopes, as x."""
+
+    def ready(self, dtype: torch.dtype) -> bool:
+        return native_library(HEADER, SOURCE) is not None
+
+    def room(self, given: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+        return [given[0].new_empty(given[0].shape) for _ in range(2)]
+
+    def forward(self, given: Any, found: Any, options: Any, sizes: Any) -> None:
+        x, params = given
+        _run("forward", options, params, x=x, y=found[0], log_slope=found[1])
+
+    def backward(self, by: Any, given: Any, found: Any, sent: Any, options: Any, sizes: Any) -> None:
+        x, params = given
+        _run("backward", options, params, x=x, by_y=by[0], by_log_slope=by[1], by_x=sent[0], by_params=sent[1])
+
+
+KERNEL = _Curve("rational_quadratic", outputs=2)
+
+
+def native_curve(plainly: Plainly, options: Options, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor] | None:
+    """(y, log-slope) with gradients; None where the kernel cannot run. ``plainly`` gives derivatives of derivatives."""
+    if params.shape[1:] != x.shape or not KERNEL.runs([x, params]):
         return None
-    found: tuple[Tensor, Tensor] = _Curve.apply(spline, options, x, params)
-    return found
-
-
-class _Curve(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, spline: Any, options: Options, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.spline, ctx.options = spline, options
-        ctx.save_for_backward(x, params)  # the inputs themselves: derivatives of derivatives go back to them
-        x, params = x.contiguous(), params.contiguous()
-        y, log_slope = torch.empty_like(x), torch.empty_like(x)
-        _run("forward", options, params, x=x, y=y, log_slope=log_slope)
-        return y, log_slope
-
-    @staticmethod
-    def backward(ctx: Any, by_y: Tensor, by_log_slope: Tensor) -> Any:
-        x, params = ctx.saved_tensors
-        if torch.is_grad_enabled():  # derivatives of this derivative will be asked for
-            sent = torch.func.vjp(ctx.spline.plainly, x, params)[1]((by_y, by_log_slope))
-            return None, None, *sent
-        x, params = x.contiguous(), params.contiguous()
-        by_x, by_params = torch.empty_like(x), torch.empty_like(params)
-        by_y, by_log_slope = by_y.contiguous(), by_log_slope.contiguous()
-        _run(
-            "backward", ctx.options, params,
-            x=x, by_y=by_y, by_log_slope=by_log_slope, by_x=by_x, by_params=by_params,
-        )  # fmt: skip
-        return None, None, by_x, by_params
+    y, log_slope = KERNEL([x, params], options, (), plainly)
+    return y, log_slope
