@@ -9,8 +9,9 @@ from cases import generator, needs_compiler
 
 import pushforward as pf
 from pushforward.bijections import Autoregressive, native
-from pushforward.bijections.native import ACTIVATIONS, UNIVARIATES, native_forward, native_solve
+from pushforward.bijections.native import UNIVARIATES, native_forward, native_solve
 from pushforward.core.compiled import native_library
+from pushforward.networks.perceptron import ACTIVATION_HEADER, NATIVE_ACTIVATIONS
 from pushforward.univariate import Affine, CircularRationalQuadratic, RationalQuadratic, Shift
 
 # Tiles hold 32 points of float32 or 16 of float64 (vectors of 256 bits): none, one, a part of one, several with a rest.
@@ -188,7 +189,7 @@ def test_without_a_compiler_one_warning_says_so(monkeypatch, tmp_path):
     source = tmp_path / "broken.cpp"
     source.write_text("this is no C++\n")
     with pytest.warns(RuntimeWarning, match="compile: not compiled, so slower than it could be: "):
-        assert native_library(native.TILE, native.HEADER, source) is None
+        assert native_library(native.TILE, ACTIVATION_HEADER, native.HEADER, source) is None
     monkeypatch.setattr(native, "SOURCE", source)
     layer = layer_of(CASES[0])
     layer.compile_step()
@@ -199,12 +200,12 @@ def test_without_a_compiler_one_warning_says_so(monkeypatch, tmp_path):
 
 
 def test_kernel_and_python_count_alike():
-    text = native.SOURCE.read_text(encoding="utf-8")
-    for numbers, what in ((ACTIVATIONS, "activation"), ([kind.__name__ for kind in UNIVARIATES], "univariate")):
-        for k, name in enumerate(numbers):
-            line = next(line for line in text.splitlines() if f"p.{what} == {k})" in line)
-            assert f"{name}<T" in line or f"{name.title()}<T" in line
-    assert set(ACTIVATIONS) == set(pf.networks.ACTIVATIONS)
+    activations = (ACTIVATION_HEADER, "number", [name.title() for name in NATIVE_ACTIVATIONS])
+    for path, what, names in (activations, (native.SOURCE, "p.univariate", [kind.__name__ for kind in UNIVARIATES])):
+        text = path.read_text(encoding="utf-8")
+        for k, name in enumerate(names):
+            assert f"{name}<T" in next(line for line in text.splitlines() if f"({what} == {k})" in line)
+    assert set(NATIVE_ACTIVATIONS) == set(pf.networks.ACTIVATIONS)
 
 
 @pytest.mark.slow

@@ -31,35 +31,6 @@ struct Problem {
     double limit;  // of what the network sees
 };
 
-// Activations.
-
-template <typename T>
-struct Relu {
-    static Vec<T> of(Vec<T> h) { return at::vec::maximum(h, Vec<T>(T(0))); }
-};
-
-template <typename T>
-struct Silu {
-    static Vec<T> of(Vec<T> h) { return h / (Vec<T>(T(1)) + h.neg().exp()); }
-};
-
-template <typename T>
-struct Gelu {
-    static Vec<T> of(Vec<T> h) {
-        return h * Vec<T>(T(0.5)) * (Vec<T>(T(1)) + (h * Vec<T>(T(M_SQRT1_2))).erf());
-    }
-};
-
-template <typename T>
-struct Elu {
-    static Vec<T> of(Vec<T> h) { return choose(h.expm1(), h, h > Vec<T>(T(0))); }
-};
-
-template <typename T>
-struct Tanh {
-    static Vec<T> of(Vec<T> h) { return h.tanh(); }
-};
-
 // Univariates of the points of a vector, whose parameters stand at `params[k * TILE]` and may be overwritten. Formulas
 // and order of the parameters are those of the Python classes; `RationalQuadratic` is the third.
 
@@ -169,15 +140,11 @@ void by_univariate(const Problem<T>& p) {
 }
 
 template <typename T>
-void by_activation(const Problem<T>& p) {
-    if (p.activation == 0) by_univariate<T, Relu<T>>(p);
-    if (p.activation == 1) by_univariate<T, Silu<T>>(p);
-    if (p.activation == 2) by_univariate<T, Gelu<T>>(p);
-    if (p.activation == 3) by_univariate<T, Elu<T>>(p);
-    if (p.activation == 4) by_univariate<T, Tanh<T>>(p);
+void start(const Problem<T>& p) {
+    by_activation<T>(p.activation, [&](auto act) { by_univariate<T, decltype(act)>(p); });
 }
 
 }  // namespace
 
-extern "C" void run_float(const Problem<float>* p) { by_activation(*p); }
-extern "C" void run_double(const Problem<double>* p) { by_activation(*p); }
+extern "C" void run_float(const Problem<float>* p) { start(*p); }
+extern "C" void run_double(const Problem<double>* p) { start(*p); }

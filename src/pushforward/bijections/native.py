@@ -15,6 +15,7 @@ from pushforward.core.compiled import NATIVE_TYPES, native_library
 from pushforward.core.modes import runs_directly
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import INPUT_LIMIT
+from pushforward.networks.perceptron import ACTIVATION_HEADER, NATIVE_ACTIVATIONS
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.elementary import Affine, Shift
 from pushforward.univariate.spline_kinds import RationalQuadratic
@@ -24,9 +25,8 @@ __all__ = ["native_forward", "native_solve"]
 
 TILE, SOURCE = (Path(__file__).with_name(name) for name in ("tile.h", "native.cpp"))
 
-# What the kernel knows, in the order of its numbers there. Univariates come with their options: exact types, for a
-# subclass may compute something else.
-ACTIVATIONS = ("relu", "silu", "gelu", "elu", "tanh")
+# In the order of their numbers in the kernel, with their options: exact types, for a subclass may compute something
+# else.
 UNIVARIATES: dict[type[Univariate], Callable[[Any], Sequence[float]]] = {
     Shift: lambda own: (),
     Affine: lambda own: (own.bound,),
@@ -90,7 +90,7 @@ def _run(
     others = [*weights, *(t for t in (context, free) if t is not None)]
     if (
         any(t.dtype != given.dtype or not t.is_cpu for t in others)
-        or (library := native_library(TILE, HEADER, SOURCE)) is None
+        or (library := native_library(TILE, ACTIVATION_HEADER, HEADER, SOURCE)) is None
     ):
         return None
 
@@ -136,7 +136,7 @@ def _run(
         num_params=conditioner.num_params,
         num_free=univariate.num_free,
         residual=conditioner.residual,
-        activation=ACTIVATIONS.index(conditioner.activation),
+        activation=NATIVE_ACTIVATIONS.index(conditioner.activation),
         univariate=list(UNIVARIATES).index(kind),
         threads=torch.get_num_threads(),
         limit=INPUT_LIMIT,

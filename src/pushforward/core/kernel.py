@@ -137,15 +137,25 @@ class _Eager(torch.autograd.Function):
     def backward(ctx: Any, *by: Tensor) -> Any:
         given, found = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
         if torch.is_grad_enabled():  # derivatives of this derivative will be asked for
-            sent = torch.func.vjp(ctx.plainly, *given)[1](by)
+            sent = torch.func.vjp(lambda *floating: ctx.plainly(*_merged(given, floating)), *_floating(given))[1](by)
         else:
-            sent = _in_place(given, ctx.kernel.send(by, given, found, *ctx.constants))
-        return None, None, None, None, *sent
+            sent = ctx.kernel.send(by, given, found, *ctx.constants)
+        return None, None, None, None, *_in_place(given, sent)
 
 
 def _like(given: Sequence[Tensor]) -> list[Tensor]:
     """Room for the gradients of what is floating."""
-    return [torch.empty_like(t, memory_format=torch.contiguous_format) for t in given if t.is_floating_point()]
+    return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in _floating(given)]
+
+
+def _floating(given: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor for tensor in given if tensor.is_floating_point()]
+
+
+def _merged(given: Sequence[Tensor], floating: Sequence[Tensor]) -> list[Tensor]:
+    """``given`` with others in the place of what is floating."""
+    rest = iter(floating)
+    return [next(rest) if tensor.is_floating_point() else tensor for tensor in given]
 
 
 def _in_place(given: Sequence[Tensor], sent: Sequence[Tensor]) -> list[Tensor | None]:

@@ -46,4 +46,14 @@ struct Tanh {
     static Vec<T> slope(Vec<T>, Vec<T> out) { return Vec<T>(T(1)) - out * out; }
 };
 
+// Calls run with the activation of this number.
+template <typename T, typename Run>
+void by_activation(int64_t number, const Run& run) {
+    if (number == 0) run(Relu<T>());
+    if (number == 1) run(Silu<T>());
+    if (number == 2) run(Gelu<T>());
+    if (number == 3) run(Elu<T>());
+    if (number == 4) run(Tanh<T>());
+}
+
 }  // namespace

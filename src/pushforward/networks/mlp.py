@@ -10,8 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pushforward.core.checks import at_least, one_of
-from pushforward.core.compiled import Compilable
-from pushforward.networks.perceptron import native_perceptron
 from pushforward.networks.trunk import ACTIVATIONS, trunk
 
 __all__ = ["DENSE", "INPUT_LIMIT", "MLP", "check_hidden", "register_dense"]
@@ -51,7 +49,7 @@ def check_hidden(owner: str, hidden: Sequence[int], residual: bool, activation: 
         raise ValueError(f"{owner}: dropout must lie in [0, 1); got {dropout!r}.")
 
 
-class MLP(Compilable):
+class MLP(nn.Module):
     """A perceptron whose last layer starts at zero, so that the layer it steers starts at its identity.
 
     Args:
@@ -91,10 +89,6 @@ class MLP(Compilable):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.clamp(-INPUT_LIMIT, INPUT_LIMIT)
-        if self._native and not (self.dropout > 0 and self.training):
-            found = native_perceptron([*self.layers], self.activation, len(self.layers) - 1, self.residual, x)
-            if found is not None:
-                return found
         h = trunk(self._apply_layer, x, self.depth, self.residual, ACTIVATIONS[self.activation], self._drop)
         return self._apply_layer(-1, h)
 

@@ -1,6 +1,6 @@
-// A perceptron, plain or with skip connections, masked or not, in both passes of training, as products of blocks.
+// A masked perceptron, plain or with skip connections, in both passes of training, as products of blocks.
 //
-// Row r of a masked layer reads the columns before ends[r] alone; rows come in runs along which ends rise. A band of
+// Row r of a layer reads the columns before ends[r] alone; rows come in runs along which ends rise. A band of
 // rows is multiplied by the columns that its last row reads, so of a staircase little more than the lower half is.
 // Points come in chunks, each of which goes through all layers while it is in the cache, and a thread takes whole
 // chunks: the matrix library, whose address is given, works alone inside them. `perceptron.py` is the other side.
@@ -14,14 +14,12 @@ using Gemm = void (*)(const char*, const char*, const int*, const int*, const in
 template <typename T>
 struct Layer {
     const T *weight, *bias;      // (rows, columns), (rows)
-    const int64_t* ends;         // null where every row reads all columns
+    const int64_t* ends;         // (rows)
     T *sums, *units;             // (rows, points) before and after the activation; null where nobody asks for them
     T *by_weight, *by_bias;
     int64_t rows, columns;
     int64_t active;  // whether an activation follows
     int64_t skips;   // whether the sums of the layer but one before are added before it
-
-    int64_t end(int64_t r) const { return ends == nullptr ? columns : ends[r]; }
 };
 
 template <typename T>
@@ -41,16 +39,14 @@ struct Band {
     int64_t from, to, end;  // rows, and the columns that they read
 };
 
-// Rows that touch, of one run; more than BAND of them only where all read the same.
+// Rows that touch, of one run.
 template <typename T>
 std::vector<Band> bands_of(const Layer<T>& layer) {
     std::vector<Band> bands;
     for (int64_t r = 0; r < layer.rows; ++r) {
-        const int64_t end = layer.end(r);
-        if (!bands.empty() && (end == bands.back().end || (end > bands.back().end && r - bands.back().from < BAND)))
-            bands.back().to = r + 1, bands.back().end = end;
-        else
-            bands.push_back({r, r + 1, end});
+        const bool joins = !bands.empty() && layer.ends[r] >= bands.back().end && r - bands.back().from < BAND;
+        if (!joins) bands.push_back({r, r, 0});
+        bands.back().to = r + 1, bands.back().end = layer.ends[r];
     }
     return bands;
 }
@@ -93,7 +89,7 @@ template <typename T>
 struct Weights {
     const Problem<T>& p;
     std::vector<std::vector<Band>> bands;
-    std::vector<const T*> masked;
+    std::vector<T*> masked;
     int64_t widest = 0, rows = 0;
 
     explicit Weights(const Problem<T>& p) : p(p) {
@@ -102,13 +98,13 @@ struct Weights {
             const Layer<T>& layer = p.layers[k];
             bands.push_back(bands_of(layer));
             widest = std::max(widest, layer.rows), rows += layer.rows;
-            total += layer.ends == nullptr ? 0 : layer.rows * layer.columns;
+            total += layer.rows * layer.columns;
         }
         T* room = room_for<T, 0>(total);
         for (int64_t k = 0; k < p.depth; ++k) {
             const Layer<T>& layer = p.layers[k];
-            masked.push_back(layer.ends == nullptr ? layer.weight : room);
-            if (layer.ends != nullptr) room += layer.rows * layer.columns;
+            masked.push_back(room);
+            room += layer.rows * layer.columns;
         }
     }
 
@@ -116,11 +112,10 @@ struct Weights {
     void mask() {
         for (int64_t k = 0; k < p.depth; ++k) {
             const Layer<T>& layer = p.layers[k];
-            if (layer.ends == nullptr) continue;
 #pragma omp for schedule(static) nowait
             for (int64_t r = 0; r < layer.rows; ++r) {
                 const T* row = layer.weight + r * layer.columns;
-                T* out = const_cast<T*>(masked[k]) + r * layer.columns;
+                T* out = masked[k] + r * layer.columns;
                 std::fill(std::copy(row, row + layer.ends[r], out), out + layer.columns, T(0));
             }
         }
@@ -138,6 +133,7 @@ template <typename T, typename Act>
 void forward(const Problem<T>& p) {
     Weights<T> weights(p);
     const Shares shares(p.points, p.threads);
+    const bool keeps = p.layers[0].units != nullptr || p.depth == 1;
 #pragma omp parallel num_threads(threads_for(p.threads, shares.chunks()))
     {
         weights.mask();
@@ -152,7 +148,9 @@ void forward(const Problem<T>& p) {
                 const bool asked = layer.units != nullptr;
                 const int64_t out_across = asked ? p.points : shares.chunk;
                 T* units = asked ? layer.units + start : room + (k % 2) * weights.widest * shares.chunk;
-                const T* before = layer.skips ? (asked ? p.layers[k - 2].sums + start : carried) : nullptr;
+                // The sums that go past two layers: kept for gradients, or in the room of this thread.
+                const int64_t sums_across = keeps ? p.points : shares.chunk;
+                const T* before = !layer.skips ? nullptr : keeps ? p.layers[k - 2].sums + start : carried;
                 T* sums = layer.sums != nullptr ? layer.sums + start : next_skips(p, k) ? carried : nullptr;
                 for (const auto& [from, to, end] : weights.bands[k]) {
                     T* out = units + from * out_across;
@@ -162,8 +160,8 @@ void forward(const Problem<T>& p) {
                         const Vec<T> bias(layer.bias[r]);
                         each<T>(count, [&](int64_t v, int64_t lanes) {
                             auto h = Vec<T>::loadu(out + v, lanes) + bias;
-                            if (before != nullptr) h = h + Vec<T>::loadu(before + r * out_across + v, lanes);
-                            if (sums != nullptr) h.store(sums + r * out_across + v, lanes);
+                            if (before != nullptr) h = h + Vec<T>::loadu(before + r * sums_across + v, lanes);
+                            if (sums != nullptr) h.store(sums + r * sums_across + v, lanes);
                             (layer.active ? Act::of(h) : h).store(out + v, lanes);
                         });
                     }
@@ -178,9 +176,8 @@ void forward(const Problem<T>& p) {
 template <typename T>
 void send_down(const Problem<T>& p, const Layer<T>& layer, const std::vector<Band>& bands, const T* masked,
                const T* by_sums, int64_t across, int64_t count, T* by_columns, int64_t out_across) {
-    const int64_t step = layer.ends == nullptr ? layer.columns : BAND;
-    for (int64_t from = 0; from < layer.columns; from += step) {
-        const int64_t to = std::min(from + step, layer.columns);
+    for (int64_t from = 0; from < layer.columns; from += BAND) {
+        const int64_t to = std::min(from + BAND, layer.columns);
         T *out = by_columns + from * out_across, keep(0);
         for (size_t b = 0; b < bands.size();) {
             const int64_t first = bands[b].from;
@@ -223,7 +220,7 @@ void gather(const Problem<T>& p, int64_t k, const Band& band, int64_t start, int
     multiply<T>(p.gemm, band.to - band.from, band.end, count, by_rows, across, false, known, p.points, true,
                 T(start > 0), out, layer.columns);
     for (int64_t r = band.from; r < band.to; ++r, out += layer.columns, by_rows += across) {
-        std::fill(out + layer.end(r), out + layer.columns, T(0));
+        std::fill(out + layer.ends[r], out + layer.columns, T(0));
         Vec<T> sum(T(0));
         each<T>(count, [&](int64_t v, int64_t lanes) { sum = sum + Vec<T>::loadu(by_rows + v, lanes); });
         const T total = at::vec::vec_reduce_all<T>([](Vec<T> a, Vec<T> b) { return a + b; }, sum);
@@ -282,15 +279,6 @@ void backward(const Problem<T>& p) {
             }
         }
     }
-}
-
-template <typename T, typename Run>
-void by_activation(int64_t activation, const Run& run) {
-    if (activation == 0) run(Relu<T>());
-    if (activation == 1) run(Silu<T>());
-    if (activation == 2) run(Gelu<T>());
-    if (activation == 3) run(Elu<T>());
-    if (activation == 4) run(Tanh<T>());
 }
 
 template <typename T>

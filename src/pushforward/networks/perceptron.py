@@ -1,4 +1,4 @@
-"""The perceptron, plain or with skip connections, masked or not, as one native kernel in both passes of training."""
+"""The masked perceptron, plain or with skip connections, as one native kernel in both passes of training."""
 
 from __future__ import annotations
 
@@ -43,16 +43,15 @@ class _Sizes(NamedTuple):
 
 
 class _Perceptron(Kernel):
-    """Given are x (columns, n), weight (rows, columns) and bias (rows,) of each layer and, where they are masked, how
-    many columns each row reads. Found are the units (rows, n) of the last layer, then for gradients those of the
-    others, and the sums of some."""
+    """Given are x (columns, n), then weight (rows, columns), bias (rows,) and how many columns each row reads of each
+    layer. Found are the units (rows, n) of the last layer and, for gradients, those of the others and some sums."""
 
     def ready(self, dtype: torch.dtype) -> bool:
         return gemm_address(dtype) is not None and native_library(ACTIVATION_HEADER, SOURCE) is not None
 
     def room(self, given: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
         own, x = _Sizes(*sizes), given[0]
-        shapes = [(len(weight), x.shape[1]) for weight in given[1 : 1 + 2 * own.depth : 2]]
+        shapes = [(len(weight), x.shape[1]) for weight in given[1::3]]
         if not own.keeps:
             return [x.new_empty(shapes[-1])]
         kept = [shapes[-1], *shapes[:-1], *(shape for k, shape in enumerate(shapes) if own.keeps_sums(k))]
@@ -74,20 +73,20 @@ class _Perceptron(Kernel):
         sent: Sequence[Tensor] = (),
     ) -> None:
         x, depth = given[0], own.depth
-        weights, ends = given[1 : 1 + 2 * depth], given[1 + 2 * depth :]
         units, sums = (
             [*found[1:depth], found[0]] if own.keeps else [None] * (depth - 1) + [found[0]],
             iter(found[depth:]),
         )
         rows: list[int] = []  # the structures of the kernel, which hold nothing but addresses and integers
-        for k, weight in enumerate(weights[::2]):
+        for k in range(depth):
             kept = next(sums) if own.keeps and own.keeps_sums(k) else None
-            tensors = (weight, weights[2 * k + 1], ends[k] if ends else None, kept, units[k])
+            weight, bias, ends = given[3 * k + 1 : 3 * k + 4]
             by_weights = sent[2 * k + 1 : 2 * k + 3] if sent else (None, None)
-            rows += [*map(_address, (*tensors, *by_weights)), *weight.shape, k < own.active, own.skips(k)]
+            tensors = (weight, bias, ends, kept, units[k], *by_weights)
+            rows += [*map(_address, tensors), *weight.shape, k < own.active, own.skips(k)]
         layers = (ctypes.c_int64 * len(rows))(*rows)
-        addresses = (_address(x), _address(by), _address(sent[0] if sent else None), ctypes.addressof(layers))
-        numbers = (gemm_address(x.dtype), *addresses, depth, x.shape[1], own.activation, torch.get_num_threads())
+        addresses = (*map(_address, (x, by, sent[0] if sent else None)), ctypes.addressof(layers))
+        numbers = (gemm_address(x.dtype) or 0, *addresses, depth, x.shape[1], own.activation, torch.get_num_threads())
         library: Any = native_library(ACTIVATION_HEADER, SOURCE)
         library[f"{name}_{NATIVE_TYPES[x.dtype]}"]((ctypes.c_int64 * len(numbers))(*numbers))
 
@@ -102,11 +101,10 @@ KERNEL = _Perceptron("perceptron", outputs=1)
 def native_perceptron(layers: Sequence[Any], activation: str, active: int, residual: bool, x: Tensor) -> Tensor | None:
     """What the last layer gives, (rows, n), for x (columns, n), with gradients; None where the kernel cannot run.
 
-    Layers have ``weight`` and ``bias``; masked ones ``ends``, too. An activation follows the first ``active`` of them,
-    all or all but the last; with skip connections as in `trunk`.
+    Layers are `MaskedLinear`. An activation follows the first ``active`` of them, all or all but the last; with skip
+    connections as in `trunk`.
     """
-    given = [x, *(tensor for layer in layers for tensor in (layer.weight, layer.bias))]
-    given += [layer.ends for layer in layers if hasattr(layer, "ends")]
+    given = [x, *(tensor for layer in layers for tensor in (layer.weight, layer.bias, layer.ends))]
     if not KERNEL.runs(given):
         return None
     numbers = active, int(residual), NATIVE_ACTIVATIONS.index(activation), int(torch.is_grad_enabled())
@@ -116,13 +114,10 @@ def native_perceptron(layers: Sequence[Any], activation: str, active: int, resid
 
 def _plainly(own: _Sizes, x: Tensor, *others: Tensor) -> tuple[Tensor]:
     """The same by operations whose derivatives have derivatives."""
-    weights, ends = others[: 2 * own.depth], others[2 * own.depth :]
 
     def apply(k: int, h: Tensor) -> Tensor:
-        weight, bias = weights[2 * k : 2 * k + 2]
-        if ends:
-            weight = weight * (torch.arange(weight.shape[1]) < ends[k][:, None])
-        return torch.addmm(bias[:, None], weight, h)
+        weight, bias, ends = others[3 * k : 3 * k + 3]
+        return torch.addmm(bias[:, None], weight * (torch.arange(weight.shape[1]) < ends[:, None]), h)
 
     depth = (own.active - 1) // 2 if own.residual else own.active
     h = trunk(apply, x, depth, bool(own.residual), ACTIVATIONS[NATIVE_ACTIVATIONS[own.activation]], lambda h: h)

@@ -1,0 +1,208 @@
+"""Kernels of masked perceptrons and of affine maps in training: values and gradients of the plain operations."""
+
+import copy
+
+import pytest
+import torch
+from cases import generator, needs_compiler
+
+from pushforward.core.compiled import native_library
+from pushforward.networks import MaskedMLP, perceptron
+from pushforward.networks.perceptron import ACTIVATION_HEADER, SOURCE
+from pushforward.univariate import Affine, affine_native
+
+NETWORKS = [  # more units than fit into a band of rows, fewer, and ends that do not rise from copy to copy
+    {"features": 6, "num_params": 3, "hidden": (70, 41)},
+    {"features": 40, "num_params": 2, "hidden": (50,), "activation": "silu", "context": 2},
+    {"features": 3, "num_params": 5, "hidden": (9, 9, 70), "activation": "gelu"},
+    {"features": 5, "num_params": 1, "hidden": (37, 37), "activation": "elu", "residual": True, "context": 3},
+    {"features": 2, "num_params": 2, "hidden": (40, 40, 40), "activation": "gelu", "residual": True},
+    {"features": 4, "num_params": 2, "hidden": (6,), "activation": "tanh", "residual": True},
+]
+each = pytest.mark.parametrize("case", NETWORKS, ids=lambda c: "-".join(map(str, c.values())))
+COUNTS = (0, 1, 77, 1500)  # nothing, a part of a chunk, several chunks and more than one round of them
+
+
+def pair(case, dtype=torch.float64):
+    """(by the kernel, plain): the same network twice."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        plain = MaskedMLP(**case).to(dtype)
+        for parameter in plain.parameters():
+            parameter.data.add_(0.3 * torch.randn_like(parameter))
+    fast = copy.deepcopy(plain)
+    fast.compile_step()
+    return fast, plain
+
+
+def inputs(case, count, dtype=torch.float64):
+    x = torch.randn(count, case["features"], generator=generator(4), dtype=torch.float64).to(dtype)
+    size = case.get("context", 0)
+    context = torch.randn(size, count, generator=generator(5), dtype=torch.float64).to(dtype) if size else None
+    return x.t(), context  # x as layers hand it on: the transpose of rows
+
+
+def everything(network, x, context, last=True):
+    """Outputs with and without recording, and gradients in x, context and weights."""
+    leaves = [t.clone().requires_grad_() for t in (x, context) if t is not None]
+    call = network if last else network.units
+    out = call(*leaves)
+    with torch.no_grad():
+        bare = call(*leaves)
+    weights = torch.randn(out.shape, generator=generator(6), dtype=torch.float64).to(out.dtype)
+    owners = network.parameters() if last else network.layers.parameters()
+    return [out, bare, *torch.autograd.grad((weights * out).sum(), [*leaves, *owners])]
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """The passes of the perceptron's kernel as they run."""
+    seen, run = [], perceptron._Perceptron._run
+    monkeypatch.setattr(perceptron._Perceptron, "_run", lambda own, name, *a: seen.append(name) or run(own, name, *a))
+    return seen
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("last", [True, False], ids=["whole", "units"])
+@each
+def test_values_and_gradients(case, last, runs):
+    fast, plain = pair(case)
+    for count in COUNTS:
+        given = inputs(case, count)
+        for got, expected in zip(everything(fast, *given, last), everything(plain, *given, last), strict=True):
+            assert got.shape == expected.shape
+            torch.testing.assert_close(got, expected, rtol=0, atol=1e-12 * (1 + expected.abs().sum().item()))
+    assert runs == ["forward", "forward", "backward"] * (len(COUNTS) - 1)
+
+
+@pytest.mark.slow
+@needs_compiler
+@each
+def test_float32_is_as_close_as_the_plain_operations(case, runs):
+    exact = everything(pair(case)[1], *inputs(case, 300))
+    found = [everything(network, *inputs(case, 300, torch.float32)) for network in pair(case, torch.float32)]
+    for got, expected, right in zip(*found, exact, strict=True):
+        assert got.dtype == torch.float32
+        own, others = ((t.double() - right).norm() for t in (got, expected))
+        assert own <= 4 * others + 1e-6 * right.norm()
+    assert runs
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_weights_that_are_masked_are_neither_read_nor_moved(runs):
+    fast, _ = pair(NETWORKS[0])
+    with torch.no_grad():
+        for layer in (*fast.layers, fast.last):
+            layer.weight.masked_fill_(layer.mask == 0, torch.nan)
+    # Products by zero that are not made do not spread what is not a number.
+    expected_all = everything(pair(NETWORKS[0])[1], *inputs(NETWORKS[0], 50))
+    for got, expected in zip(everything(fast, *inputs(NETWORKS[0], 50)), expected_all, strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-12 * (1 + expected.abs().sum().item()))
+    assert runs
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_the_same_numbers_again_and_with_any_number_of_threads(runs):
+    fast, _ = pair(NETWORKS[3])
+    given = inputs(NETWORKS[3], 700)
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            first, second = everything(fast, *given), everything(fast, *given)
+            assert all(map(torch.equal, first, second))
+            if count == 1:
+                alone = first
+            for got, expected in zip(first, alone, strict=True):  # sums over points are added in another order
+                torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(runs) == 18
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_a_wild_point_is_its_own_trouble(runs):
+    fast, plain = pair(NETWORKS[0])
+    x, _ = inputs(NETWORKS[0], 40)
+    wild = x.clone()
+    wild[:, 7], wild[2, 9] = torch.nan, 1e300
+    found, expected = fast(wild), plain(wild)
+    assert found[..., 7].isnan().equal(expected[..., 7].isnan())
+    torch.testing.assert_close(found[..., 9], expected[..., 9], rtol=1e-9, atol=1e-9)
+    calm = ~torch.isin(torch.arange(40), torch.tensor([7, 9]))
+    torch.testing.assert_close(found[..., calm], plain(x)[..., calm], rtol=1e-12, atol=1e-12)
+    assert runs == ["forward"]
+
+
+@pytest.mark.slow
+@needs_compiler
+@each
+def test_derivatives_of_derivatives_and_mapped_calls(case, runs):
+    x, context = inputs(case, 5)
+    known = () if context is None else (context,)
+    found = []
+    for network in pair(case):
+        leaf, weight = x.clone().requires_grad_(), network.last.weight
+        first = torch.autograd.grad(network(leaf, *known).sin().sum(), [leaf, weight], create_graph=True)
+        found.append([*first, *torch.autograd.grad(sum(g.square().sum() for g in first), [leaf, weight])])
+    for got, expected in zip(*found, strict=True):
+        assert (got - expected).norm() <= 1e-9 * (1 + expected.norm())
+    assert runs == ["forward", "backward"]  # the first gradient plainly; that of the sine in it goes back once more
+    fast, plain = pair(case)
+    mapped = torch.vmap(lambda *given: fast(*(g[:, None] for g in given))[..., 0], in_dims=1, out_dims=2)
+    torch.testing.assert_close(mapped(x, *known), plain(x, *known))
+    along = torch.func.jvp(lambda x: fast(x, *known), (x,), (torch.ones_like(x),))[1]
+    torch.testing.assert_close(along, torch.func.jvp(lambda x: plain(x, *known), (x,), (torch.ones_like(x),))[1])
+    assert len(runs) == 2
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_what_drops_units_or_is_of_two_precisions_goes_the_plain_way(runs):
+    case = NETWORKS[0] | {"dropout": 0.5}
+    fast, _ = pair(case)
+    x, _ = inputs(case, 30)
+    assert not torch.equal(fast(x), fast(x))
+    assert not runs
+    fast.eval()
+    assert torch.equal(fast(x), fast(x))
+    assert runs == ["forward"] * 2
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        fast.float()(x.float())
+    assert runs == ["forward"] * 2
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+def test_affine_maps(dtype):
+    plain = Affine(1.5)
+    fast = copy.deepcopy(plain)
+    fast.compile_step()
+    eps = torch.finfo(dtype).eps
+    for features, count in ((1, 1), (3, 37), (7, 2000)):
+        shapes = (features, count), (2, features, count), (1, features, 1)
+        given = [torch.randn(shape, generator=generator(7), dtype=torch.float64).to(dtype) for shape in shapes]
+        found = []
+        for univariate in (fast, plain):
+            leaves = [t.clone().requires_grad_() for t in given]
+            y, log_slope = univariate.forward_from(*leaves)
+            ran = y.grad_fn is log_slope.grad_fn
+            assert ran == (univariate is fast)
+            first = torch.autograd.grad((y * log_slope).sin().sum(), leaves, retain_graph=True)
+            again = torch.autograd.grad(y.sin().sum() + log_slope.sum(), leaves, create_graph=True)
+            second = torch.autograd.grad(sum(g.square().sum() for g in again), leaves)
+            found.append([y, log_slope, *first, *second])
+        for got, expected in zip(*found, strict=True):
+            torch.testing.assert_close(got, expected, rtol=0, atol=100 * eps * (1 + expected.abs().sum().item()))
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_the_kernels_compile_without_warnings():
+    assert native_library(ACTIVATION_HEADER, SOURCE) is not None
+    assert native_library(affine_native.SOURCE) is not None
