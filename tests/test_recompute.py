@@ -7,8 +7,9 @@ import torch
 from cases import generator
 
 import pushforward as pf
-from pushforward.bijections import Chain
+from pushforward.bijections import Chain, Coupling
 from pushforward.bijections.chain import memory_set
+from pushforward.univariate import Affine
 
 SPECS = {
     "couplings": ("nsf", {"layer": "coupling", "bins": 4}),
@@ -126,3 +127,37 @@ def test_fit_takes_it_and_leaves_the_flow_as_it_was():
     assert {part.memory for part in other.modules() if isinstance(part, Chain)} == {"plain"}
     with pytest.raises(ValueError, match=r"fit: memory must be one of .*'invert'; got 'little'"):
         pf.fit(flow, x, memory="little", **options)
+
+
+def chain_of(memory):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        parts = [Coupling(Affine(), 3, context=2, hidden=(8,), swap=k % 2 > 0) for k in range(4)]
+        chain = Chain(parts, memory=memory).double()
+        for parameter in chain.parameters():
+            parameter.data.add_(0.3 * torch.randn_like(parameter))
+    return chain
+
+
+@pytest.mark.parametrize("loss", ["y", "ladj", "both"])
+def test_inverted_chains_can_be_asked_in_part_and_again(loss):
+    found = []
+    for memory in ("plain", "invert"):
+        chain, (x, context) = chain_of(memory), inputs()
+        y, ladj = chain.forward_and_ladj(x.requires_grad_(), context)
+        value = sum({"y": [y.sin().sum()], "ladj": [ladj.sum()], "both": [y.sin().sum(), ladj.sum()]}[loss])
+        asked = [x, *chain.parts[1].parameters(), *chain.parts[3].parameters()]
+        first = torch.autograd.grad(value, asked, retain_graph=True, allow_unused=True)
+        found.append([*first, *torch.autograd.grad(value, asked, allow_unused=True)])
+    for got, expected in zip(*found, strict=True):
+        assert (got is None) == (expected is None)
+        assert got is None or (got - expected).norm() <= 1e-10 * (1 + expected.norm())
+
+
+def test_changing_the_output_of_an_inverted_chain_is_refused():
+    chain, (x, context) = chain_of("invert"), inputs()
+    y, ladj = chain.forward_and_ladj(x.requires_grad_(), context)
+    with torch.no_grad():
+        y.zero_()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        ladj.sum().backward()

@@ -53,11 +53,14 @@ def by_inversion(
     for gives_back, group in groupby(parts, _gives_back):
         run = list(group)
         if gives_back:
-            weights = [p for part in run for p in part.parameters()]
-            x, *found = _Inverted.apply(run, inverse, x, context, *weights)
+            way = _WayBack(run, inverse, context)
+            for k, part in enumerate(run):
+                x, ladj = _Inverted.apply(way, k, x, context, *part.parameters())
+                ladjs.append(ladj)
+            way.start_at(x)
         else:
             x, found = by_storing(run, x, context, inverse)
-        ladjs += found
+            ladjs += found
     return x, ladjs
 
 
@@ -67,40 +70,56 @@ def _gives_back(part: Bijection) -> bool:
     return part.forward_kind == part.inverse_kind == "exact" and not drops
 
 
+class _WayBack:
+    """The outputs of a run of parts, from the last to the first, each one found from the one behind it."""
+
+    def __init__(self, parts: Sequence[Any], inverse: bool, context: Tensor | None) -> None:
+        self.parts, self.inverse, self.context = parts, inverse, context
+
+    def start_at(self, y: Tensor) -> None:
+        """Keep the output of the last part."""
+        self.end = self.y = y.detach()
+        self.version = y._version
+        self.at = len(self.parts)  # how many parts lie before ``y``
+
+    @torch.no_grad()
+    def input_of(self, k: int) -> Tensor:
+        """What part k was given. Parts are asked for in falling order, once in each backward pass."""
+        if self.end._version != self.version:
+            raise RuntimeError(
+                "Chain: what it gave was changed in place, but its gradients start from it. Copy it first."
+            )
+        if self.at <= k:  # another backward pass
+            self.y, self.at = self.end, len(self.parts)
+        while self.at > k:
+            self.at -= 1
+            part = self.parts[self.at]
+            known = self.context if part.context_shape else None
+            self.y = (part._forward if self.inverse else part._inverse)(self.y, known)
+        return self.y
+
+
 class _Inverted(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, parts: Sequence[Bijection], inverse: bool, x: Tensor, context: Tensor | None, *weights: Tensor
-    ) -> tuple[Tensor, ...]:
-        ctx.parts, ctx.inverse = parts, inverse
-        ladjs = []
-        for part in parts:
-            x, ladj = step(part, x, context, inverse)
-            ladjs.append(ladj)
-        ctx.save_for_backward(x, context)
-        return x, *ladjs
+        ctx: Any, way: _WayBack, k: int, x: Tensor, context: Tensor | None, *weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ctx.way, ctx.k = way, k
+        ctx.save_for_backward(context)
+        return step(way.parts[k], x, context, way.inverse)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, by_y: Tensor, *by_ladjs: Tensor) -> Any:
-        y, context = ctx.saved_tensors
-        by_context = torch.zeros_like(context) if ctx.needs_input_grad[3] else None
-        grads: list[list[Tensor | None]] = []
-        for part, by_ladj in zip(reversed(ctx.parts), reversed(by_ladjs), strict=True):
-            known = context if part.context_shape else None
-            x = (part._forward if ctx.inverse else part._inverse)(y, known).detach().requires_grad_()
-            known = None if context is None else context.detach().requires_grad_(by_context is not None)
-            weights = [w if w.requires_grad else None for w in part.parameters()]
-            with torch.enable_grad():
-                outputs = step(part, x, known, ctx.inverse)
-            wanted = [x, *(w for w in weights if w is not None), *([known] if by_context is not None else [])]
-            pairs = [(o, g) for o, g in zip(outputs, (by_y, by_ladj), strict=True) if o.requires_grad]
-            outputs, cotangents = zip(*pairs, strict=True)  # the image at least depends on x
-            sent = list(torch.autograd.grad(outputs, wanted, cotangents, allow_unused=True))
-            if by_context is not None and (g := sent.pop()) is not None:
-                by_context = by_context + g
-            by_y, *rest = sent
-            grads.append(at_places(weights, rest))
-            y = x.detach()
-        flat = [g for own in reversed(grads) for g in own]
-        return None, None, by_y, by_context, *flat
+    def backward(ctx: Any, by_y: Tensor, by_ladj: Tensor) -> Any:
+        way, part, (context,) = ctx.way, ctx.way.parts[ctx.k], ctx.saved_tensors
+        x = way.input_of(ctx.k).detach().requires_grad_()
+        known = None if context is None else context.detach().requires_grad_(ctx.needs_input_grad[3])
+        leaves = [x, known, *part.parameters()]
+        with torch.enable_grad():
+            outputs = step(part, x, known, way.inverse)
+        wanted = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad]
+        pairs = [(o, g) for o, g in zip(outputs, (by_y, by_ladj), strict=True) if o.requires_grad]
+        own, cotangents = zip(*pairs, strict=True)  # the image at least depends on x
+        sent = torch.autograd.grad(own, wanted, cotangents, allow_unused=True)
+        asked = [leaf if leaf is not None and leaf.requires_grad else None for leaf in leaves]
+        return None, None, *at_places(asked, sent)
