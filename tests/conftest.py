@@ -3,6 +3,8 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded; child processes inherit it
+if not os.path.exists("/dev/nvidiactl"):
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # without a GPU of NVIDIA its kernels run in Triton's interpreter
 
 import random
 import zlib

@@ -32,7 +32,7 @@ TOP = len(FLOORS) - 1
 SIDEWAYS = {("train", "io"), ("__main__", "cli")}  # the only neighbours that may import each other, one way
 
 LIGHT = FLOOR["flows"]  # up to here: torch and the standard library
-EXCEPTIONS = {("bijections/continuous.py", "torchdiffeq")}
+EXCEPTIONS = {("bijections/continuous.py", "torchdiffeq"), ("univariate/spline_triton.py", "triton")}
 LEAVES = {"accelerate", "fastapi", "matplotlib", "pandas", "pyarrow", "ray", "rich", "sklearn", "typer"}
 
 

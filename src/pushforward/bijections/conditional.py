@@ -38,8 +38,8 @@ class _Conditional(Kernel):
     """Given are x (features, n), the units (num_units, n), weight and bias of the last layer, whose rows are
     (num_params, features), and how many units each row reads; found are y and the log-slopes, as x."""
 
-    def ready(self, dtype: torch.dtype) -> bool:
-        return native_library(TILE, HEADER, SOURCE) is not None
+    def ready(self, dtype: torch.dtype, device: str) -> bool:
+        return device == "cpu" and native_library(TILE, HEADER, SOURCE) is not None
 
     def room(self, given: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
         return [given[0].new_empty(given[0].shape) for _ in range(2)]

@@ -20,7 +20,8 @@ _CONSTANTS = "float[] options, int[] sizes"
 
 
 class Kernel(ABC):
-    """A function of tensors in the memory of the CPU, and its gradients, each computed by one native call.
+    """A function of tensors and its gradients, each computed by one native call: on the CPU, and where a kernel says
+    so on other devices.
 
     Subclasses fill given tensors. All tensors that they get are contiguous; what they are given and is not floating
     gets no gradient. ``options`` and ``sizes`` are whatever numbers they need.
@@ -43,8 +44,8 @@ class Kernel(ABC):
         self.operation, self.sending = (getattr(torch.ops.pushforward, own) for own in (name, f"{name}_backward"))
 
     @abstractmethod
-    def ready(self, dtype: torch.dtype) -> bool:
-        """Whether there is a library for this dtype, which is compiled now if need be."""
+    def ready(self, dtype: torch.dtype, device: str) -> bool:
+        """Whether it can run for such tensors; a library is compiled now if need be."""
 
     @abstractmethod
     def room(self, given: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
@@ -69,13 +70,15 @@ class Kernel(ABC):
         """Fill ``sent`` with the gradients of what is floating in ``given``, from those of the outputs."""
 
     def runs(self, given: Sequence[Tensor]) -> bool:
-        """Whether the kernel can run on such tensors here and now."""
-        dtype = given[0].dtype
-        if dtype not in NATIVE_TYPES or not (runs_eagerly(given[0]) or _compiles()):
+        """Whether the kernel can run on such tensors here and now. In graphs it is a node on the CPU alone: for GPUs
+        torch's compiler has a language of its own."""
+        dtype, device = given[0].dtype, given[0].device
+        if dtype not in NATIVE_TYPES or not (runs_eagerly(given[0]) or (device.type == "cpu" and _compiles())):
             return False
-        if torch.is_autocast_enabled("cpu") or not given[0].numel():
+        if torch.is_autocast_enabled(device.type) or not given[0].numel():
             return False
-        return all(t.is_cpu and t.dtype in (dtype, torch.int64) for t in given) and _is_ready(self, dtype)
+        fits = all(t.device == device and t.dtype in (dtype, torch.int64) for t in given)
+        return fits and _is_ready(self, dtype, device.type)
 
     def __call__(
         self,
@@ -172,5 +175,5 @@ def _compiles() -> bool:
 
 
 @torch.compiler.assume_constant_result
-def _is_ready(kernel: Kernel, dtype: torch.dtype) -> bool:
-    return kernel.ready(dtype)
+def _is_ready(kernel: Kernel, dtype: torch.dtype, device: str) -> bool:
+    return kernel.ready(dtype, device)

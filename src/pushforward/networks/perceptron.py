@@ -46,8 +46,12 @@ class _Perceptron(Kernel):
     """Given are x (columns, n), then weight (rows, columns), bias (rows,) and how many columns each row reads of each
     layer. Found are the units (rows, n) of the last layer and, for gradients, those of the others and some sums."""
 
-    def ready(self, dtype: torch.dtype) -> bool:
-        return gemm_address(dtype) is not None and native_library(ACTIVATION_HEADER, SOURCE) is not None
+    def ready(self, dtype: torch.dtype, device: str) -> bool:
+        return (
+            device == "cpu"
+            and gemm_address(dtype) is not None
+            and native_library(ACTIVATION_HEADER, SOURCE) is not None
+        )
 
     def room(self, given: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
         own, x = _Sizes(*sizes), given[0]

@@ -33,8 +33,8 @@ class _Affine(Kernel):
     """Given are x (features, n), shifts and scales (2, features, n) and the free scales (1, features, 1); found are y
     and the log-slopes, as x. The only option is the bound."""
 
-    def ready(self, dtype: torch.dtype) -> bool:
-        return native_library(SOURCE) is not None
+    def ready(self, dtype: torch.dtype, device: str) -> bool:
+        return device == "cpu" and native_library(SOURCE) is not None
 
     def room(self, given: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
         return [given[0].new_empty(given[0].shape) for _ in range(2)]

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pushforward.core.checks import below_one, positive
 from pushforward.core.config import configurable
-from pushforward.core.modes import runs_directly
 from pushforward.univariate.spline import Knots, Spline
 from pushforward.univariate.spline_native import native_curve, native_inverse
 from pushforward.univariate.spline_pieces import (
@@ -350,18 +349,12 @@ class RationalQuadratic(SlopedSpline):
         return self.plainly(x, params)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        if self._native and runs_directly(y):
-            found = native_inverse(self.native_options(), y, params, slope=True)
-            if found is not None and found[1] is not None:
-                return found[0], found[1]
-        return super().inverse(y, params)
+        found = native_inverse(self.native_options(), y, params, slope=True) if self._native else None
+        return (found[0], found[1]) if found and found[1] is not None else super().inverse(y, params)
 
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
-        if self._native and runs_directly(y):
-            found = native_inverse(self.native_options(), y, params, slope=False)
-            if found is not None:
-                return found[0]
-        return super().inverse_value(y, params)
+        found = native_inverse(self.native_options(), y, params, slope=False) if self._native else None
+        return found[0] if found else super().inverse_value(y, params)
 
 
 def spread(raw: Tensor, weights: Tensor, floor: Tensor | float) -> Tensor:

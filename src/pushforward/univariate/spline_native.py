@@ -1,9 +1,10 @@
-"""The rational-quadratic spline in one native kernel for each direction, where there is a C++ compiler."""
+"""The rational-quadratic spline in one kernel for each direction: in C++ on the CPU, in Triton on GPUs of NVIDIA."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from pushforward.core.compiled import NATIVE_TYPES, native_library
 from pushforward.core.kernel import Kernel
+from pushforward.core.modes import runs_directly
 
 __all__ = ["HEADER", "native_curve", "native_inverse"]
 
@@ -30,12 +32,14 @@ class _Problem(ctypes.Structure):
     )
 
 
-def _run(name: str, options: Options, params: Tensor, **tensors: Tensor) -> bool:
-    """Run one of the kernels; False where there is none. Tensors are contiguous, ``params`` (num_params, *s)."""
-    kind = NATIVE_TYPES.get(params.dtype)
-    library = native_library(HEADER, SOURCE) if kind is not None else None
-    if library is None:
-        return False
+def _run(name: str, options: Options, params: Tensor, **tensors: Tensor) -> None:
+    """Run one of the kernels, where it is ready. Tensors are contiguous, ``params`` (num_params, *s)."""
+    if params.is_cuda:
+        from pushforward.univariate.spline_triton import launch  # not everywhere
+
+        launch(name, options, params, **tensors)
+        return
+    library: Any = native_library(HEADER, SOURCE)
     numbers = (ctypes.c_double * len(options))(*options)
     problem = _Problem(
         params=params.data_ptr(),
@@ -45,30 +49,16 @@ def _run(name: str, options: Options, params: Tensor, **tensors: Tensor) -> bool
         threads=torch.get_num_threads(),
         **{key: tensor.data_ptr() for key, tensor in tensors.items()},
     )
-    library[f"{name}_{kind}"](ctypes.byref(problem))
-    return True
-
-
-def fits(x: Tensor, params: Tensor) -> bool:
-    """Whether each point has parameters of its own, in the memory of the CPU."""
-    return x.is_cpu and params.is_cpu and params.shape[1:] == x.shape and params.dtype == x.dtype
-
-
-def native_inverse(options: Options, y: Tensor, params: Tensor, *, slope: bool) -> tuple[Tensor, Tensor | None] | None:
-    """(x, minus the log-slope or None) without gradients; None where the kernel cannot run."""
-    if not fits(y, params):
-        return None
-    y, params = y.detach().contiguous(), params.detach().contiguous()
-    x, log_slope = torch.empty_like(y), torch.empty_like(y) if slope else None
-    out = {"y": x} if log_slope is None else {"y": x, "log_slope": log_slope}
-    return (x, log_slope) if _run("inverse", options, params, x=y, **out) else None
+    library[f"{name}_{NATIVE_TYPES[params.dtype]}"](ctypes.byref(problem))
 
 
 class _Curve(Kernel):
     """Given are x and the parameters (num_params, *s); found are y and the log-slopes, as x."""
 
-    def ready(self, dtype: torch.dtype) -> bool:
-        return native_library(HEADER, SOURCE) is not None
+    def ready(self, dtype: torch.dtype, device: str) -> bool:
+        if device == "cuda":
+            return find_spec("triton") is not None
+        return device == "cpu" and native_library(HEADER, SOURCE) is not None
 
     def room(self, given: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
         return [given[0].new_empty(given[0].shape) for _ in range(2)]
@@ -91,3 +81,13 @@ def native_curve(plainly: Plainly, options: Options, x: Tensor, params: Tensor) 
         return None
     y, log_slope = KERNEL([x, params], options, (), plainly)
     return y, log_slope
+
+
+def native_inverse(options: Options, y: Tensor, params: Tensor, *, slope: bool) -> tuple[Tensor, Tensor | None] | None:
+    """(x, minus the log-slope or None) without gradients; None where the kernel cannot run."""
+    if params.shape[1:] != y.shape or not runs_directly(y) or not KERNEL.runs([y, params]):
+        return None
+    y, params = y.contiguous(), params.contiguous()
+    out = {"y": torch.empty_like(y)} | ({"log_slope": torch.empty_like(y)} if slope or y.is_cuda else {})
+    _run("inverse", options, params, x=y, **out)
+    return out["y"], out.get("log_slope")
