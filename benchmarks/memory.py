@@ -21,8 +21,9 @@ from peer_worker import extra_memory
 from results import machine, update_section
 
 import pushforward as pf
-from pushforward.bijections.chain import memory_set
+from pushforward.bijections import Chain
 from pushforward.bijections.recompute import MEMORY
+from pushforward.core.compiled import attribute_set
 
 FEATURES, ROWS, HIDDEN = 63, 512, (256, 256)
 DEPTHS = (4, 8, 16, 32, 64)
@@ -39,7 +40,7 @@ def one(kind: str, depth: int, memory: str) -> dict[str, float]:
 
     def step(memory: str) -> float:
         start = time.perf_counter()
-        with memory_set(flow, memory):
+        with attribute_set(flow, Chain, "memory", memory):
             optimizer.zero_grad(set_to_none=False)  # gradients stay: they are no activations
             (-flow(x).mean()).backward()
             optimizer.step()

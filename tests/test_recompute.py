@@ -8,7 +8,7 @@ from cases import generator
 
 import pushforward as pf
 from pushforward.bijections import Chain, Coupling
-from pushforward.bijections.chain import memory_set
+from pushforward.core.compiled import attribute_set
 from pushforward.univariate import Affine
 
 SPECS = {
@@ -40,7 +40,7 @@ def inputs(dtype=torch.float64, rows=11):
 def gradients(flow, memory, dtype=torch.float64):
     """Densities and their gradients in x, context and all weights."""
     x, context = (t.requires_grad_() for t in inputs(dtype))
-    with torch.random.fork_rng(), memory_set(flow, memory):
+    with torch.random.fork_rng(), attribute_set(flow, Chain, "memory", memory):
         torch.manual_seed(5)  # of dropout
         value = flow.log_prob(x, context)
     weights = [p for p in flow.parameters() if p.requires_grad]
@@ -84,7 +84,10 @@ def kept(flow, memory):
             seen[tensor.untyped_storage().data_ptr()] = tensor  # alive, so that no two share an address
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), memory_set(flow, memory):
+    with (
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        attribute_set(flow, Chain, "memory", memory),
+    ):
         value = flow.log_prob(*inputs(rows=400))
     assert value.requires_grad
     return sum(tensor.untyped_storage().nbytes() for tensor in seen.values())
@@ -106,7 +109,7 @@ def test_no_gradients_and_mapped_calls_go_the_plain_way():
     flow = flow_of("couplings")
     x, context = inputs()
     expected = flow.log_prob(x, context)
-    with memory_set(flow, "invert"):
+    with attribute_set(flow, Chain, "memory", "invert"):
         with torch.no_grad():
             assert torch.equal(flow.log_prob(x, context), expected)
         torch.testing.assert_close(torch.vmap(flow.log_prob)(x, context), expected)

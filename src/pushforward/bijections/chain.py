@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -16,7 +15,7 @@ from pushforward.core.checks import one_of
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Domain, Product
 
-__all__ = ["Chain", "memory_set"]
+__all__ = ["Chain"]
 
 # From the cheapest direction to the dearest; a chain is as dear as its dearest part.
 KINDS: tuple[Kind, ...] = ("exact", "sequential", "iterative", "none")
@@ -183,20 +182,6 @@ class Chain(Bijection):
             part._initialize(x, known, inverse=inverse)
             if k < last:  # nothing after the last such part needs to see the data
                 x = part._inverse(x, known) if inverse else part._forward(x, known)
-
-
-@contextmanager
-def memory_set(module: nn.Module, memory: str | None) -> Iterator[None]:
-    """Inside, all chains of the module have this ``memory``; None leaves them as they are."""
-    chains = [part for part in module.modules() if isinstance(part, Chain)] if memory is not None else []
-    before = [chain.memory for chain in chains]
-    for chain in chains:
-        chain.memory = str(memory)
-    try:
-        yield
-    finally:
-        for chain, own in zip(chains, before, strict=True):
-            chain.memory = own
 
 
 def _ends(parts: list[Bijection]) -> tuple[Domain, Domain]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["NATIVE_TYPES", "Compilable", "compiled", "native_library"]
+__all__ = ["NATIVE_TYPES", "Compilable", "attribute_set", "compiled", "native_library"]
 
 
 class Compilable(nn.Module):
@@ -34,6 +35,20 @@ class Compilable(nn.Module):
         state: dict[str, Any] = super().__getstate__()
         state.pop("_native", None)
         return state
+
+
+@contextmanager
+def attribute_set(module: nn.Module, kind: type[nn.Module], name: str, value: Any) -> Iterator[None]:
+    """Inside, all parts of this kind in the module have this value of an attribute; None leaves them as they are."""
+    parts = [part for part in module.modules() if isinstance(part, kind)] if value is not None else []
+    before = [getattr(part, name) for part in parts]
+    for part in parts:
+        setattr(part, name, value)
+    try:
+        yield
+    finally:
+        for part, own in zip(parts, before, strict=True):
+            setattr(part, name, own)
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:

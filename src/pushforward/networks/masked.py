@@ -14,6 +14,7 @@ from pushforward.core.compiled import Compilable
 from pushforward.core.modes import runs_directly
 from pushforward.networks.mlp import INPUT_LIMIT, check_hidden
 from pushforward.networks.perceptron import native_perceptron
+from pushforward.networks.precision import Multiplying
 from pushforward.networks.staircase import Staircase
 from pushforward.networks.suffix import Suffix
 from pushforward.networks.trunk import ACTIVATIONS, IN_PLACE, trunk
@@ -79,7 +80,7 @@ class MaskedLinear(nn.Module):
         return [slice(*pair) for pair in pairwise(self.in_starts)]
 
 
-class MaskedMLP(Compilable):
+class MaskedMLP(Compilable, Multiplying):
     r"""Parameters of D univariate maps, those of feature j from the features before it and the context.
 
     Hidden units carry sorted degrees: a unit of degree d sees the context and :math:`x_1..x_d`, and feature j reads
@@ -135,14 +136,16 @@ class MaskedMLP(Compilable):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         inputs = self._inputs(x, context)
-        found = self._natively([*self.layers, self.last], inputs)
-        return self._params(self.last(self._units(inputs)) if found is None else found)
+        with self.multiplying(x):
+            found = self._natively([*self.layers, self.last], inputs)
+            return self._params(self.last(self._units(inputs)).to(x.dtype) if found is None else found)
 
     def units(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """What the last layer reads: the hidden units, in the order of their degrees, (units, n)."""
         inputs = self._inputs(x, context)
-        found = self._natively(self.layers, inputs)
-        return self._units(inputs) if found is None else found
+        with self.multiplying(x):
+            found = self._natively(self.layers, inputs)
+            return self._units(inputs).to(x.dtype) if found is None else found
 
     def prefix(self, x: Tensor, context: Tensor | None = None) -> Prefix:
         """Start an incremental pass for points like the columns of ``x`` (features, n), whose values are not read."""

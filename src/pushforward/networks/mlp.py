@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pushforward.core.checks import at_least, one_of
+from pushforward.networks.precision import Multiplying
 from pushforward.networks.trunk import ACTIVATIONS, trunk
 
 __all__ = ["DENSE", "INPUT_LIMIT", "MLP", "check_hidden", "register_dense"]
@@ -49,7 +50,7 @@ def check_hidden(owner: str, hidden: Sequence[int], residual: bool, activation: 
         raise ValueError(f"{owner}: dropout must lie in [0, 1); got {dropout!r}.")
 
 
-class MLP(nn.Module):
+class MLP(Multiplying):
     """A perceptron whose last layer starts at zero, so that the layer it steers starts at its identity.
 
     Args:
@@ -89,8 +90,9 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.clamp(-INPUT_LIMIT, INPUT_LIMIT)
-        h = trunk(self._apply_layer, x, self.depth, self.residual, ACTIVATIONS[self.activation], self._drop)
-        return self._apply_layer(-1, h)
+        with self.multiplying(x):
+            h = trunk(self._apply_layer, x, self.depth, self.residual, ACTIVATIONS[self.activation], self._drop)
+            return self._apply_layer(-1, h).to(x.dtype)
 
     def _apply_layer(self, k: int, h: Tensor) -> Tensor:
         layer: Any = self.layers[k]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pushforward.core.compiled import compiled
 from pushforward.core.distribution import Distribution
 from pushforward.train.callbacks import Progress
 from pushforward.train.checkpoint import clone, load_optimizer, optimizer_tensors, read_checkpoint, write_checkpoint
@@ -61,7 +62,9 @@ class Rows:
 class Trainer:
     """A run under way. Its whole state goes into a checkpoint and comes back bit for bit."""
 
-    def __init__(self, model: Distribution, train: Rows, validation: Rows | None, plan: Plan) -> None:
+    def __init__(
+        self, model: Distribution, train: Rows, validation: Rows | None, plan: Plan, *, compile: bool = False
+    ) -> None:
         self.model, self.train, self.validation, self.plan = model, train, validation, plan
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
@@ -69,6 +72,11 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=plan.lr, weight_decay=plan.weight_decay, fused=True, betas=(0.9, 0.99)
         )
+        self.loss: Callable[..., Tensor] = negative_log_likelihood
+        if compile:
+            # Batches have one shape. On a GPU the kernels of both passes are recorded once and replayed.
+            mode = "reduce-overhead" if train.x.is_cuda else None
+            self.loss = compiled(negative_log_likelihood, dynamic=False, mode=mode)
         self.history = History()
         self.step = 0
         self.elapsed = 0.0  # seconds of training in earlier processes
@@ -140,7 +148,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss = negative_log_likelihood(self.model, batch.x, batch.context, batch.weights)
+        loss = self.loss(self.model, batch.x, batch.context, batch.weights)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.plan.clip, foreach=True)
         if not math.isfinite(value := float(loss.detach())) or not math.isfinite(float(norm)):
