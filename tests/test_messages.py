@@ -127,6 +127,16 @@ def context_of(size):
 
 
 FLAT = torch.zeros(3, 2)
+
+
+def changed_in_place():
+    chain = Chain([Flip(2), Flip(2)], memory="invert")
+    y, _ = chain.forward_and_ladj(torch.ones(1, 2, requires_grad=True))
+    with torch.no_grad():
+        y.zero_()
+    y.sum().backward()
+
+
 CASES = [
     # calls
     (lambda: Flip(2)([1.0, 2.0]), r"Flip: x must be a torch\.Tensor; got list\. Use torch\.as_tensor\."),
@@ -343,6 +353,7 @@ CASES = [
     (lambda: Permute([]), r"Permute: order must rearrange 0 \.\. features - 1; got \[\]\."),
     (lambda: Chain([]), r"Chain: parts must list one or more bijections\."),
     (lambda: Chain([Affine()]), r"Chain: parts must list one or more bijections\."),
+    (changed_in_place, r"Chain: what it gave was changed in place, but its gradients start from it\. Copy it first\."),
     (lambda: Chain([Flip(2)], memory="none"), r"Chain: memory must be one of 'plain', .*; got 'none'\."),
     (
         lambda: Chain([Flip(2), Flip(3)]),
@@ -591,7 +602,7 @@ CASES = [
 
 @pytest.mark.parametrize(("call", "match"), CASES, ids=[re.sub(r"[^\w .:-]", "", match)[:60] for _, match in CASES])
 def test_the_refusal_says(call, match):
-    with pytest.raises((ValueError, NotImplementedError), match=f"^{match}"):
+    with pytest.raises((ValueError, NotImplementedError, RuntimeError), match=f"^{match}"):
         call()
 
 
@@ -642,7 +653,7 @@ def reached(calls):
     for call in calls:
         try:
             call()
-        except (ValueError, NotImplementedError) as error:
+        except (ValueError, NotImplementedError, RuntimeError) as error:
             lines |= {(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)}
     return lines
 

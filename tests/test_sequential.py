@@ -6,11 +6,12 @@ from cases import UNIVARIATES, examples, generator, inputs, label, randomize
 from torch.func import functional_call, jacrev, stack_module_state, vmap
 
 from pushforward.bijections import Autoregressive
-from pushforward.bijections.columns import embed, from_columns, to_columns, with_free
+from pushforward.bijections.columns import embed, from_columns, to_columns
 from pushforward.core.bijection import Bijection
 from pushforward.core.config import build
 from pushforward.networks.staircase import Staircase
 from pushforward.univariate import Affine, RationalQuadratic
+from pushforward.univariate.base import with_free
 
 D, N = 6, 5
 

@@ -77,6 +77,9 @@ def fit(
     checkpoint: Annotated[
         str | None, typer.Option(help="File for the state of the run; OUT.checkpoint by default.", show_default=False)
     ] = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Train by compiled kernels: for long runs; needs a C++ compiler.")
+    ] = False,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,
@@ -107,6 +110,7 @@ def fit(
         epochs=epochs,
         steps=steps,
         batch_size=batch_size,
+        compile=compile,
         lr=lr,
         resume=resume,
         checkpoint=checkpoint,

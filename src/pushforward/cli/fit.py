@@ -46,6 +46,7 @@ class FitRequest:
     epochs: float | None = None
     steps: int | None = None
     batch_size: int | None = None
+    compile: bool = False
     lr: float | None = None
     resume: bool = False
     checkpoint: str | None = None
@@ -228,6 +229,7 @@ def _train(request: FitRequest, flow: Flow, parts: Parts, metadata: dict[str, An
             seed=request.seed,
             checkpoint=path,
             resume=request.resume,
+            compile=request.compile,
             callback=records.append,
             **request.budget,
         )
@@ -265,6 +267,7 @@ def _check_no_steps(request: FitRequest) -> None:
     """Refuse options of a training in steps where there are no steps."""
     given = [f"--{name.replace('_', '-')}" for name in request.budget]
     given += ["--resume"] * request.resume + ["--checkpoint"] * (request.checkpoint is not None)
+    given += ["--compile"] * request.compile
     if given:
         raise ValueError(
             f"{', '.join(given)}: {CHOSEN} is not trained in steps; cross-validation chooses its terms. Leave that out."

@@ -79,7 +79,6 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
 
 # What kernels are called by the dtypes that they know.
 NATIVE_TYPES = {torch.float32: "float", torch.float64: "double"}
-LARGEST_KEPT = 31 << 20  # bytes; glibc learns from no block of 32 MiB or more
 HEAD = Path(__file__).with_name("native.h")
 
 
@@ -92,9 +91,6 @@ def native_library(*sources: Path) -> ctypes.CDLL | None:
 
         text = "\n".join(path.read_text(encoding="utf-8") for path in (HEAD, *sources))
         library: ctypes.CDLL = CppCodeCache.load(text, needs_vec_isa=True)
-        # A freed block of this size tells glibc to keep as much of what is freed later. What a training step frees, a
-        # few MiB, would go back to the system and be asked for again, page by page, in each step.
-        torch.empty(LARGEST_KEPT, dtype=torch.uint8)
     except Exception as error:  # no compiler, one that fails, no cache to write to, another version of torch
         _warn(error)
         return None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pushforward.core.bijection import Kind
 from pushforward.core.checks import NotInvertibleError, broadcast, check_context, common_batch
-from pushforward.core.domain import Domain
+from pushforward.core.domain import Domain, Real
 from pushforward.core.numerics import known
 
 __all__ = ["Conditioned", "Distribution", "warn_unsolved"]
@@ -104,8 +104,9 @@ class Distribution(nn.Module, ABC):
         )
         x, context = self._spread("x", x, context)
         ok, nan = self._screen(x, self.event_shape)
-        inside = self.support.contains(x)
-        ok = ok & inside.flatten(ok.ndim).all(-1) if inside.ndim > ok.ndim else ok & inside
+        if not isinstance(self.support, Real):  # which contains whatever is finite
+            inside = self.support.contains(x)
+            ok = ok & inside.flatten(ok.ndim).all(-1) if inside.ndim > ok.ndim else ok & inside
         if context is not None and self.context_shape is not None:
             context, context_ok, context_nan = self._screened_context(context)
             ok, nan = ok & context_ok, nan | context_nan

@@ -14,6 +14,7 @@ from pushforward.core.compiled import Compilable
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Real
+from pushforward.core.heap import keep_freed_memory
 from pushforward.distributions.base import Factorised
 from pushforward.distributions.conditional import Ordered
 
@@ -85,6 +86,7 @@ class Flow(Ordered):
 
     def __init__(self, base: Distribution, bijection: Bijection, *, context_map: Bijection | None = None) -> None:
         super().__init__()
+        keep_freed_memory()
         if base.event_shape != bijection.in_shape:
             raise ValueError(
                 f"Flow: base has events of shape {base.event_shape} but bijection starts from {bijection.in_shape}. "

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["ACTIVATIONS", "IN_PLACE", "trunk"]
+__all__ = ["ACTIVATIONS", "IN_PLACE", "SLOPE_FROM_OUTPUT", "fresh", "trunk"]
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -26,6 +26,9 @@ IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh_,
 }
 """The same, overwriting what they are applied to."""
+
+SLOPE_FROM_OUTPUT = ("relu", "elu", "tanh")
+"""Those whose gradients need nothing that is overwritten."""
 
 
 def trunk(
@@ -49,3 +52,9 @@ def trunk(
     for block in range(depth):
         h = h + apply(2 * block + 2, drop(act(apply(2 * block + 1, act(h)))))
     return act(h)
+
+
+def fresh(activation: str) -> Callable[[Tensor], Tensor]:
+    """The activation of a product that nobody else reads: in place where gradients allow it."""
+    in_place = activation in SLOPE_FROM_OUTPUT or not torch.is_grad_enabled()
+    return (IN_PLACE if in_place else ACTIVATIONS)[activation]
