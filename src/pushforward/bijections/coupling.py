@@ -17,7 +17,7 @@ from pushforward.bijections.columns import (
     make_conditioner,
     to_columns,
 )
-from pushforward.core.bijection import Bijection, Kind
+from pushforward.core.bijection import Bijection, Kind, Retraced
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Product
@@ -142,17 +142,47 @@ class Coupling(Bijection):
 
     def _move(self, move: Callable[..., Any], x: Tensor, context: Tensor | None) -> tuple[Tensor, Any]:
         """The whole event after the move, and the log-slopes (moved, n) or whatever ``move`` returns second."""
+        steer, moving = self._halves(x)
+        moving, log_slope = move(moving, self._params(steer, context), self._free())
+        return self._whole(steer, moving, x.shape[:-1]), log_slope
+
+    def _retrace(self, y: Tensor, context: Tensor | None, *, inverse: bool) -> Retraced:
+        # What steers is the same before and after: both ways share one pass of the conditioner.
+        steer, moved = (half.detach() for half in self._halves(y))
+        steer.requires_grad_()
+        params, free = self._params(steer, context), self._free()
+        own = self.univariate
+        there: Callable[..., Any] = _joined(own.inverse) if inverse else own.forward_from
+        back = _joined(own.value if inverse else own.inverse_value)
+        with torch.no_grad():
+            before = back(moved, params, free)
+        before.requires_grad_()
+        again, log_slope = there(before, params, free)
+        batch = y.shape[:-1]
+        outputs = self._whole(steer, again, batch), log_slope.sum(dim=0).reshape(batch)
+        with torch.no_grad():
+            x = self._whole(steer, before, batch)
+        return Retraced(x, outputs, (steer, before), lambda steer, moving: self._whole(steer, moving, batch))
+
+    def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What steers (steering, n) and what is moved (moved, n)."""
         columns = to_columns(x)  # (features, n)
         cut = self.moved if self.swap else self.steering
         first, second = columns[:cut], columns[cut:]
-        steer, moving = (second, first) if self.swap else (first, second)
+        return (second, first) if self.swap else (first, second)
+
+    def _whole(self, steer: Tensor, moved: Tensor, batch: tuple[int, ...]) -> Tensor:
+        return from_columns(torch.cat([moved, steer] if self.swap else [steer, moved]), batch)
+
+    def _params(self, steer: Tensor, context: Tensor | None) -> Tensor:
+        """Conditional parameters, (num_params, moved, n)."""
         seen = embed(self.steering_domain, steer)
         if context is not None:
             seen = torch.cat([to_columns(context), seen])
-        params = self.conditioner(seen).unflatten(0, (-1, self.moved))  # (num_params, moved, n)
-        moving, log_slope = move(moving, params, None if self.free is None else self.free[..., None])
-        y = torch.cat([moving, steer] if self.swap else [steer, moving])
-        return from_columns(y, x.shape[:-1]), log_slope
+        return self.conditioner(seen).unflatten(0, (-1, self.moved))
+
+    def _free(self) -> Tensor | None:
+        return None if self.free is None else self.free[..., None]
 
 
 def _joined(move: Callable[[Tensor, Tensor], Any]) -> Callable[[Tensor, Tensor, Tensor | None], Any]:

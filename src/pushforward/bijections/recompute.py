@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pushforward.bijections.sequential import at_places
-from pushforward.core.bijection import Bijection
+from pushforward.core.bijection import Bijection, Retraced
 from pushforward.core.modes import runs_eagerly
 
 __all__ = ["MEMORY", "by_inversion", "by_storing", "recomputes"]
@@ -36,12 +36,32 @@ def step(part: Any, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[T
 def by_storing(
     parts: Sequence[Bijection], x: Tensor, context: Tensor | None, inverse: bool
 ) -> tuple[Tensor, list[Tensor]]:
-    """(the image of x, the ladj of each part), keeping the input of each part: gradients are the same bit for bit."""
+    """(the image of x, the ladj of each part), keeping the input of each part that has weights; those without, such as
+    permutations, are computed again with the next one. Gradients are the same bit for bit."""
+    ladjs: list[Tensor] = []
+    for group in _with_weights(parts):
+        x, *found = checkpoint(_steps, group, x, context, inverse, use_reentrant=False)
+        ladjs += found
+    return x, ladjs
+
+
+def _steps(parts: Sequence[Any], x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, ...]:
+    """Several parts one after the other: the image, then the ladj of each."""
     ladjs = []
     for part in parts:
-        x, ladj = checkpoint(step, part, x, context, inverse, use_reentrant=False)
+        x, ladj = step(part, x, context, inverse)
         ladjs.append(ladj)
-    return x, ladjs
+    return x, *ladjs
+
+
+def _with_weights(parts: Sequence[Bijection]) -> list[list[Bijection]]:
+    """Runs of parts, each with weights in its last part alone; the last run may end without."""
+    groups: list[list[Bijection]] = [[]]
+    for k, part in enumerate(parts):
+        groups[-1].append(part)
+        if next(part.parameters(), None) is not None and k + 1 < len(parts):
+            groups.append([])
+    return groups
 
 
 def by_inversion(
@@ -53,7 +73,7 @@ def by_inversion(
     for gives_back, group in groupby(parts, _gives_back):
         run = list(group)
         if gives_back:
-            way = _WayBack(run, inverse, context)
+            way = _WayBack(run, inverse)
             for k, part in enumerate(run):
                 x, ladj = _Inverted.apply(way, k, x, context, *part.parameters())
                 ladjs.append(ladj)
@@ -73,8 +93,8 @@ def _gives_back(part: Bijection) -> bool:
 class _WayBack:
     """The outputs of a run of parts, from the last to the first, each one found from the one behind it."""
 
-    def __init__(self, parts: Sequence[Any], inverse: bool, context: Tensor | None) -> None:
-        self.parts, self.inverse, self.context = parts, inverse, context
+    def __init__(self, parts: Sequence[Any], inverse: bool) -> None:
+        self.parts, self.inverse = parts, inverse
 
     def start_at(self, y: Tensor) -> None:
         """Keep the output of the last part."""
@@ -82,21 +102,22 @@ class _WayBack:
         self.version = y._version
         self.at = len(self.parts)  # how many parts lie before ``y``
 
-    @torch.no_grad()
-    def input_of(self, k: int) -> Tensor:
-        """What part k was given. Parts are asked for in falling order, once in each backward pass."""
+    def retrace(self, k: int, context: Tensor | None) -> Retraced:
+        """Part k once more, from its output. Parts are asked for in falling order, once in each backward pass."""
         if self.end._version != self.version:
             raise RuntimeError(
                 "Chain: what it gave was changed in place, but its gradients start from it. Copy it first."
             )
         if self.at <= k:  # another backward pass
             self.y, self.at = self.end, len(self.parts)
-        while self.at > k:
+        while True:
             self.at -= 1
             part = self.parts[self.at]
-            known = self.context if part.context_shape else None
-            self.y = (part._forward if self.inverse else part._inverse)(self.y, known)
-        return self.y
+            with torch.set_grad_enabled(self.at == k):  # parts behind it may not have been asked for
+                found = part._retrace(self.y, context if part.context_shape else None, inverse=self.inverse)
+            self.y = found.x.detach()
+            if self.at == k:
+                return found
 
 
 class _Inverted(torch.autograd.Function):
@@ -111,15 +132,15 @@ class _Inverted(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, by_y: Tensor, by_ladj: Tensor) -> Any:
-        way, part, (context,) = ctx.way, ctx.way.parts[ctx.k], ctx.saved_tensors
-        x = way.input_of(ctx.k).detach().requires_grad_()
+        (context,) = ctx.saved_tensors
         known = None if context is None else context.detach().requires_grad_(ctx.needs_input_grad[3])
-        leaves = [x, known, *part.parameters()]
-        with torch.enable_grad():
-            outputs = step(part, x, known, way.inverse)
-        wanted = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad]
-        pairs = [(o, g) for o, g in zip(outputs, (by_y, by_ladj), strict=True) if o.requires_grad]
+        found = ctx.way.retrace(ctx.k, known)
+        others = [known, *ctx.way.parts[ctx.k].parameters()]
+        asked = [t if t is not None and t.requires_grad else None for t in others]
+        pairs = [(o, g) for o, g in zip(found.outputs, (by_y, by_ladj), strict=True) if o.requires_grad]
         own, cotangents = zip(*pairs, strict=True)  # the image at least depends on x
-        sent = torch.autograd.grad(own, wanted, cotangents, allow_unused=True)
-        asked = [leaf if leaf is not None and leaf.requires_grad else None for leaf in leaves]
-        return None, None, *at_places(asked, sent)
+        wanted = [*found.leaves, *(t for t in asked if t is not None)]
+        sent = torch.autograd.grad(own, wanted, cotangents, allow_unused=True, materialize_grads=False)
+        count = len(found.leaves)
+        by_leaves = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(found.leaves, sent, strict=False)]
+        return None, None, found.join(*by_leaves), *at_places(asked, sent[count:])

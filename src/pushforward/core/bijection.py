@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, final
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +13,23 @@ from pushforward.core.checks import NotInvertibleError, broadcast
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Domain
 
-__all__ = ["ALL_LAWS", "Bijection", "Inverse", "Kind", "TriangularMap"]
+__all__ = ["ALL_LAWS", "Bijection", "Inverse", "Kind", "Retraced", "TriangularMap"]
 
 Kind = Literal["exact", "sequential", "iterative", "none"]
 
 ALL_LAWS = frozenset({"round_trip", "inverse_ladj", "jacobian"})
+
+
+class Retraced(NamedTuple):
+    """A map once more from what it gave, recorded for gradients."""
+
+    x: Tensor
+    outputs: tuple[Tensor, Tensor]
+    """Its image and ladj, again."""
+    leaves: tuple[Tensor, ...]
+    """What the outputs were computed from: x or parts of it."""
+    join: Callable[..., Tensor]
+    """Gradients in the leaves to the gradient in x."""
 
 
 class Bijection(nn.Module, ABC):
@@ -56,6 +69,14 @@ class Bijection(nn.Module, ABC):
 
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
         return self._inverse_and_ladj(y, context)[0]
+
+    def _retrace(self, y: Tensor, context: Tensor | None, *, inverse: bool) -> Retraced:
+        """The input of a pass (of the inverse if ``inverse``) from its output y, and the pass once more from there."""
+        with torch.no_grad():
+            x = (self._forward if inverse else self._inverse)(y, context)
+        x = x.detach().requires_grad_()
+        outputs = (self._inverse_and_ladj if inverse else self._forward_and_ladj)(x, context)
+        return Retraced(x, outputs, (x,), lambda by_x: by_x)
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """(y, log ∂y_j/∂x_j of shape (*batch, features)) where the map is triangular; ladj is their sum."""
@@ -231,6 +252,9 @@ class Inverse(Bijection):
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return self.bijection._forward_and_slopes(y, context)
+
+    def _retrace(self, y: Tensor, context: Tensor | None, *, inverse: bool) -> Retraced:
+        return self.bijection._retrace(y, context, inverse=not inverse)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.bijection._inverse(x, context)
