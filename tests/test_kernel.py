@@ -76,7 +76,7 @@ def test_kernels_are_nodes_of_the_graph(name):
 @needs_compiler
 def test_one_graph_serves_every_batch_size():
     torch._dynamo.reset()
-    fast, plain, (x, context) = pair("nsf")
+    fast, plain, (x, context) = pair("maf")
     compiled = torch.compile(fast, backend=Graphs(), dynamic=True)
     for count in (60, 7, 1, 0):
         with torch.no_grad():

@@ -206,3 +206,12 @@ def test_affine_maps(dtype):
 def test_the_kernels_compile_without_warnings():
     assert native_library(ACTIVATION_HEADER, SOURCE) is not None
     assert native_library(affine_native.SOURCE) is not None
+
+
+def test_where_torch_hides_its_matrix_library_the_plain_way_is_taken(monkeypatch, runs):
+    monkeypatch.setattr(perceptron, "gemm_address", lambda dtype: None)
+    fast, plain = pair(NETWORKS[0])
+    given = inputs(NETWORKS[0], 9)
+    for got, expected in zip(everything(fast, *given), everything(plain, *given), strict=True):
+        assert torch.equal(got, expected)
+    assert not runs

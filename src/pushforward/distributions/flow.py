@@ -144,12 +144,15 @@ class Flow(Ordered):
         """Use native kernels from now on, in place, and compile what samples do feature by feature.
 
         On the CPU autoregressive layers of affine maps and rational-quadratic splines find all features of a sample in
-        one kernel, mostly ten times as fast; rational-quadratic splines have kernels for densities, gradients and
-        inverses, mixtures for inverses. Other layers keep their loop over the features; where an inverse is a long
-        formula, its step becomes one kernel. All of it is compiled at the first use, in about ten seconds a kernel,
-        and kept in torch's cache for later processes. Copies, pickles and saved files are not compiled. Where there is
-        no C++ compiler a `RuntimeWarning` says so, and all goes on as before. Inside ``torch.compile`` native kernels
-        step aside.
+        one kernel, mostly ten times as fast; masked networks, affine maps and rational-quadratic splines have kernels
+        for densities and gradients, splines and mixtures for inverses. Other layers keep their loop over the features;
+        where an inverse is a long formula, its step becomes one kernel. All of it is compiled at the first use, in about
+        ten seconds a kernel, and kept in torch's cache for later processes. Copies, pickles and saved files are not
+        compiled. Where there is no C++ compiler a `RuntimeWarning` says so, and all goes on as before.
+
+        Inside ``torch.compile`` the kernels of densities and gradients are nodes of its graphs: ``torch.compile(flow)``
+        after this is the fastest way to train small flows, and what ``fit(compile=True)`` does. On a GPU
+        rational-quadratic splines have Triton kernels outside of graphs.
 
         Args:
             **options: of ``torch.compile``, such as ``dynamic=`` or ``backend=``, for the steps. With another backend
