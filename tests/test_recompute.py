@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from cases import generator
+from cases import generator, needs_compiler
 
 import pushforward as pf
 from pushforward.bijections import Chain, Coupling
@@ -130,6 +130,18 @@ def test_fit_takes_it_and_leaves_the_flow_as_it_was():
     assert {part.memory for part in other.modules() if isinstance(part, Chain)} == {"plain"}
     with pytest.raises(ValueError, match=r"fit: memory must be one of .*'invert'; got 'little'"):
         pf.fit(flow, x, memory="little", **options)
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("memory", ["checkpoint", "invert"])
+@pytest.mark.parametrize("name", ["couplings", "affine couplings", "autoregressive"])
+def test_native_kernels_recompute_too(name, memory):
+    flow = flow_of(name)
+    flow.compile_steps()
+    for got, expected in zip(gradients(flow, memory), gradients(flow_of(name), "plain"), strict=True):
+        assert (got is None) == (expected is None)
+        assert got is None or (got - expected).norm() <= 1e-9 * (1 + expected.norm())
 
 
 def chain_of(memory):

@@ -122,7 +122,7 @@ class Kernel(ABC):
         ctx.save_for_backward(*given, *output)
 
     def _backward(self, ctx: Any, by: Sequence[Tensor]) -> Any:
-        given, found = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+        given, found = _saved(ctx)
         sent = self.sending(by[: self.outputs], given, found, ctx.options, ctx.sizes)
         # An empty list counts as one of tensors.
         return _in_place(given, sent), *(None if own else [] for own in (ctx.options, ctx.sizes))
@@ -138,12 +138,18 @@ class _Eager(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *by: Tensor) -> Any:
-        given, found = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+        given, found = _saved(ctx)
         if torch.is_grad_enabled():  # derivatives of this derivative will be asked for
             sent = torch.func.vjp(lambda *floating: ctx.plainly(*_merged(given, floating)), *_floating(given))[1](by)
         else:
             sent = ctx.kernel.send(by, given, found, *ctx.constants)
         return None, None, None, None, *_in_place(given, sent)
+
+
+def _saved(ctx: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """(what was given, what was found); asked for once, for to recompute it (`torch.utils.checkpoint`) happens once."""
+    saved = list(ctx.saved_tensors)
+    return saved[: ctx.count], saved[ctx.count :]
 
 
 def _like(given: Sequence[Tensor]) -> list[Tensor]:
