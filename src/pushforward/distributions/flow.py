@@ -146,7 +146,7 @@ class Flow(Ordered):
         On the CPU autoregressive layers of affine maps and rational-quadratic splines find all features of a sample in
         one kernel, mostly ten times as fast; masked networks, affine maps and rational-quadratic splines have kernels
         for densities and gradients, splines and mixtures for inverses. Other layers keep their loop over the features;
-        where an inverse is a long formula, its step becomes one kernel. All of it is compiled at the first use, in about
+        where an inverse is a long formula, its step becomes one kernel. All of it is compiled at the first use, in some
         ten seconds a kernel, and kept in torch's cache for later processes. Copies, pickles and saved files are not
         compiled. Where there is no C++ compiler a `RuntimeWarning` says so, and all goes on as before.
 
