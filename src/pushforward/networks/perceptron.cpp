@@ -53,13 +53,12 @@ std::vector<Band> bands_of(const Layer<T>& layer) {
 
 // How points are shared out: chunks, of which a thread takes one at a time, and rounds of them.
 struct Shares {
-    int64_t chunk, round, points;
-    Shares(int64_t points, int64_t threads) : points(points) {
-        const int64_t share = (points + threads - 1) / std::max<int64_t>(threads, 1);
+    int64_t chunk, round;
+    Shares(int64_t points, int64_t threads) {
+        const int64_t share = (points + threads - 1) / threads;
         chunk = std::clamp<int64_t>((share + 15) / 16 * 16, 16, CHUNK);
         round = chunk * std::max<int64_t>(threads, (2 * CHUNK + chunk - 1) / chunk);
     }
-    int64_t chunks() const { return (points + chunk - 1) / chunk; }
 };
 
 // Room of a thread that stays for its next call, so that its pages need not be asked for again.
@@ -134,7 +133,8 @@ void forward(const Problem<T>& p) {
     Weights<T> weights(p);
     const Shares shares(p.points, p.threads);
     const bool keeps = p.layers[0].units != nullptr || p.depth == 1;
-#pragma omp parallel num_threads(threads_for(p.threads, shares.chunks()))
+    // A team of one would not count as parallel, and the matrix library would start threads of its own.
+#pragma omp parallel num_threads(p.threads)
     {
         weights.mask();
         T *room = room_for<T, 1>(3 * weights.widest * shares.chunk), *carried = room + 2 * weights.widest * shares.chunk;
@@ -242,7 +242,7 @@ void backward(const Problem<T>& p) {
         room += p.layers[k].rows * across;
     }
     const int64_t count_jobs = jobs.size(), last = p.depth - 1;
-#pragma omp parallel num_threads(threads_for(p.threads, std::max(shares.chunks(), count_jobs)))
+#pragma omp parallel num_threads(p.threads)
     {
         weights.mask();
         for (int64_t begin = 0; begin < p.points; begin += shares.round) {
