@@ -1,15 +1,21 @@
 """`fit` with compiled steps and with networks in half the precision: the same training, but for rounding."""
 
 import copy
+import warnings
 
 import pytest
 import torch
 from cases import generator, needs_compiler
 
 import pushforward as pf
+from pushforward.bijections import Chain
 from pushforward.core import compiled as compiling
+from pushforward.core import kernel
 from pushforward.core.compiled import Compilable, attribute_set
+from pushforward.networks import perceptron
 from pushforward.networks.precision import Multiplying
+from pushforward.train import TrainingError
+from pushforward.univariate import affine_native
 
 QUICK = {"steps": 6, "progress": False, "validation": None, "ema": None}
 
@@ -43,12 +49,15 @@ def test_without_a_compiler_training_goes_on_with_one_warning(monkeypatch):
         raise BackendCompilerFailed(lambda: None, RuntimeError("no compiler here"), None)
 
     monkeypatch.setattr(compiling.torch, "compile", lambda function, **options: fails)
-    monkeypatch.setattr(compiling, "native_library", lambda *sources: None)
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: False)
+    for module in (perceptron, affine_native):
+        monkeypatch.setattr(module, "native_library", lambda *sources: None)
+    monkeypatch.setattr(kernel.Kernel, "find", lambda *a: pytest.fail("was about to run a kernel"))
     plain, fast = twice()
     pf.fit(plain, table(), **QUICK)
-    with attribute_set(fast, Compilable, "_native", False), pytest.warns(RuntimeWarning, match="no compiler here"):
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
         pf.fit(fast, table(), compile=True, **QUICK)
+    assert ["no compiler here" in str(own.message) for own in seen] == [True]
     for p, q in zip(plain.parameters(), fast.parameters(), strict=True):
         torch.testing.assert_close(p, q)
 
@@ -93,3 +102,19 @@ def test_mistakes():
         pf.fit(flow, table(), precision="fp8", **QUICK)
     with pytest.raises(ValueError, match=r"fit: memory='checkpoint' recomputes .* leave one of them out"):
         pf.fit(flow, table(), memory="checkpoint", compile=True, **QUICK)
+    with (
+        attribute_set(flow, Chain, "memory", "invert"),
+        pytest.raises(ValueError, match=r"fit: memory='invert' recomputes .* leave one of them out"),
+    ):
+        pf.fit(flow, table(), compile=True, **QUICK)
+    for other in (copy.deepcopy(flow).double(), pf.distributions.StandardNormal(3)):
+        with pytest.raises(ValueError, match=r"fit: precision='bf16' is for networks in float32, and this .* has none"):
+            pf.fit(other, table(), precision="bf16", **QUICK)
+
+
+def test_a_run_in_another_precision_is_another_run(tmp_path):
+    flow, other = twice()
+    path = tmp_path / "run.checkpoint"
+    pf.fit(flow, table(), precision="bf16", checkpoint=path, **QUICK)
+    with pytest.raises(TrainingError, match=r"differs in precision \(there bf16, here None\)"):
+        pf.fit(other, table(), checkpoint=path, resume=True, **QUICK)

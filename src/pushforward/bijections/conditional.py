@@ -78,6 +78,8 @@ def native_conditional(
     of the parts, or cannot run here. Context is (context, n) or None."""
     if type(univariate) is not RationalQuadratic or type(conditioner) is not MaskedMLP or conditioner.channels > 1:
         return None
+    if conditioner.products is not None:  # the last one is not to be multiplied in full either
+        return None
     last: Any = conditioner.last
     if not KERNEL.runs([x, last.weight, last.bias, last.ends, *([] if context is None else [context])]):
         return None

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.checkpoint import checkpoint
 
 from pushforward.bijections.sequential import at_places
@@ -86,7 +87,7 @@ def by_inversion(
 
 def _gives_back(part: Bijection) -> bool:
     """Whether one pass gives the input of the part from its output, and draws nothing at random."""
-    drops = any(getattr(own, "dropout", 0) and own.training for own in part.modules())
+    drops = any(own.training and (getattr(own, "dropout", 0) or isinstance(own, _DropoutNd)) for own in part.modules())
     return part.forward_kind == part.inverse_kind == "exact" and not drops
 
 

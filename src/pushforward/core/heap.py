@@ -18,4 +18,4 @@ def keep_freed_memory() -> None:
     What a training step frees, a few MiB, goes back to the system otherwise, to be asked for again, page by page, in
     each step. Nothing is set: glibc raises its own limits when a block of this size is freed. It is never touched.
     """
-    torch.empty(LARGEST_KEPT, dtype=torch.uint8)
+    torch.empty(LARGEST_KEPT, dtype=torch.uint8, device="cpu")

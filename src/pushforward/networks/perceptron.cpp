@@ -27,7 +27,7 @@ struct Problem {
     Gemm<T> gemm;
     const T* input;         // (columns of the first layer, points)
     const T* by_units;      // as the units of the last layer
-    T* by_input;            // null where nobody asks for it
+    T* by_input;            // as the input
     const Layer<T>* layers;
     int64_t depth, points, activation, threads;
 };
@@ -266,7 +266,7 @@ void backward(const Problem<T>& p) {
                     if (k > 0)
                         send_down(p, layer, weights.bands[k], weights.masked[k], sums + at, sums_across, count,
                                   by_sums[k - 1] + at, across);
-                    else if (p.by_input != nullptr)
+                    else
                         send_down(p, layer, weights.bands[k], weights.masked[k], sums + at, sums_across, count,
                                   p.by_input + start, p.points);
                 }

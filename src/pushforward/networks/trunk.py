@@ -57,4 +57,4 @@ def trunk(
 def fresh(activation: str) -> Callable[[Tensor], Tensor]:
     """The activation of a product that nobody else reads: in place where gradients allow it."""
     in_place = activation in SLOPE_FROM_OUTPUT or not torch.is_grad_enabled()
-    return (IN_PLACE if in_place else ACTIVATIONS)[activation]
+    return IN_PLACE[activation] if in_place and activation in IN_PLACE else ACTIVATIONS[activation]

@@ -40,6 +40,8 @@ class Plan:
     ema: float | None
     seed: int
     data: str
+    compile: bool | None = None
+    precision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,7 @@ class Rows:
 class Trainer:
     """A run under way. Its whole state goes into a checkpoint and comes back bit for bit."""
 
-    def __init__(
-        self, model: Distribution, train: Rows, validation: Rows | None, plan: Plan, *, compile: bool = False
-    ) -> None:
+    def __init__(self, model: Distribution, train: Rows, validation: Rows | None, plan: Plan) -> None:
         self.model, self.train, self.validation, self.plan = model, train, validation, plan
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
@@ -73,10 +73,10 @@ class Trainer:
             self.parameters, lr=plan.lr, weight_decay=plan.weight_decay, fused=True, betas=(0.9, 0.99)
         )
         self.loss: Callable[..., Tensor] = negative_log_likelihood
-        if compile:
+        if plan.compile:
             # Batches have one shape. On a GPU the kernels of both passes are recorded once and replayed.
             mode = "reduce-overhead" if train.x.is_cuda else None
-            self.loss = compiled(negative_log_likelihood, dynamic=False, mode=mode)
+            self.loss = compiled(negative_log_likelihood, dynamic=False, mode=mode, isolate_recompiles=True)
         self.history = History()
         self.step = 0
         self.elapsed = 0.0  # seconds of training in earlier processes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,16 @@ def fit(
     """
     one_of("fit", "memory", memory, (None, *MEMORY))
     one_of("fit", "precision", precision, (None, *PRECISIONS))
-    if compile and memory not in (None, "plain"):
-        raise ValueError(f"fit: memory={memory!r} recomputes where compile=True does not; leave one of them out.")
+    kept = {memory} if memory else {part.memory for part in flow.modules() if isinstance(part, Chain)}
+    if compile and (recomputing := kept - {"plain"}):
+        raise ValueError(
+            f"fit: memory={recomputing.pop()!r} recomputes where compile=True does not; leave one of them out."
+        )
+    if precision and (flow.dtype == torch.float64 or not any(isinstance(part, Multiplying) for part in flow.modules())):
+        raise ValueError(
+            f"fit: precision={precision!r} is for networks in float32, and this {type(flow).__name__} has none. "
+            "Leave it out."
+        )
     if generator is not None:
         seed = int(torch.randint(2**62, (), generator=generator))
     rows = _rows(flow, x, context, weights, "x")
@@ -122,11 +131,12 @@ def fit(
         train, fingerprint(rows.x, rows.context, rows.weights), steps, epochs, seconds, batch_size, lr, weight_decay,
         clip, patience if held_out is not None else None, ema, seed,
     )  # fmt: skip
+    plan = replace(plan, compile=compile or None, precision=precision)
     if checkpoint is not None:
         check_writable(checkpoint)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        trainer = Trainer(flow, train, held_out, plan, compile=compile)
+        trainer = Trainer(flow, train, held_out, plan)
         if resume and checkpoint is not None and Path(checkpoint).exists():
             trainer.restore(checkpoint)
         with (

@@ -75,9 +75,14 @@ class _Curve(Kernel):
 KERNEL = _Curve("rational_quadratic", outputs=2)
 
 
+def _is_too_large(params: Tensor) -> bool:
+    """Whether kernels on a GPU, which count in 32 bits, cannot reach all parameters."""
+    return params.is_cuda and params.numel() >= 2**31
+
+
 def native_curve(plainly: Plainly, options: Options, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor] | None:
     """(y, log-slope) with gradients; None where the kernel cannot run. ``plainly`` gives derivatives of derivatives."""
-    if params.shape[1:] != x.shape or not KERNEL.runs([x, params]):
+    if params.shape[1:] != x.shape or _is_too_large(params) or not KERNEL.runs([x, params]):
         return None
     y, log_slope = KERNEL([x, params], options, (), plainly)
     return y, log_slope
@@ -85,7 +90,7 @@ def native_curve(plainly: Plainly, options: Options, x: Tensor, params: Tensor) 
 
 def native_inverse(options: Options, y: Tensor, params: Tensor, *, slope: bool) -> tuple[Tensor, Tensor | None] | None:
     """(x, minus the log-slope or None) without gradients; None where the kernel cannot run."""
-    if params.shape[1:] != y.shape or not runs_directly(y) or not KERNEL.runs([y, params]):
+    if params.shape[1:] != y.shape or _is_too_large(params) or not runs_directly(y) or not KERNEL.runs([y, params]):
         return None
     y, params = y.contiguous(), params.contiguous()
     out = {"y": torch.empty_like(y)} | ({"log_slope": torch.empty_like(y)} if slope or y.is_cuda else {})

@@ -32,6 +32,13 @@ def _softplus(v):
 
 
 @triton.jit
+def _clamp(v, bound: constexpr, BLOCK: constexpr):
+    """v held in [-bound, bound], whose ends have all digits of v; what is not a number stays."""
+    end = tl.full((BLOCK,), bound, v.dtype)
+    return tl.where(v > end, end, tl.where(v < -end, -end, v))
+
+
+@triton.jit
 def _shares(raw, point, n, valid, k, BINS: constexpr):
     """Softmax over the bins, (bins, points)."""
     at = raw + k[:, None] * n + point[None, :]
@@ -44,7 +51,8 @@ def _shares(raw, point, n, valid, k, BINS: constexpr):
 
 @triton.jit
 def _ends(shares, k, min_bin, shared, BINS: constexpr):
-    """Where each bin ends, (bins, points); the last one at 1 exactly."""
+    """Where each bin ends, (bins, points); the last one at 1 exactly. The least sizes are rounded to float32, as those
+    of the plain formulas are where they were built in it."""
     ends = (k + 1)[:, None] * min_bin + shared * tl.cumsum(shares, axis=0)
     return tl.where((k >= BINS - 1)[:, None], 1.0, ends)
 
@@ -102,7 +110,7 @@ def _forward(x_at, params, y_at, log_slope_at, n,
     point = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     valid, k = point < n, tl.arange(0, WIDE)
     x = tl.load(x_at + point, mask=valid, other=0.0)
-    boxed = tl.where(x != x, x, tl.minimum(tl.maximum(x, -bound), bound))
+    boxed = _clamp(x, bound, BLOCK)
     u = boxed / (2.0 * bound) + 0.5
     _, _, _, left, width, bottom, height, _, _, d0, d1 = _bin(
         u, params, point, n, valid, min_bin, shared, min_slope, offset, k, BINS, LINEAR, 0
@@ -126,7 +134,7 @@ def _inverse(y_at, params, x_at, log_slope_at, n,
     valid, k = point < n, tl.arange(0, WIDE)
     y = tl.load(y_at + point, mask=valid, other=0.0)
     outside = tl.abs(y) >= bound
-    boxed = tl.where(y != y, y, tl.minimum(tl.maximum(y, -bound), bound))
+    boxed = _clamp(y, bound, BLOCK)
     v = boxed / (2.0 * bound) + 0.5
     _, _, _, left, width, bottom, height, _, _, d0, d1 = _bin(
         v, params, point, n, valid, min_bin, shared, min_slope, offset, k, BINS, LINEAR, 1
@@ -171,7 +179,7 @@ def _backward(x_at, params, by_y_at, by_log_slope_at, by_x_at, by_params, n,
     by_y = tl.load(by_y_at + point, mask=valid, other=0.0)
     by_log_slope = tl.load(by_log_slope_at + point, mask=valid, other=0.0)
     outside = tl.abs(x) >= bound
-    boxed = tl.where(x != x, x, tl.minimum(tl.maximum(x, -bound), bound))
+    boxed = _clamp(x, bound, BLOCK)
     u = boxed / (2.0 * bound) + 0.5
     across, up, index, left, width, _, height, raw_left, raw_right, d0, d1 = _bin(
         u, params, point, n, valid, min_bin, shared, min_slope, offset, k, BINS, LINEAR, 0
@@ -235,6 +243,7 @@ def launch(name: str, options: Sequence[float], params: Tensor, **tensors: Tenso
     if name == "inverse":
         numbers.append(torch.finfo(params.dtype).tiny)
     count, wide = x.numel(), triton.next_power_of_2(int(bins))
-    _KERNELS[name][triton.cdiv(count, BLOCK),](
-        x, params, *others, count, *numbers, BINS=int(bins), WIDE=wide, LINEAR=bool(linear), BLOCK=BLOCK
-    )
+    with torch.cuda.device_of(x):  # kernels start on the device that is set, wherever their tensors are
+        _KERNELS[name][triton.cdiv(count, BLOCK),](
+            x, params, *others, count, *numbers, BINS=int(bins), WIDE=wide, LINEAR=bool(linear), BLOCK=BLOCK
+        )
