@@ -8,7 +8,7 @@ import json
 import math
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -28,6 +28,21 @@ needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="inductor needs a C++ compiler"
 )
 FLOW_OPTIONS: Config = {"depth": 2, "hidden": [16], "units": 5, "components": 4, "bins": 6}  # where a flow has them
+
+
+def steady(call: Callable[[], list[Tensor]]) -> None:
+    """The same bits again with as many threads; with another number of them sums are added in another order."""
+    threads, alone = torch.get_num_threads(), None
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            first, second = call(), call()
+            assert all(map(torch.equal, first, second))
+            alone = alone or first
+            for got, expected in zip(first, alone, strict=True):
+                torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def examples(kind: type) -> list[Config]:

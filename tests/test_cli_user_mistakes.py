@@ -391,6 +391,7 @@ def test_a_triangular_map_takes_no_steps(tmp_path, out):
     fit = ("fit", path, "--out", out, "--flow", "triangular_map")
     refused(*fit, "--steps", 5, "--lr", 0.1, match=r"--steps, --lr: triangular_map is not trained in steps; .* out\.")
     refused(*fit, "--resume", match=r"--resume: triangular_map is not trained in steps")
+    refused(*fit, "--compile", match=r"--compile: triangular_map is not trained in steps")
     refused(*fit, "--set", "depth=3", match=r"triangular_map has no option 'depth'\. .*It has 'degree', .*'folds'\.")
     refused(
         *fit, "--set", "terms=many", match=r"fit_triangular: terms must be a whole number of at least 0; got 'many'"

@@ -99,13 +99,19 @@ def asserts(source: str, path: str) -> list[str]:
     return [f"{path}:{n.lineno}: assert; raise an error" for n in ast.walk(tree) if isinstance(n, ast.Assert)]
 
 
-def loaded_by(statement: str) -> set[str]:
-    """The leaf libraries that a statement loads in a fresh process."""
-    code = f"import json, sys\n{statement}\nprint(json.dumps([m.partition('.')[0] for m in sys.modules]))"
+def modules_of(statement: str) -> list[str]:
+    """The modules that a statement loads in a fresh process."""
+    code = f"import json, sys\n{statement}\nprint(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.fail(f"{statement!r} failed in a fresh process:\n{done.stderr}")
-    return LEAVES & set(json.loads(done.stdout.splitlines()[-1]))
+    names: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return names
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The leaf libraries that a statement loads in a fresh process."""
+    return LEAVES & {name.partition(".")[0] for name in modules_of(statement)}
 
 
 @pytest.mark.parametrize("rule", [upward_imports, heavy_imports, asserts])
@@ -118,6 +124,12 @@ def test_every_source_file_keeps_the_rule(rule):
 
 def test_importing_pushforward_loads_no_leaf_library():
     assert loaded_by("import pushforward") == set()
+
+
+def test_a_flow_waits_for_no_compiler():
+    """That of torch takes as long to load as torch itself."""
+    names = modules_of("import torch, pushforward as pf; pf.flows.nsf(2).log_prob(torch.zeros(1, 2))")
+    assert not [name for name in names if name.startswith(("torch._dynamo", "torch._inductor"))]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from cases import generator, needs_compiler
+from cases import generator, needs_compiler, steady
 
 from pushforward.core.compiled import native_library
 from pushforward.networks import MaskedMLP, perceptron
@@ -108,18 +108,7 @@ def test_weights_that_are_masked_are_neither_read_nor_moved(runs):
 def test_the_same_numbers_again_and_with_any_number_of_threads(runs):
     fast, _ = pair(NETWORKS[3])
     given = inputs(NETWORKS[3], 700)
-    threads = torch.get_num_threads()
-    try:
-        for count in (1, 2, 5):
-            torch.set_num_threads(count)
-            first, second = everything(fast, *given), everything(fast, *given)
-            assert all(map(torch.equal, first, second))
-            if count == 1:
-                alone = first
-            for got, expected in zip(first, alone, strict=True):  # sums over points are added in another order
-                torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
-    finally:
-        torch.set_num_threads(threads)
+    steady(lambda: everything(fast, *given))
     assert len(runs) == 18
 
 

@@ -111,7 +111,7 @@ template <typename T>
 T total(const T* row) {
     Vec<T> sum(T(0));
     for (int64_t v = 0; v < TILE<T>; v += LANES<T>) sum = sum + Vec<T>::loadu(row + v);
-    return at::vec::vec_reduce_all<T>([](Vec<T> a, Vec<T> b) { return a + b; }, sum);
+    return total<T>(sum);
 }
 
 template <typename T>

@@ -15,6 +15,7 @@ from pushforward.bijections.native import TILE
 from pushforward.core.compiled import NATIVE_TYPES, native_library
 from pushforward.core.kernel import Kernel
 from pushforward.networks.masked import MaskedMLP
+from pushforward.networks.perceptron import read_by
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.spline_kinds import RationalQuadratic
 from pushforward.univariate.spline_native import HEADER
@@ -40,9 +41,6 @@ class _Conditional(Kernel):
 
     def ready(self, dtype: torch.dtype, device: str) -> bool:
         return device == "cpu" and native_library(TILE, HEADER, SOURCE) is not None
-
-    def room(self, given: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
-        return [given[0].new_empty(given[0].shape) for _ in range(2)]
 
     def forward(self, given: Any, found: Any, options: Any, sizes: Any) -> None:
         self._run("forward", options, given, y=found[0], log_slope=found[1])
@@ -92,6 +90,5 @@ def _plainly(
     spline: RationalQuadratic, x: Tensor, units: Tensor, weight: Tensor, bias: Tensor, ends: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The same by operations whose derivatives have derivatives."""
-    mask = torch.arange(weight.shape[1]) < ends[:, None]
-    params = torch.addmm(bias[:, None], weight * mask, units)
+    params = torch.addmm(bias[:, None], read_by(weight, ends), units)
     return spline.plainly(x, params.unflatten(0, (-1, len(x))))

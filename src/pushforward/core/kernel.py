@@ -47,9 +47,10 @@ class Kernel(ABC):
     def ready(self, dtype: torch.dtype, device: str) -> bool:
         """Whether it can run for such tensors; a library is compiled now if need be."""
 
-    @abstractmethod
     def room(self, given: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
-        """Empty tensors for what is found: what is returned, and after it what only gradients need."""
+        """Empty tensors for what is found: what is returned, and after it what only gradients need. Here outputs like
+        the first of what is given."""
+        return [given[0].new_empty(given[0].shape) for _ in range(self.outputs)]
 
     @abstractmethod
     def forward(
@@ -180,6 +181,10 @@ def _compiles() -> bool:
     return not torch._C._are_functorch_transforms_active()
 
 
-@torch.compiler.assume_constant_result
 def _is_ready(kernel: Kernel, dtype: torch.dtype, device: str) -> bool:
     return kernel.ready(dtype, device)
+
+
+# Graphs take its answer as a constant. This is all that `torch.compiler.assume_constant_result` does, but for an import
+# of the whole compiler, which takes longer than all else that a flow needs.
+vars(_is_ready)["_dynamo_marked_constant"] = True

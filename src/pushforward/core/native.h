@@ -27,6 +27,11 @@ Vec<T> clamped(Vec<T> v, double low, double high) {
     return at::vec::clamp(v, Vec<T>(T(low)), Vec<T>(T(high)));
 }
 
+template <typename T>
+T total(Vec<T> v) {
+    return at::vec::vec_reduce_all<T>([](Vec<T> a, Vec<T> b) { return a + b; }, v);
+}
+
 // Threads for so many jobs: no more than there are, and one where there are none.
 inline int64_t threads_for(int64_t threads, int64_t jobs) { return std::max<int64_t>(1, std::min(threads, jobs)); }
 

@@ -17,7 +17,7 @@ from pushforward.networks.perceptron import native_perceptron
 from pushforward.networks.precision import Multiplying
 from pushforward.networks.staircase import Staircase
 from pushforward.networks.suffix import Suffix
-from pushforward.networks.trunk import ACTIVATIONS, IN_PLACE, fresh, trunk
+from pushforward.networks.trunk import IN_PLACE, activation_of, trunk
 
 __all__ = ["MASKED", "MaskedMLP", "Prefix", "register_masked"]
 
@@ -172,7 +172,7 @@ class MaskedMLP(Compilable, Multiplying):
         return inputs.clamp(-INPUT_LIMIT, INPUT_LIMIT)
 
     def _trunk(self, apply: Callable[[int, Tensor], Tensor], inputs: Tensor) -> Tensor:
-        act = ACTIVATIONS[self.activation] if self.residual else fresh(self.activation)
+        act = activation_of(self.activation, self.residual)
         return trunk(apply, inputs, self.depth, self.residual, act, self._drop)
 
     def _drop(self, h: Tensor) -> Tensor:

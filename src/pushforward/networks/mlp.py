@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pushforward.core.checks import at_least, one_of
 from pushforward.networks.precision import Multiplying
-from pushforward.networks.trunk import ACTIVATIONS, fresh, trunk
+from pushforward.networks.trunk import ACTIVATIONS, activation_of, trunk
 
 __all__ = ["DENSE", "INPUT_LIMIT", "MLP", "check_hidden", "register_dense"]
 
@@ -91,7 +91,7 @@ class MLP(Multiplying):
     def forward(self, x: Tensor) -> Tensor:
         x = x.clamp(-INPUT_LIMIT, INPUT_LIMIT)
         with self.multiplying(x):
-            act = ACTIVATIONS[self.activation] if self.residual else fresh(self.activation)
+            act = activation_of(self.activation, self.residual)
             h = trunk(self._apply_layer, x, self.depth, self.residual, act, self._drop)
             return self._apply_layer(-1, h).to(x.dtype)
 

@@ -223,8 +223,7 @@ void gather(const Problem<T>& p, int64_t k, const Band& band, int64_t start, int
         std::fill(out + layer.ends[r], out + layer.columns, T(0));
         Vec<T> sum(T(0));
         each<T>(count, [&](int64_t v, int64_t lanes) { sum = sum + Vec<T>::loadu(by_rows + v, lanes); });
-        const T total = at::vec::vec_reduce_all<T>([](Vec<T> a, Vec<T> b) { return a + b; }, sum);
-        layer.by_bias[r] = total + (start > 0 ? layer.by_bias[r] : T(0));
+        layer.by_bias[r] = total<T>(sum) + (start > 0 ? layer.by_bias[r] : T(0));
     }
 }
 
@@ -258,17 +257,14 @@ void backward(const Problem<T>& p) {
                     const Layer<T>& layer = p.layers[k];
                     T* own = by_sums[k] + at;
                     const T* past = next_skips(p, k) ? by_sums[k + 2] + at : nullptr;
-                    if (layer.active && k == last)
-                        through_activation<T, Act>(p, layer, start, count, p.by_units + start, p.points, past, own, across);
-                    else if (layer.active)
-                        through_activation<T, Act>(p, layer, start, count, own, across, past, own, across);
+                    if (layer.active) {
+                        const bool top = k == last;
+                        through_activation<T, Act>(p, layer, start, count, top ? p.by_units + start : own,
+                                                   top ? p.points : across, past, own, across);
+                    }
                     const auto [sums, sums_across] = find(k);
-                    if (k > 0)
-                        send_down(p, layer, weights.bands[k], weights.masked[k], sums + at, sums_across, count,
-                                  by_sums[k - 1] + at, across);
-                    else
-                        send_down(p, layer, weights.bands[k], weights.masked[k], sums + at, sums_across, count,
-                                  p.by_input + start, p.points);
+                    send_down(p, layer, weights.bands[k], weights.masked[k], sums + at, sums_across, count,
+                              k ? by_sums[k - 1] + at : p.by_input + start, k ? across : p.points);
                 }
             }
 #pragma omp for schedule(dynamic)

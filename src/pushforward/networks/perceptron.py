@@ -14,14 +14,13 @@ from torch import Tensor
 from pushforward.core.blas import gemm_address
 from pushforward.core.compiled import NATIVE_TYPES, native_library
 from pushforward.core.kernel import Kernel
-from pushforward.networks.trunk import ACTIVATIONS, trunk
+from pushforward.networks.trunk import ACTIVATIONS, SLOPE_FROM_OUTPUT, trunk
 
-__all__ = ["ACTIVATION_HEADER", "NATIVE_ACTIVATIONS", "native_perceptron"]
+__all__ = ["ACTIVATION_HEADER", "NATIVE_ACTIVATIONS", "native_perceptron", "read_by"]
 
 ACTIVATION_HEADER, SOURCE = (Path(__file__).with_name(name) for name in ("activations.h", "perceptron.cpp"))
 NATIVE_ACTIVATIONS = ("relu", "silu", "gelu", "elu", "tanh")
 """What kernels know, in the order of its numbers there."""
-SLOPE_OF_SUMS = (1, 2)  # silu and gelu; the slopes of the others follow from what comes out
 
 
 class _Sizes(NamedTuple):
@@ -39,7 +38,8 @@ class _Sizes(NamedTuple):
 
     def keeps_sums(self, k: int) -> bool:
         """Whether what goes into the activation of layer k is read once more, by a slope or past it."""
-        return k < self.active and (self.activation in SLOPE_OF_SUMS or (bool(self.residual) and k % 2 == 0))
+        needs_sums = NATIVE_ACTIVATIONS[self.activation] not in SLOPE_FROM_OUTPUT
+        return k < self.active and (needs_sums or (bool(self.residual) and k % 2 == 0))
 
 
 class _Perceptron(Kernel):
@@ -77,10 +77,8 @@ class _Perceptron(Kernel):
         sent: Sequence[Tensor] = (),
     ) -> None:
         x, depth = given[0], own.depth
-        units, sums = (
-            [*found[1:depth], found[0]] if own.keeps else [None] * (depth - 1) + [found[0]],
-            iter(found[depth:]),
-        )
+        units = [*(found[1:depth] if own.keeps else [None] * (depth - 1)), found[0]]
+        sums = iter(found[depth:])
         rows: list[int] = []  # the structures of the kernel, which hold nothing but addresses and integers
         for k in range(depth):
             kept = next(sums) if own.keeps and own.keeps_sums(k) else None
@@ -116,12 +114,17 @@ def native_perceptron(layers: Sequence[Any], activation: str, active: int, resid
     return KERNEL(given, (), sizes, partial(_plainly, sizes))[0]
 
 
+def read_by(weight: Tensor, ends: Tensor) -> Tensor:
+    """The weight (rows, columns) with zeros from column ends[r] on in each row r."""
+    return weight * (torch.arange(weight.shape[1]) < ends[:, None])
+
+
 def _plainly(own: _Sizes, x: Tensor, *others: Tensor) -> tuple[Tensor]:
     """The same by operations whose derivatives have derivatives."""
 
     def apply(k: int, h: Tensor) -> Tensor:
         weight, bias, ends = others[3 * k : 3 * k + 3]
-        return torch.addmm(bias[:, None], weight * (torch.arange(weight.shape[1]) < ends[:, None]), h)
+        return torch.addmm(bias[:, None], read_by(weight, ends), h)
 
     depth = (own.active - 1) // 2 if own.residual else own.active
     h = trunk(apply, x, depth, bool(own.residual), ACTIVATIONS[NATIVE_ACTIVATIONS[own.activation]], lambda h: h)

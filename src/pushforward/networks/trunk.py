@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["ACTIVATIONS", "IN_PLACE", "SLOPE_FROM_OUTPUT", "fresh", "trunk"]
+__all__ = ["ACTIVATIONS", "IN_PLACE", "SLOPE_FROM_OUTPUT", "activation_of", "trunk"]
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -54,7 +54,8 @@ def trunk(
     return act(h)
 
 
-def fresh(activation: str) -> Callable[[Tensor], Tensor]:
-    """The activation of a product that nobody else reads: in place where gradients allow it."""
-    in_place = activation in SLOPE_FROM_OUTPUT or not torch.is_grad_enabled()
+def activation_of(activation: str, residual: bool) -> Callable[[Tensor], Tensor]:
+    """What `trunk` applies: in place where gradients allow it and nobody else reads the product, as skip connections
+    do."""
+    in_place = not residual and (activation in SLOPE_FROM_OUTPUT or not torch.is_grad_enabled())
     return IN_PLACE[activation] if in_place and activation in IN_PLACE else ACTIVATIONS[activation]

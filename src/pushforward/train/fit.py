@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,9 +128,8 @@ def fit(
     flow.initialize(train.x, train.context)
     plan = _plan(
         train, fingerprint(rows.x, rows.context, rows.weights), steps, epochs, seconds, batch_size, lr, weight_decay,
-        clip, patience if held_out is not None else None, ema, seed,
+        clip, patience if held_out is not None else None, ema, seed, compile, precision,
     )  # fmt: skip
-    plan = replace(plan, compile=compile or None, precision=precision)
     if checkpoint is not None:
         check_writable(checkpoint)
     with torch.random.fork_rng():
@@ -216,7 +214,8 @@ def _split(
 
 def _plan(
     train: Rows, data: str, steps: int | None, epochs: float | None, seconds: float | None, batch_size: int | None,
-    lr: float, weight_decay: float, clip: float, patience: int | None, ema: float | None, seed: int,
+    lr: float, weight_decay: float, clip: float, patience: int | None, ema: float | None, seed: int, compile: bool,
+    precision: str | None,
 ) -> Plan:  # fmt: skip
     for name, value in {
         "steps": steps,
@@ -239,4 +238,6 @@ def _plan(
     if steps is None and seconds is None:
         steps = min(10_000, max(1_000, 100 * per_epoch))
     every = min(2_000, max(25, per_epoch))
-    return Plan(batch_size, lr, weight_decay, clip, steps, seconds, every, patience, ema, seed, data)
+    return Plan(
+        batch_size, lr, weight_decay, clip, steps, seconds, every, patience, ema, seed, data, compile or None, precision
+    )

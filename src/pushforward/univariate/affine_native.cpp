@@ -60,7 +60,7 @@ void backward(const Problem<T>& p) {
             (by_log_scale * (Vec<T>(T(1)) - bent * bent)).store(p.by_params + p.size() + i, count);
         },
         [&](int64_t j, Vec<T> sum) {
-            p.by_free[j] = at::vec::vec_reduce_all<T>([](Vec<T> a, Vec<T> b) { return a + b; }, sum);
+            p.by_free[j] = total<T>(sum);
         });
 }
 

@@ -36,9 +36,6 @@ class _Affine(Kernel):
     def ready(self, dtype: torch.dtype, device: str) -> bool:
         return device == "cpu" and native_library(SOURCE) is not None
 
-    def room(self, given: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
-        return [given[0].new_empty(given[0].shape) for _ in range(2)]
-
     def forward(self, given: Any, found: Any, options: Any, sizes: Any) -> None:
         self._run("forward", options, given, y=found[0], log_slope=found[1])
 

@@ -171,7 +171,7 @@ def _send_to_shares(out, shares, index, before, here, point, n, valid, k, BINS: 
 
 @triton.jit
 def _backward(x_at, params, by_y_at, by_log_slope_at, by_x_at, by_params, n,
-             bound: constexpr, min_bin: constexpr, shared: constexpr, min_slope: constexpr, offset: constexpr,
+              bound: constexpr, min_bin: constexpr, shared: constexpr, min_slope: constexpr, offset: constexpr,
               BINS: constexpr, WIDE: constexpr, LINEAR: constexpr, BLOCK: constexpr):  # fmt: skip
     point = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     valid, k = point < n, tl.arange(0, WIDE)
