@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ UNIVARIATES: dict[type[Univariate], Callable[[Any], Sequence[float]]] = {
 
 class _Layer(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("weight", "bias", "row_starts", "column_ends")),
+        *((name, ctypes.c_void_p) for name in ("weight", "bias", "ends", "row_starts")),
         ("columns", ctypes.c_int64),
     )
 
@@ -79,67 +79,96 @@ def _run(
     slope: bool,
 ) -> tuple[Tensor, Tensor] | None:
     """(what the kernel finds, log-slopes if asked for)."""
-    kind, number = type(univariate), NATIVE_TYPES.get(given.dtype)
-    if kind not in UNIVARIATES or type(conditioner) is not MaskedMLP or number is None or not given.is_cpu:
+    number = NATIVE_TYPES.get(given.dtype)
+    if type(univariate) not in UNIVARIATES or type(conditioner) is not MaskedMLP or number is None or not given.is_cpu:
         return None
     drops = conditioner.dropout > 0 and conditioner.training
     if drops or conditioner.channels > 1 or not runs_directly(given):
         return None
-    linears: list[Any] = [*conditioner.layers, conditioner.last]
-    weights = chain.from_iterable((linear.weight, linear.bias) for linear in linears)
-    others = [*weights, *(t for t in (context, free) if t is not None)]
+    weights = _weights(conditioner, free)
     if (
-        any(t.dtype != given.dtype or not t.is_cpu for t in others)
+        any(t.dtype != given.dtype or not t.is_cpu for t in ([*weights, context] if context is not None else weights))
         or (library := native_library(TILE, ACTIVATION_HEADER, HEADER, SOURCE)) is None
     ):
         return None
+    plan = _plan(univariate, conditioner, weights)
+    given, context = given.contiguous(), None if context is None else context.contiguous()
+    found = torch.empty(given.shape, dtype=given.dtype)
+    log_slope = torch.empty(given.shape, dtype=given.dtype) if slope else found
+    problem = _Problem.from_buffer_copy(plan.problem)  # one for each call, for other threads may be here, too
+    problem.given, problem.found, problem.points = given.data_ptr(), found.data_ptr(), given.shape[1]
+    problem.context = 0 if context is None else context.data_ptr()
+    problem.log_slope = log_slope.data_ptr() if slope else 0
+    problem.threads = torch.get_num_threads()
+    library[f"run_{number}"](ctypes.byref(problem))
+    return found, log_slope
 
-    alive: list[Any] = []  # for as long as the kernel reads from it
 
-    def address(tensor: Tensor | None) -> int | None:
-        if tensor is None:
-            return None
-        alive.append(tensor.detach().contiguous())
-        return alive[-1].data_ptr()
+class _Plan(NamedTuple):
+    """What the kernel is told of a layer whatever the points are."""
+
+    like: tuple[Any, ...]  # of what it was made
+    problem: _Problem
+    alive: list[Any]  # for as long as the kernel reads from it
+
+
+_PLANS: WeakKeyDictionary[nn.Module, _Plan] = WeakKeyDictionary()
+
+
+def _weights(conditioner: MaskedMLP, free: Tensor | None) -> list[Tensor]:
+    """Those of the hidden layers, of the last layer and of none."""
+    linears: list[Any] = [*conditioner.layers, conditioner.last]
+    weights = [tensor for linear in linears for tensor in (linear.weight, linear.bias)]
+    return weights if free is None else [*weights, free]
+
+
+def _plan(univariate: Univariate, conditioner: MaskedMLP, weights: list[Tensor]) -> _Plan:
+    """The plan made before, if all that it depends on is where it was: addresses are part of it, numbers are not."""
+    places = tuple((tensor.data_ptr(), tensor.dtype, tensor.stride()) for tensor in weights)
+    options = tuple(UNIVARIATES[type(univariate)](univariate))
+    like = (type(univariate), options, places)
+    plan = _PLANS.get(conditioner)
+    if plan is None or plan.like != like:
+        plan = _make_plan(like, univariate, conditioner, [tensor.detach().contiguous() for tensor in weights])
+        if all(tensor.is_contiguous() for tensor in weights):  # the plan holds no copies that would grow old
+            _PLANS[conditioner] = plan
+    return plan
+
+
+def _make_plan(like: tuple[Any, ...], univariate: Univariate, conditioner: MaskedMLP, weights: list[Tensor]) -> _Plan:
+    linears: list[Any] = [*conditioner.layers, conditioner.last]
+    alive: list[Any] = [*weights]
+
+    def keep(values: Any) -> int:
+        alive.append(values)
+        return ctypes.addressof(values)
 
     def integers(values: Sequence[int]) -> int:
-        alive.append((ctypes.c_int64 * len(values))(*values))
-        return ctypes.addressof(alive[-1])
+        return keep((ctypes.c_int64 * len(values))(*values))
 
-    layers = (_Layer * len(linears))(
-        *(
-            _Layer(
-                weight=address(linear.weight),
-                bias=address(linear.bias),
-                row_starts=integers(linear.out_starts),
-                column_ends=integers(linear.in_starts[1:]),
-                columns=linear.weight.shape[1],
-            )
-            for linear in linears
+    layers = [
+        _Layer(
+            weight=weight.data_ptr(),
+            bias=bias.data_ptr(),
+            ends=integers(linear.ends.tolist()),
+            row_starts=integers(linear.out_starts),
+            columns=weight.shape[1],
         )
-    )
-    values = UNIVARIATES[kind](univariate)
-    options = (ctypes.c_double * len(values))(*values)
-    found, log_slope = (torch.empty(given.shape, dtype=given.dtype) for _ in range(2))
+        for linear, weight, bias in zip(linears, weights[0::2], weights[1::2], strict=False)
+    ]
+    options = like[1]
     problem = _Problem(
-        given=address(given),
-        context=address(context),
-        free=address(free),
-        found=found.data_ptr(),
-        log_slope=log_slope.data_ptr() if slope else None,
-        layers=ctypes.addressof(layers),
-        options=ctypes.addressof(options),
-        points=given.shape[1],
+        free=weights[-1].data_ptr() if univariate.num_free else None,
+        layers=keep((_Layer * len(layers))(*layers)),
+        options=keep((ctypes.c_double * len(options))(*options)),
         features=conditioner.features,
         num_context=conditioner.context,
-        depth=len(linears) - 1,
+        depth=len(layers) - 1,
         num_params=conditioner.num_params,
         num_free=univariate.num_free,
         residual=conditioner.residual,
         activation=NATIVE_ACTIVATIONS.index(conditioner.activation),
-        univariate=list(UNIVARIATES).index(kind),
-        threads=torch.get_num_threads(),
+        univariate=list(UNIVARIATES).index(type(univariate)),
         limit=INPUT_LIMIT,
     )
-    library[f"run_{number}"](ctypes.byref(problem))
-    return found, log_slope
+    return _Plan(like, problem, alive)

@@ -5,6 +5,7 @@ namespace {
 
 constexpr int64_t WIDE = 2;   // vectors side by side in one product
 constexpr int64_t ROWS = 6;   // rows at a time: ROWS × WIDE sums, all in registers
+constexpr int64_t NEAR = 16;  // columns
 constexpr int64_t GROUPS = 2; // of WIDE vectors in a tile
 
 template <typename T>
@@ -15,49 +16,87 @@ struct Same {
     static Vec<T> of(Vec<T> h) { return h; }
 };
 
-// R rows: out[r] = act(bias[r] + weight[r] · known), for one tile.
+// Calls act(0), ..., act(N - 1) with constants.
+template <int64_t N, typename Act>
+void each_of(const Act& act) {
+    if constexpr (N > 0) each_of<N - 1>(act), act(std::integral_constant<int64_t, N - 1>());
+}
+
+// Rows of a layer: row r reads the columns before end(r), which rise along the rows.
+template <typename T>
+struct Rows {
+    const T *weight, *bias;
+    int64_t stride, bias_stride;  // from row to row
+    const int64_t* ends;
+    int64_t ends_stride;  // 0 where all rows end together
+
+    Rows from(int64_t r) const {
+        return {weight + r * stride, bias + r * bias_stride, stride, bias_stride, ends + r * ends_stride, ends_stride};
+    }
+    int64_t end(int64_t r) const { return ends[r * ends_stride]; }
+};
+
+// R rows: out[r] = act(bias[r] + weight[r] · known), for one tile. What stands in weights behind the ends is not used.
 template <typename T, typename Act, int64_t R>
-void product(const T* weight, const T* bias, int64_t stride, int64_t bias_stride, int64_t columns, const T* known,
-             T* out) {
+void product(const Rows<T>& rows, const T* known, T* out, int64_t out_stride) {
     for (int64_t start = 0; start < TILE<T>; start += WIDE * LANES<T>) {
         Vec<T> sums[R][WIDE];
         for (int64_t r = 0; r < R; ++r)
-            for (int64_t v = 0; v < WIDE; ++v) sums[r][v] = Vec<T>(bias[r * bias_stride]);
-        for (int64_t c = 0; c < columns; ++c) {
-            Vec<T> h[WIDE];
-            for (int64_t v = 0; v < WIDE; ++v) h[v] = Vec<T>::loadu(known + c * TILE<T> + start + v * LANES<T>);
-            for (int64_t r = 0; r < R; ++r) {
-                const Vec<T> w(weight[r * stride + c]);
-                for (int64_t v = 0; v < WIDE; ++v) sums[r][v] = at::vec::fmadd(w, h[v], sums[r][v]);
+            for (int64_t v = 0; v < WIDE; ++v) sums[r][v] = Vec<T>(rows.bias[r * rows.bias_stride]);
+        // Columns from .. to, which the rows from `first` on read; what the others read ends before.
+        const auto add = [&](auto first, int64_t from, int64_t to) {
+            for (int64_t c = from; c < to; ++c) {
+                Vec<T> h[WIDE];
+                for (int64_t v = 0; v < WIDE; ++v) h[v] = Vec<T>::loadu(known + c * TILE<T> + start + v * LANES<T>);
+                for (int64_t r = first(); r < R; ++r) {
+                    const Vec<T> w(rows.weight[r * rows.stride + c]);
+                    for (int64_t v = 0; v < WIDE; ++v) sums[r][v] = at::vec::fmadd(w, h[v], sums[r][v]);
+                }
             }
-        }
+        };
+        add(std::integral_constant<int64_t, 0>(), 0, rows.end(0));
+        each_of<R - 1>([&](auto r) { add(std::integral_constant<int64_t, r() + 1>(), rows.end(r()), rows.end(r() + 1)); });
         for (int64_t r = 0; r < R; ++r)
             for (int64_t v = 0; v < WIDE; ++v)
-                Act::of(sums[r][v]).store(out + r * TILE<T> + start + v * LANES<T>);
+                Act::of(sums[r][v]).store(out + r * out_stride + start + v * LANES<T>);
     }
 }
 
-// Calls act(first row, number of rows as a constant) for all rows, ROWS at a time and then the rest.
+// Calls act(count) with a constant, 1 .. ROWS.
 template <typename Act>
-void in_groups(int64_t rows, const Act& act) {
-    int64_t r = 0;
-    for (; r + ROWS <= rows; r += ROWS) act(r, std::integral_constant<int64_t, ROWS>());
-    switch (rows - r) {
-        case 5: return act(r, std::integral_constant<int64_t, 5>());
-        case 4: return act(r, std::integral_constant<int64_t, 4>());
-        case 3: return act(r, std::integral_constant<int64_t, 3>());
-        case 2: return act(r, std::integral_constant<int64_t, 2>());
-        case 1: return act(r, std::integral_constant<int64_t, 1>());
+void with_constant(int64_t count, const Act& act) {
+    switch (count) {
+        case 6: return act(std::integral_constant<int64_t, 6>());
+        case 5: return act(std::integral_constant<int64_t, 5>());
+        case 4: return act(std::integral_constant<int64_t, 4>());
+        case 3: return act(std::integral_constant<int64_t, 3>());
+        case 2: return act(std::integral_constant<int64_t, 2>());
+        case 1: return act(std::integral_constant<int64_t, 1>());
     }
+}
+
+// Calls act(first, number of them as a constant) for all of `count`, ROWS at a time and then the rest.
+template <typename Act>
+void in_groups(int64_t count, const Act& act) {
+    for (int64_t r = 0; r < count; r += ROWS)
+        with_constant(std::min(ROWS, count - r), [&](auto group) { act(r, group); });
+}
+
+// Rows go together where their ends are near each other: what some of them read alone fills few registers.
+template <typename T>
+int64_t together(const Rows<T>& rows, int64_t count) {
+    count = std::min(count, ROWS);
+    while (rows.end(count - 1) - rows.end(0) > NEAR) --count;
+    return count;
 }
 
 template <typename T, typename Act>
-void products(const T* weight, const T* bias, int64_t rows, int64_t stride, int64_t bias_stride, int64_t columns,
-              const T* known, T* out) {
-    in_groups(rows, [&](int64_t r, auto count) {
-        product<T, Act, count()>(weight + r * stride, bias + r * bias_stride, stride, bias_stride, columns, known,
-                                 out + r * TILE<T>);
-    });
+void products(Rows<T> rows, int64_t count, const T* known, T* out, int64_t out_stride = TILE<T>) {
+    while (count > 0) {
+        const int64_t some = together(rows, count);
+        with_constant(some, [&](auto group) { product<T, Act, group()>(rows, known, out, out_stride); });
+        rows = rows.from(some), out += some * out_stride, count -= some;
+    }
 }
 
 }  // namespace
