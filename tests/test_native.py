@@ -31,6 +31,7 @@ CASES = [
         "conditioner": "residual",
     },
     {"univariate": Affine(), "features": 9, "hidden": (30,), "conditioner": "residual", "activation": "tanh"},
+    {"univariate": Affine(), "features": 31, "hidden": (50, 45), "context": 2},
 ]
 
 
@@ -228,3 +229,50 @@ def test_the_kernel_goes_forward_as_the_plain_pass_does(case, dtype):
             assert got.t().shape == expected.shape
             own, others = ((t.double() - true).norm() for t in (got.t(), expected))
             assert own <= 4 * others + 100 * eps * (1 + true.norm())
+
+
+def on_double(layer):
+    layer.double()
+
+
+def replaced(layer):
+    for parameter in layer.parameters():
+        parameter.data = parameter.data + 0.1
+
+
+def changed_in_place(layer):
+    for parameter in layer.parameters():
+        parameter.data.mul_(1.1)
+
+
+def turned(layer):
+    weight = layer.conditioner.layers[1].weight
+    weight.data = weight.data.t().contiguous().t()  # the same numbers, in another order
+
+
+def turned_and_changed(layer):
+    turned(layer)
+    forward(layer)
+    layer.conditioner.layers[1].weight.data.mul_(1.1)
+
+
+def forward(layer):
+    x, context = inputs(CASES[0], 20)
+    x = x.to(layer.free.dtype)
+    found = native_forward(layer.univariate, layer.conditioner, layer.free, x.t(), context)
+    assert found is not None
+    return found[0].t()
+
+
+@pytest.mark.slow
+@needs_compiler
+@torch.no_grad()
+@pytest.mark.parametrize("change", [on_double, replaced, changed_in_place, turned, turned_and_changed])
+def test_the_kernel_sees_every_change_of_the_weights(change):
+    layer = layer_of({**CASES[0], "hidden": (14, 14)}, torch.float32)
+    before = forward(layer)
+    change(layer)
+    x, _ = inputs(CASES[0], 20)
+    after = forward(layer)
+    torch.testing.assert_close(after, layer(x.to(after.dtype)), rtol=1e-5, atol=1e-5)
+    assert change in (on_double, turned) or (before - after).abs().max() > 1e-3

@@ -152,12 +152,13 @@ class Coupling(Bijection):
         steer.requires_grad_()
         params, free = self._params(steer, context), self._free()
         own = self.univariate
-        there: Callable[..., Any] = _joined(own.inverse) if inverse else own.forward_from
-        back = _joined(own.value if inverse else own.inverse_value)
         with torch.no_grad():
-            before = back(moved, params, free)
+            before = (own.value if inverse else own.inverse_value)(moved, with_free(params, free))
         before.requires_grad_()
-        again, log_slope = there(before, params, free)
+        if inverse:
+            again, log_slope = own.inverse(before, with_free(params, free))
+        else:
+            again, log_slope = own.retrace(before, moved, params, free)
         batch = y.shape[:-1]
         outputs = self._whole(steer, again, batch), log_slope.sum(dim=0).reshape(batch)
         with torch.no_grad():

@@ -87,14 +87,18 @@ class Kernel(ABC):
         options: Sequence[float],
         sizes: Sequence[int],
         plainly: Callable[..., tuple[Tensor, ...]],
+        known: Sequence[Tensor] | None = None,
     ) -> list[Tensor]:
         """What is found, with gradients. ``plainly(*given)`` computes the same by operations of torch, whose
-        derivatives have derivatives. To be called where it `runs`."""
+        derivatives have derivatives. To be called where it `runs`.
+
+        ``known`` stands for what is to be found where that need not be computed: there, only gradients are.
+        """
         if torch.compiler.is_compiling():
             return list(self.operation(given, options, sizes)[: self.outputs])
         if not torch.is_grad_enabled():
-            return self.find(given, options, sizes)[: self.outputs]
-        return list(_Eager.apply(self, plainly, options, sizes, *given))
+            return list(known or self.find(given, options, sizes))[: self.outputs]
+        return list(_Eager.apply(self, plainly, options, sizes, known, *given))
 
     def find(self, given: Sequence[Tensor], options: Sequence[float], sizes: Sequence[int]) -> list[Tensor]:
         """Outputs and what gradients need besides."""
@@ -131,8 +135,8 @@ class Kernel(ABC):
 
 class _Eager(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, kernel: Kernel, plainly: Any, options: Any, sizes: Any, *given: Tensor) -> Any:
-        found = kernel.find(given, options, sizes)
+    def forward(ctx: Any, kernel: Kernel, plainly: Any, options: Any, sizes: Any, known: Any, *given: Tensor) -> Any:
+        found = known or kernel.find(given, options, sizes)
         ctx.kernel, ctx.plainly, ctx.constants, ctx.count = kernel, plainly, (options, sizes), len(given)
         ctx.save_for_backward(*given, *found)
         return tuple(found[: kernel.outputs])
@@ -144,7 +148,7 @@ class _Eager(torch.autograd.Function):
             sent = torch.func.vjp(lambda *floating: ctx.plainly(*_merged(given, floating)), *_floating(given))[1](by)
         else:
             sent = ctx.kernel.send(by, given, found, *ctx.constants)
-        return None, None, None, None, *_in_place(given, sent)
+        return None, None, None, None, None, *_in_place(given, sent)
 
 
 def _saved(ctx: Any) -> tuple[list[Tensor], list[Tensor]]:

@@ -70,6 +70,10 @@ class Univariate(Compilable, ABC):
         """`forward` of what a conditioner decides and what it does not, as `with_free` takes them."""
         return self.forward(x, with_free(params, free))
 
+    def retrace(self, x: Tensor, y: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`forward_from` recorded for its gradients alone, where its y is known: what it gives is not looked at."""
+        return self.forward_from(x, params, free)
+
     def compile_step(self, *, backend: Any = "inductor", **options: Any) -> None:
         """Compile `step` if the inverse is long."""
         super().compile_step(backend=backend)

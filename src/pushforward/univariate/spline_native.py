@@ -77,11 +77,14 @@ def _is_too_large(params: Tensor) -> bool:
     return params.is_cuda and params.numel() >= 2**31
 
 
-def native_curve(plainly: Plainly, options: Options, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor] | None:
-    """(y, log-slope) with gradients; None where the kernel cannot run. ``plainly`` gives derivatives of derivatives."""
+def native_curve(
+    plainly: Plainly, options: Options, x: Tensor, params: Tensor, known: Tensor | None = None
+) -> tuple[Tensor, Tensor] | None:
+    """(y, log-slope) with gradients; None where the kernel cannot run. ``plainly`` gives derivatives of derivatives.
+    Where y is known and the gradients alone are wanted, it stands for both."""
     if params.shape[1:] != x.shape or _is_too_large(params) or not KERNEL.runs([x, params]):
         return None
-    y, log_slope = KERNEL([x, params], options, (), plainly)
+    y, log_slope = KERNEL([x, params], options, (), plainly, None if known is None else (known, known.clone()))
     return y, log_slope
 
 
