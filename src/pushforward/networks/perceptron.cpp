@@ -39,12 +39,15 @@ struct Band {
     int64_t from, to, end;  // rows, and the columns that they read
 };
 
-// Rows that touch, of one run.
+// Rows that touch, of one run: up to 2 BAND that end together, and about BAND where ends rise from row to row.
 template <typename T>
 std::vector<Band> bands_of(const Layer<T>& layer) {
     std::vector<Band> bands;
     for (int64_t r = 0; r < layer.rows; ++r) {
-        const bool joins = !bands.empty() && layer.ends[r] >= bands.back().end && r - bands.back().from < BAND;
+        const int64_t before = bands.empty() ? 0 : r - bands.back().from;
+        const bool joins = before > 0 && (layer.ends[r] == bands.back().end
+                                              ? before < 2 * BAND
+                                              : layer.ends[r] > bands.back().end && before < 3 * BAND / 4);
         if (!joins) bands.push_back({r, r, 0});
         bands.back().to = r + 1, bands.back().end = layer.ends[r];
     }
