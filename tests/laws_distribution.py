@@ -9,6 +9,7 @@ import json
 import math
 import pickle
 
+import pytest
 import torch
 from laws import close
 from torch import Tensor
@@ -112,8 +113,10 @@ def sample_shapes(distribution: Distribution, context: Tensor | None) -> None:
             full = (*((shape,) if isinstance(shape, int) else shape), *batch)
             x = distribution.sample(shape, known)
             assert x.dtype == distribution.dtype, f"samples are {x.dtype}, not {distribution.dtype}"
-            y, log_prob = distribution.rsample_and_log_prob(shape, known)
-            assert x.shape == distribution.rsample(shape, known).shape == y.shape == (*full, *event)
+            with torch.set_grad_enabled(distribution.reparametrized):
+                y, log_prob = distribution.rsample_and_log_prob(shape, known)
+                again = distribution.rsample(shape, known)
+            assert x.shape == again.shape == y.shape == (*full, *event)
             assert log_prob.shape == full, f"log_prob of a sample has shape {tuple(log_prob.shape)}, not {full}"
             assert distribution.log_prob(x, known).shape == full, "log_prob of x has another shape"
             assert not x.requires_grad, "sample records gradients"
@@ -122,11 +125,12 @@ def sample_shapes(distribution: Distribution, context: Tensor | None) -> None:
 
 def log_prob_of_samples(distribution: Distribution, context: Tensor | None) -> None:
     """Samples have finite densities, and rsample_and_log_prob gives the ones that log_prob gives."""
-    x, got = distribution.rsample_and_log_prob((50,), context, generator=torch.Generator().manual_seed(1))
+    with torch.set_grad_enabled(distribution.reparametrized):
+        x, got = distribution.rsample_and_log_prob((50,), context, generator=torch.Generator().manual_seed(1))
+        again = distribution.rsample((50,), context, generator=torch.Generator().manual_seed(1))
     expected = distribution.log_prob(x.detach(), context)
     assert bool(expected.isfinite().all()), "log_prob of a sample is not finite"
     close(got, expected, "rsample_and_log_prob against log_prob", ROUNDING)
-    again = distribution.rsample((50,), context, generator=torch.Generator().manual_seed(1))
     close(again, x, "rsample against rsample_and_log_prob", ROUNDING)
 
 
@@ -145,6 +149,10 @@ def samples_follow_the_generator(distribution: Distribution, context: Tensor | N
 
 def rsample_gradients(distribution: Distribution, context: Tensor | None) -> None:
     """Points carry finite gradients to every parameter that moves them, and to the context."""
+    if not distribution.reparametrized:
+        with pytest.raises(ValueError, match="samples carry no gradients"):
+            distribution.rsample(2, context)
+        return
     distribution.zero_grad()
     known = None if context is None else context.clone().requires_grad_()
     x = distribution.rsample((64,), known, generator=torch.Generator().manual_seed(3))

@@ -125,6 +125,9 @@ def test_no_dependence_is_lost_in_a_narrow_network(hidden, conditioner, context)
 ABSTRACT = {
     "Bijection",
     "Univariate",
+    "Column",
+    "ColumnLaw",
+    "MixedConditional",
     "Distribution",
     "Conditional",
     "Conditioned",
@@ -132,6 +135,7 @@ ABSTRACT = {
     "Factorised",
     "Iterative",
     "MixtureCDF",
+    "Scaled",
     "Ordered",
     "Shaped",
     "Sigmoidal",
@@ -186,6 +190,7 @@ def test_a_class_without_example_or_with_an_unseen_option_is_caught():
 def test_every_module_class_of_the_lower_floors_is_private_abstract_or_tested():
     """A part that nobody listed in ``__all__`` would escape the laws."""
     tested = {c["type"] for c in [*BIJECTIONS, *UNIVARIATES, *DISTRIBUTIONS]}
+    tested |= {name for name, cls in REGISTRY.items() if issubclass(cls, distributions.Column)}  # by `test_kinds`
     for floor in (bijections, univariate, distributions):
         for module in pkgutil.iter_modules(floor.__path__, floor.__name__ + "."):
             if module.name.endswith("_triton"):  # holds no classes, and cannot be imported everywhere

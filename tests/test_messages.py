@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mixed_mistakes import MISTAKES
 from torch import nn
 
 import pushforward as pf
@@ -597,6 +598,7 @@ CASES = [
         r"Chain: parts\[0\] \(Angle\) ends in .*Circle.* but parts\[2\] \(LU\) starts from .* Put a map between",
     ),
     (lambda: Chain([Mixed(), Flip(2)]), r"Chain: parts\[1\] \(Flip\) reorders features that live on different domains"),
+    *MISTAKES,
 ]
 
 

@@ -38,6 +38,10 @@ class Distribution(nn.Module, ABC):
     batch_shape: tuple[int, ...] = ()
     """Of what is fixed inside, such as the known part of `given`: samples are (*shape, *batch_shape, *event_shape)."""
     support: Domain
+    reparametrized: bool = True
+    """Whether samples carry gradients to the weights; where values are discrete they cannot."""
+    learns_from_missing: bool = False
+    """Whether `estimate` takes NaN for what is missing."""
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
     config: dict[str, Any]
 
@@ -86,6 +90,12 @@ class Distribution(nn.Module, ABC):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The same as `log_prob`: what wrappers such as ``DistributedDataParallel`` and ``torch.compile`` hook."""
         return self.log_prob(x, context)
+
+    def estimate(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """What learning maximises: `log_prob`, or an unbiased estimate of it or of a bound that costs less, drawn with
+        torch's global generator."""
+        log_prob: Tensor = self(x, context)
+        return log_prob
 
     @final
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -148,7 +158,12 @@ class Distribution(nn.Module, ABC):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Like `sample`, with gradients to the weights and the context."""
+        """Like `sample`, with gradients to the weights and the context.
+
+        Raises:
+            ValueError: samples of this distribution carry none (``reparametrized`` is false).
+        """
+        self._check_reparametrized()
         batch, context, ok = self._sampling(shape, context)
         x = self._rsample(batch, context, generator)
         if self.sample_kind == "iterative":
@@ -164,6 +179,7 @@ class Distribution(nn.Module, ABC):
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Points as from `rsample` and their log-densities, of shape (*shape, *batch), in one pass."""
+        self._check_reparametrized()
         batch, context, ok = self._sampling(shape, context)
         x, log_prob = self._rsample_and_log_prob(batch, context, generator)
         if self.sample_kind == "iterative":
@@ -221,6 +237,13 @@ class Distribution(nn.Module, ABC):
             NotInvertibleError: this distribution has no exact conditionals.
         """
         raise self._no_conditionals()
+
+    def _check_reparametrized(self) -> None:
+        if not self.reparametrized and torch.is_grad_enabled():
+            raise ValueError(
+                f"{type(self).__name__}: samples carry no gradients, for values may be discrete. Use sample(), or "
+                "torch.no_grad()."
+            )
 
     def _no_conditionals(self, because: str = "") -> NotInvertibleError:
         return NotInvertibleError(

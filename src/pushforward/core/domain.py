@@ -108,6 +108,10 @@ class Integers(Domain):
     low: int
     high: int
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        return self.low, self.high
+
     def contains(self, x: Tensor) -> Tensor:
         return (x >= self.low) & (x <= self.high) & (x == x.round())
 

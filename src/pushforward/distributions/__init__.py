@@ -5,21 +5,40 @@ from pushforward.distributions import targets
 from pushforward.distributions.base import CircularUniform, Factorised, Normal, StandardNormal, StudentT, Uniform
 from pushforward.distributions.conditional import Conditional, Ordered
 from pushforward.distributions.flow import Flow
+from pushforward.distributions.kinds import Boolean, Categorical, Column, Constant, Ordinal, ZeroInflated
+from pushforward.distributions.measured import Bounded, Circular, Continuous, HeavyTailed, Integer, Positive
+from pushforward.distributions.mixed import Mixed, MixedConditional
 from pushforward.distributions.mixture import GaussianMixture, MultivariateNormal
+from pushforward.distributions.of_column import ColumnLaw
 
 __all__ = [
+    "Boolean",
+    "Bounded",
+    "Categorical",
+    "Circular",
     "CircularUniform",
+    "Column",
+    "ColumnLaw",
     "Conditional",
     "Conditioned",
+    "Constant",
+    "Continuous",
     "Distribution",
     "Factorised",
     "Flow",
     "GaussianMixture",
+    "HeavyTailed",
+    "Integer",
+    "Mixed",
+    "MixedConditional",
     "MultivariateNormal",
     "Normal",
     "Ordered",
+    "Ordinal",
+    "Positive",
     "StandardNormal",
     "StudentT",
     "Uniform",
+    "ZeroInflated",
     "targets",
 ]

@@ -48,7 +48,8 @@ def save(
     """Write a model to one file, atomically: killed at any moment, the file holds the old model or the new one.
 
     Args:
-        model: a distribution or bijection made of registered parts.
+        model: a distribution or bijection made of registered parts; or an estimator, which its class's ``load`` reads
+            again.
         path: the file; by custom it ends in ``.safetensors``. Its folder must exist.
         metadata: anything JSON can hold, such as column names. Tuples come back as lists.
 
@@ -67,6 +68,9 @@ def save(
     """
     from safetensors.torch import save_file
 
+    if (parts := getattr(model, "as_saved", None)) is not None:
+        model, own = parts()
+        metadata = {**own, **(metadata or {})}
     config = _config_of(model)
     shared = _shared_modules(model)
     state = _state(model, shared)

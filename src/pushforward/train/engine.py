@@ -289,7 +289,7 @@ def diagnose(model: Distribution, batch: Rows) -> str:
             return f"parameter {name} is not finite"
     model.eval()
     with torch.no_grad():
-        log_prob = model(batch.x, batch.context)
+        log_prob = model.estimate(batch.x, batch.context)
     model.train()
     bad = ~log_prob.isfinite()
     if bool(bad.any()):

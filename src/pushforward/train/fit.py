@@ -65,7 +65,8 @@ def fit(
 
     Args:
         flow: what to fit; data-dependent parts that were not yet initialised are, from the training rows.
-        x: data, (rows, *event_shape): a tensor or array, converted to the flow's dtype.
+        x: data, (rows, *event_shape): a tensor or array, converted to the flow's dtype. NaN is a missing entry where
+            the model learns from such rows, as `Mixed` does.
         context: (rows, *context_shape), for a conditional flow.
         weights: how much each row counts, (rows,), not negative.
         validation: part of the rows held out at random, or ``(x,)`` or ``(x, context)``; None for no validation.
@@ -155,7 +156,7 @@ def _rows(flow: Distribution, x: Any, context: Any, weights: Any, name: str) -> 
         raise TrainingError(f"fit: {name} must have shape ({expected}); got {tuple(x.shape)}.")
     if len(x) < 2:
         raise TrainingError(f"fit: {len(x)} row(s) cannot be learnt from; at least two are needed.")
-    _refuse_non_finite(name, x)
+    _refuse_non_finite(name, torch.where(x.isnan(), 0.0, x) if flow.learns_from_missing else x)
     if context is not None:
         context = _tensor("context", context).to(device=device, dtype=flow.context_dtype)
         if context.shape != (len(x), *(flow.context_shape or ())):

@@ -13,6 +13,7 @@ from torch import Tensor
 from pushforward.core.bijection import Kind
 from pushforward.core.compiled import Compilable, compiled
 from pushforward.core.domain import REAL, Domain
+from pushforward.core.law import LAWS
 from pushforward.core.numerics import by_table, invert_increasing, known, solve_between
 
 __all__ = ["Boxed", "Iterative", "Univariate", "with_free"]
@@ -42,6 +43,8 @@ class Univariate(Compilable, ABC):
     codomain: Domain = REAL
     smoothness: int = 0
     """0: continuous, 1: continuous slope, ...; large for analytic maps."""
+    law: ClassVar[str] = "gaussian"
+    """Of y, one of `core.law.LAWS`, where the map alone is to stand for a distribution."""
     inverse_kind: Kind = "exact"
     """"iterative" where the inverse is the root of an equation."""
     inverse_is_long: bool = False
@@ -73,6 +76,24 @@ class Univariate(Compilable, ABC):
     def retrace(self, x: Tensor, y: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
         """`forward_from` recorded for its gradients alone, where its y is known: what it gives is not looked at."""
         return self.forward_from(x, params, free)
+
+    def log_density(self, x: Tensor, params: Tensor) -> Tensor:
+        """Log-density of x where y follows the law that the map is named after, a standard normal for most."""
+        y, log_slope = self.forward(x, params)
+        return LAWS[self.law].log_density(y) + log_slope
+
+    def log_tails(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """The logs of the probabilities below and above x, under that law."""
+        y = self.value(x, params)
+        return LAWS[self.law].log_below(y), LAWS[self.law].log_below(-y)
+
+    def log_mass(self, low: Tensor, high: Tensor, params: Tensor) -> Tensor:
+        """The log of the probability between low and high, under that law; no digits are lost far out."""
+        return LAWS[self.law].log_mass(self.value(low, params), self.value(high, params))
+
+    def quantile(self, p: Tensor, params: Tensor) -> Tensor:
+        """x below which the probability is p, under that law."""
+        return self.inverse_value(LAWS[self.law].point(p), params)
 
     def compile_step(self, *, backend: Any = "inductor", **options: Any) -> None:
         """Compile `step` if the inverse is long."""

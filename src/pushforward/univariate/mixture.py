@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pushforward.core.checks import at_least, below_one, positive
 from pushforward.core.config import configurable
+from pushforward.core.law import LAWS
 from pushforward.core.modes import runs_directly
 from pushforward.core.numerics import known, solve_between
 from pushforward.core.special import log_mills, log_normal, ndtr, normal_point
@@ -27,7 +28,7 @@ from pushforward.univariate.mixture_native import native_roots
 
 __all__ = ["GaussianMixtureCDF", "LogisticMixtureCDF"]
 
-LOG_WIDTH = 4.0  # largest size of a log-width, counted from the width that zero parameters give
+LOG_WIDTH = 4.0  # by default, largest size of a log-width, counted from the width that zero parameters give
 LEAST = 1e-9  # of plain tails: log-slopes are differences of logs of this size
 SPREAD = 0.5  # how far components stand apart at zero parameters, in units of their law's own quantiles
 
@@ -60,15 +61,24 @@ class MixtureCDF(Iterative):
 
     smoothness = 99
     law: ClassVar[str]
-    """Of a component, as the native kernel calls it."""
+    """Of a component, and of y; the native kernel calls it so, too."""
     variance: ClassVar[float]
     unit: ClassVar[float] = 1.0
     """What plain formulas measure distances in, as a part of the width of a component."""
     places: Tensor
 
-    def __init__(self, components: int = 8, *, bound: float = 10.0, background: float = 1e-3) -> None:
+    def __init__(
+        self,
+        components: int = 8,
+        *,
+        bound: float = 10.0,
+        background: float = 1e-3,
+        log_widths: float = LOG_WIDTH,
+    ) -> None:
         super().__init__()
         owner = type(self).__name__
+        positive(owner, "log_widths", log_widths)
+        self.log_widths = log_widths
         at_least(owner, "components", components, 1)
         positive(owner, "bound", bound)
         below_one(owner, "background", background, "the whole weight")
@@ -120,7 +130,7 @@ class MixtureCDF(Iterative):
         raw = [
             weight.log(),
             _unbounded(location, self.bound) - self.places.to(torch.float64)[:, None],
-            _unbounded(width - self.log_width, LOG_WIDTH),
+            _unbounded(width - self.log_width, self.log_widths),
         ]
         return torch.cat(raw).to(x.dtype)
 
@@ -130,11 +140,27 @@ class MixtureCDF(Iterative):
         inner = Components(
             torch.log_softmax(weight, dim=0) + math.log1p(-self.background),
             self.bound * torch.tanh((places + location) / self.bound),
-            self.log_width + LOG_WIDTH * torch.tanh(width / LOG_WIDTH),
+            self.log_width + self.log_widths * torch.tanh(width / self.log_widths),
         )
         background = (math.log(self.background), 0.0, 0.0)
         sides = (0, 0) * (params.ndim - 1)
         return Components(*(F.pad(t, (*sides, 0, 1), value=v) for t, v in zip(inner, background, strict=True)))
+
+    # A mixture of the law's own kind is known without the map: logs of sums, in which nothing is lost at any distance.
+    def log_density(self, x: Tensor, params: Tensor) -> Tensor:
+        log_weight, location, log_width = self._prepare(params)
+        u = (x - location) * torch.exp(-log_width)
+        return torch.logsumexp(log_weight - log_width + LAWS[self.law].log_density(u), dim=0)
+
+    def log_tails(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        log_weight, location, log_width = self._prepare(params)
+        u, below = (x - location) * torch.exp(-log_width), LAWS[self.law].log_below
+        return torch.logsumexp(log_weight + below(u), dim=0), torch.logsumexp(log_weight + below(-u), dim=0)
+
+    def log_mass(self, low: Tensor, high: Tensor, params: Tensor) -> Tensor:
+        log_weight, location, log_width = self._prepare(params)
+        ends = ((x - location) * torch.exp(-log_width) for x in (low, high))
+        return torch.logsumexp(log_weight + LAWS[self.law].log_mass(*ends), dim=0)
 
     def _evaluate(self, x: Tensor, prepared: Components) -> tuple[Tensor, Tensor]:
         y, log_slope, upper, far = self._nearby(x, prepared)
@@ -257,6 +283,7 @@ class LogisticMixtureCDF(MixtureCDF):
         components: K; the map has 3 K parameters.
         bound: b, the largest distance of a component from zero.
         background: the weight :math:`\epsilon` of component 0.
+        log_widths: how far the log of a width may go from where zero parameters have it.
 
     Raises:
         ValueError: ``background`` is not below one.
@@ -275,7 +302,7 @@ class LogisticMixtureCDF(MixtureCDF):
     variance = math.pi**2 / 3
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"components": 3},
-        {"components": 2, "bound": 4.0, "background": 0.02},
+        {"components": 2, "bound": 4.0, "background": 0.02, "log_widths": 5.0},
     )
 
     @staticmethod
@@ -322,6 +349,7 @@ class GaussianMixtureCDF(MixtureCDF):
         components: K; the map has 3 K parameters.
         bound: b, the largest distance of a component from zero.
         background: the weight :math:`\epsilon` of component 0.
+        log_widths: how far the log of a width may go from where zero parameters have it.
 
     Raises:
         ValueError: ``background`` is not below one.
@@ -341,7 +369,7 @@ class GaussianMixtureCDF(MixtureCDF):
     unit = math.sqrt(2)
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"components": 3},
-        {"components": 2, "bound": 4.0, "background": 0.02},
+        {"components": 2, "bound": 4.0, "background": 0.02, "log_widths": 5.0},
     )
 
     @staticmethod

@@ -1,0 +1,89 @@
+"""The two laws that increasing maps of one number start from, with what is needed of them far out."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["LAWS", "Law", "log1mexp"]
+
+
+def log1mexp(d: Tensor) -> Tensor:
+    r""":math:`\log(1 - e^{-d})` for :math:`d \ge 0`, to the last digit at both ends.
+
+    References:
+        | Accurately computing log(1 - exp(-\|a\|)) (Mächler, 2012)
+    """
+    d = d.clamp(min=torch.finfo(d.dtype).tiny)  # of what is empty by rounding alone, without an infinite slope
+    near = d < math.log(2)
+    small, large = torch.where(near, d, 1.0), torch.where(near, 1.0, d)
+    return torch.where(near, (-torch.expm1(-small)).log(), torch.log1p(-torch.exp(-large)))
+
+
+class Law(ABC):
+    """A symmetric law on the line: its density, its tail in logs, its quantiles."""
+
+    @staticmethod
+    @abstractmethod
+    def log_density(y: Tensor) -> Tensor: ...
+
+    @staticmethod
+    @abstractmethod
+    def log_below(y: Tensor) -> Tensor:
+        """log P(Y ≤ y), with full relative accuracy of the tail; log P(Y > y) is that of -y."""
+
+    @staticmethod
+    @abstractmethod
+    def point(p: Tensor) -> Tensor:
+        """y with P(Y ≤ y) = p."""
+
+    def log_mass(self, low: Tensor, high: Tensor) -> Tensor:
+        """log P(low < Y ≤ high), from the tail in which it lies: a difference of numbers near one has no digits."""
+        upper = low > 0
+        inner, outer = torch.where(upper, low, -high), torch.where(upper, high, -low)  # now in the upper tail
+        near, far = self.log_below(-inner), self.log_below(-outer)
+        return near + log1mexp(near - far)
+
+
+class Gaussian(Law):
+    """The standard normal."""
+
+    @staticmethod
+    def log_density(y: Tensor) -> Tensor:
+        limit = math.sqrt(torch.finfo(y.dtype).max) * 1e-4  # a square beyond would be infinite, and its slope NaN
+        return -0.5 * (y.clamp(-limit, limit).square() + math.log(2 * math.pi))
+
+    @staticmethod
+    def log_below(y: Tensor) -> Tensor:
+        return torch.special.log_ndtr(y)
+
+    @staticmethod
+    def point(p: Tensor) -> Tensor:
+        return torch.special.ndtri(p)
+
+
+class Logistic(Law):
+    """The standard logistic."""
+
+    @staticmethod
+    def log_density(y: Tensor) -> Tensor:
+        return F.logsigmoid(y) + F.logsigmoid(-y)
+
+    @staticmethod
+    def log_below(y: Tensor) -> Tensor:
+        return F.logsigmoid(y)
+
+    @staticmethod
+    def point(p: Tensor) -> Tensor:
+        return torch.logit(p)
+
+    def log_mass(self, low: Tensor, high: Tensor) -> Tensor:
+        # σ(b) - σ(a) = σ(b) σ(-a) (1 - e^(a - b)): a product, in which nothing cancels.
+        return F.logsigmoid(high) + F.logsigmoid(-low) + log1mexp(high - low)
+
+
+LAWS: dict[str, Law] = {"gaussian": Gaussian(), "logistic": Logistic()}

@@ -1,0 +1,216 @@
+"""Tables in memory, whatever library made them: named columns in, named columns out.
+
+A column comes as float64 with NaN where it is missing, or as a list of labels with None there. What it means is decided
+in `schema`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+from numpy.typing import NDArray
+
+from pushforward.data.formats import TableError, clipped
+
+__all__ = ["Raw", "backend_of", "build_frame", "raw_columns"]
+
+EXACT = 2**53  # every whole number up to here is a float64
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass(frozen=True)
+class Raw:
+    """One column: ``"number"``, ``"bool"`` or ``"time"`` (seconds since 1970) with values, ``"label"`` with labels."""
+
+    name: str
+    kind: str
+    stored: str
+    values: NDArray[np.float64] | None = None
+    labels: list[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values if self.values is not None else self.labels or [])
+
+
+def backend_of(table: Any) -> str:
+    """What made the table: "pandas", "polars", "pyarrow", or "numpy" for anything without column names."""
+    frame = _frame(table)
+    return "numpy" if frame is None else str(frame.implementation.name).lower()
+
+
+def _frame(table: Any) -> Any:
+    """The table for narwhals; None where it is no data frame."""
+    try:
+        frame = nw.from_native(table, eager_only=True, pass_through=True)
+    except nw.exceptions.DuplicateError:
+        names = [str(name) for name in getattr(table, "column_names", table.columns)]
+        name, times = Counter(names).most_common(1)[0]
+        raise TableError(f"the table: {times} columns are named {name!r}. Rename all but one.") from None
+    return frame if isinstance(frame, nw.DataFrame) else None
+
+
+def raw_columns(table: Any, names: list[str] | None = None) -> list[Raw]:
+    """The columns of a data frame, an array or nested lists.
+
+    Args:
+        table: of pandas, polars or pyarrow; or an array (rows, columns).
+        names: which columns, in which order; all by default. Arrays have no names and must have as many columns.
+
+    Raises:
+        TableError: names are repeated or missing, or a column holds what no column can.
+    """
+    frame = _frame(table)
+    if frame is None:
+        return _of_array(table, names)
+    own = [str(name) for name in frame.columns]
+    wanted = own if names is None else names
+    if absent := [name for name in wanted if name not in own]:
+        shown = ", ".join(map(repr, own[:10])) + (", ..." if own[10:] else "")
+        raise TableError(f"the table: there is no column {absent[0]!r}. The columns are {shown}.")
+    series = dict(zip(own, frame.iter_columns(), strict=True))
+    return [_of_series(name, series[name]) for name in wanted]
+
+
+def _of_array(table: Any, names: list[str] | None) -> list[Raw]:
+    array = np.asarray(table)
+    if array.ndim != 2:
+        hint = " Reshape your data with .reshape(-1, 1) if it is one column." if array.ndim == 1 else ""
+        raise TableError(f"the table: an array (rows, columns) is needed; got shape {array.shape}.{hint}")
+    if np.iscomplexobj(array):
+        raise TableError("the table: Complex data not supported. Split it into real and imaginary columns.")
+    names = [f"x{j}" for j in range(array.shape[1])] if names is None else names
+    if len(names) != array.shape[1]:
+        raise TableError(
+            f"the table: {len(names)} columns are needed ({', '.join(names[:5])}, ...); got {array.shape[1]}."
+        )
+    if array.dtype.kind in "biuf":
+        kind, stored = "bool" if array.dtype.kind == "b" else "number", str(array.dtype)
+        return [_numbers(name, kind, stored, column) for name, column in zip(names, array.T, strict=True)]
+    return [_of_objects(name, "object", list(column)) for name, column in zip(names, array.T, strict=True)]
+
+
+def _of_series(name: str, series: Any) -> Raw:
+    dtype = series.dtype
+    stored = str(dtype)
+    if dtype == nw.Boolean:
+        values = [math.nan if v is None else float(v) for v in series.to_list()]
+        return Raw(name, "bool", stored, np.array(values, dtype=np.float64))
+    if dtype.is_numeric():
+        if dtype.is_integer() and not series.is_null().any():
+            return _numbers(name, "number", stored, series.to_numpy())
+        values = series.cast(nw.Float64).to_numpy()
+        return _numbers(name, "number", stored, np.where(series.is_null().to_numpy(), np.nan, values))
+    if dtype == nw.Datetime or dtype == nw.Date:
+        return Raw(name, "time", stored, np.array([_seconds(v) for v in series.to_list()], dtype=np.float64))
+    if dtype == nw.Duration:
+        seconds = [math.nan if v is None else v.total_seconds() for v in series.to_list()]
+        return Raw(name, "number", stored, np.array(seconds, dtype=np.float64))
+    if dtype in (nw.String, nw.Categorical, nw.Enum, nw.Object, nw.Unknown):
+        return _of_objects(name, stored, series.to_list())
+    raise TableError(f"the table: column {name!r} holds {stored}, which is no single value. Spread it over columns.")
+
+
+def _of_objects(name: str, stored: str, items: list[Any]) -> Raw:
+    """A column of Python objects: labels, or numbers that came as objects."""
+    items = [None if _missing(v) else v for v in items]
+    present = [(i, v) for i, v in enumerate(items) if v is not None]
+    sorts = {_sort(v) for _, v in present}
+    if len(sorts) > 1:
+        (i, a), (j, b) = present[0], next((i, v) for i, v in present if _sort(v) != _sort(present[0][1]))
+        raise TableError(
+            f"the table: column {name!r} mixes {_sort(a)} and {_sort(b)}: row {i + 1} holds {clipped(a)}, row {j + 1} "
+            f"{clipped(b)}. Make them all text, or all numbers."
+        )
+    sort = sorts.pop() if sorts else "text"
+    if sort in ("numbers", "true/false"):
+        array = np.array([math.nan if v is None else float(v) for v in items], dtype=np.float64)
+        big = next((v for _, v in present if isinstance(v, int) and abs(v) > EXACT), None)
+        if big is not None:
+            raise _too_large(name, big)
+        return _numbers(name, "number" if sort == "numbers" else "bool", stored, array)
+    if sort == "dates":
+        return Raw(name, "time", stored, np.array([_seconds(v) for v in items], dtype=np.float64))
+    if sort == "objects":
+        i, v = present[0]
+        raise TypeError(
+            f"the table: column {name!r} holds a {type(v).__name__} in row {i + 1}; an argument must be a string or a "
+            "number. Spread it over columns."
+        )
+    texts = [None if v is None else str(v).strip() or None for v in items]
+    if seconds := _dates(texts):
+        return Raw(name, "time", stored, np.array(seconds, dtype=np.float64))
+    return Raw(name, "label", stored, labels=texts)
+
+
+def _numbers(name: str, kind: str, stored: str, array: Any) -> Raw:
+    if array.dtype.kind in "iu" and array.size:
+        low, high = int(array.min()), int(array.max())
+        if max(-low, high) > EXACT:
+            raise _too_large(name, high if high > EXACT else low)
+    values = array.astype(np.float64)
+    if infinite := np.flatnonzero(np.isinf(values)).tolist():
+        raise TableError(
+            f"the table: column {name!r} holds an infinite value (inf) in row {infinite[0] + 1}. Correct it, or make "
+            "it missing."
+        )
+    return Raw(name, kind, stored, values)
+
+
+def _too_large(name: str, value: int) -> TableError:
+    return TableError(
+        f"the table: column {name!r} holds integers beyond 2**53, such as {value}, which float64 would change. "
+        "Subtract an offset, or make them text if they are names."
+    )
+
+
+def _missing(v: Any) -> bool:
+    return v is None or (isinstance(v, float) and math.isnan(v)) or type(v).__name__ in ("NAType", "NaTType")
+
+
+def _sort(v: Any) -> str:
+    if isinstance(v, bool | np.bool_):
+        return "true/false"
+    if isinstance(v, int | float | np.number):
+        return "numbers"
+    if isinstance(v, str | bytes):
+        return "text"
+    return "dates" if isinstance(v, dt.date) else "objects"
+
+
+def _seconds(v: Any) -> float:
+    """Seconds since 1970, of a time without a zone as if it were UTC."""
+    if _missing(v):
+        return math.nan
+    if not isinstance(v, dt.datetime):
+        v = dt.datetime(v.year, v.month, v.day)
+    return (v if v.tzinfo else v.replace(tzinfo=dt.UTC)).timestamp()
+
+
+def _dates(texts: list[str | None]) -> list[float] | None:
+    """Seconds of texts that are all dates as ISO 8601 writes them; None where one is not."""
+    if not any(texts) or not all(v is None or (len(v) >= 10 and v[4:5] == "-" == v[7:8]) for v in texts):
+        return None
+    try:
+        return [math.nan if v is None else _seconds(dt.datetime.fromisoformat(v)) for v in texts]
+    except ValueError:
+        return None
+
+
+def build_frame(columns: dict[str, Any], backend: str) -> Any:
+    """A table of this library from columns of values or labels; an array (rows, columns) for "numpy"."""
+    if backend != "numpy":
+        library: Any = backend
+        return nw.from_dict(columns, backend=library).to_native()
+    arrays = [np.asarray(column) for column in columns.values()]
+    if all(array.dtype.kind in "biuf" for array in arrays):
+        return np.stack([array.astype(np.float64) for array in arrays], axis=1)
+    out = np.empty((len(arrays[0]), len(arrays)), dtype=object)
+    for j, column in enumerate(columns.values()):
+        out[:, j] = column
+    return out

@@ -1,0 +1,288 @@
+"""What a column of a table can hold, and its law given others: a density, a probability of each value, or both."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pushforward.core.checks import at_least
+from pushforward.core.config import build, configurable
+from pushforward.core.domain import Domain, Integers, Interval
+
+__all__ = ["Boolean", "Categorical", "Column", "Constant", "Ordinal", "ZeroInflated"]
+
+
+class Column(nn.Module, ABC):
+    """A kind of column: how its values are seen by a network, and the law that parameters from a network give them.
+
+    One module stands for ``columns`` columns of the kind side by side, so that they are computed together.
+
+    Shape:
+        Values: (columns, n) in float64, whatever the dtype of the weights, in the column's own units; categories as
+        0, 1, ... . Parameters lead, (num_params, columns, n), in the dtype of the weights, as all that is computed.
+        Zero parameters give a law that fits no column in particular; `start` gives those that fit the whole column.
+    """
+
+    num_params: int
+    num_inputs: int
+    """Numbers that a network sees of a value."""
+    domain: Domain
+    ordered: bool = True
+    """Whether values have an order, so that there are quantiles."""
+    is_density: bool = True
+    """Whether `log_prob` is a density, in units of one over the column's, or a probability."""
+    each_its_own: ClassVar[tuple[str, ...]] = ()
+    """Names of tensors (columns, ...) that each column has for itself."""
+    config: dict[str, Any]
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        at_least(type(self).__name__, "columns", columns, 1)
+        self.columns = columns
+        self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(dtype); holds nothing
+
+    like: Tensor
+
+    def one(self, k: int) -> Column:
+        """Column k alone, sharing its numbers with this module."""
+        if self.columns == 1:
+            return self
+        twin: Column = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        own = {**self._parameters, **self._buffers}
+        cut = {name: t[k : k + 1] if name in self.each_its_own and t is not None else t for name, t in own.items()}
+        parts = {name: part.one(k) if isinstance(part, Column) else part for name, part in self._modules.items()}
+        twin.__dict__.update(_parameters={}, _buffers=cut, _modules=parts, columns=1)
+        return twin
+
+    def beside(self, columns: int) -> Column:
+        """A fresh module for so many columns of this kind."""
+        module: Column = build({**self.config, "columns": columns})
+        return module
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """What a network sees, (columns, num_inputs, n)."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        """Log-density or log-probability of x, (columns, n); -inf outside of the domain."""
+
+    @abstractmethod
+    def cdf(self, x: Tensor, params: Tensor) -> Tensor:
+        """P(X ≤ x), (columns, n)."""
+
+    def middle_cdf(self, x: Tensor, params: Tensor) -> Tensor:
+        """P(X < x) + P(X = x) / 2: the distribution function where there is a density, the middle of its step where x
+        has a probability, so that `icdf` takes it back to x."""
+        return self.cdf(x, params) - 0.5 * self.jump(x, params)
+
+    def jump(self, x: Tensor, params: Tensor) -> Tensor:
+        """P(X = x)."""
+        return self.log_prob(x, params).exp() if not self.is_density else torch.zeros_like(x, dtype=params.dtype)
+
+    @abstractmethod
+    def icdf(self, p: Tensor, params: Tensor) -> Tensor:
+        """The smallest x with P(X ≤ x) ≥ p, (columns, n), in float64."""
+
+    def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """A value for each, (columns, n)."""
+        u = torch.rand(params.shape[1:], dtype=torch.float64, device=params.device, generator=generator)
+        eps = torch.finfo(params.dtype).eps
+        return self.icdf(u.clamp(eps, 1 - eps).to(params.dtype), params)
+
+    def initialize(self, x: Tensor, seen: Tensor) -> Tensor:
+        """Measure where (columns, n) is seen what the kind keeps of the whole column, such as mean and scale, once;
+        gives parameters (num_params, columns) from which learning starts."""
+        starts = [self.one(k)._start(own[mask]) for k, (own, mask) in enumerate(zip(x, seen, strict=True))]
+        return torch.stack(starts, dim=-1)
+
+    @abstractmethod
+    def _start(self, x: Tensor) -> Tensor:
+        """Parameters (num_params,) for the values (n,) of a single column, after measuring them; n may be zero."""
+
+    def extra_repr(self) -> str:
+        own = {k: v for k, v in getattr(self, "config", {}).items() if k != "type" and not isinstance(v, dict)}
+        return ", ".join(f"{key}={value}" for key, value in own.items())
+
+
+@configurable
+class Categorical(Column):
+    """One of some categories, each with a probability of its own.
+
+    Args:
+        levels: number of categories; values are 0 .. levels - 1.
+        columns: how many such columns stand side by side.
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"levels": 3}, {"levels": 100, "columns": 2})
+    is_density = False
+    ordered = False
+    each_its_own = ("embedding",)
+    MOST_ONE_HOT = 64
+    EMBEDDING = 16
+
+    def __init__(self, levels: int, *, columns: int = 1) -> None:
+        super().__init__(columns)
+        at_least(type(self).__name__, "levels", levels, 1)
+        self.levels = self.num_params = levels
+        self.domain = Integers(0, levels - 1)
+        self.embedding: nn.Parameter | None = None
+        self.num_inputs = levels
+        if levels > self.MOST_ONE_HOT:
+            self.num_inputs = self.EMBEDDING
+            self.embedding = nn.Parameter(torch.randn(columns, levels, self.EMBEDDING) / math.sqrt(self.EMBEDDING))
+
+    def encode(self, x: Tensor) -> Tensor:
+        codes = self._codes(x)
+        if self.embedding is None:
+            return F.one_hot(codes, self.levels).movedim(-1, 1).to(self.like.dtype)
+        wide = codes[..., None].expand(*codes.shape, self.EMBEDDING)
+        return self.embedding.gather(1, wide).movedim(-1, 1)
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        log_probs = torch.log_softmax(params, dim=0)
+        found = log_probs.gather(0, self._codes(x)[None])[0]
+        return torch.where(self.domain.contains(x), found, -torch.inf)
+
+    def cdf(self, x: Tensor, params: Tensor) -> Tensor:
+        total = torch.softmax(params, dim=0).cumsum(dim=0).gather(0, self._codes(x.floor())[None])[0]
+        return torch.where(x < 0, 0.0, torch.where(x >= self.levels - 1, 1.0, total))
+
+    def icdf(self, p: Tensor, params: Tensor) -> Tensor:
+        sums = torch.softmax(params, dim=0).cumsum(dim=0)[:-1]  # the last is one, whatever it rounds to
+        return (p > sums).sum(dim=0).to(torch.float64)
+
+    def _start(self, x: Tensor) -> Tensor:
+        counts = torch.bincount(x.long(), minlength=self.levels).to(self.like.dtype)
+        share = (counts + 0.5) / (counts.sum() + 0.5 * self.levels)
+        return share.log() - share.log().mean()
+
+    def _codes(self, x: Tensor) -> Tensor:
+        return x.clamp(0, self.levels - 1).long()
+
+
+@configurable
+class Ordinal(Categorical):
+    """One of some categories that have an order, such as school grades: probabilities as of `Categorical`, and
+    quantiles."""
+
+    ordered = True
+
+
+@configurable
+class Boolean(Categorical):
+    """False or true, as 0 and 1."""
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"columns": 2})
+
+    def __init__(self, *, columns: int = 1) -> None:
+        super().__init__(2, columns=columns)
+
+
+@configurable
+class Constant(Column):
+    """The same value in every row: probability one, and nothing to learn.
+
+    Args:
+        value: what the column holds.
+        columns: how many such columns stand side by side.
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"value": 2.5}, {"columns": 2})
+    is_density = False
+    num_params = num_inputs = 0
+
+    def __init__(self, value: float = 0.0, *, columns: int = 1) -> None:
+        super().__init__(columns)
+        self.value = float(value)
+        self.domain = Interval(self.value, math.nextafter(self.value, math.inf))  # as narrow as they get
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.like.new_zeros(x.shape[0], 0, x.shape[1])
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        return torch.where(x == self.value, 0.0, -torch.inf).to(self.like.dtype)
+
+    def cdf(self, x: Tensor, params: Tensor) -> Tensor:
+        return (x >= self.value).to(self.like.dtype)
+
+    def icdf(self, p: Tensor, params: Tensor) -> Tensor:
+        return torch.full(p.shape, self.value, dtype=torch.float64, device=p.device)
+
+    def _start(self, x: Tensor) -> Tensor:
+        return self.like.new_zeros(0)
+
+
+@configurable
+class ZeroInflated(Column):
+    r"""Zero with a probability of its own, and otherwise a value of another kind.
+
+    .. math:: q(x) = \pi\, \delta_0(x) + (1 - \pi)\, q_{\mathrm{inner}}(x)
+
+    A zero contributes a probability, another value of a continuous kind a density.
+
+    Args:
+        inner: the kind of the other values.
+        columns: how many such columns stand side by side.
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"inner": {"type": "Positive"}},
+        {"inner": {"type": "Integer", "low": 0}, "columns": 2},
+    )
+
+    def __init__(self, inner: Column, *, columns: int = 1) -> None:
+        super().__init__(columns)
+        self.inner = inner if inner.columns == columns else inner.beside(columns)
+        self.is_density, self.ordered = inner.is_density, inner.ordered
+        self.num_params, self.num_inputs = 1 + inner.num_params, 1 + inner.num_inputs
+        low, high = inner.domain.ends
+        self.domain = inner.domain if low <= 0 <= high else Interval(min(low, 0.0), max(high, 0.0))
+
+    def encode(self, x: Tensor) -> Tensor:
+        other = x != 0
+        inner = self.inner.encode(self._others(x)) * other[:, None]
+        return torch.cat([other[:, None].to(inner.dtype), inner], dim=1)
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        log_zero, log_other = F.logsigmoid(params[0]), F.logsigmoid(-params[0])
+        others = log_other + self.inner.log_prob(self._others(x), params[1:])
+        if not self.is_density:  # zero may come from either part
+            log_zero = torch.logaddexp(log_zero, log_other + self.inner.log_prob(torch.zeros_like(x), params[1:]))
+        return torch.where(x == 0, log_zero, others)
+
+    def cdf(self, x: Tensor, params: Tensor) -> Tensor:
+        zero = torch.sigmoid(params[0])
+        return torch.where(x >= 0, zero, 0.0) + (1 - zero) * self.inner.cdf(x, params[1:])
+
+    def jump(self, x: Tensor, params: Tensor) -> Tensor:
+        if not self.is_density:
+            return super().jump(x, params)
+        return torch.where(x == 0, torch.sigmoid(params[0]), 0.0)
+
+    def icdf(self, p: Tensor, params: Tensor) -> Tensor:
+        zero = torch.sigmoid(params[0])
+        at = torch.zeros_like(p, dtype=torch.float64)
+        low = (1 - zero) * self.inner.cdf(at, params[1:])  # what the inner law has up to zero; above that, the jump
+        before, after = p < low, p > low + zero
+        rest = torch.where(before, p, p - zero) / (1 - zero).clamp(min=torch.finfo(p.dtype).tiny)
+        eps = torch.finfo(p.dtype).eps
+        inner = self.inner.icdf(rest.clamp(eps, 1 - eps), params[1:])
+        return torch.where(before | after, inner, 0.0)
+
+    def _start(self, x: Tensor) -> Tensor:
+        zeros = (x == 0).sum().to(self.like.dtype)
+        share = (zeros + 0.5) / (len(x) + 1)
+        return torch.cat([torch.logit(share)[None], self.inner._start(x[x != 0])])
+
+    def _others(self, x: Tensor) -> Tensor:
+        """x, and where it is zero another value that the inner kind may hold."""
+        anchor = self.inner.domain.anchor(x)
+        return torch.where(x == 0, anchor, x)

@@ -1,0 +1,5 @@
+"""scikit-learn's face of the library: tables in, scores and samples out, in the user's own units."""
+
+from pushforward.estimators.density import FlowDensity
+
+__all__ = ["FlowDensity"]

@@ -1,0 +1,148 @@
+"""Networks that see some of the columns of a row and give parameters for each column that they do not see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.networks.masked import MaskedLinear, hidden_degrees
+from pushforward.networks.mlp import INPUT_LIMIT, check_hidden
+from pushforward.networks.precision import Multiplying
+from pushforward.networks.trunk import activation_of, trunk
+
+__all__ = ["PrefixNetwork", "SubsetNetwork"]
+
+
+class _Network(Multiplying):
+    """A residual trunk and a last layer for each group of columns, whose rows are (num_params, columns).
+
+    Args:
+        inputs: how many numbers each column is seen as.
+        groups: the columns of each group, rising, and how many parameters one of them has.
+        hidden: width and, as of `MLP`, number of residual blocks.
+        activation: one of ``networks.ACTIVATIONS``.
+        dropout: probability of dropping a hidden unit in training.
+
+    Shape:
+        encoded: (sum of inputs, n), column by column; seen: (columns, n), true or false.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[int],
+        groups: Sequence[tuple[Sequence[int], int]],
+        *,
+        hidden: Sequence[int],
+        activation: str,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        check_hidden(type(self).__name__, hidden, True, activation, dropout)
+        self.activation, self.dropout = activation, dropout
+        self.depth = max(1, len(hidden) - 1)
+        self.inputs, self.groups = list(inputs), [(list(columns), count) for columns, count in groups]
+        owner = torch.arange(len(self.inputs)).repeat_interleave(torch.tensor(self.inputs))
+        self.register_buffer("owner", owner, persistent=False)  # of each input
+
+    owner: Tensor
+    layers: nn.ModuleList
+    last: nn.ModuleList
+
+    def forward(self, encoded: Tensor, seen: Tensor, only: int | None = None) -> list[Tensor]:
+        """(num_params, columns, n) for each group, or for one alone."""
+        inputs = self._inputs(encoded, seen)
+        with self.multiplying(inputs):
+            h, found = self._trunk(inputs), []
+            for k, (layer, (columns, count)) in enumerate(zip(self.last, self.groups, strict=True)):
+                if only is None or k == only:
+                    wide = self._linear(layer, h).to(encoded.dtype)
+                    found.append(wide.unflatten(0, (count, len(columns))))
+        return found
+
+    def _inputs(self, encoded: Tensor, seen: Tensor) -> Tensor:
+        """What is seen of values, and which ones are: a zero may be a value."""
+        shown = torch.where(seen[self.owner], encoded, 0.0).clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        return torch.cat([shown, seen.to(encoded.dtype)])
+
+    def _trunk(self, inputs: Tensor) -> Tensor:
+        act = activation_of(self.activation, True)
+        return trunk(lambda k, h: self._linear(self.layers[k], h), inputs, self.depth, True, act, self._drop)
+
+    def _linear(self, layer: Any, h: Tensor) -> Tensor:
+        return torch.addmm(layer.bias[:, None], layer.weight, h)
+
+    def _drop(self, h: Tensor) -> Tensor:
+        return nn.functional.dropout(h, self.dropout, self.training) if self.dropout else h
+
+
+class SubsetNetwork(_Network):
+    """Parameters of all columns, given any set of seen ones: those of a column that is seen mean nothing.
+
+    References:
+        | A Deep and Tractable Density Estimator (Uria, Murray, Larochelle, 2014), arXiv:1310.1757
+    """
+
+    def __init__(self, inputs: Sequence[int], groups: Any, *, hidden: Sequence[int], **options: Any) -> None:
+        super().__init__(inputs, groups, hidden=hidden, **options)
+        width = hidden[0]
+        widths = [sum(inputs) + len(inputs)] + [width] * (1 + 2 * self.depth)
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
+        self.last = nn.ModuleList(_zero_linear(width, len(columns) * count) for columns, count in self.groups)
+
+    def one_each(self, encoded: Tensor, seen: Tensor) -> list[Tensor]:
+        """The same where every column has a set of its own: encoded (inputs, n), seen (columns, columns, n), whose
+        entry [k] is what is seen for column k."""
+        columns, n = seen.shape[0], seen.shape[-1]
+        tiled = encoded[:, None].expand(-1, columns, n).flatten(1)
+        inputs = self._inputs(tiled, seen.transpose(0, 1).flatten(1))
+        with self.multiplying(inputs):
+            h = self._trunk(inputs).unflatten(1, (columns, n))  # (width, columns, n)
+            found = []
+            for layer, (own, count) in zip(self.last, self.groups, strict=True):
+                linear: Any = layer
+                weight = linear.weight.unflatten(0, (count, len(own))).transpose(0, 1)  # (own, count, width)
+                bias = linear.bias.unflatten(0, (count, len(own))).t()[..., None]
+                found.append((torch.bmm(weight, h[:, own].transpose(0, 1)) + bias).transpose(0, 1).to(encoded.dtype))
+        return found
+
+
+class PrefixNetwork(_Network):
+    """Parameters of all columns, each given those of the seen ones that stand before it."""
+
+    def __init__(self, inputs: Sequence[int], groups: Any, *, hidden: Sequence[int], **options: Any) -> None:
+        super().__init__(inputs, groups, hidden=hidden, **options)
+        count = len(self.inputs)
+        own = torch.arange(1, count + 1)
+        values = own.repeat_interleave(torch.tensor(self.inputs))
+        both = torch.cat([values, own])
+        order = both.argsort(stable=True)  # the value of a column beside whether it is seen: degrees have to rise
+        self.register_buffer("order", order, persistent=False)
+        hiddens = [hidden_degrees(hidden[0], count, 0)] * (1 + 2 * self.depth)
+        degrees = [both[order], *hiddens]
+        self.layers = nn.ModuleList(MaskedLinear(i, o) for i, o in pairwise(degrees))
+        self.last = nn.ModuleList(
+            MaskedLinear(hiddens[-1], torch.tensor(columns), copies=number) for columns, number in self.groups
+        )
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
+
+    order: Tensor
+
+    def _inputs(self, encoded: Tensor, seen: Tensor) -> Tensor:
+        return super()._inputs(encoded, seen)[self.order]
+
+    def _linear(self, layer: Any, h: Tensor) -> Tensor:
+        out: Tensor = layer(h)
+        return out
+
+
+def _zero_linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear map that starts at zero; a kind without parameters has no outputs, at which torch's own start warns."""
+    layer = nn.Linear(inputs, 1)
+    layer.weight, layer.bias = nn.Parameter(torch.zeros(outputs, inputs)), nn.Parameter(torch.zeros(outputs))
+    layer.out_features = outputs
+    return layer

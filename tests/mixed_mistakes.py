@@ -1,0 +1,80 @@
+"""What the kinds of columns and the model of them refuse, and how: cases of `test_messages`."""
+
+import torch
+
+from pushforward.distributions import (
+    Boolean,
+    Bounded,
+    Categorical,
+    Circular,
+    ColumnLaw,
+    Constant,
+    Continuous,
+    Integer,
+    Mixed,
+    Ordinal,
+    Positive,
+    ZeroInflated,
+)
+from pushforward.networks.subset import PrefixNetwork, SubsetNetwork
+from pushforward.univariate import CircularShift, Composed, LogisticMixtureCDF
+
+KNOWN, WHOLE = torch.zeros(2, dtype=torch.float64), torch.zeros(4, 3, dtype=torch.float64)
+
+
+def model(order="any"):
+    return Mixed([Continuous(), Categorical(3), Integer(0, 4)], order=order, hidden=(4,))
+
+
+def law() -> ColumnLaw:
+    return model().law_of(0)
+
+
+def network(kind, **options):
+    return kind([1, 1], [([0, 1], 2)], **{"hidden": (4,), "activation": "relu", "dropout": 0.0, **options})
+
+
+MISTAKES = [
+    (lambda: Integer(3, 3), r"Integer: low must be smaller than high; got 3 and 3\. Use Constant"),
+    (lambda: Integer(skewed=True), r"Integer: skewed=True counts from a smallest number; give low\."),
+    (lambda: Circular(0.0), r"Circular: period must be positive; got 0\.0\."),
+    (lambda: Bounded(1.0, 1.0), r"Interval: low must be smaller than high; got"),
+    (
+        lambda: Continuous(Composed([CircularShift()])),
+        r"Continuous: univariate must be a map of the real line; got Composed\. Try univariate\.LogisticMixtureCDF",
+    ),
+    (lambda: Positive(columns=0), r"Positive: columns must be a whole number of at least 1; got 0"),
+    (lambda: Categorical(0), r"Categorical: levels must be a whole number of at least 1; got 0"),
+    (lambda: Ordinal(0), r"Ordinal: levels must be a whole number of at least 1; got 0"),
+    (lambda: Boolean(columns=0), r"Boolean: columns must be"),
+    (lambda: Constant(columns=0), r"Constant: columns must be"),
+    (lambda: ZeroInflated(Positive(), columns=0), r"ZeroInflated: columns must be"),
+    (lambda: LogisticMixtureCDF(log_widths=0.0), r"LogisticMixtureCDF: log_widths must be a positive number"),
+    (lambda: network(SubsetNetwork, hidden=()), r"SubsetNetwork: hidden must list at least one layer width"),
+    (lambda: network(PrefixNetwork, activation="no"), r"PrefixNetwork: activation must be one of"),
+    (lambda: Mixed([]), r"Mixed: columns must be one or more kinds, such as Continuous\(\); got \[\]\."),
+    (lambda: Mixed([Continuous(columns=2)]), r"Mixed: each of columns must be one column; leave columns="),
+    (lambda: model("all"), r"Mixed: order must be one of 'any', 'fixed'; got 'all'"),
+    (lambda: model().log_prob(torch.zeros(4, 3)), r"Mixed: x is torch\.float32 but the weights are torch\.float64"),
+    (
+        lambda: model().contributions(torch.zeros(4, 3)),
+        r"Mixed: x is torch\.float32 but the weights are torch\.float64",
+    ),
+    (lambda: model().cdf(torch.zeros(4, 3)), r"Mixed: x is torch\.float32 but the weights are torch\.float64"),
+    (lambda: model().contributions(WHOLE, order=[0, 0, 1]), r"Mixed: order must rearrange 0 \.\. 2; got \[0, 0, 1\]"),
+    (lambda: model("fixed").contributions(WHOLE, order=[1, 0, 2]), r"Mixed: this model has one order of its columns"),
+    (lambda: model().rsample(2), r"Mixed: samples carry no gradients, for values may be discrete\. Use sample\(\)"),
+    (lambda: model().rsample_and_log_prob(2), r"Mixed: samples carry no gradients"),
+    (lambda: model().given({0: 0.0, 1: 0.0, 2: 0.0}), r"Mixed: all columns are known, so nothing is left"),
+    (lambda: model().given({7: 0.0}), r"Mixed: known columns are numbered 0 \.\. 2; got 7\."),
+    (lambda: model().given(WHOLE), r"Mixed: known must hold 1 to 2 columns; got shape \(4, 3\)\."),
+    (lambda: model().given({0: 0.0}).given({0: 1.0}), r"Mixed: column 0 is known already\. Leave it out\."),
+    (lambda: model().given({0: 0.0}).law_of(0), r"Mixed: column 0 is not one of those that are left, \[1, 2\]\."),
+    (lambda: model("fixed").given({1: 0.0}), r"Mixed: with one order of the columns only the first ones can be known"),
+    (lambda: model("fixed").given({0: 0.0}).law_of(2), r"Mixed: with one order of the columns there is the law of the"),
+    (lambda: law().quantile(0.0), r"quantile: p must lie between 0 and 1; got 0\.0\."),
+    (lambda: law().interval(1.5), r"interval: probability must lie between 0 and 1; got 1\.5\."),
+    (lambda: law().highest_density_interval(0.0), r"interval: probability must lie between 0 and 1; got 0\.0\."),
+    (lambda: law().probabilities(), r"probabilities: Continuous has no categories\. Ask for log_prob instead\."),
+    (lambda: model().law_of(1).mean(), r"Categorical: there is no order and so no mean"),
+]

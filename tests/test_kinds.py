@@ -1,0 +1,226 @@
+"""Kinds of columns: laws that add up to one, quantiles that undo distribution functions, values far out."""
+
+import copy
+import math
+
+import pytest
+import torch
+from cases import generator
+
+from pushforward.core.config import REGISTRY, build
+from pushforward.distributions import (
+    Column,
+    Constant,
+    HeavyTailed,
+    Integer,
+    ZeroInflated,
+)
+from pushforward.univariate import Affine, RationalQuadratic
+
+KINDS = sorted(name for name, cls in REGISTRY.items() if issubclass(cls, Column))
+CASES = [{"type": name, **example} for name in KINDS for example in REGISTRY[name].examples]
+
+
+def named(case):
+    return "-".join([case["type"], *(f"{k}={v}" for k, v in case.items() if k != "type")])
+
+
+each = pytest.mark.parametrize("case", CASES, ids=named)
+
+
+def data_of(case, count=300):
+    """Values that such a column may hold, (columns, count)."""
+    kind, columns = case["type"], case.get("columns", 1)
+    if kind == "ZeroInflated":
+        x = data_of({**case["inner"], "columns": columns}, count)
+        return torch.where(torch.rand(x.shape, generator=generator(8)) < 0.4, 0.0, x)
+    if kind == "Constant":
+        return torch.full((columns, count), case.get("value", 0.0), dtype=torch.float64)
+    normal = torch.randn(columns, count, dtype=torch.float64, generator=generator(7))
+    if kind == "HeavyTailed":
+        return normal.mul(3).sinh()
+    if kind == "Integer" and "high" not in case:
+        return (case["low"] + normal.exp().floor()) if "low" in case else normal.mul(20).round() + 0.0
+    return build(case).domain.example((columns, count), generator(7)).to(torch.float64)
+
+
+def ready(case, dtype=torch.float64, size=1.0):
+    """A kind that has seen data, and random parameters for one value of each column: (kind, (num_params, columns))."""
+    kind = build(case).to(dtype)
+    x = data_of(case)
+    with torch.no_grad():
+        start = kind.initialize(x, torch.ones_like(x, dtype=torch.bool))
+    return kind, start + size * torch.randn(start.shape, dtype=dtype, generator=generator(9))
+
+
+def expanded(params, x):
+    return params[..., None].expand(*params.shape, x.shape[-1])
+
+
+def mass(kind, params, nodes, weights):
+    x = nodes.expand(kind.columns, -1)
+    return (kind.log_prob(x, expanded(params, x)).double().exp() * weights).sum(dim=-1)
+
+
+def line(case, kind, points=40_001):
+    """Nodes (m,) and weights that cover what the kind may hold: counted, or in length."""
+    low, high = kind.domain.ends
+    if not kind.is_density:
+        first, last = max(low, -3_000), min(high, 3_000 if not case.get("skewed") else 60_000)
+        nodes = (
+            torch.arange(first, last + 1, dtype=torch.float64) if case["type"] != "Constant" else torch.tensor([low])
+        )
+        return nodes.double(), torch.ones(len(nodes), dtype=torch.float64)
+    u = (torch.arange(points, dtype=torch.float64) + 0.5) / points
+    if math.isfinite(low) and math.isfinite(high):
+        if case["type"] == "Circular":
+            return low + (high - low) * u, torch.full_like(u, (high - low) / points)
+        v = torch.linspace(-80, 80, points, dtype=torch.float64)  # of the logit
+        inside = torch.sigmoid(v) * torch.sigmoid(-v)
+        return low + (high - low) * torch.sigmoid(v), (high - low) * inside * 160 / points
+    v = torch.linspace(-80, 80, points, dtype=torch.float64)
+    if math.isfinite(low):
+        return low + v.exp(), v.exp() * 160 / points
+    return v.sinh(), v.cosh() * 160 / points
+
+
+@each
+@torch.no_grad()
+def test_the_whole_probability_is_one(case):
+    kind, params = ready(case, size=0.3)
+    if case["type"] == "ZeroInflated":
+        inner = line(case["inner"], kind.inner)
+        if kind.is_density:
+            nodes, weights = torch.cat([inner[0], torch.zeros(1)]), torch.cat([inner[1], torch.ones(1)])
+        else:
+            nodes, weights = inner
+    else:
+        nodes, weights = line(case, kind)
+    total = mass(kind, params, nodes, weights)
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-3)
+
+
+@each
+@torch.no_grad()
+def test_quantiles_undo_the_distribution_function(case):
+    kind, params = ready(case, size=0.3)
+    p = torch.linspace(0.01, 0.99, 57, dtype=torch.float64).expand(kind.columns, -1)
+    wide = expanded(params, p)
+    x = kind.icdf(p, wide)
+    assert x.dtype == torch.float64
+    upto = kind.cdf(x, wide)
+    if kind.is_density and case["type"] != "ZeroInflated":
+        torch.testing.assert_close(upto, p, rtol=0, atol=1e-7)
+    else:  # the smallest x that reaches p
+        assert (upto >= p - 1e-9).all()
+        before = kind.cdf(torch.where(x == x.round(), x - (1.0 if not kind.is_density else 1e-9), x - 1e-9), wide)
+        assert (before <= p + 1e-6).all()
+    assert (x.diff(dim=-1) >= 0).all()
+
+
+@each
+@torch.no_grad()
+def test_distribution_functions_are_the_sums_of_probabilities(case):
+    kind, params = ready(case)
+    x = data_of(case, 40).sort(dim=-1).values
+    wide = expanded(params, x)
+    if kind.is_density and case["type"] != "ZeroInflated":  # the slope of the one is the other
+        h = 1e-6 * (1 + x.abs())
+        rise = (kind.cdf(x + h, wide) - kind.cdf(x - h, wide)) / (2 * h)
+        inside = (kind.log_prob(x + h, wide).isfinite()) & (kind.log_prob(x - h, wide).isfinite())
+        density = kind.log_prob(x, wide).exp()
+        torch.testing.assert_close(rise[inside], density[inside], rtol=2e-3, atol=1e-5)
+    elif not kind.is_density:
+        rise = kind.cdf(x, wide) - kind.cdf(x - (1 if case["type"] != "Constant" else 1e-3), wide)
+        torch.testing.assert_close(rise, kind.log_prob(x, wide).exp(), rtol=1e-6, atol=1e-9)
+
+
+@each
+@torch.no_grad()
+def test_samples_follow_the_law(case):
+    kind, params = ready(case, size=0.3)
+    params = expanded(params, torch.empty(1, 4000))
+    x = kind.sample(params, generator(3))
+    assert x.shape == (kind.columns, 4000)
+    assert torch.equal(x, kind.sample(params, generator(3)))
+    assert kind.log_prob(x, params).isfinite().all()
+    for middle in data_of(case, 5).unbind(dim=-1):
+        expected = kind.cdf(middle[:, None], params[..., :1])[:, 0]
+        error = (expected * (1 - expected) / 4000).sqrt() + 1e-3
+        assert (((x <= middle[:, None]).double().mean(dim=-1) - expected).abs() < 4.5 * error).all()
+
+
+@each
+def test_what_it_cannot_hold_has_no_probability_and_harms_nobody(case):
+    kind, params = ready(case)
+    x = data_of(case, 6)
+    others = torch.tensor([-1e300, 1e300, 0.123456789, -7.5, 1e9])
+    mixed = torch.cat([x, others.expand(kind.columns, -1).double()], dim=-1)
+    leaf = expanded(params, mixed).clone().requires_grad_()
+    found = kind.log_prob(mixed, leaf)
+    assert not found.isnan().any()
+    assert (found[:, :6] > -torch.inf).all()
+    outside = ~kind.domain.contains(mixed)
+    assert (found[outside] == -torch.inf).all()
+    if kind.num_params:
+        found[:, :6].sum().backward()
+        assert leaf.grad.isfinite().all()
+    seen = kind.encode(mixed)
+    assert seen.shape == (kind.columns, kind.num_inputs, mixed.shape[-1])
+    assert seen.isfinite().all()
+
+
+@each
+@torch.no_grad()
+def test_float32_is_close_and_keeps_what_was_measured(case):
+    kind, params = ready(case)
+    narrow = copy.deepcopy(kind).to(torch.float32)
+    x = data_of(case, 30)
+    got = narrow.log_prob(x, expanded(params, x).float())
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got.double(), kind.log_prob(x, expanded(params, x)), rtol=2e-3, atol=2e-3)
+    for name, buffer in narrow.named_buffers():
+        if name.rpartition(".")[2] in ("mean", "scale", "median", "spread"):
+            assert buffer.dtype == torch.float64
+
+
+@each
+@torch.no_grad()
+def test_one_of_several_is_the_same_alone(case):
+    kind, params = ready(case)
+    x = data_of(case, 9)
+    for k in range(kind.columns):
+        one = kind.one(k)
+        own = expanded(params, x)[:, k : k + 1]
+        torch.testing.assert_close(one.log_prob(x[k : k + 1], own), kind.log_prob(x, expanded(params, x))[k : k + 1])
+        assert torch.equal(one.encode(x[k : k + 1]), kind.encode(x)[k : k + 1])
+
+
+@pytest.mark.parametrize("univariate", [None, RationalQuadratic(6), Affine()], ids=["mixture", "spline", "affine"])
+@torch.no_grad()
+def test_integers_far_out_keep_their_digits(univariate):
+    kind, params = ready({"type": "Integer", **({"univariate": univariate.config} if univariate else {})})
+    kind.mean.zero_()
+    kind.scale.fill_(2.0)
+    x = torch.tensor([[-60.0, -12.0, 0.0, 12.0, 60.0]], dtype=torch.float64)
+    found = kind.log_prob(x, expanded(params, x))
+    assert found.isfinite().all()
+    # A sum over a finer grid of the density, which never subtracts.
+    steps = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000 - 0.5
+    nodes = (x[..., None] + steps).reshape(1, -1) / 2
+    inner = kind.univariate.log_density(nodes, expanded(params, nodes)).unflatten(1, (5, 2000))
+    expected = torch.logsumexp(inner, dim=-1) - math.log(2000) - math.log(2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_whole_numbers_beyond_float32_are_told_apart():
+    kind = Integer(low=0)
+    x = torch.tensor([[16_777_216.0, 16_777_217.0, 16_777_218.0]], dtype=torch.float64)
+    kind.initialize(x, torch.ones_like(x, dtype=torch.bool))
+    assert kind.encode(x)[0, 0].unique().numel() == 3
+
+
+def test_kinds_of_kinds_are_one_column_too():
+    inflated = ZeroInflated(HeavyTailed())
+    assert inflated.beside(3).inner.columns == 3
+    assert Constant(2.5).num_params == 0

@@ -1,0 +1,361 @@
+"""The model of mixed columns: normalised given any columns, true to its chain rule, blind to what is missing."""
+
+import copy
+import itertools
+import json
+import pickle
+
+import pytest
+import torch
+from cases import generator
+
+import pushforward as pf
+from pushforward.core.config import build
+from pushforward.distributions import (
+    Bounded,
+    Categorical,
+    Circular,
+    Constant,
+    Continuous,
+    HeavyTailed,
+    Integer,
+    Mixed,
+    Positive,
+    ZeroInflated,
+)
+from pushforward.train import TrainingError
+
+SMALL = (Continuous(), Categorical(3), Integer(0, 4))
+WIDE = (
+    Continuous(),
+    Categorical(2),
+    Integer(0, skewed=True),
+    ZeroInflated(Positive()),
+    Circular(24.0),
+    Constant(2.0),
+    Categorical(100),
+    Bounded(-1.0, 2.0),
+    HeavyTailed(),
+    Continuous(),
+)
+
+
+def data(columns, rows=60, seed=1):
+    """Rows that such columns may hold."""
+    parts = []
+    for j, column in enumerate(columns):
+        g, inner = generator(seed + j), getattr(column, "inner", column)
+        if isinstance(column, Constant):
+            own = torch.full((rows,), column.value, dtype=torch.float64)
+        elif isinstance(inner, Integer) and inner.high > 1000:
+            own = torch.randn(rows, generator=g, dtype=torch.float64).exp().floor()
+        else:
+            own = inner.domain.example((rows,), g).double()
+        if isinstance(column, ZeroInflated):
+            own = torch.where(torch.rand(rows, generator=g) < 0.4, 0.0, own)
+        parts.append(own)
+    return torch.stack(parts, dim=-1)
+
+
+def model_of(columns, order="any", dtype=torch.float64, size=0.4, **options):
+    """A model with random weights that has seen data."""
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        model = Mixed(columns, order=order, hidden=(16, 16), **options).to(dtype)
+    model.initialize(data(columns, 200, seed=20))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(size * torch.randn(parameter.shape, generator=generator(6), dtype=dtype))
+    return model.eval()
+
+
+orders = pytest.mark.parametrize("order", ["any", "fixed"])
+
+
+def grid(column):
+    """Nodes and weights over what a column of ``SMALL`` may hold."""
+    if isinstance(column, Continuous):
+        v = torch.linspace(-10, 10, 20_001, dtype=torch.float64)
+        return v.sinh(), v.cosh() * 20 / 20_000
+    nodes = torch.arange(3 if isinstance(column, Categorical) else 5, dtype=torch.float64)
+    return nodes, torch.ones_like(nodes)
+
+
+@orders
+@torch.no_grad()
+def test_probabilities_of_all_columns_add_up_to_one(order):
+    model = model_of(SMALL, order)
+    axes = [grid(column) for column in SMALL]
+    x = torch.cartesian_prod(*(nodes for nodes, _ in axes))
+    weights = torch.cartesian_prod(*(own for _, own in axes)).prod(dim=-1)
+    assert (model.log_prob(x).exp() * weights).sum().item() == pytest.approx(1, abs=1e-3)
+
+
+@torch.no_grad()
+def test_probabilities_given_any_columns_add_up_to_one():
+    model, point = model_of(SMALL), data(SMALL, 1)[0]
+    for size in (1, 2):
+        for known in itertools.combinations(range(3), size):
+            law = model.given({j: point[j] for j in known})
+            axes = [grid(SMALL[j]) for j in law.columns]
+            x = torch.cartesian_prod(*(nodes for nodes, _ in axes)).reshape(-1, len(axes))
+            weights = torch.cartesian_prod(*(own for _, own in axes)).reshape(-1, len(axes)).prod(dim=-1)
+            assert (law.log_prob(x).exp() * weights).sum().item() == pytest.approx(1, abs=1e-3)
+
+
+@torch.no_grad()
+def test_the_chain_rule_holds_along_the_stated_order():
+    """log q(rest | known) is the sum of the laws of single columns, known first and then in their order."""
+    model, x = model_of(WIDE), data(WIDE, 7)
+    for known in ([], [0], [3, 8], [9, 1, 4], [0, 1, 2, 3, 4, 6, 7, 8, 9]):
+        law = model.given({j: x[:, j] for j in known})
+        seen, total = list(known), 0.0
+        for j in law.columns:
+            total = total + model.given({i: x[:, i] for i in seen}).law_of(j).log_prob(x[:, j])
+            seen.append(j)
+        torch.testing.assert_close(law.log_prob(x[:, law.columns]), total, rtol=1e-9, atol=1e-9)
+
+
+@orders
+@torch.no_grad()
+def test_a_prefix_and_the_rest_make_the_whole(order):
+    model, x = model_of(WIDE, order), data(WIDE, 9)
+    whole = model.log_prob(x)
+    torch.testing.assert_close(model.contributions(x).sum(dim=-1), whole)
+    for k in (1, 4, 9):
+        first = model.log_marginal(torch.where(torch.arange(10) < k, x, torch.nan))
+        rest = model.given(x[:, :k]).log_prob(x[:, k:])
+        torch.testing.assert_close(first + rest, whole, rtol=1e-9, atol=1e-9)
+
+
+@orders
+@torch.no_grad()
+def test_what_is_missing_is_not_looked_at(order):
+    model, x = model_of(WIDE, order), data(WIDE, 30)
+    there = torch.rand(x.shape, generator=generator(3)) < 0.6
+    other = torch.where(there, x, data(WIDE, 30, seed=99))
+    expected = model.log_marginal(torch.where(there, x, torch.nan))
+    assert torch.equal(model.log_marginal(other, there), expected)
+    assert (model.contributions(x, there)[~there] == 0).all()
+    nothing = torch.full_like(x, torch.nan)
+    assert (model.log_marginal(nothing) == 0).all()
+
+
+@torch.no_grad()
+def test_other_orders_are_other_laws_of_the_same_columns():
+    model, x = model_of(SMALL), data(SMALL, 5)
+    order = [2, 0, 1]
+    found = model.contributions(x, order=order)
+    first = model.law_of(2).log_prob
+    torch.testing.assert_close(found[:, 2], torch.stack([first(v) for v in x[:, 2]]))
+    last = model.given({0: x[:, 0], 2: x[:, 2]}).law_of(1).log_prob(x[:, 1])
+    torch.testing.assert_close(found[:, 1], last)
+    with pytest.raises(ValueError, match="Mixed: order must rearrange"):
+        model.contributions(x, order=[0, 0, 1])
+    with pytest.raises(ValueError, match="Mixed: this model has one order"):
+        model_of(SMALL, "fixed").contributions(x, order=order)
+
+
+@torch.no_grad()
+def test_the_estimate_is_right_on_average():
+    """The mean over what it draws is the mean of log-densities over all orders."""
+    model, x = model_of(SMALL), data(SMALL, 3)
+    x[1, 0] = torch.nan
+    every = [model.contributions(x, order=list(o)).sum(dim=-1) for o in itertools.permutations(range(3))]
+    expected = torch.stack(every).mean(dim=0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = torch.stack([model.estimate(x) for _ in range(600)])
+    error = drawn.std(dim=0) / 600**0.5
+    assert ((drawn.mean(dim=0) - expected).abs() < 4.5 * error + 1e-9).all()
+    fixed = model_of(SMALL, "fixed")
+    torch.testing.assert_close(fixed.estimate(x), fixed.log_marginal(x))
+
+
+@orders
+@torch.no_grad()
+def test_only_what_stands_before_is_seen(order):
+    model, x = model_of(WIDE, order), data(WIDE, 6)
+    before = model.contributions(x)
+    for j in range(10):
+        changed = x.clone()
+        changed[:, j] = data(WIDE, 6, seed=70)[:, j]
+        after = model.contributions(changed)
+        assert torch.equal(after[:, :j], before[:, :j])
+        moved = (after - before).abs().amax(dim=0)
+        seen = [k for k in range(j + 1, 10) if k != 5]  # a constant has nothing to see with
+        assert j == 5 or all(moved[k] > 0 for k in seen)
+
+
+@orders
+def test_every_weight_is_learned(order):
+    model, x = model_of(WIDE, order).train(), data(WIDE, 400)
+    x[::7, 2] = torch.nan
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        (-model.estimate(x).mean()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.numel() == 0 or parameter.grad is not None, name
+        assert parameter.numel() == 0 or bool(parameter.grad.isfinite().all()), name
+        assert parameter.numel() == 0 or bool((parameter.grad != 0).any()), name
+
+
+@orders
+def test_a_bad_row_harms_nobody(order):
+    model, x = model_of(WIDE, order), data(WIDE, 8)
+    right = model.log_prob(x).detach()
+    for column, value in ((0, torch.nan), (0, torch.inf), (0, 1e300), (1, 7.0), (3, -1.0), (4, 99.0), (6, 0.5)):
+        bad = x.clone()
+        bad[3, column] = value
+        model.zero_grad()
+        found = model.log_prob(bad)
+        good = torch.arange(8) != 3
+        torch.testing.assert_close(found[good], right[good])
+        assert found[3].isnan() if value != value else value == 1e300 or found[3] == -torch.inf
+        found[good].sum().backward()
+        assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
+
+
+@orders
+@torch.no_grad()
+def test_samples_follow_the_law(order):
+    model = model_of(SMALL, order)
+    x = model.sample((20_000,), generator=generator(5))
+    assert torch.equal(x, model.sample((20_000,), generator=generator(5)))
+    assert model.log_prob(x).isfinite().all()
+    codes, weights = grid(SMALL[1])[0], grid(SMALL[0])
+    for a, b in itertools.product(codes.tolist(), range(5)):
+        nodes = torch.stack([weights[0], torch.full_like(weights[0], a), torch.full_like(weights[0], b)], dim=-1)
+        expected = (model.log_prob(nodes).exp() * weights[1]).sum()
+        got = ((x[:, 1] == a) & (x[:, 2] == b)).double().mean()
+        assert abs(got - expected) < 5 * (expected * (1 - expected) / 20_000).sqrt() + 1e-3
+
+
+@torch.no_grad()
+def test_conditionals_draw_the_other_columns_alone():
+    model, x = model_of(WIDE), data(WIDE, 4)
+    law = model.given({8: x[:, 8], 1: 1.0})
+    assert law.columns == [0, 2, 3, 4, 5, 6, 7, 9]
+    assert law.sample((3,), generator=generator(1)).shape == (3, 4, 8)
+    more = law.given({0: 0.5})
+    assert more.columns == [2, 3, 4, 5, 6, 7, 9]
+    torch.testing.assert_close(
+        more.log_prob(x[:, more.columns]), model.given({0: 0.5, 1: 1.0, 8: x[:, 8]}).log_prob(x[:, more.columns])
+    )
+    wrong = model.given({1: torch.tensor([0.0, 7.0, torch.nan], dtype=torch.float64)})
+    assert wrong.log_prob(x[:3][:, wrong.columns]).isfinite().tolist() == [True, False, False]
+    assert wrong.law_of(0).mean().isnan().tolist() == [False, True, True]
+    assert wrong.sample((), generator=generator(1)).isnan().all(dim=-1).tolist() == [False, True, True]
+
+
+@orders
+@torch.no_grad()
+def test_the_middle_of_steps_goes_there_and_back(order):
+    model, x = model_of(WIDE, order, size=0.1), data(WIDE, 40)
+    u = model.middle_cdf(x)
+    assert ((u > 0) & (u < 1)).all()
+    back = model.from_middle_cdf(u)
+    sure = (model.contributions(x) > -15).all(dim=-1)  # not where the next value is as likely to rounding
+    assert sure.sum() > 10
+    assert torch.equal(back[sure][:, [1, 2, 5, 6]], x[sure][:, [1, 2, 5, 6]])
+    torch.testing.assert_close(back[sure], x[sure], rtol=1e-5, atol=1e-6)
+    assert (model.cdf(x) >= u).all()
+
+
+@torch.no_grad()
+def test_imputation_leaves_what_is_there_and_follows_the_law():
+    model, x = model_of(SMALL), data(SMALL, 1).expand(8000, -1).clone()
+    x[:, 1] = torch.nan
+    filled = model.impute(x, generator(2))
+    assert torch.equal(filled[:, [0, 2]], x[:, [0, 2]])
+    expected = model.given({0: x[0, 0], 2: x[0, 2]}).law_of(1).probabilities()
+    got = torch.bincount(filled[:, 1].long(), minlength=3) / 8000
+    torch.testing.assert_close(got.double(), expected, rtol=0, atol=0.03)
+    x = data(SMALL, 1).expand(3, -1).clone()
+    x[:, 0] = torch.nan
+    law = model.given({1: x[0, 1], 2: x[0, 2]}).law_of(0)
+    torch.testing.assert_close(model.expected(x)[:, 0], law.mean().expand(3))
+
+
+@torch.no_grad()
+def test_the_law_of_a_column():
+    model = model_of(SMALL)
+    law = model.given({1: 2.0}).law_of(0)
+    draws = law.sample(40_000, generator(8))
+    assert law.mean() == pytest.approx(draws.mean().item(), abs=5 * draws.std().item() / 200)
+    assert law.cdf(law.quantile(0.3)) == pytest.approx(0.3, abs=1e-6)
+    low, high = law.interval(0.8)
+    assert law.cdf(high) - law.cdf(low) == pytest.approx(0.8, abs=1e-6)
+    shortest = law.highest_density_interval(0.8)
+    assert law.cdf(shortest[1]) - law.cdf(shortest[0]) == pytest.approx(0.8, abs=1e-4)
+    assert shortest[1] - shortest[0] <= high - low
+    categories = model.law_of(1)
+    assert categories.probabilities().sum() == pytest.approx(1)
+    assert categories.mode() == categories.probabilities().argmax()
+    counted = model.law_of(2)
+    expected = sum(k * counted.log_prob(float(k)).exp() for k in range(5))
+    assert counted.mean() == pytest.approx(expected.item(), abs=0.02)
+    for ask in (categories.mean, categories.median, categories.highest_density_interval):
+        with pytest.raises(ValueError, match="Categorical: there is no order"):
+            ask()
+    with pytest.raises(ValueError, match="probabilities: Continuous has no categories"):
+        law.probabilities()
+    for wrong in (0.0, 1.0, 1.5):
+        with pytest.raises(ValueError, match="must lie between 0 and 1"):
+            law.quantile(wrong)
+        with pytest.raises(ValueError, match="must lie between 0 and 1"):
+            law.interval(wrong)
+
+
+@orders
+@torch.no_grad()
+def test_copies_are_the_same(order, tmp_path):
+    model, x = model_of(WIDE, order), data(WIDE, 5)
+    expected = model.log_prob(x)
+    rebuilt = build(json.loads(json.dumps(model.config))).to(torch.float64).eval()
+    rebuilt.load_state_dict(model.state_dict())
+    pf.save(model, tmp_path / "model.pf")
+    for twin in (rebuilt, copy.deepcopy(model), pickle.loads(pickle.dumps(model)), pf.load(tmp_path / "model.pf")):
+        assert torch.equal(twin.log_prob(x), expected)
+        assert torch.equal(twin.sample((3,), generator=generator(1)), model.sample((3,), generator=generator(1)))
+    narrow = copy.deepcopy(model).to(torch.float32)
+    torch.testing.assert_close(narrow.log_prob(x).double(), expected, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(narrow.to(torch.float64).log_prob(x), expected, rtol=1e-3, atol=1e-2)
+
+
+@torch.no_grad()
+def test_measuring_happens_once():
+    model = model_of(SMALL)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.initialize(100 + data(SMALL))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@torch.no_grad()
+def test_pieces_of_rows_make_no_difference(monkeypatch):
+    model, x = model_of(WIDE), data(WIDE, 70)
+    expected = model.log_prob(x)
+    monkeypatch.setattr("pushforward.distributions.mixed.ENTRIES", 1)
+    torch.testing.assert_close(model.log_prob(x), expected, rtol=1e-10, atol=1e-10)
+    assert model.sample((40,), generator=generator(1)).shape == (40, 10)
+    assert model.log_prob(x[:0]).shape == (0,)
+
+
+def test_one_order_knows_first_columns():
+    assert model_of(SMALL, "fixed").given({0: 0.0}).columns == [1, 2]
+
+
+def test_it_learns_from_rows_with_gaps():
+    g = generator(0)
+    a = torch.randn(1500, generator=g, dtype=torch.float64)
+    x = torch.stack([a, (a + 0.5 * torch.randn(1500, generator=g, dtype=torch.float64) > 0).double()], dim=-1)
+    gaps = torch.where(torch.rand(x.shape, generator=g) < 0.3, torch.nan, x)
+    model = Mixed([Continuous(), Categorical(2)], hidden=(16, 16))
+    history = pf.fit(model, gaps, steps=250, progress=False)
+    assert history.best_validation is not None
+    sure = model.given({0: 2.0}).law_of(1).probabilities()
+    assert sure[1] > 0.95
+    infinite = x.clone()
+    infinite[3, 0] = torch.inf
+    with pytest.raises(TrainingError, match="fit: x has a value that is not finite: row 3"):
+        pf.fit(Mixed([Continuous(), Categorical(2)]), infinite)

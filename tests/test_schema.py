@@ -1,0 +1,201 @@
+"""Tables as they come: what each column is taken for, what is refused in one sentence, and the way there and back."""
+
+import datetime as dt
+import json
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from pushforward.data import TableError
+from pushforward.data.schema import Schema
+from pushforward.distributions import Bounded, Circular, Integer, Positive
+
+RANDOM = np.random.default_rng(0)
+N = 400
+
+
+def numbers(name):
+    return {
+        "normal": RANDOM.normal(size=N),
+        "skewed": np.exp(2 * RANDOM.normal(size=N)),
+        "far": RANDOM.standard_cauchy(size=N) * 1e3,
+        "count": RANDOM.poisson(3.0, size=N),
+        "money": np.floor(np.exp(3 + 2 * RANDOM.normal(size=N))),
+        "grade": RANDOM.integers(1, 6, size=N),
+        "flag": RANDOM.integers(0, 2, size=N),
+        "rain": np.where(RANDOM.random(N) < 0.5, 0.0, np.exp(RANDOM.normal(size=N))),
+        "same": np.full(N, 7.5),
+        "year": RANDOM.integers(-500, 2000, size=N),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("normal", "Continuous"),
+        ("skewed", "Positive"),
+        ("far", "HeavyTailed"),
+        ("count", "Integer(low=0)"),
+        ("money", "Integer(low=0, skewed=True)"),
+        ("grade", "Integer(low=0)"),
+        ("flag", "Boolean"),
+        ("rain", "ZeroInflated(Positive)"),
+        ("same", "Constant(value=7.5)"),
+        ("year", "Integer"),
+    ],
+)
+def test_what_numbers_are_taken_for(name, kind):
+    schema = Schema.infer(pd.DataFrame({name: numbers(name)}))
+    line = schema.describe()
+    assert line.split("  ")[1] == kind, line
+    assert line.split("  ")[-1]
+
+
+def mixed(make):
+    """A table of all kinds, made by a library."""
+    days = [dt.date(2020, 1, 1) + dt.timedelta(days=int(k)) for k in RANDOM.integers(0, 900, N)]
+    return make(
+        {
+            "age": [None if k % 50 == 0 else int(v) for k, v in enumerate(RANDOM.integers(18, 90, N))],
+            "sex": [None if k % 40 == 0 else v for k, v in enumerate(RANDOM.choice(["F", "M"], N).tolist())],
+            "income": RANDOM.gamma(2.0, 2e4, N),
+            "member": (RANDOM.random(N) < 0.3).tolist(),
+            "since": days,
+            "seen": [
+                dt.datetime(2024, 1, 1, 3, 4, 5) + dt.timedelta(seconds=float(s)) for s in RANDOM.integers(0, 10**7, N)
+            ],
+        }
+    )
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table], ids=["pandas", "polars", "pyarrow"])
+def test_there_and_back(make):
+    table = mixed(make)
+    schema = Schema.infer(table)
+    kinds = [line.split()[1] for line in schema.describe().splitlines()]
+    assert kinds[0].startswith("Integer")
+    assert kinds[1] == "Categorical(levels=2)"
+    assert kinds[3] == "Boolean"
+    x = schema.encode(table)
+    assert x.dtype == np.float64
+    assert np.isnan(x[::50, 0]).all()
+    back = schema.decode(x)
+    assert type(back) is type(table)
+    assert np.array_equal(schema.encode(back), x, equal_nan=True)
+    again = Schema.from_config(json.loads(json.dumps(schema.to_config())))
+    assert np.array_equal(again.encode(table), x, equal_nan=True)
+    assert again.describe() == schema.describe()
+    column = back["since"].to_pylist() if make is pa.table else list(back["since"])
+    assert str(column[0])[:10] == str(next(iter(table["since"])))[:10]
+
+
+def test_arrays_have_columns_x0_x1():
+    x = RANDOM.normal(size=(50, 3))
+    schema = Schema.infer(x)
+    assert schema.names == ["x0", "x1", "x2"]
+    assert np.array_equal(schema.encode(x), x)
+    assert np.array_equal(schema.decode(x), x)
+    objects = np.array([["a", 1.0], ["b", 2.5], ["a", None]] * 20, dtype=object)
+    schema = Schema.infer(objects)
+    decoded = schema.decode(schema.encode(objects))
+    assert decoded[0].tolist() == ["a", 1.0]
+
+
+def test_declared_kinds_win():
+    table = pd.DataFrame(
+        {"hour": RANDOM.integers(0, 24, N) + 0.5, "code": RANDOM.integers(0, 5, N), "p": RANDOM.random(N)}
+    )
+    schema = Schema.infer(table, {"hour": Circular(24), "code": "categorical", "p": Bounded(0, 1)})
+    assert [line.split()[1].split("(")[0] for line in schema.describe().splitlines()] == [
+        "Circular",
+        "Categorical",
+        "Bounded",
+    ]
+    assert schema.fields[1].labels == (0, 1, 2, 3, 4)
+    back = schema.decode(schema.encode(table))
+    assert back["code"].tolist() == table["code"].tolist()
+    assert schema.fields[1].value(3) == 3.0
+
+
+def test_text_that_is_dates_is_dates():
+    texts = [f"2021-{m:02d}-{d:02d}" for m in range(1, 13) for d in range(1, 28)]
+    schema = Schema.infer(pd.DataFrame({"day": texts}))
+    assert schema.fields[0].form == "day"
+    assert schema.fields[0].value("2021-01-02") - schema.fields[0].value("2021-01-01") == 1
+    odd = Schema.infer(pd.DataFrame({"day": [*texts[:-1], "2021-13-45"]}))
+    assert odd.fields[0].form == "label"
+
+
+def repeated():
+    table = pd.DataFrame(np.zeros((4, 2)))
+    table.columns = ["a", "a"]
+    return table
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (repeated, "2 columns are named 'a'. Rename all but one"),
+        (lambda: pd.DataFrame({"a": [1, "x", 2]}), "column 'a' mixes numbers and text: row 1 holds 1, row 2 'x'"),
+        (lambda: pd.DataFrame({"a": [None, None]}), "column 'a' is empty, all 2 values are missing"),
+        (lambda: pd.DataFrame({"a": [np.nan, np.nan]}), "column 'a' is empty, all 2 values are missing"),
+        (lambda: pd.DataFrame({"a": [1.0, np.inf]}), r"column 'a' holds an infinite value \(inf\) in row 2"),
+        (lambda: pd.DataFrame({"a": [1, 2**60 + 1]}), "column 'a' holds integers beyond 2.*1152921504606846977"),
+        (lambda: pl.DataFrame({"a": [1, 2**60 + 1]}), "column 'a' holds integers beyond 2"),
+        (lambda: pl.DataFrame({"a": [[1], [2]]}), "column 'a' holds List.*no single value"),
+        (lambda: np.zeros(3), r"an array \(rows, columns\) is needed; got shape \(3,\)"),
+        (lambda: np.zeros((3, 2), dtype=complex), "Complex data not supported"),
+    ],
+)
+def test_ugly_tables(table, message):
+    with pytest.raises(TableError, match=message):
+        Schema.infer(table())
+
+
+def test_dictionaries_in_cells_are_refused():
+    with pytest.raises(TypeError, match="argument must be a string or a number"):
+        Schema.infer(pd.DataFrame({"a": [{"b": 1}, {"b": 2}]}))
+
+
+@pytest.mark.parametrize(
+    ("types", "message"),
+    [
+        ({"b": Integer()}, "types: there is no column 'b'"),
+        ({"a": "numeric"}, "types: 'numeric' is no kind of column. Known are continuous"),
+        ({"a": 3}, r"types: column 'a' needs a kind, such as Continuous\(\); got int"),
+        ({"a": Positive()}, "types: column 'a' holds text, so it cannot be Positive"),
+        ({"a": {"type": "Categorical"}}, "types: column 'a' needs a kind"),
+    ],
+)
+def test_mistakes_in_types(types, message):
+    with pytest.raises(TableError, match=message):
+        Schema.infer(pd.DataFrame({"a": ["x", "y", "x"]}), types)
+
+
+def test_another_table_is_refused_or_marked():
+    schema = Schema.infer(pd.DataFrame({"a": ["x", "y", "x", "y"], "b": [1.5, 2.25, 3.0, 4.0]}))
+    with pytest.raises(TableError, match=r"there is no column 'b'\. The columns are 'a'"):
+        schema.encode(pd.DataFrame({"a": ["x"]}))
+    with pytest.raises(TableError, match="column 'b' holds text in row 1, 'hm', where there were numbers"):
+        schema.encode(pd.DataFrame({"a": ["x"], "b": ["hm"]}))
+    with pytest.warns(
+        UserWarning, match=r"column 'a' holds 1 categories that were not there when fitting \('z'\): 2 rows"
+    ):
+        x = schema.encode(pd.DataFrame({"a": ["z", "z", "y"], "b": [1.0, 2.0, 3.0]}))
+    assert x[:, 0].tolist() == [2.0, 2.0, 1.0]
+    with pytest.raises(TableError, match=r"column 'a': there is no category 'z'\. Known are 'x', 'y'"):
+        schema.fields[0].value("z")
+    with pytest.raises(TableError, match="column 'b': a known value must not be missing"):
+        schema.fields[1].value(None)
+    with pytest.raises(TableError, match="there is no column 'c'"):
+        schema.place("c")
+
+
+def test_ten_thousand_categories():
+    names = [f"id{k}" for k in range(10_000)]
+    schema = Schema.infer(pd.DataFrame({"a": names * 2}))
+    assert len(schema.fields[0].labels or ()) == 10_000
+    assert schema.decode(schema.encode(pd.DataFrame({"a": names[5:8]})))["a"].tolist() == names[5:8]
