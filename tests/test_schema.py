@@ -192,6 +192,11 @@ def test_another_table_is_refused_or_marked():
         schema.fields[1].value(None)
     with pytest.raises(TableError, match="there is no column 'c'"):
         schema.place("c")
+    hours = Schema.infer(pd.DataFrame({"h": [1.5, 23.0]}), {"h": Circular(24)})
+    with pytest.raises(
+        TableError, match=r"column 'h': 25 is no value of it\. It is Circular\(period=24\), from 0 to 24"
+    ):
+        hours.fields[0].value(25)
 
 
 def test_ten_thousand_categories():

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pushforward.core.config import build
@@ -116,6 +117,12 @@ class Field:
         if self.labels is not None and number >= len(self.labels):
             shown = ", ".join(map(repr, self.labels[:8])) + (", ..." if len(self.labels) > 8 else "")
             raise TableError(f"column {self.name!r}: there is no category {given!r}. Known are {shown}.")
+        if not bool(self.kind.domain.contains(torch.tensor(number, dtype=torch.float64))):
+            low, high = self.kind.domain.ends
+            raise TableError(
+                f"column {self.name!r}: {given!r} is no value of it. It is {_shown(self.kind)}, from {low:g} to "
+                f"{high:g}."
+            )
         return number
 
 
