@@ -12,6 +12,7 @@ from pushforward.core.bijection import TriangularMap
 from pushforward.core.checks import at_least, one_of
 from pushforward.core.config import configurable
 from pushforward.core.distribution import HEADROOM
+from pushforward.core.numerics import quartiles
 
 __all__ = ["Standardize"]
 
@@ -90,8 +91,7 @@ class Standardize(TriangularMap):
         mean = flat.mean(dim=0)
         scale = (flat - mean).square().mean(dim=0).sqrt()
         if self.robust:
-            ordered, last = flat.sort(dim=0).values, len(flat) - 1
-            low, mean, high = (ordered[round(p * last)] for p in (0.25, 0.5, 0.75))
+            low, mean, high = quartiles(flat)
             # Where half of a column is one value, the quartiles may meet: then the deviation stands in.
             scale = torch.where(high > low, (high - low) / QUARTILES, scale)
         self.mean.copy_(mean)

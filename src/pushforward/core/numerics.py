@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["by_table", "invert_increasing", "known", "solve_between", "solve_increasing", "through_root"]
+__all__ = ["by_table", "invert_increasing", "known", "quartiles", "solve_between", "solve_increasing", "through_root"]
 
 Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
 """x to (value, log-slope), entry by entry."""
@@ -195,3 +195,10 @@ def through_root(curve: Curve, y: Tensor, x: Tensor) -> Tensor:
             # The gap counts as zero: what rounding left of it would enter the derivatives, times that of the slope.
             x = x + (gap - gap.detach()) * torch.exp((-log_slope).clamp(max=steepest))
     return x
+
+
+def quartiles(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Lower quartile, median and upper quartile along the first axis: values that occur."""
+    ordered, last = x.sort(dim=0).values, len(x) - 1
+    low, middle, high = (ordered[round(p * last)] for p in (0.25, 0.5, 0.75))
+    return low, middle, high

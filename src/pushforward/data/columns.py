@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from pushforward.data.formats import Source, TableError, clipped
 from pushforward.data.text import MISSING_WORDS
 
-__all__ = ["BadValue", "Column", "complaint"]
+__all__ = ["EXACT", "BadValue", "Column", "complaint"]
 
-_EXACT = 2**53  # every whole number up to here is a float64
+EXACT = 2**53  # every whole number up to here is a float64
 
 _DATE = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}\b|\d{1,2}:\d{2}(:\d{2})?$")
 
@@ -91,8 +91,8 @@ class Column:
         # Missing values turn a column of integers into floats on the way.
         values = np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float64)
         if types.is_integer(t) or (types.is_decimal(t) and t.scale <= 0):
-            for index in np.flatnonzero(np.abs(values) >= _EXACT).tolist():
-                if abs(int(piece[index].as_py())) > _EXACT:
+            for index in np.flatnonzero(np.abs(values) >= EXACT).tolist():
+                if abs(int(piece[index].as_py())) > EXACT:
                     self._refuse("large", index, int(piece[index].as_py()))
         return values
 
@@ -108,9 +108,9 @@ class Column:
             kind, values = "double", self._parse_slowly(piece)
         if self._text_kind and (kind == "bool") != (self._text_kind == "bool"):
             self._refuse("mixed", *_first_present(piece))
-        for index in np.flatnonzero(np.abs(values) >= _EXACT).tolist():
+        for index in np.flatnonzero(np.abs(values) >= EXACT).tolist():
             text = _text(piece[index])
-            if re.fullmatch(r"[+-]?\d+", text) and (len(text) > 40 or abs(int(text)) > _EXACT):
+            if re.fullmatch(r"[+-]?\d+", text) and (len(text) > 40 or abs(int(text)) > EXACT):
                 self._refuse("large", index, text)
         self._text_kind = kind if self._text_kind in ("", kind) else "double"
         return values

@@ -16,12 +16,10 @@ import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
+from pushforward.data.columns import EXACT
 from pushforward.data.formats import TableError, clipped
 
 __all__ = ["Raw", "backend_of", "build_frame", "raw_columns"]
-
-EXACT = 2**53  # every whole number up to here is a float64
-EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from pushforward.core.config import build
+from pushforward.data.columns import EXACT
 from pushforward.data.formats import TableError
 from pushforward.data.frame import Raw, backend_of, build_frame, raw_columns
 from pushforward.distributions import (
@@ -294,7 +295,7 @@ def _of_numbers(values: NDArray[np.float64], form: str) -> tuple[Column, str]:
         return Boolean(), "true or false"
     if len(different) == 1:
         return Constant(float(different[0])), "always the same value"
-    if (different == different.round()).all() and np.abs(different).max() < 2**53:
+    if (different == different.round()).all() and np.abs(different).max() < EXACT:
         return _of_whole(values, different)
     zeros = float((values == 0).mean())
     if zeros >= MANY_ZEROS and zeros > 5 * _most_common_other(values):

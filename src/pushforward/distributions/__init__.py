@@ -7,7 +7,8 @@ from pushforward.distributions.conditional import Conditional, Ordered
 from pushforward.distributions.flow import Flow
 from pushforward.distributions.kinds import Boolean, Categorical, Column, Constant, Ordinal, ZeroInflated
 from pushforward.distributions.measured import Bounded, Circular, Continuous, HeavyTailed, Integer, Positive
-from pushforward.distributions.mixed import Mixed, MixedConditional
+from pushforward.distributions.mixed import Mixed
+from pushforward.distributions.mixed_given import MixedConditional
 from pushforward.distributions.mixture import GaussianMixture, MultivariateNormal
 from pushforward.distributions.of_column import ColumnLaw
 

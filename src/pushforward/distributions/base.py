@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pushforward.core.checks import at_least, finite_numbers, positive
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Circle, Domain, Interval, Product, restrict
+from pushforward.core.law import LAWS
 from pushforward.core.special import ndtr
 from pushforward.core.student import log1p_square, student_cdf, student_icdf
 from pushforward.distributions.conditional import Ordered
@@ -28,8 +29,7 @@ def normal_log_probs(z: Tensor) -> Tensor:
     Points whose square would overflow are moved in: a finite, very small density in their place, and no infinity that
     a zero gradient could turn into NaN.
     """
-    limit = math.sqrt(torch.finfo(z.dtype).max) * 1e-4
-    return -0.5 * (z.clamp(-limit, limit).square() + LOG_2PI)
+    return LAWS["gaussian"].log_density(z)
 
 
 def _numbers(owner: str, name: str, values: Sequence[float]) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pushforward.core.config import configurable
 from pushforward.core.domain import Circle, Integers, Interval, Real
+from pushforward.core.numerics import quartiles
 from pushforward.distributions.kinds import Column
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.circular import CircularRationalQuadratic
@@ -344,10 +345,3 @@ class Circular(Column):
         """In [-π, π), where the spline is cut open, too."""
         turn = ((x - self.low) / self.period).clamp(0.0, 1.0)
         return ((2 * turn - 1) * math.pi).to(self.like.dtype)
-
-
-def quartiles(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Lower quartile, median and upper quartile of (n,): values that occur."""
-    ordered, last = x.sort().values, len(x) - 1
-    low, middle, high = (ordered[round(p * last)] for p in (0.25, 0.5, 0.75))
-    return low, middle, high

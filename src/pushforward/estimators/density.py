@@ -12,7 +12,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, Transfor
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from pushforward.estimators.given import GivenColumns
+from pushforward.estimators.given import GivenColumns, outward
 from pushforward.estimators.table_model import TableModel
 
 __all__ = ["FlowDensity"]
@@ -108,7 +108,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
                 self.model_.contributions(x.to(self.device), order=random.permutation(count).tolist()).sum(dim=-1)
                 for _ in range(orders)
             ]
-        return self._outward(torch.stack(each).std(dim=0))
+        return outward(torch.stack(each).std(dim=0))
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Rows drawn from the model, as a table like the one it was fitted on."""
@@ -116,7 +116,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         if n_samples < 1:
             raise ValueError(f"FlowDensity: n_samples must be at least 1; got {n_samples}.")
         drawn = self.model_.sample((int(n_samples),), generator=self._generator(random_state))
-        return self.schema_.decode(self._outward(drawn))
+        return self.schema_.decode(outward(drawn))
 
     def given(self, known: Mapping[str, Any]) -> GivenColumns:
         """The law of the other columns, given values of some by name: exact, whatever columns are known.
@@ -146,9 +146,9 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         x = self._numbers(X).to(self.device)
         with torch.no_grad():
             if n is None:
-                return self.schema_.decode(self._outward(self.model_.expected(x)))
+                return self.schema_.decode(outward(self.model_.expected(x)))
             generator = self._generator(random_state)
-            return [self.schema_.decode(self._outward(self.model_.impute(x, generator))) for _ in range(n)]
+            return [self.schema_.decode(outward(self.model_.impute(x, generator))) for _ in range(n)]
 
     def cdf(self, X: Any) -> NDArray[np.float64]:
         """F(x_j | x_<j) of each entry, (rows, columns): uniform on (0, 1) where the model is right (the probability
@@ -166,7 +166,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         z = torch.as_tensor(np.asarray(X, dtype=np.float64))
         with torch.no_grad():
             x = self.model_.from_middle_cdf(torch.special.ndtr(z).to(self.device))
-        return self.schema_.decode(self._outward(x))
+        return self.schema_.decode(outward(x))
 
     @property
     def _n_features_out(self) -> int:
@@ -180,7 +180,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             if self.n_jobs is not None and self.n_jobs > 0:
                 torch.set_num_threads(self.n_jobs)
             with torch.no_grad():
-                return self._outward(getattr(self.model_, what)(x))
+                return outward(getattr(self.model_, what)(x))
         finally:
             torch.set_num_threads(threads)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pushforward.data.schema import Field, Schema
 from pushforward.distributions import ColumnLaw, MixedConditional
 
-__all__ = ["ColumnGiven", "GivenColumns"]
+__all__ = ["ColumnGiven", "GivenColumns", "outward"]
 
 
 class GivenColumns:
@@ -35,12 +35,12 @@ class GivenColumns:
         looked at."""
         part = Schema(tuple(self.schema.fields[j] for j in self.law.columns), self.schema.backend)
         with torch.no_grad():
-            return _numbers(self.law.log_prob(torch.as_tensor(part.encode(X))))
+            return outward(self.law.log_prob(torch.as_tensor(part.encode(X))))
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Rows of the columns that are left, as a table."""
         drawn = self.law.sample((int(n_samples),), generator=self._generator(random_state))
-        return self.schema.decode(_numbers(drawn), self.law.columns)
+        return self.schema.decode(outward(drawn), self.law.columns)
 
     def marginal(self, name: str) -> ColumnGiven:
         """The law of one column, given what is known and nothing else."""
@@ -90,7 +90,7 @@ class ColumnGiven:
 
     def probabilities(self) -> dict[Any, float]:
         """Of each category."""
-        found = _numbers(self.law.probabilities())
+        found = outward(self.law.probabilities())
         labels = self.field.labels if self.field.labels is not None else range(len(found))
         return {label: float(p) for label, p in zip(labels, found, strict=True)}
 
@@ -99,10 +99,11 @@ class ColumnGiven:
         return self._value(self.law.mode())
 
     def _value(self, number: Tensor) -> Any:
-        decoded = self.field.decode(_numbers(number).reshape(1))[0]
+        decoded = self.field.decode(outward(number).reshape(1))[0]
         return decoded.item() if isinstance(decoded, np.generic) else decoded
 
 
-def _numbers(values: Tensor) -> NDArray[np.float64]:
+def outward(values: Tensor) -> NDArray[np.float64]:
+    """Numbers for numpy, in float64."""
     found: NDArray[np.float64] = values.detach().cpu().to(torch.float64).numpy()
     return found

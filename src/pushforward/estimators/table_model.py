@@ -99,10 +99,6 @@ class TableModel(BaseEstimator):
         check_is_fitted(self)
         return torch.as_tensor(self.schema_.encode(self._checked(X, reset=False)))
 
-    def _outward(self, values: Tensor) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = values.detach().cpu().to(torch.float64).numpy()
-        return found
-
     # --- files
 
     def as_saved(self) -> tuple[Mixed, dict[str, Any]]:
@@ -136,11 +132,9 @@ class TableModel(BaseEstimator):
     def _train(self, X: Any, sample_weight: Any, *, again: bool, steps: int | None) -> None:
         """Fit the model to the rows of X; ``again`` goes on from what is there."""
         X = self._checked(X, reset=not again)
-        if again:
-            x = torch.as_tensor(self.schema_.encode(X))
-        else:
+        if not again:
             self.schema_ = Schema.infer(X, self.types)
-            x = torch.as_tensor(self.schema_.encode(X))
+        x = torch.as_tensor(self.schema_.encode(X))
         weights = None
         if sample_weight is not None:
             weights = torch.as_tensor(_check_sample_weight(sample_weight, x.numpy(), ensure_non_negative=True))

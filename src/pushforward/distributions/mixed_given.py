@@ -1,0 +1,120 @@
+"""The law of some columns of a model of mixed columns, given others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pushforward.core.bijection import Kind
+from pushforward.core.distribution import Distribution
+from pushforward.core.domain import Product, contains_each, restrict
+from pushforward.distributions.of_column import ColumnLaw
+
+if TYPE_CHECKING:
+    from pushforward.distributions.mixed import Mixed
+
+__all__ = ["MixedConditional"]
+
+
+class MixedConditional(Distribution):
+    """The law of some columns of a `Mixed` given the others: what `Mixed.given` returns.
+
+    ``columns`` says which ones are left, in their order: those of an event.
+
+    Shape:
+        With known values of shape (*batch,), samples are (*shape, *batch, columns left).
+    """
+
+    known: Tensor
+    is_known: Tensor
+    reparametrized = False
+
+    def __init__(self, model: Mixed, known: Mapping[int, Any]) -> None:
+        super().__init__()
+        (count,) = model.event_shape
+        for j in known:
+            if not isinstance(j, int) or not 0 <= j < count:
+                raise ValueError(f"Mixed: known columns are numbered 0 .. {count - 1}; got {j!r}.")
+        self.columns = [j for j in range(count) if j not in known]
+        if not self.columns:
+            raise ValueError("Mixed: all columns are known, so nothing is left to ask for. Leave one out.")
+        if model.order == "fixed" and sorted(known) != list(range(len(known))):
+            raise ValueError(
+                f"Mixed: with one order of the columns only the first ones can be known; got {sorted(known)}. "
+                'Build the model with order="any" for others.'
+            )
+        device = model.from_groups.device
+        values = {j: torch.as_tensor(value, dtype=model.dtype, device=device) for j, value in known.items()}
+        batch = torch.broadcast_shapes(*(value.shape for value in values.values()))
+        columns = [values.get(j, torch.tensor(torch.nan, dtype=model.dtype, device=device)) for j in range(count)]
+        self.model, self.batch_shape, self.event_shape = model, tuple(batch), (len(self.columns),)
+        self.support = Product(tuple(restrict(model.support, j, j + 1) for j in self.columns))
+        self.register_buffer("known", torch.stack([value.expand(batch) for value in columns], dim=-1))
+        mask = torch.tensor([j in known for j in range(count)], device=device)
+        self.register_buffer("is_known", mask)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> MixedConditional:
+        known = self.known
+        super()._apply(fn, recurse)
+        self.known = known.to(self.known.device)  # moved, but never narrowed
+        return self
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    @property
+    def sample_kind(self) -> Kind:
+        return "sequential"
+
+    def given(self, known: Tensor | Mapping[int, Any]) -> MixedConditional:
+        """The law with more columns known, by their numbers in the whole model."""
+        if isinstance(known, Tensor):
+            known = {self.columns[k]: value for k, value in enumerate(known.unbind(dim=-1))}
+        if again := [j for j in known if self.is_known[j]]:
+            raise ValueError(f"Mixed: column {again[0]} is known already. Leave it out.")
+        own = {j: self.known[..., j] for j in range(len(self.is_known)) if self.is_known[j]}
+        return MixedConditional(self.model, own | dict(known))
+
+    def law_of(self, j: int) -> ColumnLaw:
+        """The law of column j, a number in the whole model, given what is known and nothing else."""
+        if j not in self.columns:
+            raise ValueError(f"Mixed: column {j} is not one of those that are left, {self.columns}.")
+        if self.model.order == "fixed" and j != self.columns[0]:
+            raise ValueError(
+                f"Mixed: with one order of the columns there is the law of the next one, {self.columns[0]}; got {j}. "
+                'Build the model with order="any" for others.'
+            )
+        rows = self.known.reshape(-1, len(self.is_known)).t()
+        ok = self._fixed_rows()[0].reshape(-1)
+        seen = (self.is_known[:, None] & ok).expand(-1, rows.shape[1])
+        encoded = self.model._encode(self.model._filled(rows, seen))
+        params = self.model._params_of(j, encoded, seen)
+        params = torch.where(ok, params, torch.nan)
+        return ColumnLaw(self.model._kind_of(j), params, self.batch_shape)
+
+    def _whole(self, x: Tensor) -> Tensor:
+        """x (*batch, columns left) beside what is known."""
+        whole = self.known.expand(*x.shape[:-1], -1).clone()
+        whole[..., self.columns] = x
+        return whole
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        whole = self._whole(x)
+        ok = self._fixed_rows()[0][..., None]
+        whole = torch.where(ok | ~self.is_known, whole, self.model.support.anchor(whole))
+        ranks = torch.arange(len(self.is_known))
+        return self.model._in_order(whole, torch.ones_like(whole, dtype=torch.bool), ranks, self.is_known).sum(dim=-1)
+
+    def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        ok = self._fixed_rows()[0][..., None]
+        known = torch.where(ok | ~self.is_known, self.known, self.model.support.anchor(self.known))
+        return self.model.impute(known.expand(*batch, -1), generator)[..., self.columns]
+
+    def _fixed_rows(self) -> tuple[Tensor, Tensor]:
+        fits = contains_each(self.model.support, self.known) & (self.known.abs() < torch.inf)
+        ok = (fits | ~self.is_known).all(dim=-1)
+        return ok, (self.known.isnan() & self.is_known).any(dim=-1)
