@@ -26,14 +26,17 @@ def named(case):
 
 
 each = pytest.mark.parametrize("case", CASES, ids=named)
+INFLATED = ("Inflated", "ZeroInflated")
 
 
 def data_of(case, count=300):
     """Values that such a column may hold, (columns, count)."""
     kind, columns = case["type"], case.get("columns", 1)
-    if kind == "ZeroInflated":
+    if kind in INFLATED:
         x = data_of({**case["inner"], "columns": columns}, count)
-        return torch.where(torch.rand(x.shape, generator=generator(8)) < 0.4, 0.0, x)
+        for k, value in enumerate(case.get("values", [0.0])):
+            x = torch.where(torch.rand(x.shape, generator=generator(80 + k)) < 0.3, value, x)
+        return x
     if kind == "Constant":
         return torch.full((columns, count), case.get("value", 0.0), dtype=torch.float64)
     normal = torch.randn(columns, count, dtype=torch.float64, generator=generator(7))
@@ -88,12 +91,10 @@ def line(case, kind, points=40_001):
 @torch.no_grad()
 def test_the_whole_probability_is_one(case):
     kind, params = ready(case, size=0.3)
-    if case["type"] == "ZeroInflated":
-        inner = line(case["inner"], kind.inner)
+    if case["type"] in INFLATED:
+        nodes, weights = line(case["inner"], kind.inner)
         if kind.is_density:
-            nodes, weights = torch.cat([inner[0], torch.zeros(1)]), torch.cat([inner[1], torch.ones(1)])
-        else:
-            nodes, weights = inner
+            nodes, weights = torch.cat([nodes, kind.values]), torch.cat([weights, torch.ones(len(kind.values))])
     else:
         nodes, weights = line(case, kind)
     total = mass(kind, params, nodes, weights)
@@ -109,7 +110,7 @@ def test_quantiles_undo_the_distribution_function(case):
     x = kind.icdf(p, wide)
     assert x.dtype == torch.float64
     upto = kind.cdf(x, wide)
-    if kind.is_density and case["type"] != "ZeroInflated":
+    if kind.is_density and case["type"] not in INFLATED:
         torch.testing.assert_close(upto, p, rtol=0, atol=1e-7)
     else:  # the smallest x that reaches p
         assert (upto >= p - 1e-9).all()
@@ -124,7 +125,7 @@ def test_distribution_functions_are_the_sums_of_probabilities(case):
     kind, params = ready(case)
     x = data_of(case, 40).sort(dim=-1).values
     wide = expanded(params, x)
-    if kind.is_density and case["type"] != "ZeroInflated":  # the slope of the one is the other
+    if kind.is_density and case["type"] not in INFLATED:  # the slope of the one is the other
         h = 1e-6 * (1 + x.abs())
         rise = (kind.cdf(x + h, wide) - kind.cdf(x - h, wide)) / (2 * h)
         inside = (kind.log_prob(x + h, wide).isfinite()) & (kind.log_prob(x - h, wide).isfinite())

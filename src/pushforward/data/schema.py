@@ -25,6 +25,7 @@ from pushforward.distributions import (
     Constant,
     Continuous,
     HeavyTailed,
+    Inflated,
     Integer,
     Ordinal,
     Positive,
@@ -33,8 +34,9 @@ from pushforward.distributions import (
 
 __all__ = ["Field", "Schema"]
 
-FEW = 12  # different numbers at most of a column of levels, where zero is one of them
-MANY_ZEROS = 0.1  # part of the rows from where on zero is a value of its own
+FEW = 12  # different numbers at least, beside those that come often
+OFTEN, OFTEN_ROWS = 0.01, 20  # part of the rows and rows from where on a number may have a probability of its own
+MOST_COMMON = 32
 SKEWED, HEAVY = 1.5, 8.0
 DAY = 86_400.0
 
@@ -297,23 +299,29 @@ def _of_numbers(values: NDArray[np.float64], form: str) -> tuple[Column, str]:
         return Constant(float(different[0])), "always the same value"
     if (different == different.round()).all() and np.abs(different).max() < EXACT:
         return _of_whole(values, different)
-    zeros = float((values == 0).mean())
-    if zeros >= MANY_ZEROS and zeros > 5 * _most_common_other(values):
-        inner, why = _of_real(values[values != 0])
-        return ZeroInflated(inner), f"{zeros:.0%} zeros; others {why}"
-    return _of_real(values)
+    return _of_common(values, different, _of_real)
+
+
+def _of_common(values: NDArray[np.float64], different: NDArray[np.float64], of_others: Any) -> tuple[Column, str]:
+    """Values that stand out by how often they come have a probability of their own; the rule for the others follows."""
+    counts = np.unique(values, return_counts=True)[1]
+    beside = np.convolve(np.pad(counts, 2), [1, 1, 0, 1, 1], "valid")  # of the two numbers on each side
+    common = different[(counts >= OFTEN * len(values)) & (counts >= OFTEN_ROWS) & (counts > beside)][:MOST_COMMON]
+    others = values[~np.isin(values, common)]
+    if not len(common) or len(np.unique(others)) < FEW:
+        return of_others(values)
+    kind, why = of_others(others)
+    if list(common) == [0.0]:
+        return ZeroInflated(kind), f"{1 - len(others) / len(values):.0%} zeros; others {why}"
+    shown = ", ".join(f"{v:g}" for v in common[:3]) + (", ..." if len(common) > 3 else "")
+    return Inflated(kind, common.tolist()), f"{shown} come often; others {why}"
 
 
 def _of_whole(values: NDArray[np.float64], different: NDArray[np.float64]) -> tuple[Column, str]:
     low, high = int(different[0]), int(different[-1])
     if (low, high) == (0, 1):
         return Boolean(), "0 or 1"
-    zeros = float((values == 0).mean())
-    others = values[values != 0]
-    if low == 0 and zeros >= MANY_ZEROS and zeros > 5 * _most_common_other(values) and len(different) > FEW:
-        inner, why = _of_counts(others, 1)
-        return ZeroInflated(inner), f"{zeros:.0%} zeros; others {why}"
-    return _of_counts(values, low)
+    return _of_common(values, different, lambda own: _of_counts(own, low))
 
 
 def _of_counts(values: NDArray[np.float64], low: int) -> tuple[Column, str]:
@@ -336,9 +344,3 @@ def _of_real(values: NDArray[np.float64]) -> tuple[Column, str]:
 def _skewness(values: NDArray[np.float64]) -> float:
     spread = values.std()
     return float((((values - values.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
-
-
-def _most_common_other(values: NDArray[np.float64]) -> float:
-    """The share of the most common value that is not zero."""
-    _, counts = np.unique(values[values != 0], return_counts=True)
-    return float(counts.max()) / len(values) if len(counts) else 0.0

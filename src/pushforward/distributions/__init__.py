@@ -5,7 +5,7 @@ from pushforward.distributions import targets
 from pushforward.distributions.base import CircularUniform, Factorised, Normal, StandardNormal, StudentT, Uniform
 from pushforward.distributions.conditional import Conditional, Ordered
 from pushforward.distributions.flow import Flow
-from pushforward.distributions.kinds import Boolean, Categorical, Column, Constant, Ordinal, ZeroInflated
+from pushforward.distributions.kinds import Boolean, Categorical, Column, Constant, Inflated, Ordinal, ZeroInflated
 from pushforward.distributions.measured import Bounded, Circular, Continuous, HeavyTailed, Integer, Positive
 from pushforward.distributions.mixed import Mixed
 from pushforward.distributions.mixed_given import MixedConditional
@@ -29,6 +29,7 @@ __all__ = [
     "Flow",
     "GaussianMixture",
     "HeavyTailed",
+    "Inflated",
     "Integer",
     "Mixed",
     "MixedConditional",

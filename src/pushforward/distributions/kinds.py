@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pushforward.core.checks import at_least
+from pushforward.core.checks import at_least, finite_numbers
 from pushforward.core.config import build, configurable
 from pushforward.core.domain import Domain, Integers, Interval
 
-__all__ = ["Boolean", "Categorical", "Column", "Constant", "Ordinal", "ZeroInflated"]
+__all__ = ["Boolean", "Categorical", "Column", "Constant", "Inflated", "Ordinal", "ZeroInflated"]
 
 
 class Column(nn.Module, ABC):
@@ -221,12 +222,114 @@ class Constant(Column):
 
 
 @configurable
-class ZeroInflated(Column):
-    r"""Zero with a probability of its own, and otherwise a value of another kind.
+class Inflated(Column):
+    r"""Some values with a probability of their own, and otherwise a value of another kind.
 
-    .. math:: q(x) = \pi\, \delta_0(x) + (1 - \pi)\, q_{\mathrm{inner}}(x)
+    .. math:: q(x) = \sum_k \pi_k\, \delta_{v_k}(x) + \Bigl(1 - \sum_k \pi_k\Bigr)\, q_{\mathrm{inner}}(x)
 
-    A zero contributes a probability, another value of a continuous kind a density.
+    One of these values contributes a probability, another one of a continuous kind a density.
+
+    Args:
+        inner: the kind of the other values.
+        values: those that have a probability of their own, rising.
+        columns: how many such columns stand side by side.
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"inner": {"type": "Continuous"}, "values": [-1.0, 0.5, 40.0]},
+        {"inner": {"type": "Integer", "low": 0}, "values": [3.0, 8.0], "columns": 2},
+    )
+    values: Tensor
+
+    def __init__(self, inner: Column, values: Sequence[float], *, columns: int = 1) -> None:
+        super().__init__(columns)
+        own = finite_numbers(type(self).__name__, "values", values)
+        if own != sorted(set(own)):
+            raise ValueError(f"{type(self).__name__}: values must be different numbers, rising; got {own}.")
+        self.inner = inner if inner.columns == columns else inner.beside(columns)
+        self.is_density, self.ordered = inner.is_density, inner.ordered
+        self.num_params, self.num_inputs = len(own) + inner.num_params, len(own) + inner.num_inputs
+        low, high = inner.domain.ends
+        fits = low <= own[0] and own[-1] <= high
+        self.domain = inner.domain if fits else Interval(min(low, own[0]), max(high, own[-1]))
+        self.register_buffer("values", torch.tensor(own, dtype=torch.float64), persistent=False)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Inflated:
+        values = self.values
+        super()._apply(fn, recurse)
+        self.values = values.to(self.like.device)  # moved with the module, but never narrowed
+        return self
+
+    def encode(self, x: Tensor) -> Tensor:
+        at = self._at(x)  # (values, columns, n)
+        inner = self.inner.encode(self._others(x, at)) * ~at.any(dim=0)[:, None]
+        return torch.cat([at.movedim(0, 1).to(inner.dtype), inner], dim=1)
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        log_share = self._log_shares(params)
+        at = self._at(x)
+        hit = at.any(dim=0)
+        own = torch.where(at, log_share[:-1], 0.0).sum(dim=0)
+        others = log_share[-1] + self.inner.log_prob(self._others(x, at), params[len(self.values) :])
+        if self.is_density:
+            return torch.where(hit, own, others)
+        # A value may come from either part; the kind inside says what it gives it.
+        inner = log_share[-1] + self.inner.log_prob(x, params[len(self.values) :])
+        return torch.where(hit, torch.logaddexp(own, inner), inner)
+
+    def cdf(self, x: Tensor, params: Tensor) -> Tensor:
+        share = self._log_shares(params).exp()
+        below = torch.where(self._spread(x) <= x, share[:-1], 0.0).sum(dim=0)
+        return (below + share[-1] * self.inner.cdf(x, params[len(self.values) :])).clamp(max=1.0)
+
+    def jump(self, x: Tensor, params: Tensor) -> Tensor:
+        if not self.is_density:
+            return super().jump(x, params)
+        return torch.where(self._at(x), self._log_shares(params)[:-1].exp(), 0.0).sum(dim=0)
+
+    def icdf(self, p: Tensor, params: Tensor) -> Tensor:
+        share, inner_params = self._log_shares(params).exp(), params[len(self.values) :]
+        places = self._spread(p.to(torch.float64)).expand(-1, *p.shape)
+        inside = torch.stack([self.inner.cdf(at, inner_params.expand(-1, *p.shape)) for at in places])
+        upto = share[:-1].cumsum(dim=0) + share[-1] * inside  # P(X ≤ v_k)
+        before = upto - share[:-1]  # P(X < v_k), where v_k has no probability inside
+        if not self.is_density:
+            jumps = [self.inner.jump(at, inner_params.expand(-1, *p.shape)) for at in places]
+            before = before - share[-1] * torch.stack(jumps)
+        passed = torch.where(p > upto, share[:-1], 0.0).sum(dim=0)
+        eps = torch.finfo(p.dtype).eps
+        rest = ((p - passed) / share[-1].clamp(min=torch.finfo(p.dtype).tiny)).clamp(eps, 1 - eps)
+        found = self.inner.icdf(rest, inner_params)
+        for k, at in enumerate(places):
+            found = torch.where((p > before[k]) & (p <= upto[k]), at, found)
+        return found
+
+    def _start(self, x: Tensor) -> Tensor:
+        at = self._at(x[None])[:, 0]  # (values, n)
+        counts = torch.cat([at.sum(dim=1), (~at.any(dim=0)).sum()[None]]).to(self.like.dtype) + 0.5
+        log_share = (counts / counts.sum()).log()
+        return torch.cat([log_share[:-1] - log_share[-1], self.inner._start(x[~at.any(dim=0)])])
+
+    def _log_shares(self, params: Tensor) -> Tensor:
+        """Of the values, and last of the kind inside."""
+        logits = params[: len(self.values)]
+        return torch.log_softmax(torch.cat([logits, torch.zeros_like(logits[:1])]), dim=0)
+
+    def _spread(self, x: Tensor) -> Tensor:
+        return self.values.reshape(-1, *(1,) * x.ndim)
+
+    def _at(self, x: Tensor) -> Tensor:
+        """Which of the values x is, (values, *s)."""
+        return x == self._spread(x)
+
+    def _others(self, x: Tensor, at: Tensor) -> Tensor:
+        """x, and in place of the values another one that the inner kind may hold."""
+        return torch.where(at.any(dim=0), self.inner.domain.anchor(x), x)
+
+
+@configurable
+class ZeroInflated(Inflated):
+    """Zero with a probability of its own, and otherwise a value of another kind; see `Inflated`.
 
     Args:
         inner: the kind of the other values.
@@ -239,50 +342,4 @@ class ZeroInflated(Column):
     )
 
     def __init__(self, inner: Column, *, columns: int = 1) -> None:
-        super().__init__(columns)
-        self.inner = inner if inner.columns == columns else inner.beside(columns)
-        self.is_density, self.ordered = inner.is_density, inner.ordered
-        self.num_params, self.num_inputs = 1 + inner.num_params, 1 + inner.num_inputs
-        low, high = inner.domain.ends
-        self.domain = inner.domain if low <= 0 <= high else Interval(min(low, 0.0), max(high, 0.0))
-
-    def encode(self, x: Tensor) -> Tensor:
-        other = x != 0
-        inner = self.inner.encode(self._others(x)) * other[:, None]
-        return torch.cat([other[:, None].to(inner.dtype), inner], dim=1)
-
-    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        log_zero, log_other = F.logsigmoid(params[0]), F.logsigmoid(-params[0])
-        others = log_other + self.inner.log_prob(self._others(x), params[1:])
-        if not self.is_density:  # zero may come from either part
-            log_zero = torch.logaddexp(log_zero, log_other + self.inner.log_prob(torch.zeros_like(x), params[1:]))
-        return torch.where(x == 0, log_zero, others)
-
-    def cdf(self, x: Tensor, params: Tensor) -> Tensor:
-        zero = torch.sigmoid(params[0])
-        return torch.where(x >= 0, zero, 0.0) + (1 - zero) * self.inner.cdf(x, params[1:])
-
-    def jump(self, x: Tensor, params: Tensor) -> Tensor:
-        if not self.is_density:
-            return super().jump(x, params)
-        return torch.where(x == 0, torch.sigmoid(params[0]), 0.0)
-
-    def icdf(self, p: Tensor, params: Tensor) -> Tensor:
-        zero = torch.sigmoid(params[0])
-        at = torch.zeros_like(p, dtype=torch.float64)
-        low = (1 - zero) * self.inner.cdf(at, params[1:])  # what the inner law has up to zero; above that, the jump
-        before, after = p < low, p > low + zero
-        rest = torch.where(before, p, p - zero) / (1 - zero).clamp(min=torch.finfo(p.dtype).tiny)
-        eps = torch.finfo(p.dtype).eps
-        inner = self.inner.icdf(rest.clamp(eps, 1 - eps), params[1:])
-        return torch.where(before | after, inner, 0.0)
-
-    def _start(self, x: Tensor) -> Tensor:
-        zeros = (x == 0).sum().to(self.like.dtype)
-        share = (zeros + 0.5) / (len(x) + 1)
-        return torch.cat([torch.logit(share)[None], self.inner._start(x[x != 0])])
-
-    def _others(self, x: Tensor) -> Tensor:
-        """x, and where it is zero another value that the inner kind may hold."""
-        anchor = self.inner.domain.anchor(x)
-        return torch.where(x == 0, anchor, x)
+        super().__init__(inner, [0.0], columns=columns)
