@@ -359,3 +359,81 @@ def test_it_learns_from_rows_with_gaps():
     infinite[3, 0] = torch.inf
     with pytest.raises(TrainingError, match="fit: x has a value that is not finite: row 3"):
         pf.fit(Mixed([Continuous(), Categorical(2)]), infinite)
+
+
+# --- with a context
+
+
+def with_context(order="any"):
+    """A model of SMALL given three columns of other kinds, with rows of both."""
+    context = (Integer(0, 4), Continuous(), Categorical(3))
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        model = Mixed(SMALL, context=context, order=order, hidden=(16, 16)).double()
+    x, known = data(SMALL, 40), data(context, 40, seed=50)
+    model.initialize(x, known)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.4 * torch.randn(parameter.shape, generator=generator(6), dtype=torch.float64))
+    return model.eval(), x, known
+
+
+@orders
+@torch.no_grad()
+def test_a_context_is_seen_by_all_and_has_no_law(order):
+    model, x, known = with_context(order)
+    axes = [grid(column) for column in SMALL]
+    nodes = torch.cartesian_prod(*(own for own, _ in axes))
+    weights = torch.cartesian_prod(*(own for _, own in axes)).prod(dim=-1)
+    for row in known[:2]:
+        assert (model.log_prob(nodes, row).exp() * weights).sum().item() == pytest.approx(1, abs=1e-3)
+    parts = model.contributions(x, context=known)
+    for j in range(3):  # every column is looked at, by every column
+        moved = known.clone()
+        moved[:, j] = known.flip(0)[:, j]
+        differs = model.contributions(x, context=moved) != parts
+        assert differs[moved[:, j] != known[:, j]].any(dim=0).all()
+    torch.testing.assert_close(parts.sum(dim=-1), model.log_prob(x, known))
+    drawn = model.sample((5,), known, generator=generator(1))
+    assert drawn.shape == (5, 40, 3)
+    assert model.log_prob(drawn, known).isfinite().all()
+
+
+@orders
+@torch.no_grad()
+def test_what_is_missing_of_a_context_or_strange_to_it_is_not_looked_at(order):
+    model, x, known = with_context(order)
+    gaps = known.clone()
+    gaps[:, 1] = torch.nan
+    strange = known.clone()
+    strange[:, 1] = torch.inf
+    expected = model.log_marginal(x, context=gaps)
+    assert expected.isfinite().all()
+    assert torch.equal(model.log_marginal(x, context=strange), expected)
+    assert not torch.equal(model.log_marginal(x, context=known), expected)
+
+
+@torch.no_grad()
+def test_conditionals_within_a_context():
+    model, x, known = with_context()
+    law = model.given({1: x[:, 1]}, known)
+    first = model.law_of(1, known).log_prob(x[:, 1])
+    second = model.given({1: x[:, 1]}, known).law_of(0).log_prob(x[:, 0])
+    torch.testing.assert_close(
+        first + law.log_prob(x[:, [0, 2]]), model.contributions(x, order=[1, 0, 2], context=known).sum(-1)
+    )
+    torch.testing.assert_close(law.given({0: x[:, 0]}).log_prob(x[:, 2:]) + second, law.log_prob(x[:, [0, 2]]))
+    filled = model.impute(torch.where(torch.arange(3) == 1, x, torch.nan), generator(2), known)
+    assert torch.equal(filled[:, 1], x[:, 1])
+    assert model.log_prob(filled, known).isfinite().all()
+    u = model.middle_cdf(x, known)
+    torch.testing.assert_close(model.from_middle_cdf(u, known), x, rtol=1e-6, atol=1e-6)
+
+
+def test_smoothing_learns_the_wider_law():
+    x = torch.randn(4000, 1, generator=generator(1), dtype=torch.float64) * 3
+    model = Mixed([Continuous(smoothing=0.75)], hidden=(8,)).double()
+    pf.fit(model, x, steps=60, batch_size=500, validation=None, seed=0)
+    wide = torch.distributions.Normal(0.0, 3 * (1 + 0.75**2) ** 0.5)
+    nodes = torch.linspace(-8, 8, 9, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(model.log_prob(nodes), wide.log_prob(nodes[:, 0]), rtol=0, atol=0.12)

@@ -37,6 +37,8 @@ class Column(nn.Module, ABC):
     """Whether values have an order, so that there are quantiles."""
     is_density: bool = True
     """Whether `log_prob` is a density, in units of one over the column's, or a probability."""
+    smoothing: float = 0.0
+    """Of the law that is learned, where a kind can be smoothed."""
     each_its_own: ClassVar[tuple[str, ...]] = ()
     """Names of tensors (columns, ...) that each column has for itself."""
     config: dict[str, Any]
@@ -52,14 +54,21 @@ class Column(nn.Module, ABC):
 
     def one(self, k: int) -> Column:
         """Column k alone, sharing its numbers with this module."""
-        if self.columns == 1:
+        return self._cut(slice(k, k + 1), 1)
+
+    def some(self, columns: Sequence[int]) -> Column:
+        """These columns alone, with copies of what each has for itself."""
+        return self._cut(list(columns), len(columns))
+
+    def _cut(self, which: slice | list[int], count: int) -> Column:
+        if self.columns == count:
             return self
         twin: Column = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         own = {**self._parameters, **self._buffers}
-        cut = {name: t[k : k + 1] if name in self.each_its_own and t is not None else t for name, t in own.items()}
-        parts = {name: part.one(k) if isinstance(part, Column) else part for name, part in self._modules.items()}
-        twin.__dict__.update(_parameters={}, _buffers=cut, _modules=parts, columns=1)
+        cut = {name: t[which] if name in self.each_its_own and t is not None else t for name, t in own.items()}
+        parts = {n: part._cut(which, count) if isinstance(part, Column) else part for n, part in self._modules.items()}
+        twin.__dict__.update(_parameters={}, _buffers=cut, _modules=parts, columns=count)
         return twin
 
     def beside(self, columns: int) -> Column:
@@ -91,6 +100,10 @@ class Column(nn.Module, ABC):
     @abstractmethod
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
         """The smallest x with P(X ≤ x) ≥ p, (columns, n), in float64."""
+
+    def disturbed(self, x: Tensor) -> Tensor:
+        """What is learned from where x was seen: x itself, or where there is smoothing x with noise."""
+        return x
 
     def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A value for each, (columns, n)."""

@@ -105,27 +105,39 @@ class Scaled(Column):
             self.mean[0] = v.mean()
             deviation = (v - v.mean()).square().mean().sqrt()
             self.scale[0] = deviation if deviation > 0 else 1.0
-        start = self.univariate.start(self._standard(v[None])) if len(v) > 1 else None
+        learned = self._standard(self._open(self.disturbed(x[None]))[0])
+        start = self.univariate.start(learned) if len(v) > 1 else None
         return self.like.new_zeros(self.num_params) if start is None else start[:, 0]
 
 
 @configurable
 class Continuous(Scaled):
-    """Any number, with a density.
+    r"""Any number, with a density.
+
+    With smoothing h the law of :math:`x + h s \varepsilon` is learned instead of that of x, where s is the standard
+    deviation of the column and ε is standard normal: what a kernel density of bandwidth h estimates.
 
     Args:
         univariate: the map whose law the column has, up to mean and scale; a mixture of logistics by default.
+        smoothing: of the law, in standard deviations of the column.
         columns: how many such columns stand side by side.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {},
         {"univariate": {"type": "RationalQuadratic", "bins": 6}, "columns": 2},
+        {"smoothing": 0.5, "univariate": {"type": "Affine"}},
     )
     domain = Real()
 
-    def __init__(self, univariate: Univariate | None = None, *, columns: int = 1) -> None:
+    def __init__(self, univariate: Univariate | None = None, *, smoothing: float = 0.0, columns: int = 1) -> None:
         super().__init__(univariate, columns)
+        if not (smoothing >= 0 and math.isfinite(smoothing)):
+            raise ValueError(f"Continuous: smoothing must be a number of at least 0; got {smoothing}.")
+        self.smoothing = float(smoothing)
+
+    def disturbed(self, x: Tensor) -> Tensor:
+        return x + self.smoothing * self.scale * torch.randn_like(x) if self.smoothing else x
 
 
 @configurable

@@ -30,9 +30,10 @@ class MixedConditional(Distribution):
 
     known: Tensor
     is_known: Tensor
+    context: Tensor | None
     reparametrized = False
 
-    def __init__(self, model: Mixed, known: Mapping[int, Any]) -> None:
+    def __init__(self, model: Mixed, known: Mapping[int, Any], context: Tensor | None = None) -> None:
         super().__init__()
         (count,) = model.event_shape
         for j in known:
@@ -46,20 +47,23 @@ class MixedConditional(Distribution):
                 f"Mixed: with one order of the columns only the first ones can be known; got {sorted(known)}. "
                 'Build the model with order="any" for others.'
             )
-        device = model.from_groups.device
+        device = model.initialized.device
         values = {j: torch.as_tensor(value, dtype=model.dtype, device=device) for j, value in known.items()}
-        batch = torch.broadcast_shapes(*(value.shape for value in values.values()))
-        columns = [values.get(j, torch.tensor(torch.nan, dtype=model.dtype, device=device)) for j in range(count)]
+        own_shape = () if context is None else context.shape[:-1]
+        batch = torch.broadcast_shapes(own_shape, *(value.shape for value in values.values()))
+        missing = torch.tensor(torch.nan, dtype=model.dtype, device=device)
+        columns = torch.stack([values.get(j, missing).expand(batch) for j in range(count)], dim=-1)
         self.model, self.batch_shape, self.event_shape = model, tuple(batch), (len(self.columns),)
         self.support = Product(tuple(restrict(model.support, j, j + 1) for j in self.columns))
-        self.register_buffer("known", torch.stack([value.expand(batch) for value in columns], dim=-1))
-        mask = torch.tensor([j in known for j in range(count)], device=device)
-        self.register_buffer("is_known", mask)
+        self.register_buffer("known", columns)
+        self.register_buffer("context", None if context is None else context.to(device))
+        self.register_buffer("is_known", torch.tensor([j in known for j in range(count)], device=device))
 
     def _apply(self, fn: Any, recurse: bool = True) -> MixedConditional:
-        known = self.known
+        known, context = self.known, self.context
         super()._apply(fn, recurse)
         self.known = known.to(self.known.device)  # moved, but never narrowed
+        self.context = None if context is None else context.to(self.known.device)
         return self
 
     @property
@@ -77,7 +81,7 @@ class MixedConditional(Distribution):
         if again := [j for j in known if self.is_known[j]]:
             raise ValueError(f"Mixed: column {again[0]} is known already. Leave it out.")
         own = {j: self.known[..., j] for j in range(len(self.is_known)) if self.is_known[j]}
-        return MixedConditional(self.model, own | dict(known))
+        return MixedConditional(self.model, own | dict(known), self.context)
 
     def law_of(self, j: int) -> ColumnLaw:
         """The law of column j, a number in the whole model, given what is known and nothing else."""
@@ -88,31 +92,30 @@ class MixedConditional(Distribution):
                 f"Mixed: with one order of the columns there is the law of the next one, {self.columns[0]}; got {j}. "
                 'Build the model with order="any" for others.'
             )
-        rows = self.known.reshape(-1, len(self.is_known)).t()
         ok = self._fixed_rows()[0].reshape(-1)
-        seen = (self.is_known[:, None] & ok).expand(-1, rows.shape[1])
+        whole = self.model._whole(self.known, self.context)
+        rows = whole.reshape(-1, whole.shape[-1]).t()
+        seen = ~rows.isnan() & ok
         encoded = self.model._encode(self.model._filled(rows, seen))
         params = self.model._params_of(j, encoded, seen)
         params = torch.where(ok, params, torch.nan)
         return ColumnLaw(self.model._kind_of(j), params, self.batch_shape)
 
-    def _whole(self, x: Tensor) -> Tensor:
-        """x (*batch, columns left) beside what is known."""
-        whole = self.known.expand(*x.shape[:-1], -1).clone()
-        whole[..., self.columns] = x
-        return whole
-
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        whole = self._whole(x)
-        ok = self._fixed_rows()[0][..., None]
-        whole = torch.where(ok | ~self.is_known, whole, self.model.support.anchor(whole))
-        ranks = torch.arange(len(self.is_known))
-        return self.model._in_order(whole, torch.ones_like(whole, dtype=torch.bool), ranks, self.is_known).sum(dim=-1)
+        whole = self._usable(x.shape[:-1])
+        whole[..., self.columns] = x
+        ranks = self.model._ranks()
+        own = [rank if rank < 0 or rank in self.columns else -1 for rank in ranks]
+        return self.model._in_order(self.model._whole(whole, self.context), own).sum(dim=-1)
 
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        return self.model.impute(self._usable(batch), generator, self.context)[..., self.columns]
+
+    def _usable(self, batch: tuple[int, ...]) -> Tensor:
+        """What is known of so many rows, (*batch, columns); some point in place of what no column can hold."""
         ok = self._fixed_rows()[0][..., None]
         known = torch.where(ok | ~self.is_known, self.known, self.model.support.anchor(self.known))
-        return self.model.impute(known.expand(*batch, -1), generator)[..., self.columns]
+        return known.expand(*batch, -1).clone()
 
     def _fixed_rows(self) -> tuple[Tensor, Tensor]:
         fits = contains_each(self.model.support, self.known) & (self.known.abs() < torch.inf)

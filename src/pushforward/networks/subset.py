@@ -22,7 +22,8 @@ class _Network(Multiplying):
 
     Args:
         inputs: how many numbers each column is seen as.
-        groups: the columns of each group, rising, and how many parameters one of them has.
+        groups: the columns of each group, rising, and how many parameters one of them has. Columns in no group, if
+            there are any, come first: they are only seen.
         hidden: width and, as of `MLP`, number of residual blocks.
         activation: one of ``networks.ACTIVATIONS``.
         dropout: probability of dropping a hidden unit in training.
@@ -93,20 +94,24 @@ class SubsetNetwork(_Network):
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         self.last = nn.ModuleList(_zero_linear(width, len(columns) * count) for columns, count in self.groups)
 
-    def one_each(self, encoded: Tensor, seen: Tensor) -> list[Tensor]:
-        """The same where every column has a set of its own: encoded (inputs, n), seen (columns, columns, n), whose
-        entry [k] is what is seen for column k."""
-        columns, n = seen.shape[0], seen.shape[-1]
-        tiled = encoded[:, None].expand(-1, columns, n).flatten(1)
+    def one_each(self, encoded: Tensor, seen: Tensor, asked: Sequence[int]) -> list[Tensor]:
+        """The same where every column that is asked for has a set of its own: encoded (inputs, n), seen
+        (asked, columns, n), whose entry [k] is what is seen for column asked[k]. Of each group those that are asked
+        for, (num_params, columns, n)."""
+        count, n = seen.shape[0], seen.shape[-1]
+        tiled = encoded[:, None].expand(-1, count, n).flatten(1)
         inputs = self._inputs(tiled, seen.transpose(0, 1).flatten(1))
+        place = {j: k for k, j in enumerate(asked)}
         with self.multiplying(inputs):
-            h = self._trunk(inputs).unflatten(1, (columns, n))  # (width, columns, n)
+            h = self._trunk(inputs).unflatten(1, (count, n))  # (width, asked, n)
             found = []
-            for layer, (own, count) in zip(self.last, self.groups, strict=True):
+            for layer, (own, params) in zip(self.last, self.groups, strict=True):
                 linear: Any = layer
-                weight = linear.weight.unflatten(0, (count, len(own))).transpose(0, 1)  # (own, count, width)
-                bias = linear.bias.unflatten(0, (count, len(own))).t()[..., None]
-                found.append((torch.bmm(weight, h[:, own].transpose(0, 1)) + bias).transpose(0, 1).to(encoded.dtype))
+                inside = [i for i, j in enumerate(own) if j in place]
+                at = [place[own[i]] for i in inside]
+                weight = linear.weight.unflatten(0, (params, len(own)))[:, inside].transpose(0, 1)
+                bias = linear.bias.unflatten(0, (params, len(own)))[:, inside].t()[..., None]
+                found.append((torch.bmm(weight, h[:, at].transpose(0, 1)) + bias).transpose(0, 1).to(encoded.dtype))
         return found
 
 
@@ -115,17 +120,18 @@ class PrefixNetwork(_Network):
 
     def __init__(self, inputs: Sequence[int], groups: Any, *, hidden: Sequence[int], **options: Any) -> None:
         super().__init__(inputs, groups, hidden=hidden, **options)
-        count = len(self.inputs)
-        own = torch.arange(1, count + 1)
+        count = sum(len(columns) for columns, _ in self.groups)
+        context = len(self.inputs) - count
+        own = (torch.arange(len(self.inputs)) + 1 - context).clamp(min=0)  # context stands before all others
         values = own.repeat_interleave(torch.tensor(self.inputs))
         both = torch.cat([values, own])
         order = both.argsort(stable=True)  # the value of a column beside whether it is seen: degrees have to rise
         self.register_buffer("order", order, persistent=False)
-        hiddens = [hidden_degrees(hidden[0], count, 0)] * (1 + 2 * self.depth)
+        hiddens = [hidden_degrees(hidden[0], count, context)] * (1 + 2 * self.depth)
         degrees = [both[order], *hiddens]
         self.layers = nn.ModuleList(MaskedLinear(i, o) for i, o in pairwise(degrees))
         self.last = nn.ModuleList(
-            MaskedLinear(hiddens[-1], torch.tensor(columns), copies=number) for columns, number in self.groups
+            MaskedLinear(hiddens[-1], own[columns] - 1, copies=number) for columns, number in self.groups
         )
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
