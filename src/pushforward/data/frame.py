@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pushforward.data.columns import EXACT
 from pushforward.data.formats import TableError, clipped
 
-__all__ = ["Raw", "backend_of", "build_frame", "raw_columns"]
+__all__ = ["Raw", "backend_of", "build_frame", "column_names", "raw_columns"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ def backend_of(table: Any) -> str:
     """What made the table: "pandas", "polars", "pyarrow", or "numpy" for anything without column names."""
     frame = _frame(table)
     return "numpy" if frame is None else str(frame.implementation.name).lower()
+
+
+def column_names(table: Any) -> list[str]:
+    """The names of the columns of a data frame."""
+    return [str(name) for name in _frame(table).columns]
 
 
 def _frame(table: Any) -> Any:
@@ -66,7 +71,7 @@ def raw_columns(table: Any, names: list[str] | None = None) -> list[Raw]:
     frame = _frame(table)
     if frame is None:
         return _of_array(table, names)
-    own = [str(name) for name in frame.columns]
+    own = column_names(table)
     wanted = own if names is None else names
     if absent := [name for name in wanted if name not in own]:
         shown = ", ".join(map(repr, own[:10])) + (", ..." if own[10:] else "")

@@ -192,8 +192,9 @@ class Ordinal(Categorical):
 
 @configurable
 class Boolean(Categorical):
-    """False or true, as 0 and 1."""
+    """False or true, as 0 and 1, in this order."""
 
+    ordered = True
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"columns": 2})
 
     def __init__(self, *, columns: int = 1) -> None:

@@ -13,7 +13,7 @@ from pushforward.distributions.kinds import Column
 
 __all__ = ["ColumnLaw"]
 
-NODES = 512  # of a mean as an integral over quantiles
+NODES = 128  # of an integral over quantiles
 ENTRIES = 2**22  # of parameters that are spread over levels at once
 PLACES = 201  # where an interval of given probability may begin
 
@@ -42,6 +42,10 @@ class ColumnLaw:
         """P(X ≤ x)."""
         return self._at(self.kind.cdf, x)
 
+    def middle_cdf(self, x: Any) -> Tensor:
+        """P(X < x) + P(X = x) / 2."""
+        return self._at(self.kind.middle_cdf, x)
+
     def quantile(self, p: float) -> Tensor:
         """The smallest x with P(X ≤ x) ≥ p."""
         self._ask_for_order("quantiles")
@@ -60,14 +64,39 @@ class ColumnLaw:
         if levels := getattr(self.kind, "levels", None):
             share = torch.softmax(self.params, dim=0).to(torch.float64)
             return (share * torch.arange(levels, dtype=torch.float64)[:, None, None]).sum(dim=0).reshape(self.batch)
-        # Denser at both ends: u = 3t² - 2t³.
-        t = (torch.arange(NODES, dtype=torch.float64, device=self.params.device) + 0.5) / NODES
-        u, weight = t.square() * (3 - 2 * t), 6 * t * (1 - t) / NODES
+        u, weight = self._levels()
         return (self._quantiles(u.clamp(1e-6, 1 - 1e-6)) * weight[:, None]).sum(dim=0).reshape(self.batch)
+
+    def _levels(self) -> tuple[Tensor, Tensor]:
+        """Nodes and weights of an integral over (0, 1), denser at both ends: u = 3t² - 2t³."""
+        t = (torch.arange(NODES, dtype=torch.float64, device=self.params.device) + 0.5) / NODES
+        return t.square() * (3 - 2 * t), 6 * t * (1 - t) / NODES
+
+    def crps(self, x: Any) -> Tensor:
+        r"""The continuous ranked probability score of x (*batch,), in the column's units; smaller is better. The
+        integral of :math:`(F(t) - 1_{t \ge x})^2` over t, as twice the mean quantile loss over 128 levels.
+
+        References:
+            | Strictly Proper Scoring Rules, Prediction, and Estimation (Gneiting and Raftery, 2007)
+        """
+        self._ask_for_order("CRPS")
+        u, weight = self._levels()
+        values = self._quantiles(u.clamp(1e-6, 1 - 1e-6))  # (levels, n)
+        truth = torch.as_tensor(x, dtype=torch.float64, device=self.params.device).expand(self.batch).reshape(-1)
+        loss = ((truth < values).double() - u[:, None]) * (values - truth)
+        return (2 * loss * weight[:, None]).sum(dim=0).reshape(self.batch)
 
     def interval(self, probability: float = 0.9) -> Tensor:
         """The central interval of this probability, (*batch, 2): as much lies below it as above."""
-        tail = self._tail(probability) / 2
+        return self.around_the_median((1 - self._tail(probability)) / 2)
+
+    def around_the_median(self, half: float) -> Tensor:
+        """From the quantile of ½ - half to that of ½ + half, (*batch, 2); the whole line for ½."""
+        self._ask_for_order("intervals")
+        if half >= 0.5:
+            low, high = self.kind.domain.ends
+            return torch.tensor([low, high], dtype=torch.float64, device=self.params.device).expand(*self.batch, 2)
+        tail = max(0.5 - half, torch.finfo(self.params.dtype).eps)
         return torch.stack([self.quantile(tail), self.quantile(1 - tail)], dim=-1)
 
     def highest_density_interval(self, probability: float = 0.9) -> Tensor:

@@ -75,18 +75,22 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             sample_weight: how much each row counts, (rows,).
         """
         again = self.warm_start and hasattr(self, "model_")
-        self._train(X, sample_weight, again=again, steps=None)
-        return self
+        return self._learn(X, sample_weight, again=again)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> FlowDensity:
         """Go on with more rows, of a stream. The first call decides what the columns are."""
         steps = max(20, min(self.steps or 500, len(X)))
-        self._train(X, sample_weight, again=hasattr(self, "model_"), steps=steps)
+        return self._learn(X, sample_weight, again=hasattr(self, "model_"), steps=steps)
+
+    def _learn(self, X: Any, sample_weight: Any, *, again: bool, steps: int | None = None) -> FlowDensity:
+        x, weights = self._learned_from(X, sample_weight, again=again, types=self.types)
+        self._train(x, weights, [field.kind for field in self.schema_.fields], again=again, steps=steps)
         return self
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Log-density of each row in nats, (rows,), of the entries that are there."""
-        return self._computed("log_marginal", X)
+        x = self._numbers(X)
+        return self._computed(lambda: self.model_.log_marginal(x))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """The *mean* of `score_samples`, as of ``GaussianMixture``."""
@@ -95,7 +99,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
     def contributions(self, X: Any) -> NDArray[np.float64]:
         """log q of each entry given those before it, (rows, columns); they add up to `score_samples`."""
-        return self._computed("contributions", X)
+        x = self._numbers(X)
+        return self._computed(lambda: self.model_.contributions(x))
 
     def order_spread(self, X: Any, orders: int = 8, random_state: Any = 0) -> NDArray[np.float64]:
         """How far the log-density of each row differs between random orders of the columns: the standard deviation,
@@ -105,7 +110,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         (count,) = self.model_.event_shape
         with torch.no_grad():
             each = [
-                self.model_.contributions(x.to(self.device), order=random.permutation(count).tolist()).sum(dim=-1)
+                self.model_.contributions(x, order=random.permutation(count).tolist()).sum(dim=-1)
                 for _ in range(orders)
             ]
         return outward(torch.stack(each).std(dim=0))
@@ -143,7 +148,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
                 where there is no mean or the column is discrete.
             random_state: seed of the draws.
         """
-        x = self._numbers(X).to(self.device)
+        x = self._numbers(X)
         with torch.no_grad():
             if n is None:
                 return self.schema_.decode(outward(self.model_.expected(x)))
@@ -153,7 +158,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     def cdf(self, X: Any) -> NDArray[np.float64]:
         """F(x_j | x_<j) of each entry, (rows, columns): uniform on (0, 1) where the model is right (the probability
         integral transform). Of a discrete column the middle of its step."""
-        return self._computed("middle_cdf", X)
+        x = self._numbers(X)
+        return self._computed(lambda: self.model_.middle_cdf(x))
 
     def transform(self, X: Any) -> NDArray[np.float64]:
         """X in the latent space: `cdf` as standard normal numbers, (rows, columns)."""
@@ -171,20 +177,3 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     @property
     def _n_features_out(self) -> int:
         return self.n_features_in_
-
-    def _computed(self, what: str, X: Any) -> NDArray[np.float64]:
-        """A method of the model, of rows, without gradients, by as many threads as asked for."""
-        x = self._numbers(X).to(self.device)
-        threads = torch.get_num_threads()
-        try:
-            if self.n_jobs is not None and self.n_jobs > 0:
-                torch.set_num_threads(self.n_jobs)
-            with torch.no_grad():
-                return outward(getattr(self.model_, what)(x))
-        finally:
-            torch.set_num_threads(threads)
-
-    def _generator(self, random_state: Any) -> torch.Generator:
-        own = self.random_state if random_state is None else random_state
-        seed = int(check_random_state(own).randint(2**31 - 1))
-        return torch.Generator(device=self.device or "cpu").manual_seed(seed)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from pushforward.data.frame import backend_of
 from pushforward.data.schema import Schema
 from pushforward.distributions import Column, Mixed
+from pushforward.estimators.given import outward
 from pushforward.io import load, read_header
 from pushforward.train import fit
 
@@ -97,16 +98,19 @@ class TableModel(BaseEstimator):
     def _numbers(self, X: Any) -> Tensor:
         """A table like the one seen in `fit` as numbers, (rows, columns)."""
         check_is_fitted(self)
-        return torch.as_tensor(self.schema_.encode(self._checked(X, reset=False)))
+        return torch.as_tensor(self.schema_.encode(self._checked(X, reset=False))).to(self.device)
 
     # --- files
+
+    SAVED: ClassVar[tuple[str, ...]] = ("schema_",)
+    """Names of what a fit found, besides the model: schemas, arrays of numbers and what JSON can hold."""
 
     def as_saved(self) -> tuple[Mixed, dict[str, Any]]:
         """What ``pf.save(estimator, path)`` writes: the model, and what the columns are."""
         check_is_fitted(self)
         parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in ("types", "random_state")}
-        own = {"name": type(self).__name__, "parameters": parameters, "schema": self.schema_.to_config()}
-        return self.model_, {"estimator": own}
+        own = {"name": type(self).__name__, "parameters": parameters}
+        return self.model_, {"estimator": own | {name: _to_json(getattr(self, name)) for name in self.SAVED}}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -120,7 +124,8 @@ class TableModel(BaseEstimator):
             raise ValueError(f"{os.fspath(path)}: this file holds no {cls.__name__}. Read it with pushforward.load.")
         parameters: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in own["parameters"].items()}
         found = cls(**parameters)
-        found.schema_ = Schema.from_config(own["schema"])
+        for name in cls.SAVED:
+            setattr(found, name, _from_json(own[name]))
         found.model_ = load(path, device=found.device)
         found.n_features_in_ = len(found.schema_.fields)
         if found.schema_.backend != "numpy":
@@ -129,17 +134,35 @@ class TableModel(BaseEstimator):
 
     # --- training
 
-    def _train(self, X: Any, sample_weight: Any, *, again: bool, steps: int | None) -> None:
-        """Fit the model to the rows of X; ``again`` goes on from what is there."""
+    def _learned_from(
+        self, X: Any, sample_weight: Any, *, again: bool, types: Mapping[str, Column | str] | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """X as numbers and the weights of its rows. The first time it says what the columns are."""
         X = self._checked(X, reset=not again)
         if not again:
-            self.schema_ = Schema.infer(X, self.types)
+            self.schema_ = Schema.infer(X, types)
         x = torch.as_tensor(self.schema_.encode(X))
         weights = None
         if sample_weight is not None:
             weights = torch.as_tensor(_check_sample_weight(sample_weight, x.numpy(), ensure_non_negative=True))
+        return x, weights
+
+    def _train(
+        self,
+        x: Tensor,
+        weights: Tensor | None,
+        kinds: Sequence[Column],
+        *,
+        context: Tensor | None = None,
+        context_kinds: Sequence[Column] = (),
+        again: bool,
+        steps: int | None = None,
+    ) -> None:
+        """Fit the model to the rows of x (rows, columns); ``again`` goes on from what is there."""
+        if weights is not None:
             keep = weights > 0  # a row without weight is as one that is not there
             x, weights = x[keep], weights[keep]
+            context = None if context is None else context[keep]
         if len(x) < 2:
             raise ValueError(
                 f"{type(self).__name__}: Found array with n_samples={len(x)}; a density needs at least 2 rows."
@@ -149,14 +172,15 @@ class TableModel(BaseEstimator):
             torch.manual_seed(seed)
             if not again:
                 self.model_ = Mixed(
-                    [field.kind for field in self.schema_.fields],
+                    kinds,
+                    context=context_kinds,
                     order=self.order,
                     hidden=self.hidden or default_hidden(len(x)),
                     dropout=self.dropout,
                 )
                 self.model_.to(torch.float64 if len(x) <= SMALL else torch.float32)
             self.model_.to(self.device)
-            self.model_.initialize(x.to(self.device))
+            self.model_.initialize(x.to(self.device), None if context is None else context.to(self.device))
             if not any(p.numel() for p in self.model_.starts):
                 warnings.warn(
                     f"{type(self).__name__}: all columns are constant; there is nothing to learn.", stacklevel=3
@@ -166,6 +190,7 @@ class TableModel(BaseEstimator):
             self.history_ = fit(
                 self.model_,
                 x,
+                context=context,
                 weights=weights,
                 validation=held,
                 steps=steps if steps is not None else self.steps or (None if self.seconds else default_steps(len(x))),
@@ -177,6 +202,38 @@ class TableModel(BaseEstimator):
                 progress=self.verbose,
             )
         self.model_.eval()
+
+    # --- answers
+
+    def _computed(self, function: Callable[[], Tensor]) -> NDArray[np.float64]:
+        """What a function of the model gives, without gradients, by as many threads as asked for."""
+        threads = torch.get_num_threads()
+        try:
+            if self.n_jobs is not None and self.n_jobs > 0:
+                torch.set_num_threads(self.n_jobs)
+            with torch.no_grad():
+                return outward(function())
+        finally:
+            torch.set_num_threads(threads)
+
+    def _generator(self, random_state: Any) -> torch.Generator:
+        own = self.random_state if random_state is None else random_state
+        seed = int(check_random_state(own).randint(2**31 - 1))
+        return torch.Generator(device=self.device or "cpu").manual_seed(seed)
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Schema):
+        return {"schema": value.to_config()}
+    return {"array": value.tolist(), "shape": value.shape} if isinstance(value, np.ndarray) else value
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict) and "schema" in value:
+        return Schema.from_config(value["schema"])
+    if isinstance(value, dict) and "array" in value:
+        return np.array(value["array"], dtype=np.float64).reshape(value["shape"])
+    return tuple(value) if isinstance(value, list) else value
 
 
 def default_hidden(rows: int) -> tuple[int, ...]:

@@ -67,7 +67,7 @@ def fit(
         flow: what to fit; data-dependent parts that were not yet initialised are, from the training rows.
         x: data, (rows, *event_shape): a tensor or array, converted to the flow's dtype. NaN is a missing entry where
             the model learns from such rows, as `Mixed` does.
-        context: (rows, *context_shape), for a conditional flow.
+        context: (rows, *context_shape), for a conditional flow; NaN as of x.
         weights: how much each row counts, (rows,), not negative.
         validation: part of the rows held out at random, or ``(x,)`` or ``(x, context)``; None for no validation.
         steps: budget in optimiser steps.
@@ -156,13 +156,15 @@ def _rows(flow: Distribution, x: Any, context: Any, weights: Any, name: str) -> 
         raise TrainingError(f"fit: {name} must have shape ({expected}); got {tuple(x.shape)}.")
     if len(x) < 2:
         raise TrainingError(f"fit: {len(x)} row(s) cannot be learnt from; at least two are needed.")
-    _refuse_non_finite(name, torch.where(x.isnan(), 0.0, x) if flow.learns_from_missing else x)
+    _refuse_non_finite(name, _of_what_is_there(flow, x))
     if context is not None:
         context = _tensor("context", context).to(device=device, dtype=flow.context_dtype)
         if context.shape != (len(x), *(flow.context_shape or ())):
             expected = ", ".join(map(str, [len(x), *(flow.context_shape or ())]))
             raise TrainingError(f"fit: context must have shape ({expected}); got {tuple(context.shape)}.")
-        _refuse_non_finite("context", context)
+        _refuse_non_finite(
+            "context", torch.where(context.isnan(), 0.0, context) if flow.learns_from_missing else context
+        )
     if weights is not None:
         weights = _tensor("weights", weights).to(device=device, dtype=torch.float64)
         if (
@@ -184,6 +186,10 @@ def _tensor(name: str, values: Any) -> Tensor:
     except (TypeError, ValueError):
         kind = type(values).__name__
         raise TrainingError(f"fit: {name} must be a table of numbers; this {kind} holds something else.") from None
+
+
+def _of_what_is_there(flow: Distribution, x: Tensor) -> Tensor:
+    return torch.where(x.isnan(), 0.0, x) if flow.learns_from_missing else x
 
 
 def _refuse_non_finite(name: str, x: Tensor) -> None:
