@@ -124,7 +124,7 @@ def test_series_names_and_gaps():
     assert np.isfinite(model.predict(gaps)).all()
     width = np.diff(FlowRegressor(**QUICK | {"lr": 0.02}).fit(gaps, pd.Series(y)).predict_interval(gaps), axis=1)[:, 0]
     assert width[::2].mean() > 2 * width[1::2].mean()  # what is not known makes it wider
-    with pytest.raises(ValueError, match=r"y must be numbers, but column 'sign' holds categories\. Use FlowConditional"):
+    with pytest.raises(ValueError, match=r"but column 'sign' holds categories\. Use FlowConditional"):
         FlowRegressor(**QUICK).fit(x, pd.Series(np.where(y > 0, "up", "down"), name="sign"))
     with pytest.raises(ValueError, match="contains NaN"):
         FlowRegressor(**QUICK).fit(x, np.where(y > 0, y, np.nan))
