@@ -111,6 +111,11 @@ class Field:
             return values.astype(np.int64)
         return values
 
+    def entry(self, number: float) -> Any:
+        """One value as the table had it, from the number that stands for it; None where that is NaN."""
+        decoded = None if math.isnan(number) else self.decode(np.array([number], dtype=np.float64))[0]
+        return decoded.item() if isinstance(decoded, np.generic) else decoded
+
     def value(self, given: Any) -> float:
         """One value of the column as the number that stands for it."""
         raw = raw_columns(np.array([[given]], dtype=object), [self.name])[0]

@@ -1,6 +1,7 @@
 """scikit-learn's face of the library: tables in, scores and samples out, in the user's own units."""
 
+from pushforward.estimators.anomaly import FlowAnomaly, Reason
 from pushforward.estimators.conditional import FlowConditional, FlowRegressor
 from pushforward.estimators.density import FlowDensity
 
-__all__ = ["FlowConditional", "FlowDensity", "FlowRegressor"]
+__all__ = ["FlowAnomaly", "FlowConditional", "FlowDensity", "FlowRegressor", "Reason"]

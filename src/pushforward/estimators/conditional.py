@@ -74,7 +74,6 @@ class FlowConditional(TableModel):
         *,
         calibration: float | None = None,
         types: Mapping[str, Column | str] | None = None,
-        order: str = "any",
         hidden: tuple[int, ...] | None = None,
         dropout: float = 0.0,
         steps: int | None = None,
@@ -91,7 +90,7 @@ class FlowConditional(TableModel):
     ) -> None:
         self.calibration = calibration
         super().__init__(
-            types=types, order=order, hidden=hidden, dropout=dropout, steps=steps, seconds=seconds,
+            types=types, hidden=hidden, dropout=dropout, steps=steps, seconds=seconds,
             batch_size=batch_size, lr=lr, validation=validation, patience=patience, warm_start=warm_start,
             random_state=random_state, device=device, n_jobs=n_jobs, verbose=verbose,
         )  # fmt: skip

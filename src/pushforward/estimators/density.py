@@ -12,6 +12,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, Transfor
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from pushforward.distributions import Column
 from pushforward.estimators.given import GivenColumns, outward
 from pushforward.estimators.table_model import TableModel
 
@@ -65,6 +66,32 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     >>> bool(model.score([[1.0, 1.0]]) > model.score([[1.0, -1.0]]))
     True
     """
+
+    def __init__(
+        self,
+        *,
+        types: Mapping[str, Column | str] | None = None,
+        order: str = "any",
+        hidden: tuple[int, ...] | None = None,
+        dropout: float = 0.0,
+        steps: int | None = None,
+        seconds: float | None = None,
+        batch_size: int | None = None,
+        lr: float = 3e-3,
+        validation: float | None = 0.1,
+        patience: int | None = 12,
+        warm_start: bool = False,
+        random_state: Any = None,
+        device: str | None = None,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.order = order
+        super().__init__(
+            types=types, hidden=hidden, dropout=dropout, steps=steps, seconds=seconds, batch_size=batch_size, lr=lr,
+            validation=validation, patience=patience, warm_start=warm_start, random_state=random_state, device=device,
+            n_jobs=n_jobs, verbose=verbose,
+        )  # fmt: skip
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> FlowDensity:
         """Learn from the rows of X: a data frame of pandas, polars or pyarrow, or an array.

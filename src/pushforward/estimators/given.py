@@ -99,8 +99,7 @@ class ColumnGiven:
         return self._value(self.law.mode())
 
     def _value(self, number: Tensor) -> Any:
-        decoded = self.field.decode(outward(number).reshape(1))[0]
-        return decoded.item() if isinstance(decoded, np.generic) else decoded
+        return self.field.entry(float(number))
 
 
 def outward(values: Tensor) -> NDArray[np.float64]:

@@ -25,7 +25,8 @@ from pushforward.train import fit
 __all__ = ["TableModel"]
 
 SMALL = 5_000
-"""Rows up to which weights are float64: there time does not count, and scores do not depend on how rows are grouped."""
+"""Rows up to which a fitted model computes in float64: there time does not count, and scores do not depend on how rows
+are grouped."""
 
 
 class TableModel(BaseEstimator):
@@ -34,6 +35,7 @@ class TableModel(BaseEstimator):
     Parameters are those of `FlowDensity`.
     """
 
+    order: str = "any"
     schema_: Schema
     model_: Mixed
     n_features_in_: int
@@ -43,7 +45,6 @@ class TableModel(BaseEstimator):
         self,
         *,
         types: Mapping[str, Column | str] | None = None,
-        order: str = "any",
         hidden: tuple[int, ...] | None = None,
         dropout: float = 0.0,
         steps: int | None = None,
@@ -59,7 +60,6 @@ class TableModel(BaseEstimator):
         verbose: bool = False,
     ) -> None:
         self.types = types
-        self.order = order
         self.hidden = hidden
         self.dropout = dropout
         self.steps = steps
@@ -175,11 +175,10 @@ class TableModel(BaseEstimator):
                     kinds,
                     context=context_kinds,
                     order=self.order,
-                    hidden=self.hidden or default_hidden(len(x)),
+                    hidden=self.hidden or self._default_hidden(len(x)),
                     dropout=self.dropout,
                 )
-                self.model_.to(torch.float64 if len(x) <= SMALL else torch.float32)
-            self.model_.to(self.device)
+            self.model_.to(device=self.device, dtype=torch.float32)
             self.model_.initialize(x.to(self.device), None if context is None else context.to(self.device))
             if not any(p.numel() for p in self.model_.starts):
                 warnings.warn(
@@ -193,15 +192,29 @@ class TableModel(BaseEstimator):
                 context=context,
                 weights=weights,
                 validation=held,
-                steps=steps if steps is not None else self.steps or (None if self.seconds else default_steps(len(x))),
+                steps=steps
+                if steps is not None
+                else self.steps or (None if self.seconds else self._default_steps(len(x))),
                 seconds=self.seconds,
-                batch_size=self.batch_size or default_batch(len(x)),
+                batch_size=self.batch_size or self._default_batch(*x.shape),
                 lr=self.lr,
                 patience=self.patience,
                 seed=seed,
                 progress=self.verbose,
             )
-        self.model_.eval()
+        self.model_.to(torch.float64 if len(x) <= SMALL else torch.float32).eval()
+
+    def _default_hidden(self, rows: int) -> tuple[int, ...]:
+        """Width and depth of the network for so many rows."""
+        return (48, 48) if rows < 500 else (128, 128, 128)
+
+    def _default_batch(self, rows: int, columns: int) -> int:
+        """Rows of a step."""
+        return int(min(512, max(32, 2 ** round(np.log2(max(1, rows / 8))))))
+
+    def _default_steps(self, rows: int) -> int:
+        """Steps of a fit; early stopping ends many before."""
+        return int(np.clip(2 * rows, 300, min(25_000, 3_000 + 4 * max(0, rows - 1_500) ** 0.8)))
 
     # --- answers
 
@@ -234,18 +247,3 @@ def _from_json(value: Any) -> Any:
     if isinstance(value, dict) and "array" in value:
         return np.array(value["array"], dtype=np.float64).reshape(value["shape"])
     return tuple(value) if isinstance(value, list) else value
-
-
-def default_hidden(rows: int) -> tuple[int, ...]:
-    """Width and depth of the network for so many rows."""
-    return (48, 48) if rows < 500 else (128, 128, 128)
-
-
-def default_batch(rows: int) -> int:
-    """Rows of a step."""
-    return int(min(512, max(32, 2 ** round(np.log2(max(1, rows / 8))))))
-
-
-def default_steps(rows: int) -> int:
-    """Steps of a fit; early stopping ends many before."""
-    return int(np.clip(2 * rows, 300, min(25_000, 3_000 + 4 * max(0, rows - 1_500) ** 0.8)))
