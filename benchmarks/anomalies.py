@@ -4,9 +4,9 @@
 
 The published semi-supervised protocol (Livernoche et al., 2023, arXiv:2305.18593): learn from half of the normal rows,
 score all others. In the published code that half is the first one in the order of the file, after sets of fewer than
-1,000 rows are drawn to 1,000 with replacement and larger ones to at most 50,000 rows; so it is here ("published"), and
-the nearest-neighbour column, which is computed again by it, shows whether that is right. "Random" takes a random half of
-the rows as they are.
+1,000 rows are drawn to 1,000 with replacement and larger ones to at most 50,000 rows; so it is here, and the
+nearest-neighbour column, which is computed again in this way, shows whether that is right. Then random halves of the
+rows as they are.
 
 Settings of the defaults were chosen on ten of the sets (``CHOSEN_ON``).
 """
@@ -139,10 +139,10 @@ def main() -> None:
         "`PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/anomalies.py`",
         f"({machine()}).",
         "",
-        f"AUROC in percent, mean ± standard deviation of {options.seeds} seeds, of `FlowAnomaly` with its defaults. Half of the normal",
-        "rows are learned from, all other rows are scored: the first half, as in the published code (arXiv:2305.18593),",
-        "and on the right a random half of the rows as they are. kNN is ours by the same rows, beside the published one.",
-        "The best method is another one on each set. Defaults were chosen on the sets marked †.",
+        f"AUROC in percent, mean ± standard deviation of {options.seeds} seeds, of `FlowAnomaly` with its defaults.",
+        "Half of the normal rows are learned from, all other rows are scored: the first half, as in the published code",
+        "(arXiv:2305.18593), and on the right a random half of the rows as they are. kNN is ours by the same rows,",
+        "beside the published one. The best method is another one on each set. Defaults were chosen on those marked †.",
         "",
         "| set | FlowAnomaly | kNN, ours | kNN | planar flow | best of 26 | random halves | kNN |",
         "|---|---|---|---|---|---|---|---|",

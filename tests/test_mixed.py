@@ -437,3 +437,19 @@ def test_smoothing_learns_the_wider_law():
     wide = torch.distributions.Normal(0.0, 3 * (1 + 0.75**2) ** 0.5)
     nodes = torch.linspace(-8, 8, 9, dtype=torch.float64)[:, None]
     torch.testing.assert_close(model.log_prob(nodes), wide.log_prob(nodes[:, 0]), rtol=0, atol=0.12)
+
+
+@torch.no_grad()
+def test_the_composite_is_a_mean_over_halves():
+    model, x = model_of(SMALL), data(SMALL, 6)
+    found = model.composite(x, splits=400)
+    others = {0: [1, 2], 1: [0, 2], 2: [0, 1]}
+    for j, pair in others.items():  # of three columns one half is one column, the other two
+        laws = [model.given({i: x[:, i] for i in known}).law_of(j) for known in ([pair[0]], [pair[1]], pair)]
+        one, other, both = (law.log_prob(x[:, j]) for law in laws)
+        mean = (one + other) / 3 + both / 3
+        torch.testing.assert_close(found[:, j], mean, rtol=0.15, atol=0.15)
+    gaps = x.clone()
+    gaps[:, 1] = torch.nan
+    assert (model.composite(gaps)[:, 1] == 0).all()
+    assert model.composite(torch.full_like(x, 99.0))[:, 1].isneginf().all()

@@ -112,8 +112,9 @@ class Field:
         return values
 
     def entry(self, number: float) -> Any:
-        """One value as the table had it, from the number that stands for it; None where that is NaN."""
-        decoded = None if math.isnan(number) else self.decode(np.array([number], dtype=np.float64))[0]
+        """One value as the table had it, from the number that stands for it; None where it is missing or unknown."""
+        nothing = math.isnan(number) or (self.labels is not None and number >= len(self.labels))
+        decoded = None if nothing else self.decode(np.array([number], dtype=np.float64))[0]
         return decoded.item() if isinstance(decoded, np.generic) else decoded
 
     def value(self, given: Any) -> float:

@@ -1,0 +1,125 @@
+"""The anomaly detector: scikit-learn's own checks, scores, thresholds and reasons."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from test_flow_density import NOT_KEPT
+
+import pushforward as pf
+from pushforward.distributions import Continuous, Integer
+from pushforward.estimators import FlowAnomaly
+
+MEASURES = ["composite", "density", "p_value", "radius", "typicality"]
+
+
+@parametrize_with_checks(
+    [FlowAnomaly(steps=8, hidden=(8,))],
+    expected_failed_checks=lambda estimator: NOT_KEPT,
+)
+def test_scikit_learn(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator)
+
+
+def people(rows=600, seed=0):
+    """Weight follows height, a sport follows neither."""
+    random = np.random.default_rng(seed)
+    height = random.normal(170, 10, rows)
+    weight = 0.9 * (height - 170) + 70 + 3 * random.normal(size=rows)
+    return pd.DataFrame({"height": height, "weight": weight, "sport": random.choice(["chess", "judo"], rows)})
+
+
+STRANGE = pd.DataFrame({"height": [150.0, 170.0], "weight": [90.0, 70.0], "sport": ["judo", "chess"]})
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return FlowAnomaly(hidden=(32, 32), steps=400, lr=1e-2, random_state=0, contamination=0.05).fit(people())
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_every_measure_is_higher_for_normal_rows(fitted, measure):
+    model = pickle.loads(pickle.dumps(fitted)).set_params(measure=measure)
+    odd, usual = model.score_samples(STRANGE)
+    assert odd < usual
+    scores = model.score_samples(people(200, seed=1))
+    assert (odd < scores).mean() > 0.95
+    if measure == "p_value":
+        assert 0 < odd < 0.01 < scores.mean() < 1
+        assert scores.max() <= 1
+    if measure == "typicality":
+        assert (scores <= 0).all()
+
+
+def test_the_threshold_leaves_the_part_that_was_asked_for(fitted):
+    assert (fitted.predict(people()) == -1).mean() == pytest.approx(0.05, abs=0.002)
+    assert fitted.predict(STRANGE).tolist() == [-1, 1]
+    np.testing.assert_allclose(fitted.decision_function(STRANGE), fitted.score_samples(STRANGE) - fitted.offset_)
+    again = FlowAnomaly(hidden=(8,), steps=20, contamination=0.3, measure="p_value", random_state=0).fit(people())
+    assert (again.predict(people()) == -1).mean() == pytest.approx(0.3, abs=0.02)
+
+
+def test_reasons_name_the_odd_entries_and_what_was_expected(fitted):
+    (first, second, *_), normal = fitted.explain(STRANGE)
+    assert {first.column, second.column} == {"height", "weight"}
+    weight = first if first.column == "weight" else second
+    assert weight.value == 90.0
+    assert 45 < weight.expected < 70  # of somebody of 150
+    assert weight.surprise > 5 > max((reason.surprise for reason in normal), default=0)
+    assert all(len(reasons) <= 1 for reasons in fitted.explain(people(20), top=1))
+    np.testing.assert_allclose(fitted.contributions(STRANGE).sum(axis=1), fitted.score_samples(STRANGE))
+
+
+def test_new_categories_and_gaps(fitted):
+    odd = pd.DataFrame({"height": [170.0, 170.0], "weight": [70.0, np.nan], "sport": ["sumo", "judo"]})
+    with pytest.warns(UserWarning, match="column 'sport' holds 1 categories that were not there"):
+        scores = fitted.score_samples(odd)
+    assert np.isfinite(scores).all()
+    with pytest.warns(UserWarning, match="1 rows have probability zero"):
+        reason = fitted.explain(odd)[0][0]
+    assert (reason.column, reason.value) == ("sport", None)  # no category that is known
+    assert reason.expected in ("chess", "judo")
+    assert fitted.contributions(odd[1:])[0, 1] == 0
+
+
+def test_kinds_are_smoothed_unless_declared_or_asked_not_to():
+    table = people(200).round()
+    options = {"hidden": (8,), "steps": 10, "random_state": 0}
+    kinds = [type(f.kind).__name__ for f in FlowAnomaly(**options).fit(table).schema_.fields]
+    assert kinds == ["Continuous", "Continuous", "Categorical"]
+    model = FlowAnomaly(smoothing=0, **options).fit(table)
+    assert isinstance(model.schema_.fields[0].kind, Integer)
+    model = FlowAnomaly(types={"height": Continuous()}, **options).fit(table)
+    assert model.schema_.fields[0].kind.smoothing == 0
+    assert model.schema_.fields[1].kind.smoothing > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"measure": "luck"}, r"FlowAnomaly: measure must be one of 'composite', .*; got 'luck'"),
+        ({"contamination": 0.9}, r'FlowAnomaly: contamination must be "auto" or a part of at most 0\.5; got 0\.9\.'),
+        ({"contamination": "some"}, r'FlowAnomaly: contamination must be "auto" or a part of at most 0\.5; got \'some'),
+        ({"smoothing": -1}, r"Continuous: smoothing must be a number of at least 0; got -1"),
+    ],
+)
+def test_mistakes(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        FlowAnomaly(**options).fit(people(50))
+
+
+def test_pipelines_and_files(fitted, tmp_path):
+    x = people(100)[["height", "weight"]].to_numpy()
+    pipe = make_pipeline(StandardScaler(), FlowAnomaly(hidden=(8,), steps=20, random_state=0))
+    assert set(pipe.fit_predict(x)) <= {-1, 1}
+    pf.save(fitted, tmp_path / "model.safetensors")
+    again = FlowAnomaly.load(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(again.decision_function(STRANGE), fitted.decision_function(STRANGE))
+    assert again.explain(STRANGE) == fitted.explain(STRANGE)
