@@ -453,3 +453,26 @@ def test_the_composite_is_a_mean_over_halves():
     gaps[:, 1] = torch.nan
     assert (model.composite(gaps)[:, 1] == 0).all()
     assert model.composite(torch.full_like(x, 99.0))[:, 1].isneginf().all()
+
+
+@torch.no_grad()
+def test_tempering_undoes_laws_that_are_too_sure():
+    columns = (Continuous(), Categorical(4), ZeroInflated(Positive()), Circular(1.0), Integer())
+    model = model_of(columns, "fixed", size=0.2)
+    x = model.sample(6000, generator=generator(3))
+    learned, fresh = x[:4000], x[4000:]
+    best = model.log_prob(fresh).mean()
+    for kind, start, k in zip(model.kinds, model.starts, range(5), strict=True):
+        if kind.tempering() is not None:
+            slope, shift = (t[:, None].double() for t in kind.tempering())
+            start.copy_(start * slope.exp() - shift)  # a third as wide, and logits e times as large
+            model.network.scale_last(k, slope.exp())
+    narrow = model.log_prob(fresh).mean()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        found = model.temper(learned)
+    torch.testing.assert_close(found[[0, 1, 2, 4]], torch.ones(4).double(), rtol=0, atol=0.35)
+    assert found[3] == 0
+    after = model.log_prob(fresh).mean()
+    assert best - after < 0.1 * (best - narrow)
+    assert torch.equal(model.log_prob(fresh), copy.deepcopy(model).log_prob(fresh))

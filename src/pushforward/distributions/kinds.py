@@ -101,6 +101,11 @@ class Column(nn.Module, ABC):
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
         """The smallest x with P(X ≤ x) ≥ p, (columns, n), in float64."""
 
+    def tempering(self) -> tuple[Tensor, Tensor] | None:
+        """(a, b), each (num_params,), with which exp(-a t) params + b t is the same law made less sure of itself, by
+        about exp(t); None where a kind has no such thing."""
+        return None
+
     def disturbed(self, x: Tensor) -> Tensor:
         """What is learned from where x was seen: x itself, or where there is smoothing x with noise."""
         return x
@@ -152,6 +157,9 @@ class Categorical(Column):
         if levels > self.MOST_ONE_HOT:
             self.num_inputs = self.EMBEDDING
             self.embedding = nn.Parameter(torch.randn(columns, levels, self.EMBEDDING) / math.sqrt(self.EMBEDDING))
+
+    def tempering(self) -> tuple[Tensor, Tensor]:
+        return torch.ones(self.num_params), torch.zeros(self.num_params)
 
     def encode(self, x: Tensor) -> Tensor:
         codes = self._codes(x)
@@ -273,6 +281,13 @@ class Inflated(Column):
         super()._apply(fn, recurse)
         self.values = values.to(self.like.device)  # moved with the module, but never narrowed
         return self
+
+    def tempering(self) -> tuple[Tensor, Tensor] | None:
+        inner = self.inner.tempering()
+        if inner is None:
+            return None
+        values = len(self.values)
+        return torch.cat([torch.ones(values), inner[0]]), torch.cat([torch.zeros(values), inner[1]])
 
     def encode(self, x: Tensor) -> Tensor:
         at = self._at(x)  # (values, columns, n)

@@ -63,6 +63,10 @@ class Scaled(Column):
             self._buffers[name] = None if tensor is None else tensor.to(self.like.device)
         return self
 
+    def tempering(self) -> tuple[Tensor, Tensor] | None:
+        wider = self.univariate.widening()
+        return None if wider is None else (torch.zeros_like(wider), wider)
+
     def _open(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(v, log dv/dx) for x in the domain; any finite numbers elsewhere."""
         return x, torch.zeros_like(x)

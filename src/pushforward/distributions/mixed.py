@@ -21,6 +21,8 @@ from pushforward.networks.subset import PrefixNetwork, SubsetNetwork
 
 __all__ = ["Mixed"]
 
+TEMPER_ROWS, TEMPER_PRIOR = 4_096, 0.5
+"""Rows, or sets of seen columns of rows, to which laws are tempered; standard deviation of the numbers before."""
 ENTRIES = 2**22  # of the widest activation of a piece of rows that is computed at once
 
 
@@ -295,18 +297,24 @@ class Mixed(Distribution):
         whole = self._disturbed(whole.reshape(-1, whole.shape[-1]).t())
         if self.order == "fixed":
             return self._in_order(whole.t(), self._ranks()).sum(dim=-1).reshape(batch)
+        filled, seen, asked = self._random_sets(whole)
+        params = self.network(self._encode(filled), seen)
+        terms = self._terms(filled, params, range(self.offset, len(filled)))
+        observed = ~whole[self.offset :].isnan()
+        weight = observed.sum(dim=0) / asked.sum(dim=0).clamp(min=1)
+        return (torch.where(asked, terms, 0.0).sum(dim=0) * weight).reshape(batch)
+
+    def _random_sets(self, whole: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of context and columns (all, n): filled in, what is shown of them, and which columns (columns, n) are asked
+        for: those that are there and not shown, of which there is at least one."""
         there = ~whole.isnan()
         observed = there[self.offset :]
-        chance = torch.rand(observed.shape, device=x.device).masked_fill(~observed, torch.inf)
+        chance = torch.rand(observed.shape, device=whole.device).masked_fill(~observed, torch.inf)
         place = chance.argsort(dim=0).argsort(dim=0)  # observed entries first, in random order
         total = observed.sum(dim=0)
-        shown = (torch.rand(total.shape, device=x.device) * total).floor().clamp(max=(total - 1).clamp(min=0))
+        shown = (torch.rand(total.shape, device=whole.device) * total).floor().clamp(max=(total - 1).clamp(min=0))
         seen = observed & (place < shown)
-        filled = self._filled(whole, there)
-        params = self.network(self._encode(filled), torch.cat([there[: self.offset], seen]))
-        terms = self._terms(filled, params, range(self.offset, len(filled)))
-        weight = total / (total - shown).clamp(min=1)
-        return (torch.where(observed & ~seen, terms, 0.0).sum(dim=0) * weight).reshape(batch)
+        return self._filled(whole, there), torch.cat([there[: self.offset], seen]), observed & ~seen
 
     def _disturbed(self, x: Tensor) -> Tensor:
         """What is learned from the columns x (columns, n)."""
@@ -317,6 +325,45 @@ class Mixed(Distribution):
         for kind, own in zip(kinds, [*self.context_places, *self.places], strict=True):
             x[own] = kind.disturbed(x[own])
         return x
+
+    @torch.no_grad()
+    def temper(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Make each column's law less sure of itself, or surer, by one number a column, as fits rows that were not
+        learned from: laws that were learned from few rows are too narrow. Gives the numbers (columns,), about the
+        logarithms of how much wider the laws are; 0 where a kind cannot be changed so.
+
+        References:
+            | On Calibration of Modern Neural Networks (Guo et al., 2017), arXiv:1706.04599
+        """
+        whole = self._whole(x, context).reshape(-1, len(self.everything.parts))
+        copies = max(1, TEMPER_ROWS // len(whole)) if self.order == "any" else 1
+        whole = self._disturbed(whole[:TEMPER_ROWS].repeat(copies, 1).t())
+        filled, seen, asked = self._random_sets(whole)
+        if self.order == "fixed":
+            seen = ~whole.isnan()
+            asked = seen[self.offset :]
+        params = self.network(self._encode(filled), seen)
+        found = x.new_zeros(self.event_shape[0])
+        for k, own in enumerate(self.places):
+            kind: Any = self.kinds[k]
+            if kind.tempering() is None:
+                continue
+            places = [j - self.offset for j in own]
+            weight = asked[places].double() / asked[places].sum(dim=1, keepdim=True).clamp(min=1)
+            slope, shift = (t.to(params[k])[:, None] for t in kind.tempering())
+            given = params[k] + self.starts[k][..., None]
+
+            def loss(t: Tensor, kind: Any = kind, own: Any = own, weight: Tensor = weight, given: Tensor = given,
+                     slope: Tensor = slope, shift: Tensor = shift) -> Tensor:  # fmt: skip
+                tempered = given * (-slope * t).exp()[..., None] + (shift * t)[..., None]
+                fit = (kind.log_prob(filled[own], tempered).double() * weight).nan_to_num(neginf=0.0).sum(dim=1)
+                return t.double().square() / (2 * TEMPER_PRIOR**2 * len(x)) - fit
+
+            t = _smallest(loss, len(own), given)
+            self.starts[k].copy_(self.starts[k] * (-slope * t).exp() + shift * t)
+            self.network.scale_last(k, (-slope * t).exp())
+            found[places] = t.to(found)
+        return found
 
     def _initialize(self, x: Tensor, context: Tensor | None) -> None:
         if bool(self.initialized):
@@ -434,6 +481,17 @@ class Mixed(Distribution):
                 if see:
                     seen[at] = True
         return out[self.offset :].t().reshape(*whole.shape[:-1], *self.event_shape)
+
+
+def _smallest(loss: Callable[[Tensor], Tensor], count: int, like: Tensor) -> Tensor:
+    """Where each of so many functions of one number is smallest between -2 and 2: the best of a grid, then of a finer
+    one around it."""
+    best, step = like.new_zeros(count), 0.25
+    for offsets in (torch.arange(-8, 9), torch.arange(-4, 5) / 4, torch.arange(-4, 5) / 16):
+        tried = best + step * offsets.to(like)[:, None]
+        losses = torch.stack([loss(t) for t in tried])
+        best = tried.gather(0, losses.argmin(dim=0)[None])[0]
+    return best
 
 
 def _together(columns: Sequence[Column], first: int) -> list[list[int]]:

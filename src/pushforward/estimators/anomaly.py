@@ -90,6 +90,7 @@ class FlowAnomaly(OutlierMixin, TableModel):
     [1, -1]
     """
 
+    tempered = False  # a smoothed law is wide
     offset_: float
     usual_: Array
     reference_: Array

@@ -24,6 +24,8 @@ from pushforward.train import fit
 
 __all__ = ["TableModel"]
 
+FEWEST_HELD = 5
+"""Rows on which early stopping can look."""
 SMALL = 5_000
 """Rows up to which a fitted model computes in float64: there time does not count, and scores do not depend on how rows
 are grouped."""
@@ -36,6 +38,7 @@ class TableModel(BaseEstimator):
     """
 
     order: str = "any"
+    tempered: bool = True  # whether laws are made as wide as fits the rows held out
     schema_: Schema
     model_: Mixed
     n_features_in_: int
@@ -185,13 +188,24 @@ class TableModel(BaseEstimator):
                     f"{type(self).__name__}: all columns are constant; there is nothing to learn.", stacklevel=3
                 )
                 return
-            held = self.validation if self.validation and len(x) * self.validation >= 5 else None
+            held = round((self.validation or 0.0) * len(x))
+            order = torch.randperm(len(x))
+            learned, looked_at = (order[held:], order[:held]) if held >= FEWEST_HELD else (order, order[:0])
+
+            def part(index: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+                return (
+                    x[index],
+                    None if context is None else context[index],
+                    None if weights is None else weights[index],
+                )
+
+            train, others = part(learned), part(looked_at)
             self.history_ = fit(
                 self.model_,
-                x,
-                context=context,
-                weights=weights,
-                validation=held,
+                train[0],
+                context=train[1],
+                weights=train[2],
+                validation=others if len(looked_at) else None,
                 steps=steps
                 if steps is not None
                 else self.steps or (None if self.seconds else self._default_steps(len(x))),
@@ -202,6 +216,10 @@ class TableModel(BaseEstimator):
                 seed=seed,
                 progress=self.verbose,
             )
+            self.model_.eval()
+            if len(looked_at) and self.tempered:
+                own, known, _ = others
+                self.model_.temper(own.to(self.device), None if known is None else known.to(self.device))
         self.model_.to(torch.float64 if len(x) <= SMALL else torch.float32).eval()
 
     def _default_hidden(self, rows: int) -> tuple[int, ...]:

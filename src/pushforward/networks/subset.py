@@ -64,6 +64,13 @@ class _Network(Multiplying):
                     found.append(wide.unflatten(0, (count, len(columns))))
         return found
 
+    @torch.no_grad()
+    def scale_last(self, k: int, factor: Tensor) -> None:
+        """Multiply the parameters of group k by factors (num_params, columns)."""
+        layer: Any = self.last[k]
+        layer.weight.mul_(factor.reshape(-1, 1))
+        layer.bias.mul_(factor.reshape(-1))
+
     def _inputs(self, encoded: Tensor, seen: Tensor) -> Tensor:
         """What is seen of values, and which ones are: a zero may be a value."""
         shown = torch.where(seen[self.owner], encoded, 0.0).clamp(-INPUT_LIMIT, INPUT_LIMIT)

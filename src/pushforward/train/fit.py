@@ -69,7 +69,8 @@ def fit(
             the model learns from such rows, as `Mixed` does.
         context: (rows, *context_shape), for a conditional flow; NaN as of x.
         weights: how much each row counts, (rows,), not negative.
-        validation: part of the rows held out at random, or ``(x,)`` or ``(x, context)``; None for no validation.
+        validation: part of the rows held out at random, or ``(x, context, weights)`` or less of
+            it, such as ``(x,)``; None for no validation.
         steps: budget in optimiser steps.
         epochs: budget in passes over the training rows.
         seconds: budget in seconds. Of several budgets the first one used up ends the run; with none, 100 epochs but
@@ -214,9 +215,10 @@ def _split(
         held = min(len(rows) - 1, max(1, round(validation * len(rows))))
         return rows.take(order[held:]), rows.take(order[:held])
     given = list(validation) if isinstance(validation, list | tuple) else [validation]
-    if len(given) > 2:
-        raise TrainingError("fit: validation must be a part between 0 and 1, (x,) or (x, context).")
-    return rows, _rows(flow, given[0], given[1] if len(given) == 2 else None, None, "validation x")
+    if len(given) > 3:
+        raise TrainingError("fit: validation must be a part between 0 and 1, or (x, context, weights), or less of it.")
+    x, context, weights = [*given, None, None][:3]
+    return rows, _rows(flow, x, context, weights, "validation x")
 
 
 def _plan(

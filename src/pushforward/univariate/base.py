@@ -116,6 +116,11 @@ class Univariate(Compilable, ABC):
         those that bring it near the standard law. None: zeros, as for most maps."""
         return None
 
+    def widening(self) -> Tensor | None:
+        """The direction (num_params,) of parameters in which the law grows wider around the same places: t times it
+        makes it about exp(t) times as wide. None where there is none."""
+        return None
+
     def extra_repr(self) -> str:
         return ", ".join(f"{key}={value}" for key, value in getattr(self, "config", {}).items() if key != "type")
 

@@ -134,6 +134,10 @@ class MixtureCDF(Iterative):
         ]
         return torch.cat(raw).to(x.dtype)
 
+    def widening(self) -> Tensor:
+        """All components wider, none of them moved."""
+        return torch.tensor([0.0, 0.0, 1.0]).repeat_interleave(self.components)
+
     def _prepare(self, params: Tensor) -> Components:
         weight, location, width = params.unflatten(0, (3, self.components)).unbind()
         places = self.places.reshape(-1, *(1,) * (params.ndim - 1))
