@@ -47,15 +47,21 @@ def _top(
 @app.command()
 @command
 def fit(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="CSV, TSV, Parquet or Feather; every column a number.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="CSV, TSV, Parquet or Feather.")],
     out: Annotated[str, typer.Option(help="The model file to write.")],
     flow: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="nsf, maf, iaf, real_nvp, nice, gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, "
-            "bnaf, gaussianization, circular_nsf (angles), or triangular_map for a few hundred rows."
+            help="nsf (where all columns are numbers), mixed (categories, dates, gaps), maf, iaf, real_nvp, nice, "
+            "gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, bnaf, gaussianization, circular_nsf (angles), "
+            "or triangular_map for a few hundred rows.",
+            show_default=False,
         ),
-    ] = "nsf",
+    ] = None,
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Kinds of columns, for mixed: hour=circular:24,grade=ordinal.", show_default=False),
+    ] = None,
     given: Annotated[list[str] | None, typer.Option(help="Columns to condition on: a,b.", show_default=False)] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Columns to leave out: a,b.", show_default=False)] = None,
     seconds: Annotated[float | None, typer.Option(help="Time to train.", show_default=False)] = None,
@@ -87,7 +93,8 @@ def fit(
 ) -> None:
     """Learn the density of a table's columns, and compare it with a Gaussian and a mixture of Gaussians.
 
-    The best weights on validation are kept. Ctrl-C keeps the best so far; --resume goes on.
+    The best weights on validation are kept. Ctrl-C keeps the best so far; --resume goes on. A table with text, dates or
+    gaps is modelled as it is (--flow mixed): then any columns can be given to sample, and gaps be filled (impute).
 
     Examples:
 
@@ -95,13 +102,44 @@ def fit(
         pushforward fit train.csv --out m.safetensors --given temp,hour --drop id
         pushforward fit train.csv --out m.safetensors --flow maf --set depth=8
         pushforward fit small.csv --out m.safetensors --flow triangular_map
+        pushforward fit people.csv --out m.safetensors --type hour=circular:24
     """
     from pushforward.cli.fit import FitRequest, fit_rows, fit_table
+    from pushforward.data import NotNumbersError
 
+    def mixed() -> None:
+        from pushforward.cli.mixed import fit_mixed
+
+        unused = {"--given": given, "--set": settings, "--epochs": epochs, "--resume": resume, "--compile": compile,
+                  "--checkpoint": checkpoint}  # fmt: skip
+        if wrong := [name for name, value in unused.items() if value]:
+            raise ValueError(f"{', '.join(wrong)}: not for a table of mixed columns. Leave it out.")
+        try:
+            part = float(validation)
+        except ValueError:
+            raise ValueError("--validation: of a table of mixed columns a part of the rows, such as 0.1.") from None
+        with torch_scope(seed, threads):
+            found = fit_mixed(
+                table, out, types=types or (), drop=drop or (), steps=steps, seconds=seconds, validation=part,
+                batch_size=batch_size, lr=lr, seed=seed, show=not json,
+            )  # fmt: skip
+        schema = found.pop("schema")
+        if json:
+            emit(found)
+            return
+        typer.echo(schema)
+        say(f"{out}: {found['parameters']:,} parameters, {found['seconds']:.0f} s of training; {found['train']:.3f} "
+            "nats a row of training.")  # fmt: skip
+
+    if flow == "mixed" or (flow is None and types):
+        mixed()
+        return
+    if types:
+        raise ValueError(f"--type: {flow} takes numbers as they are. Leave --type out, or --flow.")
     request = FitRequest(
         table=table,
         out=out,
-        flow=flow,
+        flow=flow or "nsf",
         given=given or (),
         drop=drop or (),
         settings=settings or (),
@@ -116,8 +154,16 @@ def fit(
         checkpoint=checkpoint,
         seed=seed,
     )
-    with torch_scope(seed, threads):
-        result = fit_table(request)
+    plain = not (given or settings or epochs or resume or compile or checkpoint)
+    try:
+        with torch_scope(seed, threads):
+            result = fit_table(request)
+    except NotNumbersError as error:
+        if flow is not None or not plain:
+            raise
+        say(f"Not all numbers: a model of mixed columns it is. ({error})")
+        mixed()
+        return
     if json:
         emit(result)
         return
@@ -160,16 +206,19 @@ def score(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write the log-density of every row, in nats. Files of any length take the same memory.
+    """Write the log-density of every row, in nats. Files of any length take the same memory. Rows may have gaps where
+    the model is one of mixed columns.
 
     Example:
 
         pushforward score model.safetensors rows.csv --out scores.csv
     """
+    from pushforward.cli.mixed import score_mixed
+    from pushforward.cli.model import is_mixed
     from pushforward.cli.score import score as run
 
     with torch_scope(seed, threads):
-        result = run(model, table, out)
+        result = score_mixed(model, table, out) if is_mixed(model) else run(model, table, out)
     _finish(result, json, f"{out}: {result['rows']:,} rows, mean log-density {result['mean_log_density']:.4f} nats.")
 
 
@@ -181,14 +230,17 @@ def sample(
     rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="Rows to draw.")] = 1000,
     given: Annotated[
         list[str] | None,
-        typer.Option(help="A value for every column the model is conditional on: a=1,b=2.", show_default=False),
+        typer.Option(
+            help="A value for every column the model is conditional on: a=1,b=2; of mixed columns for any.",
+            show_default=False,
+        ),
     ] = None,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Draw new rows. Columns that were whole numbers come back as real numbers for now.
+    """Draw new rows. Whole numbers come back as real numbers, but for models of mixed columns.
 
     The given columns are written beside the drawn ones, so that the new table can be scored.
 
@@ -196,12 +248,118 @@ def sample(
 
         pushforward sample model.safetensors -n 1000 --out new.csv
         pushforward sample model.safetensors --given temp=20,hour=12 --out new.csv
+        pushforward sample people.safetensors --given sex=F,age=40 --out new.csv
     """
+    from pushforward.cli.mixed import sample_mixed
+    from pushforward.cli.model import is_mixed
     from pushforward.cli.sample import sample as run
 
     with torch_scope(seed, threads):
-        result = run(model, out, rows, given or (), seed)
+        draw = sample_mixed if is_mixed(model) else run
+        result = draw(model, out, rows, given or (), seed)
     _finish(result, json, f"{out}: {rows:,} rows of {', '.join(result['columns'])}.")
+
+
+@app.command()
+@command
+def impute(
+    model: Model,
+    table: Rows,
+    out: Annotated[str, typer.Option(help="The table to write.")],
+    draw: Annotated[bool, typer.Option("--draw", help="Draw what is missing instead of its mean.")] = False,
+    threads: Threads = None,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Fill the gaps of a table, given what is there: by means and likeliest values, or by a draw.
+
+    Example:
+
+        pushforward impute people.safetensors gaps.csv --out filled.csv
+    """
+    from pushforward.cli.mixed import impute as run
+
+    with torch_scope(seed, threads):
+        result = run(model, table, out, seed, draw=draw)
+    _finish(result, json, f"{out}: {result['filled']:,} gaps filled in {result['rows']:,} rows.")
+
+
+@app.command()
+@command
+def intervals(
+    model: Model,
+    table: Rows,
+    column: Annotated[str, typer.Option(help="The column that is asked for.")],
+    out: Annotated[str, typer.Option(help="The table to write: low, median, high; or likeliest, probability.")],
+    probability: Annotated[float, typer.Option(help="Of the interval.")] = 0.9,
+    threads: Threads = None,
+    seed: FixedSeed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a column should be in each row, given the row's other entries.
+
+    Example:
+
+        pushforward intervals people.safetensors new.csv --column income --out intervals.csv
+    """
+    from pushforward.cli.mixed import intervals as run
+
+    with torch_scope(seed, threads):
+        result = run(model, table, column, out, probability)
+    held = f", {result['covered']:.1%} of the values inside" if "covered" in result else ""
+    _finish(result, json, f"{out}: {result['rows']:,} rows{held}.")
+
+
+@app.command()
+@command
+def anomalies(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="CSV, TSV, Parquet or Feather.")],
+    learn_from: Annotated[
+        str | None, typer.Option(help="A table of usual rows; by default TABLE itself.", show_default=False)
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many rows to list.")] = 20,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what makes each row odd.")] = False,
+    drop: Annotated[list[str] | None, typer.Option(help="Columns to leave out: a,b.", show_default=False)] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", help="Kinds of columns: hour=circular:24.", show_default=False)
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="A table of all scores to write: score, outlier.", show_default=False)
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps.", show_default=False)] = None,
+    threads: Threads = None,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the rows that are least like the others, oddest first, and what makes them so.
+
+    A likelihood can rank rows of a kind that was never seen as usual: look at the reasons, not at the score alone.
+
+    Example:
+
+        pushforward anomalies people.csv --top 20 --explain
+    """
+    from pushforward.cli.mixed import anomalies as run
+
+    with torch_scope(seed, threads):
+        found = run(
+            table, learn_from=learn_from, top=top, drop=drop or (), types=types or (), out=out, steps=steps, seed=seed,
+            show=not json,
+        )  # fmt: skip
+    if json:
+        emit(found)
+        return
+    rows = [
+        [str(row["row"]), f"{row['score']:.2f}"]
+        + (["; ".join(f"{r['column']} is {r['value']}, not {r['expected']} ({r['surprise']:.1f})"
+                      for r in row["reasons"])] if explain else [])
+        for row in found["top"]
+    ]  # fmt: skip
+    header = ["row", "score", *(["odd: what is, what was expected (nats of surprise)"] if explain else [])]
+    print_table(rows, header, title=f"{found['outliers']:,} of {found['rows']:,} rows are outliers")
 
 
 @app.command()

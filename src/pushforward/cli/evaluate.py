@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from pushforward.cli.common import refuse_same_file
-from pushforward.cli.model import TableModel
+from pushforward.cli.model import TableModel, is_mixed
 from pushforward.core.files import check_writable
 from pushforward.evaluate import Evaluation, baselines_from_dict, evaluate
 from pushforward.train import History
@@ -16,6 +16,10 @@ __all__ = ["evaluate_table", "evaluation_rows", "report_table"]
 
 def evaluate_table(model: str, table: str) -> Evaluation:
     """The mean log-likelihood of a table's rows beside the baselines that were fitted with the model."""
+    if is_mixed(model):
+        from pushforward.cli.mixed import rows_of
+
+        return evaluate(*rows_of(model, table))
     known = TableModel.load(model)
     x, context = known.split(known.read(table).values)
     return evaluate(known.flow, x, context, baselines=_baselines(known))
@@ -28,6 +32,8 @@ def report_table(model: str, table: str, out: str, seed: int) -> dict[str, Any]:
 
     refuse_same_file("--out", out, model, table)
     check_writable(out)
+    if is_mixed(model):
+        raise ValueError(f"{model}: there is no report of a model of mixed columns yet. Use evaluate, or score.")
     known = TableModel.load(model)
     x, context = known.split(known.read(table).values)
     found = evaluate(known.flow, x, context, baselines=_baselines(known))

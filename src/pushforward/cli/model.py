@@ -15,7 +15,7 @@ from pushforward.core.distribution import Distribution
 from pushforward.data import Table, column_names, read_table
 from pushforward.io import load, read_header
 
-__all__ = ["TableModel", "as_tensors", "block_rows", "note_ignored"]
+__all__ = ["TableModel", "as_tensors", "block_rows", "is_mixed", "note_ignored"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,11 @@ class TableModel:
     def tensors(self, values: NDArray[np.float64]) -> tuple[Tensor, Tensor | None]:
         """The same as tensors of the model's own dtypes."""
         return as_tensors(self.flow, *self.split(values))
+
+
+def is_mixed(model: str) -> bool:
+    """Whether a model file holds a model of a table of mixed columns."""
+    return "estimator" in read_header(model).metadata
 
 
 def as_tensors(

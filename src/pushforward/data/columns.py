@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pushforward.data.formats import Source, TableError, clipped
 from pushforward.data.text import MISSING_WORDS
 
-__all__ = ["EXACT", "BadValue", "Column", "complaint"]
+__all__ = ["EXACT", "BadValue", "Column", "NotNumbersError", "complaint"]
 
 EXACT = 2**53  # every whole number up to here is a float64
 
@@ -36,6 +36,14 @@ _SAID = {
     "infinite": ("holds an infinite value", "Correct the value or leave out its row"),
     "nested": ("holds values that are not numbers", "Spread them over columns of numbers"),
 }
+
+
+MIXED = ("text", "category", "date", "missing")
+"""What a table of mixed columns may hold."""
+
+
+class NotNumbersError(TableError):
+    """A table that is not all numbers, but may be one of mixed columns."""
 
 
 class BadValue(Exception):  # noqa: N818 - a finding on its way to becoming a TableError, never shown itself
@@ -203,7 +211,8 @@ def complaint(source: Source, problems: Sequence[BadValue]) -> TableError:
         what = f"{fact}: first at {where}, {clipped(first.value)}."
     drop = f"rop the column{'s' if len(names) > 1 else ''} ({drop_option(names)})."
     remedy = f"{remedy}, or d{drop}" if remedy else f"D{drop}"
-    return TableError(f"{source.path}: column {first.column!r} {what}{also} {remedy}")
+    kind = NotNumbersError if first.kind in MIXED else TableError
+    return kind(f"{source.path}: column {first.column!r} {what}{also} {remedy}")
 
 
 def drop_option(names: Sequence[str]) -> str:

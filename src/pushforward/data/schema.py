@@ -120,12 +120,12 @@ class Field:
     def value(self, given: Any) -> float:
         """One value of the column as the number that stands for it."""
         raw = raw_columns(np.array([[given]], dtype=object), [self.name])[0]
+        if self.labels is not None and (label := _labels_of(raw)[0]) is not None and label not in self.labels:
+            shown = ", ".join(map(repr, self.labels[:8])) + (", ..." if len(self.labels) > 8 else "")
+            raise TableError(f"column {self.name!r}: there is no category {given!r}. Known are {shown}.")
         number = float(self.encode(raw)[0])
         if math.isnan(number):
             raise TableError(f"column {self.name!r}: a known value must not be missing. Leave the column out.")
-        if self.labels is not None and number >= len(self.labels):
-            shown = ", ".join(map(repr, self.labels[:8])) + (", ..." if len(self.labels) > 8 else "")
-            raise TableError(f"column {self.name!r}: there is no category {given!r}. Known are {shown}.")
         if not bool(self.kind.domain.contains(torch.tensor(number, dtype=torch.float64))):
             low, high = self.kind.domain.ends
             raise TableError(

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -64,7 +64,7 @@ class TableWriter:
         self._stack = ExitStack()
         self._writer: Any = None
 
-    def __enter__(self) -> TableWriter:
+    def __enter__(self) -> Self:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self.path))
             self._writer = self._open(stack, str(temporary))

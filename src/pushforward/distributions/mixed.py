@@ -399,6 +399,19 @@ class Mixed(Distribution):
         """The law of one column by itself, as the model has it; given a context one for each row of that."""
         return self.given({}, context).law_of(j)
 
+    def law_beside(self, x: Tensor, j: int, context: Tensor | None = None) -> ColumnLaw:
+        """The law of column j in each row of x (*batch, columns), given all else that is there; order "any" only."""
+        if self.order == "fixed":
+            raise ValueError('Mixed: with one order a column is known by those before it. Build it with order="any".')
+        self._check_rows("x", x)
+        fits = contains_each(self.support, x) & (x.abs() < torch.inf)
+        whole = self._whole(torch.where(fits, x, torch.nan), context)
+        rows = whole.reshape(-1, whole.shape[-1]).t()
+        seen = ~rows.isnan()
+        seen[self.offset + j] = False
+        params = self._params_of(j, self._encode(self._filled(rows, seen)), seen)
+        return ColumnLaw(self._kind_of(j), params, whole.shape[:-1])
+
     def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """F(x_j | x_<j) of each entry, (*batch, columns): P(X ≤ x), which for a discrete column includes x itself."""
         return self._distribution(x, context, "cdf")

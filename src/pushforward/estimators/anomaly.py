@@ -74,7 +74,7 @@ class FlowAnomaly(OutlierMixin, TableModel):
     Attributes:
         offset_: the score below which a row is called an outlier.
         usual_: mean contribution of each column, of the rows learned from.
-        reference_: log-densities of samples from the model, rising.
+        reference_: log-densities of samples from the model, rising, once they were needed.
 
     References:
         | Do Deep Generative Models Know What They Don't Know? (Nalisnick et al., 2018), arXiv:1810.09136
@@ -157,9 +157,7 @@ class FlowAnomaly(OutlierMixin, TableModel):
         self._train(x, weights, [field.kind for field in self.schema_.fields], again=again, steps=steps)
         self.rows_ = len(x)
         x = x.to(self.device)
-        with torch.no_grad():
-            drawn = self.model_.sample((DRAWN,), generator=self._generator(0))
-        self.reference_ = np.sort(self._computed(lambda: self.model_.log_marginal(drawn)))
+        self.reference_ = np.zeros(0)
         self.usual_ = self._contributions(x).mean(axis=0)
         self.offset_ = float(np.quantile(self._scores(x), part))
         return self
@@ -249,6 +247,12 @@ class FlowAnomaly(OutlierMixin, TableModel):
             z = torch.special.ndtri(torch.as_tensor(u).clamp(1e-15, 1 - 1e-15)).numpy()
             return -0.5 * np.nansum(z**2, axis=1)
         density = self._finite(self._computed(lambda: self.model_.contributions(x))).sum(axis=1)
+        if self.measure == "density":
+            return density
+        if not len(self.reference_):
+            with torch.no_grad():
+                drawn = self.model_.sample((DRAWN,), generator=self._generator(0))
+            self.reference_ = np.sort(self._computed(lambda: self.model_.log_marginal(drawn)))
         if self.measure == "p_value":
             return (1 + np.searchsorted(self.reference_, density)) / (1 + len(self.reference_))
-        return density if self.measure == "density" else -np.abs(density - self.reference_.mean())
+        return -np.abs(density - self.reference_.mean())

@@ -12,11 +12,15 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, Transfor
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from pushforward.data.frame import build_frame
 from pushforward.distributions import Column
 from pushforward.estimators.given import GivenColumns, outward
 from pushforward.estimators.table_model import TableModel
 
 __all__ = ["FlowDensity"]
+
+AT_ONCE = 4_000
+"""Rows whose laws are held at once."""
 
 
 class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, TableModel):
@@ -164,6 +168,36 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         places = {self.schema_.place(name): value for name, value in known.items()}
         numbers = {j: self.schema_.fields[j].value(value) for j, value in places.items()}
         return GivenColumns(self.schema_, self.model_.given(numbers), self._generator)
+
+    def intervals(self, X: Any, column: str, probability: float = 0.9) -> Any:
+        """What one column should be in each row, given the row's other entries, whatever of them is there.
+
+        Args:
+            X: the table; what it holds in this column is not looked at.
+            column: its name.
+            probability: of the interval, of which as much lies below as above.
+
+        Returns:
+            A table of columns low, median and high; of a column of categories likeliest and probability.
+        """
+        x, j = self._numbers(X), self.schema_.place(column)
+        field = self.schema_.fields[j]
+        found: list[NDArray[np.float64]] = []
+        with torch.no_grad():
+            for rows in x.split(AT_ONCE):
+                law = self.model_.law_beside(rows, j)
+                if law.kind.ordered:
+                    low, high = law.interval(probability).unbind(dim=-1)
+                    found.append(outward(torch.stack([low, law.median(), high])))
+                else:
+                    share = law.probabilities().max(dim=-1)
+                    found.append(outward(torch.stack([share.indices.double(), share.values.double()])))
+        values = np.concatenate(found, axis=1)
+        if len(values) == 2:
+            parts = {"likeliest": field.decode(values[0]), "probability": values[1]}
+        else:
+            parts = {name: field.decode(own) for name, own in zip(("low", "median", "high"), values, strict=True)}
+        return build_frame(parts, self.schema_.backend)
 
     def impute(self, X: Any, n: int | None = None, random_state: Any = None) -> Any:
         """X with its missing entries filled in.

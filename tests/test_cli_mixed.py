@@ -1,0 +1,167 @@
+"""The commands for tables of mixed columns: categories, dates, gaps."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.feather as feather
+import pyarrow.parquet as pq
+import pytest
+from test_cli import run, run_json
+
+from pushforward.data import TableError
+from pushforward.data.arrow import ArrowWriter, read_arrow, stream_arrow
+
+
+def people(rows=400, seed=0):
+    random = np.random.default_rng(seed)
+    sex, age = random.choice(["F", "M"], rows), random.integers(18, 80, rows)
+    income = np.exp(9 + 0.02 * age + 0.4 * (sex == "M") + 0.3 * random.normal(size=rows)).round(2)
+    since = pd.to_datetime("2020-01-01") + pd.to_timedelta(random.integers(0, 900, rows), unit="D")
+    frame = pd.DataFrame({"age": age, "sex": sex, "income": income, "since": since.strftime("%Y-%m-%d")})
+    frame.loc[3:12, "income"] = np.nan
+    frame.loc[8:20, "sex"] = None
+    return frame
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mixed")
+    people().to_csv(folder / "people.csv", index=False)
+    run("fit", folder / "people.csv", "--out", folder / "m.safetensors", "--steps", 150)
+    return folder
+
+
+def test_a_table_as_it_is_fits_without_a_word_about_its_kind(folder, tmp_path):
+    result = run("fit", folder / "people.csv", "--out", tmp_path / "m.safetensors", "--steps", 5, "--drop", "since")
+    assert "Not all numbers: a model of mixed columns it is." in result.stderr
+    assert "Categorical(levels=2)  text, 2 different values" in result.stdout
+    found = run_json("info", folder / "m.safetensors")
+    assert found["metadata"]["columns"] == ["age", "sex", "income", "since"]
+    assert found["metadata"]["column_types"] == ["Integer", "Categorical", "Continuous", "Integer"]
+
+
+def test_kinds_are_declared(folder, tmp_path):
+    found = run_json(
+        "fit", folder / "people.csv", "--out", tmp_path / "m.safetensors", "--steps", 5,
+        "--type", "age=circular:100,income=continuous",
+    )  # fmt: skip
+    assert found["column_types"] == ["Circular", "Categorical", "Continuous", "Integer"]
+
+
+def test_any_columns_can_be_given_to_sample(folder, tmp_path):
+    for given in ("sex=F,age=40", "since=2021-05-04", "income=20000.5"):
+        run("sample", folder / "m.safetensors", "--given", given, "-n", 30, "--out", tmp_path / "new.csv")
+        new = pd.read_csv(tmp_path / "new.csv")
+        assert list(new.columns) == ["age", "sex", "income", "since"]
+        assert len(new) == 30
+        for name, value in (pair.split("=") for pair in given.split(",")):
+            assert (new[name].astype(str) == value).all()
+        assert set(new["sex"]) <= {"F", "M"}
+        assert (new["age"] == new["age"].round()).all()
+    run("score", folder / "m.safetensors", tmp_path / "new.csv", "--out", tmp_path / "scores.csv")
+    assert np.isfinite(pd.read_csv(tmp_path / "scores.csv")["log_density"]).all()
+
+
+def test_rows_with_gaps_are_scored_and_filled(folder, tmp_path):
+    found = run_json("score", folder / "m.safetensors", folder / "people.csv", "--out", tmp_path / "scores.parquet")
+    assert found["rows"] == found["finite"] == 400
+    people()[30:].to_csv(tmp_path / "whole.csv", index=False)
+    mean = run_json("score", folder / "m.safetensors", tmp_path / "whole.csv", "--out", tmp_path / "s.csv")
+    evaluated = run_json("evaluate", folder / "m.safetensors", tmp_path / "whole.csv")
+    assert evaluated["log_likelihood"] == pytest.approx(mean["mean_log_density"])
+    found = run_json("impute", folder / "m.safetensors", folder / "people.csv", "--out", tmp_path / "filled.csv")
+    filled, before = pd.read_csv(tmp_path / "filled.csv"), people()
+    assert found["filled"] == before.isna().sum().sum() == 23
+    assert not filled.isna().any().any()
+    there = before["income"].notna()
+    np.testing.assert_allclose(filled["income"][there], before["income"][there])
+    run("impute", folder / "m.safetensors", folder / "people.csv", "--out", tmp_path / "drawn.csv", "--draw")
+    assert (pd.read_csv(tmp_path / "drawn.csv")["income"][~there] != filled["income"][~there]).all()
+
+
+def test_intervals_of_a_column_given_the_others(folder, tmp_path):
+    arguments = ("intervals", folder / "m.safetensors")
+    found = run_json(*arguments, folder / "people.csv", "--column", "income", "--out", tmp_path / "low.csv")
+    assert 0.75 < found["covered"] <= 1
+    table = pd.read_csv(tmp_path / "low.csv")
+    assert ((table["low"] < table["median"]) & (table["median"] < table["high"])).all()
+    people().drop(columns="sex").to_csv(tmp_path / "part.csv", index=False)  # what is asked for may be absent
+    run(*arguments, tmp_path / "part.csv", "--column", "sex", "--out", tmp_path / "sex.csv")
+    table = pd.read_csv(tmp_path / "sex.csv")
+    assert set(table["likeliest"]) <= {"F", "M"}
+    assert table["probability"].between(0.5, 1).all()
+
+
+def test_anomalies_are_listed_with_reasons(tmp_path):
+    table = people()
+    table.loc[100, "income"] = 9e6
+    table.to_csv(tmp_path / "t.csv", index=False)
+    common = ("--steps", 60, "--top", 3, "--out", tmp_path / "scores.csv")
+    found = run_json("anomalies", tmp_path / "t.csv", *common)
+    assert found["top"][0]["row"] == 101
+    assert found["top"][0]["reasons"][0]["column"] == "income"
+    scores = pd.read_csv(tmp_path / "scores.csv")
+    assert scores["score"].idxmin() == 100
+    assert scores["outlier"].sum() == found["outliers"]
+    shown = run("anomalies", tmp_path / "t.csv", "--explain", *common).stdout
+    assert "income is 9e+06, not" in " ".join(shown.split()) or "income is 9000000" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (("fit", "people.csv", "--out", "x.safetensors", "--type", "agee=ordinal"), "Did you mean 'age'?"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age"), "write COLUMN=KIND"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=circular:no"), "is no kind of column"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=ordinal:3"), "takes no numbers"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=odd"), "'odd' is no kind of column"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--flow", "maf"), "column 'sex' holds text"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--flow", "mixed", "--given", "age"), "--given: not for"),
+        (("sample", "m.safetensors", "--out", "x.csv", "--given", "sex=Q"), "no category 'Q'. Known are 'F', 'M'"),
+        (("sample", "m.safetensors", "--out", "x.csv", "--given", "agee=4"), "Did you mean 'age'?"),
+        (("sample", "m.safetensors", "--out", "x.csv", "--given", "age=old"), "'age' must be a number; got 'old'"),
+        (("sample", "m.safetensors", "--out", "x.csv", "--given", "age=4,age=5"), "'age' has two values"),
+        (("sample", "m.safetensors", "--out", "x.csv", "--given", "age"), "write COLUMN=VALUE"),
+        (("score", "m.safetensors", "other.csv", "--out", "x.csv"), "there is no column 'age'"),
+        (("report", "m.safetensors", "people.csv", "--out", "x.html"), "no report of a model of mixed columns yet"),
+        (("impute", "m.safetensors", "people.csv", "--out", "people.csv"), "would be overwritten"),
+        (
+            ("intervals", "m.safetensors", "people.csv", "--column", "wage", "--out", "x.csv"),
+            "there is no column 'wage'",
+        ),
+    ],
+)
+def test_mistakes_get_one_sentence(folder, monkeypatch, command, sentence):
+    monkeypatch.chdir(folder)
+    (folder / "other.csv").write_text("a,b\n1,2\n")
+    result = run(*command, code=1)
+    assert sentence in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+    assert not list(folder.glob("x.*"))
+
+
+def test_arrow_tables_of_all_formats(tmp_path):
+    table = pa.table({"n": [1, None, 3], "t": ["a", None, "c"], "f": [0.5, 1.5, None], "b": [True, False, None]})
+    for suffix in (".csv", ".csv.gz", ".tsv", ".parquet", ".feather"):
+        with ArrowWriter(tmp_path / f"x{suffix}", table.schema) as target:
+            target.write_table(table)
+            target.write_table(table)
+        again = read_arrow(tmp_path / f"x{suffix}")
+        assert again.to_pydict() == {name: 2 * values for name, values in table.to_pydict().items()}
+        pieces = list(stream_arrow(tmp_path / f"x{suffix}", ["t", "n"], rows=4))
+        assert sum(piece.num_rows for piece in pieces) == 6
+        assert pieces[0].column_names == ["t", "n"]
+    feather.write_feather(pa.table({"c": pa.array(["u", "v"]).dictionary_encode()}), tmp_path / "d.feather")
+    assert read_arrow(tmp_path / "d.feather").column("c").to_pylist() == ["u", "v"]
+    with pytest.raises(TableError, match="there is no column 'z'"):
+        next(stream_arrow(tmp_path / "x.csv", ["z"]))
+    (tmp_path / "twice.csv").write_text("a,a\n1,2\n")
+    with pytest.raises(TableError, match="several columns are named 'a'"):
+        read_arrow(tmp_path / "twice.csv")
+    (tmp_path / "none.csv").write_text("a,b\n")
+    with pytest.raises(TableError, match="has a header but no rows"):
+        read_arrow(tmp_path / "none.csv")
+    pq.write_table(table, tmp_path / "y.parquet")
+    assert json.dumps(read_arrow(tmp_path / "y.parquet").to_pydict()) == json.dumps(table.to_pydict())
