@@ -155,7 +155,7 @@ def main() -> None:
         f"Of the 26 published methods {ahead} have a higher mean on these sets.",
     ]
     print("\n".join(text))
-    if list(options.sets) == list(sets()):
+    if set(options.sets) == set(sets()):
         update_section("anomalies", "\n".join(text))
 
 

@@ -21,8 +21,9 @@ from pushforward.networks.subset import PrefixNetwork, SubsetNetwork
 
 __all__ = ["Mixed"]
 
-TEMPER_ROWS, TEMPER_PRIOR = 4_096, 0.5
-"""Rows, or sets of seen columns of rows, to which laws are tempered; standard deviation of the numbers before."""
+TEMPER_ROWS, TEMPER_SETS, TEMPER_PRIOR = 4_096, 16, 0.5
+"""To how many rows, and how many sets of seen columns of each, laws are tempered at most; standard deviation of the
+numbers before."""
 ENTRIES = 2**22  # of the widest activation of a piece of rows that is computed at once
 
 
@@ -336,7 +337,7 @@ class Mixed(Distribution):
             | On Calibration of Modern Neural Networks (Guo et al., 2017), arXiv:1706.04599
         """
         whole = self._whole(x, context).reshape(-1, len(self.everything.parts))
-        copies = max(1, TEMPER_ROWS // len(whole)) if self.order == "any" else 1
+        copies = min(TEMPER_SETS, max(1, TEMPER_ROWS // len(whole))) if self.order == "any" else 1
         whole = self._disturbed(whole[:TEMPER_ROWS].repeat(copies, 1).t())
         filled, seen, asked = self._random_sets(whole)
         if self.order == "fixed":
