@@ -75,6 +75,7 @@ MISTAKES = [
     (lambda: model().given(WHOLE), r"Mixed: known must hold 1 to 2 columns; got shape \(4, 3\)\."),
     (lambda: model().given({0: 0.0}).given({0: 1.0}), r"Mixed: column 0 is known already\. Leave it out\."),
     (lambda: model().given({0: 0.0}).law_of(0), r"Mixed: column 0 is not one of those that are left, \[1, 2\]\."),
+    (lambda: model("fixed").law_beside(WHOLE, 0), r"Mixed: with one order a column is known by those before it\."),
     (lambda: model("fixed").composite(WHOLE), r"Mixed: composite needs any columns given any others\. Build the model"),
     (lambda: model().composite(WHOLE.float()), r"Mixed: x must be float64, as tables are; got"),
     (lambda: model("fixed").given({1: 0.0}), r"Mixed: with one order of the columns only the first ones can be known"),

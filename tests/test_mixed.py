@@ -476,3 +476,16 @@ def test_tempering_undoes_laws_that_are_too_sure():
     after = model.log_prob(fresh).mean()
     assert best - after < 0.1 * (best - narrow)
     assert torch.equal(model.log_prob(fresh), copy.deepcopy(model).log_prob(fresh))
+
+
+@torch.no_grad()
+def test_the_law_beside_all_else_is_that_given_it():
+    model, x = model_of(WIDE), data(WIDE, 6)
+    for j in (0, 3, 9):
+        law = model.law_beside(x, j)
+        same = model.given({i: x[:, i] for i in range(10) if i != j}).law_of(j)
+        torch.testing.assert_close(law.log_prob(x[:, j]), same.log_prob(x[:, j]))
+    gaps = x.clone()
+    gaps[:, 4] = torch.nan
+    fewer = model.given({i: x[:, i] for i in range(10) if i not in (0, 4)}).law_of(0)
+    torch.testing.assert_close(model.law_beside(gaps, 0).median(), fewer.median())

@@ -16,14 +16,12 @@ from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Product, contains_each
 from pushforward.distributions.kinds import Column
 from pushforward.distributions.mixed_given import MixedConditional
+from pushforward.distributions.mixed_sets import composite, temper
 from pushforward.distributions.of_column import ColumnLaw
 from pushforward.networks.subset import PrefixNetwork, SubsetNetwork
 
 __all__ = ["Mixed"]
 
-TEMPER_ROWS, TEMPER_SETS, TEMPER_PRIOR = 4_096, 16, 0.5
-"""To how many rows, and how many sets of seen columns of each, laws are tempered at most; standard deviation of the
-numbers before."""
 ENTRIES = 2**22  # of the widest activation of a piece of rows that is computed at once
 
 
@@ -179,28 +177,7 @@ class Mixed(Distribution):
         References:
             | An Overview of Composite Likelihood Methods (Varin, Reid, Firth, 2011)
         """
-        self._check_rows("x", x)
-        if self.order == "fixed":
-            raise ValueError('Mixed: composite needs any columns given any others. Build the model with order="any".')
-        fits = contains_each(self.support, x) & (x.abs() < torch.inf)
-        whole = self._whole(torch.where(fits, x, torch.nan), context)
-        batch, (count,) = whole.shape[:-1], self.event_shape
-        random = torch.Generator().manual_seed(0)
-        halves = torch.stack([torch.randperm(count, generator=random) < count // 2 for _ in range(splits)])
-        shown = torch.cat([halves, ~halves]).to(x.device)  # each column is asked for as often as any other
-        pieces = []
-        for own in whole.reshape(-1, whole.shape[-1]).split(self._rows()):
-            there = ~own.t().isnan()
-            filled = self._filled(own.t(), there)
-            encoded, total = self._encode(filled), torch.zeros((), device=x.device)
-            for half in shown:
-                seen = there.clone()
-                seen[self.offset :] &= half[:, None]
-                terms = self._terms(filled, self.network(encoded, seen), range(self.offset, len(filled)))
-                total = total + torch.where(half[:, None], 0.0, terms)
-            pieces.append(torch.where(there[self.offset :], total / splits, 0.0))
-        terms = torch.cat(pieces, dim=-1).t().reshape(*batch, count)
-        return torch.where(fits | x.isnan(), terms, -torch.inf)
+        return composite(self, x, splits, context)
 
     def _check_rows(self, name: str, x: Tensor) -> None:
         if x.dtype != self.dtype:
@@ -336,35 +313,7 @@ class Mixed(Distribution):
         References:
             | On Calibration of Modern Neural Networks (Guo et al., 2017), arXiv:1706.04599
         """
-        whole = self._whole(x, context).reshape(-1, len(self.everything.parts))
-        copies = min(TEMPER_SETS, max(1, TEMPER_ROWS // len(whole))) if self.order == "any" else 1
-        whole = self._disturbed(whole[:TEMPER_ROWS].repeat(copies, 1).t())
-        filled, seen, asked = self._random_sets(whole)
-        if self.order == "fixed":
-            seen = ~whole.isnan()
-            asked = seen[self.offset :]
-        params = self.network(self._encode(filled), seen)
-        found = x.new_zeros(self.event_shape[0])
-        for k, own in enumerate(self.places):
-            kind: Any = self.kinds[k]
-            if kind.tempering() is None:
-                continue
-            places = [j - self.offset for j in own]
-            weight = asked[places].double() / asked[places].sum(dim=1, keepdim=True).clamp(min=1)
-            slope, shift = (t.to(params[k])[:, None] for t in kind.tempering())
-            given = params[k] + self.starts[k][..., None]
-
-            def loss(t: Tensor, kind: Any = kind, own: Any = own, weight: Tensor = weight, given: Tensor = given,
-                     slope: Tensor = slope, shift: Tensor = shift) -> Tensor:  # fmt: skip
-                tempered = given * (-slope * t).exp()[..., None] + (shift * t)[..., None]
-                fit = (kind.log_prob(filled[own], tempered).double() * weight).nan_to_num(neginf=0.0).sum(dim=1)
-                return t.double().square() / (2 * TEMPER_PRIOR**2 * len(x)) - fit
-
-            t = _smallest(loss, len(own), given)
-            self.starts[k].copy_(self.starts[k] * (-slope * t).exp() + shift * t)
-            self.network.scale_last(k, (-slope * t).exp())
-            found[places] = t.to(found)
-        return found
+        return temper(self, x, context)
 
     def _initialize(self, x: Tensor, context: Tensor | None) -> None:
         if bool(self.initialized):
@@ -495,17 +444,6 @@ class Mixed(Distribution):
                 if see:
                     seen[at] = True
         return out[self.offset :].t().reshape(*whole.shape[:-1], *self.event_shape)
-
-
-def _smallest(loss: Callable[[Tensor], Tensor], count: int, like: Tensor) -> Tensor:
-    """Where each of so many functions of one number is smallest between -2 and 2: the best of a grid, then of a finer
-    one around it."""
-    best, step = like.new_zeros(count), 0.25
-    for offsets in (torch.arange(-8, 9), torch.arange(-4, 5) / 4, torch.arange(-4, 5) / 16):
-        tried = best + step * offsets.to(like)[:, None]
-        losses = torch.stack([loss(t) for t in tried])
-        best = tried.gather(0, losses.argmin(dim=0)[None])[0]
-    return best
 
 
 def _together(columns: Sequence[Column], first: int) -> list[list[int]]:
