@@ -452,6 +452,8 @@ def test_the_composite_is_a_mean_over_halves():
     gaps = x.clone()
     gaps[:, 1] = torch.nan
     assert (model.composite(gaps)[:, 1] == 0).all()
+    alone = model_of(SMALL[:1])
+    torch.testing.assert_close(alone.composite(x[:, :1])[:, 0], alone.log_prob(x[:, :1]))
     assert model.composite(torch.full_like(x, 99.0))[:, 1].isneginf().all()
 
 

@@ -226,15 +226,21 @@ class Mixed(Distribution):
         x = self._filled(x, observed)
         encoded = self._encode(x)
         if self.order == "fixed":
-            params = self.network(encoded, observed)
-            if len(asked) < self.event_shape[0]:
-                params = [own[:, [j in asked for j in js]] for own, js in zip(params, self.places, strict=True)]
+            params = self._only(self.network(encoded, observed), asked)
         else:
             places = torch.tensor(list(ranks), device=x.device)
             before = places < places[asked, None]  # [k, j]: whether column asked[k] sees column j
             params = self.network.one_each(encoded, before[..., None] & observed, asked)
         terms = self._terms(x, params, asked, what)
         return torch.where(observed[self.offset :], terms, 0.0)
+
+    def _only(self, params: Sequence[Tensor], asked: Sequence[int]) -> Sequence[Tensor]:
+        """Of the parameters of all columns, group by group, those of some."""
+        if len(asked) == self.event_shape[0]:
+            return params
+        return [
+            own[:, [i for i, j in enumerate(js) if j in asked]] for own, js in zip(params, self.places, strict=True)
+        ]
 
     def _terms(self, x: Tensor, params: Sequence[Tensor], asked: Sequence[int], what: str = "log_prob") -> Tensor:
         """log q of the entries that are asked for by the parameters of their columns, or another method of their kind:

@@ -40,8 +40,9 @@ def composite(model: Mixed, x: Tensor, splits: int, context: Tensor | None) -> T
         for half in shown:
             seen = there.clone()
             seen[model.offset :] &= half[:, None]
-            terms = model._terms(filled, model.network(encoded, seen), range(model.offset, len(filled)))
-            total = total + torch.where(half[:, None], 0.0, terms)
+            asked = [model.offset + j for j, known in enumerate(half.tolist()) if not known]
+            if asked:  # of a single column nothing is in the other half
+                total = total + model._terms(filled, model._only(model.network(encoded, seen), asked), asked)
         pieces.append(torch.where(there[model.offset :], total / splits, 0.0))
     terms = torch.cat(pieces, dim=-1).t().reshape(*batch, count)
     return torch.where(fits | x.isnan(), terms, -torch.inf)

@@ -28,6 +28,8 @@ COMPONENTS, WIDTHS = 4, 5.0
 """Of the mixture of a smoothed column, which has no narrow parts."""
 DRAWN = 1_000
 """Rows drawn from the model, beside whose densities others are seen."""
+MOST = 10_000
+"""Of the rows learned from, evenly spread, on which usual values and the threshold are measured."""
 ENTRIES = 2**16
 """Of a step: rows times columns."""
 
@@ -156,7 +158,7 @@ class FlowAnomaly(OutlierMixin, TableModel):
             self.schema_ = Schema(tuple(self._smoothed(field) for field in self.schema_.fields), self.schema_.backend)
         self._train(x, weights, [field.kind for field in self.schema_.fields], again=again, steps=steps)
         self.rows_ = len(x)
-        x = x.to(self.device)
+        x = x[torch.linspace(0, len(x) - 1, min(len(x), MOST)).long()].to(self.device)
         self.reference_ = np.zeros(0)
         self.usual_ = self._contributions(x).mean(axis=0)
         self.offset_ = float(np.quantile(self._scores(x), part))
