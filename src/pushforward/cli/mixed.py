@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from pushforward.cli.common import listed, refuse_same_file, say, split_names, suggestion
 from pushforward.core.distribution import Distribution
 from pushforward.core.files import check_writable
-from pushforward.data import TableError, column_names
+from pushforward.data import TableError, column_names, format_of
 from pushforward.data.arrow import ArrowWriter, read_arrow, stream_arrow
 from pushforward.data.frame import raw_columns
+from pushforward.data.parquet import ParquetRows
 from pushforward.distributions import Bounded, Circular, Column, Positive
 from pushforward.estimators import FlowAnomaly, FlowDensity
 from pushforward.io import save
@@ -25,6 +27,7 @@ __all__ = ["anomalies", "fit_mixed", "impute", "intervals", "rows_of", "sample_m
 
 Floats = NDArray[np.float64]
 ROWS = 8192
+LARGE = 2**21  # rows from where on a Parquet file is not read whole
 WORTH = 1.0  # nats of surprise from which on an entry is a reason
 PARTS: dict[str, Any] = {"circular": Circular, "bounded": Bounded, "positive": Positive}
 
@@ -75,9 +78,12 @@ def fit_mixed(
     names = list(column_names(table))
     dropped = split_names("--drop", drop, names, table)
     own = types_of(types, [name for name in names if name not in dropped])
-    rows = read_arrow(table).drop_columns(dropped)
-    if not rows.num_columns:
+    kept = [name for name in names if name not in dropped]
+    if not kept:
         raise ValueError(f"{table}: no column is left to model. Leave at least one out of --drop.")
+    source = ParquetRows(table, kept) if format_of(table)[0] == "parquet" else None
+    large = source is not None and source.rows > LARGE
+    rows: Any = source if large else read_arrow(table).select(kept)
     model = FlowDensity(
         types=own or None,
         steps=steps,
@@ -92,6 +98,7 @@ def fit_mixed(
         model.fit(rows)
     except TableError as error:
         raise TableError(str(error).replace("the table:", f"{table}:", 1)) from None
+    first = next(stream_arrow(table, kept, 20_000)) if large else rows.slice(0, 20_000)
     history = model.history_ if hasattr(model, "history_") else None
     metadata = {
         "columns": model.schema_.names,
@@ -99,7 +106,7 @@ def fit_mixed(
         "dropped": dropped,
         "flow": "mixed",
         "seed": seed,
-        "train_rows": rows.num_rows,
+        "train_rows": rows.rows if large else rows.num_rows,
         **({} if history is None else {"history": history.to_dict()}),
     }
     save(model, out, metadata=metadata)
@@ -109,7 +116,7 @@ def fit_mixed(
         "schema": model.schema_.describe(),
         "parameters": sum(p.numel() for p in model.model_.parameters()),
         "seconds": 0.0 if history is None else history.seconds,
-        "train": model.score(rows.slice(0, 20_000)),
+        "train": model.score(first),
     }
 
 
@@ -151,18 +158,17 @@ def sample_mixed(model: str, out: str, rows: int, given: Sequence[str], seed: in
     values = given_values(known, given)
     law = known.given(values) if values else None
     columns = known.schema_.names
-    writer: ArrowWriter | None = None
-    drawn = []
-    for start in range(0, rows, ROWS):
-        size = min(ROWS, rows - start)
-        piece = (law or known).sample(size, random_state=seed + start)
-        for name, value in values.items():
-            piece = piece.append_column(name, pa.array([value] * size))
-        drawn.append(piece.select(columns))
-    whole = pa.concat_tables(drawn, promote_options="permissive")
-    writer = ArrowWriter(out, whole.schema)
-    with writer as target:
-        target.write_table(whole)
+    with ExitStack() as stack:
+        writer: ArrowWriter | None = None
+        for start in range(0, rows, ROWS):
+            size = min(ROWS, rows - start)
+            piece = (law or known).sample(size, random_state=seed + start)
+            for name, value in values.items():
+                piece = piece.append_column(name, pa.array([value] * size))
+            piece = piece.select(columns)
+            if writer is None:
+                writer = stack.enter_context(ArrowWriter(out, piece.schema))
+            writer.write_table(piece)
     return {"out": out, "rows": rows, "columns": columns, "given": values, "seed": seed}
 
 

@@ -175,6 +175,16 @@ class Schema:
         fields = [_declared(raw, types[raw.name]) if raw.name in types else _inferred(raw) for raw in raws]
         return cls(tuple(fields), backend_of(table))
 
+    def with_labels(self, labels: Mapping[str, Sequence[Any]]) -> Schema:
+        """The same with these categories of some columns, of which those seen so far may be a part."""
+
+        def wider(field: Field) -> Field:
+            every = tuple(sorted({*(field.labels or ()), *labels[field.name]}, key=lambda v: (str(type(v)), v)))
+            kind = Ordinal if isinstance(field.kind, Ordinal) else Categorical
+            return replace(field, labels=every, kind=kind(len(every)))
+
+        return Schema(tuple(wider(f) if f.name in labels else f for f in self.fields), self.backend)
+
     @property
     def names(self) -> list[str]:
         """Of the columns."""

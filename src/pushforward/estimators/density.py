@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,12 @@ from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
+from pushforward.core.domain import Product, contains_each
 from pushforward.data.frame import build_frame
+from pushforward.data.parquet import ParquetRows, of_length
+from pushforward.data.schema import Schema
 from pushforward.distributions import Column
 from pushforward.estimators.given import GivenColumns, outward
 from pushforward.estimators.table_model import TableModel
@@ -21,6 +26,8 @@ __all__ = ["FlowDensity"]
 
 AT_ONCE = 4_000
 """Rows whose laws are held at once."""
+PASS, HELD = 2**18, 20_000
+"""Rows of a file in memory at a time, and at most held out."""
 
 
 class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, TableModel):
@@ -101,11 +108,17 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """Learn from the rows of X: a data frame of pandas, polars or pyarrow, or an array.
 
         Args:
-            X: (rows, columns).
+            X: (rows, columns). Or the path of a Parquet file, or of a folder of them, of any size: row groups are read
+                in random order, some at a time, every tenth row is held out, and what columns are is inferred from a
+                quarter of a million rows (categories from all).
             y: ignored.
             sample_weight: how much each row counts, (rows,).
         """
         again = self.warm_start and hasattr(self, "model_")
+        if isinstance(X, str | os.PathLike | ParquetRows):
+            if sample_weight is not None:
+                raise ValueError("FlowDensity: rows of a file have no sample_weight. Leave it out.")
+            return self._learn_file(X if isinstance(X, ParquetRows) else ParquetRows(X), again=again)
         return self._learn(X, sample_weight, again=again)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> FlowDensity:
@@ -116,6 +129,33 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     def _learn(self, X: Any, sample_weight: Any, *, again: bool, steps: int | None = None) -> FlowDensity:
         x, weights = self._learned_from(X, sample_weight, again=again, types=self.types)
         self._train(x, weights, [field.kind for field in self.schema_.fields], again=again, steps=steps)
+        return self
+
+    def _learn_file(self, source: ParquetRows, *, again: bool) -> FlowDensity:
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        first = self._checked(source.draw(PASS, seed, held=False), reset=not again)
+        if not again:
+            schema = Schema.infer(first, self.types)
+            texts = [f.name for f in schema.fields if f.labels is not None and f.form == "label"]
+            self.schema_ = schema.with_labels(source.labels(texts))
+        rows = min(PASS, first.num_rows)
+        support = Product(tuple(field.kind.domain for field in self.schema_.fields))
+
+        def numbers(table: Any) -> NDArray[np.float64]:
+            """Those rows that the columns, inferred from other rows, can hold."""
+            x = self.schema_.encode(table)
+            if not len(x):
+                raise ValueError(f"{source.path}: too few rows; read the table and fit it whole.")
+            fits = contains_each(support, torch.as_tensor(x)).numpy() | np.isnan(x)
+            return x[fits.all(axis=1)]
+
+        def passes(number: int) -> Tensor:
+            x = numbers(source.draw(PASS, seed + number, held=False))
+            return torch.as_tensor(of_length(x, rows, seed + number))
+
+        held = torch.as_tensor(numbers(source.draw(HELD, seed, held=True)))
+        kinds = [field.kind for field in self.schema_.fields]
+        self._train(held, None, kinds, passes=passes, rows=source.rows, again=again)
         return self
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:

@@ -158,10 +158,13 @@ class TableModel(BaseEstimator):
         *,
         context: Tensor | None = None,
         context_kinds: Sequence[Column] = (),
+        passes: Callable[[int], Tensor] | None = None,
+        rows: int | None = None,
         again: bool,
         steps: int | None = None,
     ) -> None:
-        """Fit the model to the rows of x (rows, columns); ``again`` goes on from what is there."""
+        """Fit the model to the rows of x (rows, columns); ``again`` goes on from what is there. ``passes``, of a table
+        of so many ``rows`` that is larger than memory, gives what is learned from, and x is held out."""
         if weights is not None:
             keep = weights > 0  # a row without weight is as one that is not there
             x, weights = x[keep], weights[keep]
@@ -178,7 +181,7 @@ class TableModel(BaseEstimator):
                     kinds,
                     context=context_kinds,
                     order=self.order,
-                    hidden=self.hidden or self._default_hidden(len(x)),
+                    hidden=self.hidden or self._default_hidden(rows or len(x)),
                     dropout=self.dropout,
                 )
             self.model_.to(device=self.device, dtype=torch.float32)
@@ -200,17 +203,19 @@ class TableModel(BaseEstimator):
                 )
 
             train, others = part(learned), part(looked_at)
+            if passes is not None:
+                looked_at, others = order, (x, None, None)
             self.history_ = fit(
                 self.model_,
-                train[0],
+                train[0] if passes is None else passes,
                 context=train[1],
                 weights=train[2],
                 validation=others if len(looked_at) else None,
                 steps=steps
                 if steps is not None
-                else self.steps or (None if self.seconds else self._default_steps(len(x))),
+                else self.steps or (None if self.seconds else self._default_steps(rows or len(x))),
                 seconds=self.seconds,
-                batch_size=self.batch_size or self._default_batch(*x.shape),
+                batch_size=self.batch_size or self._default_batch(rows or len(x), x.shape[1]),
                 lr=self.lr,
                 patience=self.patience,
                 seed=seed,
@@ -220,7 +225,7 @@ class TableModel(BaseEstimator):
             if len(looked_at) and self.tempered:
                 own, known, _ = others
                 self.model_.temper(own.to(self.device), None if known is None else known.to(self.device))
-        self.model_.to(torch.float64 if len(x) <= SMALL else torch.float32).eval()
+        self.model_.to(torch.float64 if (rows or len(x)) <= SMALL else torch.float32).eval()
 
     def _default_hidden(self, rows: int) -> tuple[int, ...]:
         """Width and depth of the network for so many rows."""

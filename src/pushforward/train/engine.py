@@ -61,6 +61,23 @@ class Rows:
         return Rows(self.x.index_select(0, index), pick(self.context), pick(self.weights))
 
 
+@dataclass(frozen=True)
+class Passes(Rows):
+    """Rows that are others in every pass: those of a table that does not fit into memory."""
+
+    load: Callable[[int], Rows] | None = None
+    number: int = 0
+
+    def at(self, number: int) -> Passes:
+        """The rows of a pass."""
+        if number == self.number or self.load is None:
+            return self
+        rows = self.load(number)
+        if len(rows) != len(self):
+            raise TrainingError(f"fit: pass {number} has {len(rows)} rows; the first one had {len(self)}.")
+        return Passes(rows.x, rows.context, rows.weights, self.load, number)
+
+
 class Trainer:
     """A run under way. Its whole state goes into a checkpoint and comes back bit for bit."""
 
@@ -172,6 +189,8 @@ class Trainer:
         per_epoch = max(1, len(self.train) // self.plan.batch_size)
         epoch, k = divmod(self.step, per_epoch)
         if epoch != self.order_epoch:
+            if isinstance(self.train, Passes):
+                self.train = self.train.at(epoch)
             generator = torch.Generator().manual_seed((self.plan.seed + 0x9E3779B9 * (epoch + 1)) % 2**63)
             self.order = torch.randperm(len(self.train), generator=generator).to(self.train.x.device)
             self.order_epoch = epoch

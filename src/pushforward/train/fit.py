@@ -21,7 +21,7 @@ from pushforward.core.files import check_writable
 from pushforward.networks.precision import PRECISIONS, Multiplying
 from pushforward.train.callbacks import Progress
 from pushforward.train.checkpoint import fingerprint
-from pushforward.train.engine import Plan, Rows, Trainer
+from pushforward.train.engine import Passes, Plan, Rows, Trainer
 from pushforward.train.history import History, Record, TrainingError
 
 __all__ = ["fit"]
@@ -66,7 +66,8 @@ def fit(
     Args:
         flow: what to fit; data-dependent parts that were not yet initialised are, from the training rows.
         x: data, (rows, *event_shape): a tensor or array, converted to the flow's dtype. NaN is a missing entry where
-            the model learns from such rows, as `Mixed` does.
+            the model learns from such rows, as `Mixed` does. Or a function that gives the rows of pass 0, 1, ..., as
+            many each time, for data that does not fit into memory; ``validation`` must then be data.
         context: (rows, *context_shape), for a conditional flow; NaN as of x.
         weights: how much each row counts, (rows,), not negative.
         validation: part of the rows held out at random, or ``(x, context, weights)`` or less of
@@ -125,8 +126,15 @@ def fit(
         )
     if generator is not None:
         seed = int(torch.randint(2**62, (), generator=generator))
-    rows = _rows(flow, x, context, weights, "x")
+    passes = x if callable(x) and not isinstance(x, Tensor) else None
+    if passes is not None and isinstance(validation, int | float):
+        raise TrainingError("fit: with a function of passes, validation must be data, (x,), or None.")
+    rows = _rows(flow, x if passes is None else passes(0), context, weights, "x")
     train, held_out = _split(flow, rows, validation, seed)
+    if passes is not None:
+        if context is not None or weights is not None:
+            raise TrainingError("fit: a function of passes gives x alone. Leave context and weights out.")
+        train = Passes(train.x, load=lambda number: _rows(flow, passes(number), None, None, "x"))
     flow.initialize(train.x, train.context)
     plan = _plan(
         train, fingerprint(rows.x, rows.context, rows.weights), steps, epochs, seconds, batch_size, lr, weight_decay,
