@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pushforward._version import __version__
-from pushforward.cli.common import command, emit, print_table, say, torch_scope
+from pushforward.cli.app_tables import anomalies, impute, intervals
+from pushforward.cli.arguments import Debug, FixedSeed, Json, Model, Rows, Seed, Threads
+from pushforward.cli.common import command, emit, finish, print_table, say, torch_scope
 
 __all__ = ["app"]
 
@@ -19,14 +21,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 a mistake in the input, 2 wrong usage, 70 a fault of the program, 130 interrupted.",
 )
-
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model file.")]
-Rows = Annotated[str, typer.Argument(metavar="TABLE", help="CSV, TSV, Parquet or Feather, with the model's columns.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.", show_default=False)]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same numbers.")]
-FixedSeed = Annotated[int, typer.Option(min=0, help="Taken by every command; this one draws nothing.")]
 
 
 def _version(wanted: bool) -> None:
@@ -219,7 +213,7 @@ def score(
 
     with torch_scope(seed, threads):
         result = score_mixed(model, table, out) if is_mixed(model) else run(model, table, out)
-    _finish(result, json, f"{out}: {result['rows']:,} rows, mean log-density {result['mean_log_density']:.4f} nats.")
+    finish(result, json, f"{out}: {result['rows']:,} rows, mean log-density {result['mean_log_density']:.4f} nats.")
 
 
 @app.command()
@@ -257,109 +251,7 @@ def sample(
     with torch_scope(seed, threads):
         draw = sample_mixed if is_mixed(model) else run
         result = draw(model, out, rows, given or (), seed)
-    _finish(result, json, f"{out}: {rows:,} rows of {', '.join(result['columns'])}.")
-
-
-@app.command()
-@command
-def impute(
-    model: Model,
-    table: Rows,
-    out: Annotated[str, typer.Option(help="The table to write.")],
-    draw: Annotated[bool, typer.Option("--draw", help="Draw what is missing instead of its mean.")] = False,
-    threads: Threads = None,
-    seed: Seed = 0,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Fill the gaps of a table, given what is there: by means and likeliest values, or by a draw.
-
-    Example:
-
-        pushforward impute people.safetensors gaps.csv --out filled.csv
-    """
-    from pushforward.cli.mixed import impute as run
-
-    with torch_scope(seed, threads):
-        result = run(model, table, out, seed, draw=draw)
-    _finish(result, json, f"{out}: {result['filled']:,} gaps filled in {result['rows']:,} rows.")
-
-
-@app.command()
-@command
-def intervals(
-    model: Model,
-    table: Rows,
-    column: Annotated[str, typer.Option(help="The column that is asked for.")],
-    out: Annotated[str, typer.Option(help="The table to write: low, median, high; or likeliest, probability.")],
-    probability: Annotated[float, typer.Option(help="Of the interval.")] = 0.9,
-    threads: Threads = None,
-    seed: FixedSeed = 0,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Say what a column should be in each row, given the row's other entries.
-
-    Example:
-
-        pushforward intervals people.safetensors new.csv --column income --out intervals.csv
-    """
-    from pushforward.cli.mixed import intervals as run
-
-    with torch_scope(seed, threads):
-        result = run(model, table, column, out, probability)
-    held = f", {result['covered']:.1%} of the values inside" if "covered" in result else ""
-    _finish(result, json, f"{out}: {result['rows']:,} rows{held}.")
-
-
-@app.command()
-@command
-def anomalies(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="CSV, TSV, Parquet or Feather.")],
-    learn_from: Annotated[
-        str | None, typer.Option(help="A table of usual rows; by default TABLE itself.", show_default=False)
-    ] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many rows to list.")] = 20,
-    explain: Annotated[bool, typer.Option("--explain", help="Say what makes each row odd.")] = False,
-    drop: Annotated[list[str] | None, typer.Option(help="Columns to leave out: a,b.", show_default=False)] = None,
-    types: Annotated[
-        list[str] | None, typer.Option("--type", help="Kinds of columns: hour=circular:24.", show_default=False)
-    ] = None,
-    out: Annotated[
-        str | None, typer.Option(help="A table of all scores to write: score, outlier.", show_default=False)
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps.", show_default=False)] = None,
-    threads: Threads = None,
-    seed: Seed = 0,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """List the rows that are least like the others, oddest first, and what makes them so.
-
-    A likelihood can rank rows of a kind that was never seen as usual: look at the reasons, not at the score alone.
-
-    Example:
-
-        pushforward anomalies people.csv --top 20 --explain
-    """
-    from pushforward.cli.mixed import anomalies as run
-
-    with torch_scope(seed, threads):
-        found = run(
-            table, learn_from=learn_from, top=top, drop=drop or (), types=types or (), out=out, steps=steps, seed=seed,
-            show=not json,
-        )  # fmt: skip
-    if json:
-        emit(found)
-        return
-    rows = [
-        [str(row["row"]), f"{row['score']:.2f}"]
-        + (["; ".join(f"{r['column']} is {r['value']}, not {r['expected']} ({r['surprise']:.1f})"
-                      for r in row["reasons"])] if explain else [])
-        for row in found["top"]
-    ]  # fmt: skip
-    header = ["row", "score", *(["odd: what is, what was expected (nats of surprise)"] if explain else [])]
-    print_table(rows, header, title=f"{found['outliers']:,} of {found['rows']:,} rows are outliers")
+    finish(result, json, f"{out}: {rows:,} rows of {', '.join(result['columns'])}.")
 
 
 @app.command()
@@ -383,7 +275,7 @@ def report(
 
     with torch_scope(seed, threads):
         result = report_table(model, table, out, seed)
-    _finish(result, json, f"{out}: written.")
+    finish(result, json, f"{out}: written.")
 
 
 @app.command()
@@ -429,8 +321,5 @@ def demo(
         emit(result.to_dict())
 
 
-def _finish(result: dict[str, Any], json: bool, sentence: str) -> None:
-    if json:
-        emit(result)
-    else:
-        say(sentence)
+for own in (impute, intervals, anomalies):
+    app.command()(own)

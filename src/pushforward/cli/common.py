@@ -16,7 +16,17 @@ from typing import Any, TypeVar
 
 import typer
 
-__all__ = ["Interrupted", "command", "emit", "print_table", "refuse_same_file", "say", "split_names", "torch_scope"]
+__all__ = [
+    "Interrupted",
+    "command",
+    "emit",
+    "finish",
+    "print_table",
+    "refuse_same_file",
+    "say",
+    "split_names",
+    "torch_scope",
+]
 
 MISTAKE, INTERNAL, INTERRUPTED, CLOSED_PIPE = 1, 70, 130, 141
 
@@ -76,6 +86,14 @@ def emit(result: dict[str, Any]) -> None:
     """The result as one line of JSON on standard output; numbers that are not finite become null."""
     typer.echo(json.dumps(_finite(result), allow_nan=False))
     sys.stdout.flush()
+
+
+def finish(result: dict[str, Any], json: bool, sentence: str) -> None:
+    """The result of a command as JSON, or what it did in a sentence."""
+    if json:
+        emit(result)
+    else:
+        say(sentence)
 
 
 def _finite(value: Any) -> Any:
