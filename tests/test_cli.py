@@ -407,15 +407,16 @@ def peak_memory(model, table, out) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from /proc")
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_scoring_a_million_rows_takes_the_memory_of_a_hundred_thousand(tmp_path, suffix):
+def test_scoring_many_rows_takes_the_memory_of_few(tmp_path, suffix):
+    few, many = 80_000, 400_000
     flow = pf.flows.maf(2, depth=1, hidden=[4], data_dtype="float64")
     pf.save(flow, tmp_path / "model", metadata={"columns": ["a", "b"]})
-    values = np.random.default_rng(0).normal(size=(1_000_000, 2)).astype(np.float32)
+    values = np.random.default_rng(0).normal(size=(many, 2)).astype(np.float32)
     peaks = {}
-    for rows in (100_000, 1_000_000):
+    for rows in (few, many):
         table = pa.table({"a": values[:rows, 0], "b": values[:rows, 1]})
         path = tmp_path / f"{rows}{suffix}"
         pacsv.write_csv(table, path) if suffix == ".csv" else pq.write_table(table, path)
         peaks[rows] = peak_memory(tmp_path / "model", path, tmp_path / f"scores{suffix}")
-    assert len(read_table(tmp_path / f"scores{suffix}")) == 1_000_000
-    assert peaks[1_000_000] <= 1.1 * peaks[100_000], peaks
+    assert len(read_table(tmp_path / f"scores{suffix}")) == many
+    assert peaks[many] <= 1.1 * peaks[few], peaks

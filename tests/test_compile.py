@@ -115,8 +115,13 @@ def is_numeric(config):
 NUMERIC = {config["type"]: config for config in reversed(EXAMPLES) if is_numeric(config)}
 
 
+ONCE = [c for c in EXAMPLES if NUMERIC.get(c["type"], c) == c or not is_numeric(c)]
+# The searches of these two are those of `GaussianMixtureCDF`, which is exported by itself.
+EXPORTED = [c for c in ONCE if not (is_numeric(c) and c["type"] in ("Elementwise", "MixtureRosenblatt"))]
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
-@each(EXAMPLES)
+@each(ONCE)
 def test_every_bijection_compiles_as_one_graph(config, direction):
     bijection = bijection_of(config)
     compiles(bijection, direction, given_to(bijection, direction))
@@ -130,7 +135,7 @@ def test_every_univariate_compiles_in_a_layer(config, direction):
 
 
 @pytest.mark.parametrize("direction", ["forward_and_ladj", "inverse_and_ladj"])
-@each([c for c in EXAMPLES if NUMERIC.get(c["type"], c) == c or not is_numeric(c)])
+@each(EXPORTED)
 def test_every_bijection_exports(config, direction):
     bijection = bijection_of(config)
     exports(bijection, direction, given_to(bijection, direction))
@@ -143,8 +148,8 @@ def test_every_univariate_compiles_and_exports(config, direction):
     x = torch.tensor([-9.0, -1.0, 0.0, 2.5, 9.0], dtype=torch.float64)
     x = torch.where(univariate.domain.contains(x), x, univariate.domain.anchor(x))
     params = torch.randn(univariate.num_params, 5, dtype=torch.float64, generator=generator(1))
-    compiles(univariate, direction, (x, params))
     if univariate.inverse_kind == "exact" or direction == "forward" or FIRST[config["type"]] == config:
+        compiles(univariate, direction, (x, params))
         exports(univariate, direction, (x, params))
 
 

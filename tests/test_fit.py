@@ -217,7 +217,7 @@ def test_a_row_outside_the_support_is_named_by_its_column() -> None:
         ({"context": torch.zeros(50, 1)}, "built without context"),
         ({"weights": -torch.ones(50)}, "not negative"),
         ({"validation": 1.5}, "between 0 and 1"),
-        ({"validation": (1, 2, 3)}, "or \\(x, context\\)"),
+        ({"validation": (1, 2, 3, 4)}, "or \\(x, context, weights\\)"),
         ({"lr": 0.0}, "lr must be positive"),
         ({"steps": -1}, "steps must be positive"),
         ({"ema": 1.0}, "ema must lie in"),

@@ -130,7 +130,11 @@ def test_bug_3_a_layer_that_needs_two_features_says_what_to_use(kind):
 # --- 4. transforms that do not pickle, deepcopy or move ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("config", [c for c in FLOW_SPECS if c["features"] == 2], ids=label)
+# Densities of flows made for sampling search for roots where maps have no closed inverse: slow, and nothing new here.
+EACH = [c for c in FLOW_SPECS if c["features"] == 2 and (c.get("fast") != "sampling" or c["flow"] in ("maf", "nsf"))]
+
+
+@pytest.mark.parametrize("config", EACH, ids=label)
 def test_bug_4_a_flow_can_be_pickled_copied_and_moved(config):
     """Also after use: nothing that a pass leaves behind may stand in the way."""
     flow = random_part(config)
