@@ -82,6 +82,15 @@ def test_calibrated_intervals_hold_their_probability_with_a_bad_model():
     assert np.isinf(FlowRegressor(calibration=0.01, **QUICK).fit(x, y).predict_interval(fresh[:1], 0.95)).all()
 
 
+def test_rows_without_an_output_do_not_calibrate():
+    x, y = waves(200)
+    outputs = pd.DataFrame({"y": np.where(np.arange(200) % 3 == 0, np.nan, y), "z": x[:, 0]})
+    model = FlowConditional(calibration=0.5, **QUICK).fit(x, outputs)
+    assert 40 < len(model.scores_) < 90
+    assert np.isfinite(model.scores_).all()
+    assert np.isfinite(model.predict_interval(x, 0.9)).all()
+
+
 def test_calibration_rows_are_not_learned_from():
     x, y = waves(200)
     model = FlowRegressor(calibration=0.5, **QUICK).fit(x, y)

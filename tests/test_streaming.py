@@ -106,7 +106,7 @@ def test_mistakes(folder, tmp_path):
     with pytest.raises(TableError, match="there is no column 'z'"):
         ParquetRows(folder, ["z"])
     (tmp_path / "no.parquet").write_text("a,b\n1,2\n")
-    with pytest.raises(TableError, match="cannot be read as Parquet"):
+    with pytest.raises(TableError, match="not a Parquet file, although its name says so"):
         FlowDensity().fit(tmp_path / "no.parquet")
     with pytest.raises(ValueError, match="rows of a file have no sample_weight"):
         FlowDensity().fit(folder, sample_weight=[1.0])

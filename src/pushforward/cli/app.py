@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from pushforward._version import __version__
 from pushforward.cli.app_tables import anomalies, impute, intervals
 from pushforward.cli.arguments import Debug, FixedSeed, Json, Model, Rows, Seed, Threads
 from pushforward.cli.common import command, emit, finish, print_table, say, torch_scope
+
+if TYPE_CHECKING:
+    from pushforward.cli.fit import FitRequest
 
 __all__ = ["app"]
 
@@ -101,35 +104,6 @@ def fit(
     from pushforward.cli.fit import FitRequest, fit_rows, fit_table
     from pushforward.data import NotNumbersError
 
-    def mixed() -> None:
-        from pushforward.cli.mixed import fit_mixed
-
-        unused = {"--given": given, "--set": settings, "--epochs": epochs, "--resume": resume, "--compile": compile,
-                  "--checkpoint": checkpoint}  # fmt: skip
-        if wrong := [name for name, value in unused.items() if value]:
-            raise ValueError(f"{', '.join(wrong)}: not for a table of mixed columns. Leave it out.")
-        try:
-            part = float(validation)
-        except ValueError:
-            raise ValueError("--validation: of a table of mixed columns a part of the rows, such as 0.1.") from None
-        with torch_scope(seed, threads):
-            found = fit_mixed(
-                table, out, types=types or (), drop=drop or (), steps=steps, seconds=seconds, validation=part,
-                batch_size=batch_size, lr=lr, seed=seed, show=not json,
-            )  # fmt: skip
-        schema = found.pop("schema")
-        if json:
-            emit(found)
-            return
-        typer.echo(schema)
-        say(f"{out}: {found['parameters']:,} parameters, {found['seconds']:.0f} s of training; {found['train']:.3f} "
-            "nats a row of training.")  # fmt: skip
-
-    if flow == "mixed" or (flow is None and types):
-        mixed()
-        return
-    if types:
-        raise ValueError(f"--type: {flow} takes numbers as they are. Leave --type out, or --flow.")
     request = FitRequest(
         table=table,
         out=out,
@@ -148,15 +122,19 @@ def fit(
         checkpoint=checkpoint,
         seed=seed,
     )
-    plain = not (given or settings or epochs or resume or compile or checkpoint)
+    if types and flow not in (None, "mixed"):
+        raise ValueError(f"--type: {flow} takes numbers as they are. Leave --type out, or --flow.")
+    if types or flow == "mixed":
+        _fit_mixed(request, types or [], seed, threads, json)
+        return
     try:
         with torch_scope(seed, threads):
             result = fit_table(request)
     except NotNumbersError as error:
-        if flow is not None or not plain:
+        if flow is not None or given or settings or epochs or resume or compile or checkpoint:
             raise
         say(f"Not all numbers: a model of mixed columns it is. ({error})")
-        mixed()
+        _fit_mixed(request, [], seed, threads, json)
         return
     if json:
         emit(result)
@@ -164,6 +142,19 @@ def fit(
     rows = f"{result['train_rows']:,} training rows, {result['validation_rows']:,} validation rows"
     print_table(fit_rows(result), ["nats a row", "train", "validation"], title=rows)
     say(f"{out}: {result['parameters']:,} parameters, {result['seconds']:.0f} s of training; {result['stopped']}.")
+
+
+def _fit_mixed(request: FitRequest, types: list[str], seed: int, threads: int | None, json: bool) -> None:
+    from pushforward.cli.mixed import fit_mixed
+
+    with torch_scope(seed, threads):
+        found = fit_mixed(request, types, show=not json)
+    if json:
+        emit(found)
+        return
+    typer.echo(found["schema"])
+    trained = f"{found['seconds']:.0f} s of training; {found['train']:.3f} nats a row of training."
+    say(f"{request.out}: {found['parameters']:,} parameters, {trained}")
 
 
 @app.command()
@@ -207,12 +198,15 @@ def score(
 
         pushforward score model.safetensors rows.csv --out scores.csv
     """
-    from pushforward.cli.mixed import score_mixed
     from pushforward.cli.model import is_mixed
-    from pushforward.cli.score import score as run
+
+    if is_mixed(model):
+        from pushforward.cli.mixed import score_mixed as run
+    else:
+        from pushforward.cli.score import score as run
 
     with torch_scope(seed, threads):
-        result = score_mixed(model, table, out) if is_mixed(model) else run(model, table, out)
+        result = run(model, table, out)
     finish(result, json, f"{out}: {result['rows']:,} rows, mean log-density {result['mean_log_density']:.4f} nats.")
 
 
@@ -244,13 +238,15 @@ def sample(
         pushforward sample model.safetensors --given temp=20,hour=12 --out new.csv
         pushforward sample people.safetensors --given sex=F,age=40 --out new.csv
     """
-    from pushforward.cli.mixed import sample_mixed
     from pushforward.cli.model import is_mixed
-    from pushforward.cli.sample import sample as run
+
+    if is_mixed(model):
+        from pushforward.cli.mixed import sample_mixed as run
+    else:
+        from pushforward.cli.sample import sample as run
 
     with torch_scope(seed, threads):
-        draw = sample_mixed if is_mixed(model) else run
-        result = draw(model, out, rows, given or (), seed)
+        result = run(model, out, rows, given or (), seed)
     finish(result, json, f"{out}: {rows:,} rows of {', '.join(result['columns'])}.")
 
 

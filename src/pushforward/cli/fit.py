@@ -22,7 +22,7 @@ from pushforward.evaluate import Baseline, baselines_to_dict, evaluate, fit_base
 from pushforward.io import save
 from pushforward.train import History, Record, TrainingError, fit, fit_triangular
 
-__all__ = ["FitRequest", "fit_rows", "fit_table"]
+__all__ = ["FitRequest", "choose_columns", "fit_rows", "fit_table", "part_or_path"]
 
 CHOSEN = "triangular_map"
 MANY = 5_000
@@ -83,7 +83,7 @@ class Parts:
 def fit_table(request: FitRequest) -> dict[str, Any]:
     """Fit, save, compare; every mistake that can be seen beforehand is refused before training starts."""
     options = parse_options(request.flow, request.settings)
-    validation = _validation(request.validation)
+    validation = part_or_path(request.validation)
     columns, given, dropped = choose_columns(request)
     refuse_same_file("--out", request.out, request.table, *([validation] if isinstance(validation, str) else []))
     refuse_same_file("--checkpoint", request.checkpoint_path, request.table, request.out)
@@ -200,7 +200,7 @@ def _check_varies(table: Table, rows: torch.Tensor, columns: list[str]) -> None:
         )
 
 
-def _validation(text: str) -> float | str:
+def part_or_path(text: str) -> float | str:
     """A part of the rows, or the path of a table."""
     try:
         part = float(text)

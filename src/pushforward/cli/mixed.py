@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -13,6 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pushforward.cli.common import listed, refuse_same_file, say, split_names, suggestion
+from pushforward.cli.fit import FitRequest, choose_columns, part_or_path
+from pushforward.cli.score import write_scores
 from pushforward.core.distribution import Distribution
 from pushforward.core.files import check_writable
 from pushforward.data import TableError, column_names, format_of
@@ -27,6 +28,7 @@ __all__ = ["anomalies", "fit_mixed", "impute", "intervals", "rows_of", "sample_m
 
 Floats = NDArray[np.float64]
 ROWS = 8192
+OPTIONS = {"settings": "--set"}
 LARGE = 2**21  # rows from where on a Parquet file is not read whole
 WORTH = 1.0  # nats of surprise from which on an entry is a reason
 PARTS: dict[str, Any] = {"circular": Circular, "bounded": Bounded, "positive": Positive}
@@ -58,54 +60,45 @@ def types_of(given: Sequence[str], names: Sequence[str]) -> dict[str, Column | s
     return found
 
 
-def fit_mixed(
-    table: str,
-    out: str,
-    *,
-    types: Sequence[str] = (),
-    drop: Sequence[str] = (),
-    steps: int | None = None,
-    seconds: float | None = None,
-    validation: float = 0.1,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    seed: int = 0,
-    show: bool = True,
-) -> dict[str, Any]:
+def fit_mixed(request: FitRequest, types: Sequence[str], *, show: bool) -> dict[str, Any]:
     """Fit the joint density of a table as it is, and save it."""
+    table, out = request.table, request.out
+    unused = ("given", "settings", "epochs", "resume", "compile", "checkpoint")
+    if wrong := [OPTIONS.get(name, f"--{name}") for name in unused if getattr(request, name)]:
+        raise ValueError(f"{', '.join(wrong)}: not for a table of mixed columns. Leave it out.")
+    validation = part_or_path(request.validation)
+    if isinstance(validation, str):
+        raise ValueError("--validation: of a table of mixed columns a part of the rows, such as 0.1.")
     refuse_same_file("--out", out, table)
     check_writable(out)
-    names = list(column_names(table))
-    dropped = split_names("--drop", drop, names, table)
-    own = types_of(types, [name for name in names if name not in dropped])
-    kept = [name for name in names if name not in dropped]
-    if not kept:
-        raise ValueError(f"{table}: no column is left to model. Leave at least one out of --drop.")
+    kept, _, dropped = choose_columns(request)
+    own = types_of(types, kept)
     source = ParquetRows(table, kept) if format_of(table)[0] == "parquet" else None
     large = source is not None and source.rows > LARGE
     rows: Any = source if large else read_arrow(table).select(kept)
     model = FlowDensity(
         types=own or None,
-        steps=steps,
-        seconds=seconds,
+        steps=request.steps,
+        seconds=request.seconds,
         validation=validation or None,
-        batch_size=batch_size,
-        lr=3e-3 if lr is None else lr,
-        random_state=seed,
+        batch_size=request.batch_size,
+        random_state=request.seed,
         verbose=show,
     )
+    if request.lr is not None:
+        model.set_params(lr=request.lr)
     try:
         model.fit(rows)
     except TableError as error:
         raise TableError(str(error).replace("the table:", f"{table}:", 1)) from None
-    first = next(stream_arrow(table, kept, 20_000)) if large else rows.slice(0, 20_000)
+    first = next(_pieces(model, table)) if large else rows.slice(0, 20_000)
     history = model.history_ if hasattr(model, "history_") else None
     metadata = {
         "columns": model.schema_.names,
         "column_types": [type(field.kind).__name__ for field in model.schema_.fields],
         "dropped": dropped,
         "flow": "mixed",
-        "seed": seed,
+        "seed": request.seed,
         "train_rows": rows.rows if large else rows.num_rows,
         **({} if history is None else {"history": history.to_dict()}),
     }
@@ -124,7 +117,7 @@ def _pieces(model: FlowDensity, table: str) -> Iterator[Any]:
     ignored = [name for name in column_names(table) if name not in model.schema_.names]
     if ignored:
         say(f"{table}: ignoring column{'s' if len(ignored) > 1 else ''} {listed(ignored)}, not part of the model.")
-    return stream_arrow(table, model.schema_.names, ROWS)
+    return stream_arrow(table, model.schema_.names, ROWS, texts=model.schema_.texts)
 
 
 def rows_of(model: str, table: str) -> tuple[Distribution, Floats]:
@@ -138,16 +131,7 @@ def score_mixed(model: str, table: str, out: str) -> dict[str, Any]:
     refuse_same_file("--out", out, model, table)
     check_writable(out)
     known = FlowDensity.load(model)
-    rows, finite, total = 0, 0, 0.0
-    with ArrowWriter(out, pa.schema([("log_density", pa.float64())])) as target:
-        for piece in _pieces(known, table):
-            found = known.score_samples(piece)
-            target.write_table(pa.table({"log_density": found}))
-            good = np.isfinite(found)
-            rows, finite, total = rows + len(found), finite + int(good.sum()), total + float(found[good].sum())
-    if finite < rows:
-        say(f"{rows - finite} of {rows} rows have no finite log-density.")
-    return {"out": out, "rows": rows, "finite": finite, "mean_log_density": total / finite if finite else math.nan}
+    return write_scores(out, map(known.score_samples, _pieces(known, table)))
 
 
 def sample_mixed(model: str, out: str, rows: int, given: Sequence[str], seed: int) -> dict[str, Any]:
@@ -227,17 +211,13 @@ def intervals(model: str, table: str, column: str, out: str, probability: float)
     field = known.schema_.fields[known.schema_.place(column)]
     inside, seen, found = 0, 0, []
     needed = [name for name in known.schema_.names if name != column or name in column_names(table)]
-    for piece in stream_arrow(table, needed, ROWS):
+    for piece in stream_arrow(table, needed, ROWS, texts=known.schema_.texts):
         whole = piece if column in piece.column_names else piece.append_column(column, pa.nulls(piece.num_rows))
         answer = known.intervals(whole.select(known.schema_.names), column, probability)
         found.append(answer)
         if field.kind.ordered and column in piece.column_names:
             x = known.schema_.encode(whole.select(known.schema_.names))[:, known.schema_.place(column)]
-            ends = [
-                raw_columns(answer.rename_columns([column if n == end else n for n in answer.column_names]), [column])
-                for end in ("low", "high")
-            ]
-            low, high = (field.encode(own[0]) for own in ends)
+            low, high = (field.encode(own) for own in raw_columns(answer, ["low", "high"]))
             there = ~np.isnan(x)
             inside, seen = inside + int(((low <= x) & (x <= high) & there).sum()), seen + int(there.sum())
     whole = pa.concat_tables(found, promote_options="permissive")

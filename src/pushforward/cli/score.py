@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pushforward.cli.common import refuse_same_file, say
 from pushforward.cli.model import TableModel, block_rows, note_ignored
 from pushforward.core.files import check_writable
 from pushforward.data import TableWriter, stream_table
 
-__all__ = ["score"]
+__all__ = ["score", "write_scores"]
 
 
 def score(model: str, table: str, out: str) -> dict[str, Any]:
     """Write one column, ``log_density`` in nats, a row for a row."""
     refuse_same_file("--out", out, model, table)
-    writer = TableWriter(out, ["log_density"])
     check_writable(out)
     known = TableModel.load(model)
     note_ignored(table, known.names)
-    rows, finite, total = 0, 0, 0.0
     blocks = stream_table(table, known.names, rows=block_rows(known.flow))
-    with torch.no_grad(), writer as target:
-        for values in blocks:
-            x, context = known.tensors(values)
-            found = known.flow.log_prob(x, context).to(torch.float64).numpy()
+
+    def densities() -> Iterator[NDArray[np.float64]]:
+        with torch.no_grad():
+            for values in blocks:
+                x, context = known.tensors(values)
+                yield known.flow.log_prob(x, context).to(torch.float64).numpy()
+
+    return write_scores(out, densities())
+
+
+def write_scores(out: str, blocks: Iterable[NDArray[np.float64]]) -> dict[str, Any]:
+    """Write log-densities, block by block, and say how many there are and what they come to."""
+    rows, finite, total = 0, 0, 0.0
+    with TableWriter(out, ["log_density"]) as target:
+        for found in blocks:
             target.write(found[:, None])
             good = np.isfinite(found)
             rows, finite, total = rows + len(found), finite + int(good.sum()), total + float(found[good].sum())

@@ -239,6 +239,11 @@ def contains_each(domain: Domain, x: Tensor) -> Tensor:
     return torch.stack([part.contains(x[..., j]) for j, part in enumerate(domain.parts)], dim=-1)
 
 
+def holds_each(domain: Domain, x: Tensor) -> Tensor:
+    """Whether each entry is a finite one of the domain of its feature."""
+    return contains_each(domain, x) & (x.abs() < torch.inf)
+
+
 def restrict(domain: Domain, start: int, stop: int) -> Domain:
     """The domain of the features from start to stop."""
     if not isinstance(domain, Product):

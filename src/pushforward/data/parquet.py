@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pushforward.data.formats import TableError
+from pushforward.data.formats import ParquetSource, TableError
+from pushforward.data.table import open_source, positions
 
 __all__ = ["ParquetRows", "of_length"]
 
@@ -41,22 +42,17 @@ class ParquetRows:
         self.groups: list[tuple[str, int, int]] = []  # file, number of the row group, rows
         self.names: list[str] = []
         for file in files:
-            try:
-                found = pq.ParquetFile(file)
-            except (pa.ArrowException, OSError) as error:
-                first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-                raise TableError(
-                    f"{file}: cannot be read as Parquet ({first[:200]}). Only Parquet is streamed."
-                ) from None
-            names = list(found.schema_arrow.names)
-            if self.names and names != self.names:
+            source = open_source(file)
+            if not isinstance(source, ParquetSource):
+                raise TableError(f"{file}: only Parquet is read piece by piece. Convert it, or read it whole.")
+            if self.names and list(source.names) != self.names:
                 raise TableError(f"{file}: its columns are not those of {files[0]}. Keep tables of one kind together.")
-            self.names = names
-            metadata = found.metadata
+            self.names = list(source.names)
+            metadata = pq.ParquetFile(file).metadata
             self.groups += [(str(file), k, metadata.row_group(k).num_rows) for k in range(metadata.num_row_groups)]
-        if absent := [name for name in columns or () if name not in self.names]:
-            raise TableError(f"{self.path}: there is no column {absent[0]!r}.")
-        self.names = self.names if columns is None else list(columns)
+        wanted = self.names if columns is None else list(columns)
+        positions(self.path, tuple(self.names), wanted)  # refuses those that are not there
+        self.names = wanted
         self.rows = sum(rows for *_, rows in self.groups)
         if not self.rows:
             raise TableError(f"{self.path}: the table has no rows.")

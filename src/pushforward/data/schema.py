@@ -186,6 +186,11 @@ class Schema:
         return Schema(tuple(wider(f) if f.name in labels else f for f in self.fields), self.backend)
 
     @property
+    def texts(self) -> list[str]:
+        """Names of the columns whose values are text."""
+        return [f.name for f in self.fields if f.form == "label" and f.labels is not None]
+
+    @property
     def names(self) -> list[str]:
         """Of the columns."""
         return [field.name for field in self.fields]

@@ -70,7 +70,7 @@ class Table:
 
     def select(self, names: Sequence[str]) -> Table:
         """The table with these columns, in this order."""
-        index = _positions(str(self.source or "the table"), self.names, names)
+        index = positions(str(self.source or "the table"), self.names, names)
         types = tuple(self.types[i] for i in index)
         return Table(tuple(self.names[i] for i in index), self.values[:, index], types, self.source)
 
@@ -170,7 +170,7 @@ def _open(
 ) -> tuple[Iterator[NDArray[np.float64]], list[Column]]:
     """The converted batches of a file, as they come, and the columns that know their types afterwards."""
     source = open_source(path)
-    index = _positions(source.path, source.names, source.names if columns is None else columns)
+    index = positions(source.path, source.names, source.names if columns is None else columns)
     converters = [Column(source.names[i], source.types[i]) for i in index]
     return _convert(source, index, converters, rows), converters
 
@@ -208,7 +208,7 @@ def _regroup(parts: Iterator[NDArray[np.float64]], rows: int) -> Iterator[NDArra
         yield np.concatenate(held)
 
 
-def _positions(where: str, names: tuple[str, ...], wanted: Sequence[str]) -> list[int]:
+def positions(where: str, names: tuple[str, ...], wanted: Sequence[str]) -> list[int]:
     """Where the wanted columns are; refuses those that are missing, repeated or without a name."""
     if isinstance(wanted, str):
         raise TableError(f"{where}: columns must be a list of names; got the text {wanted!r}. Write [{wanted!r}].")

@@ -13,7 +13,7 @@ from pushforward.core.bijection import Kind
 from pushforward.core.checks import one_of
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
-from pushforward.core.domain import Product, contains_each
+from pushforward.core.domain import Product, holds_each
 from pushforward.distributions.kinds import Column
 from pushforward.distributions.mixed_given import MixedConditional
 from pushforward.distributions.mixed_sets import composite, temper
@@ -120,8 +120,11 @@ class Mixed(Distribution):
         self.starts = nn.ParameterList(nn.Parameter(torch.zeros(count, len(own))) for own, count in groups)
         # A buffer, so that a loaded model is not measured again.
         self.register_buffer("initialized", torch.tensor(False))
+        flat = [j for own in self.places for j in own]
+        self.register_buffer("from_groups", torch.tensor(flat).argsort(), persistent=False)
 
     initialized: Tensor
+    from_groups: Tensor
     network: Any
     reparametrized = False
     learns_from_missing = True
@@ -162,11 +165,10 @@ class Mixed(Distribution):
         """
         self._check_rows("x", x)
         observed = ~x.isnan() if observed is None else observed & ~x.isnan()
-        fits = contains_each(self.support, x) & (x.abs() < torch.inf)
+        fits = holds_each(self.support, x)
         terms = self._in_order(self._whole(torch.where(observed & fits, x, torch.nan), context), self._ranks(order))
         return torch.where(observed, torch.where(fits, terms, -torch.inf), 0.0)
 
-    @torch.no_grad()
     def composite(self, x: Tensor, splits: int = 16, context: Tensor | None = None) -> Tensor:
         """log q of each entry given half of the other columns, the mean over random halves, (*batch, columns): zero
         where it is missing, -inf where it is nothing that its column can hold.
@@ -200,7 +202,7 @@ class Mixed(Distribution):
         if context is None:
             context = x.new_full((self.offset,), torch.nan)
         self._check_rows("context", context)
-        fits = contains_each(Product(self.everything.parts[: self.offset]), context) & (context.abs() < torch.inf)
+        fits = holds_each(Product(self.everything.parts[: self.offset]), context)
         context = torch.where(fits, context, torch.nan)
         batch = torch.broadcast_shapes(x.shape[:-1], context.shape[:-1])
         return torch.cat([context.expand(*batch, -1), x.expand(*batch, -1)], dim=-1)
@@ -245,19 +247,20 @@ class Mixed(Distribution):
     def _terms(self, x: Tensor, params: Sequence[Tensor], asked: Sequence[int], what: str = "log_prob") -> Tensor:
         """log q of the entries that are asked for by the parameters of their columns, or another method of their kind:
         (columns, n), zero elsewhere."""
+        kinds: list[Any] = list(self.kinds)
+        groups = zip(kinds, self.places, params, self.starts, strict=True)
+        if len(asked) == self.event_shape[0]:
+            found = [getattr(kind, what)(x[own], given + start[..., None]) for kind, own, given, start in groups]
+            return torch.cat(found)[self.from_groups]
         found, at, wanted = [], [], set(asked)
-        for kind, own, given, start in zip(self.kinds, self.places, params, self.starts, strict=True):
+        for kind, own, given, start in groups:
             inside = [i for i, j in enumerate(own) if j in wanted]
             if inside:
-                part: Any = kind
                 which = [own[i] for i in inside]
-                found.append(getattr(part.some(inside), what)(x[which], given + start[:, inside, None]))
+                found.append(getattr(kind.some(inside), what)(x[which], given + start[:, inside, None]))
                 at += which
-        terms = torch.cat(found)
-        if len(at) == self.event_shape[0]:
-            return terms[torch.tensor(at, device=x.device).argsort()]
-        whole = terms.new_zeros(self.event_shape[0], x.shape[1])
-        return whole.index_copy(0, torch.tensor(at, device=x.device) - self.offset, terms)
+        whole = found[0].new_zeros(self.event_shape[0], x.shape[1])
+        return whole.index_copy(0, torch.tensor(at, device=x.device) - self.offset, torch.cat(found))
 
     def _filled(self, x: Tensor, observed: Tensor) -> Tensor:
         """x (columns, n) with points of the support in place of what is missing."""
@@ -310,7 +313,6 @@ class Mixed(Distribution):
             x[own] = kind.disturbed(x[own])
         return x
 
-    @torch.no_grad()
     def temper(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Make each column's law less sure of itself, or surer, by one number a column, as fits rows that were not
         learned from: laws that were learned from few rows are too narrow. Gives the numbers (columns,), about the
@@ -360,7 +362,7 @@ class Mixed(Distribution):
         if self.order == "fixed":
             raise ValueError('Mixed: with one order a column is known by those before it. Build it with order="any".')
         self._check_rows("x", x)
-        fits = contains_each(self.support, x) & (x.abs() < torch.inf)
+        fits = holds_each(self.support, x)
         whole = self._whole(torch.where(fits, x, torch.nan), context)
         rows = whole.reshape(-1, whole.shape[-1]).t()
         seen = ~rows.isnan()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pushforward.core.bijection import Kind
 from pushforward.core.distribution import Distribution
-from pushforward.core.domain import Product, contains_each, restrict
+from pushforward.core.domain import Product, holds_each, restrict
 from pushforward.distributions.of_column import ColumnLaw
 
 if TYPE_CHECKING:
@@ -118,6 +118,6 @@ class MixedConditional(Distribution):
         return known.expand(*batch, -1).clone()
 
     def _fixed_rows(self) -> tuple[Tensor, Tensor]:
-        fits = contains_each(self.model.support, self.known) & (self.known.abs() < torch.inf)
+        fits = holds_each(self.model.support, self.known)
         ok = (fits | ~self.is_known).all(dim=-1)
         return ok, (self.known.isnan() & self.is_known).any(dim=-1)

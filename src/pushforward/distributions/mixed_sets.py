@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from pushforward.core.domain import contains_each
+from pushforward.core.domain import holds_each
 
 if TYPE_CHECKING:
     from pushforward.distributions.mixed import Mixed
@@ -26,7 +27,7 @@ def composite(model: Mixed, x: Tensor, splits: int, context: Tensor | None) -> T
     model._check_rows("x", x)
     if model.order == "fixed":
         raise ValueError('Mixed: composite needs any columns given any others. Build the model with order="any".')
-    fits = contains_each(model.support, x) & (x.abs() < torch.inf)
+    fits = holds_each(model.support, x)
     whole = model._whole(torch.where(fits, x, torch.nan), context)
     batch, (count,) = whole.shape[:-1], model.event_shape
     random = torch.Generator().manual_seed(0)
@@ -58,29 +59,40 @@ def temper(model: Mixed, x: Tensor, context: Tensor | None) -> Tensor:
     if model.order == "fixed":
         seen = ~whole.isnan()
         asked = seen[model.offset :]
+    asked = asked & holds_each(model.support, whole[model.offset :].t()).t()  # other values say nothing
     params = model.network(model._encode(filled), seen)
     found = x.new_zeros(model.event_shape[0])
     for k, own in enumerate(model.places):
         kind: Any = model.kinds[k]
-        tempering = kind.tempering()
-        if tempering is None:
+        if kind.tempering() is None:
             continue
         places = [j - model.offset for j in own]
-        slope, shift = (t.to(params[k])[:, None] for t in tempering)
-        given, values = params[k] + model.starts[k][..., None], filled[own]
-        weight = asked[places].double() / asked[places].sum(dim=1, keepdim=True).clamp(min=1)
-
-        def mean(t: Tensor) -> Tensor:
-            """Of the log-densities of each column, laws tempered by t (columns,)."""
-            tempered = given * (-slope * t).exp()[..., None] + (shift * t)[..., None]  # noqa: B023 - called at once
-            terms = kind.log_prob(values, tempered).double()  # noqa: B023
-            return (terms * weight).nan_to_num(neginf=0.0).sum(dim=1)  # noqa: B023
-
-        t = _largest(lambda t: mean(t) - t.double().square() / (2 * PRIOR**2 * len(x)), len(own), given)
+        slope, shift = (t.to(params[k])[:, None] for t in kind.tempering())
+        gain = _Gain(kind, filled[own], params[k] + model.starts[k][..., None], asked[places], slope, shift, len(x))
+        t = _largest(gain, len(own), params[k])
         model.starts[k].copy_(model.starts[k] * (-slope * t).exp() + shift * t)
         model.network.scale_last(k, (-slope * t).exp())
         found[places] = t.to(found)
     return found
+
+
+@dataclass(frozen=True)
+class _Gain:
+    """How well tempered laws of some columns fit their values: mean log-densities of those asked for, and a prior."""
+
+    kind: Any
+    values: Tensor  # (columns, n)
+    params: Tensor
+    asked: Tensor
+    slope: Tensor
+    shift: Tensor
+    rows: int
+
+    def __call__(self, t: Tensor) -> Tensor:
+        tempered = self.params * (-self.slope * t).exp()[..., None] + (self.shift * t)[..., None]
+        terms = torch.where(self.asked, self.kind.log_prob(self.values, tempered).double(), 0.0)
+        mean = terms.sum(dim=1) / self.asked.sum(dim=1).clamp(min=1)
+        return mean - t.double().square() / (2 * PRIOR**2 * self.rows)
 
 
 def _largest(gain: Callable[[Tensor], Tensor], count: int, like: Tensor) -> Tensor:

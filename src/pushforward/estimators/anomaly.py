@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -143,8 +144,7 @@ class FlowAnomaly(OutlierMixin, TableModel):
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Go on with more rows, of a stream. The first call decides what the columns are."""
-        steps = max(20, min(self.steps or 500, len(X)))
-        return self._learn(X, sample_weight, again=hasattr(self, "model_"), steps=steps)
+        return self._learn(X, sample_weight, again=hasattr(self, "model_"), steps=self._partial_steps(X))
 
     def _learn(self, X: Any, sample_weight: Any, *, again: bool, steps: int | None = None) -> Self:
         one_of("FlowAnomaly", "measure", self.measure, MEASURES)
@@ -228,10 +228,12 @@ class FlowAnomaly(OutlierMixin, TableModel):
         found = np.full(tuple(x.shape), np.nan)
         for j in np.unique(order):
             rows = np.flatnonzero((order == j).any(axis=1))
-            others = x[torch.from_numpy(rows).to(x.device)]
-            others[:, int(j)] = torch.nan
-            found[rows, j] = self.model_.expected(others)[:, int(j)].cpu().numpy()
+            own = x[torch.from_numpy(rows).to(x.device)]
+            found[rows, j] = self._computed(partial(self._centre, own, int(j)))
         return found
+
+    def _centre(self, x: Tensor, j: int) -> Tensor:
+        return self.model_.law_beside(x, j).centre()
 
     def _contributions(self, x: Tensor) -> Array:
         return self._finite(self._computed(lambda: self.model_.composite(x)))

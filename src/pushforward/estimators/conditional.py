@@ -115,8 +115,7 @@ class FlowConditional(TableModel):
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Go on with more rows, of a stream. The first call decides what the columns are."""
-        steps = max(20, min(self.steps or 500, len(X)))
-        return self._learn(X, y, sample_weight, again=hasattr(self, "model_"), steps=steps)
+        return self._learn(X, y, sample_weight, again=hasattr(self, "model_"), steps=self._partial_steps(X))
 
     def _learn(self, X: Any, y: Any, sample_weight: Any, *, again: bool, steps: int | None = None) -> Self:
         if y is None:
@@ -150,7 +149,8 @@ class FlowConditional(TableModel):
             again=again,
             steps=steps,
         )
-        context, targets = context[order[:held]].to(self.device), targets[order[:held]].to(self.device)
+        held_out = order[:held][~targets[order[:held]].isnan().any(dim=1)]
+        context, targets = context[held_out].to(self.device), targets[held_out].to(self.device)
         middles = self._of_each(context, lambda law, j, rows: law.middle_cdf(targets[rows, j]))
         self.scores_ = np.sort(np.abs(middles - 0.5), axis=0)
         return self

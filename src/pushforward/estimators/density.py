@@ -14,7 +14,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from pushforward.core.domain import Product, contains_each
+from pushforward.core.domain import Product, holds_each
+from pushforward.data.formats import TableError
 from pushforward.data.frame import build_frame
 from pushforward.data.parquet import ParquetRows, of_length
 from pushforward.data.schema import Schema
@@ -123,8 +124,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> FlowDensity:
         """Go on with more rows, of a stream. The first call decides what the columns are."""
-        steps = max(20, min(self.steps or 500, len(X)))
-        return self._learn(X, sample_weight, again=hasattr(self, "model_"), steps=steps)
+        return self._learn(X, sample_weight, again=hasattr(self, "model_"), steps=self._partial_steps(X))
 
     def _learn(self, X: Any, sample_weight: Any, *, again: bool, steps: int | None = None) -> FlowDensity:
         x, weights = self._learned_from(X, sample_weight, again=again, types=self.types)
@@ -136,17 +136,16 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         first = self._checked(source.draw(PASS, seed, held=False), reset=not again)
         if not again:
             schema = Schema.infer(first, self.types)
-            texts = [f.name for f in schema.fields if f.labels is not None and f.form == "label"]
-            self.schema_ = schema.with_labels(source.labels(texts))
+            self.schema_ = schema.with_labels(source.labels(schema.texts))
         rows = min(PASS, first.num_rows)
         support = Product(tuple(field.kind.domain for field in self.schema_.fields))
 
         def numbers(table: Any) -> NDArray[np.float64]:
             """Those rows that the columns, inferred from other rows, can hold."""
             x = self.schema_.encode(table)
-            if not len(x):
-                raise ValueError(f"{source.path}: too few rows; read the table and fit it whole.")
-            fits = contains_each(support, torch.as_tensor(x)).numpy() | np.isnan(x)
+            fits = holds_each(support, torch.as_tensor(x)).numpy() | np.isnan(x)
+            if not fits.all(axis=1).any():
+                raise TableError(f"{source.path}: too few rows to hold some out. Read the table and fit it whole.")
             return x[fits.all(axis=1)]
 
         def passes(number: int) -> Tensor:

@@ -239,6 +239,10 @@ class TableModel(BaseEstimator):
         """Steps of a fit; early stopping ends many before."""
         return int(np.clip(2 * rows, 300, min(25_000, 3_000 + 4 * max(0, rows - 1_500) ** 0.8)))
 
+    def _partial_steps(self, X: Any) -> int:
+        """Steps of one call of ``partial_fit``."""
+        return max(20, min(self.steps or 500, len(X)))
+
     # --- answers
 
     def _computed(self, function: Callable[[], Tensor]) -> NDArray[np.float64]:
