@@ -1,6 +1,7 @@
-"""A million rows: what ten minutes of `FlowDensity` reach of what an hour does, and memory while scoring.
+"""A million rows: what the default fit reaches of what an hour does. Ten million rows: memory while scoring them.
 
-    .venv/bin/python benchmarks/large.py [--minutes 60] [--rows 10000000]
+    .venv/bin/python benchmarks/large.py fit [--minutes 60] [--rows 1000000]
+    .venv/bin/python benchmarks/large.py score [--rows 10000000]
 
 Ten columns that hang together in curves, of a known density: a normal first column, then each one a function of those
 before it with a spread that depends on them, so that the largest log-likelihood there is can be computed. "Default" is
@@ -10,12 +11,12 @@ before it with a spread that depends on them, so that the largest log-likelihood
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,17 @@ from pushforward.estimators import FlowDensity
 from pushforward.io import save
 
 Array = NDArray[np.float64]
-ROWS, COLUMNS, GROUP = 1_000_000, 10, 100_000
+COLUMNS, GROUP = 10, 100_000
+FITTED, SCORED, MINUTES = 1_000_000, 10_000_000, 60.0
+PEAK = """
+import sys
+from pushforward.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print([line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0])
+"""
 
 
 def made(rows: int, seed: int) -> tuple[Array, Array]:
@@ -45,36 +56,37 @@ def made(rows: int, seed: int) -> tuple[Array, Array]:
     return x, total
 
 
-def scored(rows: int) -> tuple[float, float]:
-    """Peak memory in GB and seconds of scoring so many rows in a process of its own."""
+def scored(rows: int) -> list[str]:
+    """Score so many rows in a process of its own, and look at its peak memory."""
     with tempfile.TemporaryDirectory() as folder:
         table, model, out = (str(Path(folder, name)) for name in ("rows.parquet", "m.safetensors", "scores.parquet"))
         names = [f"x{j}" for j in range(COLUMNS)]
-        writer = None
-        for start in range(0, rows, GROUP):
-            piece = pa.table(dict(zip(names, made(min(GROUP, rows - start), 100 + start)[0].T, strict=True)))
-            writer = writer or pq.ParquetWriter(table, piece.schema)
-            writer.write_table(piece)
-        assert writer is not None
-        writer.close()
-        first = pq.ParquetFile(table).read_row_group(0)
-        save(FlowDensity(order="fixed", steps=200, random_state=0).fit(first), model)  # type: ignore[arg-type]
+        with pq.ParquetWriter(table, pa.schema([(name, pa.float64()) for name in names])) as writer:
+            for start in range(0, rows, GROUP):
+                piece = made(min(GROUP, rows - start), 100 + start)[0]
+                writer.write_table(pa.table(dict(zip(names, piece.T, strict=True))))
+        size = Path(table).stat().st_size / 2**30
+        first: Any = pq.ParquetFile(table).read_row_group(0)
+        save(FlowDensity(order="fixed", steps=200, random_state=0).fit(first), model)
         start_time = time.monotonic()
-        command = [sys.executable, "-m", "pushforward", "score", model, table, "--out", out]
-        subprocess.run(command, check=True, capture_output=True)
+        command = [sys.executable, "-c", PEAK, "score", model, table, "--out", out]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
         seconds = time.monotonic() - start_time
-        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20, seconds
+        assert pq.ParquetFile(out).metadata.num_rows == rows
+    return [
+        "## Ten million rows scored",
+        "",
+        "    .venv/bin/python benchmarks/large.py score",
+        "",
+        f"{machine()}. `pushforward score` of a Parquet file of {rows:,} × {COLUMNS} rows ({size:.2f} GiB) with a",
+        f"`FlowDensity` of one order: at most **{int(done.stdout.split()[-1]) / 2**20:.2f} GiB** of memory, "
+        f"{seconds:.0f} s.",
+    ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--fit-rows", type=int, default=ROWS)
-    options = parser.parse_args()
-    memory, seconds = scored(options.rows)
-    print(f"{options.rows:,} rows scored: {memory:.2f} GB, {seconds:.0f} s", flush=True)
-    x, _ = made(options.fit_rows, 0)
+def fitted(rows: int, minutes: float) -> list[str]:
+    """Fit by default and for so many minutes, and compare what the two reach."""
+    x, _ = made(rows, 0)
     test, truth = made(20_000, 1)
     gaussian = GaussianMixture(1).fit(x).score(test)
     start = time.monotonic()
@@ -82,23 +94,32 @@ def main() -> None:
     used = time.monotonic() - start
     short = default.score(test)
     print(f"default {short:.3f} in {used:.0f} s, Gaussian {gaussian:.3f}, truth {truth.mean():.3f}", flush=True)
-    long = FlowDensity(random_state=0, seconds=60 * options.minutes, patience=None).fit(x).score(test)
+    long = FlowDensity(random_state=0, seconds=60 * minutes, patience=None).fit(x).score(test)
     part = (short - gaussian) / (long - gaussian)
-    text = [
-        "## A million rows",
+    return [
+        "## A million rows fitted",
         "",
-        f"`.venv/bin/python benchmarks/large.py` ({machine()}).",
+        "    .venv/bin/python benchmarks/large.py fit",
         "",
-        f"{options.fit_rows:,} × {COLUMNS} rows: the default fit takes {used / 60:.1f} minutes and reaches {short:.3f}",
-        f"nats; {options.minutes:.0f} minutes reach {long:.3f}, a Gaussian {gaussian:.3f}, the truth",
-        f"{truth.mean():.3f}. That is **{part:.1%}** of the gain of the long run.",
-        "",
-        f"`pushforward score` of {options.rows:,} × {COLUMNS} rows with a model of one order: **{memory:.2f} GB** at",
-        f"most, {seconds:.0f} s.",
+        f"{machine()}. Mean log-likelihood of 20,000 new rows in nats. {rows:,} × {COLUMNS} rows of a known density:",
+        f"the default fit takes **{used / 60:.1f} minutes** ({default.history_.records[-1].step:,} steps) and reaches",
+        f"{short:.3f}; {minutes:.0f} minutes reach {long:.3f}, a Gaussian {gaussian:.3f}, the truth",
+        f"{truth.mean():.3f}. That is **{part:.1%}** of the gain of the long run over the Gaussian.",
     ]
-    print("\n".join(text))
-    if options.fit_rows == ROWS and options.minutes >= 60 and options.rows >= 10_000_000:
-        update_section("large", "\n".join(text))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["fit", "score"])
+    parser.add_argument("--minutes", type=float, default=MINUTES)
+    parser.add_argument("--rows", type=int)
+    options = parser.parse_args()
+    usual = FITTED if options.part == "fit" else SCORED
+    rows = options.rows or usual
+    text = "\n".join(fitted(rows, options.minutes) if options.part == "fit" else scored(rows))
+    print(text)
+    if rows >= usual and options.minutes >= MINUTES:
+        update_section(f"large-{options.part}", text)
 
 
 if __name__ == "__main__":
