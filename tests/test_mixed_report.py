@@ -11,6 +11,7 @@ from test_mixed import WIDE, data, model_of
 
 from pushforward.data.schema import Schema
 from pushforward.distributions import Constant
+from pushforward.estimators import FlowDensity
 from pushforward.evaluate import evaluate, log_prob_in_batches
 from pushforward.evaluate.alone import ColumnsAlone
 from pushforward.evaluate.calibration import calibrate, coverage, pit_band, pit_histogram
@@ -215,3 +216,18 @@ def test_rows_of_another_law_are_of_less_use(known):
     bad = {own.name: own for own in usefulness(schema, learned, noise, real)}
     assert all(bad[name].drawn < 0.1 for name in bad)
     assert all(bad[name].real == good[name].real for name in bad)
+
+
+def test_an_estimator_writes_its_report(tmp_path):
+    rows = table(400)
+    rows.loc[::7, "b"] = np.nan
+    model = FlowDensity(steps=30, random_state=0).fit(rows[:200])
+    found = model.report(rows[200:], tmp_path / "r.html", learned=rows[:200])
+    assert found["log_likelihood"] == pytest.approx(model.score(rows[200:]))
+    text = (tmp_path / "r.html").read_text()
+    assert "Can its rows stand in for real ones?" in text
+    model = FlowDensity(steps=30, order="fixed", random_state=0).fit(rows[:200])
+    model.report(rows[200:], tmp_path / "fixed.html")
+    text = (tmp_path / "fixed.html").read_text()
+    assert "knowing the entries before it in its row" in text
+    assert "What the columns say about each other" not in text

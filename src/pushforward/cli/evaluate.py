@@ -17,9 +17,9 @@ __all__ = ["evaluate_table", "evaluation_rows", "report_table"]
 def evaluate_table(model: str, table: str) -> Evaluation:
     """The mean log-likelihood of a table's rows beside the baselines that were fitted with the model."""
     if is_mixed(model):
-        from pushforward.cli.mixed_report import evaluate_mixed
+        from pushforward.cli.mixed_report import evaluate_rows
 
-        return evaluate_mixed(model, table)
+        return evaluate_rows(model, table)
     known = TableModel.load(model)
     x, context = known.split(known.read(table).values)
     return evaluate(known.flow, x, context, baselines=_baselines(known))

@@ -9,8 +9,15 @@ import torch
 from pushforward.core.domain import holds_each
 from pushforward.distributions import Mixed
 from pushforward.evaluate.arrays import Floats, Rows, evaluation_mode, to_model
+from pushforward.evaluate.metrics import Evaluation, evaluate
 
-__all__ = ["ColumnsAlone"]
+__all__ = ["ColumnsAlone", "evaluate_mixed"]
+
+
+def evaluate_mixed(model: Mixed, x: Rows) -> Evaluation:
+    """`evaluate` of rows, of the entries that are there, beside their columns by themselves where the model knows any
+    order."""
+    return evaluate(model, x, baselines={"alone": ColumnsAlone(model)} if model.order == "any" else {})
 
 
 class ColumnsAlone:

@@ -5,6 +5,7 @@ Each section is a function of its own, as in `report`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from pushforward.data.schema import Schema
 from pushforward.distributions import Mixed
+from pushforward.evaluate.alone import evaluate_mixed
 from pushforward.evaluate.arrays import Floats, sample_in_batches
 from pushforward.evaluate.calibration import LEVELS, ColumnCalibration, calibrate
 from pushforward.evaluate.column_plots import (
@@ -30,9 +32,9 @@ from pushforward.evaluate.fidelity import (
     pair_distances,
     two_sample_test,
 )
-from pushforward.evaluate.html import Html, Section, code, fact, picture, table
+from pushforward.evaluate.html import Html, Section, code, fact, picture, table, write_report
 from pushforward.evaluate.learned_rows import Copies, Usefulness, find_copies, usefulness
-from pushforward.evaluate.metrics import Evaluation, mean_and_error, signed, with_error
+from pushforward.evaluate.metrics import mean_and_error, signed, with_error
 from pushforward.evaluate.plots import HistoryLike
 from pushforward.evaluate.report import (
     likelihood_section,
@@ -49,6 +51,7 @@ __all__ = [
     "fidelity_section",
     "mixed_report",
     "usefulness_section",
+    "write_mixed_report",
 ]
 
 MAX_ROWS = 10_000  # held-out rows whose calibration is looked at, and drawn rows
@@ -56,12 +59,20 @@ FEWEST = 50  # rows from where on drawn rows are compared with real ones
 MOST_NAMED = 8
 
 
+def write_mixed_report(
+    path: str | os.PathLike[str], title: str, model: Mixed, schema: Schema, x: Floats, **options: Any
+) -> dict[str, Any]:
+    """Write the page that `mixed_report` makes; gives its numbers."""
+    sections, found = mixed_report(model, schema, x, **options)
+    write_report(path, title, sections)
+    return found
+
+
 def mixed_report(
     model: Mixed,
     schema: Schema,
     x: Floats,
     *,
-    evaluation: Evaluation,
     learned: Floats | None = None,
     history: HistoryLike | None = None,
     facts: Mapping[str, object] | None = None,
@@ -74,7 +85,6 @@ def mixed_report(
         model: of the columns.
         schema: what the columns are.
         x: (rows, columns) held-out rows as numbers, NaN where an entry is missing.
-        evaluation: of these rows.
         learned: (rows, columns) that the model was fitted on, to look for copies of them and to compare what can be
             learned from them with what can be learned from drawn rows.
         history: of the training run.
@@ -82,13 +92,14 @@ def mixed_report(
         commands: what to type to get the same report again.
         seed: of the drawn rows.
     """
+    evaluation = evaluate_mixed(model, x)
     chosen = x[np.linspace(0, len(x) - 1, min(len(x), MAX_ROWS)).round().astype(np.int64)]
     columns = calibrate(model, chosen, schema.names)
     drawn = sample_in_batches(model, len(chosen), seed=seed)
     gaps = np.isnan(chosen)
     gappy = np.where(gaps, np.nan, drawn)  # a classifier must not tell rows apart by their gaps
     sections = [likelihood_section(evaluation)]
-    found: dict[str, Any] = {}
+    found = evaluation.to_dict()
     if any(own.alone is not None for own in columns):
         sections.append(columns_section(columns))
     if columns:
