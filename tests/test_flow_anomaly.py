@@ -79,10 +79,10 @@ def test_reasons_name_the_odd_entries_and_what_was_expected(fitted):
 
 def test_new_categories_and_gaps(fitted):
     odd = pd.DataFrame({"height": [170.0, 170.0], "weight": [70.0, np.nan], "sport": ["sumo", "judo"]})
-    with pytest.warns(UserWarning, match="column 'sport' holds 1 categories that were not there"):
+    with pytest.warns(UserWarning, match="column 'sport' holds 1 category not seen when fitting"):
         scores = fitted.score_samples(odd)
     assert np.isfinite(scores).all()
-    with pytest.warns(UserWarning, match="1 rows have probability zero"):
+    with pytest.warns(UserWarning, match="1 row has probability zero"):
         reason = fitted.explain(odd)[0][0]
     assert (reason.column, reason.value) == ("sport", None)  # no category that is known
     assert reason.expected in ("chess", "judo")

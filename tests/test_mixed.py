@@ -123,7 +123,7 @@ def test_the_law_of_a_column_before_the_others_is_its_part_of_the_whole(order):
     x[2, 3] = x[5, 0] = torch.nan
     parts = model.contributions(x)
     for j in (0, 3, 4, 9):
-        found = model.law_beside(x, j, before=True).log_prob(x[:, j])
+        found = model.law_in_turn(x, j).log_prob(x[:, j])
         there = ~x[:, j].isnan()
         torch.testing.assert_close(found[there], parts[there, j], rtol=1e-9, atol=1e-9)
 

@@ -52,6 +52,11 @@ class Column(nn.Module, ABC):
 
     like: Tensor
 
+    @property
+    def has_ranks(self) -> bool:
+        """Whether quantiles say something of it: values have an order, and there are more than two."""
+        return self.ordered and getattr(self, "levels", None) != 2
+
     def one(self, k: int) -> Column:
         """Column k alone, sharing its numbers with this module."""
         return self._cut(slice(k, k + 1), 1)

@@ -357,20 +357,30 @@ class Mixed(Distribution):
         """The law of one column by itself, as the model has it; given a context one for each row of that."""
         return self.given({}, context).law_of(j)
 
-    def law_beside(self, x: Tensor, j: int, context: Tensor | None = None, *, before: bool = False) -> ColumnLaw:
-        """The law of column j in each row of x (*batch, columns), given all else that is there: order "any" only.
-        ``before``: given what stands before it alone, with either order."""
-        if self.order == "fixed" and not before:
+    def law_beside(self, x: Tensor, j: int, context: Tensor | None = None) -> ColumnLaw:
+        """The law of column j in each row of x (*batch, columns), given all else that is there; order "any" only."""
+        if self.order == "fixed":
             raise ValueError('Mixed: with one order a column is known by those before it. Build it with order="any".')
+        return self._law(x, j, context, slice(j, j + 1))
+
+    def law_in_turn(self, x: Tensor, j: int, context: Tensor | None = None) -> ColumnLaw:
+        """The law of column j in each row of x (*batch, columns), given what is there of the columns before it."""
+        return self._law(x, j, context, slice(j, None))
+
+    def _law(self, x: Tensor, j: int, context: Tensor | None, hidden: slice) -> ColumnLaw:
         self._check_rows("x", x)
-        fits = holds_each(self.support, x)
-        whole = self._whole(torch.where(fits, x, torch.nan), context)
+        whole = self._whole(torch.where(holds_each(self.support, x), x, torch.nan), context)
         rows = whole.reshape(-1, whole.shape[-1]).t()
         seen = ~rows.isnan()
-        at = self.offset + j
-        seen[at : None if before else at + 1] = False
+        seen[self.offset :][hidden] = False
         params = self._params_of(j, self._encode(self._filled(rows, seen)), seen)
         return ColumnLaw(self.kind_of(j), params, whole.shape[:-1])
+
+    def order_spread(self, x: Tensor, orders: Sequence[Sequence[int]], context: Tensor | None = None) -> Tensor:
+        """The standard deviation of the log-density of each row of x (*batch, columns) between these orders of the
+        columns, in nats, (*batch,): what order "any" leaves undecided."""
+        each = [self.contributions(x, order=order, context=context).sum(dim=-1) for order in orders]
+        return torch.stack(each).std(dim=0)
 
     def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """F(x_j | x_<j) of each entry, (*batch, columns): P(X ≤ x), which for a discrete column includes x itself."""

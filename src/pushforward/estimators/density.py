@@ -178,13 +178,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         (rows,). A measure of what ``order="any"`` leaves undecided."""
         x = self._numbers(X)
         random = check_random_state(random_state)
-        (count,) = self.model_.event_shape
-        with torch.no_grad():
-            each = [
-                self.model_.contributions(x, order=random.permutation(count).tolist()).sum(dim=-1)
-                for _ in range(orders)
-            ]
-        return outward(torch.stack(each).std(dim=0))
+        drawn = [random.permutation(x.shape[1]).tolist() for _ in range(orders)]
+        return self._computed(lambda: self.model_.order_spread(x, drawn))
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Rows drawn from the model, as a table like the one it was fitted on."""
@@ -263,7 +258,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         return self._computed(lambda: self.model_.middle_cdf(x))
 
     def report(
-        self, X: Any, path: str | os.PathLike[str] = "report.html", *, learned: Any = None, random_state: int = 0
+        self, X: Any, path: str | os.PathLike[str] = "report.html", *, learned: Any = None, random_state: Any = None
     ) -> dict[str, Any]:
         """Write one HTML page about the model and rows that it has not seen: how likely they are, whether intervals can
         be trusted, and whether drawn rows look real.
@@ -275,7 +270,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             random_state: seed of the drawn rows.
 
         Returns:
-            The numbers of the page.
+            The main numbers of the page: log-likelihoods, coverage, distances of columns, the area of the classifier.
         """
         from pushforward.evaluate.mixed_report import write_mixed_report
 
@@ -284,8 +279,9 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         rows = None if learned is None else self._numbers(learned).cpu().numpy()
         history = getattr(self, "history_", None)
         return write_mixed_report(
-            path, "FlowDensity", self.model_, self.schema_, x, learned=rows, history=history, seed=random_state
-        )
+            path, "FlowDensity", self.model_, self.schema_, x, learned=rows, history=history,
+            seed=self._generator(random_state).initial_seed(),
+        )  # fmt: skip
 
     def transform(self, X: Any) -> NDArray[np.float64]:
         """X in the latent space: `cdf` as standard normal numbers, (rows, columns)."""

@@ -1,7 +1,8 @@
 """How well a model fits, whether its density can be trusted, and pictures of both.
 
-Numbers are here. Pictures and reports need matplotlib and are imported from their own files: `plots`, `lecture`,
-`report`, `html`, `style`.
+Numbers are here, those about tables of mixed columns in `calibration`, `fidelity` and `learned_rows`. Pictures and
+reports need matplotlib and are imported from their own files: `plots`, `column_plots`, `lecture`, `report`,
+`mixed_report`, `mixed_sections`, `html`, `style`.
 """
 
 from pushforward.evaluate.arrays import log_prob_in_batches, sample_in_batches

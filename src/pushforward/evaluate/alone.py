@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from pushforward.core.domain import holds_each
-from pushforward.distributions import Mixed
+from pushforward.distributions import ColumnLaw, Mixed
 from pushforward.evaluate.arrays import Floats, Rows, evaluation_mode, to_model
 from pushforward.evaluate.metrics import Evaluation, evaluate
 
@@ -44,12 +45,12 @@ class ColumnsAlone:
         """Log-density of the entries that are there, (rows,)."""
         with torch.no_grad(), evaluation_mode(self.model):
             rows, _ = to_model(self.model, x, None)
-            found: Floats = torch.cat([self._of(own) for own in rows.split(AT_ONCE)]).cpu().numpy()
+            laws = [self.model.law_of(j) for j in range(rows.shape[1])]
+            found: Floats = torch.cat([self._of(own, laws) for own in rows.split(AT_ONCE)]).cpu().numpy()
         return found
 
-    def _of(self, rows: Tensor) -> Tensor:
+    def _of(self, rows: Tensor, laws: Sequence[ColumnLaw]) -> Tensor:
         fits = holds_each(self.model.support, rows)
         usable = torch.where(fits, rows, self.model.support.anchor(rows))
-        laws = [self.model.law_of(j) for j in range(rows.shape[1])]
         terms = torch.stack([law.log_prob(usable[:, j]) for j, law in enumerate(laws)], dim=-1)
         return torch.where(rows.isnan(), 0.0, torch.where(fits, terms, -torch.inf)).sum(dim=-1)

@@ -49,6 +49,8 @@ def to_model(model: Distribution, x: Rows, context: Rows | None) -> tuple[Tensor
 
 
 def _moved(values: Rows, dtype: torch.dtype | None, device: torch.device) -> Tensor:
+    if isinstance(values, np.ndarray) and not values.flags.writeable:
+        values = values.copy()  # such as pandas gives; torch warns of them
     tensor = torch.as_tensor(values)
     if dtype is None and not tensor.is_floating_point():
         dtype = torch.get_default_dtype()

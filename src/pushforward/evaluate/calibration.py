@@ -51,6 +51,8 @@ class ColumnCalibration:
     Attributes:
         name: of the column.
         rows: how many values were looked at: those that are there and that the column can hold.
+        outside: how many are there that the column cannot hold, such as categories that are not known. They count as
+            outside of every interval, and as not foreseen.
         lower, upper: P(X < x) and P(X ≤ x) of each, (rows,), equal where there is a density; None without an order or
             with two values alone.
         reliability: of a column of categories.
@@ -60,6 +62,7 @@ class ColumnCalibration:
 
     name: str
     rows: int
+    outside: int
     lower: Floats | None = field(repr=False)
     upper: Floats | None = field(repr=False)
     reliability: Reliability | None
@@ -78,10 +81,12 @@ class ColumnCalibration:
         """`coverage` of this column."""
         if self.lower is None or self.upper is None:
             raise ValueError(f"coverage: {self.name!r} has no order and so no intervals.")
-        return coverage(self.lower, self.upper, probability)
+        part, error = coverage(self.lower, self.upper, probability)
+        return part * self.rows / (self.rows + self.outside), error
 
     def verdict(self, bins: int = 20) -> str:
-        """In words, whether the law of the column fits: all of its PIT histogram lies within the band, or how not."""
+        """In words, whether the law of the column fits: all of its PIT histogram lies in the band, as it does for 99
+        in 100 right laws, or how not."""
         if self.lower is None or self.upper is None:
             raise ValueError(f"verdict: {self.name!r} has no order and so no intervals.")
         low, high = pit_band(self.rows, bins)
@@ -121,7 +126,8 @@ def calibrate(model: Mixed, x: Rows, names: Sequence[str]) -> list[ColumnCalibra
         for j, name in enumerate(names):
             rows = values[usable[:, j]]
             if len(rows) and not isinstance(model.kind_of(j), Constant):
-                found.append(_of_column(model, rows, j, name))
+                outside = int((~usable[:, j] & ~values[:, j].isnan()).sum())
+                found.append(_of_column(model, rows, j, name, outside))
     return found
 
 
@@ -163,15 +169,16 @@ def pit_band(rows: int, bins: int = 20, probability: float = 0.99) -> tuple[floa
     return max(0.0, 1 - reach), 1 + reach
 
 
-def _of_column(model: Mixed, values: Tensor, j: int, name: str) -> ColumnCalibration:
+def _of_column(model: Mixed, values: Tensor, j: int, name: str, outside: int) -> ColumnCalibration:
     """Of rows (n, columns) that all hold a value of column j."""
     kind: Any = model.kind_of(j)
     levels = getattr(kind, "levels", None)
-    ordered = kind.ordered and levels != 2
+    ordered = kind.has_ranks
+    law_of = model.law_in_turn if model.order == "fixed" else model.law_beside
     parts: dict[str, list[Tensor]] = {"log": [], "lower": [], "upper": [], "top": [], "hit": []}
     sums = torch.zeros(3, BINS, dtype=torch.float64)
     for rows in values.split(AT_ONCE):
-        law = model.law_beside(rows, j, before=model.order == "fixed")
+        law = law_of(rows, j)
         own = rows[:, j]
         parts["log"].append(law.log_prob(own))
         if ordered:
@@ -191,13 +198,14 @@ def _of_column(model: Mixed, values: Tensor, j: int, name: str) -> ColumnCalibra
         counts, said, seen = sums.numpy()
         with np.errstate(invalid="ignore"):
             reliability = Reliability(
-                float(whole["hit"].mean()), float(whole["top"].mean()), said / counts, seen / counts, counts
-            )
+                float(whole["hit"].sum() / (len(values) + outside)), float(whole["top"].mean()), said / counts,
+                seen / counts, counts,
+            )  # fmt: skip
     lower, upper_ends = whole.get("lower"), whole.get("upper")
     if lower is not None and upper_ends is not None:  # rounding in float32 may cross the ends
         lower, upper_ends = np.clip(lower, 0, 1), np.clip(upper_ends, 0, 1)
         lower = np.where(upper_ends - lower < 1e-6, upper_ends, lower)
-    return ColumnCalibration(name, len(values), lower, upper_ends, reliability, whole["log"], alone)
+    return ColumnCalibration(name, len(values), outside, lower, upper_ends, reliability, whole["log"], alone)
 
 
 def _count(law: ColumnLaw, own: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:

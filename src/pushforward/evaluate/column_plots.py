@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pushforward.data.schema import Field, Schema
 from pushforward.evaluate.arrays import Floats
 from pushforward.evaluate.calibration import ColumnCalibration, pit_band, pit_histogram
-from pushforward.evaluate.fidelity import is_ordered
 from pushforward.evaluate.learned_rows import Copies
 from pushforward.evaluate.plots import histogram, ramp
 from pushforward.evaluate.style import COLORS, FONT, INK, MUTED, new_figure, plain, robust_limits
@@ -28,20 +27,23 @@ CALENDAR = (-719_000.0, 2_932_000.0)  # days around 1970 that have a date
 BINS = 20
 
 
-def plot_columns(schema: Schema, data: Floats, samples: Floats, *, limit: int = MOST_PANELS) -> Figure:
+def plot_columns(
+    schema: Schema, data: Floats, samples: Floats, *, gaps: Floats | None = None, limit: int = MOST_PANELS
+) -> Figure:
     """One panel a column, data filled and samples as a line: histograms, or bars of the most frequent categories.
 
     Args:
         schema: of the columns.
         data: (rows, columns) real rows, NaN where an entry is missing.
         samples: (any number of rows, columns) of the model.
+        gaps: part of each column of the data that was filled in, (columns,).
         limit: only the first so many columns are drawn.
     """
     count = min(limit, len(schema.fields))
     figure, axes = _panels(count)
     for j, ax in enumerate(axes[:count]):
         field, rows, drawn = schema.fields[j], *(own[~np.isnan(own[:, j]), j] for own in (data, samples))
-        if not is_ordered(schema, j) or hasattr(field.kind, "levels"):
+        if not schema.fields[j].kind.has_ranks or hasattr(field.kind, "levels"):
             _bars(ax, field, rows, drawn)
         elif len(rows):
             limits = None
@@ -55,8 +57,8 @@ def plot_columns(schema: Schema, data: Floats, samples: Floats, *, limit: int = 
                 ax.xaxis.set_major_formatter(ConciseDateFormatter(ax.xaxis.get_major_locator()))
         ax.set_xlabel(plain(field.name))
         ax.set_yticks([])
-        if gone := float(np.isnan(data[:, j]).mean()):
-            ax.set_title(f"{gone:.0%} missing", loc="left", fontsize=FONT - 2.5, color=MUTED, pad=2)
+        if gaps is not None and gaps[j]:
+            ax.set_title(f"{gaps[j]:.0%} missing, filled in", loc="left", fontsize=FONT - 2.5, color=MUTED, pad=2)
     handles, labels = max((ax.get_legend_handles_labels() for ax in axes[:count]), key=lambda own: len(own[0]))
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=FONT)
     _say_first(figure, count, len(schema.fields))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushforward.data.schema import Schema
-from pushforward.distributions import Constant
+from pushforward.distributions import Circular, Column, Constant
 from pushforward.evaluate.arrays import Floats
-from pushforward.evaluate.fidelity import is_ordered
 
 __all__ = ["Copies", "Usefulness", "find_copies", "usefulness"]
 
@@ -28,17 +28,20 @@ class Copies:
     Distances are means over columns: of the difference in rank where there is an order, and otherwise of being another.
 
     Attributes:
-        drawn: distance of each drawn row to the nearest learned one.
+        drawn: distance of drawn rows to the nearest of some learned ones.
         real: the same of real rows that were not learned from.
+        searched: how many learned rows were searched for the nearest.
+        same_drawn, same_real: part of the rows that equal one of all learned rows in every column.
+        exact: whether a drawn row that equals a learned one needs an explanation: some column is continuous, and no new
+            real row equals one.
     """
 
     drawn: Floats
     real: Floats
-
-    @property
-    def same(self) -> tuple[float, float]:
-        """Part of the drawn and of the real rows that equal a learned row in every column."""
-        return float((self.drawn == 0).mean()), float((self.real == 0).mean())
+    searched: int
+    same_drawn: float
+    same_real: float
+    exact: bool
 
     @property
     def nearer(self) -> tuple[float, float]:
@@ -76,26 +79,40 @@ def find_copies(schema: Schema, learned: Floats, drawn: Floats, real: Floats, *,
         learned: (rows, columns) that the model was fitted on, NaN where an entry is missing.
         drawn: (rows, columns) of the model.
         real: (rows, columns) that the model has not seen.
-        seed: of the choice among many rows.
+        seed: of the choice among many rows, where the nearest are looked for; equal ones are looked for among all.
     """
-    learned, drawn, real = (
+    known = {row.tobytes() for row in learned + 0.0}  # no -0
+    same = [float(np.mean([row.tobytes() in known for row in rows + 0.0])) for rows in (drawn, real)]
+    some = [
         _some(rows, count, seed) for rows, count in ((learned, LEARNED_ROWS), (drawn, NEAR_ROWS), (real, NEAR_ROWS))
-    )
-    own, *others = (_placed(schema, learned, rows) for rows in (learned, drawn, real))
-    ordered = np.array([is_ordered(schema, j) for j in range(own.shape[1])])
-    near = [np.concatenate([_nearest(own, few, ordered) for few in _pieces(rows)]) for rows in others]
-    return Copies(near[0], near[1])
+    ]
+    own, *others = (_placed(schema, some[0], rows) for rows in some)
+    kinds = [field.kind for field in schema.fields]
+    near = [np.concatenate([_nearest(own, few, kinds) for few in _pieces(rows)]) for rows in others]
+    exact = same[0] > 0 == same[1] and any(kind.is_density for kind in kinds)
+    return Copies(near[0], near[1], len(own), same[0], same[1], exact)
 
 
-def usefulness(schema: Schema, learned: Floats, drawn: Floats, real: Floats, *, seed: int = 0) -> list[Usefulness]:
+def usefulness(
+    schema: Schema,
+    learned: Floats,
+    drawn: Floats,
+    real: Floats,
+    *,
+    gaps: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
+    seed: int = 0,
+) -> list[Usefulness]:
     """Train on synthetic, test on real: predict each column of new real rows by random forests trained on real
     or on drawn rows.
 
     Args:
-        schema: of the columns; the first sixteen of them that vary and hold at most fifty categories are predicted.
+        schema: of the columns; the first sixteen of them that vary, have a beginning and an end, and hold at most fifty
+            categories are predicted.
         learned: (rows, columns) real rows to train on, NaN where an entry is missing.
         drawn: (rows, columns) of the model, at least as many.
         real: (rows, columns) other real rows to test on.
+        gaps: where entries of learned and of real rows were filled in: they help to predict others, and are not
+            predicted themselves.
         seed: of the choice of rows and of the forests.
 
     References:
@@ -103,13 +120,17 @@ def usefulness(schema: Schema, learned: Floats, drawn: Floats, real: Floats, *, 
           arXiv:1706.02633
     """
     count = min(len(learned), len(drawn), FOREST_ROWS)
-    learned, drawn, real = _some(learned, count, seed), _some(drawn, count, seed), _some(real, FOREST_ROWS, seed)
+    learned_gaps, real_gaps = gaps or (np.isnan(learned), np.isnan(real))
+    learned, learned_gaps = _some(learned, count, seed), _some(learned_gaps, count, seed)
+    real, real_gaps = _some(real, FOREST_ROWS, seed), _some(real_gaps, FOREST_ROWS, seed)
+    drawn = _some(drawn, count, seed)
     found = []
     for j, field in enumerate(schema.fields):
         levels = getattr(field.kind, "levels", 0)
-        if isinstance(field.kind, Constant) or levels > LEVELS or len(schema.fields) < 2:
+        if isinstance(field.kind, Constant | Circular) or levels > LEVELS or len(schema.fields) < 2:
             continue
-        scores = [_explained(schema, rows, learned, real, j, seed) for rows in (learned, drawn)]
+        base, test = learned[~learned_gaps[:, j]], real[~real_gaps[:, j]]
+        scores = [_explained(schema, rows, base, test, j, seed) for rows in (base, drawn)]
         if None not in scores:
             found.append(Usefulness(field.name, *scores))  # type: ignore[arg-type]
         if len(found) == COLUMNS:
@@ -123,7 +144,7 @@ def _explained(schema: Schema, rows: Floats, base: Floats, test: Floats, j: int,
 
     others = [k for k in range(rows.shape[1]) if k != j]
     options: Any = {"n_estimators": 60, "min_samples_leaf": 5, "max_features": 0.5, "random_state": seed}
-    levels = 0 if is_ordered(schema, j) else int(getattr(schema.fields[j].kind, "levels", 2))
+    levels = 0 if schema.fields[j].kind.has_ranks else int(getattr(schema.fields[j].kind, "levels", 2))
     rows, test, base = (own[_can_be_asked(own[:, j], levels)] for own in (rows, test, base))
     if min(len(rows), len(test), len(base)) < 10:
         return None
@@ -163,19 +184,21 @@ def _placed(schema: Schema, learned: Floats, rows: Floats) -> Floats:
     two learned values is no other's."""
     found = rows.copy()
     for j in range(rows.shape[1]):
-        if is_ordered(schema, j):
+        if schema.fields[j].kind.has_ranks:
             found[:, j] = _ranks(learned[~np.isnan(learned[:, j]), j], rows[:, j])
     found[np.isnan(rows)] = -1.0
     return found
 
 
-def _nearest(own: Floats, rows: Floats, ordered: NDArray[np.bool_]) -> Floats:
+def _nearest(own: Floats, rows: Floats, kinds: Sequence[Column]) -> Floats:
     """The distance of each row to the nearest one of its own."""
     total = np.zeros((len(rows), len(own)))
-    for j, is_number in enumerate(ordered):
-        apart = rows[:, j, None] - own[:, j]
-        total += np.minimum(np.abs(apart), 1.0) if is_number else apart != 0
-    nearest: Floats = total.min(axis=1) / len(ordered)
+    for j, kind in enumerate(kinds):
+        apart = np.abs(rows[:, j, None] - own[:, j])
+        if isinstance(kind, Circular):
+            apart = np.minimum(apart, np.abs(1 - apart))
+        total += np.minimum(apart, 1.0) if kind.has_ranks else apart != 0
+    nearest: Floats = total.min(axis=1) / len(kinds)
     return nearest
 
 
@@ -183,6 +206,6 @@ def _pieces(rows: Floats) -> list[Floats]:
     return np.array_split(rows, max(1, len(rows) // 100))
 
 
-def _some(rows: Floats, count: int, seed: int) -> Floats:
+def _some(rows: NDArray[Any], count: int, seed: int) -> NDArray[Any]:
     """At most so many of the rows, in random order."""
     return rows[np.random.default_rng(seed).permutation(len(rows))[:count]]

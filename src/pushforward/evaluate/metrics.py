@@ -12,13 +12,13 @@ import numpy as np
 from pushforward.core.distribution import Distribution
 from pushforward.evaluate.arrays import Floats, Rows, log_prob_in_batches
 
-__all__ = ["BaselineScore", "Evaluation", "evaluate", "signed", "with_error"]
+__all__ = ["TITLES", "BaselineScore", "Evaluation", "Scorer", "evaluate", "mean_and_error", "signed", "with_error"]
 
 TITLES = {"gaussian": "Gaussian", "gmm": "Gaussian mixture", "alone": "columns by themselves"}
 
 
-class Simple(Protocol):
-    """A simple model to compare with, such as `Baseline`."""
+class Scorer(Protocol):
+    """What is compared with a model, such as `Baseline`: anything that gives rows log-densities."""
 
     @property
     def components(self) -> int: ...
@@ -117,7 +117,7 @@ def evaluate(
     x: Rows,
     context: Rows | None = None,
     *,
-    baselines: Mapping[str, Simple] | None = None,
+    baselines: Mapping[str, Scorer] | None = None,
     batch_size: int = 8192,
 ) -> Evaluation:
     """The mean log-likelihood of held-out rows, with standard errors, beside simple models.

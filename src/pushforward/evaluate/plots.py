@@ -245,6 +245,15 @@ def plot_digit_grid(samples: Rows, *, labels: Sequence[str] | None = None, side:
 def histogram(
     ax: Axes, real: Floats, drawn: Floats, *, limits: tuple[float, float] | None = None, note: bool = True
 ) -> None:
+    """Draw one column of data (rows,), filled, and of samples, as a line, into axes.
+
+    Args:
+        ax: the axes.
+        real: values of the data.
+        drawn: values of the samples.
+        limits: of the axis; by default all but the outermost 0.1 % of the data on either side.
+        note: whether to say that the axis is logarithmic, and how many samples lie outside.
+    """
     low, high = limits or robust_limits(real)
     edges = _edges(real, low, high, 60)
     share = np.maximum(np.diff(edges), 1e-280)  # whose inverse is a number still
