@@ -109,6 +109,48 @@ def test_anomalies_are_listed_with_reasons(tmp_path):
     assert "income is 9e+06, not" in " ".join(shown.split()) or "income is 9000000" in " ".join(shown.split())
 
 
+def test_a_report_says_whether_the_model_can_be_trusted(folder, tmp_path):
+    people(200, seed=5).to_csv(tmp_path / "new.csv", index=False)
+    common = ("report", folder / "m.safetensors", tmp_path / "new.csv", "--out", tmp_path / "r.html")
+    found = run_json(*common, "--train", folder / "people.csv")
+    text = (tmp_path / "r.html").read_text()
+    for title in (
+        "better than the columns by themselves", "What the columns say about each other",
+        "Can its intervals be trusted?", "Do its rows look real?", "Does it copy the rows it learned from?",
+        "Can its rows stand in for real ones?", "How it was trained", "--train", "2 different values",
+    ):  # fmt: skip
+        assert title in text, title
+    assert found["rows"] == 200
+    assert found["log_likelihood"] > found["baselines"]["alone"]["log_likelihood"]
+    assert set(found["coverage"]) == {"age", "income", "since"}
+    assert 0.6 < found["coverage"]["income"]["90%"] <= 1
+    assert 0.4 < found["two_sample_auc"] < 0.9
+    assert set(found["usefulness"]) == {"age", "sex", "income", "since"}
+    again = run_json(*common)
+    assert again["coverage"] == found["coverage"]
+    assert "Does it copy" not in (tmp_path / "r.html").read_text()
+
+
+@pytest.mark.parametrize("rows", [1, 6])
+def test_a_report_on_a_few_rows_says_what_it_can(folder, tmp_path, rows):
+    people(rows).to_csv(tmp_path / "few.csv", index=False)
+    train = ("--train", folder / "people.csv")
+    found = run_json("report", folder / "m.safetensors", tmp_path / "few.csv", "--out", tmp_path / "r.html", *train)
+    assert found["rows"] == rows
+    assert found["two_sample_auc"] is None
+    assert "Can its intervals be trusted?" in (tmp_path / "r.html").read_text()
+
+
+@pytest.mark.filterwarnings("default")
+def test_unknown_categories_are_a_sentence_not_a_line_of_source(folder, tmp_path):
+    frame = people(20)
+    frame.loc[0, "sex"] = "X"
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    result = run("evaluate", folder / "m.safetensors", tmp_path / "new.csv")
+    assert "Warning: column 'sex' holds 1 category not seen when fitting ('X'): 1 row has prob" in result.stderr
+    assert ".py" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
@@ -125,7 +167,8 @@ def test_anomalies_are_listed_with_reasons(tmp_path):
         (("sample", "m.safetensors", "--out", "x.csv", "--given", "age=4,age=5"), "'age' has two values"),
         (("sample", "m.safetensors", "--out", "x.csv", "--given", "age"), "write COLUMN=VALUE"),
         (("score", "m.safetensors", "other.csv", "--out", "x.csv"), "there is no column 'age'"),
-        (("report", "m.safetensors", "people.csv", "--out", "x.html"), "no report of a model of mixed columns yet"),
+        (("report", "m.safetensors", "people.csv", "--out", "people.csv"), "would be overwritten"),
+        (("report", "m.safetensors", "people.csv", "--train", "x.html", "--out", "x.html"), "would be overwritten"),
         (("impute", "m.safetensors", "people.csv", "--out", "people.csv"), "would be overwritten"),
         (
             ("intervals", "m.safetensors", "people.csv", "--column", "wage", "--out", "x.csv"),

@@ -100,10 +100,6 @@ def exports(part, method, given):
 
 FIRST = {config["type"]: config for config in reversed(UNIVARIATES)}  # example of each univariate
 
-# Every univariate in an autoregressive layer too, whose solve goes through the incremental pass; in the other layers
-# univariates do what they do alone.
-INSIDE = [c | {"features": 2} for c in layers() if c["type"] == "Autoregressive"]
-
 
 def is_numeric(config):
     """Whether a direction of the bijection searches for a root."""
@@ -127,8 +123,17 @@ def test_every_bijection_compiles_as_one_graph(config, direction):
     compiles(bijection, direction, given_to(bijection, direction))
 
 
-@pytest.mark.parametrize("direction", ["forward_and_ladj", "inverse_and_ladj"])
-@each(INSIDE)
+# Every univariate in an autoregressive layer too, whose solve goes through the incremental pass; in the other layers
+# univariates do what they do alone. Of those that search for a root, traced alone too, one solve is enough.
+INSIDE = [c | {"features": 2} for c in layers() if c["type"] == "Autoregressive"]
+SEARCHING = [c for c in INSIDE if is_numeric(c)][1:]
+
+
+@pytest.mark.parametrize(
+    ("config", "direction"),
+    [(c, "forward_and_ladj") for c in INSIDE] + [(c, "inverse_and_ladj") for c in INSIDE if c not in SEARCHING],
+    ids=lambda v: v if isinstance(v, str) else label(v),
+)
 def test_every_univariate_compiles_in_a_layer(config, direction):
     bijection = bijection_of(config)
     compiles(bijection, direction, given_to(bijection, direction))

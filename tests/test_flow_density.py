@@ -153,7 +153,7 @@ def test_one_row_and_no_variety():
 def test_unseen_categories_have_no_probability(fitted):
     table = people(4)
     table.loc[2, "sex"] = "?"
-    with pytest.warns(UserWarning, match="1 categories that were not there when fitting"):
+    with pytest.warns(UserWarning, match="1 category not seen when fitting"):
         scores = fitted.score_samples(table)
     assert np.isinf(scores).tolist() == [False, False, True, False]
 

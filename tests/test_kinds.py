@@ -221,6 +221,18 @@ def test_whole_numbers_beyond_float32_are_told_apart():
     assert kind.encode(x)[0, 0].unique().numel() == 3
 
 
+@pytest.mark.parametrize("univariate", [None, RationalQuadratic(6), Affine()], ids=["mixture", "spline", "affine"])
+@torch.no_grad()
+def test_seconds_of_years_keep_their_probability_in_float32(univariate):
+    """In standard units one second of three years is narrower than the distance between two numbers of float32."""
+    kind = Integer(univariate=univariate).double()
+    x = torch.randint(1_500_000_000, 1_600_000_000, (1, 300), generator=generator(3)).double()
+    kind.initialize(x, torch.ones_like(x, dtype=torch.bool))
+    params = torch.randn(kind.num_params, 1, 300, generator=generator(4), dtype=torch.float64)
+    expected = kind.log_prob(x, params)
+    torch.testing.assert_close(kind.float().log_prob(x, params.float()).double(), expected, rtol=0, atol=2e-3)
+
+
 def test_kinds_of_kinds_are_one_column_too():
     inflated = ZeroInflated(HeavyTailed())
     assert inflated.beside(3).inner.columns == 3

@@ -118,6 +118,18 @@ def test_the_chain_rule_holds_along_the_stated_order():
 
 @orders
 @torch.no_grad()
+def test_the_law_of_a_column_before_the_others_is_its_part_of_the_whole(order):
+    model, x = model_of(WIDE, order), data(WIDE, 9)
+    x[2, 3] = x[5, 0] = torch.nan
+    parts = model.contributions(x)
+    for j in (0, 3, 4, 9):
+        found = model.law_beside(x, j, before=True).log_prob(x[:, j])
+        there = ~x[:, j].isnan()
+        torch.testing.assert_close(found[there], parts[there, j], rtol=1e-9, atol=1e-9)
+
+
+@orders
+@torch.no_grad()
 def test_a_prefix_and_the_rest_make_the_whole(order):
     model, x = model_of(WIDE, order), data(WIDE, 9)
     whole = model.log_prob(x)

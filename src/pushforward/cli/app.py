@@ -256,12 +256,21 @@ def report(
     model: Model,
     table: Rows,
     out: Annotated[str, typer.Option(help="The page to write.")] = "report.html",
+    train: Annotated[
+        str | None,
+        typer.Option(
+            help="The table that a model of mixed columns was fitted on, to look for copies of its rows.",
+            show_default=False,
+        ),
+    ] = None,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Write one HTML page with the fit, the precision and pictures of a model on held-out rows.
+
+    Of a model of mixed columns: its fit, whether its intervals can be trusted, and whether its rows look real.
 
     Example:
 
@@ -270,7 +279,7 @@ def report(
     from pushforward.cli.evaluate import report_table
 
     with torch_scope(seed, threads):
-        result = report_table(model, table, out, seed)
+        result = report_table(model, table, out, seed, train=train)
     finish(result, json, f"{out}: written.")
 
 

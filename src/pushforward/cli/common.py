@@ -10,6 +10,7 @@ import math
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -38,7 +39,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def command(function: Function) -> Function:
-    """Turn every way in which a command may fail into one sentence and an exit code.
+    """Turn every way in which a command may fail into one sentence and an exit code, and warnings into one each.
 
     A `ValueError` or `OSError` is a mistake in what was asked or given: its message is the sentence, the code is 1. An
     error of any other kind is ours: code 70. With ``--debug`` the stack trace comes first.
@@ -47,7 +48,9 @@ def command(function: Function) -> Function:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
-            function(*args, **kwargs)
+            with warnings.catch_warnings():
+                warnings.showwarning = lambda message, *_: say(f"Warning: {message}")  # without lines of the source
+                function(*args, **kwargs)
         except (typer.Exit, typer.Abort):
             raise
         except BrokenPipeError:

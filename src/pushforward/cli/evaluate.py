@@ -17,23 +17,27 @@ __all__ = ["evaluate_table", "evaluation_rows", "report_table"]
 def evaluate_table(model: str, table: str) -> Evaluation:
     """The mean log-likelihood of a table's rows beside the baselines that were fitted with the model."""
     if is_mixed(model):
-        from pushforward.cli.mixed import rows_of
+        from pushforward.cli.mixed_report import evaluate_rows
 
-        return evaluate(*rows_of(model, table))
+        return evaluate_rows(model, table)
     known = TableModel.load(model)
     x, context = known.split(known.read(table).values)
     return evaluate(known.flow, x, context, baselines=_baselines(known))
 
 
-def report_table(model: str, table: str, out: str, seed: int) -> dict[str, Any]:
-    """Write a page with numbers and pictures; returns the numbers."""
+def report_table(model: str, table: str, out: str, seed: int, *, train: str | None = None) -> dict[str, Any]:
+    """Write a page with numbers and pictures; returns the numbers. ``train``: the rows that were learned from."""
     from pushforward.evaluate.html import write_report
     from pushforward.evaluate.report import model_report
 
-    refuse_same_file("--out", out, model, table)
+    refuse_same_file("--out", out, model, table, *([train] if train else []))
     check_writable(out)
     if is_mixed(model):
-        raise ValueError(f"{model}: there is no report of a model of mixed columns yet. Use evaluate, or score.")
+        from pushforward.cli.mixed_report import report_mixed
+
+        return report_mixed(model, table, out, seed, train=train)
+    if train is not None:
+        raise ValueError("--train: only the report of a model of mixed columns looks at those rows. Leave it out.")
     known = TableModel.load(model)
     x, context = known.split(known.read(table).values)
     found = evaluate(known.flow, x, context, baselines=_baselines(known))

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from pushforward.cli.common import listed, refuse_same_file, say, split_names, suggestion
 from pushforward.cli.fit import FitRequest, choose_columns, part_or_path
 from pushforward.cli.score import write_scores
-from pushforward.core.distribution import Distribution
 from pushforward.core.files import check_writable
 from pushforward.data import TableError, column_names, format_of
 from pushforward.data.arrow import ArrowWriter, read_arrow, stream_arrow
@@ -120,10 +119,9 @@ def _pieces(model: FlowDensity, table: str) -> Iterator[Any]:
     return stream_arrow(table, model.schema_.names, ROWS, texts=model.schema_.texts)
 
 
-def rows_of(model: str, table: str) -> tuple[Distribution, Floats]:
-    """The distribution in a model file, and the rows of a table as its numbers."""
-    known = FlowDensity.load(model)
-    return known.model_, np.concatenate([known.schema_.encode(piece) for piece in _pieces(known, table)])
+def rows_of(known: FlowDensity, table: str) -> Floats:
+    """The rows of a table as the numbers of a model."""
+    return np.concatenate([known.schema_.encode(piece) for piece in _pieces(known, table)])
 
 
 def score_mixed(model: str, table: str, out: str) -> dict[str, Any]:

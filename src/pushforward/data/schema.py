@@ -80,8 +80,8 @@ class Field:
         if unknown:
             shown = ", ".join(repr(v) for v, _ in unknown.most_common(3)) + (", ..." if len(unknown) > 3 else "")
             warnings.warn(
-                f"column {self.name!r} holds {len(unknown)} categories that were not there when fitting ({shown}): "
-                f"{unknown.total()} rows have probability zero.",
+                f"column {self.name!r} holds {_counted(len(unknown), 'category', 'categories')} not seen when fitting "
+                f"({shown}): {_counted(unknown.total(), 'row has', 'rows have')} probability zero.",
                 UserWarning,
                 stacklevel=5,
             )
@@ -133,6 +133,10 @@ class Field:
                 f"{high:g}."
             )
         return number
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def _labels_of(raw: Raw) -> list[Any]:

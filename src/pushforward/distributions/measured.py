@@ -81,7 +81,10 @@ class Scaled(Column):
         return (x > low) & (x < high)
 
     def _standard(self, v: Tensor) -> Tensor:
-        return ((v - self.mean) / self.scale).clamp(-FAR, FAR).to(self.like.dtype)
+        return self._standard64(v).to(self.like.dtype)
+
+    def _standard64(self, v: Tensor) -> Tensor:
+        return ((v - self.mean) / self.scale).clamp(-FAR, FAR)
 
     def encode(self, x: Tensor) -> Tensor:
         u = self._standard(self._open(x)[0]).clamp(-SEEN, SEEN)[:, None]
@@ -297,9 +300,11 @@ class Integer(Scaled):
         return v.clamp(max=LARGEST).exp() + (self.low - 1) if self.skewed else v
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        below, above = (self._standard(self._open(x + half)[0]) for half in (-0.5, 0.5))
+        below, above = (self._standard64(self._open(x + half)[0]) for half in (-0.5, 0.5))
         below, above = below.masked_fill(x <= self.low, -FAR), above.masked_fill(x >= self.high, FAR)
-        found = self.univariate.log_mass(below, above, params)
+        # Of numbers of many digits, such as seconds since 1970, the ends are one and the same in float32.
+        ends = below.to(params.dtype), above.to(params.dtype)
+        found = self.univariate.log_mass(*ends, params, (above - below).to(params.dtype))
         return torch.where(self.domain.contains(x), found, -torch.inf)
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:

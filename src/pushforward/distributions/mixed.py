@@ -357,18 +357,20 @@ class Mixed(Distribution):
         """The law of one column by itself, as the model has it; given a context one for each row of that."""
         return self.given({}, context).law_of(j)
 
-    def law_beside(self, x: Tensor, j: int, context: Tensor | None = None) -> ColumnLaw:
-        """The law of column j in each row of x (*batch, columns), given all else that is there; order "any" only."""
-        if self.order == "fixed":
+    def law_beside(self, x: Tensor, j: int, context: Tensor | None = None, *, before: bool = False) -> ColumnLaw:
+        """The law of column j in each row of x (*batch, columns), given all else that is there: order "any" only.
+        ``before``: given what stands before it alone, with either order."""
+        if self.order == "fixed" and not before:
             raise ValueError('Mixed: with one order a column is known by those before it. Build it with order="any".')
         self._check_rows("x", x)
         fits = holds_each(self.support, x)
         whole = self._whole(torch.where(fits, x, torch.nan), context)
         rows = whole.reshape(-1, whole.shape[-1]).t()
         seen = ~rows.isnan()
-        seen[self.offset + j] = False
+        at = self.offset + j
+        seen[at : None if before else at + 1] = False
         params = self._params_of(j, self._encode(self._filled(rows, seen)), seen)
-        return ColumnLaw(self._kind_of(j), params, whole.shape[:-1])
+        return ColumnLaw(self.kind_of(j), params, whole.shape[:-1])
 
     def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """F(x_j | x_<j) of each entry, (*batch, columns): P(X ≤ x), which for a discrete column includes x itself."""
@@ -413,7 +415,7 @@ class Mixed(Distribution):
         start: Tensor = self.starts[k]
         return params + start[:, i : i + 1, None]
 
-    def _kind_of(self, j: int) -> Column:
+    def kind_of(self, j: int) -> Column:
         """The kind of one column, with what was measured of it."""
         k, i = self.group_of[self.offset + j]
         kind: Any = self.kinds[k]
@@ -448,7 +450,7 @@ class Mixed(Distribution):
                 own = rows[blank]
                 encoded = self._encode(self._filled(out[:, own], seen[:, blank]))
                 params = self._params_of(j, encoded, seen[:, blank])
-                out[at, own] = pick(j, self._kind_of(j), params, own).to(out.dtype)
+                out[at, own] = pick(j, self.kind_of(j), params, own).to(out.dtype)
                 if see:
                     seen[at] = True
         return out[self.offset :].t().reshape(*whole.shape[:-1], *self.event_shape)

@@ -99,7 +99,7 @@ class MixedConditional(Distribution):
         encoded = self.model._encode(self.model._filled(rows, seen))
         params = self.model._params_of(j, encoded, seen)
         params = torch.where(ok, params, torch.nan)
-        return ColumnLaw(self.model._kind_of(j), params, self.batch_shape)
+        return ColumnLaw(self.model.kind_of(j), params, self.batch_shape)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         whole = self._usable(x.shape[:-1])

@@ -261,6 +261,30 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         x = self._numbers(X)
         return self._computed(lambda: self.model_.middle_cdf(x))
 
+    def report(
+        self, X: Any, path: str | os.PathLike[str] = "report.html", *, learned: Any = None, random_state: int = 0
+    ) -> dict[str, Any]:
+        """Write one HTML page about the model and rows that it has not seen: how likely they are, whether intervals can
+        be trusted, and whether drawn rows look real.
+
+        Args:
+            X: the held-out rows.
+            path: of the page.
+            learned: the rows of `fit`, to say also whether drawn rows copy them and can stand in for them.
+            random_state: seed of the drawn rows.
+
+        Returns:
+            The numbers of the page.
+        """
+        from pushforward.evaluate.mixed_report import write_mixed_report
+
+        x = self._numbers(X).cpu().numpy()
+        rows = None if learned is None else self._numbers(learned).cpu().numpy()
+        history = getattr(self, "history_", None)
+        return write_mixed_report(
+            path, "FlowDensity", self.model_, self.schema_, x, learned=rows, history=history, seed=random_state
+        )
+
     def transform(self, X: Any) -> NDArray[np.float64]:
         """X in the latent space: `cdf` as standard normal numbers, (rows, columns)."""
         u = torch.as_tensor(self.cdf(X))

@@ -5,17 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from pushforward.core.distribution import Distribution
 from pushforward.evaluate.arrays import Floats, Rows, log_prob_in_batches
-from pushforward.evaluate.baselines import Baseline
 
 __all__ = ["BaselineScore", "Evaluation", "evaluate", "signed", "with_error"]
 
-TITLES = {"gaussian": "Gaussian", "gmm": "Gaussian mixture"}
+TITLES = {"gaussian": "Gaussian", "gmm": "Gaussian mixture", "alone": "columns by themselves"}
+
+
+class Simple(Protocol):
+    """A simple model to compare with, such as `Baseline`."""
+
+    @property
+    def components(self) -> int: ...
+    @property
+    def note(self) -> str: ...
+    def log_prob(self, x: Rows, context: Rows | None = None) -> Floats: ...
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,7 @@ class BaselineScore:
         difference: mean of (model - baseline) in nats a row; positive where the model is better.
         difference_error: standard error of that mean. Row by row, what is hard for both cancels, so it is smaller
             than the two standard errors suggest.
-        components: number of Gaussians in the baseline.
+        components: number of Gaussians in the baseline, 0 where there are none.
         note: a sentence where the baseline had to be made regular; empty otherwise.
     """
 
@@ -108,7 +117,7 @@ def evaluate(
     x: Rows,
     context: Rows | None = None,
     *,
-    baselines: Mapping[str, Baseline] | None = None,
+    baselines: Mapping[str, Simple] | None = None,
     batch_size: int = 8192,
 ) -> Evaluation:
     """The mean log-likelihood of held-out rows, with standard errors, beside simple models.

@@ -15,19 +15,19 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 
 from pushforward.evaluate.arrays import Floats, Rows, as_rows
-from pushforward.evaluate.metrics import Evaluation, signed
+from pushforward.evaluate.metrics import TITLES, Evaluation, signed
 from pushforward.evaluate.style import COLORS, FONT, INK, MUTED, new_figure, plain, robust_limits
 
 __all__ = [
     "HistoryLike",
+    "histogram",
     "plot_digit_grid",
     "plot_learning_curves",
     "plot_log_densities",
     "plot_marginals",
     "plot_pairs",
+    "ramp",
 ]
-
-TITLES = {"model": "model", "gaussian": "Gaussian", "gmm": "Gaussian mixture"}
 
 
 class HistoryLike(Protocol):
@@ -95,7 +95,7 @@ def plot_marginals(data: Rows, samples: Rows, names: Sequence[str], *, limit: in
     figure, axes = new_figure(rows, columns, width=min(3.0 * columns + 0.6, 9.4), height=2.15 * rows + 0.55)
     for i, ax in enumerate(axes.flat):
         if i < count:
-            _histogram(ax, real[:, i], drawn[:, i])
+            histogram(ax, real[:, i], drawn[:, i])
             ax.set_xlabel(plain(names[i]))
         else:
             ax.set_visible(False)
@@ -129,14 +129,14 @@ def plot_pairs(data: Rows, samples: Rows, names: Sequence[str], *, limit: int = 
     side = {2: 2.6, 3: 2.2, 4: 1.9}.get(count, 1.7)
     figure, axes = new_figure(count, count, width=side * count + 0.5, height=side * count + 0.7)
     limits = [robust_limits(real[:, i], tail=0.002) for i in range(count)]
-    maps = {kind: _ramp(COLORS[kind]) for kind in ("data", "model")}
+    maps = {kind: ramp(COLORS[kind]) for kind in ("data", "model")}
     bins = 24 if points < 4_000 else 48
     edges = [_edges(real[:, i], *limits[i], bins) for i in range(count)]
     for i in range(count):
         for j in range(count):
             ax = axes[i, j]
             if i == j:
-                _histogram(ax, real[:, i], drawn[:, i], limits=limits[i], note=False)
+                histogram(ax, real[:, i], drawn[:, i], limits=limits[i], note=False)
                 ax.set_yticks([], minor=False)
                 ax.set_yticks([], minor=True)
             else:
@@ -242,7 +242,7 @@ def plot_digit_grid(samples: Rows, *, labels: Sequence[str] | None = None, side:
     return figure
 
 
-def _histogram(
+def histogram(
     ax: Axes, real: Floats, drawn: Floats, *, limits: tuple[float, float] | None = None, note: bool = True
 ) -> None:
     low, high = limits or robust_limits(real)
@@ -294,7 +294,7 @@ def _density_map(
     ax.pcolormesh(x_edges, y_edges, shown, cmap=ramp, norm=LogNorm(0.7, top, clip=True), rasterized=True)
 
 
-def _ramp(color: str) -> LinearSegmentedColormap:
+def ramp(color: str) -> LinearSegmentedColormap:
     """From a tint to a dark shade of one colour."""
     return LinearSegmentedColormap.from_list(color, ["#eef1f4", color, "#111111"])
 

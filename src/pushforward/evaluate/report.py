@@ -108,6 +108,8 @@ def likelihood_section(evaluation: Evaluation, *, title: str = "How well it fits
     caption = f"Mean over {evaluation.rows:,} held-out rows ± its standard error; higher is better."
     if not evaluation.baselines:
         header, rows = header[:2], [row[:2] for row in rows]
+    elif not any(score.components for score in evaluation.baselines.values()):
+        header, rows = header[:3], [row[:3] for row in rows]
     parts: list[str] = [*map(fact, evaluation.sentences()), table(header, rows, caption=caption)]
     parts += [f"{TITLES.get(name, name)}: {score.note}" for name, score in evaluation.baselines.items() if score.note]
     bits = signed(evaluation.bits_per_dimension)

@@ -61,6 +61,10 @@ class Rows:
         return Rows(self.x.index_select(0, index), pick(self.context), pick(self.weights))
 
 
+Averaged = tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]
+"""Averages and what they follow, in the same order; and pairs that are only copied."""
+
+
 @dataclass(frozen=True)
 class Passes(Rows):
     """Rows that are others in every pass: those of a table that does not fit into memory."""
@@ -102,6 +106,7 @@ class Trainer:
         self.train_sum, self.train_count = 0.0, 0
         self.order_epoch, self.order = -1, torch.empty(0)
         self.ema = clone(model.state_dict()) if plan.ema is not None else None
+        self.averaged: Averaged | None = None
         self.best = clone(model.state_dict())
         self._keep_good()
 
@@ -159,12 +164,14 @@ class Trainer:
         return self.history
 
     def _step(self) -> None:
-        self.model.train()
+        if not self.model.training:  # a walk over all parts, which takes a small model as long as a layer
+            self.model.train()
         batch = self._batch()
         rate = self.rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         loss = self.loss(self.model, batch.x, batch.context, batch.weights)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.plan.clip, foreach=True)
@@ -177,13 +184,23 @@ class Trainer:
         self.train_count += 1
         if self.ema is not None and self.plan.ema is not None:
             # A young average forgets its start: the first steps weigh as in a plain mean.
-            decay = min(self.plan.ema, self.step / (self.step + 9))
-            with torch.no_grad():
-                for name, tensor in self.model.state_dict().items():
-                    if tensor.is_floating_point():
-                        self.ema[name].lerp_(tensor, 1 - decay)
-                    else:
-                        self.ema[name].copy_(tensor)
+            self._average(min(self.plan.ema, self.step / (self.step + 9)))
+
+    @torch.no_grad()
+    def _average(self, decay: float) -> None:
+        """Move the averaged weights towards those of the model; what is no number of theirs is copied."""
+        means, own, others = self.averaged or self._pair_up()
+        torch._foreach_lerp_(means, own, 1 - decay)
+        for mean, tensor in others:
+            mean.copy_(tensor)
+
+    def _pair_up(self) -> Averaged:
+        """The averages beside the model's tensors, whose memory they share until the next look."""
+        pairs = [((self.ema or {})[name], tensor) for name, tensor in self.model.state_dict().items()]
+        smooth = [pair for pair in pairs if pair[1].is_floating_point()]
+        others = [pair for pair in pairs if not pair[1].is_floating_point()]
+        self.averaged = [mean for mean, _ in smooth], [tensor for _, tensor in smooth], others
+        return self.averaged
 
     def _batch(self) -> Rows:
         per_epoch = max(1, len(self.train) // self.plan.batch_size)
@@ -198,7 +215,7 @@ class Trainer:
 
     def _look(self, progress: Progress, callback: Callable[[Record], None] | None) -> None:
         """Validate, remember the best weights, and decide whether to stop."""
-        history, plan = self.history, self.plan
+        history, plan, self.averaged = self.history, self.plan, None
         current = clone(self.model.state_dict()) if self.ema is None else self.ema
         value = self._validate(current)
         if value is not None and not math.isfinite(value) and self.history.best_validation is not None:
@@ -245,7 +262,7 @@ class Trainer:
         cause = diagnose(self.model, batch) if batch is not None else "the validation likelihood is not finite"
         self.model.load_state_dict(self.good)
         load_optimizer(self.optimizer, self.good_optimizer)
-        self.ema = None if self.good_ema is None else clone(self.good_ema)
+        self.ema, self.averaged = None if self.good_ema is None else clone(self.good_ema), None
         self.lr_scale *= 0.5
         # The step counts all the same: the next batch is another one, and the budget runs out in any case.
         self.step += 1
@@ -293,7 +310,7 @@ class Trainer:
             raise TrainingError(f"fit: {path} is the checkpoint of another model. Delete it first.") from None
         load_optimizer(self.optimizer, groups["optimizer"])
         self.best, self.good, self.good_optimizer = groups["best"], groups["good"], groups["good_optimizer"]
-        self.ema, self.good_ema = groups.get("ema"), groups.get("good_ema")
+        self.ema, self.good_ema, self.averaged = groups.get("ema"), groups.get("good_ema"), None
         torch.set_rng_state(groups["rng"]["state"])
         self.history = History.from_dict(state.pop("history"))
         state.pop("plan")

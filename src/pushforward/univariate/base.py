@@ -13,7 +13,7 @@ from torch import Tensor
 from pushforward.core.bijection import Kind
 from pushforward.core.compiled import Compilable, compiled
 from pushforward.core.domain import REAL, Domain
-from pushforward.core.law import LAWS
+from pushforward.core.law import LAWS, narrow
 from pushforward.core.numerics import by_table, invert_increasing, known, solve_between
 
 __all__ = ["Boxed", "Iterative", "Univariate", "with_free"]
@@ -87,9 +87,14 @@ class Univariate(Compilable, ABC):
         y = self.value(x, params)
         return LAWS[self.law].log_below(y), LAWS[self.law].log_below(-y)
 
-    def log_mass(self, low: Tensor, high: Tensor, params: Tensor) -> Tensor:
-        """The log of the probability between low and high, under that law; no digits are lost far out."""
-        return LAWS[self.law].log_mass(self.value(low, params), self.value(high, params))
+    def log_mass(self, low: Tensor, high: Tensor, params: Tensor, width: Tensor | None = None) -> Tensor:
+        """The log of the probability between low and high, under that law; no digits are lost far out, nor where low
+        and high are close and their ``width``, from low to high, is given."""
+        width = high - low if width is None else width
+        small = narrow(width)
+        tiny = torch.where(small, width, 1.0).log() + self.log_density((low + high) / 2, params)
+        ends = self.value(low, params), self.value(high, params)
+        return torch.where(small, tiny, LAWS[self.law].log_mass(*ends, torch.where(small, 1.0, ends[1] - ends[0])))
 
     def quantile(self, p: Tensor, params: Tensor) -> Tensor:
         """x below which the probability is p, under that law."""

@@ -161,10 +161,12 @@ class MixtureCDF(Iterative):
         u, below = (x - location) * torch.exp(-log_width), LAWS[self.law].log_below
         return torch.logsumexp(log_weight + below(u), dim=0), torch.logsumexp(log_weight + below(-u), dim=0)
 
-    def log_mass(self, low: Tensor, high: Tensor, params: Tensor) -> Tensor:
+    def log_mass(self, low: Tensor, high: Tensor, params: Tensor, width: Tensor | None = None) -> Tensor:
         log_weight, location, log_width = self._prepare(params)
-        ends = ((x - location) * torch.exp(-log_width) for x in (low, high))
-        return torch.logsumexp(log_weight + LAWS[self.law].log_mass(*ends), dim=0)
+        steepness = torch.exp(-log_width)
+        below, above = ((x - location) * steepness for x in (low, high))
+        own = above - below if width is None else width * steepness
+        return torch.logsumexp(log_weight + LAWS[self.law].log_mass(below, above, own), dim=0)
 
     def _evaluate(self, x: Tensor, prepared: Components) -> tuple[Tensor, Tensor]:
         y, log_slope, upper, far = self._nearby(x, prepared)
