@@ -169,6 +169,8 @@ def test_unknown_categories_are_a_sentence_not_a_line_of_source(folder, tmp_path
         (("score", "m.safetensors", "other.csv", "--out", "x.csv"), "there is no column 'age'"),
         (("report", "m.safetensors", "people.csv", "--out", "people.csv"), "would be overwritten"),
         (("report", "m.safetensors", "people.csv", "--train", "x.html", "--out", "x.html"), "would be overwritten"),
+        (("report", "m.safetensors", "empty.csv", "--out", "x.html"), "has a header but no rows"),
+        (("evaluate", "m.safetensors", "empty.csv"), "has a header but no rows"),
         (("impute", "m.safetensors", "people.csv", "--out", "people.csv"), "would be overwritten"),
         (
             ("intervals", "m.safetensors", "people.csv", "--column", "wage", "--out", "x.csv"),
@@ -179,6 +181,7 @@ def test_unknown_categories_are_a_sentence_not_a_line_of_source(folder, tmp_path
 def test_mistakes_get_one_sentence(folder, monkeypatch, command, sentence):
     monkeypatch.chdir(folder)
     (folder / "other.csv").write_text("a,b\n1,2\n")
+    (folder / "empty.csv").write_text("age,sex,income,since\n")
     result = run(*command, code=1)
     assert sentence in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr

@@ -59,6 +59,18 @@ def test_beats_a_gaussian_and_ends_with_the_best_weights() -> None:
     assert History.from_dict(json.loads(json.dumps(history.to_dict()))) == history
 
 
+def test_every_part_learns_whatever_mode_it_was_in() -> None:
+    ends = []
+    for asleep in (False, True):
+        flow = small_flow(dropout=0.5)
+        for part in flow.modules():
+            part.training = not asleep or part is flow
+        torch.manual_seed(1)
+        pf.fit(flow, banana(), steps=5, progress=False)
+        ends.append(weights_of(flow))
+    assert same(*ends)
+
+
 def test_recovers_a_normal() -> None:
     x = 3 + 2 * torch.randn(4000, 1, generator=torch.Generator().manual_seed(0))
     normal = Normal([0.0])

@@ -1,5 +1,6 @@
 """What a report says of a model of mixed columns: calibration, fidelity, copies, against laws that are known."""
 
+import datetime as dt
 import math
 
 import numpy as np
@@ -10,14 +11,14 @@ from scipy.stats import ks_2samp
 from test_mixed import WIDE, data, model_of
 
 from pushforward.data.schema import Schema
-from pushforward.distributions import Constant
+from pushforward.distributions import Constant, Continuous
 from pushforward.estimators import FlowDensity
 from pushforward.evaluate import evaluate, log_prob_in_batches
 from pushforward.evaluate.alone import ColumnsAlone
 from pushforward.evaluate.calibration import calibrate, coverage, pit_band, pit_histogram
 from pushforward.evaluate.fidelity import associations, column_distances, pair_distances, two_sample_test
 from pushforward.evaluate.learned_rows import find_copies, usefulness
-from pushforward.evaluate.mixed_report import copies_section, fidelity_section
+from pushforward.evaluate.mixed_report import copies_section, fidelity_section, mixed_report
 
 NAMES = [f"c{j}" for j in range(len(WIDE))]
 
@@ -173,7 +174,7 @@ def test_a_classifier_finds_what_is_wrong_and_says_where(known):
     schema, x, y = known
     x, y = x[:600].copy(), y[:600].copy()
     assert not two_sample_test(schema, x, y).found_out
-    x[:300, 2] = y[:300, 2] = np.nan  # the same gaps tell nothing
+    x[:, 2] = y[:, 2] = np.nan
     assert not two_sample_test(schema, x, y).found_out
     y[:, 1] += 0.8
     found = two_sample_test(schema, x, y)
@@ -201,6 +202,54 @@ def test_copies_are_noticed(known):
     found = find_copies(schema, learned, near, real)
     assert found.same[0] == 0.0
     assert found.nearer[0] > 0.3
+
+
+def test_a_page_of_copies_knows_ties_and_rows_that_are_no_news(known):
+    random = np.random.default_rng(0)
+    schema = Schema.infer(random.integers(0, 30, (200, 2)))
+    learned, real, drawn = (random.integers(0, top, (size, 2)).astype(float)
+                            for size, top in ((2_000, 30), (500, 30), (500, 30)))  # fmt: skip
+    found = find_copies(schema, learned, drawn, real)
+    assert found.same[1] > 0.5
+    assert abs(found.nearer[0] - 0.05) < 0.02
+    further = find_copies(schema, learned, 2 * drawn, real)
+    assert 0 <= further.nearer[0] < 0.05
+    assert "Give new rows" in copies_section(found).html()
+    schema, learned, real = known
+    found = find_copies(schema, learned, learned[:500], learned[500:])
+    assert "Give new rows" in copies_section(found).html()
+
+
+def test_equal_rows_are_equal_in_every_entry():
+    names = pd.DataFrame({"id": [f"n{k}" for k in range(900)], "a": np.arange(900.0)})
+    schema = Schema.infer(names)
+    x = schema.encode(names)
+    assert find_copies(schema, x[:300], x[300:600], x[600:]).same == (0.0, 0.0)  # ids of one row each
+    gappy = x[:301].copy()
+    middle = gappy[150:151].copy()
+    middle[0, 1] = np.nan  # a gap is not the value in the middle
+    assert find_copies(schema, gappy, middle, x[600:]).same == (0.0, 0.0)
+
+
+def test_the_error_of_the_area_is_that_of_small_samples():
+    """Rows of one law: the area leaves its bounds about as seldom as they say."""
+    schema, outside = Schema.infer(np.random.default_rng(0).normal(size=(50, 2))), 0
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        x, y = random.normal(size=(60, 2)), random.normal(size=(60, 2))
+        outside += two_sample_test(schema, x, y).found_out
+    assert outside <= 1
+
+
+def test_gaps_that_depend_on_other_columns_do_not_condemn_a_right_model():
+    random = np.random.default_rng(0)
+    model = model_of((Continuous(), Continuous()), "fixed")
+    x = drawn_from(model, 1_200, seed=7)
+    x[(x[:, 0] > np.median(x[:, 0])) & (random.random(1_200) < 0.9), 1] = np.nan
+    schema = Schema.infer(pd.DataFrame(x, columns=["a", "b"]))
+    _, found = mixed_report(model, schema, x)
+    assert abs(found["two_sample_auc"] - 0.5) < 0.06
+    assert found["column_distances"]["b"] < 0.1
 
 
 def test_rows_of_another_law_are_of_less_use(known):
@@ -231,3 +280,26 @@ def test_an_estimator_writes_its_report(tmp_path):
     text = (tmp_path / "fixed.html").read_text()
     assert "knowing the entries before it in its row" in text
     assert "What the columns say about each other" not in text
+
+
+@pytest.mark.parametrize(
+    ("change", "learned"),
+    [
+        (lambda t: t.assign(b=np.nan), False),
+        (lambda t: t.assign(b=t["b"] * 1e-310, when=t["when"].max(), one=2.0), False),
+        (
+            lambda t: t.assign(b=t["b"] * 1e39, letter=np.where(t.index % 3 == 0, "new", t["letter"]), zeros=np.nan),
+            True,
+        ),
+        (lambda t: t[:49], True),
+    ],
+    ids=["gone", "odd", "odd learned", "few learned"],
+)
+@pytest.mark.filterwarnings("ignore:column 'letter' holds")
+def test_odd_tables_get_a_page_without_a_warning(tmp_path, change, learned):
+    rows = table(120).assign(日本=lambda t: np.where(t["a"] > 0, "左", "右"), when=dt.datetime(9999, 12, 30))
+    rows.loc[::2, "when"] = dt.datetime(1812, 5, 1)
+    model = FlowDensity(steps=3, hidden=(8,), random_state=0).fit(rows)
+    odd = change(rows.copy())
+    model.report(odd if not learned else rows, tmp_path / "r.html", learned=odd if learned else rows)
+    assert "Do its rows look real?" in (tmp_path / "r.html").read_text()

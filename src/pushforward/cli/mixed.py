@@ -121,7 +121,10 @@ def _pieces(model: FlowDensity, table: str) -> Iterator[Any]:
 
 def rows_of(known: FlowDensity, table: str) -> Floats:
     """The rows of a table as the numbers of a model."""
-    return np.concatenate([known.schema_.encode(piece) for piece in _pieces(known, table)])
+    pieces = [known.schema_.encode(piece) for piece in _pieces(known, table)]
+    if not sum(map(len, pieces)):
+        raise TableError(f"{table}: the table has a header but no rows.")
+    return np.concatenate(pieces)
 
 
 def score_mixed(model: str, table: str, out: str) -> dict[str, Any]:

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["LAWS", "Law", "log1mexp", "narrow"]
+__all__ = ["LAWS", "Law", "log1mexp", "log_width", "narrow"]
+
+FAR = -50.0  # below which the tail of a normal is its asymptotic series, in float64 too
 
 
 def log1mexp(d: Tensor) -> Tensor:
@@ -28,6 +30,16 @@ def narrow(width: Tensor) -> Tensor:
     """Where a probability is better taken as the density in the middle times the width than as a difference: the error
     of the first grows with the square of the width, of the other with rounding over the width."""
     return width < 0.2 * torch.finfo(width.dtype).eps ** (1 / 3)
+
+
+def log_width(width: Tensor) -> Tensor:
+    """Its logarithm, finite and with a finite slope where rounding left nothing of it."""
+    return width.clamp(min=torch.finfo(width.dtype).tiny).log()
+
+
+def _largest_square(y: Tensor) -> float:
+    """What numbers are cut at whose squares, and slopes of these, shall be finite."""
+    return math.sqrt(torch.finfo(y.dtype).max) * 1e-4
 
 
 class Law(ABC):
@@ -54,7 +66,7 @@ class Law(ABC):
         inner, outer = torch.where(upper, low, -high), torch.where(upper, high, -low)  # now in the upper tail
         near, far = self.log_below(-inner), self.log_below(-outer)
         small = narrow(width)
-        tiny = torch.where(small, width, 1.0).log() + self.log_density((low + high) / 2)
+        tiny = log_width(width) + self.log_density((low + high) / 2)
         return torch.where(small, tiny, near + log1mexp(torch.where(small, 1.0, near - far)))
 
 
@@ -63,12 +75,17 @@ class Gaussian(Law):
 
     @staticmethod
     def log_density(y: Tensor) -> Tensor:
-        limit = math.sqrt(torch.finfo(y.dtype).max) * 1e-4  # a square beyond would be infinite, and its slope NaN
+        limit = _largest_square(y)
         return -0.5 * (y.clamp(-limit, limit).square() + math.log(2 * math.pi))
 
     @staticmethod
     def log_below(y: Tensor) -> Tensor:
-        return torch.special.log_ndtr(y)
+        # Far out the slope that torch has for its function is the difference of two large numbers, and no number soon.
+        far = y < FAR
+        v = torch.where(far, y, FAR).clamp(min=-_largest_square(y))
+        w = 1 / v.square()
+        tail = Gaussian.log_density(v) - (-v).log() + torch.log1p(-w * (1 - 3 * w * (1 - 5 * w * (1 - 7 * w))))
+        return torch.where(far, tail, torch.special.log_ndtr(torch.where(far, 0.0, y)))
 
     @staticmethod
     def point(p: Tensor) -> Tensor:

@@ -301,10 +301,13 @@ class Integer(Scaled):
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         below, above = (self._standard64(self._open(x + half)[0]) for half in (-0.5, 0.5))
-        below, above = below.masked_fill(x <= self.low, -FAR), above.masked_fill(x >= self.high, FAR)
-        # Of numbers of many digits, such as seconds since 1970, the ends are one and the same in float32.
+        # The difference of ends has no digits where numbers have many, such as seconds since 1970.
+        width = (torch.log1p(1 / (x - self.low + 0.5).clamp(min=0.5)) if self.skewed else 1.0) / self.scale
+        first, last = x <= self.low, x >= self.high
+        below, above = below.masked_fill(first, -FAR), above.masked_fill(last, FAR)
+        width = torch.where(first | last, above - below, width)
         ends = below.to(params.dtype), above.to(params.dtype)
-        found = self.univariate.log_mass(*ends, params, (above - below).to(params.dtype))
+        found = self.univariate.log_mass(*ends, params, width.to(params.dtype))
         return torch.where(self.domain.contains(x), found, -torch.inf)
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:

@@ -33,6 +33,8 @@ MOST = 10_000
 """Of the rows learned from, evenly spread, on which usual values and the threshold are measured."""
 ENTRIES = 2**16
 """Of a step: rows times columns."""
+FEW = 200
+"""Rows below which the last steps change nothing."""
 
 
 class Reason(NamedTuple):

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from pushforward.core.domain import Product, holds_each
+from pushforward.core.files import check_writable
 from pushforward.data.formats import TableError
 from pushforward.data.frame import build_frame
 from pushforward.data.parquet import ParquetRows, of_length
@@ -278,6 +279,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """
         from pushforward.evaluate.mixed_report import write_mixed_report
 
+        check_writable(path)
         x = self._numbers(X).cpu().numpy()
         rows = None if learned is None else self._numbers(learned).cpu().numpy()
         history = getattr(self, "history_", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from pushforward.core.domain import holds_each
 from pushforward.distributions import Mixed
@@ -18,6 +19,9 @@ def evaluate_mixed(model: Mixed, x: Rows) -> Evaluation:
     """`evaluate` of rows, of the entries that are there, beside their columns by themselves where the model knows any
     order."""
     return evaluate(model, x, baselines={"alone": ColumnsAlone(model)} if model.order == "any" else {})
+
+
+AT_ONCE = 8192  # rows
 
 
 class ColumnsAlone:
@@ -40,11 +44,12 @@ class ColumnsAlone:
         """Log-density of the entries that are there, (rows,)."""
         with torch.no_grad(), evaluation_mode(self.model):
             rows, _ = to_model(self.model, x, None)
-            fits = holds_each(self.model.support, rows)
-            total = rows.new_zeros(len(rows))
-            for j in range(rows.shape[1]):
-                anchored = torch.where(fits[:, j], rows[:, j], self.model.support.anchor(rows)[j])
-                own = self.model.law_of(j).log_prob(anchored)
-                total = total + torch.where(rows[:, j].isnan(), 0.0, torch.where(fits[:, j], own, -torch.inf))
-        found: Floats = total.cpu().numpy()
+            found: Floats = torch.cat([self._of(own) for own in rows.split(AT_ONCE)]).cpu().numpy()
         return found
+
+    def _of(self, rows: Tensor) -> Tensor:
+        fits = holds_each(self.model.support, rows)
+        usable = torch.where(fits, rows, self.model.support.anchor(rows))
+        laws = [self.model.law_of(j) for j in range(rows.shape[1])]
+        terms = torch.stack([law.log_prob(usable[:, j]) for j, law in enumerate(laws)], dim=-1)
+        return torch.where(rows.isnan(), 0.0, torch.where(fits, terms, -torch.inf)).sum(dim=-1)

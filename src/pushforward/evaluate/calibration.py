@@ -71,7 +71,8 @@ class ColumnCalibration:
         """How much better the values are known given the others, in nats, and its standard error."""
         if self.alone is None:
             return math.nan, math.nan
-        return mean_and_error(self.log_density - self.alone)
+        with np.errstate(invalid="ignore"):  # -inf for both: there is no difference
+            return mean_and_error(self.log_density - self.alone)
 
     def coverage(self, probability: float) -> tuple[float, float]:
         """`coverage` of this column."""

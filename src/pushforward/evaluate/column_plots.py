@@ -18,12 +18,13 @@ from pushforward.evaluate.calibration import ColumnCalibration, pit_band, pit_hi
 from pushforward.evaluate.fidelity import is_ordered
 from pushforward.evaluate.learned_rows import Copies
 from pushforward.evaluate.plots import histogram, ramp
-from pushforward.evaluate.style import COLORS, FONT, INK, MUTED, new_figure, plain
+from pushforward.evaluate.style import COLORS, FONT, INK, MUTED, new_figure, plain, robust_limits
 
 __all__ = ["plot_associations", "plot_columns", "plot_copies", "plot_pit", "plot_reliability"]
 
 MOST_BARS, MOST_PANELS = 12, 12
 DAY = 86_400.0
+CALENDAR = (-719_000.0, 2_932_000.0)  # days around 1970 that have a date
 BINS = 20
 
 
@@ -43,18 +44,20 @@ def plot_columns(schema: Schema, data: Floats, samples: Floats, *, limit: int = 
         if not is_ordered(schema, j) or hasattr(field.kind, "levels"):
             _bars(ax, field, rows, drawn)
         elif len(rows):
-            if dates := field.form in ("time", "day"):
+            limits = None
+            if field.form in ("time", "day"):
                 unit = DAY if field.form == "time" else 1.0
-                rows, drawn = rows / unit, drawn / unit
-            histogram(ax, rows, drawn, note=not dates)
-            if dates:
+                rows, drawn = (np.clip(own / unit, *CALENDAR) for own in (rows, drawn))
+                limits = tuple(np.clip(robust_limits(rows), *CALENDAR).tolist())
+            histogram(ax, rows, drawn, limits=limits, note=limits is None)
+            if limits is not None:
                 ax.xaxis.set_major_locator(AutoDateLocator(minticks=3, maxticks=7))
                 ax.xaxis.set_major_formatter(ConciseDateFormatter(ax.xaxis.get_major_locator()))
         ax.set_xlabel(plain(field.name))
         ax.set_yticks([])
         if gone := float(np.isnan(data[:, j]).mean()):
             ax.set_title(f"{gone:.0%} missing", loc="left", fontsize=FONT - 2.5, color=MUTED, pad=2)
-    handles, labels = axes[0].get_legend_handles_labels()
+    handles, labels = max((ax.get_legend_handles_labels() for ax in axes[:count]), key=lambda own: len(own[0]))
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=FONT)
     _say_first(figure, count, len(schema.fields))
     return figure
@@ -176,7 +179,7 @@ def _bars(ax: Axes, field: Field, rows: Floats, drawn: Floats) -> None:
     heights = [own[kept].tolist() for own in shares]
     labels = [_label(field, int(k)) for k in kept]
     if len(kept) < levels:
-        heights = [[*own, 1 - sum(own)] for own in heights]
+        heights = [[*own, whole.sum() - sum(own)] for own, whole in zip(heights, shares, strict=True)]
         labels.append(f"{levels - len(kept)} others")
     at = np.arange(len(labels) + 1) - 0.5
     ax.stairs(heights[0], at, fill=True, color=COLORS["data"], alpha=0.45, label="data")

@@ -17,7 +17,6 @@ __all__ = [
     "TwoSampleTest",
     "associations",
     "column_distances",
-    "for_trees",
     "is_ordered",
     "pair_distances",
     "two_sample_test",
@@ -52,7 +51,7 @@ class TwoSampleTest:
 
     Attributes:
         auc: area under its ROC curve: 0.5 where it cannot, 1 where it always can.
-        error: standard error of ``auc`` if it cannot.
+        error: standard error of ``auc`` if it cannot, that of the training included.
         accuracy: part of the rows that it takes for what they are, half of which are real.
         rows: real rows, and as many drawn ones.
         leaning: by how much ``auc`` falls where one column is shuffled, by the column's name, largest first.
@@ -156,8 +155,8 @@ def two_sample_test(schema: Schema, real: Floats, drawn: Floats, *, seed: int = 
 
     Args:
         schema: of the columns.
-        real: (rows, columns), NaN where an entry is missing.
-        drawn: the same number of rows, NaN where the real ones are.
+        real: (rows, columns). NaN tells them apart as any value does, so gaps are better filled by draws.
+        drawn: the same number of rows.
         seed: of the folds and the trees.
 
     References:
@@ -170,27 +169,29 @@ def two_sample_test(schema: Schema, real: Floats, drawn: Floats, *, seed: int = 
     count = min(len(real), len(drawn), FOREST_ROWS)
     if count < 2 * FOLDS:
         raise ValueError(f"two_sample_test: needs at least {2 * FOLDS} rows; got {count}.")
-    x = np.concatenate([for_trees(schema, real, rows[:count]) for rows in (real, drawn)])
+    x = np.concatenate([_for_trees(schema, real, rows[:count]) for rows in (real, drawn)])
+    x[:, np.isnan(x).all(axis=0)] = 0.0  # what no row holds tells nothing, and cannot be put into bins
     y = np.repeat([0, 1], count)
     random = np.random.default_rng(seed)
-    score, fell = np.zeros(2 * count), np.zeros(x.shape[1])
+    score, fell, wholes = np.zeros(2 * count), np.zeros(x.shape[1]), []
     for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(x, y):
         trees = HistGradientBoostingClassifier(
             categorical_features=[not is_ordered(schema, j) for j in range(x.shape[1])], random_state=seed
         ).fit(x[train], y[train])
         score[test] = trees.predict_proba(x[test])[:, 1]
         whole = roc_auc_score(y[test], score[test])
+        wholes.append(whole)
         for j in range(x.shape[1]):
             other = x[test].copy()
             other[:, j] = random.permutation(other[:, j])
             fell[j] += (whole - roc_auc_score(y[test], trees.predict_proba(other)[:, 1])) / FOLDS
     leaning = {schema.names[j]: float(fell[j]) for j in np.argsort(-fell)}
-    error = math.sqrt((2 * count + 1) / (12 * count * count))
+    error = math.sqrt((2 * count + 1) / (12 * count * count) + np.var(wholes, ddof=1) / FOLDS)
     accuracy = float(((score > 0.5) == y).mean())
     return TwoSampleTest(float(roc_auc_score(y, score)), error, accuracy, count, leaning)
 
 
-def for_trees(schema: Schema, real: Floats, rows: Floats) -> Floats:
+def _for_trees(schema: Schema, real: Floats, rows: Floats) -> Floats:
     """Rows as scikit-learn's trees take them: categories beyond the 200 most frequent real ones taken together."""
     found = rows.copy()
     for j in range(rows.shape[1]):

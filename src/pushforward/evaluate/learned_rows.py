@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pushforward.data.schema import Schema
 from pushforward.distributions import Constant
 from pushforward.evaluate.arrays import Floats
-from pushforward.evaluate.fidelity import for_trees, is_ordered
+from pushforward.evaluate.fidelity import is_ordered
 
 __all__ = ["Copies", "Usefulness", "find_copies", "usefulness"]
 
@@ -43,12 +43,13 @@ class Copies:
     @property
     def nearer(self) -> tuple[float, float]:
         """Part of the drawn rows that lie nearer to a learned one than all but 5 % of the real rows do, and its
-        standard error; about 5 % where nothing is copied."""
-        limit = np.quantile(self.real, NEAR)
-        part = float((self.drawn < limit).mean() + (self.drawn == limit).mean() / 2)
-        base = float((self.real < limit).mean() + (self.real == limit).mean() / 2)
-        error = math.sqrt(NEAR * (1 - NEAR) * (1 / len(self.real) + 1 / len(self.drawn)))
-        return part - base + NEAR, error
+        standard error; about 5 % where nothing is copied. Of rows as far as that limit the part counts that makes it
+        5 % of the real ones."""
+        limit = np.quantile(self.real, NEAR, method="higher")
+        below, at = float((self.real < limit).mean()), float((self.real == limit).mean())
+        part = float((self.drawn < limit).mean() + (NEAR - below) / at * (self.drawn == limit).mean())
+        share = min(max(NEAR, at), 0.5)
+        return part, math.sqrt(share * (1 - share) * (1 / len(self.real) + 1 / len(self.drawn)))
 
 
 @dataclass(frozen=True)
@@ -122,31 +123,35 @@ def _explained(schema: Schema, rows: Floats, base: Floats, test: Floats, j: int,
 
     others = [k for k in range(rows.shape[1]) if k != j]
     options: Any = {"n_estimators": 60, "min_samples_leaf": 5, "max_features": 0.5, "random_state": seed}
-    rows, test, base = (own[~np.isnan(own[:, j])] for own in (rows, test, base))
+    levels = 0 if is_ordered(schema, j) else int(getattr(schema.fields[j].kind, "levels", 2))
+    rows, test, base = (own[_can_be_asked(own[:, j], levels)] for own in (rows, test, base))
     if min(len(rows), len(test), len(base)) < 10:
         return None
-    x, new = (for_trees(schema, base, own)[:, others] for own in (rows, test))
-    if is_ordered(schema, j):
+    x, new = (_placed(schema, base, own)[:, others] for own in (rows, test))
+    if not levels:
         y, truth = (_ranks(base[:, j], own[:, j]) for own in (rows, test))
         left = np.square(truth - RandomForestRegressor(**options).fit(x, y).predict(new)).mean()
         whole = np.square(truth - _ranks(base[:, j], base[:, j]).mean()).mean()
         return 1 - float(left / whole) if whole > 0 else None
-    levels = int(getattr(schema.fields[j].kind, "levels", 2))
     y, truth = rows[:, j].astype(int), test[:, j].astype(int)
-    seen = truth < levels
-    truth, new = truth[seen], new[seen]
-    share = np.bincount(base[:, j].astype(int), minlength=levels)[:levels] / len(base)
-    if len(np.unique(y)) < 2 or not len(truth):
-        return None
+    share = np.bincount(base[:, j].astype(int), minlength=levels) / len(base)
     forest = RandomForestClassifier(**options).fit(x, y)
     given = np.zeros((len(new), levels))
     given[:, forest.classes_.astype(int)] = forest.predict_proba(new)
     left, whole = (np.square(np.eye(levels)[truth] - own).sum(axis=1).mean() for own in (given, share))
-    return 1 - float(left / whole)
+    return 1 - float(left / whole) if whole > 0 else None
+
+
+def _can_be_asked(values: Floats, levels: int) -> NDArray[np.bool_]:
+    """Where a value is there, and of so many categories one that is known."""
+    there = ~np.isnan(values)
+    return there & (values >= 0) & (values < levels) if levels else there
 
 
 def _ranks(base: Floats, values: Floats) -> Floats:
     """Values as the part of the base that lies below, halves of what is equal, from 0 to 1."""
+    if not len(base):
+        return np.full(len(values), 0.5)
     order = np.sort(base)
     return (np.searchsorted(order, values, side="left") + np.searchsorted(order, values, side="right")) / (
         2 * len(base)
@@ -154,14 +159,13 @@ def _ranks(base: Floats, values: Floats) -> Floats:
 
 
 def _placed(schema: Schema, learned: Floats, rows: Floats) -> Floats:
-    """Rows as ranks, of which a missing one counts as in the middle, and as codes. Equal ranks are equal values, as a
-    rank between those of two learned values is no other's."""
-    found = np.nan_to_num(for_trees(schema, learned, rows), nan=-1.0)
+    """Rows as ranks and codes, -1 where an entry is missing. Equal ranks are equal values, as a rank between those of
+    two learned values is no other's."""
+    found = rows.copy()
     for j in range(rows.shape[1]):
         if is_ordered(schema, j):
-            missing = np.isnan(rows[:, j])
-            ranks = _ranks(learned[~np.isnan(learned[:, j]), j], np.nan_to_num(rows[:, j]))
-            found[:, j] = np.where(missing, 0.5, ranks)
+            found[:, j] = _ranks(learned[~np.isnan(learned[:, j]), j], rows[:, j])
+    found[np.isnan(rows)] = -1.0
     return found
 
 
@@ -170,7 +174,7 @@ def _nearest(own: Floats, rows: Floats, ordered: NDArray[np.bool_]) -> Floats:
     total = np.zeros((len(rows), len(own)))
     for j, is_number in enumerate(ordered):
         apart = rows[:, j, None] - own[:, j]
-        total += np.abs(apart) if is_number else apart != 0
+        total += np.minimum(np.abs(apart), 1.0) if is_number else apart != 0
     nearest: Floats = total.min(axis=1) / len(ordered)
     return nearest
 

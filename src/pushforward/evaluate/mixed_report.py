@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from pushforward.data.schema import Schema
 from pushforward.distributions import Mixed
 from pushforward.evaluate.alone import evaluate_mixed
-from pushforward.evaluate.arrays import Floats, sample_in_batches
+from pushforward.evaluate.arrays import Floats, evaluation_mode, sample_in_batches, to_model
 from pushforward.evaluate.calibration import LEVELS, ColumnCalibration, calibrate
 from pushforward.evaluate.column_plots import (
     plot_associations,
@@ -55,6 +56,7 @@ __all__ = [
 ]
 
 MAX_ROWS = 10_000  # held-out rows whose calibration is looked at, and drawn rows
+MAX_LEARNED = 20_000  # training rows
 FEWEST = 50  # rows from where on drawn rows are compared with real ones
 MOST_NAMED = 8
 
@@ -96,8 +98,7 @@ def mixed_report(
     chosen = x[np.linspace(0, len(x) - 1, min(len(x), MAX_ROWS)).round().astype(np.int64)]
     columns = calibrate(model, chosen, schema.names)
     drawn = sample_in_batches(model, len(chosen), seed=seed)
-    gaps = np.isnan(chosen)
-    gappy = np.where(gaps, np.nan, drawn)  # a classifier must not tell rows apart by their gaps
+    real = _filled(model, chosen, seed + 1)  # whole rows, for gaps may depend on values that are there
     sections = [likelihood_section(evaluation)]
     found = evaluation.to_dict()
     if any(own.alone is not None for own in columns):
@@ -106,16 +107,20 @@ def mixed_report(
         sections.append(calibration_section(columns, beside=model.order == "any"))
         found["coverage"] = {own.name: {f"{p:.0%}": own.coverage(p)[0] for p in LEVELS}
                              for own in columns if own.lower is not None}  # fmt: skip
-    distances = column_distances(schema, chosen, gappy)
-    pairs = pair_distances(schema, chosen, gappy)
-    test = two_sample_test(schema, chosen, gappy, seed=seed) if len(chosen) >= FEWEST else None
-    sections.append(fidelity_section(schema, chosen, gappy, distances, pairs, test))
+    distances = column_distances(schema, real, drawn)
+    pairs = pair_distances(schema, real, drawn)
+    test = two_sample_test(schema, real, drawn, seed=seed) if len(real) >= FEWEST else None
+    sections.append(fidelity_section(schema, real, drawn, distances, pairs, test, gaps=float(np.isnan(chosen).mean())))
     found["two_sample_auc"] = None if test is None else test.auc
     found["column_distances"] = {own.names[0]: own.distance for own in distances}
-    if learned is not None and min(len(learned), len(chosen)) >= FEWEST:
-        copies = find_copies(schema, learned, gappy, chosen, seed=seed)
-        more = sample_in_batches(model, min(len(learned), MAX_ROWS), seed=seed + 1)
-        useful = usefulness(schema, learned, more, x, seed=seed)
+    if learned is not None and min(len(learned), len(chosen)) < FEWEST:
+        words = f"To look for copies takes at least {FEWEST} held-out rows and as many training rows."
+        sections.append(Section("Does it copy the rows it learned from?", [words]))
+    elif learned is not None:
+        known = _filled(model, learned[np.random.default_rng(seed).permutation(len(learned))[:MAX_LEARNED]], seed + 2)
+        copies = find_copies(schema, known, drawn, real, seed=seed)
+        more = sample_in_batches(model, min(len(known), MAX_ROWS), seed=seed + 3)
+        useful = usefulness(schema, known, more, real, seed=seed)
         sections += [copies_section(copies), *([usefulness_section(useful)] if useful else [])]
         found["nearer_than_real"] = copies.nearer[0]
         found["usefulness"] = {own.name: {"real": own.real, "drawn": own.drawn} for own in useful}
@@ -177,7 +182,10 @@ def calibration_section(
         ]
         rows.append(["mean", "", *(f"{mean[level]:.1%}" for level in LEVELS), ""])
         header = ["column", "values", *(f"{level:.0%} interval" for level in LEVELS), "its law"]
-        caption = f"How many values lie inside the central interval that the model gives, knowing {others}."
+        caption = (
+            f"How many values lie inside the central interval that the model gives, knowing {others}. A value with a "
+            "probability of its own, such as a count, is inside by the part of that probability which is."
+        )
         parts.append(table(header, rows, caption=caption))
         caption = (
             "Where each value lies in the law that the model gave it, from 0, its lower end, to 1. Flat is right. "
@@ -214,13 +222,16 @@ def fidelity_section(
     pairs: Sequence[Distance],
     test: TwoSampleTest | None,
     *,
+    gaps: float = 0.0,
     title: str = "Do its rows look real?",
 ) -> Section:
-    """Columns and pairs of columns of drawn and of real rows, and what a classifier makes of them."""
-    parts: list[str] = []
-    if test is not None:
-        parts.append(fact(_told_apart(test)))
-    parts.append(f"{len(drawn):,} rows drawn from the model beside {len(real):,} held-out rows, with the same gaps.")
+    """Columns and pairs of columns of drawn and of real rows, and what a classifier makes of them. ``gaps`` is the part
+    of the entries of the real rows that was filled in."""
+    parts: list[str] = [] if test is None else [fact(_told_apart(test))]
+    filled = f" Of their entries {gaps:.1%} are missing and were filled by draws of the model." if gaps else ""
+    parts.append(f"{len(drawn):,} rows drawn from the model beside {len(real):,} held-out rows.{filled}")
+    if test is None:
+        parts.append(f"Fewer than {FEWEST} rows are too few to train a classifier that tells them apart.")
     caption = "Each column by itself. A good model's line retraces the filled shape."
     parts.append(picture(plot_columns(schema, real, drawn), caption))
     caption = (
@@ -246,10 +257,13 @@ def copies_section(found: Copies, *, title: str = "Does it copy the rows it lear
     part, error = found.nearer
     drawn, real = found.same
     near = f"{part:.1%} of the drawn rows lie nearer to a training row than all but 5 % of new real rows do"
-    if part <= 0.05 + 3 * error:
-        words = f"No: {near}, no more than chance allows."
-    else:
+    more = drawn - real > 3 * np.sqrt((drawn * (1 - drawn) + real * (1 - real)) / len(found.drawn)) + 1e-9
+    if real > 0.5:
+        words = f"This cannot be told: {real:.0%} of the held-out rows equal a training row themselves. Give new rows."
+    elif part > 0.05 + 3 * error or more:
         words = f"It may: {near}, which is more than chance. Look at such rows before they leave the house."
+    else:
+        words = f"No: {near}, no more than chance allows."
     equal = f"{drawn:.2%} of the drawn rows and {real:.2%} of the new real rows equal a training row in every column."
     caption = "A distance is a mean over columns: of the difference in rank, or of whether categories differ."
     return Section(title, [fact(words), equal, picture(plot_copies(found), caption)])
@@ -286,6 +300,16 @@ def _told_apart(test: TwoSampleTest) -> str:
         f"Gradient boosted trees can {how} tell drawn rows from real ones: an AUC of {test.auc:.3f}, where 0.5 is "
         f"chance and 1 certain; they are right about {test.accuracy:.1%} of the rows.{leaning}"
     )
+
+
+def _filled(model: Mixed, x: Floats, seed: int) -> Floats:
+    """Rows with their gaps filled by draws, given what is there."""
+    if not np.isnan(x).any():
+        return x
+    with torch.no_grad(), evaluation_mode(model):
+        rows, _ = to_model(model, x, None)
+        found: Floats = model.impute(rows, torch.Generator(rows.device).manual_seed(seed)).cpu().numpy()
+    return found
 
 
 def _distances(found: Sequence[Distance], caption: str, what: str) -> Html:

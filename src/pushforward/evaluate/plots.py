@@ -247,7 +247,7 @@ def histogram(
 ) -> None:
     low, high = limits or robust_limits(real)
     edges = _edges(real, low, high, 60)
-    share = np.diff(edges)
+    share = np.maximum(np.diff(edges), 1e-280)  # whose inverse is a number still
     heights = [np.histogram(rows, edges)[0] / max(1, len(rows)) / share for rows in (real, drawn)]
     filled = heights[0][heights[0] > 0]
     if filled.size and filled.max() > 60 * np.median(filled):  # a spike would flatten all the rest

@@ -141,6 +141,7 @@ class Trainer:
     ) -> History:
         """Train until the budget is used or validation stops improving; leaves the best weights in the model."""
         self.started = last_written = time.monotonic()
+        self.model.train()  # all parts, whatever state they were in
         try:
             while not self.history.stopped:
                 self._step()

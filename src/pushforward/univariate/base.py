@@ -13,7 +13,7 @@ from torch import Tensor
 from pushforward.core.bijection import Kind
 from pushforward.core.compiled import Compilable, compiled
 from pushforward.core.domain import REAL, Domain
-from pushforward.core.law import LAWS, narrow
+from pushforward.core.law import LAWS, log_width, narrow
 from pushforward.core.numerics import by_table, invert_increasing, known, solve_between
 
 __all__ = ["Boxed", "Iterative", "Univariate", "with_free"]
@@ -91,10 +91,11 @@ class Univariate(Compilable, ABC):
         """The log of the probability between low and high, under that law; no digits are lost far out, nor where low
         and high are close and their ``width``, from low to high, is given."""
         width = high - low if width is None else width
-        small = narrow(width)
-        tiny = torch.where(small, width, 1.0).log() + self.log_density((low + high) / 2, params)
         ends = self.value(low, params), self.value(high, params)
-        return torch.where(small, tiny, LAWS[self.law].log_mass(*ends, torch.where(small, 1.0, ends[1] - ends[0])))
+        between = ends[1] - ends[0]
+        small = narrow(width) | narrow(50 * between)  # where the map is flat, its ends may round to one number
+        tiny = log_width(width) + self.log_density((low + high) / 2, params)
+        return torch.where(small, tiny, LAWS[self.law].log_mass(*ends, torch.where(small, 1.0, between)))
 
     def quantile(self, p: Tensor, params: Tensor) -> Tensor:
         """x below which the probability is p, under that law."""
