@@ -94,8 +94,9 @@ def measured(name: str) -> str:
     search = GridSearchCV(KernelDensity(), {"bandwidth": np.geomspace(0.02, 1, 16)}, cv=5).fit(a[:KDE_ROWS])
     kernel = KernelDensity(**search.best_params_).fit(a).score_samples(b) - unit
     ahead = flow.mean() - max(gaussian.mean(), mixture.mean(), kernel.mean())
+    title = f"{name} †" if types else name
     return (
-        f"| {name}{' †' if types else ''} | {len(train):,} × {train.shape[1]} | {with_error(flow)} | {gaussian.mean():.3f} | "
+        f"| {title} | {len(train):,} × {train.shape[1]} | {with_error(flow)} | {gaussian.mean():.3f} | "
         f"{mixture.mean():.3f} | {kernel.mean():.3f} | **{ahead:.3f}** | {seconds:.0f} |"
     )
 
@@ -207,7 +208,7 @@ def main() -> None:
         "numbers it gives probabilities, which compare with densities as its unit is one. *Mixture*: of Gaussians with",
         "full covariances, 2 to 64 components by BIC. *Kernel*: Gaussian kernel, bandwidth by five-fold",
         "cross-validation. Of the sets marked † some columns of real numbers hold single values often, to which",
-        "`FlowDensity()` gives probabilities; for this table all their values have densities, as under the other models.",
+        "`FlowDensity()` gives probabilities; here all their values have densities, as under the others.",
         "",
         "| set | rows | FlowDensity | Gaussian | mixture | kernel | ahead by | seconds |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
