@@ -15,6 +15,7 @@ import time
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from results import data_folder, machine, update_section
 from sklearn.compose import make_column_transformer
@@ -27,7 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from pushforward.data.schema import Schema
-from pushforward.distributions import Inflated
+from pushforward.distributions import Continuous, Inflated
 from pushforward.estimators import FlowDensity
 
 Array = NDArray[np.float64]
@@ -71,8 +72,12 @@ def with_error(scores: Array) -> str:
 def with_densities(train: Array) -> dict[str, Any]:
     """Kinds of the columns of real numbers in which some values come often: those of the other values. By default such
     values have probabilities, with which no density at them can be compared."""
-    kinds = {field.name: field.kind for field in Schema.infer(train).fields}
-    return {name: kind.inner for name, kind in kinds.items() if isinstance(kind, Inflated) and kind.is_density}
+    found: dict[str, Any] = {}
+    for field, x in zip(Schema.infer(train).fields, train.T, strict=True):
+        if isinstance(field.kind, Inflated) and field.kind.is_density:
+            inner = field.kind.inner
+            found[field.name] = inner if bool(inner.domain.contains(torch.as_tensor(x)).all()) else Continuous()
+    return found
 
 
 def measured(name: str) -> str:
