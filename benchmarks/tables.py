@@ -76,7 +76,7 @@ def with_densities(train: Array) -> dict[str, Any]:
     for field, x in zip(Schema.infer(train).fields, train.T, strict=True):
         if isinstance(field.kind, Inflated) and field.kind.is_density:
             inner = field.kind.inner
-            found[field.name] = inner if bool(inner.domain.contains(torch.as_tensor(x)).all()) else Continuous()
+            found[field.name] = inner if bool(inner.holds(torch.as_tensor(x)[None]).all()) else Continuous()
     return found
 
 

@@ -103,6 +103,16 @@ def test_the_whole_probability_is_one(case):
 
 @each
 @torch.no_grad()
+def test_what_it_holds_is_what_has_a_probability(case):
+    kind, params = ready(case)
+    low, high = kind.domain.ends
+    own = [data_of(case)[:1, :40], torch.tensor([[low, high, low - 1, high + 1, 0.0, 0.5, 3.0]], dtype=torch.float64)]
+    x = torch.cat(own, dim=1).nan_to_num(posinf=1e4, neginf=-1e4).expand(kind.columns, -1)
+    assert torch.equal(kind.holds(x), kind.log_prob(x, expanded(params, x)).isfinite())
+
+
+@each
+@torch.no_grad()
 def test_quantiles_undo_the_distribution_function(case):
     kind, params = ready(case, size=0.3)
     p = torch.linspace(0.01, 0.99, 57, dtype=torch.float64).expand(kind.columns, -1)

@@ -104,6 +104,20 @@ def test_arrays_have_columns_x0_x1():
     assert decoded[0].tolist() == ["a", 1.0]
 
 
+@pytest.mark.parametrize(
+    ("kind", "values", "sentence"),
+    [
+        ("positive", [1.0, 2.0, 0.0], r"holds 0 in row 3, which Positive, from 0 to inf, cannot"),
+        (Circular(24.0), [1.0, np.nan, 25.5], r"holds 25.5 in row 3, which Circular\(period=24"),
+        ("integer", [1.0, 2.5, 3.0], r"holds 2.5 in row 2, which Integer"),
+        (Bounded(0.0, 1.0), [0.5, 0.2, 1.0], r"holds 1 in row 3, which Bounded"),
+    ],
+)
+def test_a_declared_kind_must_hold_all_values(kind, values, sentence):
+    with pytest.raises(TableError, match=rf"types: column 'a' {sentence}"):
+        Schema.infer(pd.DataFrame({"a": values}), {"a": kind})
+
+
 def test_declared_kinds_win():
     table = pd.DataFrame(
         {"hour": RANDOM.integers(0, 24, N) + 0.5, "code": RANDOM.integers(0, 5, N), "p": RANDOM.random(N)}

@@ -283,6 +283,15 @@ def _declared(raw: Raw, kind: Column | str) -> Field:
         raise TableError(
             f"types: column {raw.name!r} holds text, so it cannot be {type(kind).__name__}. Try 'categorical'."
         )
+    values = np.asarray(raw.values)
+    wrong = ~np.isnan(values) & ~kind.holds(torch.as_tensor(values)[None])[0].numpy()
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        low, high = kind.domain.ends
+        raise TableError(
+            f"types: column {raw.name!r} holds {values[first]:g} in row {first + 1}, which {_shown(kind)}, from "
+            f"{low:g} to {high:g}, cannot. Correct it, or declare another kind."
+        )
     form = {"time": "time", "bool": "bool"}.get(raw.kind, "number")
     return Field(raw.name, kind, "declared", raw.stored, form)
 

@@ -52,6 +52,10 @@ class Column(nn.Module, ABC):
 
     like: Tensor
 
+    def holds(self, x: Tensor) -> Tensor:
+        """Where x (columns, n) is something to which laws of the kind give a density or a probability."""
+        return self.domain.contains(x)
+
     @property
     def has_ranks(self) -> bool:
         """Whether quantiles say something of it: values have an order, and there are more than two."""
@@ -235,6 +239,9 @@ class Constant(Column):
     def encode(self, x: Tensor) -> Tensor:
         return self.like.new_zeros(x.shape[0], 0, x.shape[1])
 
+    def holds(self, x: Tensor) -> Tensor:
+        return x == self.value
+
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         return torch.where(x == self.value, 0.0, -torch.inf).to(self.like.dtype)
 
@@ -298,6 +305,9 @@ class Inflated(Column):
         at = self._at(x)  # (values, columns, n)
         inner = self.inner.encode(self._others(x, at)) * ~at.any(dim=0)[:, None]
         return torch.cat([at.movedim(0, 1).to(inner.dtype), inner], dim=1)
+
+    def holds(self, x: Tensor) -> Tensor:
+        return self._at(x).any(dim=0) | self.inner.holds(x)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         log_share = self._log_shares(params)

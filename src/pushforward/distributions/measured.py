@@ -75,6 +75,9 @@ class Scaled(Column):
         """x from v."""
         return v
 
+    def holds(self, x: Tensor) -> Tensor:
+        return super().holds(x) & self._inside(x) if self.is_density else super().holds(x)
+
     def _inside(self, x: Tensor) -> Tensor:
         """Where there is a density: between the ends, which have none."""
         low, high = self.domain.ends
