@@ -212,7 +212,7 @@ def _times(nats: float) -> str:
     if nats > 13.8:
         return f"more than a million times (e to the {nats:,.0f})"
     factor = math.exp(nats)
-    return f"{factor:,.0f} times" if factor >= 10 else f"{factor:.2g} times"
+    return f"{factor:,.0f} times" if factor >= 10 else f"{factor:.3g} times"
 
 
 def _jsonable(value: float) -> float | None:
