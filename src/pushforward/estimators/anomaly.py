@@ -181,7 +181,7 @@ class FlowAnomaly(OutlierMixin, TableModel):
         return int(min(512, 2 ** round(math.log2(max(16, ENTRIES / columns))), max(32, rows)))
 
     def _default_steps(self, rows: int) -> int:
-        return 450 if rows < FEW else 700
+        return 350 if rows < FEW else 700
 
     # --- answers
 
