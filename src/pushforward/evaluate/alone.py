@@ -46,7 +46,7 @@ class ColumnsAlone:
         with torch.no_grad(), evaluation_mode(self.model):
             rows, _ = to_model(self.model, x, None)
             laws = [self.model.law_of(j) for j in range(rows.shape[1])]
-            found: Floats = torch.cat([self._of(own, laws) for own in rows.split(AT_ONCE)]).cpu().numpy()
+            found: Floats = torch.cat([self._of(own, laws) for own in rows.split(AT_ONCE)]).cpu().double().numpy()
         return found
 
     def _of(self, rows: Tensor, laws: Sequence[ColumnLaw]) -> Tensor:
