@@ -94,6 +94,8 @@ def test_gaps_and_values_that_no_column_can_hold_are_not_looked_at(true):
     columns = calibrate(model, x, NAMES)
     assert [own.rows for own in columns[:3]] == [40, 45, 50]
     assert [own.outside for own in columns[:3]] == [0, 5, 0]
+    x[:3, 7] = -1.0  # an end of a bounded column, which has no density
+    assert next(own for own in calibrate(model, x, NAMES) if own.name == "c7").outside == 3
     assert columns[1].reliability.hits <= 0.9  # what is impossible was not foreseen
 
 
@@ -265,9 +267,10 @@ def test_gaps_do_not_condemn_a_right_model(order, gap):
     _, whole = mixed_report(model.model_, model.schema_, x)
     x = x.copy()
     x[((other > np.median(other)) if order == "any" else True) & (random.random(1_000) < 0.7), gap] = np.nan
-    _, found = mixed_report(model.model_, model.schema_, x)
+    sections, found = mixed_report(model.model_, model.schema_, x)
     assert abs(found["two_sample_auc"] - whole["two_sample_auc"]) < 0.08
     assert found["column_distances"][model.schema_.names[gap]] < 0.1
+    assert any("rows with gaps are left out" in own.html() for own in sections) == (order == "fixed")
 
 
 def test_what_was_filled_in_is_not_asked_for(known):

@@ -126,7 +126,7 @@ class Field:
         number = float(self.encode(raw)[0])
         if math.isnan(number):
             raise TableError(f"column {self.name!r}: a known value must not be missing. Leave the column out.")
-        if not bool(self.kind.domain.contains(torch.tensor(number, dtype=torch.float64))):
+        if not bool(self.kind.holds(torch.tensor([[number]], dtype=torch.float64))):
             low, high = self.kind.domain.ends
             raise TableError(
                 f"column {self.name!r}: {given!r} is no value of it. It is {_shown(self.kind)}, from {low:g} to "

@@ -37,6 +37,8 @@ class Column(nn.Module, ABC):
     """Whether values have an order, so that there are quantiles."""
     is_density: bool = True
     """Whether `log_prob` is a density, in units of one over the column's, or a probability."""
+    levels: int = 0
+    """How many categories there are; 0 for kinds without."""
     smoothing: float = 0.0
     """Of the law that is learned, where a kind can be smoothed."""
     each_its_own: ClassVar[tuple[str, ...]] = ()
@@ -59,7 +61,7 @@ class Column(nn.Module, ABC):
     @property
     def has_ranks(self) -> bool:
         """Whether quantiles say something of it: values have an order, and there are more than two."""
-        return self.ordered and getattr(self, "levels", None) != 2
+        return self.ordered and self.levels != 2
 
     def one(self, k: int) -> Column:
         """Column k alone, sharing its numbers with this module."""

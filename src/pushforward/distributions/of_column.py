@@ -61,7 +61,7 @@ class ColumnLaw:
     def mean(self) -> Tensor:
         """The mean, as the integral of the quantiles (those beyond 1e-6 count as that one)."""
         self._ask_for_order("mean")
-        if levels := getattr(self.kind, "levels", None):
+        if levels := self.kind.levels:
             share = torch.softmax(self.params, dim=0).to(torch.float64)
             return (share * torch.arange(levels, dtype=torch.float64)[:, None, None]).sum(dim=0).reshape(self.batch)
         u, weight = self._levels()
@@ -112,13 +112,13 @@ class ColumnLaw:
 
     def probabilities(self) -> Tensor:
         """Of each category, (*batch, levels)."""
-        if not hasattr(self.kind, "levels"):
+        if not self.kind.levels:
             raise ValueError(f"probabilities: {type(self.kind).__name__} has no categories. Ask for log_prob instead.")
         return torch.softmax(self.params, dim=0)[:, 0].t().reshape(*self.batch, -1)
 
     def mode(self) -> Tensor:
         """The likeliest category; for other kinds the likeliest of 201 quantiles."""
-        if hasattr(self.kind, "levels"):
+        if self.kind.levels:
             return self.params.argmax(dim=0).to(torch.float64).reshape(self.batch)
         u = (torch.arange(PLACES, dtype=torch.float64, device=self.params.device) + 0.5) / PLACES
         values = self._quantiles(u)  # (places, n)
@@ -127,7 +127,7 @@ class ColumnLaw:
 
     def centre(self) -> Tensor:
         """The mean, or for categories the likeliest one; of a column of whole numbers the median."""
-        if hasattr(self.kind, "levels"):
+        if self.kind.levels:
             return self.mode()
         return self.mean() if self.kind.is_density else self.median()
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.core.domain import holds_each
 from pushforward.distributions import ColumnLaw, Constant, Mixed
 from pushforward.evaluate.arrays import Floats, Rows, evaluation_mode, to_model
 from pushforward.evaluate.metrics import mean_and_error
@@ -79,22 +79,28 @@ class ColumnCalibration:
 
     def coverage(self, probability: float) -> tuple[float, float]:
         """`coverage` of this column."""
-        if self.lower is None or self.upper is None:
-            raise ValueError(f"coverage: {self.name!r} has no order and so no intervals.")
-        part, error = coverage(self.lower, self.upper, probability)
+        part, error = coverage(*self._steps(), probability)
         return part * self.rows / (self.rows + self.outside), error
+
+    def pit(self, bins: int = 20) -> Floats:
+        """`pit_histogram` of this column."""
+        return pit_histogram(*self._steps(), bins)
+
+    def _steps(self) -> tuple[Floats, Floats]:
+        if self.lower is None or self.upper is None:
+            raise ValueError(f"{self.name!r} has no order, or two values alone, and so no intervals.")
+        return self.lower, self.upper
 
     def verdict(self, bins: int = 20) -> str:
         """In words, whether the law of the column fits: all of its PIT histogram lies in the band, as it does for 99
         in 100 right laws, or how not."""
-        if self.lower is None or self.upper is None:
-            raise ValueError(f"verdict: {self.name!r} has no order and so no intervals.")
         low, high = pit_band(self.rows, bins)
-        heights = pit_histogram(self.lower, self.upper, bins)
+        heights = self.pit(bins)
         if ((low <= heights) & (heights <= high)).all():
             return "as it should be"
         off = max(abs(self.coverage(level)[0] - level) for level in LEVELS)
-        middle = (self.lower + self.upper) / 2
+        lower, upper = self._steps()
+        middle = (lower + upper) / 2
         shift = (middle.mean() - 0.5) / math.sqrt(1 / 12)
         width = self.coverage(0.5)[0] + self.coverage(0.9)[0] - 1.4
         size = "a little " if off < LITTLE and abs(shift) < 3 * LITTLE else ""
@@ -122,11 +128,12 @@ def calibrate(model: Mixed, x: Rows, names: Sequence[str]) -> list[ColumnCalibra
     found = []
     with torch.no_grad(), evaluation_mode(model):
         values, _ = to_model(model, x, None)
-        usable = holds_each(model.support, values)
         for j, name in enumerate(names):
-            rows = values[usable[:, j]]
-            if len(rows) and not isinstance(model.kind_of(j), Constant):
-                outside = int((~usable[:, j] & ~values[:, j].isnan()).sum())
+            kind, own = model.kind_of(j), values[:, j]
+            usable = kind.holds(own[None])[0] & own.isfinite()
+            rows = values[usable]
+            if len(rows) and not isinstance(kind, Constant):
+                outside = int((~usable & ~own.isnan()).sum())
                 found.append(_of_column(model, rows, j, name, outside))
     return found
 
@@ -161,6 +168,7 @@ def pit_histogram(lower: Floats, upper: Floats, bins: int = 20) -> Floats:
     return heights * bins / len(upper)
 
 
+@cache
 def pit_band(rows: int, bins: int = 20, probability: float = 0.99) -> tuple[float, float]:
     """Between what heights the whole histogram of a right model lies, with this probability; of discrete columns with
     more. Found by 4,000 draws."""
@@ -172,7 +180,7 @@ def pit_band(rows: int, bins: int = 20, probability: float = 0.99) -> tuple[floa
 def _of_column(model: Mixed, values: Tensor, j: int, name: str, outside: int) -> ColumnCalibration:
     """Of rows (n, columns) that all hold a value of column j."""
     kind: Any = model.kind_of(j)
-    levels = getattr(kind, "levels", None)
+    levels = kind.levels
     ordered = kind.has_ranks
     law_of = model.law_in_turn if model.order == "fixed" else model.law_beside
     parts: dict[str, list[Tensor]] = {"log": [], "lower": [], "upper": [], "top": [], "hit": []}
@@ -185,7 +193,7 @@ def _of_column(model: Mixed, values: Tensor, j: int, name: str, outside: int) ->
             upper = law.cdf(own)
             parts["lower"].append(2 * law.middle_cdf(own) - upper)
             parts["upper"].append(upper)
-        if levels is not None:
+        if levels:
             top, hit = _count(law, own, sums)
             parts["top"].append(top)
             parts["hit"].append(hit)
@@ -194,7 +202,7 @@ def _of_column(model: Mixed, values: Tensor, j: int, name: str, outside: int) ->
     if model.order == "any":
         alone = model.law_of(j).log_prob(values[:, j]).double().cpu().numpy()
     reliability = None
-    if levels is not None:
+    if levels:
         counts, said, seen = sums.numpy()
         with np.errstate(invalid="ignore"):
             reliability = Reliability(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pushforward.data.schema import Field, Schema
 from pushforward.evaluate.arrays import Floats
-from pushforward.evaluate.calibration import ColumnCalibration, pit_band, pit_histogram
+from pushforward.evaluate.calibration import ColumnCalibration, pit_band
 from pushforward.evaluate.learned_rows import Copies
 from pushforward.evaluate.plots import histogram, ramp
 from pushforward.evaluate.style import COLORS, FONT, INK, MUTED, new_figure, plain, robust_limits
@@ -43,7 +43,7 @@ def plot_columns(
     figure, axes = _panels(count)
     for j, ax in enumerate(axes[:count]):
         field, rows, drawn = schema.fields[j], *(own[~np.isnan(own[:, j]), j] for own in (data, samples))
-        if not schema.fields[j].kind.has_ranks or hasattr(field.kind, "levels"):
+        if field.kind.levels:
             _bars(ax, field, rows, drawn)
         elif len(rows):
             limits = None
@@ -67,7 +67,7 @@ def plot_columns(
 
 def plot_pit(columns: Sequence[ColumnCalibration], *, limit: int = MOST_PANELS) -> Figure:
     """Histograms of the probability integral transform of ordered columns; a calibrated one stays within the band."""
-    ordered = [own for own in columns if own.lower is not None and own.upper is not None]
+    ordered = [own for own in columns if own.lower is not None]
     if not ordered:
         raise ValueError("plot_pit: no column has an order.")
     count = min(limit, len(ordered))
@@ -75,7 +75,7 @@ def plot_pit(columns: Sequence[ColumnCalibration], *, limit: int = MOST_PANELS) 
     edges = np.linspace(0, 1, BINS + 1)
     for own, ax in zip(ordered, axes, strict=False):
         low, high = pit_band(own.rows, BINS)
-        heights = pit_histogram(own.lower, own.upper, BINS)  # type: ignore[arg-type]
+        heights = own.pit(BINS)
         ax.axhspan(low, high, color="#d9dde2", linewidth=0, label="where 99 in 100 right models stay")
         ax.axhline(1.0, color=MUTED, linewidth=0.8)
         ax.stairs(heights, edges, fill=True, color=COLORS["model"], alpha=0.35)
@@ -173,7 +173,7 @@ def _panels(count: int, *, columns: int = 3, height: float = 2.15) -> tuple[Figu
 
 def _bars(ax: Axes, field: Field, rows: Floats, drawn: Floats) -> None:
     """The most frequent categories of the real rows, the others as one; categories with an order keep it."""
-    levels = int(getattr(field.kind, "levels", 0))
+    levels = field.kind.levels
     shares = [np.bincount(own.astype(int).clip(0, levels), minlength=levels + 1) / max(1, len(own))
               for own in (rows, drawn)]  # fmt: skip
     order = np.arange(levels) if field.kind.ordered else np.argsort(-shares[0][:levels], kind="stable")

@@ -81,7 +81,7 @@ def column_distances(schema: Schema, real: Floats, drawn: Floats) -> list[Distan
     """
     found = []
     for j, field in enumerate(schema.fields):
-        steps = _steps if schema.fields[j].kind.has_ranks else _shares
+        steps = _steps if field.kind.has_ranks else _shares
         one, other = (rows[~np.isnan(rows[:, j]), j] for rows in (real, drawn))
         if len(one) > 1 and len(other):
             found.append(Distance((field.name,), steps(one, other), _by_chance(steps, one, other)))

@@ -126,13 +126,12 @@ def usefulness(
     drawn = _some(drawn, count, seed)
     found = []
     for j, field in enumerate(schema.fields):
-        levels = getattr(field.kind, "levels", 0)
-        if isinstance(field.kind, Constant | Circular) or levels > LEVELS or len(schema.fields) < 2:
+        if isinstance(field.kind, Constant | Circular) or field.kind.levels > LEVELS or len(schema.fields) < 2:
             continue
         base, test = learned[~learned_gaps[:, j]], real[~real_gaps[:, j]]
-        scores = [_explained(schema, rows, base, test, j, seed) for rows in (base, drawn)]
-        if None not in scores:
-            found.append(Usefulness(field.name, *scores))  # type: ignore[arg-type]
+        of_real, of_drawn = (_explained(schema, rows, base, test, j, seed) for rows in (base, drawn))
+        if of_real is not None and of_drawn is not None:
+            found.append(Usefulness(field.name, of_real, of_drawn))
         if len(found) == COLUMNS:
             break
     return found
@@ -144,7 +143,7 @@ def _explained(schema: Schema, rows: Floats, base: Floats, test: Floats, j: int,
 
     others = [k for k in range(rows.shape[1]) if k != j]
     options: Any = {"n_estimators": 60, "min_samples_leaf": 5, "max_features": 0.5, "random_state": seed}
-    levels = 0 if schema.fields[j].kind.has_ranks else int(getattr(schema.fields[j].kind, "levels", 2))
+    levels = 0 if schema.fields[j].kind.has_ranks else schema.fields[j].kind.levels
     rows, test, base = (own[_can_be_asked(own[:, j], levels)] for own in (rows, test, base))
     if min(len(rows), len(test), len(base)) < 10:
         return None

@@ -95,7 +95,11 @@ def mixed_report(
     test = two_sample_test(schema, real, beside, seed=seed) if len(real) >= FEWEST else None
     distances = column_distances(schema, real, beside)
     if len(real):
-        sections.append(fidelity_section(schema, real, beside, distances, test, gaps=gaps.mean(axis=0)))
+        shares, left_out = gaps.mean(axis=0), len(chosen) - len(real)
+        sections.append(fidelity_section(schema, real, beside, distances, test, gaps=shares, left_out=left_out))
+    else:
+        words = "Every held-out row has gaps, and a model of one order of the columns cannot fill them."
+        sections.append(Section("Do its rows look real?", [words]))
     found["two_sample_auc"] = None if test is None else test.auc
     found["column_distances"] = {own.names[0]: own.distance for own in distances}
     if learned is not None and min(len(learned), len(real)) < FEWEST:
@@ -137,10 +141,12 @@ def _whole(model: Mixed, x: Floats, seed: int) -> tuple[Floats, NDArray[np.bool_
     return found, gaps
 
 
-def _order_spread(model: Mixed, x: Floats, seed: int) -> float:
-    """How far log-densities of rows differ between random orders of the columns, a mean over rows."""
+def _order_spread(model: Mixed, x: Floats, seed: int) -> float | None:
+    """How far log-densities of rows differ between random orders of the columns, a mean over rows; None where no row
+    has a density."""
     random, (count,) = np.random.default_rng(seed), model.event_shape
     with torch.no_grad(), evaluation_mode(model):
         rows, _ = to_model(model, x, None)
         spread = model.order_spread(rows, [random.permutation(count).tolist() for _ in range(ORDERS)])
-    return float(spread[spread.isfinite()].mean())
+    known = spread[spread.isfinite()]
+    return float(known.mean()) if len(known) else None

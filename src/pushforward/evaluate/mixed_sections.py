@@ -136,10 +136,11 @@ def fidelity_section(
     test: TwoSampleTest | None,
     *,
     gaps: Floats | None = None,
+    left_out: int = 0,
     title: str = "Do its rows look real?",
 ) -> Section:
     """Columns and pairs of columns of drawn and of real rows, and what a classifier makes of them. ``gaps`` is the part
-    of each column of the real rows that was filled in, (columns,)."""
+    of each column of the real rows that was filled in, (columns,); ``left_out`` says how many rows were not."""
     parts: list[str] = [] if test is None else [fact(_told_apart(test))]
     parts.append(f"{len(drawn):,} rows drawn from the model beside {len(real):,} held-out rows.")
     if gaps is not None and gaps.any():
@@ -147,6 +148,8 @@ def fidelity_section(
             f"{gaps.mean():.1%} of the entries of these are missing and were filled by draws of the model, given what "
             "is there. That is as it should be for a right model; the more is filled, the less a wrong one shows."
         )
+    if left_out:
+        parts.append(f"{left_out:,} rows with gaps are left out: a model of one order of the columns cannot fill them.")
     if test is None:
         parts.append(f"Fewer than {FEWEST} rows are too few to train a classifier that tells them apart.")
     caption = "Each column by itself. A good model's line retraces the filled shape."
