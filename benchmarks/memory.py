@@ -25,7 +25,7 @@ from results import machine, update_section
 import pushforward as pf
 from pushforward.bijections import Chain
 from pushforward.bijections.recompute import MEMORY
-from pushforward.core.compiled import attribute_set
+from pushforward.core.native_build import attribute_set
 
 FEATURES, ROWS, HIDDEN = 63, 512, (256, 256)
 DEPTHS = (4, 8, 16, 32, 64)
@@ -55,7 +55,7 @@ def one(kind: str, depth: int, memory: str, what: str) -> float:
     """MiB of a step, or its time over that of a plain one, eager or native."""
     flow, step = stepping(kind, depth)
     if what == "native":
-        flow.compile_steps()
+        flow.use_kernels()
     step(memory)
     if what == "mb":
         return min(extra_memory(lambda: step(memory)) for _ in range(2))
@@ -88,7 +88,7 @@ def main() -> None:
         f"{machine()}, {torch.get_num_threads()} threads, float32; {FEATURES} features, {ROWS} rows, 8 bins,",
         f"hidden {HIDDEN}. MiB that an eager training step takes beyond weights, gradients and the state of the",
         "optimiser, by what the chain keeps; *time*: of a step over that of a plain one, interleaved, median over the",
-        "depths up to 16, eager and after `flow.compile_steps()`.",
+        "depths up to 16, eager and after `flow.use_kernels()`.",
         "",
         f"| flow | kept | {' | '.join(f'depth {d}' for d in DEPTHS)} | {DEPTHS[-1]} / {DEPTHS[0]} | time | native |",
         "|---|---|" + "---:|" * (len(DEPTHS) + 3),

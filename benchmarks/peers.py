@@ -234,7 +234,7 @@ def section(results: list[dict[str, Any]], peers: list[str], rounds: int) -> str
         f"conditioners with two hidden layers of {HIDDEN} (or as wide as makes the number of weights the same), {BINS}",
         f"bins. Times in ms: medians of {rounds} rounds through all libraries; of two calls where one takes",
         f"{LONG / 1000} s. *Ratios*: the fastest peer over the best of ours, the fastest eager peer over ours eager.",
-        "*Native*: after `flow.compile_steps()`. *Compiled*: that, and `torch.compile(flow)` for densities and steps,",
+        "*Native*: after `flow.use_kernels()`. *Compiled*: that, and `torch.compile(flow)` for densities and steps,",
         "whose graphs hold the same kernels. *Floor*: the operations that weights that are not masked need, at the",
         f"rate of a 512 × 256 × 256 product in the same run ({min(rates):.0f} to {max(rates):.0f} GFLOP/s).",
         "",

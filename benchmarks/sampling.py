@@ -106,7 +106,7 @@ def compare(name: str, build: Build, make_theirs: Callable[[], Any], kind: str) 
     }
     x, z = torch.randn(ROWS, FEATURES), torch.randn(ROWS, FEATURES)
     fast_ours = copy.deepcopy(ours)
-    fast_ours.compile_steps()
+    fast_ours.use_kernels()
     errors = [miss(ours, z), miss(fast_ours, z)]  # compiles
     tasks["compiled"] = lambda: fast_ours.sample((ROWS,))
     with torch.no_grad():
@@ -155,7 +155,7 @@ def gradient_costs() -> list[str]:
                 flow.rsample((ROWS,)).square().mean().backward()
 
             fast = copy.deepcopy(flow)
-            fast.compile_steps()
+            fast.use_kernels()
             tasks = {"density": density, "samples": samples, "compiled": lambda fast=fast: samples(fast)}
             cost = interleaved(tasks, rounds=21)
             cells = [f"{cost['density']:.0f}"]
@@ -187,7 +187,7 @@ def main() -> None:
         f"{machine()}, {torch.get_num_threads()} threads, float32; pushforward / zuko {zuko.__version__};",
         f"{ROWS} rows, hidden {HIDDEN} for zuko and the width with the same number of weights for pushforward.",
         "Times in ms: medians of 11 interleaved rounds; zuko's samples of more than 10 s: the faster of two.",
-        "*compiled*: after `flow.compile_steps()`, the second of the two ratios.",
+        "*compiled*: after `flow.use_kernels()`, the second of the two ratios.",
         "Error: max of |z - S(T(z))|. ≥: zuko drew few rows only (8 for UNAF, 128 for SOSPF, 64 for BPF).",
         "",
         "| family | inverse | weights | log_prob | zuko | sample | compiled | zuko | times faster | error |",

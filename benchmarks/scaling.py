@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/scaling.py
 
 One thing varies at a time around 512 rows, 16 features, 4 layers, 8 bins, hidden (128, 128); autoregressive spline
-flows after ``flow.compile_steps()``. The slope is that between the last two points of a curve: 1 is linear.
+flows after ``flow.use_kernels()``. The slope is that between the last two points of a curve: 1 is linear.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def tasks(rows: int, features: int, depth: int, bins: int) -> dict[str, Callable
     flow = pf.flows.nsf(features, depth=depth, bins=bins, hidden=(128, 128), mix="flip")
     for parameter in flow.parameters():
         parameter.data.add_(0.05 * torch.randn_like(parameter))
-    flow.compile_steps()
+    flow.use_kernels()
     x = torch.randn(rows, features)
     optimizer = torch.optim.Adam(flow.parameters(), fused=True)
 
@@ -75,7 +75,7 @@ def main() -> None:
         "    .venv/bin/python benchmarks/scaling.py",
         "",
         f"{machine()}, {torch.get_num_threads()} threads, float32; milliseconds of autoregressive spline flows after",
-        f"`flow.compile_steps()`, around {BASE}, hidden (128, 128). Slope: between the last two points, 1 is linear.",
+        f"`flow.use_kernels()`, around {BASE}, hidden (128, 128). Slope: between the last two points, 1 is linear.",
         "",
         "| varied | task | values | ms | slope |",
         "|---|---|---|---|---:|",

@@ -1,4 +1,4 @@
-"""What the laws run over: every registered example and every named flow, with weights that move points."""
+"""What the properties run over: every registered example and every named flow, with weights that move points."""
 
 import copy
 import functools
@@ -59,7 +59,7 @@ def flow_specs() -> Iterator[Config]:
     """Every named flow with one and several features, with and without context, and each of its options.
 
     The flows that all parts of the machinery meet in go through every combination; the others differ from them by a
-    univariate or a layer that has laws of its own.
+    univariate or a layer that has properties of its own.
     """
     for name in FLOWS:
         known = inspect.signature(FLOWS[name]).parameters
@@ -166,7 +166,7 @@ def random_part(config: Config, dtype: torch.dtype = torch.float64, size: float 
     return copy.deepcopy(_random_part(json.dumps(config), dtype, size))
 
 
-@functools.lru_cache(maxsize=8)  # laws over one part follow each other
+@functools.lru_cache(maxsize=8)  # properties over one part follow each other
 def _random_part(text: str, dtype: torch.dtype, size: float) -> Any:
     config = json.loads(text)
     start = zlib.crc32(label(config).encode())

@@ -7,12 +7,12 @@ from pushforward.distributions import (
     Bounded,
     Categorical,
     Circular,
-    ColumnLaw,
+    ColumnDistribution,
     Constant,
     Continuous,
     Inflated,
     Integer,
-    Mixed,
+    MixedTypeModel,
     Ordinal,
     Positive,
     ZeroInflated,
@@ -24,11 +24,11 @@ KNOWN, WHOLE = torch.zeros(2, dtype=torch.float64), torch.zeros(4, 3, dtype=torc
 
 
 def model(order="any"):
-    return Mixed([Continuous(), Categorical(3), Integer(0, 4)], order=order, hidden=(4,))
+    return MixedTypeModel([Continuous(), Categorical(3), Integer(0, 4)], order=order, hidden=(4,))
 
 
-def law() -> ColumnLaw:
-    return model().law_of(0)
+def law() -> ColumnDistribution:
+    return model().column_marginal(0)
 
 
 def network(kind, **options):
@@ -59,30 +59,69 @@ MISTAKES = [
     (lambda: LogisticMixtureCDF(log_widths=0.0), r"LogisticMixtureCDF: log_widths must be a positive number"),
     (lambda: network(SubsetNetwork, hidden=()), r"SubsetNetwork: hidden must list at least one layer width"),
     (lambda: network(PrefixNetwork, activation="no"), r"PrefixNetwork: activation must be one of"),
-    (lambda: Mixed([]), r"Mixed: columns must be one or more kinds, such as Continuous\(\); got \[\]\."),
-    (lambda: Mixed([Continuous(columns=2)]), r"Mixed: each of columns must be one column; leave columns="),
-    (lambda: model("all"), r"Mixed: order must be one of 'any', 'fixed'; got 'all'"),
-    (lambda: model().log_prob(torch.zeros(4, 3)), r"Mixed: x is torch\.float32 but the weights are torch\.float64"),
-    (lambda: model().contributions(torch.zeros(4, 3)), r"Mixed: x must be float64, as tables are; got torch\.float32"),
-    (lambda: model().cdf(torch.zeros(4, 3)), r"Mixed: x must be float64, as tables are; got torch\.float32"),
-    (lambda: Mixed([Continuous()], context=[3]), r"Mixed: context must be kinds, such as Continuous\(\); got \[3\]\."),
-    (lambda: model().contributions(WHOLE, order=[0, 0, 1]), r"Mixed: order must rearrange 0 \.\. 2; got \[0, 0, 1\]"),
-    (lambda: model("fixed").contributions(WHOLE, order=[1, 0, 2]), r"Mixed: this model has one order of its columns"),
-    (lambda: model().rsample(2), r"Mixed: samples carry no gradients, for values may be discrete\. Use sample\(\)"),
-    (lambda: model().rsample_and_log_prob(2), r"Mixed: samples carry no gradients"),
-    (lambda: model().given({0: 0.0, 1: 0.0, 2: 0.0}), r"Mixed: all columns are known, so nothing is left"),
-    (lambda: model().given({7: 0.0}), r"Mixed: known columns are numbered 0 \.\. 2; got 7\."),
-    (lambda: model().given(WHOLE), r"Mixed: known must hold 1 to 2 columns; got shape \(4, 3\)\."),
-    (lambda: model().given({0: 0.0}).given({0: 1.0}), r"Mixed: column 0 is known already\. Leave it out\."),
-    (lambda: model().given({0: 0.0}).law_of(0), r"Mixed: column 0 is not one of those that are left, \[1, 2\]\."),
-    (lambda: model("fixed").law_beside(WHOLE, 0), r"Mixed: with one order a column is known by those before it\."),
-    (lambda: model("fixed").composite(WHOLE), r"Mixed: composite needs any columns given any others\. Build the model"),
-    (lambda: model().composite(WHOLE.float()), r"Mixed: x must be float64, as tables are; got"),
-    (lambda: model("fixed").given({1: 0.0}), r"Mixed: with one order of the columns only the first ones can be known"),
-    (lambda: model("fixed").given({0: 0.0}).law_of(2), r"Mixed: with one order of the columns there is the law of the"),
+    (
+        lambda: MixedTypeModel([]),
+        r"MixedTypeModel: columns must be one or more kinds, such as Continuous\(\); got \[\]\.",
+    ),
+    (
+        lambda: MixedTypeModel([Continuous(columns=2)]),
+        r"MixedTypeModel: each of columns must be one column; leave columns=",
+    ),
+    (lambda: model("all"), r"MixedTypeModel: order must be one of 'any', 'fixed'; got 'all'"),
+    (
+        lambda: model().log_prob(torch.zeros(4, 3)),
+        r"MixedTypeModel: x is torch\.float32 but the weights are torch\.float64",
+    ),
+    (
+        lambda: model().contributions(torch.zeros(4, 3)),
+        r"MixedTypeModel: x must be float64, as tables are; got torch\.float32",
+    ),
+    (lambda: model().cdf(torch.zeros(4, 3)), r"MixedTypeModel: x must be float64, as tables are; got torch\.float32"),
+    (
+        lambda: MixedTypeModel([Continuous()], context=[3]),
+        r"MixedTypeModel: context must be kinds, such as Continuous\(\); got \[3\]\.",
+    ),
+    (
+        lambda: model().contributions(WHOLE, order=[0, 0, 1]),
+        r"MixedTypeModel: order must rearrange 0 \.\. 2; got \[0, 0, 1\]",
+    ),
+    (
+        lambda: model("fixed").contributions(WHOLE, order=[1, 0, 2]),
+        r"MixedTypeModel: this model has one order of its columns",
+    ),
+    (
+        lambda: model().rsample(2),
+        r"MixedTypeModel: samples carry no gradients, for values may be discrete\. Use sample\(\)",
+    ),
+    (lambda: model().rsample_and_log_prob(2), r"MixedTypeModel: samples carry no gradients"),
+    (lambda: model().given({0: 0.0, 1: 0.0, 2: 0.0}), r"MixedTypeModel: all columns are known, so nothing is left"),
+    (lambda: model().given({7: 0.0}), r"MixedTypeModel: known columns are numbered 0 \.\. 2; got 7\."),
+    (lambda: model().given(WHOLE), r"MixedTypeModel: known must hold 1 to 2 columns; got shape \(4, 3\)\."),
+    (lambda: model().given({0: 0.0}).given({0: 1.0}), r"MixedTypeModel: column 0 is known already\. Leave it out\."),
+    (
+        lambda: model().given({0: 0.0}).column_marginal(0),
+        r"MixedTypeModel: column 0 is not one of those that are left, \[1, 2\]\.",
+    ),
+    (
+        lambda: model("fixed").full_conditional(WHOLE, 0),
+        r"MixedTypeModel: with one order a column is known by those before it\.",
+    ),
+    (
+        lambda: model("fixed").composite(WHOLE),
+        r"MixedTypeModel: composite needs any columns given any others\. Build the model",
+    ),
+    (lambda: model().composite(WHOLE.float()), r"MixedTypeModel: x must be float64, as tables are; got"),
+    (
+        lambda: model("fixed").given({1: 0.0}),
+        r"MixedTypeModel: with one order of the columns only the first ones can be known",
+    ),
+    (
+        lambda: model("fixed").given({0: 0.0}).column_marginal(2),
+        r"MixedTypeModel: a model with a fixed order knows the distribution of the next column alone",
+    ),
     (lambda: law().quantile(0.0), r"quantile: p must lie between 0 and 1; got 0\.0\."),
     (lambda: law().interval(1.5), r"interval: probability must lie between 0 and 1; got 1\.5\."),
     (lambda: law().highest_density_interval(0.0), r"interval: probability must lie between 0 and 1; got 0\.0\."),
     (lambda: law().probabilities(), r"probabilities: Continuous has no categories\. Ask for log_prob instead\."),
-    (lambda: model().law_of(1).mean(), r"Categorical: there is no order and so no mean"),
+    (lambda: model().column_marginal(1).mean(), r"Categorical: there is no order and so no mean"),
 ]

@@ -2,7 +2,7 @@
 
 import math
 
-import laws_univariate as laws
+import properties_univariate as properties
 import pytest
 import torch
 from cases import generator
@@ -36,7 +36,7 @@ def test_results_lie_on_the_half_open_circle(univariate, dtype):
     """π itself is never returned, and gradients pass where rounding was put right."""
     univariate = univariate.to(dtype)
     x = torch.cat([angles(3000).to(dtype), torch.full((500,), -math.pi, dtype=dtype), last_angle(dtype).expand(500)])
-    x = laws.inside(Circle(), x).requires_grad_()
+    x = properties.inside(Circle(), x).requires_grad_()
     params = random_params(univariate, 4000, size=5.0).to(dtype)
     for direction in (univariate.forward, univariate.inverse):
         y, log_slope = direction(x, params)
@@ -61,7 +61,7 @@ def test_the_slope_is_one_and_the_same_on_both_sides_of_the_seam(univariate):
     params = random_params(univariate, 50)
     sides = [torch.full((50,), x, dtype=torch.float64) for x in (-math.pi, math.nextafter(math.pi, 0))]
     first, last = (univariate(x, params)[1] for x in sides)
-    laws.close(first, last, "the log-slope across the seam", {torch.float64: 1e-9})
+    properties.close(first, last, "the log-slope across the seam", {torch.float64: 1e-9})
     assert first.std() > 0.1
 
 
@@ -71,7 +71,7 @@ def test_once_around_is_once_around(univariate):
     univariate = univariate.to(torch.float64)
     x = torch.linspace(-math.pi, math.pi, 2**14 + 1, dtype=torch.float64)[:-1, None].expand(-1, 20)
     slope = univariate(x, random_params(univariate, 20)[:, None].expand(-1, *x.shape))[1].exp()
-    laws.close(slope.mean(dim=0), torch.ones(20, dtype=torch.float64), "the mean slope", {torch.float64: 1e-4})
+    properties.close(slope.mean(dim=0), torch.ones(20, dtype=torch.float64), "the mean slope", {torch.float64: 1e-4})
 
 
 def test_shifts_add_up_modulo_a_turn():
@@ -79,9 +79,9 @@ def test_shifts_add_up_modulo_a_turn():
     x, a, b = angles(500), 20 * angles(500, 3), 20 * angles(500, 4)
     one_by_one = shift(shift(x, a[None])[0], b[None])[0]
     for got in (one_by_one, shift(x, (a + b)[None])[0]):
-        laws.close(got.cos(), (x + a + b).cos(), "the cosine", SHARP)
-        laws.close(got.sin(), (x + a + b).sin(), "the sine", SHARP)
-    laws.close(shift(x, torch.zeros(1, 500, dtype=torch.float64))[0], x, "no shift", {torch.float64: 0.0})
+        properties.close(got.cos(), (x + a + b).cos(), "the cosine", SHARP)
+        properties.close(got.sin(), (x + a + b).sin(), "the sine", SHARP)
+    properties.close(shift(x, torch.zeros(1, 500, dtype=torch.float64))[0], x, "no shift", {torch.float64: 0.0})
 
 
 def test_one_centre_makes_the_moebius_map_of_the_paper():
@@ -96,8 +96,8 @@ def test_one_centre_makes_the_moebius_map_of_the_paper():
 
     expected = -moebius(torch.exp(1j * x)) / moebius(-torch.ones_like(omega))
     y = univariate(x, params)[0]
-    laws.close(y.cos(), expected.real, "the cosine", SHARP)
-    laws.close(y.sin(), expected.imag, "the sine", SHARP)
+    properties.close(y.cos(), expected.real, "the cosine", SHARP)
+    properties.close(y.sin(), expected.imag, "the sine", SHARP)
 
 
 def test_several_centres_are_mixed_with_their_weights():
@@ -106,7 +106,7 @@ def test_several_centres_are_mixed_with_their_weights():
     weights = torch.softmax(params[:3], dim=0)
     places = params[3:].unflatten(0, (2, 3)) + many.around[:, :, None]
     single = [one(x, torch.stack([weights[k], *places[:, k]]))[0] for k in range(3)]
-    laws.close(many(x, params)[0], sum(w * y for w, y in zip(weights, single, strict=True)), "the mixture", SHARP)
+    properties.close(many(x, params)[0], sum(w * y for w, y in zip(weights, single, strict=True)), "the mixture", SHARP)
 
 
 @pytest.mark.parametrize("centres", [1, 2, 3, 8])
@@ -144,9 +144,9 @@ def test_a_decreasing_map_and_one_that_goes_round_twice_are_caught(univariate):
 
         def forward(self, x, params):
             y, log_slope = univariate(x, params)
-            return laws.inside(Circle(), self.turns * y), log_slope
+            return properties.inside(Circle(), self.turns * y), log_slope
 
-    laws.increasing(Spoiled(1), x, params)
+    properties.increasing(Spoiled(1), x, params)
     for turns in (-1, 2):
         with pytest.raises(AssertionError, match="once around makes"):
-            laws.increasing(Spoiled(turns), x, params)
+            properties.increasing(Spoiled(turns), x, params)

@@ -4,7 +4,7 @@ Dynamo alone (``backend="eager"``) finds every graph break in a second; the real
 runs over five of them, where there is a C++ compiler.
 """
 
-import laws
+import properties
 import pytest
 import torch
 from cases import (
@@ -64,7 +64,7 @@ def tensors(out):
 
 def agree(got, expected, what):
     for a, b in zip(tensors(got), tensors(expected), strict=True):
-        laws.close(a, b, what, laws.SHARP)
+        properties.close(a, b, what, properties.SHARP)
 
 
 def given_to(bijection, direction):
@@ -90,7 +90,7 @@ def compiles(part, method, given):
         for a, b in zip(*(torch.autograd.grad(s, weights, allow_unused=True) for s in sums), strict=True):
             assert (a is None) == (b is None), "a gradient came or went"
             if a is not None:
-                laws.close(a, b, f"gradients of compiled {method}", laws.SHARP)
+                properties.close(a, b, f"gradients of compiled {method}", properties.SHARP)
 
 
 def exports(part, method, given):
@@ -218,6 +218,6 @@ def test_inductor_gives_the_same_numbers(config):
     context = context_for(flow, (6,), generator(2))
     compiled = torch.compile(flow.log_prob, fullgraph=True)
     got, expected = compiled(x, context), flow.log_prob(x, context)
-    laws.close(got, expected, "log_prob compiled by inductor", laws.SHARP)
+    properties.close(got, expected, "log_prob compiled by inductor", properties.SHARP)
     for a, b in zip(*(torch.autograd.grad(out.sum(), list(flow.parameters())) for out in (got, expected)), strict=True):
-        laws.close(a, b, "gradients compiled by inductor", laws.SHARP)
+        properties.close(a, b, "gradients compiled by inductor", properties.SHARP)

@@ -1,4 +1,4 @@
-"""``flow.compile_steps()``: the same numbers, copies that are not compiled, and a way on without a compiler."""
+"""``flow.use_kernels()``: the same numbers, copies that are not compiled, and a way on without a compiler."""
 
 import copy
 import pickle
@@ -45,7 +45,7 @@ def test_a_compiled_flow_gives_the_same_numbers(spec, backend):
         x = flow.to_data(z, context)
     z_leaf = z.clone().requires_grad_()
     (slope,) = torch.autograd.grad(flow.to_data(z_leaf, context).sum(), z_leaf)
-    flow.compile_steps(backend=backend)
+    flow.use_kernels(backend=backend)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         with torch.no_grad():
@@ -58,7 +58,7 @@ def test_a_compiled_flow_gives_the_same_numbers(spec, backend):
 
 def test_the_compiled_step_is_the_one_that_samples_take(monkeypatch):
     flow, _, _ = flow_and_inputs(SPECS[0])
-    flow.compile_steps(backend="eager")
+    flow.use_kernels(backend="eager")
     seen = []
     for part in flow.modules():
         if isinstance(part, RationalQuadratic):
@@ -70,7 +70,7 @@ def test_the_compiled_step_is_the_one_that_samples_take(monkeypatch):
 def test_copies_and_files_are_not_compiled(tmp_path):
     flow, z, _ = flow_and_inputs(SPECS[0])
     x = flow.to_data(z)
-    flow.compile_steps(backend="eager")
+    flow.use_kernels(backend="eager")
     assert None not in steps(flow)
     pf.save(flow, tmp_path / "flow.safetensors")
     for other in (copy.deepcopy(flow), pickle.loads(pickle.dumps(flow)), pf.load(tmp_path / "flow.safetensors")):
@@ -84,7 +84,7 @@ def test_without_a_compiler_a_warning_says_so_and_all_goes_on():
     def broken(graph, inputs):
         raise OSError("no compiler here")
 
-    flow.compile_steps(backend=broken)
+    flow.use_kernels(backend=broken)
     with torch.no_grad():
         expected = copy.deepcopy(flow).to_data(z)
         with pytest.warns(RuntimeWarning, match="not compiled.*: no compiler here"):

@@ -3,8 +3,8 @@
 import contextlib
 import math
 
-import laws
-import laws_distribution
+import properties
+import properties_distribution
 import pytest
 import torch
 from cases import context_for, generator, label, random_part
@@ -119,8 +119,8 @@ def test_the_chain_rule_is_exact(config):
     for k in prefixes(distribution):
         first = distribution.marginal(k).log_prob(x[..., :k], context)
         rest = distribution.given(x[..., :k]).log_prob(x[..., k:], context)
-        laws.close(first + rest, whole, f"the chain rule at {k}", {DTYPE: 1e-11})
-    laws.close(distribution.marginal(x.shape[-1]).log_prob(x, context), whole, "the whole margin", {DTYPE: 1e-11})
+        properties.close(first + rest, whole, f"the chain rule at {k}", {DTYPE: 1e-11})
+    properties.close(distribution.marginal(x.shape[-1]).log_prob(x, context), whole, "the whole margin", {DTYPE: 1e-11})
 
 
 @each(ALL)
@@ -131,11 +131,11 @@ def test_conditionals_of_conditionals(config):
         return
     together = distribution.given(x[..., :2]).log_prob(x[..., 2:], context)
     one = distribution.given(x[..., :1])
-    laws.same([one.given(x[..., 1:2]).log_prob(x[..., 2:], context)], [together], "given of given")
+    properties.same([one.given(x[..., 1:2]).log_prob(x[..., 2:], context)], [together], "given of given")
     middle = one.marginal(1).log_prob(x[..., 1:2], context)
-    laws.close(middle + together, one.log_prob(x[..., 1:], context), "margin of given", {DTYPE: 1e-11})
+    properties.close(middle + together, one.log_prob(x[..., 1:], context), "margin of given", {DTYPE: 1e-11})
     again = distribution.marginal(2).given(x[..., :1]).log_prob(x[..., 1:2], context)
-    laws.same([again], [middle], "given of a margin")
+    properties.same([again], [middle], "given of a margin")
 
 
 @each([c for c in PLAIN if "'Uniform'" not in str(c)])  # no grid sees the edges of a moved box
@@ -146,10 +146,10 @@ def test_conditionals_are_distributions(config):
     x = distribution.sample((), generator=generator(4))
     views = [distribution.given(x[: features - 1]), distribution.marginal(1), distribution.marginal(2)]
     for view in views:
-        laws_distribution.integrates_to_one(view, None)
-        laws_distribution.samples_follow_the_density(view, None)
-        laws_distribution.log_prob_of_samples(view, None)
-        laws_distribution.samples_follow_the_generator(view, None)
+        properties_distribution.integrates_to_one(view, None)
+        properties_distribution.samples_follow_the_density(view, None)
+        properties_distribution.log_prob_of_samples(view, None)
+        properties_distribution.samples_follow_the_generator(view, None)
 
 
 @each(CONDITIONAL)
@@ -157,10 +157,10 @@ def test_conditionals_of_conditional_flows_are_distributions(config):
     distribution, x, context = situation(config, 1)
     for view in (distribution.given(x[0, :2]), distribution.given(x[0, :1]), distribution.marginal(1)):
         if view.event_shape[0] < 3:
-            laws_distribution.integrates_to_one(view, context[0])
-            laws_distribution.samples_follow_the_density(view, context[0])
-        laws_distribution.condition_fixes_the_context(view, context[0])
-        laws_distribution.sample_shapes(view, context[0])
+            properties_distribution.integrates_to_one(view, context[0])
+            properties_distribution.samples_follow_the_density(view, context[0])
+        properties_distribution.condition_fixes_the_context(view, context[0])
+        properties_distribution.sample_shapes(view, context[0])
 
 
 # --- the Gaussian, in closed form ----------------------------------------------------------------------------------
@@ -195,13 +195,13 @@ def test_a_normal_has_the_conditionals_of_the_textbook(way):
         rest = covariance[k:, k:] - gain @ covariance[:k, k:]
         expected = torch.distributions.MultivariateNormal(mean, rest)
         given = normal.given(x[:, :k])
-        laws.close(given.log_prob(x[:, k:]), expected.log_prob(x[:, k:]), "log_prob", {DTYPE: 1e-10})
-        laws.close(given.icdf(torch.full((5, 4 - k), 0.5, dtype=DTYPE)), mean, "the median", {DTYPE: 1e-10})
+        properties.close(given.log_prob(x[:, k:]), expected.log_prob(x[:, k:]), "log_prob", {DTYPE: 1e-10})
+        properties.close(given.icdf(torch.full((5, 4 - k), 0.5, dtype=DTYPE)), mean, "the median", {DTYPE: 1e-10})
         sample = given.sample((20000,), generator=generator(2))
         assert ((sample.mean(0) - mean) / rest.diagonal().sqrt()).abs().max() < 0.04
         assert (torch.cov(sample[:, 0].t()) - rest).div(rest.diagonal().max()).abs().max() < 0.04
         margin = torch.distributions.MultivariateNormal(loc[:k], covariance[:k, :k])
-        laws.close(normal.marginal(k).log_prob(x[:, :k]), margin.log_prob(x[:, :k]), "the margin", {DTYPE: 1e-10})
+        properties.close(normal.marginal(k).log_prob(x[:, :k]), margin.log_prob(x[:, :k]), "the margin", {DTYPE: 1e-10})
 
 
 # --- cdf and icdf --------------------------------------------------------------------------------------------------
@@ -228,9 +228,9 @@ def test_the_transform_of_own_points_is_uniform(config):
 def test_icdf_is_the_inverse_of_cdf(config):
     distribution, x, context = situation(config)
     u = distribution.cdf(x, context)
-    laws.close(distribution.icdf(u, context), x, "icdf(cdf(x))", {DTYPE: 1e-7})
+    properties.close(distribution.icdf(u, context), x, "icdf(cdf(x))", {DTYPE: 1e-7})
     u = torch.rand(x.shape, dtype=DTYPE, generator=generator(5))
-    laws.close(distribution.cdf(distribution.icdf(u, context), context), u, "cdf(icdf(u))", {DTYPE: 1e-9})
+    properties.close(distribution.cdf(distribution.icdf(u, context), context), u, "cdf(icdf(u))", {DTYPE: 1e-9})
 
 
 @each([*ALL, *BASES])
@@ -241,10 +241,10 @@ def test_the_slope_of_the_cdf_is_the_density(config):
     def transform(x):
         return distribution.cdf(x, context)
 
-    matrix = laws.jacobian(transform, x)
+    matrix = properties.jacobian(transform, x)
     assert bool((matrix.triu(1) == 0).all()), "an earlier feature sees a later one"
     expected = distribution.log_prob(x, context)
-    laws.close(matrix.diagonal(dim1=1, dim2=2).log().sum(-1), expected, "log of the slopes", {DTYPE: 1e-8})
+    properties.close(matrix.diagonal(dim1=1, dim2=2).log().sum(-1), expected, "log of the slopes", {DTYPE: 1e-8})
 
 
 @each([*ALL, *BASES])
@@ -253,17 +253,17 @@ def test_views_have_the_transform_of_the_whole(config):
     u = distribution.cdf(x, context)
     for k in prefixes(distribution):
         given, margin = distribution.given(x[..., :k]), distribution.marginal(k)
-        laws.close(given.cdf(x[..., k:], context), u[..., k:], "cdf of given", {DTYPE: 1e-11})
-        laws.close(given.icdf(u[..., k:], context), x[..., k:], "icdf of given", {DTYPE: 1e-7})
-        laws.close(margin.cdf(x[..., :k], context), u[..., :k], "cdf of a margin", {DTYPE: 1e-11})
-        laws.close(margin.icdf(u[..., :k], context), x[..., :k], "icdf of a margin", {DTYPE: 1e-7})
+        properties.close(given.cdf(x[..., k:], context), u[..., k:], "cdf of given", {DTYPE: 1e-11})
+        properties.close(given.icdf(u[..., k:], context), x[..., k:], "icdf of given", {DTYPE: 1e-7})
+        properties.close(margin.cdf(x[..., :k], context), u[..., :k], "cdf of a margin", {DTYPE: 1e-11})
+        properties.close(margin.icdf(u[..., :k], context), x[..., :k], "icdf of a margin", {DTYPE: 1e-7})
 
 
 def test_known_points_far_in_the_tail_keep_their_digits():
     """A probability of 1 - 10⁻⁴⁰ is one: what is known must not pass through its cdf."""
     normal = MultivariateNormal([0.0, 0.0], [[1.0, 0.5], [0.5, 1.0]]).to(DTYPE)
     given = normal.given(torch.tensor([30.0], dtype=DTYPE))
-    laws.close(
+    properties.close(
         given.icdf(torch.tensor([0.5], dtype=DTYPE)), torch.tensor([15.0], dtype=DTYPE), "median", {DTYPE: 1e-12}
     )
     assert (given.sample((1000,), generator=generator(1)) - 15).abs().max() < 5
@@ -286,11 +286,11 @@ def test_student_against_closed_forms(df, exact):
     log_df = torch.tensor(df, dtype=DTYPE).log()
     u = student_cdf(X, log_df)
     near = X if df == 1 else X[X.abs() < 1e7]  # the other formulas subtract in the tail
-    laws.close(student_cdf(near, log_df), exact(near), "the cdf", {DTYPE: 1e-13})
+    properties.close(student_cdf(near, log_df), exact(near), "the cdf", {DTYPE: 1e-13})
     if df == 1:
         assert ((u - exact(X)).abs() <= 1e-12 * exact(X)).all(), "digits are lost in the tail"
     inner = X[(X.abs() > 1e-8) & (X.abs() < 30)]
-    laws.close(student_icdf(student_cdf(inner, log_df), log_df), inner, "the quantile", {DTYPE: 1e-11})
+    properties.close(student_icdf(student_cdf(inner, log_df), log_df), inner, "the quantile", {DTYPE: 1e-11})
 
 
 def _sine(x):
@@ -313,7 +313,7 @@ def test_student_has_derivatives(df):
     u = student_cdf(x, log_df)
     (slope,) = torch.autograd.grad(u.sum(), x, retain_graph=True)
     density = torch.distributions.StudentT(log_df.detach().exp()).log_prob(x.detach()).exp()
-    laws.close(slope, density, "the slope of the cdf", {DTYPE: 1e-10})
+    properties.close(slope, density, "the slope of the cdf", {DTYPE: 1e-10})
     assert torch.autograd.gradcheck(student_cdf, (x, log_df))
     inner = torch.tensor([0.01, 0.3, 0.5, 0.8], dtype=DTYPE, requires_grad=True)
     if df > 0.5:  # below, quantiles are so far out that differences show nothing
@@ -345,7 +345,7 @@ def test_shapes_with_many_known_rows(config):
             assert given.sample(shape).shape == (*shape, *batch, 2)
             y, log_prob = given.rsample_and_log_prob(shape)
             assert (y.shape, log_prob.shape) == ((*shape, *batch, 2), (*shape, *batch))
-            laws.close(log_prob, given.log_prob(y.detach()), "rsample_and_log_prob", {DTYPE: 1e-6})
+            properties.close(log_prob, given.log_prob(y.detach()), "rsample_and_log_prob", {DTYPE: 1e-6})
         assert given.log_prob(x[0, 1:]).shape == batch
         assert given.cdf(x[0, 1:]).shape == given.icdf(given.cdf(x[0, 1:])).shape == (*batch, 2)
         assert given.given(x[0, 1:2]).log_prob(x[0, 2:]).shape == batch
@@ -375,7 +375,7 @@ def test_context_before_or_after(config):
     assert one.sample((5,), context).shape == distribution.given(known).sample((5,), context[0]).shape == (5, 6, 2)
     wide = distribution.given(known[:, None]).sample((5,), context)
     assert wide.shape == (5, 6, 6, 2)
-    with pytest.raises(ValueError, match=r"^Conditioned: built without context; got one"):
+    with pytest.raises(ValueError, match=r"^FixedContext: built without context; got one"):
         distribution.condition(context).cdf(x, context)
 
 
@@ -417,7 +417,7 @@ def test_gradients_of_views_are_those_of_the_whole(config):
         x[:, 1:], context
     )
     for a, b in zip(torch.autograd.grad(parts.sum(), leaves), whole, strict=True):
-        laws.close(a, b, "gradients of the chain rule", {DTYPE: 1e-9})
+        properties.close(a, b, "gradients of the chain rule", {DTYPE: 1e-9})
     sample = distribution.given(x[:, :1]).rsample((), context, generator=generator(1))
     for grad in torch.autograd.grad(sample.square().sum(), leaves):
         assert bool(grad.isfinite().all())
@@ -461,7 +461,7 @@ def test_a_bad_known_row_spoils_itself_only(config):
         known[2] = value
         given = distribution.given(known)
         log_prob = given.log_prob(x[:, 1:])
-        laws.same([log_prob[rows != 2]], [good_log_prob[rows != 2]], "the other rows")
+        properties.same([log_prob[rows != 2]], [good_log_prob[rows != 2]], "the other rows")
         assert log_prob[2].item() == answer or (math.isnan(answer) and log_prob[2].isnan())
         assert given.cdf(x[:, 1:]).isnan().any(-1).tolist() == (rows == 2).tolist()
         assert given.icdf(torch.full_like(x[:, 1:], 0.5)).isnan().any(-1).tolist() == (rows == 2).tolist()
@@ -493,7 +493,7 @@ def test_bad_entries_of_the_transform(config):
     assert bool(got[1].isnan().all())
     assert got[2, -1] == 0
     assert bool(got[3, -1].isnan())
-    laws.same([got[2:, :-1], got[4:]], [u[2:, :-1], u[4:]], "good entries")
+    properties.same([got[2:, :-1], got[4:]], [u[2:, :-1], u[4:]], "good entries")
     u[0, 0], u[1, 0], u[2, -1], u[3, -1], u[4, -1] = 1.0, math.nan, 0.0, 1.5, -0.5
     back = distribution.icdf(u, context)
     low, high = -math.inf, math.inf

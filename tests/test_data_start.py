@@ -4,7 +4,7 @@ import copy
 import math
 from itertools import pairwise
 
-import laws_distribution
+import properties_distribution
 import pytest
 import torch
 from cases import generator
@@ -51,9 +51,9 @@ def test_every_layer_brings_the_loss_down():
 
 
 def test_what_starts_from_data_is_measured_once():
-    laws_distribution.measured_once(gaussianizing(2), moons(200, 3), None)
+    properties_distribution.measured_once(gaussianizing(2), moons(200, 3), None)
     tail = Flow(StandardNormal(2), Chain([Standardize(2, robust=True), Elementwise(TailTransform(), 2)]).inv).double()
-    laws_distribution.measured_once(tail, moons(200, 4), None)
+    properties_distribution.measured_once(tail, moons(200, 4), None)
 
 
 def test_a_loaded_start_gives_the_same_densities():

@@ -1,9 +1,9 @@
-"""Every law of distributions over every registered one and over every named flow, untrained and with random weights."""
+"""Every property of distributions over every registered one and every named flow, untrained and with random weights."""
 
 import copy
 import math
 
-import laws_distribution as laws
+import properties_distribution as properties
 import pytest
 import torch
 from cases import DISTRIBUTIONS, FLOW_SPECS, GENTLE, context_for, generator, label, named_flow, random_part
@@ -12,16 +12,16 @@ from pushforward.bijections import Standardize
 from pushforward.core.config import build
 from pushforward.distributions import Flow, MultivariateNormal, Normal, StandardNormal, StudentT, Uniform
 
-LAWS = [
-    laws.sample_shapes,
-    laws.log_prob_of_samples,
-    laws.samples_follow_the_generator,
-    laws.rsample_gradients,
-    laws.survives_config_and_copies,
-    laws.float32_is_close,
-    laws.condition_fixes_the_context,
+PROPERTIES = [
+    properties.sample_shapes,
+    properties.log_prob_of_samples,
+    properties.samples_follow_the_generator,
+    properties.rsample_gradients,
+    properties.survives_config_and_copies,
+    properties.float32_is_close,
+    properties.condition_fixes_the_context,
 ]
-INTEGRALS = [laws.integrates_to_one, laws.samples_follow_the_density]
+INTEGRALS = [properties.integrates_to_one, properties.samples_follow_the_density]
 ALL = [*DISTRIBUTIONS, *FLOW_SPECS]
 MEASURED = [config for config in FLOW_SPECS if config["flow"] != "circular_nsf"]  # angles need no standardising
 
@@ -30,8 +30,8 @@ def each(configs):
     return pytest.mark.parametrize("config", configs, ids=label)
 
 
-def each_law(some):
-    return pytest.mark.parametrize("law", some, ids=lambda law: law.__name__)
+def each_property(some):
+    return pytest.mark.parametrize("prop", some, ids=lambda prop: prop.__name__)
 
 
 def untrained(config):
@@ -52,31 +52,35 @@ def dimension(config):
     return config["features"] if "flow" in config else build(config).event_shape[0]
 
 
-@each_law(LAWS)
+@each_property(PROPERTIES)
 @each(ALL)
-def test_every_distribution_keeps_the_law(config, law):
-    distribution = random_part(config, size=GENTLE if law is laws.float32_is_close else 0.7)
-    law(distribution, contexts(distribution)[0])
+def test_every_distribution_keeps_the_property(config, prop):
+    distribution = random_part(config, size=GENTLE if prop is properties.float32_is_close else 0.7)
+    prop(distribution, contexts(distribution)[0])
 
 
-@each_law(INTEGRALS)
+@each_property(INTEGRALS)
 @pytest.mark.parametrize("make", [untrained, gently_random])
 @each([config for config in ALL if dimension(config) <= 2])
-def test_integrals(config, make, law):
+def test_integrals(config, make, prop):
     distribution = make(config)
     for context in contexts(distribution):
-        law(distribution, context)
+        prop(distribution, context)
 
 
 @each(
-    [config for config in ALL if not config.get("learn_df") and config.get("type") not in ("GaussianMixture", "Mixed")]
+    [
+        config
+        for config in ALL
+        if not config.get("learn_df") and config.get("type") not in ("GaussianMixture", "MixedTypeModel")
+    ]
 )
 def test_rsample_gradients_are_slopes(config):
     """Not for learned degrees of freedom and for mixtures: the points of a sampler that accepts or chooses do not move
     the way its gradients say."""
     distribution = random_part(config)
     if list(distribution.parameters()):
-        laws.rsample_gradients_are_slopes(distribution, contexts(distribution)[0])
+        properties.rsample_gradients_are_slopes(distribution, contexts(distribution)[0])
 
 
 def test_student_gradients_are_right_on_average():
@@ -84,7 +88,7 @@ def test_student_gradients_are_right_on_average():
 
     def mean(df):
         student = StudentT(1, df=df).to(torch.float64)
-        x, mass = laws.masses(student, None)
+        x, mass = properties.masses(student, None)
         return (x[:, 0].tanh().square() * mass).sum().item()
 
     expected = (mean(2.1) - mean(1.9)) / 0.2
@@ -114,10 +118,12 @@ def test_known_densities():
         ),
     ]
     for ours, theirs in pairs:
-        laws.close(ours.to(torch.float64).log_prob(x), theirs.log_prob(x).sum(-1), type(ours).__name__, laws.ROUNDING)
+        properties.close(
+            ours.to(torch.float64).log_prob(x), theirs.log_prob(x).sum(-1), type(ours).__name__, properties.ROUNDING
+        )
     ours = MultivariateNormal([0.0, 1.0], covariance.tolist()).to(torch.float64)
     theirs = torch.distributions.MultivariateNormal(torch.tensor([0.0, 1.0], dtype=torch.float64), covariance)
-    laws.close(ours.log_prob(x), theirs.log_prob(x), "MultivariateNormal", laws.ROUNDING)
+    properties.close(ours.log_prob(x), theirs.log_prob(x), "MultivariateNormal", properties.ROUNDING)
 
 
 def test_student_tails_neither_overflow_nor_jump():
@@ -154,7 +160,7 @@ def test_latent_and_data_points_belong_together(config):
     context = context_for(flow, (6,), generator(3))
     z = torch.randn(6, *flow.base.event_shape, dtype=torch.float64, generator=generator(4))
     x = flow.to_data(z, context)
-    laws.close(flow.to_latent(x, context), z, "to_latent(to_data(z))", laws.ROUNDING)
+    properties.close(flow.to_latent(x, context), z, "to_latent(to_data(z))", properties.ROUNDING)
     assert flow.is_exact
     assert flow(x, context).equal(flow.log_prob(x, context))
 
@@ -185,7 +191,9 @@ def test_a_context_map_sees_raw_contexts():
             if isinstance(part, Standardize):
                 part.initialized.fill_(False)
         model.initialize(x, scale * context)
-    laws.close(scaled.log_prob(x, 1e4 * context), flow.log_prob(x, context), "after a change of units", laws.ROUNDING)
+    properties.close(
+        scaled.log_prob(x, 1e4 * context), flow.log_prob(x, context), "after a change of units", properties.ROUNDING
+    )
 
 
 @each([config for config in MEASURED if config["features"] == 2 and "tails" not in config])
@@ -193,10 +201,10 @@ def test_initialize_measures_once(config):
     flow = untrained(config)
     x = 5 + 3 * torch.randn(200, 2, dtype=torch.float64)
     context = None if flow.context_shape is None else -1 + 2 * torch.randn(200, 2, dtype=torch.float64)
-    laws.measured_once(flow, x, context)
+    properties.measured_once(flow, x, context)
     z = next(part for part in flow.bijection.modules() if isinstance(part, Standardize)).forward(x)
-    laws.close(z.mean(0), torch.zeros(2, dtype=torch.float64), "the mean after initialize")
-    laws.close(z.std(0, correction=0), torch.ones(2, dtype=torch.float64), "the scale after initialize")
+    properties.close(z.mean(0), torch.zeros(2, dtype=torch.float64), "the mean after initialize")
+    properties.close(z.std(0, correction=0), torch.ones(2, dtype=torch.float64), "the scale after initialize")
 
 
 def test_a_flow_on_the_ball_has_minus_infinity_outside():

@@ -9,11 +9,11 @@ from cases import generator, needs_compiler
 
 import pushforward as pf
 from pushforward.bijections import Chain
-from pushforward.core import compiled as compiling
 from pushforward.core import kernel
-from pushforward.core.compiled import Compilable, attribute_set
+from pushforward.core import native_build as compiling
+from pushforward.core.native_build import Compilable, attribute_set
 from pushforward.networks import perceptron
-from pushforward.networks.precision import Multiplying
+from pushforward.networks.precision import MixedPrecision
 from pushforward.train import TrainingError
 from pushforward.univariate import affine_native
 
@@ -66,7 +66,7 @@ def test_networks_in_bfloat16_alone():
     for flow in (*twice(), *twice("nsf", layer="coupling"), *twice("nsf")):
         x = table()
         exact = flow(x)
-        with attribute_set(flow, Multiplying, "products", "bf16"):
+        with attribute_set(flow, MixedPrecision, "products", "bf16"):
             density = flow(x)
             density.sum().backward()
         assert torch.equal(density, exact)  # it starts at the identity: what networks give is zero in any precision
@@ -74,10 +74,10 @@ def test_networks_in_bfloat16_alone():
             parameter.data.add_(0.2 * torch.randn_like(parameter))
         given = []
         for part in flow.modules():
-            if isinstance(part, Multiplying):
+            if isinstance(part, MixedPrecision):
                 part.register_forward_hook(lambda part, x, out, given=given: given.append(out.dtype))
         exact = flow(x)
-        with attribute_set(flow, Multiplying, "products", "bf16"):
+        with attribute_set(flow, MixedPrecision, "products", "bf16"):
             density = flow(x)
         assert given == [torch.float32] * 4
         assert density.dtype == torch.float32
@@ -93,7 +93,7 @@ def test_fit_in_bfloat16_learns_as_well_and_leaves_the_flow_in_full():
     assert got.records[-1].train == pytest.approx(expected.records[-1].train, abs=0.05)
     assert not torch.equal(next(half.parameters()), next(plain.parameters()))
     assert {p.dtype for p in half.parameters()} == {torch.float32}
-    assert {part.products for part in half.modules() if isinstance(part, Multiplying)} == {None}
+    assert {part.products for part in half.modules() if isinstance(part, MixedPrecision)} == {None}
 
 
 def test_mistakes():

@@ -4,7 +4,7 @@ import copy
 import io
 import pickle
 
-import laws
+import properties
 import pytest
 import torch
 from cases import FLOW_SPECS, bijection_of, context_for, generator, inputs, label, random_part, randomize
@@ -148,7 +148,7 @@ def test_bug_4_a_flow_can_be_pickled_copied_and_moved(config):
     file.seek(0)
     for twin in (copy.deepcopy(flow), pickle.loads(pickle.dumps(flow)), torch.load(file, weights_only=False)):
         assert torch.equal(twin.log_prob(x, context), expected)
-    laws.moves_whole(flow)
+    properties.moves_whole(flow)
     meta = copy.deepcopy(flow).to("meta")
     known = None if context is None else context.to("meta")
     assert meta.log_prob(x.to("meta"), known).device.type == "meta", "a tensor made on the way stays on the CPU"
@@ -183,11 +183,11 @@ def test_bug_5_splines_compile_vmap_and_export_across_their_box(direction):
     ways.append(torch.export.export(Only(), (x,)).module()(x))
     for got in ways:
         for a, b in zip(got, expected, strict=True):
-            laws.close(a, b, f"{direction} of a spline", laws.SHARP)
+            properties.close(a, b, f"{direction} of a spline", properties.SHARP)
 
 
 def test_bug_5_a_boolean_mask_is_caught():
-    """The way it is usually written, and why the laws do not let it pass."""
+    """The way it is usually written, and why the properties do not let it pass."""
 
     class Masked(RationalQuadratic):
         def forward(self, x, params):
@@ -202,7 +202,7 @@ def test_bug_5_a_boolean_mask_is_caught():
     x, _ = inputs(layer)
     layer(x)  # it works until someone asks for more
     with pytest.raises(AssertionError, match="forward cannot be mapped over rows: vmap"):
-        laws.vmap_is_batch(layer, x, None)
+        properties.vmap_is_batch(layer, x, None)
 
 
 def test_bug_5_screening_bad_rows_is_one_graph():
@@ -214,4 +214,4 @@ def test_bug_5_screening_bad_rows_is_one_graph():
     for got in (compiled, mapped):
         assert got.isnan().tolist() == [False, True, False]
         assert got[2] == -torch.inf
-        laws.close(got[0], flow.log_prob(x)[0], "the good row", laws.SHARP)
+        properties.close(got[0], flow.log_prob(x)[0], "the good row", properties.SHARP)

@@ -1,4 +1,4 @@
-"""The laws of y given X: scikit-learn's own checks, intervals that hold their probability, outputs of all kinds."""
+"""The distribution of y given X: scikit-learn's own checks, intervals that cover, outputs of all kinds."""
 
 import pickle
 import warnings

@@ -24,7 +24,7 @@ def pair(name):
         for parameter in plain.parameters():
             parameter.data.add_(0.3 * torch.randn_like(parameter))
     fast = copy.deepcopy(plain)
-    fast.compile_steps()
+    fast.use_kernels()
     data = torch.randn(60, 5, generator=generator(9), dtype=torch.float64)
     return fast, plain, (data[:, :4], data[:, 4:])
 

@@ -1,4 +1,4 @@
-"""Kinds of columns: laws that add up to one, quantiles that undo distribution functions, values far out."""
+"""Kinds of columns: properties that add up to one, quantiles that undo distribution functions, values far out."""
 
 import copy
 import math
@@ -9,7 +9,7 @@ from cases import generator
 
 from pushforward.core.config import REGISTRY, build
 from pushforward.distributions import (
-    Column,
+    ColumnType,
     Constant,
     HeavyTailed,
     Integer,
@@ -17,7 +17,7 @@ from pushforward.distributions import (
 )
 from pushforward.univariate import Affine, GaussianMixtureCDF, RationalQuadratic
 
-KINDS = sorted(name for name, cls in REGISTRY.items() if issubclass(cls, Column))
+KINDS = sorted(name for name, cls in REGISTRY.items() if issubclass(cls, ColumnType))
 CASES = [{"type": name, **example} for name in KINDS for example in REGISTRY[name].examples]
 
 

@@ -2,8 +2,8 @@
 
 import math
 
-import laws
-import laws_distribution
+import properties
+import properties_distribution
 import pytest
 import torch
 from cases import generator, random_part
@@ -70,9 +70,9 @@ def test_the_change_of_variables_gives_the_known_density(name, density, scale):
     rosenblatt = MAPS[name]().to(DTYPE)
     flow = Flow(StandardNormal(rosenblatt.in_shape[0]), rosenblatt).to(DTYPE)
     x = scale * torch.randn(200, rosenblatt.in_shape[0], dtype=DTYPE, generator=generator(1))
-    laws.close(flow.log_prob(x), density(rosenblatt).log_prob(x), "log_prob", {DTYPE: 1e-10})
+    properties.close(flow.log_prob(x), density(rosenblatt).log_prob(x), "log_prob", {DTYPE: 1e-10})
     y, log_prob = flow.rsample_and_log_prob((200,), generator=generator(2))
-    laws.close(log_prob, density(rosenblatt).log_prob(y), "log_prob of samples", {DTYPE: 1e-10})
+    properties.close(log_prob, density(rosenblatt).log_prob(y), "log_prob of samples", {DTYPE: 1e-10})
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,13 @@ def test_a_grid_has_exactly_the_interpolated_density(config):
     rosenblatt = GridRosenblatt(**config).to(DTYPE)
     flow = Flow(StandardNormal(2), rosenblatt).to(DTYPE)
     x = rosenblatt.codomain.example((500, 2), generator(2))
-    laws.close(flow.log_prob(x).exp(), bilinear(rosenblatt, x), "the density", {DTYPE: 1e-12})
-    laws_distribution.integrates_to_one(flow, None)
+    properties.close(flow.log_prob(x).exp(), bilinear(rosenblatt, x), "the density", {DTYPE: 1e-12})
+    properties_distribution.integrates_to_one(flow, None)
     z = torch.randn(500, 2, dtype=DTYPE, generator=generator(3))
     y, ladj = rosenblatt.forward_and_ladj(z)
-    laws.close(flow.base.log_prob(z) - ladj, bilinear(rosenblatt, y).log(), "the density of images", {DTYPE: 1e-11})
+    properties.close(
+        flow.base.log_prob(z) - ladj, bilinear(rosenblatt, y).log(), "the density of images", {DTYPE: 1e-11}
+    )
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -95,7 +97,7 @@ def test_the_maps_are_triangular_and_increasing(name):
     assert rosenblatt.is_triangular
     z = 1.5 * torch.randn(50, *rosenblatt.in_shape, dtype=DTYPE, generator=generator(4))
     for direction, start in ((rosenblatt.forward, z), (rosenblatt.inverse, rosenblatt(z).detach())):
-        matrix = laws.jacobian(direction, start)
+        matrix = properties.jacobian(direction, start)
         assert bool((matrix.triu(1) == 0).all())
         assert bool((matrix.diagonal(dim1=1, dim2=2) > 0).all())
 
@@ -108,14 +110,14 @@ def test_a_mixture_of_one_is_the_gaussian():
     same = GaussianRosenblatt(LOC, COVARIANCE).to(DTYPE)
     z = 3 * torch.randn(100, 3, dtype=DTYPE, generator=generator(5))
     for a, b in zip(one.forward_and_ladj(z), same.forward_and_ladj(z), strict=True):
-        laws.close(a, b, "the map of one component", {DTYPE: 1e-11})
+        properties.close(a, b, "the map of one component", {DTYPE: 1e-11})
 
 
 def test_equal_components_are_one():
     twice = MixtureRosenblatt([1.0, 2.0], [LOC, LOC], covariances=[COVARIANCE, COVARIANCE]).to(DTYPE)
     same = GaussianRosenblatt(LOC, COVARIANCE).to(DTYPE)
     x = 30 * torch.randn(100, 3, dtype=DTYPE, generator=generator(6))
-    laws.close(twice.inverse(x), same.inverse(x), "the map of equal components", {DTYPE: 1e-11})
+    properties.close(twice.inverse(x), same.inverse(x), "the map of equal components", {DTYPE: 1e-11})
 
 
 @pytest.mark.parametrize(("target", "margin"), [(lambda: banana(0.4), 3.0), (moons, 0.5)], ids=["banana", "moons"])
@@ -173,7 +175,7 @@ def test_a_gap_between_components_has_no_hole():
         far = MixtureRosenblatt([0.3, 0.7], [[-20.0], [20.0]]).to(dtype)
         z = torch.linspace(-3, 3, 1001, dtype=dtype)[:, None].requires_grad_()
         x, ladj = far.forward_and_ladj(z)
-        laws.close(far.inverse(x), z, "there and back", {DTYPE: 1e-12, torch.float32: 1e-5})
+        properties.close(far.inverse(x), z, "there and back", {DTYPE: 1e-12, torch.float32: 1e-5})
         x = torch.linspace(-30, 30, 1001, dtype=dtype)[:, None]
         latent, down = far.inverse_and_ladj(x)
         assert bool(latent.isfinite().all() & down.isfinite().all())
@@ -194,7 +196,7 @@ def test_a_grid_keeps_its_edges():
     (latent.sum() + down.sum()).backward()
     assert bool(edges.grad.isfinite().all())
     # Both tails keep their digits: nine standard deviations below the median, near an edge at zero.
-    laws.close(rosenblatt.inverse(x)[2], z[2], "the lower tail", {DTYPE: 1e-10})
+    properties.close(rosenblatt.inverse(x)[2], z[2], "the lower tail", {DTYPE: 1e-10})
 
 
 # --- mixtures as distributions -------------------------------------------------------------------------------------
@@ -207,11 +209,11 @@ def test_points_of_a_mixture_move_with_their_latent_held_fixed():
     with torch.no_grad():
         z = distribution.rosenblatt.inverse(x)
     mapped = distribution.rosenblatt(z)
-    laws.close(x, mapped, "the points", {DTYPE: 1e-11})
+    properties.close(x, mapped, "the points", {DTYPE: 1e-11})
     parameters = list(distribution.parameters())
     grads = (torch.autograd.grad(points.sin().sum(), parameters) for points in (x, mapped))
     for a, b in zip(*grads, strict=True):
-        laws.close(a, b, "the gradients", {DTYPE: 1e-9})
+        properties.close(a, b, "the gradients", {DTYPE: 1e-9})
 
 
 def test_a_mixture_learns_weights_means_and_covariances():
@@ -237,10 +239,10 @@ def test_a_mixture_is_the_flow_of_its_map():
     distribution = random_part({"type": "GaussianMixture", **MIXTURE})
     flow = Flow(StandardNormal(3), distribution.rosenblatt)
     x = distribution.sample((50,), generator=generator(3))
-    laws.close(distribution.log_prob(x), flow.log_prob(x), "log_prob", {DTYPE: 1e-11})
+    properties.close(distribution.log_prob(x), flow.log_prob(x), "log_prob", {DTYPE: 1e-11})
     u = distribution.cdf(x)
-    laws.close(u, flow.cdf(x), "cdf", {DTYPE: 1e-12})
-    laws.close(distribution.icdf(u), x, "icdf", {DTYPE: 1e-8})
+    properties.close(u, flow.cdf(x), "cdf", {DTYPE: 1e-12})
+    properties.close(distribution.icdf(u), x, "icdf", {DTYPE: 1e-8})
 
 
 # --- targets -------------------------------------------------------------------------------------------------------

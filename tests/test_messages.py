@@ -92,7 +92,7 @@ class OneWay(Bijection):
         return y, y.sum(-1)
 
 
-class Mixed(OneWay):
+class MixedTypeModel(OneWay):
     """Ends in features that live on different domains."""
 
     codomain = Product((REAL, Interval(0.0, 1.0)))
@@ -243,11 +243,11 @@ CASES = [
     ),
     (
         lambda: one_layer(1).condition(torch.zeros(1)).cdf(FLAT, torch.zeros(1)),
-        r"Conditioned: built without context; got one\.",
+        r"FixedContext: built without context; got one\.",
     ),
     (
         lambda: one_layer(1).condition(torch.zeros(1)).icdf(FLAT, torch.zeros(1)),
-        r"Conditioned: built without context; got one\.",
+        r"FixedContext: built without context; got one\.",
     ),
     (
         lambda: MultivariateNormal([0.0, 0.0]).initialize(FLAT),
@@ -597,7 +597,10 @@ CASES = [
         lambda: Chain([Angle(2), Flip(2), LU(2)]),
         r"Chain: parts\[0\] \(Angle\) ends in .*Circle.* but parts\[2\] \(LU\) starts from .* Put a map between",
     ),
-    (lambda: Chain([Mixed(), Flip(2)]), r"Chain: parts\[1\] \(Flip\) reorders features that live on different domains"),
+    (
+        lambda: Chain([MixedTypeModel(), Flip(2)]),
+        r"Chain: parts\[1\] \(Flip\) reorders features that live on different domains",
+    ),
     *MISTAKES,
 ]
 

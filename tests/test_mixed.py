@@ -19,7 +19,7 @@ from pushforward.distributions import (
     Continuous,
     HeavyTailed,
     Integer,
-    Mixed,
+    MixedTypeModel,
     Positive,
     ZeroInflated,
 )
@@ -61,7 +61,7 @@ def model_of(columns, order="any", dtype=torch.float64, size=0.4, **options):
     """A model with random weights that has seen data."""
     with torch.random.fork_rng():
         torch.manual_seed(4)
-        model = Mixed(columns, order=order, hidden=(16, 16), **options).to(dtype)
+        model = MixedTypeModel(columns, order=order, hidden=(16, 16), **options).to(dtype)
     model.initialize(data(columns, 200, seed=20))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -105,13 +105,13 @@ def test_probabilities_given_any_columns_add_up_to_one():
 
 @torch.no_grad()
 def test_the_chain_rule_holds_along_the_stated_order():
-    """log q(rest | known) is the sum of the laws of single columns, known first and then in their order."""
+    """log q(rest | known) is the sum of the properties of single columns, known first and then in their order."""
     model, x = model_of(WIDE), data(WIDE, 7)
     for known in ([], [0], [3, 8], [9, 1, 4], [0, 1, 2, 3, 4, 6, 7, 8, 9]):
         law = model.given({j: x[:, j] for j in known})
         seen, total = list(known), 0.0
         for j in law.columns:
-            total = total + model.given({i: x[:, i] for i in seen}).law_of(j).log_prob(x[:, j])
+            total = total + model.given({i: x[:, i] for i in seen}).column_marginal(j).log_prob(x[:, j])
             seen.append(j)
         torch.testing.assert_close(law.log_prob(x[:, law.columns]), total, rtol=1e-9, atol=1e-9)
 
@@ -123,7 +123,7 @@ def test_the_law_of_a_column_before_the_others_is_its_part_of_the_whole(order):
     x[2, 3] = x[5, 0] = torch.nan
     parts = model.contributions(x)
     for j in (0, 3, 4, 9):
-        found = model.law_in_turn(x, j).log_prob(x[:, j])
+        found = model.next_conditional(x, j).log_prob(x[:, j])
         there = ~x[:, j].isnan()
         torch.testing.assert_close(found[there], parts[there, j], rtol=1e-9, atol=1e-9)
 
@@ -158,13 +158,13 @@ def test_other_orders_are_other_laws_of_the_same_columns():
     model, x = model_of(SMALL), data(SMALL, 5)
     order = [2, 0, 1]
     found = model.contributions(x, order=order)
-    first = model.law_of(2).log_prob
+    first = model.column_marginal(2).log_prob
     torch.testing.assert_close(found[:, 2], torch.stack([first(v) for v in x[:, 2]]))
-    last = model.given({0: x[:, 0], 2: x[:, 2]}).law_of(1).log_prob(x[:, 1])
+    last = model.given({0: x[:, 0], 2: x[:, 2]}).column_marginal(1).log_prob(x[:, 1])
     torch.testing.assert_close(found[:, 1], last)
-    with pytest.raises(ValueError, match="Mixed: order must rearrange"):
+    with pytest.raises(ValueError, match="MixedTypeModel: order must rearrange"):
         model.contributions(x, order=[0, 0, 1])
-    with pytest.raises(ValueError, match="Mixed: this model has one order"):
+    with pytest.raises(ValueError, match="MixedTypeModel: this model has one order"):
         model_of(SMALL, "fixed").contributions(x, order=order)
 
 
@@ -256,7 +256,7 @@ def test_conditionals_draw_the_other_columns_alone():
     )
     wrong = model.given({1: torch.tensor([0.0, 7.0, torch.nan], dtype=torch.float64)})
     assert wrong.log_prob(x[:3][:, wrong.columns]).isfinite().tolist() == [True, False, False]
-    assert wrong.law_of(0).mean().isnan().tolist() == [False, True, True]
+    assert wrong.column_marginal(0).mean().isnan().tolist() == [False, True, True]
     assert wrong.sample((), generator=generator(1)).isnan().all(dim=-1).tolist() == [False, True, True]
 
 
@@ -264,7 +264,7 @@ def test_conditionals_draw_the_other_columns_alone():
 @torch.no_grad()
 def test_the_middle_of_steps_goes_there_and_back(order):
     model, x = model_of(WIDE, order, size=0.1), data(WIDE, 40)
-    u = model.middle_cdf(x)
+    u = model.mid_cdf(x)
     assert ((u > 0) & (u < 1)).all()
     back = model.from_middle_cdf(u)
     sure = (model.contributions(x) > -15).all(dim=-1)  # not where the next value is as likely to rounding
@@ -280,19 +280,19 @@ def test_imputation_leaves_what_is_there_and_follows_the_law():
     x[:, 1] = torch.nan
     filled = model.impute(x, generator(2))
     assert torch.equal(filled[:, [0, 2]], x[:, [0, 2]])
-    expected = model.given({0: x[0, 0], 2: x[0, 2]}).law_of(1).probabilities()
+    expected = model.given({0: x[0, 0], 2: x[0, 2]}).column_marginal(1).probabilities()
     got = torch.bincount(filled[:, 1].long(), minlength=3) / 8000
     torch.testing.assert_close(got.double(), expected, rtol=0, atol=0.03)
     x = data(SMALL, 1).expand(3, -1).clone()
     x[:, 0] = torch.nan
-    law = model.given({1: x[0, 1], 2: x[0, 2]}).law_of(0)
+    law = model.given({1: x[0, 1], 2: x[0, 2]}).column_marginal(0)
     torch.testing.assert_close(model.expected(x)[:, 0], law.mean().expand(3))
 
 
 @torch.no_grad()
 def test_the_law_of_a_column():
     model = model_of(SMALL)
-    law = model.given({1: 2.0}).law_of(0)
+    law = model.given({1: 2.0}).column_marginal(0)
     draws = law.sample(40_000, generator(8))
     assert law.mean() == pytest.approx(draws.mean().item(), abs=5 * draws.std().item() / 200)
     assert law.cdf(law.quantile(0.3)) == pytest.approx(0.3, abs=1e-6)
@@ -301,10 +301,10 @@ def test_the_law_of_a_column():
     shortest = law.highest_density_interval(0.8)
     assert law.cdf(shortest[1]) - law.cdf(shortest[0]) == pytest.approx(0.8, abs=1e-4)
     assert shortest[1] - shortest[0] <= high - low
-    categories = model.law_of(1)
+    categories = model.column_marginal(1)
     assert categories.probabilities().sum() == pytest.approx(1)
     assert categories.mode() == categories.probabilities().argmax()
-    counted = model.law_of(2)
+    counted = model.column_marginal(2)
     expected = sum(k * counted.log_prob(float(k)).exp() for k in range(5))
     assert counted.mean() == pytest.approx(expected.item(), abs=0.02)
     for ask in (categories.mean, categories.median, categories.highest_density_interval):
@@ -347,7 +347,7 @@ def test_measuring_happens_once():
 def test_pieces_of_rows_make_no_difference(monkeypatch):
     model, x = model_of(WIDE), data(WIDE, 70)
     expected = model.log_prob(x)
-    monkeypatch.setattr("pushforward.distributions.mixed.ENTRIES", 1)
+    monkeypatch.setattr("pushforward.distributions.mixed.model.ENTRIES", 1)
     torch.testing.assert_close(model.log_prob(x), expected, rtol=1e-10, atol=1e-10)
     assert model.sample((40,), generator=generator(1)).shape == (40, 10)
     assert model.log_prob(x[:0]).shape == (0,)
@@ -362,15 +362,15 @@ def test_it_learns_from_rows_with_gaps():
     a = torch.randn(1500, generator=g, dtype=torch.float64)
     x = torch.stack([a, (a + 0.5 * torch.randn(1500, generator=g, dtype=torch.float64) > 0).double()], dim=-1)
     gaps = torch.where(torch.rand(x.shape, generator=g) < 0.3, torch.nan, x)
-    model = Mixed([Continuous(), Categorical(2)], hidden=(16, 16))
+    model = MixedTypeModel([Continuous(), Categorical(2)], hidden=(16, 16))
     history = pf.fit(model, gaps, steps=250, progress=False)
     assert history.best_validation is not None
-    sure = model.given({0: 2.0}).law_of(1).probabilities()
+    sure = model.given({0: 2.0}).column_marginal(1).probabilities()
     assert sure[1] > 0.95
     infinite = x.clone()
     infinite[3, 0] = torch.inf
     with pytest.raises(TrainingError, match="fit: x has a value that is not finite: row 3"):
-        pf.fit(Mixed([Continuous(), Categorical(2)]), infinite)
+        pf.fit(MixedTypeModel([Continuous(), Categorical(2)]), infinite)
 
 
 # --- with a context
@@ -381,7 +381,7 @@ def with_context(order="any"):
     context = (Integer(0, 4), Continuous(), Categorical(3))
     with torch.random.fork_rng():
         torch.manual_seed(4)
-        model = Mixed(SMALL, context=context, order=order, hidden=(16, 16)).double()
+        model = MixedTypeModel(SMALL, context=context, order=order, hidden=(16, 16)).double()
     x, known = data(SMALL, 40), data(context, 40, seed=50)
     model.initialize(x, known)
     with torch.no_grad():
@@ -429,8 +429,8 @@ def test_what_is_missing_of_a_context_or_strange_to_it_is_not_looked_at(order):
 def test_conditionals_within_a_context():
     model, x, known = with_context()
     law = model.given({1: x[:, 1]}, known)
-    first = model.law_of(1, known).log_prob(x[:, 1])
-    second = model.given({1: x[:, 1]}, known).law_of(0).log_prob(x[:, 0])
+    first = model.column_marginal(1, known).log_prob(x[:, 1])
+    second = model.given({1: x[:, 1]}, known).column_marginal(0).log_prob(x[:, 0])
     torch.testing.assert_close(
         first + law.log_prob(x[:, [0, 2]]), model.contributions(x, order=[1, 0, 2], context=known).sum(-1)
     )
@@ -438,13 +438,13 @@ def test_conditionals_within_a_context():
     filled = model.impute(torch.where(torch.arange(3) == 1, x, torch.nan), generator(2), known)
     assert torch.equal(filled[:, 1], x[:, 1])
     assert model.log_prob(filled, known).isfinite().all()
-    u = model.middle_cdf(x, known)
+    u = model.mid_cdf(x, known)
     torch.testing.assert_close(model.from_middle_cdf(u, known), x, rtol=1e-6, atol=1e-6)
 
 
 def test_smoothing_learns_the_wider_law():
     x = torch.randn(4000, 1, generator=generator(1), dtype=torch.float64) * 3
-    model = Mixed([Continuous(smoothing=0.75)], hidden=(8,)).double()
+    model = MixedTypeModel([Continuous(smoothing=0.75)], hidden=(8,)).double()
     pf.fit(model, x, steps=60, batch_size=500, validation=None, seed=0)
     wide = torch.distributions.Normal(0.0, 3 * (1 + 0.75**2) ** 0.5)
     nodes = torch.linspace(-8, 8, 9, dtype=torch.float64)[:, None]
@@ -457,8 +457,8 @@ def test_the_composite_is_a_mean_over_halves():
     found = model.composite(x, splits=400)
     others = {0: [1, 2], 1: [0, 2], 2: [0, 1]}
     for j, pair in others.items():  # of three columns one half is one column, the other two
-        laws = [model.given({i: x[:, i] for i in known}).law_of(j) for known in ([pair[0]], [pair[1]], pair)]
-        one, other, both = (law.log_prob(x[:, j]) for law in laws)
+        cases = [model.given({i: x[:, i] for i in known}).column_marginal(j) for known in ([pair[0]], [pair[1]], pair)]
+        one, other, both = (case.log_prob(x[:, j]) for case in cases)
         mean = (one + other) / 3 + both / 3
         torch.testing.assert_close(found[:, j], mean, rtol=0.15, atol=0.15)
     gaps = x.clone()
@@ -484,7 +484,7 @@ def test_tempering_undoes_laws_that_are_too_sure():
     narrow = model.log_prob(fresh).mean()
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        found = model.temper(learned)
+        found = model.calibrate_temperature(learned)
     torch.testing.assert_close(found[[0, 1, 2, 4]], torch.ones(4).double(), rtol=0, atol=0.35)
     assert found[3] == 0
     after = model.log_prob(fresh).mean()
@@ -496,10 +496,10 @@ def test_tempering_undoes_laws_that_are_too_sure():
 def test_the_law_beside_all_else_is_that_given_it():
     model, x = model_of(WIDE), data(WIDE, 6)
     for j in (0, 3, 9):
-        law = model.law_beside(x, j)
-        same = model.given({i: x[:, i] for i in range(10) if i != j}).law_of(j)
+        law = model.full_conditional(x, j)
+        same = model.given({i: x[:, i] for i in range(10) if i != j}).column_marginal(j)
         torch.testing.assert_close(law.log_prob(x[:, j]), same.log_prob(x[:, j]))
     gaps = x.clone()
     gaps[:, 4] = torch.nan
-    fewer = model.given({i: x[:, i] for i in range(10) if i not in (0, 4)}).law_of(0)
-    torch.testing.assert_close(model.law_beside(gaps, 0).median(), fewer.median())
+    fewer = model.given({i: x[:, i] for i in range(10) if i not in (0, 4)}).column_marginal(0)
+    torch.testing.assert_close(model.full_conditional(gaps, 0).median(), fewer.median())

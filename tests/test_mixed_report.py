@@ -1,4 +1,4 @@
-"""What a report says of a model of mixed columns: calibration, fidelity, copies, against laws that are known."""
+"""What a report says of a model of mixed columns: calibration, fidelity, copies, against properties that are known."""
 
 import datetime as dt
 import math
@@ -14,10 +14,10 @@ from pushforward.data.schema import Schema
 from pushforward.distributions import Circular, Constant
 from pushforward.estimators import FlowDensity
 from pushforward.evaluate import evaluate, log_prob_in_batches
-from pushforward.evaluate.alone import ColumnsAlone
 from pushforward.evaluate.calibration import calibrate, coverage, pit_band, pit_histogram
 from pushforward.evaluate.fidelity import associations, column_distances, pair_distances, two_sample_test
-from pushforward.evaluate.learned_rows import find_copies, usefulness
+from pushforward.evaluate.independence_baseline import ColumnsAlone
+from pushforward.evaluate.memorization import find_copies, usefulness
 from pushforward.evaluate.mixed_report import mixed_report
 from pushforward.evaluate.mixed_sections import copies_section, fidelity_section
 

@@ -10,7 +10,7 @@ from cases import generator, needs_compiler
 import pushforward as pf
 from pushforward.bijections import Autoregressive, native
 from pushforward.bijections.native import UNIVARIATES, native_forward, native_solve
-from pushforward.core.compiled import native_library
+from pushforward.core.native_build import native_library
 from pushforward.networks.perceptron import ACTIVATION_HEADER, NATIVE_ACTIVATIONS
 from pushforward.univariate import Affine, CircularRationalQuadratic, RationalQuadratic, Shift
 
@@ -138,7 +138,7 @@ def test_whole_flows_samples_densities_and_gradients(name, monkeypatch):
         return [density, flow.to_latent(x, context).detach(), *(p.grad.clone() for p in flow.parameters())]
 
     plain = measure()
-    flow.compile_steps()
+    flow.use_kernels()
     calls = []
     monkeypatch.setattr(
         "pushforward.bijections.autoregressive.native_solve", lambda *a: calls.append(1) or native.native_solve(*a)

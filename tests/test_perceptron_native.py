@@ -6,7 +6,7 @@ import pytest
 import torch
 from cases import generator, needs_compiler, steady
 
-from pushforward.core.compiled import native_library
+from pushforward.core.native_build import native_library
 from pushforward.networks import MaskedMLP, perceptron
 from pushforward.networks.perceptron import ACTIVATION_HEADER, SOURCE
 from pushforward.univariate import Affine, affine_native

@@ -1,11 +1,11 @@
-"""Bugs planted on purpose: each is caught by the law named beside it, which the sound object keeps."""
+"""Bugs planted on purpose: each is caught by the prop named beside it, which the sound object keeps."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import laws
-import laws_distribution
-import laws_univariate
+import properties
+import properties_distribution
+import properties_univariate
 import pytest
 import torch
 from cases import bijection_of, generator, inputs, label, named_flow, random_part, randomize
@@ -21,9 +21,9 @@ Plant = Callable[[pytest.MonkeyPatch, Any], Any]
 
 
 class Bug(NamedTuple):
-    """What the law takes, made by ``make``; ``plant`` spoils its first entry (or a class) and may return a new one."""
+    """What the prop takes, made by ``make``; ``plant`` spoils its first entry (or a class) and may return a new one."""
 
-    law: Callable[..., Any]
+    prop: Callable[..., Any]
     make: Callable[[], tuple[Any, ...]]
     plant: Plant
 
@@ -31,11 +31,11 @@ class Bug(NamedTuple):
 BUGS: dict[str, Bug] = {}
 
 
-def bug(law, make):
+def bug(prop, make):
     """Register a planted bug under its function's name."""
 
     def register(plant: Plant) -> Plant:
-        BUGS[plant.__name__] = Bug(law, make, plant)
+        BUGS[plant.__name__] = Bug(prop, make, plant)
         return plant
 
     return register
@@ -115,39 +115,39 @@ def unmeasured():
 # --- log-determinants ----------------------------------------------------------------------------------------------
 
 
-@bug(laws.ladj_is_slogdet, part(LINEAR))
+@bug(properties.ladj_is_slogdet, part(LINEAR))
 def sign_of_a_ladj_in_both_directions(patch, layer):
     forward, inverse = layer._forward_and_ladj, layer._inverse_and_ladj
     patch.setattr(layer, "_forward_and_ladj", lambda x, c: (forward(x, c)[0], -forward(x, c)[1]))
     patch.setattr(layer, "_inverse_and_ladj", lambda y, c: (inverse(y, c)[0], -inverse(y, c)[1]))
 
 
-@bug(laws.inverse_ladj, part(COUPLING))
+@bug(properties.inverse_ladj, part(COUPLING))
 def sign_of_the_inverse_ladj(patch, layer):
     inverse = layer._inverse_and_ladj
     patch.setattr(layer, "_inverse_and_ladj", lambda y, c: (inverse(y, c)[0], -inverse(y, c)[1]))
 
 
-@bug(laws.ladj_is_slogdet, part(SQUASH))
+@bug(properties.ladj_is_slogdet, part(SQUASH))
 def radial_ladj_one_power_short(patch, layer):
     forward = layer._forward_and_ladj
     patch.setattr(layer, "_forward_and_ladj", lambda x, c: (forward(x, c)[0], 0.75 * forward(x, c)[1]))
 
 
-@bug(laws.shapes_and_dtypes, part(LINEAR))
+@bug(properties.shapes_and_dtypes, part(LINEAR))
 def ladj_without_the_batch_shape(patch, layer):
     forward = layer._forward_and_ladj
     patch.setattr(layer, "_forward_and_ladj", lambda x, c: (forward(x, c)[0], forward(x, c)[1].mean()))
 
 
-@bug(laws_univariate.slope_is_derivative, univariate(Affine))
+@bug(properties_univariate.slope_is_derivative, univariate(Affine))
 def log_slope_misses_a_factor(patch, affine):
     """The free part of the scale moves the point but is left out of the slope."""
     forward = affine.forward
     patch.setattr(affine, "forward", lambda x, p: (forward(x, p)[0], forward(x, p)[1] - p[2]))
 
 
-@bug(laws.ladj_is_slogdet, part({"type": "Elementwise", "univariate": {"type": "Affine"}, "features": 3}))
+@bug(properties.ladj_is_slogdet, part({"type": "Elementwise", "univariate": {"type": "Affine"}, "features": 3}))
 def log_slope_misses_a_factor_in_a_layer(patch, layer):
     log_slope_misses_a_factor(patch, layer.univariate)
 
@@ -155,23 +155,23 @@ def log_slope_misses_a_factor_in_a_layer(patch, layer):
 # --- inverses ------------------------------------------------------------------------------------------------------
 
 
-@bug(laws_univariate.round_trip, univariate(Shift))
+@bug(properties_univariate.round_trip, univariate(Shift))
 def inverse_is_not_the_inverse(patch, shift):
     patch.setattr(shift, "inverse", shift.forward)
 
 
-@bug(laws.round_trip, part(ORDER))
+@bug(properties.round_trip, part(ORDER))
 def permutation_inverted_with_its_own_order(patch, layer):
     layer.order_back = layer.order
 
 
-@bug(laws.round_trip, part(STEPS))
+@bug(properties.round_trip, part(STEPS))
 def chain_inverted_in_forward_order(patch, chain):
     in_order = chain._in_order
     patch.setattr(chain, "_in_order", lambda backwards: in_order(False))
 
 
-@bug(laws.value_path_is_pair_path, part(STEPS))
+@bug(properties.value_path_is_pair_path, part(STEPS))
 def value_path_forgets_the_last_part(patch, chain):
     def short(self, x, context):
         for each in list(self.parts)[:-1]:
@@ -181,7 +181,7 @@ def value_path_forgets_the_last_part(patch, chain):
     patch.setattr(Chain, "_forward", short)
 
 
-@bug(laws_univariate.value_path_is_pair_path, univariate(RationalQuadratic))
+@bug(properties_univariate.value_path_is_pair_path, univariate(RationalQuadratic))
 def value_path_of_a_spline_forgets_the_tails(patch, spline):
     patch.setattr(spline, "inverse_value", lambda y, p: spline.inverse(y.clamp(-5, 5), p)[0])
 
@@ -206,22 +206,22 @@ def narrow_mask():
     return (layer, *inputs(layer, (48,)))
 
 
-@bug(laws.dependence, narrow_mask)
+@bug(properties.dependence, narrow_mask)
 def mask_off_by_one_lets_later_features_in(patch, layer):
     remask(layer, lambda ins, outs: ins <= outs + 1)
 
 
-@bug(laws.round_trip, narrow_mask)
+@bug(properties.round_trip, narrow_mask)
 def mask_off_by_one_breaks_the_sequential_inverse(patch, layer):
     remask(layer, lambda ins, outs: ins <= outs + 1)
 
 
-@bug(laws.dependence, narrow_mask)
+@bug(properties.dependence, narrow_mask)
 def mask_off_by_one_loses_the_nearest_feature(patch, layer):
     remask(layer, lambda ins, outs: ins < outs)
 
 
-@bug(laws.dependence, triangular)
+@bug(properties.dependence, triangular)
 def context_ignored_for_the_first_feature(patch, layer):
     """Hidden units without degree 0: nothing that the first feature may read sees the context."""
     with_units = masked.hidden_degrees
@@ -229,25 +229,28 @@ def context_ignored_for_the_first_feature(patch, layer):
     return triangular()[0]
 
 
-@bug(laws.dependence, part(COUPLING))
+@bug(properties.dependence, part(COUPLING))
 def context_ignored_by_a_coupling(patch, layer):
     move = layer._move
     patch.setattr(layer, "_move", lambda how, x, context: move(how, x, torch.zeros_like(context)))
 
 
-@bug(laws.dependence, part({"type": "Elementwise", "univariate": SPLINE, "features": 3, "context": 1, "hidden": [8]}))
+@bug(
+    properties.dependence,
+    part({"type": "Elementwise", "univariate": SPLINE, "features": 3, "context": 1, "hidden": [8]}),
+)
 def features_mixed_by_an_elementwise_map(patch, layer):
     columns = layer._columns
     patch.setattr(layer, "_columns", lambda x, c: columns(x + 0.1 * x.roll(1, -1), c))
 
 
-@bug(laws.batch_shapes, part(COUPLING))
+@bug(properties.batch_shapes, part(COUPLING))
 def conditioner_normalises_over_the_batch(patch, layer):
     read = layer.conditioner.forward
     patch.setattr(layer.conditioner, "forward", lambda seen: read(seen - seen.mean(dim=1, keepdim=True)))
 
 
-@bug(laws.batch_shapes, part(COUPLING))
+@bug(properties.batch_shapes, part(COUPLING))
 def context_taken_from_the_first_row(patch, layer):
     move = layer._move
 
@@ -260,12 +263,12 @@ def context_taken_from_the_first_row(patch, layer):
 # --- splines -------------------------------------------------------------------------------------------------------
 
 
-@bug(laws_univariate.continuous, curves)
+@bug(properties_univariate.continuous, curves)
 def edge_slope_of_the_spline_is_not_one(patch, spline):
     spline.slope_offset += 0.3
 
 
-@bug(laws_univariate.continuous, curves)
+@bug(properties_univariate.continuous, curves)
 def spline_knots_not_pinned(patch, spline):
     """The last knot falls short of the end of the box, as a running sum may."""
     forward = spline.forward
@@ -278,13 +281,13 @@ def spline_knots_not_pinned(patch, spline):
     patch.setattr(spline, "forward", short)
 
 
-@bug(laws_univariate.increasing, univariate(RationalQuadratic))
+@bug(properties_univariate.increasing, univariate(RationalQuadratic))
 def bins_in_falling_order(patch, spline):
     forward = spline.forward
     patch.setattr(spline, "forward", lambda x, p: (-forward(x, p)[0], forward(x, p)[1]))
 
 
-@bug(laws_univariate.gradients_are_finite, far_out)
+@bug(properties_univariate.gradients_are_finite, far_out)
 def spline_clamp_missing(patch, spline):
     """Points outside the box go through the bins unclipped and are masked afterwards."""
 
@@ -299,56 +302,56 @@ def spline_clamp_missing(patch, spline):
 # --- modules -------------------------------------------------------------------------------------------------------
 
 
-@bug(laws.statistics_stay_wide, part(SCALES))
+@bug(properties.statistics_stay_wide, part(SCALES))
 def statistics_narrowed_with_the_model(patch, layer):
     patch.delattr(Standardize, "_apply")
 
 
-@bug(laws.moves_whole, part(ORDER))
+@bug(properties.moves_whole, part(ORDER))
 def tensor_in_a_plain_attribute(patch, layer):
     layer.cache = torch.zeros(3)
 
 
-@bug(laws.overrides_no_module_name, part(LINEAR))
+@bug(properties.overrides_no_module_name, part(LINEAR))
 def attribute_that_hides_a_name_of_module(patch, layer):
     layer.half = 0.5
 
 
-@bug(laws.survives_config, part(COUPLING))
+@bug(properties.survives_config, part(COUPLING))
 def config_that_forgets_an_option(patch, layer):
     del layer.config["swap"]
 
 
-@bug(laws.survives_copies, part(SCALES))
+@bug(properties.survives_copies, part(SCALES))
 def copies_that_share_memory(patch, layer):
     patch.setattr(Standardize, "__deepcopy__", lambda self, memo: self, raising=False)
 
 
-@bug(laws.survives_config, part(LINEAR))
+@bug(properties.survives_config, part(LINEAR))
 def state_outside_the_state_dict(patch, layer):
     weight = layer.bias.detach().clone()
     del layer.bias
     layer.register_buffer("bias", weight, persistent=False)
 
 
-@bug(laws.gradients_reach_every_parameter, part(COUPLING))
+@bug(properties.gradients_reach_every_parameter, part(COUPLING))
 def parameter_cut_from_the_graph(patch, layer):
     read = layer.conditioner.forward
     patch.setattr(layer.conditioner, "forward", lambda seen: read(seen).detach())
 
 
-@bug(laws.vmap_is_batch, part(LINEAR))
+@bug(properties.vmap_is_batch, part(LINEAR))
 def branch_on_a_number(patch, layer):
     forward = layer._forward_and_ladj
     patch.setattr(layer, "_forward_and_ladj", lambda x, c: forward(x if x.sum() > 0 else x * 1.0, c))
 
 
-@bug(laws.moves_points, part(LINEAR))
+@bug(properties.moves_points, part(LINEAR))
 def weights_that_move_nothing(patch, layer):
     return build(LINEAR).to(torch.float64)
 
 
-@bug(laws_distribution.measured_once, unmeasured)
+@bug(properties_distribution.measured_once, unmeasured)
 def flag_missing_from_the_state_dict(patch, model):
     """A loaded model does not know that it has been measured."""
     init = Standardize.__init__
@@ -362,7 +365,7 @@ def flag_missing_from_the_state_dict(patch, model):
     return unmeasured()[0]
 
 
-@bug(laws_distribution.measured_once, unmeasured)
+@bug(properties_distribution.measured_once, unmeasured)
 def statistics_measured_at_every_call(patch, model):
     measure = Standardize._initialize
 
@@ -376,49 +379,49 @@ def statistics_measured_at_every_call(patch, model):
 # --- distributions -------------------------------------------------------------------------------------------------
 
 
-@bug(laws_distribution.integrates_to_one, flow(features=1))
+@bug(properties_distribution.integrates_to_one, flow(features=1))
 def flow_subtracts_the_ladj(patch, model):
     inverse = model.bijection._inverse_and_ladj
     patch.setattr(model.bijection, "_inverse_and_ladj", lambda y, c: (inverse(y, c)[0], -inverse(y, c)[1]))
 
 
-@bug(laws_distribution.log_prob_of_samples, flow())
+@bug(properties_distribution.log_prob_of_samples, flow())
 def sampled_density_adds_the_ladj(patch, model):
     forward = model.bijection._forward_and_ladj
     patch.setattr(model.bijection, "_forward_and_ladj", lambda z, c: (forward(z, c)[0], -forward(z, c)[1]))
 
 
-@bug(laws_distribution.integrates_to_one, normal)
+@bug(properties_distribution.integrates_to_one, normal)
 def density_without_its_constant(patch, model):
     log_prob = model._log_prob
     patch.setattr(model, "_log_prob", lambda x, c: log_prob(x, c) + model.log_scale.sum() + 0.1)
 
 
-@bug(laws_distribution.samples_follow_the_density, normal)
+@bug(properties_distribution.samples_follow_the_density, normal)
 def samples_scaled_by_the_variance(patch, model):
     rsample = model._rsample
     patch.setattr(model, "_rsample", lambda b, c, g: model.loc + (rsample(b, c, g) - model.loc) * model.log_scale.exp())
 
 
-@bug(laws_distribution.samples_follow_the_generator, flow())
+@bug(properties_distribution.samples_follow_the_generator, flow())
 def generator_ignored(patch, model):
     rsample = model._rsample
     patch.setattr(model, "_rsample", lambda b, c, g: rsample(b, c, None))
 
 
-@bug(laws_distribution.rsample_gradients, flow())
+@bug(properties_distribution.rsample_gradients, flow())
 def samples_cut_from_the_graph(patch, model):
     rsample = model._rsample
     patch.setattr(model, "_rsample", lambda b, c, g: rsample(b, c, g).detach().requires_grad_())
 
 
-@bug(laws_distribution.sample_shapes, flow(context=2))
+@bug(properties_distribution.sample_shapes, flow(context=2))
 def samples_in_another_dtype(patch, model):
     rsample = model._rsample
     patch.setattr(model, "_rsample", lambda b, c, g: rsample(b, c, g).float())
 
 
-@bug(laws_distribution.bad_row_harms_nobody, beside_a_bad_row)
+@bug(properties_distribution.bad_row_harms_nobody, beside_a_bad_row)
 def bad_rows_masked_only_at_the_end(patch, model):
     """NaN goes through the layers and is masked afterwards: 0 × NaN reaches the gradients of every weight."""
 
@@ -434,14 +437,14 @@ def bad_rows_masked_only_at_the_end(patch, model):
 
 def test_enough_bugs_are_planted():
     assert len(BUGS) >= 10
-    assert len({planted.law for planted in BUGS.values()}) >= 10
+    assert len({planted.prop for planted in BUGS.values()}) >= 10
 
 
 @pytest.mark.parametrize("name", BUGS)
 def test_a_planted_bug_is_caught(name, monkeypatch):
-    law, make, plant = BUGS[name]
-    law(*make())
+    prop, make, plant = BUGS[name]
+    prop(*make())
     sound, *rest = make()
     planted = plant(monkeypatch, sound)
     with pytest.raises(AssertionError):
-        law(sound if planted is None else planted, *rest)
+        prop(sound if planted is None else planted, *rest)

@@ -3,7 +3,7 @@
 import itertools
 import math
 
-import laws_distribution as laws
+import properties_distribution as properties
 import pytest
 import torch
 from cases import DISTRIBUTIONS, FLOW_SPECS, context_for, generator, label, random_part
@@ -48,7 +48,7 @@ def test_a_bad_row_of_x_changes_nothing_else(config, dtype):
     for value, feature in itertools.product(bad_values(dtype), sorted({0, x.shape[-1] - 1})):
         spoiled = x.clone()
         spoiled[BAD, feature] = value
-        answer = laws.bad_row_harms_nobody(distribution, x, context, spoiled, context)
+        answer = properties.bad_row_harms_nobody(distribution, x, context, spoiled, context)
         if math.isnan(value):
             assert math.isnan(answer), "NaN in x does not stay NaN"
         elif math.isinf(value):
@@ -63,7 +63,7 @@ def test_a_bad_row_of_context_changes_nothing_else(config, dtype):
     for value, feature in itertools.product(bad_values(dtype), range(context.shape[-1])):
         spoiled = context.clone()
         spoiled[BAD, feature] = value
-        answer = laws.bad_row_harms_nobody(distribution, x, context, x, spoiled)
+        answer = properties.bad_row_harms_nobody(distribution, x, context, x, spoiled)
         if math.isnan(value):
             assert math.isnan(answer), "NaN in the context does not stay NaN"
         elif math.isinf(value):
@@ -111,7 +111,7 @@ def test_a_bad_context_spoils_its_own_samples_only(config):
             x, log_prob = distribution.rsample_and_log_prob((3,), spoiled, generator=generator(3))
             expected = distribution.rsample((3,), context, generator=generator(3))
         good = torch.arange(ROWS) != BAD
-        laws.assert_same(x[:, good], expected[:, good], 1e-12, "samples beside a bad context")
+        properties.assert_same(x[:, good], expected[:, good], 1e-12, "samples beside a bad context")
         assert x[:, BAD].isnan().all()
         assert log_prob[:, BAD].isnan().all()
         assert log_prob[:, good].isfinite().all()
@@ -127,7 +127,7 @@ def test_a_point_outside_the_support_changes_nothing_else(config):
     for value in (7.0, 1.0 if isinstance(edge, Ball) else -3.0):
         spoiled = x.clone()
         spoiled[BAD] = value
-        assert laws.bad_row_harms_nobody(distribution, x, context, spoiled, context) == -math.inf
+        assert properties.bad_row_harms_nobody(distribution, x, context, spoiled, context) == -math.inf
 
 
 @each(ALL)
@@ -138,7 +138,7 @@ def test_memory_layout_does_not_matter(config):
     turned = x.t().contiguous().t()
     known = None if context is None else context.t().contiguous().t()
     for view in (wide, turned):
-        laws.assert_same(
+        properties.assert_same(
             distribution.log_prob(view, known).detach(), expected.detach(), 1e-12, "a non-contiguous batch"
         )
 

@@ -6,10 +6,10 @@ from cases import UNIVARIATES, examples, generator, inputs, label, randomize
 from torch.func import functional_call, jacrev, stack_module_state, vmap
 
 from pushforward.bijections import Autoregressive
-from pushforward.bijections.columns import embed, from_columns, to_columns
+from pushforward.bijections.layout import embed, from_columns, to_columns
 from pushforward.core.bijection import Bijection
 from pushforward.core.config import build
-from pushforward.networks.staircase import Staircase
+from pushforward.networks.block_triangular import BlockTriangularMatvec
 from pushforward.univariate import Affine, RationalQuadratic
 from pushforward.univariate.base import with_free
 
@@ -168,7 +168,7 @@ def test_a_staircase_is_a_masked_product(falling, recording):
             mask[row, column] = 1
     expected = (matrix * mask) @ x + bias[:, None]
     with torch.set_grad_enabled(recording):
-        product = Staircase(matrix, rows, columns, x, bias)
+        product = BlockTriangularMatvec(matrix, rows, columns, x, bias)
         for row, column in zip(rows, columns, strict=True):
             torch.testing.assert_close(product.push(x[column]), expected[row])
 

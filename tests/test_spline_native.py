@@ -7,7 +7,7 @@ import torch
 from cases import generator, needs_compiler
 
 import pushforward as pf
-from pushforward.core.compiled import native_library
+from pushforward.core.native_build import native_library
 from pushforward.univariate import RationalQuadratic, spline_kinds
 from pushforward.univariate.spline_native import HEADER, SOURCE
 
@@ -151,7 +151,7 @@ def test_whole_flows_train_alike(layer):
         parameter.data.add_(0.3 * torch.randn_like(parameter))
     x, context = torch.randn(40, 3, dtype=torch.float64), torch.randn(40, 1, dtype=torch.float64)
     fast = copy.deepcopy(flow)
-    fast.compile_steps()
+    fast.use_kernels()
     for own in (flow, fast):
         (-own(x, context).mean()).backward()
     for (name, p), q in zip(flow.named_parameters(), fast.parameters(), strict=True):

@@ -2,7 +2,7 @@
 
 import math
 
-import laws_univariate as laws
+import properties_univariate as properties
 import pytest
 import torch
 from cases import generator
@@ -42,11 +42,11 @@ def one_map(kind, tails="identity", points=400):
 def test_a_linear_spline_is_a_histogram_of_equal_bins(tails):
     spline, x, params, left, bottom, _, _ = one_map(LinearSpline, tails)
     y, log_slope = spline(x, params)
-    laws.close(left, torch.linspace(-3, 3, 6, dtype=torch.float64), "the knots", FINE)
+    properties.close(left, torch.linspace(-3, 3, 6, dtype=torch.float64), "the knots", FINE)
     heights = bottom.diff() / left.diff()
     bin = ((x + 3) / 1.2).floor().long()
-    laws.close(log_slope.exp(), heights[bin], "the slope of each bin", FINE)
-    laws.close(y, bottom[bin] + heights[bin] * (x - left[bin]), "the value", FINE)
+    properties.close(log_slope.exp(), heights[bin], "the slope of each bin", FINE)
+    properties.close(y, bottom[bin] + heights[bin] * (x - left[bin]), "the value", FINE)
 
 
 @each_tails
@@ -56,11 +56,11 @@ def test_a_quadratic_spline_is_the_integral_of_straight_lines(tails):
     bin = torch.searchsorted(left, x, right=True) - 1
     t, width = (x - left[bin]) / left.diff()[bin], left.diff()
     d = slopes[:, 0]
-    laws.close(log_slope.exp(), d[bin] * (1 - t) + d[bin + 1] * t, "the slope", FINE)
+    properties.close(log_slope.exp(), d[bin] * (1 - t) + d[bin + 1] * t, "the slope", FINE)
     areas = torch.cat([torch.zeros(1, dtype=torch.float64), (width * (d[1:] + d[:-1]) / 2).cumsum(0)])
-    laws.close(areas[-1], torch.tensor(6.0, dtype=torch.float64), "the whole rise", FINE)
+    properties.close(areas[-1], torch.tensor(6.0, dtype=torch.float64), "the whole rise", FINE)
     expected = -3 + areas[bin] + width[bin] * t * (d[bin] + 0.5 * (d[bin + 1] - d[bin]) * t)
-    laws.close(y, expected, "the value", FINE)
+    properties.close(y, expected, "the value", FINE)
 
 
 @each_tails
@@ -68,12 +68,12 @@ def test_a_cubic_spline_is_hermites_with_slopes_of_steffen(tails):
     spline, x, params, left, bottom, slopes, _ = one_map(CubicSpline, tails)
     y, log_slope = spline(x, params)
     expected = CubicHermiteSpline(left.numpy(), bottom.numpy(), slopes[:, 0].numpy())
-    laws.close(y, torch.as_tensor(expected(x.numpy())), "the value", FINE)
-    laws.close(log_slope.exp(), torch.as_tensor(expected(x.numpy(), 1)), "the slope", {torch.float64: 1e-11})
+    properties.close(y, torch.as_tensor(expected(x.numpy())), "the value", FINE)
+    properties.close(log_slope.exp(), torch.as_tensor(expected(x.numpy(), 1)), "the slope", {torch.float64: 1e-11})
     w, s = left.diff(), bottom.diff() / left.diff()
     parabola = (s[:-1] * w[1:] + s[1:] * w[:-1]) / (w[:-1] + w[1:])
     steffen = torch.stack([2 * s[:-1], 2 * s[1:], parabola]).amin(dim=0)
-    laws.close(slopes[1:-1, 0], steffen, "slopes at inner knots", FINE)
+    properties.close(slopes[1:-1, 0], steffen, "slopes at inner knots", FINE)
     assert bool((slopes[[0, -1], 0] <= 3 * s[[0, -1]] * (1 + 1e-12)).all())
 
 
@@ -88,8 +88,8 @@ def test_a_rational_quadratic_is_that_of_the_paper():
     below = s + (d1 + d0 - 2 * s) * t * (1 - t)
     expected = bottom[bin] + bottom.diff()[bin] * (s * t**2 + d0 * t * (1 - t)) / below
     slope = s**2 * (d1 * t**2 + 2 * s * t * (1 - t) + d0 * (1 - t) ** 2) / below**2
-    laws.close(y, expected, "the value", FINE)
-    laws.close(log_slope, slope.log(), "the log-slope", FINE)
+    properties.close(y, expected, "the value", FINE)
+    properties.close(log_slope, slope.log(), "the log-slope", FINE)
 
 
 def test_a_linear_rational_is_that_of_the_paper():
@@ -107,7 +107,7 @@ def test_a_linear_rational_is_that_of_the_paper():
     t = (x - left[bin]) / left.diff()[bin]
     first = (w0 * y0 * (lam - t) + wm * ym * t) / (w0 * (lam - t) + wm * t)
     second = (wm * ym * (1 - t) + w1 * y1 * (t - lam)) / (wm * (1 - t) + w1 * (t - lam))
-    laws.close(y, torch.where(t <= lam, first, second), "the value", FINE)
+    properties.close(y, torch.where(t <= lam, first, second), "the value", FINE)
 
 
 # --- the box and its tails -----------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_identity_tails_meet_the_box_with_slope_one(kind):
     x = torch.tensor([-3.0, -inner, -3.1, inner, 3.0, 3.1], dtype=torch.float64)
     y, log_slope = spline(x, random_params(spline, 6))
     assert y[[0, 2, 4, 5]].tolist() == [-3.0, -3.1, 3.0, 3.1]
-    laws.close(log_slope, torch.zeros(6, dtype=torch.float64), "log-slope at the ends", {torch.float64: 1e-6})
+    properties.close(log_slope, torch.zeros(6, dtype=torch.float64), "log-slope at the ends", {torch.float64: 1e-6})
 
 
 @each_kind
@@ -133,12 +133,12 @@ def test_linear_tails_go_on_with_the_slopes_at_the_ends(kind):
     y, log_slope = spline(x, params)
     assert y[2:4].tolist() == [-3.0, 3.0]
     slope = log_slope.exp()
-    laws.close(slope, slope[2:4].repeat_interleave(3), "the slopes beyond the box", FINE)
+    properties.close(slope, slope[2:4].repeat_interleave(3), "the slopes beyond the box", FINE)
     assert abs(log_slope[0] - log_slope[5]) > 0.1
-    laws.close(y, x.clamp(-3, 3) + (x - x.clamp(-3, 3)) * slope, "the value beyond the box", FINE)
+    properties.close(y, x.clamp(-3, 3) + (x - x.clamp(-3, 3)) * slope, "the value beyond the box", FINE)
     back, back_slope = spline.inverse(y, params)
-    laws.close(back, x, "the way back", FINE)
-    laws.close(back_slope, -log_slope, "its slope", FINE)
+    properties.close(back, x, "the way back", FINE)
+    properties.close(back_slope, -log_slope, "its slope", FINE)
 
 
 @each_kind
@@ -224,7 +224,7 @@ def test_the_derivative_of_the_inverse_keeps_its_digits(kind, tails):
     params = 100 * torch.rand(spline.num_params, n, generator=generator(3), dtype=torch.float64) - 50
     x = torch.linspace(-5, 5, n, dtype=torch.float64)
     x[::4], x[1::4] = -5.0, 5.0
-    laws.slope_is_derivative(spline, x, params)
+    properties.slope_is_derivative(spline, x, params)
 
 
 @each_kind

@@ -11,7 +11,7 @@ import pushforward as pf
 from pushforward.cli import mixed
 from pushforward.data import TableError
 from pushforward.data.parquet import ParquetRows, of_length
-from pushforward.distributions import Continuous, Mixed
+from pushforward.distributions import Continuous, MixedTypeModel
 from pushforward.estimators import FlowDensity, density
 from pushforward.train import TrainingError
 
@@ -88,7 +88,7 @@ def test_passes_are_asked_for_one_after_the_other():
         seen.append(number)
         return torch.randn(64, 1, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
 
-    model = Mixed([Continuous()], hidden=(4,)).double()
+    model = MixedTypeModel([Continuous()], hidden=(4,)).double()
     pf.fit(model, passes, steps=9, batch_size=32, validation=None, progress=False)
     assert seen == [0, 1, 2, 3, 4]
     with pytest.raises(TrainingError, match=r"fit: pass 1 has 63 rows; the first one had 64\."):

@@ -3,7 +3,7 @@
 import inspect
 import math
 
-import laws_distribution
+import properties_distribution
 import pytest
 import torch
 from cases import FLOW_OPTIONS, generator
@@ -44,5 +44,5 @@ def test_trained_flows_integrate_to_one(name, features):
     gaussian = name in ("nice", "gaussian_autoregressive", "maf", "iaf", "real_nvp")
     if not (features == 1 and gaussian) and name != "gaussianization":  # these are at their best from the start
         assert after > before + GAIN * features
-    laws_distribution.integrates_to_one(flow, None)
-    laws_distribution.samples_follow_the_density(flow, None)
+    properties_distribution.integrates_to_one(flow, None)
+    properties_distribution.samples_follow_the_density(flow, None)

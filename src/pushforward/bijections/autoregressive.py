@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.bijections.columns import (
+from pushforward.bijections.conditional import native_conditional
+from pushforward.bijections.layout import (
     channels,
     check_univariate,
     context_columns,
@@ -19,14 +20,13 @@ from pushforward.bijections.columns import (
     make_conditioner,
     to_columns,
 )
-from pushforward.bijections.conditional import native_conditional
 from pushforward.bijections.native import native_forward, native_solve
 from pushforward.bijections.sequential import sequential_inverse, sweeps
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
-from pushforward.core.compiled import Compilable
 from pushforward.core.config import configurable
-from pushforward.core.modes import runs_directly
+from pushforward.core.execution_mode import runs_directly
+from pushforward.core.native_build import Compilable
 from pushforward.networks import MASKED
 from pushforward.univariate.base import Univariate, with_free
 

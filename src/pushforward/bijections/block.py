@@ -9,15 +9,15 @@ from typing import Any, ClassVar, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.columns import context_columns, from_columns, to_columns
+from pushforward.bijections.layout import context_columns, from_columns, to_columns
 from pushforward.bijections.sequential import sequential_inverse
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least, below_one, positive
 from pushforward.core.config import configurable
 from pushforward.core.numerics import invert_increasing, solve_between
+from pushforward.networks.block_triangular import BlockTriangularMatvec
 from pushforward.networks.masked import MaskedLinear
 from pushforward.networks.mlp import INPUT_LIMIT
-from pushforward.networks.staircase import Staircase
 
 __all__ = ["BlockNeural"]
 
@@ -164,7 +164,7 @@ class BlockNeural(TriangularMap):
         layers: list[Any] = list(self.between)
         features = len(y)
         products = [
-            Staircase(layer.weight, layer.rows()[:features], layer.columns()[:features], y, layer.bias)
+            BlockTriangularMatvec(layer.weight, layer.rows()[:features], layer.columns()[:features], y, layer.bias)
             for layer in layers
         ]
         nothing = y[:0] if context is None else context.clamp(-INPUT_LIMIT, INPUT_LIMIT)
@@ -193,7 +193,7 @@ class BlockNeural(TriangularMap):
             falling = slice(len(x) - 1, None, -1)
             layers: list[Any] = list(self.between)
             products = [
-                Staircase(layer.weight.detach().t(), layer.columns()[falling], layer.rows()[falling], v)
+                BlockTriangularMatvec(layer.weight.detach().t(), layer.columns()[falling], layer.rows()[falling], v)
                 for layer in layers
             ]
             inside = [(h.abs() <= INPUT_LIMIT).to(v.dtype) for h in inputs]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.bijections.recompute import MEMORY, by_inversion, by_storing, recomputes, step
-from pushforward.core.bijection import ALL_LAWS, Bijection, Kind
+from pushforward.core.bijection import ALL_PROPERTIES, Bijection, Kind
 from pushforward.core.checks import one_of
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Domain, Product
@@ -108,7 +108,7 @@ class Chain(Bijection):
         self.context_shape = next(iter(contexts), None)
         self.forward_kind = max((part.forward_kind for part in parts), key=KINDS.index)
         self.inverse_kind = max((part.inverse_kind for part in parts), key=KINDS.index)
-        self.laws = ALL_LAWS.intersection(*(part.laws for part in parts))
+        self.properties = ALL_PROPERTIES.intersection(*(part.properties for part in parts))
 
     @property
     def is_triangular(self) -> bool:

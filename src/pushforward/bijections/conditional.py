@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from pushforward.bijections.native import TILE
-from pushforward.core.compiled import NATIVE_TYPES, native_library
 from pushforward.core.kernel import Kernel
+from pushforward.core.native_build import NATIVE_TYPES, native_library
 from pushforward.networks.masked import MaskedMLP
-from pushforward.networks.perceptron import read_by
+from pushforward.networks.perceptron import mask_columns
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.spline_kinds import RationalQuadratic
 from pushforward.univariate.spline_native import HEADER
@@ -90,5 +90,5 @@ def _plainly(
     spline: RationalQuadratic, x: Tensor, units: Tensor, weight: Tensor, bias: Tensor, ends: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The same by operations whose derivatives have derivatives."""
-    params = torch.addmm(bias[:, None], read_by(weight, ends), units)
+    params = torch.addmm(bias[:, None], mask_columns(weight, ends), units)
     return spline.plainly(x, params.unflatten(0, (-1, len(x))))

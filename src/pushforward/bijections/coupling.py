@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.bijections.columns import (
+from pushforward.bijections.layout import (
     channels,
     check_univariate,
     embed,
@@ -17,7 +17,7 @@ from pushforward.bijections.columns import (
     make_conditioner,
     to_columns,
 )
-from pushforward.core.bijection import Bijection, Kind, Retraced
+from pushforward.core.bijection import Bijection, Kind, RecomputedPass
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Product
@@ -146,7 +146,7 @@ class Coupling(Bijection):
         moving, log_slope = move(moving, self._params(steer, context), self._free())
         return self._whole(steer, moving, x.shape[:-1]), log_slope
 
-    def _retrace(self, y: Tensor, context: Tensor | None, *, inverse: bool) -> Retraced:
+    def _recompute_from_output(self, y: Tensor, context: Tensor | None, *, inverse: bool) -> RecomputedPass:
         # What steers is the same before and after: both ways share one pass of the conditioner.
         steer, moved = (half.detach() for half in self._halves(y))
         steer.requires_grad_()
@@ -158,12 +158,12 @@ class Coupling(Bijection):
         if inverse:
             again, log_slope = own.inverse(before, with_free(params, free))
         else:
-            again, log_slope = own.retrace(before, moved, params, free)
+            again, log_slope = own.recompute_from_output(before, moved, params, free)
         batch = y.shape[:-1]
         outputs = self._whole(steer, again, batch), log_slope.sum(dim=0).reshape(batch)
         with torch.no_grad():
             x = self._whole(steer, before, batch)
-        return Retraced(x, outputs, (steer, before), lambda steer, moving: self._whole(steer, moving, batch))
+        return RecomputedPass(x, outputs, (steer, before), lambda steer, moving: self._whole(steer, moving, batch))
 
     def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What steers (steering, n) and what is moved (moved, n)."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.columns import (
+from pushforward.bijections.layout import (
     check_univariate,
     free_params,
     from_columns,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.bijections.columns import from_columns, to_columns
+from pushforward.bijections.layout import from_columns, to_columns
 from pushforward.core.bijection import TriangularMap
 from pushforward.core.checks import at_least, finite_numbers
 from pushforward.core.config import configurable

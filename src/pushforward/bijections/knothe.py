@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.columns import from_columns, to_columns
+from pushforward.bijections.layout import from_columns, to_columns
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import finite_numbers, positive
 from pushforward.core.config import configurable

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.bijection import Bijection
+from pushforward.core.cache import TensorCache
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
-from pushforward.core.memo import Memo
-from pushforward.core.modes import runs_directly
+from pushforward.core.execution_mode import runs_directly
 
 __all__ = ["LU", "Rotation"]
 
@@ -107,7 +107,7 @@ class Rotation(Bijection):
         self.register_buffer("axes", torch.eye(features))
         # A buffer, so that a loaded model is not measured again.
         self.register_buffer("initialized", torch.tensor(False))
-        self._memo = Memo()
+        self._memo = TensorCache()
 
     @property
     def data_dependent(self) -> bool:

@@ -11,8 +11,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from pushforward.core.compiled import NATIVE_TYPES, native_library
-from pushforward.core.modes import runs_directly
+from pushforward.core.execution_mode import runs_directly
+from pushforward.core.native_build import NATIVE_TYPES, native_library
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import INPUT_LIMIT
 from pushforward.networks.perceptron import ACTIVATION_HEADER, NATIVE_ACTIVATIONS

@@ -12,8 +12,8 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.checkpoint import checkpoint
 
 from pushforward.bijections.sequential import at_places
-from pushforward.core.bijection import Bijection, Retraced
-from pushforward.core.modes import runs_eagerly
+from pushforward.core.bijection import Bijection, RecomputedPass
+from pushforward.core.execution_mode import runs_eagerly
 
 __all__ = ["MEMORY", "by_inversion", "by_storing", "recomputes"]
 
@@ -103,7 +103,7 @@ class _WayBack:
         self.version = y._version
         self.at = len(self.parts)  # how many parts lie before ``y``
 
-    def retrace(self, k: int, context: Tensor | None) -> Retraced:
+    def recompute_from_output(self, k: int, context: Tensor | None) -> RecomputedPass:
         """Part k once more, from its output. Parts are asked for in falling order, once in each backward pass."""
         if self.end._version != self.version:
             raise RuntimeError(
@@ -115,7 +115,9 @@ class _WayBack:
             self.at -= 1
             part = self.parts[self.at]
             with torch.set_grad_enabled(self.at == k):  # parts behind it may not have been asked for
-                found = part._retrace(self.y, context if part.context_shape else None, inverse=self.inverse)
+                found = part._recompute_from_output(
+                    self.y, context if part.context_shape else None, inverse=self.inverse
+                )
             self.y = found.x.detach()
             if self.at == k:
                 return found
@@ -135,7 +137,7 @@ class _Inverted(torch.autograd.Function):
     def backward(ctx: Any, by_y: Tensor, by_ladj: Tensor) -> Any:
         (context,) = ctx.saved_tensors
         known = None if context is None else context.detach().requires_grad_(ctx.needs_input_grad[3])
-        found = ctx.way.retrace(ctx.k, known)
+        found = ctx.way.recompute_from_output(ctx.k, known)
         others = [known, *ctx.way.parts[ctx.k].parameters()]
         asked = [t if t is not None and t.requires_grad else None for t in others]
         pairs = [(o, g) for o, g in zip(found.outputs, (by_y, by_ladj), strict=True) if o.requires_grad]

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.columns import from_columns, to_columns
 from pushforward.bijections.hermite import hermite_slopes, hermite_values
+from pushforward.bijections.layout import from_columns, to_columns
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least, positive
 from pushforward.core.config import configurable

@@ -19,7 +19,7 @@ from pushforward.data import TableError, column_names, format_of
 from pushforward.data.arrow import ArrowWriter, read_arrow, stream_arrow
 from pushforward.data.frame import raw_columns
 from pushforward.data.parquet import ParquetRows
-from pushforward.distributions import Bounded, Circular, Column, Positive
+from pushforward.distributions import Bounded, Circular, ColumnType, Positive
 from pushforward.estimators import FlowAnomaly, FlowDensity
 from pushforward.io import save
 
@@ -33,13 +33,13 @@ WORTH = 1.0  # nats of surprise from which on an entry is a reason
 PARTS: dict[str, Any] = {"circular": Circular, "bounded": Bounded, "positive": Positive}
 
 
-def types_of(given: Sequence[str], names: Sequence[str]) -> dict[str, Column | str]:
+def types_of(given: Sequence[str], names: Sequence[str]) -> dict[str, ColumnType | str]:
     """``hour=circular:24,grade=ordinal`` as kinds of columns.
 
     Raises:
         ValueError: a column or a kind is unknown.
     """
-    found: dict[str, Column | str] = {}
+    found: dict[str, ColumnType | str] = {}
     for pair in (pair.strip() for text in given for pair in text.split(",")):
         name, equals, kind = pair.partition("=")
         if not equals or not kind:

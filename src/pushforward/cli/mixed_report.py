@@ -8,7 +8,7 @@ from typing import Any
 from pushforward.cli.mixed import rows_of
 from pushforward.estimators import FlowDensity
 from pushforward.evaluate import Evaluation
-from pushforward.evaluate.alone import evaluate_mixed
+from pushforward.evaluate.independence_baseline import evaluate_mixed
 from pushforward.io import read_header
 from pushforward.train import History
 

@@ -13,14 +13,14 @@ from pushforward.core.checks import NotInvertibleError, broadcast
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Domain
 
-__all__ = ["ALL_LAWS", "Bijection", "Inverse", "Kind", "Retraced", "TriangularMap"]
+__all__ = ["ALL_PROPERTIES", "Bijection", "Inverse", "Kind", "RecomputedPass", "TriangularMap"]
 
 Kind = Literal["exact", "sequential", "iterative", "none"]
 
-ALL_LAWS = frozenset({"round_trip", "inverse_ladj", "jacobian"})
+ALL_PROPERTIES = frozenset({"round_trip", "inverse_ladj", "jacobian"})
 
 
-class Retraced(NamedTuple):
+class RecomputedPass(NamedTuple):
     """A map once more from what it gave, recorded for gradients."""
 
     x: Tensor
@@ -52,7 +52,7 @@ class Bijection(nn.Module, ABC):
     inverse_kind: Kind = "exact"
     keeps_domain: bool = False
     """Whether the map takes every entry-wise domain to itself: rearrangements of features do."""
-    laws: frozenset[str] = ALL_LAWS
+    properties: frozenset[str] = ALL_PROPERTIES
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
     config: dict[str, Any]
 
@@ -70,13 +70,13 @@ class Bijection(nn.Module, ABC):
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
         return self._inverse_and_ladj(y, context)[0]
 
-    def _retrace(self, y: Tensor, context: Tensor | None, *, inverse: bool) -> Retraced:
+    def _recompute_from_output(self, y: Tensor, context: Tensor | None, *, inverse: bool) -> RecomputedPass:
         """The input of a pass (of the inverse if ``inverse``) from its output y, and the pass once more from there."""
         with torch.no_grad():
             x = (self._forward if inverse else self._inverse)(y, context)
         x = x.detach().requires_grad_()
         outputs = (self._inverse_and_ladj if inverse else self._forward_and_ladj)(x, context)
-        return Retraced(x, outputs, (x,), lambda by_x: by_x)
+        return RecomputedPass(x, outputs, (x,), lambda by_x: by_x)
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """(y, log ∂y_j/∂x_j of shape (*batch, features)) where the map is triangular; ladj is their sum."""
@@ -219,7 +219,7 @@ class Inverse(Bijection):
         self.context_shape = bijection.context_shape
         self.domain, self.codomain = bijection.codomain, bijection.domain
         self.forward_kind, self.inverse_kind = bijection.inverse_kind, bijection.forward_kind
-        self.keeps_domain, self.laws = bijection.keeps_domain, bijection.laws
+        self.keeps_domain, self.properties = bijection.keeps_domain, bijection.properties
 
     @property
     def data_dependent(self) -> bool:
@@ -253,8 +253,8 @@ class Inverse(Bijection):
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return self.bijection._forward_and_slopes(y, context)
 
-    def _retrace(self, y: Tensor, context: Tensor | None, *, inverse: bool) -> Retraced:
-        return self.bijection._retrace(y, context, inverse=not inverse)
+    def _recompute_from_output(self, y: Tensor, context: Tensor | None, *, inverse: bool) -> RecomputedPass:
+        return self.bijection._recompute_from_output(y, context, inverse=not inverse)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.bijection._inverse(x, context)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from pushforward.core.bijection import Kind
 from pushforward.core.checks import NotInvertibleError, broadcast, check_context, common_batch
 from pushforward.core.domain import Domain, Real
-from pushforward.core.numerics import known
+from pushforward.core.numerics import concrete_bool
 
-__all__ = ["Conditioned", "Distribution", "warn_unsolved"]
+__all__ = ["Distribution", "FixedContext", "warn_unsolved"]
 
 # Magnitudes this near to overflow are treated as infinite: a layer that scales them further would overflow, and
 # inf - inf = NaN in one row poisons the weight gradients of all rows.
@@ -204,7 +204,7 @@ class Distribution(nn.Module, ABC):
 
     def condition(self, context: Tensor) -> Distribution:
         """This distribution with its *context* fixed: ``flow.condition(c).sample((100,))``."""
-        return Conditioned(self, context)
+        return FixedContext(self, context)
 
     def given(self, known: Tensor) -> Distribution:
         """This distribution with *part of its event* fixed, where exact conditionals exist.
@@ -308,7 +308,7 @@ def warn_unsolved(owner: str, value: Tensor, ok: Tensor | None) -> None:
     rows = ok.numel() if ok is not None else value.shape[0] if value.ndim else 1
     lost = value.detach().isnan()
     lost = lost if ok is None else lost.reshape(*ok.shape, -1).any(dim=-1) & ok
-    if known(lost.any()):
+    if concrete_bool(lost.any()):
         count = int(lost.reshape(rows, -1).any(dim=-1).sum())
         warnings.warn(
             f"{owner}: a numerical inverse did not converge in {count} of {rows} rows; they are NaN. "
@@ -322,7 +322,7 @@ def _unsqueeze(mask: Tensor, ndim: int) -> Tensor:
     return mask.reshape(*mask.shape, *(1,) * (ndim - mask.ndim))
 
 
-class Conditioned(Distribution):
+class FixedContext(Distribution):
     """A conditional distribution seen with its context fixed; what `Distribution.condition` returns.
 
     Shape:
@@ -342,7 +342,7 @@ class Conditioned(Distribution):
     def dtype(self) -> torch.dtype | None:
         return self.distribution.dtype
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Conditioned:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FixedContext:
         context = self.context
         super()._apply(fn, recurse)
         # The context goes along with what reads it, which may stay float64 in a float32 model.
@@ -360,11 +360,11 @@ class Conditioned(Distribution):
         return self.distribution.marginal(features).condition(self.context)
 
     def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        check_context("Conditioned", context, None)
+        check_context("FixedContext", context, None)
         return self.distribution.cdf(x, self.context)
 
     def icdf(self, u: Tensor, context: Tensor | None = None) -> Tensor:
-        check_context("Conditioned", context, None)
+        check_context("FixedContext", context, None)
         return self.distribution.icdf(u, self.context)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:

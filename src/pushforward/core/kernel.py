@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.library import Library
 
-from pushforward.core.compiled import NATIVE_TYPES
-from pushforward.core.modes import runs_eagerly
+from pushforward.core.execution_mode import runs_eagerly
+from pushforward.core.native_build import NATIVE_TYPES
 
 __all__ = ["Kernel"]
 

@@ -12,7 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["by_table", "invert_increasing", "known", "quartiles", "solve_between", "solve_increasing", "through_root"]
+__all__ = [
+    "by_table",
+    "concrete_bool",
+    "invert_increasing",
+    "quartiles",
+    "solve_between",
+    "solve_increasing",
+    "through_root",
+]
 
 Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
 """x to (value, log-slope), entry by entry."""
@@ -85,7 +93,7 @@ def solve_increasing(curve: Curve, y: Tensor, low: Tensor, high: Tensor) -> Tens
             )
         else:
             for _ in range(1, limit):
-                if known(state[4].all()):
+                if concrete_bool(state[4].all()):
                     break
                 state = advance(*state)
         x, _, _, _, done, gap, step = state
@@ -103,7 +111,7 @@ def unshared(tree: Any) -> Any:
     return tree
 
 
-def known(flag: Tensor) -> bool | None:
+def concrete_bool(flag: Tensor) -> bool | None:
     """The truth of one flag where it can be read: in eager code that no transform maps over rows. None elsewhere."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return None
@@ -131,7 +139,7 @@ def newton(curve: Curve, y: Tensor, x: Tensor) -> Tensor | None:
         move = (value - y) / log_slope.exp()
         close = (move.abs() <= CLOSE * root * (1 + x.abs())).all()
         x = x - move
-        if known(close):
+        if concrete_bool(close):
             return x
     return None
 

@@ -21,7 +21,7 @@ from pushforward.data.frame import Raw, backend_of, build_frame, raw_columns
 from pushforward.distributions import (
     Boolean,
     Categorical,
-    Column,
+    ColumnType,
     Constant,
     Continuous,
     HeavyTailed,
@@ -55,7 +55,7 @@ class Field:
     """
 
     name: str
-    kind: Column
+    kind: ColumnType
     why: str
     stored: str
     form: str = "number"
@@ -156,7 +156,7 @@ class Schema:
 
     @classmethod
     def infer(
-        cls, table: Any, types: Mapping[str, Column | str] | None = None, names: list[str] | None = None
+        cls, table: Any, types: Mapping[str, ColumnType | str] | None = None, names: list[str] | None = None
     ) -> Schema:
         """What the columns are, by the rules that `describe` prints.
 
@@ -245,7 +245,7 @@ class Schema:
         return cls(tuple(fields), config["backend"])
 
 
-def _shown(kind: Column) -> str:
+def _shown(kind: ColumnType) -> str:
     own = ", ".join(
         f"{k}={v}" if not isinstance(v, dict) else v["type"]
         for k, v in kind.config.items()
@@ -254,7 +254,7 @@ def _shown(kind: Column) -> str:
     return f"{type(kind).__name__}({own})" if own else type(kind).__name__
 
 
-def _declared(raw: Raw, kind: Column | str) -> Field:
+def _declared(raw: Raw, kind: ColumnType | str) -> Field:
     """A column whose kind is given: a part, or the name of a kind, whose details follow from the values."""
     if isinstance(kind, str):
         named = {"real": "continuous", "bool": "boolean"}.get(kind.lower(), kind.lower())
@@ -269,7 +269,7 @@ def _declared(raw: Raw, kind: Column | str) -> Field:
                 f"types: {kind!r} is no kind of column. Known are {options}, or parts such as Circular(24)."
             )
         kind = simple[named]()
-    if not isinstance(kind, Column):
+    if not isinstance(kind, ColumnType):
         raise TableError(f"types: column {raw.name!r} needs a kind, such as Continuous(); got {type(kind).__name__}.")
     if isinstance(kind, Categorical) and not isinstance(kind, Boolean):
         field = _levels(raw, "declared", ordered=isinstance(kind, Ordinal))
@@ -324,7 +324,7 @@ def _inferred(raw: Raw) -> Field:
     return Field(raw.name, kind, why, raw.stored, form)
 
 
-def _of_numbers(values: NDArray[np.float64], form: str) -> tuple[Column, str]:
+def _of_numbers(values: NDArray[np.float64], form: str) -> tuple[ColumnType, str]:
     """The kind of a column of numbers, and why."""
     different = np.unique(values)
     if form == "bool":
@@ -336,7 +336,7 @@ def _of_numbers(values: NDArray[np.float64], form: str) -> tuple[Column, str]:
     return _of_common(values, different, _of_real)
 
 
-def _of_common(values: NDArray[np.float64], different: NDArray[np.float64], of_others: Any) -> tuple[Column, str]:
+def _of_common(values: NDArray[np.float64], different: NDArray[np.float64], of_others: Any) -> tuple[ColumnType, str]:
     """Values that stand out by how often they come have a probability of their own; the rule for the others follows."""
     counts = np.unique(values, return_counts=True)[1]
     beside = np.convolve(np.pad(counts, 2), [1, 1, 0, 1, 1], "valid")  # of the two numbers on each side
@@ -351,21 +351,21 @@ def _of_common(values: NDArray[np.float64], different: NDArray[np.float64], of_o
     return Inflated(kind, common.tolist()), f"{shown} come often; others {why}"
 
 
-def _of_whole(values: NDArray[np.float64], different: NDArray[np.float64]) -> tuple[Column, str]:
+def _of_whole(values: NDArray[np.float64], different: NDArray[np.float64]) -> tuple[ColumnType, str]:
     low, high = int(different[0]), int(different[-1])
     if (low, high) == (0, 1):
         return Boolean(), "0 or 1"
     return _of_common(values, different, lambda own: _of_counts(own, low))
 
 
-def _of_counts(values: NDArray[np.float64], low: int) -> tuple[Column, str]:
+def _of_counts(values: NDArray[np.float64], low: int) -> tuple[ColumnType, str]:
     skewness = _skewness(values)
     if low >= 0 and skewness > SKEWED and abs(_skewness(np.log1p(values))) < skewness:
         return Integer(0, skewed=True), "whole numbers of many magnitudes, none below zero"
     return (Integer(0), "whole numbers, none below zero") if low in (0, 1) else (Integer(), "whole numbers")
 
 
-def _of_real(values: NDArray[np.float64]) -> tuple[Column, str]:
+def _of_real(values: NDArray[np.float64]) -> tuple[ColumnType, str]:
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
     if values.min() > 0 and _skewness(values) > SKEWED and abs(_skewness(np.log(values))) < _skewness(values):
         return Positive(), "positive numbers, skewed"

@@ -1,41 +1,49 @@
 """Distributions: the simple ones that flows start from, and flows themselves."""
 
-from pushforward.core.distribution import Conditioned, Distribution
+from pushforward.core.distribution import Distribution, FixedContext
 from pushforward.distributions import targets
-from pushforward.distributions.base import CircularUniform, Factorised, Normal, StandardNormal, StudentT, Uniform
-from pushforward.distributions.conditional import Conditional, Ordered
+from pushforward.distributions.autoregressive import AutoregressiveDistribution, Conditional
+from pushforward.distributions.base import CircularUniform, Independent, Normal, StandardNormal, StudentT, Uniform
+from pushforward.distributions.columns.column_distribution import ColumnDistribution
+from pushforward.distributions.columns.continuous import Bounded, Circular, Continuous, HeavyTailed, Integer, Positive
+from pushforward.distributions.columns.discrete import (
+    Boolean,
+    Categorical,
+    ColumnType,
+    Constant,
+    Inflated,
+    Ordinal,
+    ZeroInflated,
+)
 from pushforward.distributions.flow import Flow
-from pushforward.distributions.kinds import Boolean, Categorical, Column, Constant, Inflated, Ordinal, ZeroInflated
-from pushforward.distributions.measured import Bounded, Circular, Continuous, HeavyTailed, Integer, Positive
-from pushforward.distributions.mixed import Mixed
-from pushforward.distributions.mixed_given import MixedConditional
+from pushforward.distributions.mixed.conditional import MixedConditional
+from pushforward.distributions.mixed.model import MixedTypeModel
 from pushforward.distributions.mixture import GaussianMixture, MultivariateNormal
-from pushforward.distributions.of_column import ColumnLaw
 
 __all__ = [
+    "AutoregressiveDistribution",
     "Boolean",
     "Bounded",
     "Categorical",
     "Circular",
     "CircularUniform",
-    "Column",
-    "ColumnLaw",
+    "ColumnDistribution",
+    "ColumnType",
     "Conditional",
-    "Conditioned",
     "Constant",
     "Continuous",
     "Distribution",
-    "Factorised",
+    "FixedContext",
     "Flow",
     "GaussianMixture",
     "HeavyTailed",
+    "Independent",
     "Inflated",
     "Integer",
-    "Mixed",
     "MixedConditional",
+    "MixedTypeModel",
     "MultivariateNormal",
     "Normal",
-    "Ordered",
     "Ordinal",
     "Positive",
     "StandardNormal",

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from pushforward.core.checks import at_least, finite_numbers, positive
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Circle, Domain, Interval, Product, restrict
-from pushforward.core.law import LAWS
+from pushforward.core.reference import REFERENCES
 from pushforward.core.special import ndtr
 from pushforward.core.student import log1p_square, student_cdf, student_icdf
-from pushforward.distributions.conditional import Ordered
+from pushforward.distributions.autoregressive import AutoregressiveDistribution
 
-__all__ = ["CircularUniform", "Factorised", "Normal", "StandardNormal", "StudentT", "Uniform", "normal_log_probs"]
+__all__ = ["CircularUniform", "Independent", "Normal", "StandardNormal", "StudentT", "Uniform", "normal_log_probs"]
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -29,14 +29,14 @@ def normal_log_probs(z: Tensor) -> Tensor:
     Points whose square would overflow are moved in: a finite, very small density in their place, and no infinity that
     a zero gradient could turn into NaN.
     """
-    return LAWS["gaussian"].log_density(z)
+    return REFERENCES["gaussian"].log_density(z)
 
 
 def _numbers(owner: str, name: str, values: Sequence[float]) -> Tensor:
     return torch.tensor(finite_numbers(owner, name, values))
 
 
-class Factorised(Ordered):
+class Independent(AutoregressiveDistribution):
     r"""Independent features, :math:`q(x) = \prod_j q_j(x_j)`: what the noise of an ordered distribution is made of.
 
     A subclass writes ``_log_probs``, ``_cdf`` and ``_icdf`` feature by feature.
@@ -57,7 +57,7 @@ class Factorised(Ordered):
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor: ...
 
     @property
-    def noise(self) -> Factorised:
+    def noise(self) -> Independent:
         return self
 
     def _to_noise_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -66,15 +66,15 @@ class Factorised(Ordered):
     def _from_noise(self, noise: Tensor, context: Tensor | None) -> Tensor:
         return noise
 
-    def columns(self, start: int, stop: int) -> Factorised:
+    def columns(self, start: int, stop: int) -> Independent:
         """The distribution of the features from start to stop."""
         return _Columns(self, start, stop)
 
 
-class _Columns(Factorised):
+class _Columns(Independent):
     """Some neighbouring features of a factorised distribution."""
 
-    def __init__(self, whole: Factorised, start: int, stop: int) -> None:
+    def __init__(self, whole: Independent, start: int, stop: int) -> None:
         super().__init__()
         self.whole, self.start, self.stop = whole, start, stop
         self.event_shape, self.support = (stop - start,), restrict(whole.support, start, stop)
@@ -98,7 +98,7 @@ class _Columns(Factorised):
 
 
 @configurable
-class StandardNormal(Factorised):
+class StandardNormal(Independent):
     r"""Independent standard normals, :math:`z \sim N(0, I)`.
 
     Args:
@@ -133,7 +133,7 @@ class StandardNormal(Factorised):
 
 
 @configurable
-class Normal(Factorised):
+class Normal(Independent):
     r"""Independent normals with learned or given means and standard deviations.
 
     `initialize` sets both to those of the data (the maximum-likelihood fit).
@@ -182,7 +182,7 @@ class Normal(Factorised):
 
 
 @configurable
-class Uniform(Factorised):
+class Uniform(Independent):
     r"""Independent uniforms on [low, high].
 
     Args:
@@ -226,7 +226,7 @@ class Uniform(Factorised):
 
 
 @configurable
-class CircularUniform(Factorised):
+class CircularUniform(Independent):
     r"""Independent uniform angles on :math:`[-\pi, \pi)`: the base of flows on circles and tori.
 
     Its `cdf` starts at :math:`-\pi`, where the circle is cut open.
@@ -264,7 +264,7 @@ class CircularUniform(Factorised):
 
 
 @configurable
-class StudentT(Factorised):
+class StudentT(Independent):
     r"""Independent standard Student-t variables: like normals, with tails of power :math:`-(\nu + 1)`.
 
     Args:

@@ -8,21 +8,21 @@ import torch
 from torch import Tensor
 
 from pushforward.bijections.chain import KINDS
+from pushforward.core.allocator import keep_freed_memory
 from pushforward.core.bijection import Bijection, Kind
 from pushforward.core.checks import broadcast
-from pushforward.core.compiled import Compilable
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Real
-from pushforward.core.heap import keep_freed_memory
-from pushforward.distributions.base import Factorised
-from pushforward.distributions.conditional import Ordered
+from pushforward.core.native_build import Compilable
+from pushforward.distributions.autoregressive import AutoregressiveDistribution
+from pushforward.distributions.base import Independent
 
 __all__ = ["Flow"]
 
 
 @configurable
-class Flow(Ordered):
+class Flow(AutoregressiveDistribution):
     r"""The density of :math:`x = T(z)` with :math:`z \sim p`.
 
     .. math:: q(x) = p\bigl(T^{-1}(x)\bigr)\, \bigl|\det \nabla T^{-1}(x)\bigr|
@@ -138,9 +138,9 @@ class Flow(Ordered):
 
     @property
     def is_exact(self) -> bool:
-        return self.base.is_exact and {"round_trip", "inverse_ladj"} <= self.bijection.laws
+        return self.base.is_exact and {"round_trip", "inverse_ladj"} <= self.bijection.properties
 
-    def compile_steps(self, **options: Any) -> None:
+    def use_kernels(self, **options: Any) -> None:
         """Use native kernels from now on, in place, and compile what samples do feature by feature.
 
         On the CPU autoregressive layers of affine maps and rational-quadratic splines find all features of a sample in
@@ -179,11 +179,11 @@ class Flow(Ordered):
         return self.bijection._forward(z, self._for(self.bijection, known))
 
     @property
-    def noise(self) -> Factorised:
+    def noise(self) -> Independent:
         return self._ordered_base().noise
 
-    def _ordered_base(self) -> Ordered:
-        return cast(Ordered, self.base)  # `_obstacle` has been asked
+    def _ordered_base(self) -> AutoregressiveDistribution:
+        return cast(AutoregressiveDistribution, self.base)  # `_obstacle` has been asked
 
     def _obstacle(self) -> str:
         if not self.bijection.is_triangular:
@@ -191,7 +191,7 @@ class Flow(Ordered):
                 f", for {type(_mixing(self.bijection)).__name__} mixes the order of the features. Build the flow from "
                 "triangular parts alone: one layer (depth=1), or layers with nothing between them (mix='none')"
             )
-        if not isinstance(self.base, Ordered):
+        if not isinstance(self.base, AutoregressiveDistribution):
             return f", for its base {type(self.base).__name__} has none"
         return self.base._obstacle()
 

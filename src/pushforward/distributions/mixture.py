@@ -13,14 +13,14 @@ from pushforward.core.bijection import Kind
 from pushforward.core.checks import finite_numbers
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Domain
-from pushforward.distributions.base import Factorised, StandardNormal
-from pushforward.distributions.conditional import Ordered
+from pushforward.distributions.autoregressive import AutoregressiveDistribution
+from pushforward.distributions.base import Independent, StandardNormal
 
 __all__ = ["GaussianMixture", "MultivariateNormal"]
 
 
 @configurable
-class MultivariateNormal(Ordered):
+class MultivariateNormal(AutoregressiveDistribution):
     r"""A normal with a full covariance, :math:`x = \mu + L z` with L lower triangular.
 
     `initialize` sets mean and covariance to those of the data (the maximum-likelihood fit).
@@ -51,7 +51,7 @@ class MultivariateNormal(Ordered):
         self.standard = StandardNormal(len(loc))
 
     @property
-    def noise(self) -> Factorised:
+    def noise(self) -> Independent:
         return self.standard
 
     def _to_noise_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -73,7 +73,7 @@ class MultivariateNormal(Ordered):
 
 
 @configurable
-class GaussianMixture(Ordered):
+class GaussianMixture(AutoregressiveDistribution):
     r"""A mixture of normals with full covariances, :math:`q(x) = \sum_k w_k\, N(x; \mu_k, \Sigma_k)`.
 
     Learned are the logits of the weights, the means and the Cholesky factors. Samples choose a component first; their
@@ -120,7 +120,7 @@ class GaussianMixture(Ordered):
         self.standard = StandardNormal(loc.shape[-1])
 
     @property
-    def noise(self) -> Factorised:
+    def noise(self) -> Independent:
         return self.standard
 
     @property

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pushforward.core.checks import one_of
 from pushforward.data.schema import Field, Schema
-from pushforward.distributions import Column, Constant, Continuous
+from pushforward.distributions import ColumnType, Constant, Continuous
 from pushforward.estimators.table_model import TableModel
 from pushforward.univariate import LogisticMixtureCDF
 
@@ -108,7 +108,7 @@ class FlowAnomaly(OutlierMixin, TableModel):
         measure: str = "composite",
         smoothing: float = 0.35,
         contamination: float | str = "auto",
-        types: Mapping[str, Column | str] | None = None,
+        types: Mapping[str, ColumnType | str] | None = None,
         hidden: tuple[int, ...] | None = None,
         dropout: float = 0.0,
         steps: int | None = None,
@@ -235,7 +235,7 @@ class FlowAnomaly(OutlierMixin, TableModel):
         return found
 
     def _centre(self, x: Tensor, j: int) -> Tensor:
-        return self.model_.law_beside(x, j).centre()
+        return self.model_.full_conditional(x, j).centre()
 
     def _contributions(self, x: Tensor) -> Array:
         return self._finite(self._computed(lambda: self.model_.composite(x)))
@@ -249,7 +249,7 @@ class FlowAnomaly(OutlierMixin, TableModel):
         if self.measure == "composite":
             return self._contributions(x).sum(axis=1)
         if self.measure == "radius":
-            u = self._computed(lambda: self.model_.middle_cdf(x))
+            u = self._computed(lambda: self.model_.mid_cdf(x))
             z = torch.special.ndtri(torch.as_tensor(u).clamp(1e-15, 1 - 1e-15)).numpy()
             return -0.5 * np.nansum(z**2, axis=1)
         density = self._finite(self._computed(lambda: self.model_.contributions(x))).sum(axis=1)

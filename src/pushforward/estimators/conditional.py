@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pushforward.data.frame import backend_of, column_names
 from pushforward.data.schema import Schema
-from pushforward.distributions import Column, ColumnLaw
+from pushforward.distributions import ColumnDistribution, ColumnType
 from pushforward.estimators.given import outward
 from pushforward.estimators.table_model import TableModel
 
@@ -47,7 +47,7 @@ class FlowConditional(TableModel):
     Attributes:
         schema_: the columns of X.
         target_schema_: the columns of y.
-        model_: the `distributions.Mixed` of y, with X as its context.
+        model_: the `distributions.MixedTypeModel` of y, with X as its context.
         scores_: how far outputs lie from the middle of their law, |F(y | x) - ½|, of the rows that calibrate,
             (rows, outputs), rising.
 
@@ -73,7 +73,7 @@ class FlowConditional(TableModel):
         self,
         *,
         calibration: float | None = None,
-        types: Mapping[str, Column | str] | None = None,
+        types: Mapping[str, ColumnType | str] | None = None,
         hidden: tuple[int, ...] | None = None,
         dropout: float = 0.0,
         steps: int | None = None,
@@ -151,7 +151,7 @@ class FlowConditional(TableModel):
         )
         held_out = order[:held][~targets[order[:held]].isnan().any(dim=1)]
         context, targets = context[held_out].to(self.device), targets[held_out].to(self.device)
-        middles = self._of_each(context, lambda law, j, rows: law.middle_cdf(targets[rows, j]))
+        middles = self._of_each(context, lambda law, j, rows: law.mid_cdf(targets[rows, j]))
         self.scores_ = np.sort(np.abs(middles - 0.5), axis=0)
         return self
 
@@ -232,7 +232,7 @@ class FlowConditional(TableModel):
         """F(y | X) of each output, (rows,) or (rows, outputs): uniform on (0, 1) where the model is right. Of a
         discrete output the middle of its step."""
         context, targets = self._numbers(X), self._numbers_of(y)
-        return self._shaped(self._of_each(context, lambda law, j, rows: law.middle_cdf(targets[rows, j])))
+        return self._shaped(self._of_each(context, lambda law, j, rows: law.mid_cdf(targets[rows, j])))
 
     def sample(self, X: Any, n_samples: int = 1, random_state: Any = None) -> list[Any]:
         """So many draws of all outputs for each row of X: a list of n_samples tables like y."""
@@ -246,7 +246,7 @@ class FlowConditional(TableModel):
         check_is_fitted(self)
         return torch.as_tensor(self.target_schema_.encode(self._targets(y)[0])).to(self.device)
 
-    def _of_each(self, context: Tensor, function: Callable[[ColumnLaw, int, slice], Tensor]) -> Array:
+    def _of_each(self, context: Tensor, function: Callable[[ColumnDistribution, int, slice], Tensor]) -> Array:
         """What a function makes of the law of each output given X, its number and the rows, (rows, outputs, ...)."""
         outputs = len(self.target_schema_.fields)
 
@@ -254,7 +254,7 @@ class FlowConditional(TableModel):
             pieces = []
             for start in range(0, max(1, len(context)), AT_ONCE):
                 rows = slice(start, start + AT_ONCE)
-                laws = [self.model_.law_of(j, context[rows]) for j in range(outputs)]
+                laws = [self.model_.column_marginal(j, context[rows]) for j in range(outputs)]
                 pieces.append(torch.stack([function(law, j, rows) for j, law in enumerate(laws)], dim=1))
             return torch.cat(pieces)
 

@@ -20,7 +20,7 @@ from pushforward.data.formats import TableError
 from pushforward.data.frame import build_frame
 from pushforward.data.parquet import ParquetRows, of_length
 from pushforward.data.schema import Schema
-from pushforward.distributions import Column
+from pushforward.distributions import ColumnType
 from pushforward.estimators.given import GivenColumns, outward
 from pushforward.estimators.table_model import TableModel
 
@@ -35,8 +35,8 @@ PASS, HELD = 2**18, 20_000
 class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, TableModel):
     r"""The joint density of the columns of a table, of whatever kinds they are, with missing entries or without.
 
-    One exact autoregressive model (`distributions.Mixed`) learns the law of each column given any set of others. So
-    densities, samples, conditionals on any columns (`given`) and imputations come from one fit.
+    One exact autoregressive model (`distributions.MixedTypeModel`) learns the distribution of each column given any
+    set of others. So densities, samples, conditionals on any columns (`given`) and imputations come from one fit.
 
     A continuous column contributes a density in its own units, a discrete one a probability, and their product is what
     `score_samples` gives, as a logarithm in nats. A row with gaps gets the density of what is there. NaN and None are
@@ -63,7 +63,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
     Attributes:
         schema_: the kinds of the columns and why; ``print(model.schema_.describe())``.
-        model_: the `distributions.Mixed`.
+        model_: the `distributions.MixedTypeModel`.
         history_: of the fit.
         n_features_in_: number of columns.
 
@@ -83,7 +83,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     def __init__(
         self,
         *,
-        types: Mapping[str, Column | str] | None = None,
+        types: Mapping[str, ColumnType | str] | None = None,
         order: str = "any",
         hidden: tuple[int, ...] | None = None,
         dropout: float = 0.0,
@@ -220,7 +220,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         found: list[NDArray[np.float64]] = []
         with torch.no_grad():
             for rows in x.split(AT_ONCE):
-                law = self.model_.law_beside(rows, j)
+                law = self.model_.full_conditional(rows, j)
                 if law.kind.ordered:
                     low, high = law.interval(probability).unbind(dim=-1)
                     found.append(outward(torch.stack([low, law.median(), high])))
@@ -255,7 +255,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """F(x_j | x_<j) of each entry, (rows, columns): uniform on (0, 1) where the model is right (the probability
         integral transform). Of a discrete column the middle of its step."""
         x = self._numbers(X)
-        return self._computed(lambda: self.model_.middle_cdf(x))
+        return self._computed(lambda: self.model_.mid_cdf(x))
 
     def report(
         self, X: Any, path: str | os.PathLike[str] = "report.html", *, learned: Any = None, random_state: Any = None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushforward.data.schema import Field, Schema
-from pushforward.distributions import ColumnLaw, MixedConditional
+from pushforward.distributions import ColumnDistribution, MixedConditional
 
 __all__ = ["ColumnGiven", "GivenColumns", "outward"]
 
@@ -48,13 +48,13 @@ class GivenColumns:
         if j not in self.law.columns:
             raise ValueError(f"column {name!r} is known. The others are {', '.join(map(repr, self.columns))}.")
         with torch.no_grad():
-            return ColumnGiven(self.schema.fields[j], self.law.law_of(j))
+            return ColumnGiven(self.schema.fields[j], self.law.column_marginal(j))
 
 
 class ColumnGiven:
     """One column's law: its distribution function, quantiles, mean and intervals, in the column's own values."""
 
-    def __init__(self, field: Field, law: ColumnLaw) -> None:
+    def __init__(self, field: Field, law: ColumnDistribution) -> None:
         self.field, self.law = field, law
 
     def log_prob(self, value: Any) -> float:

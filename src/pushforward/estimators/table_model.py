@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pushforward.data.frame import backend_of
 from pushforward.data.schema import Schema
-from pushforward.distributions import Column, Mixed
+from pushforward.distributions import ColumnType, MixedTypeModel
 from pushforward.estimators.given import outward
 from pushforward.io import load, read_header
 from pushforward.train import fit
@@ -40,14 +40,14 @@ class TableModel(BaseEstimator):
     order: str = "any"
     tempered: bool = True  # whether laws are made as wide as fits the rows held out
     schema_: Schema
-    model_: Mixed
+    model_: MixedTypeModel
     n_features_in_: int
     feature_names_in_: NDArray[Any]
 
     def __init__(
         self,
         *,
-        types: Mapping[str, Column | str] | None = None,
+        types: Mapping[str, ColumnType | str] | None = None,
         hidden: tuple[int, ...] | None = None,
         dropout: float = 0.0,
         steps: int | None = None,
@@ -108,7 +108,7 @@ class TableModel(BaseEstimator):
     SAVED: ClassVar[tuple[str, ...]] = ("schema_",)
     """Names of what a fit found, besides the model: schemas, arrays of numbers and what JSON can hold."""
 
-    def as_saved(self) -> tuple[Mixed, dict[str, Any]]:
+    def as_saved(self) -> tuple[MixedTypeModel, dict[str, Any]]:
         """What ``pf.save(estimator, path)`` writes: the model, and what the columns are."""
         check_is_fitted(self)
         parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in ("types", "random_state")}
@@ -138,7 +138,7 @@ class TableModel(BaseEstimator):
     # --- training
 
     def _learned_from(
-        self, X: Any, sample_weight: Any, *, again: bool, types: Mapping[str, Column | str] | None
+        self, X: Any, sample_weight: Any, *, again: bool, types: Mapping[str, ColumnType | str] | None
     ) -> tuple[Tensor, Tensor | None]:
         """X as numbers and the weights of its rows. The first time it says what the columns are."""
         X = self._checked(X, reset=not again)
@@ -154,10 +154,10 @@ class TableModel(BaseEstimator):
         self,
         x: Tensor,
         weights: Tensor | None,
-        kinds: Sequence[Column],
+        kinds: Sequence[ColumnType],
         *,
         context: Tensor | None = None,
-        context_kinds: Sequence[Column] = (),
+        context_kinds: Sequence[ColumnType] = (),
         passes: Callable[[int], Tensor] | None = None,
         rows: int | None = None,
         again: bool,
@@ -177,7 +177,7 @@ class TableModel(BaseEstimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if not again:
-                self.model_ = Mixed(
+                self.model_ = MixedTypeModel(
                     kinds,
                     context=context_kinds,
                     order=self.order,
@@ -224,7 +224,7 @@ class TableModel(BaseEstimator):
             self.model_.eval()
             if len(looked_at) and self.tempered:
                 own, known, _ = others
-                self.model_.temper(own.to(self.device), None if known is None else known.to(self.device))
+                self.model_.calibrate_temperature(own.to(self.device), None if known is None else known.to(self.device))
         self.model_.to(torch.float64 if (rows or len(x)) <= SMALL else torch.float32).eval()
 
     def _default_hidden(self, rows: int) -> tuple[int, ...]:

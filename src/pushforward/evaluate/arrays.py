@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pushforward.core.distribution import Distribution
-from pushforward.distributions import Mixed
+from pushforward.distributions import MixedTypeModel
 
 __all__ = ["Floats", "Rows", "as_rows", "evaluation_mode", "log_prob_in_batches", "sample_in_batches", "to_model"]
 
@@ -79,8 +79,8 @@ def log_prob_in_batches(model: Distribution, x: Rows, context: Rows | None = Non
         batch_size: rows a batch.
 
     Returns:
-        (rows,) float64, in nats: ``-inf`` outside the support and NaN where a row holds NaN; of `Mixed` the density of
-        the entries that are there.
+        (rows,) float64, in nats: ``-inf`` outside the support and NaN where a row holds NaN; of
+        `MixedTypeModel` the density of the entries that are there.
 
     Raises:
         ValueError: shapes do not fit the model, or x and context differ in their number of rows.
@@ -98,7 +98,9 @@ def log_prob_in_batches(model: Distribution, x: Rows, context: Rows | None = Non
             rows = slice(start, start + batch_size)
             batch, known = to_model(model, x[rows], None if context is None else context[rows])
             found = (
-                model.log_marginal(batch, context=known) if isinstance(model, Mixed) else model.log_prob(batch, known)
+                model.log_marginal(batch, context=known)
+                if isinstance(model, MixedTypeModel)
+                else model.log_prob(batch, known)
             )
             answer[rows] = found.cpu().numpy()
     return answer

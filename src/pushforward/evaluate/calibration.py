@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.distributions import ColumnLaw, Constant, Mixed
+from pushforward.distributions import ColumnDistribution, Constant, MixedTypeModel
 from pushforward.evaluate.arrays import Floats, Rows, evaluation_mode, to_model
 from pushforward.evaluate.metrics import mean_and_error
 
@@ -109,7 +109,7 @@ class ColumnCalibration:
         return f"laws are {size}too {'narrow' if width < 0 else 'wide'}"
 
 
-def calibrate(model: Mixed, x: Rows, names: Sequence[str]) -> list[ColumnCalibration]:
+def calibrate(model: MixedTypeModel, x: Rows, names: Sequence[str]) -> list[ColumnCalibration]:
     """Ask for the law of every column in every row, given all other entries of the row; of a model with one order given
     those before it.
 
@@ -177,21 +177,21 @@ def pit_band(rows: int, bins: int = 20, probability: float = 0.99) -> tuple[floa
     return max(0.0, 1 - reach), 1 + reach
 
 
-def _of_column(model: Mixed, values: Tensor, j: int, name: str, outside: int) -> ColumnCalibration:
+def _of_column(model: MixedTypeModel, values: Tensor, j: int, name: str, outside: int) -> ColumnCalibration:
     """Of rows (n, columns) that all hold a value of column j."""
     kind: Any = model.kind_of(j)
     levels = kind.levels
     ordered = kind.has_ranks
-    law_of = model.law_in_turn if model.order == "fixed" else model.law_beside
+    conditional = model.next_conditional if model.order == "fixed" else model.full_conditional
     parts: dict[str, list[Tensor]] = {"log": [], "lower": [], "upper": [], "top": [], "hit": []}
     sums = torch.zeros(3, BINS, dtype=torch.float64)
     for rows in values.split(AT_ONCE):
-        law = law_of(rows, j)
+        law = conditional(rows, j)
         own = rows[:, j]
         parts["log"].append(law.log_prob(own))
         if ordered:
             upper = law.cdf(own)
-            parts["lower"].append(2 * law.middle_cdf(own) - upper)
+            parts["lower"].append(2 * law.mid_cdf(own) - upper)
             parts["upper"].append(upper)
         if levels:
             top, hit = _count(law, own, sums)
@@ -200,7 +200,7 @@ def _of_column(model: Mixed, values: Tensor, j: int, name: str, outside: int) ->
     whole = {key: torch.cat(own).double().cpu().numpy() for key, own in parts.items() if own}
     alone = None
     if model.order == "any":
-        alone = model.law_of(j).log_prob(values[:, j]).double().cpu().numpy()
+        alone = model.column_marginal(j).log_prob(values[:, j]).double().cpu().numpy()
     reliability = None
     if levels:
         counts, said, seen = sums.numpy()
@@ -216,7 +216,7 @@ def _of_column(model: Mixed, values: Tensor, j: int, name: str, outside: int) ->
     return ColumnCalibration(name, len(values), outside, lower, upper_ends, reliability, whole["log"], alone)
 
 
-def _count(law: ColumnLaw, own: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+def _count(law: ColumnDistribution, own: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
     """Add probabilities of categories to ``sums`` (how many, their sum, how many were there; parts of [0, 1]); gives
     the largest of each row and whether its category was there."""
     share = law.probabilities().double().cpu()

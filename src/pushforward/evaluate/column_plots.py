@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pushforward.data.schema import Field, Schema
 from pushforward.evaluate.arrays import Floats
 from pushforward.evaluate.calibration import ColumnCalibration, pit_band
-from pushforward.evaluate.learned_rows import Copies
+from pushforward.evaluate.memorization import Copies
 from pushforward.evaluate.plots import histogram, ramp
 from pushforward.evaluate.style import COLORS, FONT, INK, MUTED, new_figure, plain, robust_limits
 

@@ -152,7 +152,10 @@ def precision_check(
 
 
 def _round_trip(flow: Flow, x: Tensor, context: Tensor | None) -> float | None:
-    if "none" in {flow.bijection.forward_kind, flow.bijection.inverse_kind} or "round_trip" not in flow.bijection.laws:
+    if (
+        "none" in {flow.bijection.forward_kind, flow.bijection.inverse_kind}
+        or "round_trip" not in flow.bijection.properties
+    ):
         return None
     back = flow.to_data(flow.to_latent(x, context), context).double()
     spread = x.double().std(dim=0, correction=0)
@@ -163,7 +166,7 @@ def _round_trip(flow: Flow, x: Tensor, context: Tensor | None) -> float | None:
 
 def _has_jacobian(flow: Flow) -> bool:
     sizes = {math.prod(flow.bijection.in_shape), math.prod(flow.bijection.out_shape)}
-    return "jacobian" in flow.bijection.laws and flow.bijection.inverse_kind != "none" and len(sizes) == 1
+    return "jacobian" in flow.bijection.properties and flow.bijection.inverse_kind != "none" and len(sizes) == 1
 
 
 def _ladj_error(flow: Flow, x: Tensor, context: Tensor | None) -> float:

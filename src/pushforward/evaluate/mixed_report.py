@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from pushforward.data.schema import Schema
-from pushforward.distributions import Mixed
-from pushforward.evaluate.alone import evaluate_mixed
+from pushforward.distributions import MixedTypeModel
 from pushforward.evaluate.arrays import Floats, evaluation_mode, sample_in_batches, to_model
 from pushforward.evaluate.calibration import LEVELS, calibrate
 from pushforward.evaluate.diagnostics import precision_check
 from pushforward.evaluate.fidelity import column_distances, two_sample_test
 from pushforward.evaluate.html import Section, code, write_report
-from pushforward.evaluate.learned_rows import find_copies, usefulness
+from pushforward.evaluate.independence_baseline import evaluate_mixed
+from pushforward.evaluate.memorization import find_copies, usefulness
 from pushforward.evaluate.mixed_sections import (
     FEWEST,
     ORDERS,
@@ -44,7 +44,7 @@ SPREAD_ROWS = 500  # whose densities are compared between orders
 
 
 def write_mixed_report(
-    path: str | os.PathLike[str], title: str, model: Mixed, schema: Schema, x: Floats, **options: Any
+    path: str | os.PathLike[str], title: str, model: MixedTypeModel, schema: Schema, x: Floats, **options: Any
 ) -> dict[str, Any]:
     """Write the page that `mixed_report` makes; gives its numbers."""
     sections, found = mixed_report(model, schema, x, **options)
@@ -53,7 +53,7 @@ def write_mixed_report(
 
 
 def mixed_report(
-    model: Mixed,
+    model: MixedTypeModel,
     schema: Schema,
     x: Floats,
     *,
@@ -126,7 +126,7 @@ def mixed_report(
     return sections, found
 
 
-def _whole(model: Mixed, x: Floats, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
+def _whole(model: MixedTypeModel, x: Floats, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
     """Rows without gaps, and where there were some: filled by draws given what is there. A model of one order gives a
     gap no more than what stands before it, so of its rows those without gaps are kept."""
     gaps = np.isnan(x)
@@ -141,7 +141,7 @@ def _whole(model: Mixed, x: Floats, seed: int) -> tuple[Floats, NDArray[np.bool_
     return found, gaps
 
 
-def _order_spread(model: Mixed, x: Floats, seed: int) -> float | None:
+def _order_spread(model: MixedTypeModel, x: Floats, seed: int) -> float | None:
     """How far log-densities of rows differ between random orders of the columns, a mean over rows; None where no row
     has a density."""
     random, (count,) = np.random.default_rng(seed), model.event_shape

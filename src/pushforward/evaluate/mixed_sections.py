@@ -18,7 +18,7 @@ from pushforward.evaluate.column_plots import (
 )
 from pushforward.evaluate.fidelity import Distance, TwoSampleTest, associations, pair_distances
 from pushforward.evaluate.html import Html, Section, fact, picture, table
-from pushforward.evaluate.learned_rows import Copies, Usefulness
+from pushforward.evaluate.memorization import Copies, Usefulness
 from pushforward.evaluate.metrics import mean_and_error, signed, with_error
 
 __all__ = [

@@ -16,7 +16,7 @@ import pushforward.flows  # noqa: F401 - every part that the library knows gets 
 from pushforward._version import __version__
 from pushforward.core.bijection import Bijection
 from pushforward.core.config import REGISTRY, build
-from pushforward.core.distribution import Conditioned, Distribution
+from pushforward.core.distribution import Distribution, FixedContext
 from pushforward.core.files import atomic_path
 from pushforward.io.header import Document, hash_tensors, read_document, sealed
 
@@ -134,7 +134,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 
 def _config_of(model: object) -> dict[str, Any]:
     owner = type(model).__name__
-    if isinstance(model, Conditioned):
+    if isinstance(model, FixedContext):
         raise ValueError(
             "save: a distribution with its context fixed holds a tensor that no config describes. Save the "
             "distribution itself, and call condition() after loading."

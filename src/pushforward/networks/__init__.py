@@ -4,8 +4,17 @@ All networks here put features first: they map ``(in_features, n)`` to ``(out_fe
 parameters arrive with their own axis leading and every later operation runs along contiguous memory.
 """
 
-from pushforward.networks.masked import MASKED, MaskedMLP, Prefix, register_masked
+from pushforward.networks.masked import MASKED, IncrementalForward, MaskedMLP, register_masked
 from pushforward.networks.mlp import DENSE, MLP, register_dense
 from pushforward.networks.trunk import ACTIVATIONS
 
-__all__ = ["ACTIVATIONS", "DENSE", "MASKED", "MLP", "MaskedMLP", "Prefix", "register_dense", "register_masked"]
+__all__ = [
+    "ACTIVATIONS",
+    "DENSE",
+    "MASKED",
+    "MLP",
+    "IncrementalForward",
+    "MaskedMLP",
+    "register_dense",
+    "register_masked",
+]

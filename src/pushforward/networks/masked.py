@@ -10,26 +10,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pushforward.core.compiled import Compilable
-from pushforward.core.modes import runs_directly
+from pushforward.core.execution_mode import runs_directly
+from pushforward.core.native_build import Compilable
+from pushforward.networks.block_triangular import BlockTriangularMatvec
 from pushforward.networks.mlp import INPUT_LIMIT, check_hidden
 from pushforward.networks.perceptron import native_perceptron
-from pushforward.networks.precision import Multiplying
-from pushforward.networks.staircase import Staircase
-from pushforward.networks.suffix import Suffix
+from pushforward.networks.precision import MixedPrecision
+from pushforward.networks.reverse_sweep import ReverseSweep
 from pushforward.networks.trunk import IN_PLACE, activation_of, trunk
 
-__all__ = ["MASKED", "MaskedMLP", "Prefix", "register_masked"]
+__all__ = ["MASKED", "IncrementalForward", "MaskedMLP", "register_masked"]
 
 MASKED: dict[str, Callable[..., nn.Module]] = {}
 """Conditioners by name, called as ``factory(features, num_params, context=, hidden=, activation=, dropout=)``, and with
 ``channels=`` where features are angles. The module offers
 
 * ``forward(x, context)``: the parameters of all features, as `MaskedMLP` gives them;
-* ``prefix(x_like, context)``: an incremental pass with ``params()`` and ``push(x)``, as `Prefix`. Where it says
-  ``direct``, ``params(out=)`` writes into given memory;
+* ``prefix(x_like, context)``: an incremental pass with ``params()`` and ``push(x)``, as
+  `IncrementalForward`. Where it says ``direct``, ``params(out=)`` writes into given memory;
 * ``suffix(x, context, like)``, if it can: a reverse sweep with ``params``, ``inside``, ``push(by_params, g)`` and
-  ``pairs()``, as `Suffix`. Gradients of samples then cost one sweep instead of autodiff through the incremental pass.
+  ``pairs()``, as `ReverseSweep`. Gradients of samples then cost one sweep instead of autodiff through the
+  incremental pass.
 """
 
 
@@ -80,7 +81,7 @@ class MaskedLinear(nn.Module):
         return [slice(*pair) for pair in pairwise(self.in_starts)]
 
 
-class MaskedMLP(Compilable, Multiplying):
+class MaskedMLP(Compilable, MixedPrecision):
     r"""Parameters of D univariate maps, those of feature j from the features before it and the context.
 
     Hidden units carry sorted degrees: a unit of degree d sees the context and :math:`x_1..x_d`, and feature j reads
@@ -147,13 +148,13 @@ class MaskedMLP(Compilable, Multiplying):
             found = self._natively(self.layers, inputs)
             return self._units(inputs).to(x.dtype) if found is None else found
 
-    def prefix(self, x: Tensor, context: Tensor | None = None) -> Prefix:
+    def prefix(self, x: Tensor, context: Tensor | None = None) -> IncrementalForward:
         """Start an incremental pass for points like the columns of ``x`` (features, n), whose values are not read."""
-        return Prefix(self, x, context)
+        return IncrementalForward(self, x, context)
 
-    def suffix(self, x: Tensor, context: Tensor | None, like: Tensor) -> Suffix:
+    def suffix(self, x: Tensor, context: Tensor | None, like: Tensor) -> ReverseSweep:
         """Start a reverse sweep at the inputs ``x`` (features · channels, n), for cotangents ``like`` (features, n)."""
-        return Suffix(self, x, context, like)
+        return ReverseSweep(self, x, context, like)
 
     def _units(self, inputs: Tensor) -> Tensor:
         return self._trunk(lambda k, h: self.layers[k](h), inputs)
@@ -190,10 +191,10 @@ def hidden_degrees(width: int, features: int, context: int) -> Tensor:
     return torch.cat([torch.zeros(alone), spread]).long()
 
 
-class Prefix:
+class IncrementalForward:
     """An incremental pass: ``params()`` gives the parameters of the next feature, ``push`` takes that feature."""
 
-    __slots__ = ("arrived", "direct", "network", "products")  # see `Staircase`
+    __slots__ = ("arrived", "direct", "network", "products")  # see `BlockTriangularMatvec`
 
     def __init__(self, network: MaskedMLP, x: Tensor, context: Tensor | None) -> None:
         self.network = network
@@ -202,7 +203,7 @@ class Prefix:
         hidden: list[Any] = list(network.layers)
         steps = range(network.features)
         self.products = [
-            Staircase(layer.weight, layer.rows(), layer.columns()[: network.features], x, layer.bias)
+            BlockTriangularMatvec(layer.weight, layer.rows(), layer.columns()[: network.features], x, layer.bias)
             for layer in hidden
         ]
         num, last = network.num_params, network.last
@@ -210,7 +211,7 @@ class Prefix:
         weight = last.weight.view(num, network.features, -1).transpose(0, 1).flatten(0, 1)
         bias = last.bias.view(num, -1).t().flatten()
         rows = [slice(j * num, (j + 1) * num) for j in steps]
-        self.products.append(Staircase(weight, rows, last.columns(), x, bias))
+        self.products.append(BlockTriangularMatvec(weight, rows, last.columns(), x, bias))
         self.arrived = x[:0] if context is None else context
 
     def params(self, out: Tensor | None = None) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pushforward.core.checks import at_least, one_of
-from pushforward.networks.precision import Multiplying
+from pushforward.networks.precision import MixedPrecision
 from pushforward.networks.trunk import ACTIVATIONS, activation_of, trunk
 
 __all__ = ["DENSE", "INPUT_LIMIT", "MLP", "check_hidden", "register_dense"]
@@ -50,7 +50,7 @@ def check_hidden(owner: str, hidden: Sequence[int], residual: bool, activation: 
         raise ValueError(f"{owner}: dropout must lie in [0, 1); got {dropout!r}.")
 
 
-class MLP(Multiplying):
+class MLP(MixedPrecision):
     """A perceptron whose last layer starts at zero, so that the layer it steers starts at its identity.
 
     Args:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from pushforward.core.blas import gemm_address
-from pushforward.core.compiled import NATIVE_TYPES, native_library
 from pushforward.core.kernel import Kernel
+from pushforward.core.native_build import NATIVE_TYPES, native_library
 from pushforward.networks.trunk import ACTIVATIONS, SLOPE_FROM_OUTPUT, trunk
 
-__all__ = ["ACTIVATION_HEADER", "NATIVE_ACTIVATIONS", "native_perceptron", "read_by"]
+__all__ = ["ACTIVATION_HEADER", "NATIVE_ACTIVATIONS", "mask_columns", "native_perceptron"]
 
 ACTIVATION_HEADER, SOURCE = (Path(__file__).with_name(name) for name in ("activations.h", "perceptron.cpp"))
 NATIVE_ACTIVATIONS = ("relu", "silu", "gelu", "elu", "tanh")
@@ -114,7 +114,7 @@ def native_perceptron(layers: Sequence[Any], activation: str, active: int, resid
     return KERNEL(given, (), sizes, partial(_plainly, sizes))[0]
 
 
-def read_by(weight: Tensor, ends: Tensor) -> Tensor:
+def mask_columns(weight: Tensor, ends: Tensor) -> Tensor:
     """The weight (rows, columns) with zeros from column ends[r] on in each row r."""
     return weight * (torch.arange(weight.shape[1]) < ends[:, None])
 
@@ -124,7 +124,7 @@ def _plainly(own: _Sizes, x: Tensor, *others: Tensor) -> tuple[Tensor]:
 
     def apply(k: int, h: Tensor) -> Tensor:
         weight, bias, ends = others[3 * k : 3 * k + 3]
-        return torch.addmm(bias[:, None], read_by(weight, ends), h)
+        return torch.addmm(bias[:, None], mask_columns(weight, ends), h)
 
     depth = (own.active - 1) // 2 if own.residual else own.active
     h = trunk(apply, x, depth, bool(own.residual), ACTIVATIONS[NATIVE_ACTIVATIONS[own.activation]], lambda h: h)

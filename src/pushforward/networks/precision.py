@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PRECISIONS", "Multiplying"]
+__all__ = ["PRECISIONS", "MixedPrecision"]
 
 PRECISIONS: dict[str, torch.dtype] = {"bf16": torch.bfloat16}
 
 
-class Multiplying(nn.Module):
+class MixedPrecision(nn.Module):
     """A network whose products may be of another dtype than its weights, its input and what it gives.
 
     A conditioner may be any function of what it sees, so rounding inside it makes another model, not a wrong one; what

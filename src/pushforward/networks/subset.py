@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from pushforward.networks.masked import MaskedLinear, hidden_degrees
 from pushforward.networks.mlp import INPUT_LIMIT, check_hidden
-from pushforward.networks.precision import Multiplying
+from pushforward.networks.precision import MixedPrecision
 from pushforward.networks.trunk import activation_of, trunk
 
 __all__ = ["PrefixNetwork", "SubsetNetwork"]
 
 
-class _Network(Multiplying):
+class _Network(MixedPrecision):
     """A residual trunk and a last layer for each group of columns, whose rows are (num_params, columns).
 
     Args:

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.core.compiled import compiled
 from pushforward.core.distribution import Distribution
+from pushforward.core.native_build import compiled
 from pushforward.train.callbacks import Progress
 from pushforward.train.checkpoint import clone, load_optimizer, optimizer_tensors, read_checkpoint, write_checkpoint
 from pushforward.train.history import History, Record, TrainingError

@@ -15,10 +15,10 @@ from torch import Tensor
 from pushforward.bijections.chain import Chain
 from pushforward.bijections.recompute import MEMORY
 from pushforward.core.checks import check_context, one_of
-from pushforward.core.compiled import Compilable, attribute_set
 from pushforward.core.distribution import Distribution
 from pushforward.core.files import check_writable
-from pushforward.networks.precision import PRECISIONS, Multiplying
+from pushforward.core.native_build import Compilable, attribute_set
+from pushforward.networks.precision import PRECISIONS, MixedPrecision
 from pushforward.train.callbacks import Progress
 from pushforward.train.checkpoint import fingerprint
 from pushforward.train.engine import Passes, Plan, Rows, Trainer
@@ -66,8 +66,8 @@ def fit(
     Args:
         flow: what to fit; data-dependent parts that were not yet initialised are, from the training rows.
         x: data, (rows, *event_shape): a tensor or array, converted to the flow's dtype. NaN is a missing entry where
-            the model learns from such rows, as `Mixed` does. Or a function that gives the rows of pass 0, 1, ..., as
-            many each time, for data that does not fit into memory; ``validation`` must then be data.
+            the model learns from such rows, as `MixedTypeModel` does. Or a function that gives the rows of pass
+            0, 1, ..., as many each time, for data that does not fit into memory; ``validation`` must then be data.
         context: (rows, *context_shape), for a conditional flow; NaN as of x.
         weights: how much each row counts, (rows,), not negative.
         validation: part of the rows held out at random, or ``(x, context, weights)`` or less of
@@ -119,7 +119,9 @@ def fit(
         raise ValueError(
             f"fit: memory={recomputing.pop()!r} recomputes where compile=True does not; leave one of them out."
         )
-    if precision and (flow.dtype == torch.float64 or not any(isinstance(part, Multiplying) for part in flow.modules())):
+    if precision and (
+        flow.dtype == torch.float64 or not any(isinstance(part, MixedPrecision) for part in flow.modules())
+    ):
         raise ValueError(
             f"fit: precision={precision!r} is for networks in float32, and this {type(flow).__name__} has none. "
             "Leave it out."
@@ -150,7 +152,7 @@ def fit(
         with (
             Progress(progress) as bar,
             attribute_set(flow, Chain, "memory", memory),
-            attribute_set(flow, Multiplying, "products", precision),
+            attribute_set(flow, MixedPrecision, "products", precision),
             attribute_set(flow, Compilable, "_native", compile or None),
         ):
             return trainer.run(bar, callback, checkpoint, checkpoint_seconds)

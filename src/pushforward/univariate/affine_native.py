@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.core.compiled import NATIVE_TYPES, native_library
+from pushforward.core.execution_mode import runs_eagerly
 from pushforward.core.kernel import Kernel
-from pushforward.core.modes import runs_eagerly
+from pushforward.core.native_build import NATIVE_TYPES, native_library
 
 __all__ = ["native_affine"]
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from pushforward.core.bijection import Kind
-from pushforward.core.compiled import Compilable, compiled
 from pushforward.core.domain import REAL, Domain
-from pushforward.core.law import LAWS, log_width, narrow
-from pushforward.core.numerics import by_table, invert_increasing, known, solve_between
+from pushforward.core.native_build import Compilable, compiled
+from pushforward.core.numerics import by_table, concrete_bool, invert_increasing, solve_between
+from pushforward.core.reference import REFERENCES, log_width, narrow
 
 __all__ = ["Boxed", "Iterative", "Univariate", "with_free"]
 
@@ -43,8 +43,8 @@ class Univariate(Compilable, ABC):
     codomain: Domain = REAL
     smoothness: int = 0
     """0: continuous, 1: continuous slope, ...; large for analytic maps."""
-    law: ClassVar[str] = "gaussian"
-    """Of y, one of `core.law.LAWS`, where the map alone is to stand for a distribution."""
+    reference: ClassVar[str] = "gaussian"
+    """Of y, one of `core.reference.REFERENCES`, where the map alone is to stand for a distribution."""
     inverse_kind: Kind = "exact"
     """"iterative" where the inverse is the root of an equation."""
     inverse_is_long: bool = False
@@ -73,19 +73,19 @@ class Univariate(Compilable, ABC):
         """`forward` of what a conditioner decides and what it does not, as `with_free` takes them."""
         return self.forward(x, with_free(params, free))
 
-    def retrace(self, x: Tensor, y: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
+    def recompute_from_output(self, x: Tensor, y: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
         """`forward_from` recorded for its gradients alone, where its y is known: what it gives is not looked at."""
         return self.forward_from(x, params, free)
 
     def log_density(self, x: Tensor, params: Tensor) -> Tensor:
         """Log-density of x where y follows the law that the map is named after, a standard normal for most."""
         y, log_slope = self.forward(x, params)
-        return LAWS[self.law].log_density(y) + log_slope
+        return REFERENCES[self.reference].log_density(y) + log_slope
 
     def log_tails(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """The logs of the probabilities below and above x, under that law."""
         y = self.value(x, params)
-        return LAWS[self.law].log_below(y), LAWS[self.law].log_below(-y)
+        return REFERENCES[self.reference].log_below(y), REFERENCES[self.reference].log_below(-y)
 
     def log_mass(self, low: Tensor, high: Tensor, params: Tensor, width: Tensor | None = None) -> Tensor:
         """The log of the probability between low and high, under that law; no digits are lost far out, nor where low
@@ -95,11 +95,11 @@ class Univariate(Compilable, ABC):
         between = ends[1] - ends[0]
         small = narrow(width) | narrow(50 * between)  # where the map is flat, its ends may round to one number
         tiny = log_width(width) + self.log_density((low + high) / 2, params)
-        return torch.where(small, tiny, LAWS[self.law].log_mass(*ends, torch.where(small, 1.0, between)))
+        return torch.where(small, tiny, REFERENCES[self.reference].log_mass(*ends, torch.where(small, 1.0, between)))
 
     def quantile(self, p: Tensor, params: Tensor) -> Tensor:
         """x below which the probability is p, under that law."""
-        return self.inverse_value(LAWS[self.law].point(p), params)
+        return self.inverse_value(REFERENCES[self.reference].point(p), params)
 
     def compile_step(self, *, backend: Any = "inductor", **options: Any) -> None:
         """Compile `step` if the inverse is long."""
@@ -171,7 +171,7 @@ class Iterative(Univariate):
     def _root(self, params: Tensor, y: Tensor, prepared: Any) -> Tensor:
         """τ⁻¹(y) without gradients: from a table where many points share their parameters."""
         start = None
-        if self._many(params, y) and known(y.isfinite().all()):
+        if self._many(params, y) and concrete_bool(y.isfinite().all()):
             start = by_table(partial(self._sketch, prepared=prepared), partial(self._bracket, prepared=prepared), y)
         return self._solve(y, prepared, start)
 

@@ -91,7 +91,7 @@ class CircularRationalQuadratic(SlopedSpline):
         return RationalQuadraticPiece(width, height, *self._slopes(at_knots))
 
 
-class Mixed(NamedTuple):
+class MixedTurns(NamedTuple):
     """What Moebius maps make of their parameters; the first axis counts the centres."""
 
     weights: Tensor
@@ -157,22 +157,22 @@ class Moebius(Iterative):
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
         return _on_circle(super().inverse_value(y, params))
 
-    def _prepare(self, params: Tensor) -> Mixed:
+    def _prepare(self, params: Tensor) -> MixedTurns:
         raw, places = params[: self.centres], params[self.centres :].unflatten(0, (2, self.centres))
         places = places + self.around.reshape(2, -1, *(1,) * (params.ndim - 1))
         right, up = self.radius * places * torch.rsqrt(1 + places.square().sum(dim=0))
         # The dtype's own -π: the map keeps it exactly.
         edge = params.new_full((), -math.pi)
-        return Mixed(torch.softmax(raw, dim=0), right, up, _turn_of(right, up, edge.cos(), edge.sin()))
+        return MixedTurns(torch.softmax(raw, dim=0), right, up, _turn_of(right, up, edge.cos(), edge.sin()))
 
-    def _evaluate(self, x: Tensor, prepared: Mixed) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, x: Tensor, prepared: MixedTurns) -> tuple[Tensor, Tensor]:
         weights, right, up, turned = prepared
         cos, sin = x.cos(), x.sin()
         y = torch.add(x, (weights * (_turn_of(right, up, cos, sin) - turned)).sum(dim=0), alpha=2)
         distance = (cos - right).square() + (sin - up).square()
         return y, (weights * (1 - right.square() - up.square()) / distance).sum(dim=0).log()
 
-    def _bracket(self, y: Tensor, prepared: Mixed) -> tuple[Tensor, Tensor]:
+    def _bracket(self, y: Tensor, prepared: MixedTurns) -> tuple[Tensor, Tensor]:
         low = torch.full_like(y, -math.pi)
         return low, torch.where(y > low, -low, low)
 

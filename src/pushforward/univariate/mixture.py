@@ -18,9 +18,9 @@ from torch import Tensor
 
 from pushforward.core.checks import at_least, below_one, positive
 from pushforward.core.config import configurable
-from pushforward.core.law import LAWS
-from pushforward.core.modes import runs_directly
-from pushforward.core.numerics import known, solve_between
+from pushforward.core.execution_mode import runs_directly
+from pushforward.core.numerics import concrete_bool, solve_between
+from pushforward.core.reference import REFERENCES
 from pushforward.core.special import log_mills, log_normal, ndtr, normal_point
 from pushforward.univariate.base import Iterative
 from pushforward.univariate.mixture_fit import fit_gaussians
@@ -60,7 +60,7 @@ class MixtureCDF(Iterative):
     """
 
     smoothness = 99
-    law: ClassVar[str]
+    reference: ClassVar[str]
     """Of a component, and of y; the native kernel calls it so, too."""
     variance: ClassVar[float]
     unit: ClassVar[float] = 1.0
@@ -154,11 +154,11 @@ class MixtureCDF(Iterative):
     def log_density(self, x: Tensor, params: Tensor) -> Tensor:
         log_weight, location, log_width = self._prepare(params)
         u = (x - location) * torch.exp(-log_width)
-        return torch.logsumexp(log_weight - log_width + LAWS[self.law].log_density(u), dim=0)
+        return torch.logsumexp(log_weight - log_width + REFERENCES[self.reference].log_density(u), dim=0)
 
     def log_tails(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         log_weight, location, log_width = self._prepare(params)
-        u, below = (x - location) * torch.exp(-log_width), LAWS[self.law].log_below
+        u, below = (x - location) * torch.exp(-log_width), REFERENCES[self.reference].log_below
         return torch.logsumexp(log_weight + below(u), dim=0), torch.logsumexp(log_weight + below(-u), dim=0)
 
     def log_mass(self, low: Tensor, high: Tensor, params: Tensor, width: Tensor | None = None) -> Tensor:
@@ -166,11 +166,11 @@ class MixtureCDF(Iterative):
         steepness = torch.exp(-log_width)
         below, above = ((x - location) * steepness for x in (low, high))
         own = above - below if width is None else width * steepness
-        return torch.logsumexp(log_weight + LAWS[self.law].log_mass(below, above, own), dim=0)
+        return torch.logsumexp(log_weight + REFERENCES[self.reference].log_mass(below, above, own), dim=0)
 
     def _evaluate(self, x: Tensor, prepared: Components) -> tuple[Tensor, Tensor]:
         y, log_slope, upper, far = self._nearby(x, prepared)
-        some = known(far.any())
+        some = concrete_bool(far.any())
         if some is None:
             return self._by_logs(x, upper, prepared)
         if some:
@@ -216,7 +216,7 @@ class MixtureCDF(Iterative):
             plain = self._plain(prepared)
             low, high = self._bracket(torch.stack(y.aminmax(dim=-1), dim=-1), prepared)
             found = native_roots(
-                self.law,
+                self.reference,
                 y,
                 (*plain[:3], self._plain_density(torch.zeros_like(plain.log_rate), plain.log_rate)),
                 (low[..., :1], high[..., 1:]),
@@ -232,7 +232,7 @@ class MixtureCDF(Iterative):
         """The log of the plain tail is a cheaper function than the map, and has the same root."""
         target = self._plain_tail(y.abs() / self.unit, torch.ones_like(y))
         far = ~(target >= LEAST)
-        some = known(far.any())
+        some = concrete_bool(far.any())
         if some is None:
             return super()._solve(y, prepared, start)
         side = torch.where(y > 0, 1.0, -1.0).to(y.dtype)
@@ -304,7 +304,7 @@ class LogisticMixtureCDF(MixtureCDF):
     (0.0, 1.0)
     """
 
-    law = "logistic"
+    reference = "logistic"
     variance = math.pi**2 / 3
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"components": 3},
@@ -370,7 +370,7 @@ class GaussianMixtureCDF(MixtureCDF):
     (0.0, 1.0)
     """
 
-    law = "gaussian"
+    reference = "gaussian"
     variance = 1.0
     unit = math.sqrt(2)
     examples: ClassVar[tuple[dict[str, Any], ...]] = (

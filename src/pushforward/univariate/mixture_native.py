@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pushforward.core.compiled import NATIVE_TYPES, native_library
+from pushforward.core.native_build import NATIVE_TYPES, native_library
 from pushforward.core.numerics import CLOSE, POLISH
 
 __all__ = ["native_roots"]

@@ -348,9 +348,9 @@ class RationalQuadratic(SlopedSpline):
                 return found
         return self.plainly(x, params)
 
-    def retrace(self, x: Tensor, y: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
+    def recompute_from_output(self, x: Tensor, y: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
         found = native_curve(self.plainly, self.native_options(), x, params, y) if self._native else None
-        return found or super().retrace(x, y, params, free)
+        return found or super().recompute_from_output(x, y, params, free)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         found = native_inverse(self.native_options(), y, params, slope=True) if self._native else None

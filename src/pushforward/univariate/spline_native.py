@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.core.compiled import NATIVE_TYPES, native_library
+from pushforward.core.execution_mode import runs_directly
 from pushforward.core.kernel import Kernel
-from pushforward.core.modes import runs_directly
+from pushforward.core.native_build import NATIVE_TYPES, native_library
 
 __all__ = ["HEADER", "native_curve", "native_inverse"]
 

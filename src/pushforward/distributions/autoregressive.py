@@ -15,13 +15,13 @@ from pushforward.core.checks import at_least, broadcast, check_dtype, common_bat
 from pushforward.core.distribution import Distribution, warn_unsolved
 from pushforward.core.domain import contains_each, ends, restrict
 
-__all__ = ["Conditional", "Ordered"]
+__all__ = ["AutoregressiveDistribution", "Conditional"]
 
 if TYPE_CHECKING:
-    from pushforward.distributions.base import Factorised
+    from pushforward.distributions.base import Independent
 
 
-class Ordered(Distribution):
+class AutoregressiveDistribution(Distribution):
     r"""Independent noise moved by an increasing triangular map, so that each feature is known given those before it.
 
     .. math:: x_j = T_j(\varepsilon_1, \dots, \varepsilon_j), \qquad q(x) = \prod_j q(x_j \mid x_{<j})
@@ -38,7 +38,7 @@ class Ordered(Distribution):
 
     @property
     @abstractmethod
-    def noise(self) -> Factorised:
+    def noise(self) -> Independent:
         """The distribution of ε."""
 
     @abstractmethod
@@ -208,7 +208,7 @@ class Ordered(Distribution):
         return features
 
 
-class Conditional(Ordered):
+class Conditional(AutoregressiveDistribution):
     r"""The features from k + 1 to m of an ordered distribution, given the first k: what `given` and `marginal` return.
 
     .. math:: q(x_{k+1..m} \mid x_{\le k}) = \prod_{j = k + 1}^m q(x_j \mid x_{<j})
@@ -221,7 +221,7 @@ class Conditional(Ordered):
 
     known: Tensor
 
-    def __init__(self, distribution: Ordered, known: Tensor, stop: int) -> None:
+    def __init__(self, distribution: AutoregressiveDistribution, known: Tensor, stop: int) -> None:
         super().__init__()
         self.start, self.stop = known.shape[-1], stop
         self.event_shape, self.batch_shape = (stop - self.start,), tuple(known.shape[:-1])
@@ -267,7 +267,7 @@ class Conditional(Ordered):
         return self.icdf_kind
 
     @property
-    def noise(self) -> Factorised:
+    def noise(self) -> Independent:
         return self.columns
 
     def given(self, known: Tensor) -> Distribution:

@@ -1,4 +1,4 @@
-"""The laws of distributions: functions of ``(distribution, context)`` that raise AssertionError where one is broken.
+"""Properties of distributions: functions of ``(distribution, context)`` that raise AssertionError where broken.
 
 ``context`` is one context, of the distribution's ``context_shape``, or None. Integrals are sums over a grid, so a
 density and its samples are each held against something that knows nothing of how they were made.
@@ -11,7 +11,7 @@ import pickle
 
 import pytest
 import torch
-from laws import close
+from properties import close
 from torch import Tensor
 
 from pushforward.core.config import build

@@ -15,10 +15,10 @@ from pushforward.core.checks import at_least, finite_numbers
 from pushforward.core.config import build, configurable
 from pushforward.core.domain import Domain, Integers, Interval
 
-__all__ = ["Boolean", "Categorical", "Column", "Constant", "Inflated", "Ordinal", "ZeroInflated"]
+__all__ = ["Boolean", "Categorical", "ColumnType", "Constant", "Inflated", "Ordinal", "ZeroInflated"]
 
 
-class Column(nn.Module, ABC):
+class ColumnType(nn.Module, ABC):
     """A kind of column: how its values are seen by a network, and the law that parameters from a network give them.
 
     One module stands for ``columns`` columns of the kind side by side, so that they are computed together.
@@ -63,28 +63,30 @@ class Column(nn.Module, ABC):
         """Whether quantiles say something of it: values have an order, and there are more than two."""
         return self.ordered and self.levels != 2
 
-    def one(self, k: int) -> Column:
-        """Column k alone, sharing its numbers with this module."""
+    def one(self, k: int) -> ColumnType:
+        """ColumnType k alone, sharing its numbers with this module."""
         return self._cut(slice(k, k + 1), 1)
 
-    def some(self, columns: Sequence[int]) -> Column:
+    def some(self, columns: Sequence[int]) -> ColumnType:
         """These columns alone, with copies of what each has for itself."""
         return self._cut(list(columns), len(columns))
 
-    def _cut(self, which: slice | list[int], count: int) -> Column:
+    def _cut(self, which: slice | list[int], count: int) -> ColumnType:
         if self.columns == count:
             return self
-        twin: Column = object.__new__(type(self))
+        twin: ColumnType = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         own = {**self._parameters, **self._buffers}
         cut = {name: t[which] if name in self.each_its_own and t is not None else t for name, t in own.items()}
-        parts = {n: part._cut(which, count) if isinstance(part, Column) else part for n, part in self._modules.items()}
+        parts = {
+            n: part._cut(which, count) if isinstance(part, ColumnType) else part for n, part in self._modules.items()
+        }
         twin.__dict__.update(_parameters={}, _buffers=cut, _modules=parts, columns=count)
         return twin
 
-    def beside(self, columns: int) -> Column:
+    def beside(self, columns: int) -> ColumnType:
         """A fresh module for so many columns of this kind."""
-        module: Column = build({**self.config, "columns": columns})
+        module: ColumnType = build({**self.config, "columns": columns})
         return module
 
     @abstractmethod
@@ -99,7 +101,7 @@ class Column(nn.Module, ABC):
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         """P(X ≤ x), (columns, n)."""
 
-    def middle_cdf(self, x: Tensor, params: Tensor) -> Tensor:
+    def mid_cdf(self, x: Tensor, params: Tensor) -> Tensor:
         """P(X < x) + P(X = x) / 2: the distribution function where there is a density, the middle of its step where x
         has a probability, so that `icdf` takes it back to x."""
         return self.cdf(x, params) - 0.5 * self.jump(x, params)
@@ -117,7 +119,7 @@ class Column(nn.Module, ABC):
         about exp(t); None where a kind has no such thing."""
         return None
 
-    def disturbed(self, x: Tensor) -> Tensor:
+    def add_noise(self, x: Tensor) -> Tensor:
         """What is learned from where x was seen: x itself, or where there is smoothing x with noise."""
         return x
 
@@ -143,7 +145,7 @@ class Column(nn.Module, ABC):
 
 
 @configurable
-class Categorical(Column):
+class Categorical(ColumnType):
     """One of some categories, each with a probability of its own.
 
     Args:
@@ -221,7 +223,7 @@ class Boolean(Categorical):
 
 
 @configurable
-class Constant(Column):
+class Constant(ColumnType):
     """The same value in every row: probability one, and nothing to learn.
 
     Args:
@@ -258,7 +260,7 @@ class Constant(Column):
 
 
 @configurable
-class Inflated(Column):
+class Inflated(ColumnType):
     r"""Some values with a probability of their own, and otherwise a value of another kind.
 
     .. math:: q(x) = \sum_k \pi_k\, \delta_{v_k}(x) + \Bigl(1 - \sum_k \pi_k\Bigr)\, q_{\mathrm{inner}}(x)
@@ -277,7 +279,7 @@ class Inflated(Column):
     )
     values: Tensor
 
-    def __init__(self, inner: Column, values: Sequence[float], *, columns: int = 1) -> None:
+    def __init__(self, inner: ColumnType, values: Sequence[float], *, columns: int = 1) -> None:
         super().__init__(columns)
         own = finite_numbers(type(self).__name__, "values", values)
         if own != sorted(set(own)):
@@ -387,5 +389,5 @@ class ZeroInflated(Inflated):
         {"inner": {"type": "Integer", "low": 0}, "columns": 2},
     )
 
-    def __init__(self, inner: Column, *, columns: int = 1) -> None:
+    def __init__(self, inner: ColumnType, *, columns: int = 1) -> None:
         super().__init__(inner, [0.0], columns=columns)

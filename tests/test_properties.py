@@ -1,10 +1,10 @@
-"""Every law over every registered bijection and over the bijection of every named flow."""
+"""Every prop over every registered bijection and over the bijection of every named flow."""
 
 import importlib
 import inspect
 import pkgutil
 
-import laws
+import properties
 import pytest
 import torch
 from cases import (
@@ -29,25 +29,25 @@ from pushforward.core.domain import Real
 from pushforward.univariate import Affine
 
 MATHEMATICS = [
-    laws.shapes_and_dtypes,
-    laws.batch_shapes,
-    laws.broadcasting,
-    laws.moves_points,
-    laws.round_trip,
-    laws.inverse_ladj,
-    laws.ladj_is_slogdet,
-    laws.value_path_is_pair_path,
+    properties.shapes_and_dtypes,
+    properties.batch_shapes,
+    properties.broadcasting,
+    properties.moves_points,
+    properties.round_trip,
+    properties.inverse_ladj,
+    properties.ladj_is_slogdet,
+    properties.value_path_is_pair_path,
 ]
 ALL = [
     *MATHEMATICS,
-    laws.vmap_is_batch,
-    laws.gradients_reach_every_parameter,
-    laws.dependence,
-    laws.survives_config,
-    laws.survives_copies,
-    laws.moves_whole,
-    laws.statistics_stay_wide,
-    laws.overrides_no_module_name,
+    properties.vmap_is_batch,
+    properties.gradients_reach_every_parameter,
+    properties.dependence,
+    properties.survives_config,
+    properties.survives_copies,
+    properties.moves_whole,
+    properties.statistics_stay_wide,
+    properties.overrides_no_module_name,
 ]
 MANY = (48,)  # a dependence through rectified units shows at some points only
 
@@ -56,57 +56,62 @@ def each(configs):
     return pytest.mark.parametrize("config", configs, ids=label)
 
 
-def each_law(some):
-    return pytest.mark.parametrize("law", some, ids=lambda law: law.__name__)
+def each_property(some):
+    return pytest.mark.parametrize("prop", some, ids=lambda prop: prop.__name__)
 
 
-def hold(law, bijection, dtype=torch.float64):
-    batch = MANY if law in (laws.dependence, laws.gradients_reach_every_parameter) else (7,)
-    law(bijection, *inputs(bijection, batch, dtype=dtype))
+def hold(prop, bijection, dtype=torch.float64):
+    batch = MANY if prop in (properties.dependence, properties.gradients_reach_every_parameter) else (7,)
+    prop(bijection, *inputs(bijection, batch, dtype=dtype))
 
 
-@each_law(ALL)
+@each_property(ALL)
 @each(BIJECTIONS)
-def test_every_example_keeps_the_law(config, law):
-    hold(law, bijection_of(config))
+def test_every_example_keeps_the_property(config, prop):
+    hold(prop, bijection_of(config))
 
 
-@each_law(ALL)
+@each_property(ALL)
 @each(FLOW_SPECS)
-def test_every_named_flow_keeps_the_law(config, law):
-    hold(law, bijection_of(config))
+def test_every_named_flow_keeps_the_property(config, prop):
+    hold(prop, bijection_of(config))
 
 
-@each_law(MATHEMATICS)
+@each_property(MATHEMATICS)
 @each([*BIJECTIONS, *FLOW_SPECS])
-def test_in_single_precision(config, law):
-    hold(law, bijection_of(config, torch.float32, GENTLE), torch.float32)
+def test_in_single_precision(config, prop):
+    hold(prop, bijection_of(config, torch.float32, GENTLE), torch.float32)
 
 
 @each([*BIJECTIONS, *FLOW_SPECS])
 def test_single_precision_is_close_to_double(config):
-    hold(laws.float32_is_close, bijection_of(config, size=GENTLE))
+    hold(properties.float32_is_close, bijection_of(config, size=GENTLE))
 
 
 @each([*BIJECTIONS, *FLOW_SPECS])
-def test_the_inverse_keeps_the_laws_too(config):
+def test_the_inverse_keeps_the_properties_too(config):
     bijection = bijection_of(config).inv
     if not isinstance(bijection.domain, Real):
         pytest.skip("its points come from the map's own side")
-    for law in (laws.shapes_and_dtypes, laws.round_trip, laws.ladj_is_slogdet, laws.dependence):
-        hold(law, bijection)
+    for prop in (
+        properties.shapes_and_dtypes,
+        properties.round_trip,
+        properties.ladj_is_slogdet,
+        properties.dependence,
+    ):
+        hold(prop, bijection)
 
 
 @each(UNIVARIATES)
-@each_law([laws.moves_whole, laws.overrides_no_module_name])
-def test_every_univariate_is_a_good_module(config, law):
-    law(build(config))
+@each_property([properties.moves_whole, properties.overrides_no_module_name])
+def test_every_univariate_is_a_good_module(config, prop):
+    prop(build(config))
 
 
 @each(DISTRIBUTIONS)
-@each_law([laws.moves_whole, laws.statistics_stay_wide, laws.overrides_no_module_name])
-def test_every_distribution_is_a_good_module(config, law):
-    law(randomize(build(config)))
+@each_property([properties.moves_whole, properties.statistics_stay_wide, properties.overrides_no_module_name])
+def test_every_distribution_is_a_good_module(config, prop):
+    prop(randomize(build(config)))
 
 
 # --- narrow networks lose nothing ----------------------------------------------------------------------------------
@@ -117,7 +122,7 @@ def test_every_distribution_is_a_good_module(config, law):
 @pytest.mark.parametrize("hidden", [(1,), (1, 1, 1), (2, 2, 2, 2, 2, 2), (7, 7)], ids=str)
 def test_no_dependence_is_lost_in_a_narrow_network(hidden, conditioner, context):
     options = {"hidden": hidden, "conditioner": conditioner, "activation": "tanh", "context": context}
-    hold(laws.dependence, randomize(Autoregressive(Affine(), 6, **options), seed=3))
+    hold(properties.dependence, randomize(Autoregressive(Affine(), 6, **options), seed=3))
 
 
 # --- the registry --------------------------------------------------------------------------------------------------
@@ -125,18 +130,18 @@ def test_no_dependence_is_lost_in_a_narrow_network(hidden, conditioner, context)
 ABSTRACT = {
     "Bijection",
     "Univariate",
-    "Column",
-    "ColumnLaw",
+    "ColumnType",
+    "ColumnDistribution",
     "MixedConditional",
     "Distribution",
     "Conditional",
-    "Conditioned",
+    "FixedContext",
     "Boxed",
-    "Factorised",
+    "Independent",
     "Iterative",
     "MixtureCDF",
     "Scaled",
-    "Ordered",
+    "AutoregressiveDistribution",
     "Shaped",
     "Sigmoidal",
     "SlopedSpline",
@@ -188,9 +193,9 @@ def test_a_class_without_example_or_with_an_unseen_option_is_caught():
 
 
 def test_every_module_class_of_the_lower_floors_is_private_abstract_or_tested():
-    """A part that nobody listed in ``__all__`` would escape the laws."""
+    """A part that nobody listed in ``__all__`` would escape the properties."""
     tested = {c["type"] for c in [*BIJECTIONS, *UNIVARIATES, *DISTRIBUTIONS]}
-    tested |= {name for name, cls in REGISTRY.items() if issubclass(cls, distributions.Column)}  # by `test_kinds`
+    tested |= {name for name, cls in REGISTRY.items() if issubclass(cls, distributions.ColumnType)}  # by `test_kinds`
     for floor in (bijections, univariate, distributions):
         for module in pkgutil.iter_modules(floor.__path__, floor.__name__ + "."):
             if module.name.endswith("_triton"):  # holds no classes, and cannot be imported everywhere
@@ -218,4 +223,4 @@ def test_an_untrained_flow_is_a_standard_normal(config):
     x, context = inputs(flow.bijection)
     z = x.square().sum(-1)  # a rearrangement of the features keeps the norm
     expected = -0.5 * (z + config["features"] * torch.log(torch.tensor(2 * torch.pi, dtype=torch.float64)))
-    laws.close(flow.eval().log_prob(x, context), expected, "log_prob of an untrained flow")
+    properties.close(flow.eval().log_prob(x, context), expected, "log_prob of an untrained flow")

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pushforward.core.modes import runs_directly
+from pushforward.core.execution_mode import runs_directly
+from pushforward.networks.block_triangular import BlockTriangularMatvec
 from pushforward.networks.mlp import INPUT_LIMIT
-from pushforward.networks.staircase import Staircase
 from pushforward.networks.trunk import ACTIVATIONS, trunk
 
 if TYPE_CHECKING:
     from pushforward.networks.masked import MaskedMLP
 
-__all__ = ["Suffix"]
+__all__ = ["ReverseSweep"]
 
 
-class Suffix:
+class ReverseSweep:
     r"""The transposed Jacobian of a `MaskedMLP`, applied from the last feature to the first.
 
     Going back through the inverse of an autoregressive map, the cotangent of feature j is known once the features
@@ -59,12 +59,14 @@ class Suffix:
         num, last, falling = network.num_params, network.last, slice(network.features - 1, None, -1)
         with torch.no_grad():  # weights are detached; what is pushed is not recorded either
             self.products = [
-                Staircase(layer.weight.detach().t(), layer.columns()[falling], layer.rows()[falling], like)
+                BlockTriangularMatvec(layer.weight.detach().t(), layer.columns()[falling], layer.rows()[falling], like)
                 for layer in hidden
             ]
             weight = last.weight.detach().view(num, network.features, -1).permute(2, 1, 0).flatten(1)
-            params = [slice(j * num, (j + 1) * num) for j in range(network.features)]  # feature-major, as in `Prefix`
-            self.products.append(Staircase(weight, last.columns()[falling], params[falling], like))
+            params = [
+                slice(j * num, (j + 1) * num) for j in range(network.features)
+            ]  # feature-major, as in `IncrementalForward`
+            self.products.append(BlockTriangularMatvec(weight, last.columns()[falling], params[falling], like))
             self.direct = runs_directly(like) and not network.residual
         self.inside = (x.detach().abs() <= INPUT_LIMIT).to(x.dtype)
         # Each activation's slopes, at the units of each degree; all layers of a residual network share the degrees.

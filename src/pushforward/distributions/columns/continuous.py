@@ -11,7 +11,7 @@ from torch import Tensor
 from pushforward.core.config import configurable
 from pushforward.core.domain import Circle, Integers, Interval, Real
 from pushforward.core.numerics import quartiles
-from pushforward.distributions.kinds import Column
+from pushforward.distributions.columns.discrete import ColumnType
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.circular import CircularRationalQuadratic
 from pushforward.univariate.mixture import LogisticMixtureCDF
@@ -29,7 +29,7 @@ MOST = 2**53
 """Whole numbers up to here are float64."""
 
 
-class Scaled(Column):
+class Scaled(ColumnType):
     """What kinds on the line share: mean and scale of the column, and a map that gives the law around them.
 
     u = (v - mean) / scale, where v is x or what `_open` makes of it, in float64; the rest in the dtype of the weights.
@@ -115,7 +115,7 @@ class Scaled(Column):
             self.mean[0] = v.mean()
             deviation = (v - v.mean()).square().mean().sqrt()
             self.scale[0] = deviation if deviation > 0 else 1.0
-        learned = self._standard(self._open(self.disturbed(x[None]))[0])
+        learned = self._standard(self._open(self.add_noise(x[None]))[0])
         start = self.univariate.start(learned) if len(v) > 1 else None
         return self.like.new_zeros(self.num_params) if start is None else start[:, 0]
 
@@ -146,7 +146,7 @@ class Continuous(Scaled):
             raise ValueError(f"Continuous: smoothing must be a number of at least 0; got {smoothing}.")
         self.smoothing = float(smoothing)
 
-    def disturbed(self, x: Tensor) -> Tensor:
+    def add_noise(self, x: Tensor) -> Tensor:
         return x + self.smoothing * self.scale * torch.randn_like(x) if self.smoothing else x
 
 
@@ -322,7 +322,7 @@ class Integer(Scaled):
 
 
 @configurable
-class Circular(Column):
+class Circular(ColumnType):
     """A point of a circle, such as an hour of the day, with a density that closes where the circle does.
 
     Args:

@@ -6,7 +6,7 @@ import pickle
 import torch
 
 from pushforward.bijections import Rotation
-from pushforward.core.memo import Memo
+from pushforward.core.cache import TensorCache
 
 
 def counting(calls):
@@ -18,7 +18,7 @@ def counting(calls):
 
 
 def test_it_computes_again_only_after_a_change():
-    calls, memo, given = [], Memo(), torch.randn(3)
+    calls, memo, given = [], TensorCache(), torch.randn(3)
     function = counting(calls)
     assert torch.equal(memo(function, given), memo(function, given.clone()))
     assert len(calls) == 1
@@ -30,7 +30,7 @@ def test_it_computes_again_only_after_a_change():
 
 
 def test_copies_start_empty():
-    memo = Memo()
+    memo = TensorCache()
     memo(torch.neg, torch.ones(2))
     for other in (copy.deepcopy(memo), pickle.loads(pickle.dumps(memo))):
         calls = []

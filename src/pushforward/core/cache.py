@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Memo"]
+__all__ = ["TensorCache"]
 
 
-class Memo:
+class TensorCache:
     """The last result of a function of tensors, valid while they hold the very same numbers.
 
     The numbers themselves are compared, for there are many ways to change a weight that leave no other trace. Meant for
@@ -31,8 +31,8 @@ class Memo:
         self._last = tuple(tensor.detach().clone() for tensor in given), result
         return result
 
-    def __reduce__(self) -> tuple[type[Memo], tuple[()]]:
-        return Memo, ()
+    def __reduce__(self) -> tuple[type[TensorCache], tuple[()]]:
+        return TensorCache, ()
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -1,8 +1,8 @@
-"""The laws: each is a function of an object and its inputs that raises AssertionError where the law is broken.
+"""Properties: functions of an object and its inputs that raise AssertionError where the property is broken.
 
-Laws of bijections take ``(bijection, x, context)``; the ones about names and memory take any module. Univariates and
-distributions have laws of their own in `laws_univariate` and `laws_distribution`. Tolerances follow the dtype, so the
-same laws run in float32.
+Properties of bijections take ``(bijection, x, context)``; those about names and memory take any module. Univariates and
+distributions have properties of their own in `properties_univariate` and `properties_distribution`. Tolerances follow
+the dtype, so the same properties run in float32.
 """
 
 import copy
@@ -134,14 +134,14 @@ def broadcasting(bijection: Bijection, x: Tensor, context: Tensor | None) -> Non
 
 
 def moves_points(bijection: Bijection, *_: Any) -> None:
-    """Random weights move points: no other law is tried on an identity."""
+    """Random weights move points: no other prop is tried on an identity."""
     moved = movement(bijection)
     assert moved is None or moved > MOVES, f"random weights move points by {moved:.3g} only"
 
 
 def round_trip(bijection: Bijection, x: Tensor, context: Tensor | None) -> None:
     """There and back again, from both sides."""
-    if "round_trip" not in bijection.laws:
+    if "round_trip" not in bijection.properties:
         return
     y = bijection.forward(x, context)
     back = bijection.inverse(y, context)
@@ -151,7 +151,7 @@ def round_trip(bijection: Bijection, x: Tensor, context: Tensor | None) -> None:
 
 def inverse_ladj(bijection: Bijection, x: Tensor, context: Tensor | None) -> None:
     """The inverse's ladj is minus the forward's."""
-    if "inverse_ladj" not in bijection.laws:
+    if "inverse_ladj" not in bijection.properties:
         return
     y, ladj = bijection.forward_and_ladj(x, context)
     close(bijection.inverse_and_ladj(y, context)[1], -ladj, "ladj of the inverse", through=bijection)
@@ -159,7 +159,7 @@ def inverse_ladj(bijection: Bijection, x: Tensor, context: Tensor | None) -> Non
 
 def ladj_is_slogdet(bijection: Bijection, x: Tensor, context: Tensor | None) -> None:
     """ladj is log|det| of the Jacobian that autodiff finds, in both directions."""
-    if "jacobian" not in bijection.laws:
+    if "jacobian" not in bijection.properties:
         return
     for name, function, start in directions(bijection, x, context):
         matrix = jacobian(lambda t, function=function: function(t, context)[0], start).to(torch.float64)

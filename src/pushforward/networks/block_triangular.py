@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["Staircase"]
+__all__ = ["BlockTriangularMatvec"]
 
 # Steps per block. Inside a block each step multiplies by a few columns only; what came before the block is multiplied
 # once per block, by one large product instead of one thin one per step.
 BLOCK = 12
 
 
-class Staircase:
+class BlockTriangularMatvec:
     r"""y = M x + b, where x arrives in pieces and the t-th rows of M read pieces 0 .. t alone.
 
     All steps together cost about one product with the lower staircase of M.

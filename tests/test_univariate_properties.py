@@ -1,8 +1,8 @@
-"""Every law of univariates over every registered one, with hypothesis choosing points and parameters."""
+"""Every prop of univariates over every registered one, with hypothesis choosing points and parameters."""
 
 import math
 
-import laws_univariate as laws
+import properties_univariate as properties
 import pytest
 import torch
 from cases import UNIVARIATES, generator, label
@@ -13,15 +13,15 @@ from pushforward.core.config import build
 from pushforward.core.domain import Circle
 
 POINTWISE = [
-    laws.shapes,
-    laws.round_trip,
-    laws.onto,
-    laws.inverse_slope,
-    laws.slope_is_derivative,
-    laws.gradients_are_finite,
-    laws.value_path_is_pair_path,
-    laws.shared_parameters,
-    laws.increasing,
+    properties.shapes,
+    properties.round_trip,
+    properties.onto,
+    properties.inverse_slope,
+    properties.slope_is_derivative,
+    properties.gradients_are_finite,
+    properties.value_path_is_pair_path,
+    properties.shared_parameters,
+    properties.increasing,
 ]
 each = pytest.mark.parametrize("config", UNIVARIATES, ids=label)
 
@@ -52,7 +52,7 @@ def points(univariate, dtype):
 
 def in_domain(univariate, x):
     """Rounding to float32 may close the circle."""
-    return laws.inside(univariate.domain, x)
+    return properties.inside(univariate.domain, x)
 
 
 @st.composite
@@ -70,23 +70,23 @@ def calm(config, numbers):
 
 
 def hold(some, univariate, numbers, dtype, examples):
-    """All of these laws at each drawn situation: drawing takes longer than checking."""
+    """All of these properties at each drawn situation: drawing takes longer than checking."""
 
     @settings(max_examples=examples, database=None)
     @given(situations(univariate, numbers, dtype))
     def check(situation):
-        for law in some:
+        for prop in some:
             try:
-                law(univariate, *situation)
+                prop(univariate, *situation)
             except AssertionError as error:
-                raise AssertionError(f"{law.__name__}: {error}") from error
+                raise AssertionError(f"{prop.__name__}: {error}") from error
 
     check()
 
 
 @each
 @BOTH_SIZES
-def test_every_univariate_keeps_the_laws(config, numbers):
+def test_every_univariate_keeps_the_properties(config, numbers):
     calm(config, numbers)
     hold(POINTWISE, build(config).to(torch.float64), numbers, torch.float64, 20)
 
@@ -95,8 +95,11 @@ def test_every_univariate_keeps_the_laws(config, numbers):
 @BOTH_SIZES
 def test_in_single_precision(config, numbers):
     calm(config, numbers)
-    steep = (laws.inverse_slope, laws.slope_is_derivative)  # slopes of extreme maps change between neighbours
-    some = [law for law in POINTWISE if numbers is MODERATE or law not in steep]
+    steep = (
+        properties.inverse_slope,
+        properties.slope_is_derivative,
+    )  # slopes of extreme maps change between neighbours
+    some = [prop for prop in POINTWISE if numbers is MODERATE or prop not in steep]
     hold(some, build(config), numbers, torch.float32, 10)
 
 
@@ -114,7 +117,7 @@ def test_no_jumps(config, numbers, dtype):
     @settings(max_examples=5, database=None)
     @given(st.lists(numbers, min_size=size, max_size=size))
     def check(params):
-        laws.continuous(univariate, torch.tensor(params, dtype=dtype).reshape(-1, N))
+        properties.continuous(univariate, torch.tensor(params, dtype=dtype).reshape(-1, N))
 
     check()
 
@@ -124,7 +127,7 @@ def test_many_axes_and_none(config):
     univariate = build(config).to(torch.float64)
     for shape in ((), (0,), (2, 3, 4)):
         x = univariate.domain.example(shape, generator(5))
-        laws.shapes(univariate, x, torch.randn(univariate.num_params, *shape, dtype=torch.float64))
+        properties.shapes(univariate, x, torch.randn(univariate.num_params, *shape, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("size", [0.7, 8.0], ids=["gentle", "wild"])
@@ -144,10 +147,10 @@ def test_many_points_with_the_same_parameters_are_inverted_as_one(config, dtype,
         x, log_slope = univariate.inverse(y, params)
         alone, slope_alone = univariate.inverse(y, params.expand(-1, *y.shape))
         images = univariate(x, params)[0]
-    room = laws.digits(y) + laws.digits(x) * torch.exp(-torch.minimum(log_slope, slope_alone))
-    assert (laws.apart(univariate.codomain, images, y).abs() <= room).all()
-    room = laws.digits(x) + laws.digits(y) * torch.exp(torch.maximum(log_slope, slope_alone))
-    assert (laws.apart(univariate.domain, x, alone).abs() <= room).all()
+    room = properties.digits(y) + properties.digits(x) * torch.exp(-torch.minimum(log_slope, slope_alone))
+    assert (properties.apart(univariate.codomain, images, y).abs() <= room).all()
+    room = properties.digits(x) + properties.digits(y) * torch.exp(torch.maximum(log_slope, slope_alone))
+    assert (properties.apart(univariate.domain, x, alone).abs() <= room).all()
 
 
 IDENTITY = {
@@ -175,8 +178,8 @@ def test_zero_parameters_are_the_identity(config):
     x = univariate.domain.example((65,), generator(6))
     x = x if isinstance(univariate.domain, Circle) else 4 * x
     y, log_slope = univariate(x, torch.zeros(univariate.num_params, 65, dtype=torch.float64))
-    laws.close(y, x, "the value at zero parameters")
-    laws.close(log_slope, torch.zeros_like(x), "the log-slope at zero parameters")
+    properties.close(y, x, "the value at zero parameters")
+    properties.close(log_slope, torch.zeros_like(x), "the log-slope at zero parameters")
 
 
 # Equal parts would get equal gradients, which vanish on standardised data: these stand apart, close to the identity.

@@ -12,9 +12,9 @@ from torch import Tensor
 from pushforward.core.domain import holds_each
 
 if TYPE_CHECKING:
-    from pushforward.distributions.mixed import Mixed
+    from pushforward.distributions.mixed.model import MixedTypeModel
 
-__all__ = ["composite", "temper"]
+__all__ = ["calibrate_temperature", "composite"]
 
 ROWS, SETS, PRIOR = 4_096, 16, 0.5
 """To how many rows, and how many sets of seen columns of each, laws are tempered at most; standard deviation of the
@@ -22,11 +22,13 @@ numbers before."""
 
 
 @torch.no_grad()
-def composite(model: Mixed, x: Tensor, splits: int, context: Tensor | None) -> Tensor:
-    """`Mixed.composite`."""
+def composite(model: MixedTypeModel, x: Tensor, splits: int, context: Tensor | None) -> Tensor:
+    """`MixedTypeModel.composite`."""
     model._check_rows("x", x)
     if model.order == "fixed":
-        raise ValueError('Mixed: composite needs any columns given any others. Build the model with order="any".')
+        raise ValueError(
+            'MixedTypeModel: composite needs any columns given any others. Build the model with order="any".'
+        )
     fits = holds_each(model.support, x)
     whole = model._whole(torch.where(fits, x, torch.nan), context)
     batch, (count,) = whole.shape[:-1], model.event_shape
@@ -50,8 +52,9 @@ def composite(model: Mixed, x: Tensor, splits: int, context: Tensor | None) -> T
 
 
 @torch.no_grad()
-def temper(model: Mixed, x: Tensor, context: Tensor | None) -> Tensor:
-    """`Mixed.temper`. The numbers end up in the weights, so that nothing else has to know of them."""
+def calibrate_temperature(model: MixedTypeModel, x: Tensor, context: Tensor | None) -> Tensor:
+    """`MixedTypeModel.calibrate_temperature`. The factors are folded into
+    the weights of the last layer, so that nothing else has to know of them."""
     whole = model._whole(x, context).reshape(-1, len(model.everything.parts))
     copies = min(SETS, max(1, ROWS // len(whole))) if model.order == "any" else 1
     whole = model._disturbed(whole[:ROWS].repeat(copies, 1).t())

@@ -11,16 +11,16 @@ from torch import Tensor
 from pushforward.core.bijection import Kind
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Product, holds_each, restrict
-from pushforward.distributions.of_column import ColumnLaw
+from pushforward.distributions.columns.column_distribution import ColumnDistribution
 
 if TYPE_CHECKING:
-    from pushforward.distributions.mixed import Mixed
+    from pushforward.distributions.mixed.model import MixedTypeModel
 
 __all__ = ["MixedConditional"]
 
 
 class MixedConditional(Distribution):
-    """The law of some columns of a `Mixed` given the others: what `Mixed.given` returns.
+    """The law of some columns of a `MixedTypeModel` given the others: what `MixedTypeModel.given` returns.
 
     ``columns`` says which ones are left, in their order: those of an event.
 
@@ -33,18 +33,18 @@ class MixedConditional(Distribution):
     context: Tensor | None
     reparametrized = False
 
-    def __init__(self, model: Mixed, known: Mapping[int, Any], context: Tensor | None = None) -> None:
+    def __init__(self, model: MixedTypeModel, known: Mapping[int, Any], context: Tensor | None = None) -> None:
         super().__init__()
         (count,) = model.event_shape
         for j in known:
             if not isinstance(j, int) or not 0 <= j < count:
-                raise ValueError(f"Mixed: known columns are numbered 0 .. {count - 1}; got {j!r}.")
+                raise ValueError(f"MixedTypeModel: known columns are numbered 0 .. {count - 1}; got {j!r}.")
         self.columns = [j for j in range(count) if j not in known]
         if not self.columns:
-            raise ValueError("Mixed: all columns are known, so nothing is left to ask for. Leave one out.")
+            raise ValueError("MixedTypeModel: all columns are known, so nothing is left to ask for. Leave one out.")
         if model.order == "fixed" and sorted(known) != list(range(len(known))):
             raise ValueError(
-                f"Mixed: with one order of the columns only the first ones can be known; got {sorted(known)}. "
+                f"MixedTypeModel: with one order of the columns only the first ones can be known; got {sorted(known)}. "
                 'Build the model with order="any" for others.'
             )
         device = model.initialized.device
@@ -79,17 +79,18 @@ class MixedConditional(Distribution):
         if isinstance(known, Tensor):
             known = {self.columns[k]: value for k, value in enumerate(known.unbind(dim=-1))}
         if again := [j for j in known if self.is_known[j]]:
-            raise ValueError(f"Mixed: column {again[0]} is known already. Leave it out.")
+            raise ValueError(f"MixedTypeModel: column {again[0]} is known already. Leave it out.")
         own = {j: self.known[..., j] for j in range(len(self.is_known)) if self.is_known[j]}
         return MixedConditional(self.model, own | dict(known), self.context)
 
-    def law_of(self, j: int) -> ColumnLaw:
+    def column_marginal(self, j: int) -> ColumnDistribution:
         """The law of column j, a number in the whole model, given what is known and nothing else."""
         if j not in self.columns:
-            raise ValueError(f"Mixed: column {j} is not one of those that are left, {self.columns}.")
+            raise ValueError(f"MixedTypeModel: column {j} is not one of those that are left, {self.columns}.")
         if self.model.order == "fixed" and j != self.columns[0]:
             raise ValueError(
-                f"Mixed: with one order of the columns there is the law of the next one, {self.columns[0]}; got {j}. "
+                f"MixedTypeModel: a model with a fixed order knows the distribution of the next column alone, "
+                f"{self.columns[0]}; got {j}. "
                 'Build the model with order="any" for others.'
             )
         ok = self._fixed_rows()[0].reshape(-1)
@@ -99,7 +100,7 @@ class MixedConditional(Distribution):
         encoded = self.model._encode(self.model._filled(rows, seen))
         params = self.model._params_of(j, encoded, seen)
         params = torch.where(ok, params, torch.nan)
-        return ColumnLaw(self.model.kind_of(j), params, self.batch_shape)
+        return ColumnDistribution(self.model.kind_of(j), params, self.batch_shape)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         whole = self._usable(x.shape[:-1])

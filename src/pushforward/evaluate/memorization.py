@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushforward.data.schema import Schema
-from pushforward.distributions import Circular, Column, Constant
+from pushforward.distributions import Circular, ColumnType, Constant
 from pushforward.evaluate.arrays import Floats
 
 __all__ = ["Copies", "Usefulness", "find_copies", "usefulness"]
@@ -189,7 +189,7 @@ def _placed(schema: Schema, learned: Floats, rows: Floats) -> Floats:
     return found
 
 
-def _nearest(own: Floats, rows: Floats, kinds: Sequence[Column]) -> Floats:
+def _nearest(own: Floats, rows: Floats, kinds: Sequence[ColumnType]) -> Floats:
     """The distance of each row to the nearest one of its own."""
     total = np.zeros((len(rows), len(own)))
     for j, kind in enumerate(kinds):

@@ -1,15 +1,15 @@
-"""The laws of univariates: functions of ``(univariate, x, params)`` that raise AssertionError where one is broken.
+"""Properties of univariates: functions of ``(univariate, x, params)`` that raise AssertionError where broken.
 
 x has shape (*s) and lies in the domain, params has (num_params, *s). Where a map is nearly flat one unit in the last
-place of y is many of x, and where it is steep the other way round: laws allow what rounding of x and of y explains and
-no more. Angles are compared the short way round.
+place of y is many of x, and where it is steep the other way round: properties allow what rounding of x and of y
+explains and no more. Angles are compared the short way round.
 """
 
 import math
 from collections.abc import Callable
 
 import torch
-from laws import SHARP, TOLERANCE, close
+from properties import SHARP, TOLERANCE, close
 from torch import Tensor
 
 from pushforward.core.domain import Circle, Domain

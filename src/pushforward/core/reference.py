@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["LAWS", "Law", "log1mexp", "log_width", "narrow"]
+__all__ = ["REFERENCES", "ReferenceDistribution", "log1mexp", "log_width", "narrow"]
 
 FAR = -50.0  # below which the tail of a normal is its asymptotic series, in float64 too
 
@@ -43,7 +43,7 @@ def _largest_square(y: Tensor) -> float:
     return math.sqrt(torch.finfo(y.dtype).max) * 1e-4
 
 
-class Law(ABC):
+class ReferenceDistribution(ABC):
     """A symmetric law on the line: its density, its tail in logs, its quantiles."""
 
     @staticmethod
@@ -71,7 +71,7 @@ class Law(ABC):
         return torch.where(small, tiny, near + log1mexp(torch.where(small, 1.0, near - far)))
 
 
-class Gaussian(Law):
+class Gaussian(ReferenceDistribution):
     """The standard normal."""
 
     @staticmethod
@@ -93,7 +93,7 @@ class Gaussian(Law):
         return torch.special.ndtri(p)
 
 
-class Logistic(Law):
+class Logistic(ReferenceDistribution):
     """The standard logistic."""
 
     @staticmethod
@@ -113,4 +113,4 @@ class Logistic(Law):
         return F.logsigmoid(high) + F.logsigmoid(-low) + log1mexp(width)
 
 
-LAWS: dict[str, Law] = {"gaussian": Gaussian(), "logistic": Logistic()}
+REFERENCES: dict[str, ReferenceDistribution] = {"gaussian": Gaussian(), "logistic": Logistic()}

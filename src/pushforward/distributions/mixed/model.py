@@ -14,19 +14,19 @@ from pushforward.core.checks import one_of
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Product, holds_each
-from pushforward.distributions.kinds import Column
-from pushforward.distributions.mixed_given import MixedConditional
-from pushforward.distributions.mixed_sets import composite, temper
-from pushforward.distributions.of_column import ColumnLaw
+from pushforward.distributions.columns.column_distribution import ColumnDistribution
+from pushforward.distributions.columns.discrete import ColumnType
+from pushforward.distributions.mixed.calibration import calibrate_temperature, composite
+from pushforward.distributions.mixed.conditional import MixedConditional
 from pushforward.networks.subset import PrefixNetwork, SubsetNetwork
 
-__all__ = ["Mixed"]
+__all__ = ["MixedTypeModel"]
 
 ENTRIES = 2**22  # of the widest activation of a piece of rows that is computed at once
 
 
 @configurable
-class Mixed(Distribution):
+class MixedTypeModel(Distribution):
     r"""The joint law of the columns of a table: each column by its kind, given others through one network.
 
     .. math:: q(x) = \prod_{k=1}^D q(x_{\sigma(k)} \mid x_{\sigma(1)}, \dots, x_{\sigma(k-1)})
@@ -59,8 +59,8 @@ class Mixed(Distribution):
         | Autoregressive Diffusion Models (Hoogeboom et al., 2022), arXiv:2110.02037
 
     >>> import torch
-    >>> from pushforward.distributions import Categorical, Continuous, Mixed
-    >>> model = Mixed([Continuous(), Categorical(2)])
+    >>> from pushforward.distributions import Categorical, Continuous, MixedTypeModel
+    >>> model = MixedTypeModel([Continuous(), Categorical(2)])
     >>> model.given({0: 1.5}).log_prob(torch.tensor([[0.0], [1.0]], dtype=torch.float64)).exp().sum().item()
     1.0
     """
@@ -83,23 +83,25 @@ class Mixed(Distribution):
 
     def __init__(
         self,
-        columns: Sequence[Column],
+        columns: Sequence[ColumnType],
         *,
-        context: Sequence[Column] = (),
+        context: Sequence[ColumnType] = (),
         order: str = "any",
         hidden: Sequence[int] = (128, 128, 128),
         activation: str = "relu",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if not columns or not all(isinstance(column, Column) for column in columns):
-            raise ValueError(f"Mixed: columns must be one or more kinds, such as Continuous(); got {columns!r}.")
+        if not columns or not all(isinstance(column, ColumnType) for column in columns):
+            raise ValueError(
+                f"MixedTypeModel: columns must be one or more kinds, such as Continuous(); got {columns!r}."
+            )
         every = [*context, *columns]  # inside, the context comes first
-        if not all(isinstance(column, Column) for column in context):
-            raise ValueError(f"Mixed: context must be kinds, such as Continuous(); got {context!r}.")
+        if not all(isinstance(column, ColumnType) for column in context):
+            raise ValueError(f"MixedTypeModel: context must be kinds, such as Continuous(); got {context!r}.")
         if any(column.columns != 1 for column in every):
-            raise ValueError("Mixed: each of columns must be one column; leave columns= of the kinds out.")
-        one_of("Mixed", "order", order, ("any", "fixed"))
+            raise ValueError("MixedTypeModel: each of columns must be one column; leave columns= of the kinds out.")
+        one_of("MixedTypeModel", "order", order, ("any", "fixed"))
         self.order, self.offset = order, len(context)
         self.event_shape = (len(columns),)
         self.context_shape = (len(context),) if context else None
@@ -183,15 +185,19 @@ class Mixed(Distribution):
 
     def _check_rows(self, name: str, x: Tensor) -> None:
         if x.dtype != self.dtype:
-            raise ValueError(f"Mixed: {name} must be float64, as tables are; got {x.dtype}. Use {name}.double().")
+            raise ValueError(
+                f"MixedTypeModel: {name} must be float64, as tables are; got {x.dtype}. Use {name}.double()."
+            )
 
     def _ranks(self, order: Sequence[int] | None = None) -> list[int]:
         """The place of each column in the order; the context, which all see, stands at -1."""
         (count,) = self.event_shape
         if order is not None and sorted(order) != list(range(count)):
-            raise ValueError(f"Mixed: order must rearrange 0 .. {count - 1}; got {list(order)}.")
+            raise ValueError(f"MixedTypeModel: order must rearrange 0 .. {count - 1}; got {list(order)}.")
         if self.order == "fixed" and order is not None and list(order) != list(range(count)):
-            raise ValueError('Mixed: this model has one order of its columns. Build it with order="any" for others.')
+            raise ValueError(
+                'MixedTypeModel: this model has one order of its columns. Build it with order="any" for others.'
+            )
         own = range(count) if order is None else sorted(range(count), key=list(order).__getitem__)
         return [*[-1] * self.offset, *own]
 
@@ -310,10 +316,10 @@ class Mixed(Distribution):
             return x
         x = x.clone()
         for kind, own in zip(kinds, [*self.context_places, *self.places], strict=True):
-            x[own] = kind.disturbed(x[own])
+            x[own] = kind.add_noise(x[own])
         return x
 
-    def temper(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def calibrate_temperature(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Make each column's law less sure of itself, or surer, by one number a column, as fits rows that were not
         learned from: laws that were learned from few rows are too narrow. Gives the numbers (columns,), about the
         logarithms of how much wider the laws are; 0 where a kind cannot be changed so.
@@ -321,7 +327,7 @@ class Mixed(Distribution):
         References:
             | On Calibration of Modern Neural Networks (Guo et al., 2017), arXiv:1706.04599
         """
-        return temper(self, x, context)
+        return calibrate_temperature(self, x, context)
 
     def _initialize(self, x: Tensor, context: Tensor | None) -> None:
         if bool(self.initialized):
@@ -349,32 +355,36 @@ class Mixed(Distribution):
         (count,) = self.event_shape
         if isinstance(known, Tensor):
             if known.ndim < 1 or not 1 <= known.shape[-1] < count:
-                raise ValueError(f"Mixed: known must hold 1 to {count - 1} columns; got shape {tuple(known.shape)}.")
+                raise ValueError(
+                    f"MixedTypeModel: known must hold 1 to {count - 1} columns; got shape {tuple(known.shape)}."
+                )
             known = dict(enumerate(known.unbind(dim=-1)))
         return MixedConditional(self, known, context)
 
-    def law_of(self, j: int, context: Tensor | None = None) -> ColumnLaw:
+    def column_marginal(self, j: int, context: Tensor | None = None) -> ColumnDistribution:
         """The law of one column by itself, as the model has it; given a context one for each row of that."""
-        return self.given({}, context).law_of(j)
+        return self.given({}, context).column_marginal(j)
 
-    def law_beside(self, x: Tensor, j: int, context: Tensor | None = None) -> ColumnLaw:
+    def full_conditional(self, x: Tensor, j: int, context: Tensor | None = None) -> ColumnDistribution:
         """The law of column j in each row of x (*batch, columns), given all else that is there; order "any" only."""
         if self.order == "fixed":
-            raise ValueError('Mixed: with one order a column is known by those before it. Build it with order="any".')
+            raise ValueError(
+                'MixedTypeModel: with one order a column is known by those before it. Build it with order="any".'
+            )
         return self._law(x, j, context, slice(j, j + 1))
 
-    def law_in_turn(self, x: Tensor, j: int, context: Tensor | None = None) -> ColumnLaw:
+    def next_conditional(self, x: Tensor, j: int, context: Tensor | None = None) -> ColumnDistribution:
         """The law of column j in each row of x (*batch, columns), given what is there of the columns before it."""
         return self._law(x, j, context, slice(j, None))
 
-    def _law(self, x: Tensor, j: int, context: Tensor | None, hidden: slice) -> ColumnLaw:
+    def _law(self, x: Tensor, j: int, context: Tensor | None, hidden: slice) -> ColumnDistribution:
         self._check_rows("x", x)
         whole = self._whole(torch.where(holds_each(self.support, x), x, torch.nan), context)
         rows = whole.reshape(-1, whole.shape[-1]).t()
         seen = ~rows.isnan()
         seen[self.offset :][hidden] = False
         params = self._params_of(j, self._encode(self._filled(rows, seen)), seen)
-        return ColumnLaw(self.kind_of(j), params, whole.shape[:-1])
+        return ColumnDistribution(self.kind_of(j), params, whole.shape[:-1])
 
     def order_spread(self, x: Tensor, orders: Sequence[Sequence[int]], context: Tensor | None = None) -> Tensor:
         """The standard deviation of the log-density of each row of x (*batch, columns) between these orders of the
@@ -386,9 +396,9 @@ class Mixed(Distribution):
         """F(x_j | x_<j) of each entry, (*batch, columns): P(X ≤ x), which for a discrete column includes x itself."""
         return self._distribution(x, context, "cdf")
 
-    def middle_cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def mid_cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The same with half of the probability of x itself, so that `from_middle_cdf` takes it back."""
-        return self._distribution(x, context, "middle_cdf")
+        return self._distribution(x, context, "mid_cdf")
 
     def _distribution(self, x: Tensor, context: Tensor | None, what: str) -> Tensor:
         self._check_rows("x", x)
@@ -397,7 +407,7 @@ class Mixed(Distribution):
 
     @torch.no_grad()
     def from_middle_cdf(self, u: Tensor, context: Tensor | None = None) -> Tensor:
-        """The inverse of `middle_cdf`, one column after the other, (*batch, columns)."""
+        """The inverse of `mid_cdf`, one column after the other, (*batch, columns)."""
         (count,) = self.event_shape
         levels, eps = u.reshape(-1, count).t(), torch.finfo(self.starts[0].dtype).eps
         drawn = levels.clamp(eps, 1 - eps).to(self.starts[0].dtype)
@@ -413,8 +423,8 @@ class Mixed(Distribution):
         """x (*batch, columns) with the mean in place of each NaN given what is there; of whole numbers the median, of
         categories the likeliest."""
 
-        def centre(j: int, kind: Column, params: Tensor, rows: Tensor) -> Tensor:
-            return ColumnLaw(kind, params, (len(rows),)).centre()
+        def centre(j: int, kind: ColumnType, params: Tensor, rows: Tensor) -> Tensor:
+            return ColumnDistribution(kind, params, (len(rows),)).centre()
 
         return self._fill_in(x, context, centre, see=False)
 
@@ -425,11 +435,11 @@ class Mixed(Distribution):
         start: Tensor = self.starts[k]
         return params + start[:, i : i + 1, None]
 
-    def kind_of(self, j: int) -> Column:
+    def kind_of(self, j: int) -> ColumnType:
         """The kind of one column, with what was measured of it."""
         k, i = self.group_of[self.offset + j]
         kind: Any = self.kinds[k]
-        one: Column = kind.one(i)
+        one: ColumnType = kind.one(i)
         return one
 
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
@@ -441,7 +451,7 @@ class Mixed(Distribution):
         self,
         x: Tensor,
         context: Tensor | None,
-        pick: Callable[[int, Column, Tensor, Tensor], Tensor],
+        pick: Callable[[int, ColumnType, Tensor, Tensor], Tensor],
         *,
         see: bool = True,
     ) -> Tensor:
@@ -466,7 +476,7 @@ class Mixed(Distribution):
         return out[self.offset :].t().reshape(*whole.shape[:-1], *self.event_shape)
 
 
-def _together(columns: Sequence[Column], first: int) -> list[list[int]]:
+def _together(columns: Sequence[ColumnType], first: int) -> list[list[int]]:
     """The numbers of the columns of each kind, counted from ``first``."""
     places: dict[str, list[int]] = {}
     for j, column in enumerate(columns, first):

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.distributions.kinds import Column
+from pushforward.distributions.columns.discrete import ColumnType
 
-__all__ = ["ColumnLaw"]
+__all__ = ["ColumnDistribution"]
 
 NODES = 128  # of an integral over quantiles
 ENTRIES = 2**22  # of parameters that are spread over levels at once
 PLACES = 201  # where an interval of given probability may begin
 
 
-class ColumnLaw:
+class ColumnDistribution:
     """One column's law with its parameters fixed, for one row or for a batch of rows.
 
     Args:
@@ -31,7 +31,7 @@ class ColumnLaw:
         broadcast against the batch; more of them than rows are possible where there is a single row.
     """
 
-    def __init__(self, kind: Column, params: Tensor, batch: tuple[int, ...]) -> None:
+    def __init__(self, kind: ColumnType, params: Tensor, batch: tuple[int, ...]) -> None:
         self.kind, self.params, self.batch = kind, params, batch
 
     def log_prob(self, x: Any) -> Tensor:
@@ -42,9 +42,9 @@ class ColumnLaw:
         """P(X ≤ x)."""
         return self._at(self.kind.cdf, x)
 
-    def middle_cdf(self, x: Any) -> Tensor:
+    def mid_cdf(self, x: Any) -> Tensor:
         """P(X < x) + P(X = x) / 2."""
-        return self._at(self.kind.middle_cdf, x)
+        return self._at(self.kind.mid_cdf, x)
 
     def quantile(self, p: float) -> Tensor:
         """The smallest x with P(X ≤ x) ≥ p."""

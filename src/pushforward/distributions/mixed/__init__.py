@@ -1,0 +1,1 @@
+"""One exact model of columns of many types."""
