@@ -3,9 +3,9 @@
     git worktree add /tmp/before REVISION
     OMP_NUM_THREADS=1 .venv/bin/python benchmarks/compare.py /tmp/before --rounds 15
 
-Both checkouts build the flows of `peers.py`; every round asks both for the same call, in turning order, so that noise of
-the machine hits both alike. A row is the median over rounds of the ratio after/before: below one is faster. Rows over
-``--limit`` are marked; they are measured again with three times the rounds before they count.
+Both checkouts build the flows of `peers.py`; every round asks both for the same call, in turning order, so that noise
+of the machine hits both alike. A row is the median over rounds of the ratio after/before: below one is faster. Rows
+over ``--limit`` are measured again with three times the rounds and marked if they stay there.
 """
 
 from __future__ import annotations
