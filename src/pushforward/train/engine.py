@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from pushforward.core.distribution import Distribution
-from pushforward.core.native_build import compiled
+from pushforward.core.torch_internals import foreach_lerp_
+from pushforward.kernels.native_build import compiled
 from pushforward.train.callbacks import Progress
 from pushforward.train.checkpoint import clone, load_optimizer, optimizer_tensors, read_checkpoint, write_checkpoint
 from pushforward.train.history import History, Record, TrainingError
@@ -191,7 +192,7 @@ class Trainer:
     def _average(self, decay: float) -> None:
         """Move the averaged weights towards those of the model; what is no number of theirs is copied."""
         means, own, others = self.averaged or self._pair_up()
-        torch._foreach_lerp_(means, own, 1 - decay)
+        foreach_lerp_(means, own, 1 - decay)
         for mean, tensor in others:
             mean.copy_(tensor)
 

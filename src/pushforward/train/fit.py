@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from pushforward.bijections.chain import Chain
-from pushforward.bijections.recompute import MEMORY
 from pushforward.core.checks import check_context, one_of
 from pushforward.core.distribution import Distribution
+from pushforward.core.execution_mode import MATMUL_DTYPES, MEMORY, execution
 from pushforward.core.files import check_writable
-from pushforward.core.native_build import Compilable, attribute_set
-from pushforward.networks.precision import PRECISIONS, MixedPrecision
+from pushforward.networks.precision import MixedPrecision
 from pushforward.train.callbacks import Progress
 from pushforward.train.checkpoint import fingerprint
 from pushforward.train.engine import Passes, Plan, Rows, Trainer
@@ -113,7 +112,7 @@ def fit(
     -2
     """
     one_of("fit", "memory", memory, (None, *MEMORY))
-    one_of("fit", "precision", precision, (None, *PRECISIONS))
+    one_of("fit", "precision", precision, (None, *MATMUL_DTYPES))
     kept = {memory} if memory else {part.memory for part in flow.modules() if isinstance(part, Chain)}
     if compile and (recomputing := kept - {"plain"}):
         raise ValueError(
@@ -151,9 +150,7 @@ def fit(
             trainer.restore(checkpoint)
         with (
             Progress(progress) as bar,
-            attribute_set(flow, Chain, "memory", memory),
-            attribute_set(flow, MixedPrecision, "products", precision),
-            attribute_set(flow, Compilable, "_native", compile or None),
+            execution(kernels=compile or None, matmul_dtype=precision, memory=memory),
         ):
             return trainer.run(bar, callback, checkpoint, checkpoint_seconds)
 
