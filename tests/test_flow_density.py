@@ -217,6 +217,6 @@ def test_weights_streams_and_warm_starts():
 def test_a_single_order_knows_first_columns():
     model = FlowDensity(order="fixed", **QUICK).fit(people(120))
     assert model.given({"age": 30}).columns == ["sex", "income", "since"]
-    with pytest.raises(ValueError, match="only the first ones can be known"):
+    with pytest.raises(ValueError, match="only the first columns can be observed"):
         model.given({"sex": "F"})
     assert np.isfinite(model.score(people(20)))

@@ -201,7 +201,7 @@ def test_one_of_several_is_the_same_alone(case):
     kind, params = ready(case)
     x = data_of(case, 9)
     for k in range(kind.columns):
-        one = kind.one(k)
+        one = kind.column(k)
         own = expanded(params, x)[:, k : k + 1]
         torch.testing.assert_close(one.log_prob(x[k : k + 1], own), kind.log_prob(x, expanded(params, x))[k : k + 1])
         assert torch.equal(one.encode(x[k : k + 1]), kind.encode(x)[k : k + 1])
@@ -219,7 +219,7 @@ def test_integers_far_out_keep_their_digits(univariate):
     # A sum over a finer grid of the density, which never subtracts.
     steps = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000 - 0.5
     nodes = (x[..., None] + steps).reshape(1, -1) / 2
-    inner = kind.univariate.log_density(nodes, expanded(params, nodes)).unflatten(1, (5, 2000))
+    inner = kind.distribution.log_density(nodes, expanded(params, nodes)).unflatten(1, (5, 2000))
     expected = torch.logsumexp(inner, dim=-1) - math.log(2000) - math.log(2)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -254,7 +254,7 @@ def test_whole_numbers_of_many_digits_keep_their_probability():
         params = torch.zeros(kind.num_params, 1, 4, dtype=torch.float64)
         values = x + torch.arange(4, dtype=torch.float64)[None]
         standard = ((values + 1).log() if skewed else values) - middle
-        expected = kind.univariate.log_density(standard / kind.scale, params) - kind.scale.log()
+        expected = kind.distribution.log_density(standard / kind.scale, params) - kind.scale.log()
         expected = expected - (values + 1).log() if skewed else expected
         torch.testing.assert_close(kind.log_prob(values, params), expected, rtol=0, atol=1e-9)
 
@@ -276,5 +276,5 @@ def test_whole_numbers_where_a_map_is_flat_or_far_out_learn_on(univariate):
 
 def test_kinds_of_kinds_are_one_column_too():
     inflated = ZeroInflated(HeavyTailed())
-    assert inflated.beside(3).inner.columns == 3
+    assert inflated.repeated(3).inner.columns == 3
     assert Constant(2.5).num_params == 0

@@ -266,7 +266,7 @@ def test_the_middle_of_steps_goes_there_and_back(order):
     model, x = model_of(WIDE, order, size=0.1), data(WIDE, 40)
     u = model.mid_cdf(x)
     assert ((u > 0) & (u < 1)).all()
-    back = model.from_middle_cdf(u)
+    back = model.from_mid_cdf(u)
     sure = (model.contributions(x) > -15).all(dim=-1)  # not where the next value is as likely to rounding
     assert sure.sum() > 10
     assert torch.equal(back[sure][:, [1, 2, 5, 6]], x[sure][:, [1, 2, 5, 6]])
@@ -347,7 +347,7 @@ def test_measuring_happens_once():
 def test_pieces_of_rows_make_no_difference(monkeypatch):
     model, x = model_of(WIDE), data(WIDE, 70)
     expected = model.log_prob(x)
-    monkeypatch.setattr("pushforward.distributions.mixed.model.ENTRIES", 1)
+    monkeypatch.setattr("pushforward.distributions.mixed.network.ACTIVATIONS", 1)
     torch.testing.assert_close(model.log_prob(x), expected, rtol=1e-10, atol=1e-10)
     assert model.sample((40,), generator=generator(1)).shape == (40, 10)
     assert model.log_prob(x[:0]).shape == (0,)
@@ -439,7 +439,7 @@ def test_conditionals_within_a_context():
     assert torch.equal(filled[:, 1], x[:, 1])
     assert model.log_prob(filled, known).isfinite().all()
     u = model.mid_cdf(x, known)
-    torch.testing.assert_close(model.from_middle_cdf(u, known), x, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(model.from_mid_cdf(u, known), x, rtol=1e-6, atol=1e-6)
 
 
 def test_smoothing_learns_the_wider_law():
@@ -476,11 +476,10 @@ def test_tempering_undoes_laws_that_are_too_sure():
     x = model.sample(6000, generator=generator(3))
     learned, fresh = x[:4000], x[4000:]
     best = model.log_prob(fresh).mean()
-    for kind, start, k in zip(model.kinds, model.starts, range(5), strict=True):
-        if kind.tempering() is not None:
-            slope, shift = (t[:, None].double() for t in kind.tempering())
-            start.copy_(start * slope.exp() - shift)  # a third as wide, and logits e times as large
-            model.network.scale_last(k, slope.exp())
+    for k, (column_type, _) in enumerate(model.network.columns):
+        if column_type.temperature_scaling() is not None:
+            slope, shift = (t[:, None].double() for t in column_type.temperature_scaling())
+            model.network.scale_params(k, slope.exp(), -shift)  # a third as wide, and logits e times as large
     narrow = model.log_prob(fresh).mean()
     with torch.random.fork_rng():
         torch.manual_seed(1)

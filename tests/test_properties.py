@@ -130,6 +130,7 @@ def test_no_dependence_is_lost_in_a_narrow_network(hidden, conditioner, context)
 ABSTRACT = {
     "Bijection",
     "Univariate",
+    "UnivariateDistribution",
     "ColumnType",
     "ColumnDistribution",
     "MixedConditional",
@@ -140,6 +141,7 @@ ABSTRACT = {
     "Independent",
     "Iterative",
     "MixtureCDF",
+    "MixtureDistribution",
     "Scaled",
     "AutoregressiveDistribution",
     "Shaped",

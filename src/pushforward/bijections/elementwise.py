@@ -20,6 +20,7 @@ from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.networks import DENSE, Conditioner
 from pushforward.univariate.base import Univariate, with_free
+from pushforward.univariate.distribution import distribution_of
 
 __all__ = ["Elementwise"]
 
@@ -31,8 +32,8 @@ class Elementwise(TriangularMap):
     Without context the parameters are learned numbers; with context a network gives them. Both directions cost one
     pass. This is the one layer that one feature needs.
 
-    A univariate that knows where to start from data (`Univariate.start`) does so when `initialize` first sees a sample
-    on the in side: the start is kept as a buffer, and what is learned is the difference from it.
+    Where `UnivariateDistribution.initial_params` gives parameters for a sample, learning starts from those of the
+    sample that `initialize` first sees on the in side: a buffer keeps them, and what is learned is the difference.
 
     Args:
         univariate: the map of each feature.
@@ -99,7 +100,7 @@ class Elementwise(TriangularMap):
             self.params = free_params(univariate, features)
         else:
             self.params = nn.Parameter(torch.zeros(univariate.num_params, features))
-        starts = data_start and type(univariate).start is not Univariate.start
+        starts = data_start and distribution_of(univariate).data_dependent
         self.register_buffer("start", torch.zeros(univariate.num_params, features) if starts else None)
         # A buffer, so that a loaded model does not start again.
         self.register_buffer("initialized", torch.tensor(False) if starts else None)
@@ -114,7 +115,7 @@ class Elementwise(TriangularMap):
     def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
         if self.start is None or self.initialized is None or inverse or bool(self.initialized):
             return
-        start = self.univariate.start(to_columns(x))
+        start = distribution_of(self.univariate).initial_params(to_columns(x))
         if start is not None:
             self.start.copy_(start)
             self.initialized.fill_(True)

@@ -18,7 +18,8 @@ from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import finite_numbers, positive
 from pushforward.core.config import configurable
 from pushforward.core.numerics import invert_increasing, through_root
-from pushforward.univariate.mixture import Components, GaussianMixtureCDF
+from pushforward.univariate.mixture import Components
+from pushforward.univariate.mixture_kinds import GaussianMixtureCDF
 
 __all__ = ["Banana", "GaussianRosenblatt", "MixtureRosenblatt", "cholesky_factor", "mixture_parts"]
 

@@ -221,7 +221,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         with torch.no_grad():
             for rows in x.split(AT_ONCE):
                 law = self.model_.full_conditional(rows, j)
-                if law.kind.ordered:
+                if law.column_type.ordered:
                     low, high = law.interval(probability).unbind(dim=-1)
                     found.append(outward(torch.stack([low, law.median(), high])))
                 else:
@@ -293,7 +293,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         check_is_fitted(self)
         z = torch.as_tensor(np.asarray(X, dtype=np.float64))
         with torch.no_grad():
-            x = self.model_.from_middle_cdf(torch.special.ndtr(z).to(self.device))
+            x = self.model_.from_mid_cdf(torch.special.ndtr(z).to(self.device))
         return self.schema_.decode(outward(x))
 
     @property

@@ -186,7 +186,7 @@ class TableModel(BaseEstimator):
                 )
             self.model_.to(device=self.device, dtype=torch.float32)
             self.model_.initialize(x.to(self.device), None if context is None else context.to(self.device))
-            if not any(p.numel() for p in self.model_.starts):
+            if self.model_.is_constant:
                 warnings.warn(
                     f"{type(self).__name__}: all columns are constant; there is nothing to learn.", stacklevel=3
                 )

@@ -129,7 +129,7 @@ def calibrate(model: MixedTypeModel, x: Rows, names: Sequence[str]) -> list[Colu
     with torch.no_grad(), evaluation_mode(model):
         values, _ = to_model(model, x, None)
         for j, name in enumerate(names):
-            kind, own = model.kind_of(j), values[:, j]
+            kind, own = model.column_type(j), values[:, j]
             usable = kind.holds(own[None])[0] & own.isfinite()
             rows = values[usable]
             if len(rows) and not isinstance(kind, Constant):
@@ -179,7 +179,7 @@ def pit_band(rows: int, bins: int = 20, probability: float = 0.99) -> tuple[floa
 
 def _of_column(model: MixedTypeModel, values: Tensor, j: int, name: str, outside: int) -> ColumnCalibration:
     """Of rows (n, columns) that all hold a value of column j."""
-    kind: Any = model.kind_of(j)
+    kind: Any = model.column_type(j)
     levels = kind.levels
     ordered = kind.has_ranks
     conditional = model.next_conditional if model.order == "fixed" else model.full_conditional

@@ -13,7 +13,6 @@ from pushforward.core.bijection import Kind
 from pushforward.core.dispatch import accelerated
 from pushforward.core.domain import REAL, Domain
 from pushforward.core.numerics import by_table, concrete_bool, invert_increasing, solve_between
-from pushforward.core.reference import REFERENCES, log_width, narrow
 
 __all__ = ["Boxed", "Iterative", "Univariate", "with_free"]
 
@@ -42,8 +41,6 @@ class Univariate(nn.Module, ABC):
     codomain: Domain = REAL
     smoothness: int = 0
     """0: continuous, 1: continuous slope, ...; large for analytic maps."""
-    reference: ClassVar[str] = "gaussian"
-    """Of y, one of `core.reference.REFERENCES`, where the map alone is to stand for a distribution."""
     inverse_kind: Kind = "exact"
     """"iterative" where the inverse is the root of an equation."""
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
@@ -69,40 +66,6 @@ class Univariate(nn.Module, ABC):
     def forward_with_free(self, x: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
         """`forward`, with conditional and free parameters given apart, as in `with_free`."""
         return self.forward(x, with_free(params, free))
-
-    def log_density(self, x: Tensor, params: Tensor) -> Tensor:
-        """Log-density of x where y follows the law that the map is named after, a standard normal for most."""
-        y, log_slope = self.forward(x, params)
-        return REFERENCES[self.reference].log_density(y) + log_slope
-
-    def log_tails(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        """The logs of the probabilities below and above x, under that law."""
-        y = self.value(x, params)
-        return REFERENCES[self.reference].log_below(y), REFERENCES[self.reference].log_below(-y)
-
-    def log_mass(self, low: Tensor, high: Tensor, params: Tensor, width: Tensor | None = None) -> Tensor:
-        """The log of the probability between low and high, under that law; no digits are lost far out, nor where low
-        and high are close and their ``width``, from low to high, is given."""
-        width = high - low if width is None else width
-        ends = self.value(low, params), self.value(high, params)
-        between = ends[1] - ends[0]
-        small = narrow(width) | narrow(50 * between)  # where the map is flat, its ends may round to one number
-        tiny = log_width(width) + self.log_density((low + high) / 2, params)
-        return torch.where(small, tiny, REFERENCES[self.reference].log_mass(*ends, torch.where(small, 1.0, between)))
-
-    def quantile(self, p: Tensor, params: Tensor) -> Tensor:
-        """x below which the probability is p, under that law."""
-        return self.inverse_value(REFERENCES[self.reference].point(p), params)
-
-    def start(self, x: Tensor) -> Tensor | None:
-        """Parameters (num_params, features) from which learning goes well for data like the sample x (features, n):
-        those that bring it near the standard law. None: zeros, as for most maps."""
-        return None
-
-    def widening(self) -> Tensor | None:
-        """The direction (num_params,) of parameters in which the law grows wider around the same places: t times it
-        makes it about exp(t) times as wide. None where there is none."""
-        return None
 
     def extra_repr(self) -> str:
         return ", ".join(f"{key}={value}" for key, value in getattr(self, "config", {}).items() if key != "type")
