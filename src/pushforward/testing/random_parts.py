@@ -60,6 +60,7 @@ def randomize(module: M, seed: int = 0, dtype: torch.dtype = torch.float64, size
         The module.
     """
     random = generator(seed)
+    module.to(torch.float64)  # first, so that the values have all digits
 
     def draw(like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=random, dtype=torch.float64)
