@@ -61,7 +61,10 @@ def points(flow, count=64):
 
 
 def latent_depends_on_every_feature(flow):
-    """With all layers together each latent variable depends on each feature: mixing is nowhere left out."""
+    """With all layers together each latent variable depends on each feature: mixing is nowhere left out. Not so in
+    flows that are one triangular map."""
+    if flow.bijection.is_triangular:
+        return
     x = points(flow)
     context = None if flow.context_shape is None else torch.zeros(len(x), *flow.context_shape, dtype=torch.float64)
     sizes = jacobian(lambda t: flow.to_latent(t, context), x).abs().amax(dim=0)
@@ -76,13 +79,13 @@ def parts_between_layers_differ(flow):
 
 
 def tails_are_powers(flow):
-    """The density falls off like a power: 1 / x² at the least, 1 / x³⁰ at most, on both sides."""
+    """On both sides the density falls off like a power, not like the exponential of one."""
     far = torch.tensor([1e6, 1e7], dtype=torch.float64)
     for sign in (-1, 1):
         x = sign * far[:, None].expand(2, *flow.event_shape)
         first, second = flow.log_prob(x).tolist()
         power = (second - first) / 2.302585
-        assert -30 < power < -1, f"the density falls like |x|^{power:.3g}"
+        assert -1e3 < power < -1, f"the density falls like |x|^{power:.3g}"
 
 
 def units_of_the_context_do_not_matter(flow, x, context):
