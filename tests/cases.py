@@ -5,28 +5,36 @@ import functools
 import inspect
 import itertools
 import json
-import math
 import shutil
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from pairwise import pairwise
+from torch import Tensor
 
 import pushforward as pf
-from pushforward.bijections import Standardize
 from pushforward.core.bijection import Bijection
 from pushforward.core.config import REGISTRY, build
 from pushforward.core.distribution import Distribution
 from pushforward.flows import FLOWS
+from pushforward.testing.random_parts import (  # noqa: F401 - tests import these from here
+    GENTLE,
+    ORDINARY,
+    context_for,
+    generator,
+    inputs,
+    randomize,
+    with_random_weights,
+)
 from pushforward.univariate import Univariate
 
 Config = dict[str, Any]
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="inductor needs a C++ compiler"
 )
+exhaustive = pytest.mark.exhaustive
 FLOW_OPTIONS: Config = {"depth": 2, "hidden": [16], "units": 5, "components": 4, "bins": 6}  # where a flow has them
 
 
@@ -55,30 +63,74 @@ def examples(kind: type) -> list[Config]:
     ]
 
 
-def flow_specs() -> Iterator[Config]:
-    """Every named flow with one and several features, with and without context, and each of its options.
+# --- named flows -----------------------------------------------------------------------------------------------------
 
-    The flows that all parts of the machinery meet in go through every combination; the others differ from them by a
-    univariate or a layer that has properties of its own.
-    """
+CHOICES: Config = {
+    "layer": ("autoregressive", "coupling"),
+    "fast": ("density", "sampling"),
+    "mix": ("lu", "permute", "flip", "none"),
+    "conditioner": ("plain", "residual"),
+    "tails": ("normal", "heavy"),
+    "data_dtype": (None, "float64"),
+}
+"""Options of named flows and their values."""
+
+
+def flow_factors(name: str) -> Config:
+    """What can be chosen of a named flow: sizes, and the options that it has."""
+    parameters = inspect.signature(FLOWS[name]).parameters
+    factors: Config = {"features": (2, 1, 3), "context": (0, 2)}
+    for option, values in CHOICES.items():
+        if option in parameters:
+            allowed = [v for v in values if not (option == "mix" and v == "lu" and name != "nsf")]
+            default = parameters[option].default
+            factors[option] = (default, *(v for v in allowed if v != default))
+    return factors
+
+
+def flow_spec(name: str, row: Config) -> Config:
+    """A spec of a named flow, without what is the default anyway."""
+    parameters = inspect.signature(FLOWS[name]).parameters
+    spec = {"flow": name, "features": row["features"], "context": row["context"]}
+    spec |= {k: v for k, v in row.items() if k not in spec and v != parameters[k].default}
+    if spec.get("conditioner") == "residual":
+        spec |= {"activation": "silu", "dropout": 0.1}
+    return spec
+
+
+THOROUGH = ("nsf", "maf", "nice")
+"""The flows that all of the assembly meets in; the others differ from them in the univariate or the layer, which have
+properties of their own, so that there few combinations of options do."""
+
+LEAST: tuple[Config, ...] = (
+    {"features": 2, "context": 0},
+    {"features": 3, "context": 2, "fast": "sampling", "data_dtype": "float64"},
+    {"features": 1, "context": 2, "mix": "none", "tails": "heavy", "conditioner": "residual"},
+)
+
+
+def flow_specs() -> Iterator[Config]:
+    """Every named flow: pairwise combinations of sizes and options for the thorough ones, a few for the others."""
     for name in FLOWS:
-        known = inspect.signature(FLOWS[name]).parameters
-        thorough = name in ("maf", "nice", "nsf", "real_nvp")
-        sizes = itertools.product((1, 2, 5), (0, 2)) if thorough else ((1, 0), (2, 0), (3, 2))
-        for features, context in sizes:
-            start = {"flow": name, "features": features, "context": context}
-            choices = [{"layer": layer} for layer in ("coupling", "autoregressive")] if "layer" in known else [{}]
-            yield from ({**start, **choice} for choice in choices)
-            if "fast" in known and features == 2:
-                yield from ({**start, **choice, "fast": "sampling"} for choice in choices)
-            if "mix" in known and features == 2:
-                yield from ({**start, "mix": mix} for mix in (("permute", "flip", "none") if thorough else ("none",)))
-            if "conditioner" in known and features == 5:
-                yield {**start, "conditioner": "residual", "activation": "silu", "dropout": 0.1}
-            if features == 2:
-                yield {**start, "data_dtype": "float64"}
-                if name in ("nsf", "naf") and not context:
-                    yield {**start, "tails": "heavy"}
+        factors = flow_factors(name)
+        if name in THOROUGH:
+            yield from (flow_spec(name, row) for row in pairwise(factors))
+        else:
+            yield from (flow_spec(name, {k: v for k, v in row.items() if k in factors}) for row in LEAST)
+
+
+def all_flow_specs() -> Iterator[Config]:
+    """Every combination of sizes and up to two options: the exhaustive product."""
+    for name in FLOWS:
+        factors = flow_factors(name)
+        options = {k: v for k, v in factors.items() if k not in ("features", "context")}
+        for features, context in itertools.product((1, 2, 5), (0, 2)):
+            base = {"features": features, "context": context}
+            yield flow_spec(name, base)
+            yield from (flow_spec(name, {**base, option: value}) for option in options for value in options[option][1:])
+            for a, b in itertools.combinations(options, 2):
+                pairs = itertools.product(options[a][1:], options[b][1:])
+                yield from (flow_spec(name, {**base, a: x, b: y}) for x, y in pairs)
 
 
 def label(config: Config) -> str:
@@ -98,13 +150,14 @@ def label(config: Config) -> str:
 UNIVARIATES = examples(Univariate)
 
 
+def firsts(configs: list[Config]) -> list[Config]:
+    """The first config of each class or named flow."""
+    return list({c.get("type", c.get("flow")): c for c in reversed(configs)}.values())[::-1]
+
+
 def layers() -> Iterator[Config]:
     """Every univariate in every kind of layer."""
-    seen = set()
-    for config in UNIVARIATES:
-        if config["type"] in seen:
-            continue
-        seen.add(config["type"])
+    for config in firsts(UNIVARIATES):
         yield {"type": "Elementwise", "univariate": config, "features": 2}
         yield {"type": "Coupling", "univariate": config, "features": 3, "context": 1, "hidden": [8]}
         yield {"type": "Autoregressive", "univariate": config, "features": 3, "context": 1, "hidden": [12]}
@@ -113,102 +166,44 @@ def layers() -> Iterator[Config]:
 BIJECTIONS = examples(Bijection) + list(layers())
 DISTRIBUTIONS = examples(Distribution)
 FLOW_SPECS = list(flow_specs())
+PLAIN_FLOWS = [
+    flow_spec(name, {"features": 2, "context": 2, **choice})
+    for name in FLOWS
+    for choice in ({}, {"layer": "coupling"}, {"fast": "sampling"} if name != "iaf" else {"fast": "density"})
+    if set(choice) <= set(flow_factors(name))
+]
+"""Every named flow with two features and a context of two, in each direction and with each kind of layer."""
 
 
 def named_flow(spec: Config) -> pf.Flow:
     """An untrained small flow from a spec of `flow_specs`."""
-    known = inspect.signature(FLOWS[spec["flow"]]).parameters
-    options = {k: v for k, v in FLOW_OPTIONS.items() if k in known}
+    parameters = inspect.signature(FLOWS[spec["flow"]]).parameters
+    options = {k: v for k, v in FLOW_OPTIONS.items() if k in parameters}
     options |= {k: v for k, v in spec.items() if k not in ("flow", "features", "context")}
     if "residual" in options.values():
         options["hidden"] = [12, 12]
     return FLOWS[spec["flow"]](spec["features"], spec["context"], **options)
 
 
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def part_of(config: Config) -> Any:
+    """The part or flow that a config describes, as it is built."""
+    return named_flow(config) if "flow" in config else build(config)
 
 
-@torch.no_grad()
-def randomize(module: nn.Module, seed: int = 0, dtype: torch.dtype = torch.float64, size: float = 0.7) -> Any:
-    """The module in evaluation mode and in ``dtype``, with weights and statistics that move points.
-
-    Layers start as the identity, which hides bugs: every parameter is drawn anew, from ``seed`` alone. The law
-    `moves_points` watches over the effect; much larger weights would make maps so steep that rounding, not the law,
-    decides.
-    """
-    random = generator(seed)
-
-    def draw(like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=random, dtype=torch.float64)
-
-    for name, parameter in module.named_parameters():
-        if name.endswith("weight"):
-            parameter.copy_(size * draw(parameter) / math.sqrt(parameter.shape[-1]))
-        elif name.endswith("bias"):  # on the positive side, or whole layers of rectified units may be dead
-            parameter.copy_(size * (0.6 * draw(parameter) + 0.5))
-        else:
-            parameter.add_(0.6 * size * draw(parameter))
-    for part in module.modules():
-        if isinstance(part, Standardize):
-            part.mean.copy_(draw(part.mean))
-            part.scale.copy_((0.4 * draw(part.scale)).exp())
-            part.initialized.fill_(True)
-    return module.eval().to(dtype)
-
-
-GENTLE = 0.4
-"""A size for float32 and for grids: steep maps lose many digits in one direction and make narrow peaks."""
-
-
-def random_part(config: Config, dtype: torch.dtype = torch.float64, size: float = 0.7) -> Any:
-    """The part or flow that a config describes, randomised; the first of a few draws that moves points enough."""
+def random_part(config: Config, dtype: torch.dtype = torch.float64, size: float = ORDINARY) -> Any:
+    """The part or flow that a config describes, with random weights that move points: small ones where tails are
+    heavy, for powers of powers of a point leave the digits of the dtype."""
+    size = 0.4 * size if config.get("tails") == "heavy" else size
     return copy.deepcopy(_random_part(json.dumps(config), dtype, size))
 
 
-@functools.lru_cache(maxsize=8)  # properties over one part follow each other
+@functools.lru_cache(maxsize=8)  # tests of one part follow each other
 def _random_part(text: str, dtype: torch.dtype, size: float) -> Any:
     config = json.loads(text)
-    start = zlib.crc32(label(config).encode())
-    for seed in range(start, start + 8):
-        part = randomize(named_flow(config) if "flow" in config else build(config), seed, dtype, size)
-        bijection = part if isinstance(part, Bijection) else getattr(part, "bijection", None)
-        if bijection is None or movement(bijection) is None or movement(bijection) > MOVES:
-            break
-    return part
+    return with_random_weights(lambda: part_of(config), label(config), dtype, size)
 
 
-MOVES = 0.1
-
-
-@torch.no_grad()
-def movement(bijection: Bijection) -> float | None:
-    """How far the median point moves; None for maps without weights or statistics, which are what they are."""
-    if not any(t.is_floating_point() and t.numel() for t in bijection.state_dict().values()):
-        return None
-    x, context = inputs(bijection, (48,), dtype=bijection.dtype or torch.float64)
-    return (bijection.forward(x, context).to(x.dtype) - x).flatten(1).abs().amax(dim=1).median().item()
-
-
-def bijection_of(config: Config, dtype: torch.dtype = torch.float64, size: float = 0.7) -> Bijection:
+def bijection_of(config: Config, dtype: torch.dtype = torch.float64, size: float = ORDINARY) -> Bijection:
     """The randomised bijection of a config; of a named flow, its bijection."""
     part = random_part(config, dtype, size)
     return part.bijection if isinstance(part, pf.Flow) else part
-
-
-def inputs(
-    bijection: Bijection, batch: tuple[int, ...] = (7,), seed: int = 1, dtype: torch.dtype = torch.float64
-) -> tuple[Tensor, Tensor | None]:
-    """Points of the stated domain and a context, in the dtypes that the bijection asks for."""
-    random = generator(seed)
-    x = bijection.domain.example((*batch, *bijection.in_shape), random).to(bijection.in_dtype or dtype)
-    return x, context_for(bijection, batch, random, bijection.dtype or dtype)
-
-
-def context_for(
-    part: Any, batch: tuple[int, ...], random: torch.Generator, dtype: torch.dtype = torch.float64
-) -> Tensor | None:
-    """A random context with the given batch shape; None for what takes none."""
-    if part.context_shape is None:
-        return None
-    return torch.randn((*batch, *part.context_shape), generator=random, dtype=torch.float64).to(dtype)

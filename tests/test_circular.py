@@ -2,12 +2,12 @@
 
 import math
 
-import properties_univariate as properties
 import pytest
 import torch
 from cases import generator
 
 from pushforward.core.domain import Circle
+from pushforward.testing import univariates as properties
 from pushforward.univariate import CircularRationalQuadratic, CircularShift, Moebius
 
 BUILT = [CircularShift(), CircularRationalQuadratic(4), Moebius(3)]
@@ -36,7 +36,7 @@ def test_results_lie_on_the_half_open_circle(univariate, dtype):
     """π itself is never returned, and gradients pass where rounding was put right."""
     univariate = univariate.to(dtype)
     x = torch.cat([angles(3000).to(dtype), torch.full((500,), -math.pi, dtype=dtype), last_angle(dtype).expand(500)])
-    x = properties.inside(Circle(), x).requires_grad_()
+    x = properties.wrapped(Circle(), x).requires_grad_()
     params = random_params(univariate, 4000, size=5.0).to(dtype)
     for direction in (univariate.forward, univariate.inverse):
         y, log_slope = direction(x, params)
@@ -144,7 +144,7 @@ def test_a_decreasing_map_and_one_that_goes_round_twice_are_caught(univariate):
 
         def forward(self, x, params):
             y, log_slope = univariate(x, params)
-            return properties.inside(Circle(), self.turns * y), log_slope
+            return properties.wrapped(Circle(), self.turns * y), log_slope
 
     properties.increasing(Spoiled(1), x, params)
     for turns in (-1, 2):

@@ -1,19 +1,20 @@
 """One graph, both directions: nothing in a pass branches on numbers, so every part compiles whole and exports.
 
 Dynamo alone (``backend="eager"``) finds every graph break in a second; the real compiler costs many seconds a flow and
-runs over five of them, where there is a C++ compiler.
+runs over two of them (over five in `make test-all`), where there is a C++ compiler.
 """
 
-import properties
 import pytest
 import torch
 from cases import (
     DISTRIBUTIONS,
-    FLOW_SPECS,
+    PLAIN_FLOWS,
     UNIVARIATES,
     bijection_of,
     context_for,
     examples,
+    exhaustive,
+    firsts,
     generator,
     inputs,
     label,
@@ -26,13 +27,11 @@ from torch import nn
 from pushforward.core.bijection import Bijection
 from pushforward.core.config import build
 from pushforward.core.distribution import Distribution
+from pushforward.testing.comparison import SHARP, close
 
 EXAMPLES = examples(Bijection)
-FLOWS = [
-    c
-    for c in FLOW_SPECS
-    if c["features"] == 2 and c["context"] == 2 and set(c) <= {"flow", "features", "context", "fast", "layer"}
-]
+FLOWS = firsts(PLAIN_FLOWS)
+REST = [config for config in PLAIN_FLOWS if config not in FLOWS]
 DIRECTIONS = ["forward", "inverse", "forward_and_ladj", "inverse_and_ladj"]
 
 
@@ -64,7 +63,7 @@ def tensors(out):
 
 def agree(got, expected, what):
     for a, b in zip(tensors(got), tensors(expected), strict=True):
-        properties.close(a, b, what, properties.SHARP)
+        close(a, b, what, SHARP)
 
 
 def given_to(bijection, direction):
@@ -90,7 +89,7 @@ def compiles(part, method, given):
         for a, b in zip(*(torch.autograd.grad(s, weights, allow_unused=True) for s in sums), strict=True):
             assert (a is None) == (b is None), "a gradient came or went"
             if a is not None:
-                properties.close(a, b, f"gradients of compiled {method}", properties.SHARP)
+                close(a, b, f"gradients of compiled {method}", SHARP)
 
 
 def exports(part, method, given):
@@ -98,82 +97,97 @@ def exports(part, method, given):
     agree(program.module()(*given), getattr(part, method)(*given), f"exported {method}")
 
 
-FIRST = {config["type"]: config for config in reversed(UNIVARIATES)}  # example of each univariate
-
-
 def is_numeric(config):
-    """Whether a direction of the bijection searches for a root."""
+    """Whether a direction of the bijection searches for a root, which takes many seconds to trace."""
     bijection = bijection_of(config)
     return "iterative" in (bijection.forward_kind, bijection.inverse_kind)
 
 
-# To trace a numeric search takes many seconds; once for each class is enough.
-NUMERIC = {config["type"]: config for config in reversed(EXAMPLES) if is_numeric(config)}
+def first_and_rest(configs):
+    """The first config of each class, and the others for `make test-all`."""
+    first = firsts(configs)
+    return [*first, *(pytest.param(c, marks=exhaustive, id=label(c)) for c in configs if c not in first)]
 
 
-ONCE = [c for c in EXAMPLES if NUMERIC.get(c["type"], c) == c or not is_numeric(c)]
-# The searches of these two are those of `GaussianMixtureCDF`, which is exported by itself.
-EXPORTED = [c for c in ONCE if not (is_numeric(c) and c["type"] in ("Elementwise", "MixtureRosenblatt"))]
+# Options change what is traced, so every example compiles; of those that search for a root the first is enough.
+ONCE = [config for config in EXAMPLES if config in firsts(EXAMPLES) or not is_numeric(config)]
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
 @each(ONCE)
-def test_every_bijection_compiles_as_one_graph(config, direction):
+def test_every_bijection_compiles_as_one_graph(config, subtests):
     bijection = bijection_of(config)
-    compiles(bijection, direction, given_to(bijection, direction))
+    for direction in DIRECTIONS if config in firsts(EXAMPLES) else ("forward_and_ladj", "inverse_and_ladj"):
+        with subtests.test(direction):
+            compiles(bijection, direction, given_to(bijection, direction))
 
 
-# Every univariate in an autoregressive layer too, whose solve goes through the incremental pass; in the other layers
-# univariates do what they do alone. Of those that search for a root, traced alone too, one solve is enough.
-INSIDE = [c | {"features": 2} for c in layers() if c["type"] == "Autoregressive"]
-SEARCHING = [c for c in INSIDE if is_numeric(c)][1:]
+# Every univariate in an autoregressive layer too, whose inverse goes through the incremental pass; in the other layers
+# and in the forward direction univariates do what they do alone. Of those that search for a root, one is enough.
+INSIDE = [config | {"features": 2} for config in layers() if config["type"] == "Autoregressive"]
+SEARCHING = [config for config in INSIDE if is_numeric(config)]
 
 
-@pytest.mark.parametrize(
-    ("config", "direction"),
-    [(c, "forward_and_ladj") for c in INSIDE] + [(c, "inverse_and_ladj") for c in INSIDE if c not in SEARCHING],
-    ids=lambda v: v if isinstance(v, str) else label(v),
-)
-def test_every_univariate_compiles_in_a_layer(config, direction):
+@each([config for config in INSIDE if config not in SEARCHING[1:]])
+def test_every_univariate_compiles_in_a_layer(config):
     bijection = bijection_of(config)
-    compiles(bijection, direction, given_to(bijection, direction))
+    compiles(bijection, "inverse_and_ladj", given_to(bijection, "inverse_and_ladj"))
 
 
-@pytest.mark.parametrize("direction", ["forward_and_ladj", "inverse_and_ladj"])
-@each(EXPORTED)
-def test_every_bijection_exports(config, direction):
+# The searches of these two are those of `GaussianMixtureCDF`, which is exported by itself.
+EXPORTED = [
+    config for config in ONCE if not (is_numeric(config) and config["type"] in ("Elementwise", "MixtureRosenblatt"))
+]
+
+
+@each(first_and_rest(EXPORTED))
+def test_every_bijection_exports(config, subtests):
     bijection = bijection_of(config)
-    exports(bijection, direction, given_to(bijection, direction))
+    for direction in ("forward_and_ladj", "inverse_and_ladj"):
+        with subtests.test(direction):
+            exports(bijection, direction, given_to(bijection, direction))
 
 
-@pytest.mark.parametrize("direction", ["forward", "inverse"])
-@each(UNIVARIATES)
-def test_every_univariate_compiles_and_exports(config, direction):
+@each(first_and_rest(UNIVARIATES))
+def test_every_univariate_compiles_and_exports(config, subtests):
     univariate = build(config).to(torch.float64)
     x = torch.tensor([-9.0, -1.0, 0.0, 2.5, 9.0], dtype=torch.float64)
     x = torch.where(univariate.domain.contains(x), x, univariate.domain.anchor(x))
     params = torch.randn(univariate.num_params, 5, dtype=torch.float64, generator=generator(1))
-    if univariate.inverse_kind == "exact" or direction == "forward" or FIRST[config["type"]] == config:
-        compiles(univariate, direction, (x, params))
-        exports(univariate, direction, (x, params))
+    for direction in ("forward", "inverse"):
+        for check in (compiles, exports):
+            with subtests.test(f"{direction} {check.__name__}"):
+                check(univariate, direction, (x, params))
 
 
-@each([*DISTRIBUTIONS, *FLOWS])
-def test_every_distribution_compiles_and_exports(config):
+@each([*DISTRIBUTIONS, *FLOWS, *(pytest.param(c, marks=exhaustive, id=label(c)) for c in REST)])
+def test_every_distribution_compiles(config):
     """The screening of bad rows and of the support included, so one row here is NaN and one infinite."""
     distribution = random_part(config)
     x = torch.randn(5, *distribution.event_shape, dtype=torch.float64, generator=generator(1))
     context = context_for(distribution, (5,), generator(2))
     given = (x,) if context is None else (x, context)
     compiles(distribution, "log_prob", given)
-    exports(distribution, "log_prob", given)
     x[1, 0], x[2, 0] = torch.nan, torch.inf
     compiled = torch.compile(distribution.log_prob, fullgraph=True, backend="eager")
     assert torch.equal(compiled(*given).isnan(), torch.tensor([False, True, False, False, False]))
     assert compiled(*given)[2] == -torch.inf
 
 
-@each(FLOWS)
+# Parts are exported by themselves; what a distribution adds is the screening, the same in all.
+SCREENED = [
+    c for c in [*DISTRIBUTIONS, *FLOWS] if c.get("flow") in ("nsf", "circular_nsf") or c in firsts(DISTRIBUTIONS)
+]
+
+
+@each([c if c in SCREENED else pytest.param(c, marks=exhaustive, id=label(c)) for c in [*DISTRIBUTIONS, *PLAIN_FLOWS]])
+def test_every_distribution_exports(config):
+    distribution = random_part(config)
+    x = torch.randn(5, *distribution.event_shape, dtype=torch.float64, generator=generator(1))
+    context = context_for(distribution, (5,), generator(2))
+    exports(distribution, "log_prob", (x,) if context is None else (x, context))
+
+
+@each([c if c["flow"] in ("maf", "nsf") else pytest.param(c, marks=exhaustive, id=label(c)) for c in PLAIN_FLOWS])
 def test_every_flow_samples_in_one_graph(config):
     flow = random_part(config)
     context = context_for(flow, (5,), generator(2))
@@ -211,13 +225,13 @@ INDUCTOR = [
 
 @pytest.mark.slow
 @needs_compiler
-@each(INDUCTOR)
+@each([*INDUCTOR[-2:], *(pytest.param(config, marks=exhaustive, id=label(config)) for config in INDUCTOR[:-2])])
 def test_inductor_gives_the_same_numbers(config):
     flow = random_part(config)
     x = torch.randn(6, 3, dtype=torch.float64, generator=generator(1))
     context = context_for(flow, (6,), generator(2))
     compiled = torch.compile(flow.log_prob, fullgraph=True)
     got, expected = compiled(x, context), flow.log_prob(x, context)
-    properties.close(got, expected, "log_prob compiled by inductor", properties.SHARP)
+    close(got, expected, "log_prob compiled by inductor", SHARP)
     for a, b in zip(*(torch.autograd.grad(out.sum(), list(flow.parameters())) for out in (got, expected)), strict=True):
-        properties.close(a, b, "gradients compiled by inductor", properties.SHARP)
+        close(a, b, "gradients compiled by inductor", SHARP)

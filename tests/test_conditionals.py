@@ -3,8 +3,6 @@
 import contextlib
 import math
 
-import properties
-import properties_distribution
 import pytest
 import torch
 from cases import context_for, generator, label, random_part
@@ -24,6 +22,9 @@ from pushforward.distributions import (
     Uniform,
 )
 from pushforward.flows import nsf
+from pushforward.testing import comparison as properties
+from pushforward.testing import distributions as properties_distribution
+from pushforward.testing.quadrature import integrates_to_one, samples_follow_the_density
 from pushforward.univariate import Affine
 
 DTYPE = torch.float64
@@ -146,8 +147,8 @@ def test_conditionals_are_distributions(config):
     x = distribution.sample((), generator=generator(4))
     views = [distribution.given(x[: features - 1]), distribution.marginal(1), distribution.marginal(2)]
     for view in views:
-        properties_distribution.integrates_to_one(view, None)
-        properties_distribution.samples_follow_the_density(view, None)
+        integrates_to_one(view, None)
+        samples_follow_the_density(view, None)
         properties_distribution.log_prob_of_samples(view, None)
         properties_distribution.samples_follow_the_generator(view, None)
 
@@ -157,8 +158,8 @@ def test_conditionals_of_conditional_flows_are_distributions(config):
     distribution, x, context = situation(config, 1)
     for view in (distribution.given(x[0, :2]), distribution.given(x[0, :1]), distribution.marginal(1)):
         if view.event_shape[0] < 3:
-            properties_distribution.integrates_to_one(view, context[0])
-            properties_distribution.samples_follow_the_density(view, context[0])
+            integrates_to_one(view, context[0])
+            samples_follow_the_density(view, context[0])
         properties_distribution.condition_fixes_the_context(view, context[0])
         properties_distribution.sample_shapes(view, context[0])
 

@@ -4,13 +4,13 @@ import copy
 import math
 from itertools import pairwise
 
-import properties_distribution
 import pytest
 import torch
 from cases import generator
 
 from pushforward.bijections import Chain, Elementwise, Rotation, Standardize
 from pushforward.distributions import Flow, StandardNormal
+from pushforward.testing.rows import measured_once
 from pushforward.univariate import Affine, GaussianMixtureCDF, TailTransform
 
 
@@ -51,9 +51,9 @@ def test_every_layer_brings_the_loss_down():
 
 
 def test_what_starts_from_data_is_measured_once():
-    properties_distribution.measured_once(gaussianizing(2), moons(200, 3), None)
+    measured_once(gaussianizing(2), moons(200, 3), None)
     tail = Flow(StandardNormal(2), Chain([Standardize(2, robust=True), Elementwise(TailTransform(), 2)]).inv).double()
-    properties_distribution.measured_once(tail, moons(200, 4), None)
+    measured_once(tail, moons(200, 4), None)
 
 
 def test_a_loaded_start_gives_the_same_densities():

@@ -4,7 +4,6 @@ import copy
 import io
 import pickle
 
-import properties
 import pytest
 import torch
 from cases import FLOW_SPECS, bijection_of, context_for, generator, inputs, label, random_part, randomize
@@ -21,6 +20,10 @@ from pushforward.bijections import (
 )
 from pushforward.core.config import build
 from pushforward.flows import FLOWS
+from pushforward.testing import Case
+from pushforward.testing.bijections import vmap_is_batch
+from pushforward.testing.comparison import SHARP, close
+from pushforward.testing.modules import moves_whole
 from pushforward.univariate import Affine, RationalQuadratic
 
 NAMED = pytest.mark.parametrize("name", sorted(FLOWS))
@@ -148,7 +151,7 @@ def test_bug_4_a_flow_can_be_pickled_copied_and_moved(config):
     file.seek(0)
     for twin in (copy.deepcopy(flow), pickle.loads(pickle.dumps(flow)), torch.load(file, weights_only=False)):
         assert torch.equal(twin.log_prob(x, context), expected)
-    properties.moves_whole(flow)
+    moves_whole(flow)
     meta = copy.deepcopy(flow).to("meta")
     known = None if context is None else context.to("meta")
     assert meta.log_prob(x.to("meta"), known).device.type == "meta", "a tensor made on the way stays on the CPU"
@@ -183,7 +186,7 @@ def test_bug_5_splines_compile_vmap_and_export_across_their_box(direction):
     ways.append(torch.export.export(Only(), (x,)).module()(x))
     for got in ways:
         for a, b in zip(got, expected, strict=True):
-            properties.close(a, b, f"{direction} of a spline", properties.SHARP)
+            close(a, b, f"{direction} of a spline", SHARP)
 
 
 def test_bug_5_a_boolean_mask_is_caught():
@@ -202,7 +205,7 @@ def test_bug_5_a_boolean_mask_is_caught():
     x, _ = inputs(layer)
     layer(x)  # it works until someone asks for more
     with pytest.raises(AssertionError, match="forward cannot be mapped over rows: vmap"):
-        properties.vmap_is_batch(layer, x, None)
+        vmap_is_batch(Case(layer, x))
 
 
 def test_bug_5_screening_bad_rows_is_one_graph():
@@ -214,4 +217,4 @@ def test_bug_5_screening_bad_rows_is_one_graph():
     for got in (compiled, mapped):
         assert got.isnan().tolist() == [False, True, False]
         assert got[2] == -torch.inf
-        properties.close(got[0], flow.log_prob(x)[0], "the good row", properties.SHARP)
+        close(got[0], flow.log_prob(x)[0], "the good row", SHARP)

@@ -2,8 +2,6 @@
 
 import math
 
-import properties
-import properties_distribution
 import pytest
 import torch
 from cases import generator, random_part
@@ -11,6 +9,8 @@ from cases import generator, random_part
 from pushforward.bijections import Banana, GaussianRosenblatt, GridRosenblatt, MixtureRosenblatt
 from pushforward.distributions import Flow, GaussianMixture, StandardNormal
 from pushforward.distributions.targets import TARGETS, banana, clusters, moons, ring
+from pushforward.testing import comparison as properties
+from pushforward.testing import quadrature as properties_distribution
 
 DTYPE = torch.float64
 LOC = [0.0, 1.0, -1.0]

@@ -1,10 +1,9 @@
-"""Every prop over every registered bijection and over the bijection of every named flow."""
+"""Every property over every registered part and every named flow: one test a configuration, which names what fails."""
 
 import importlib
 import inspect
 import pkgutil
 
-import properties
 import pytest
 import torch
 from cases import (
@@ -13,7 +12,10 @@ from cases import (
     FLOW_SPECS,
     GENTLE,
     UNIVARIATES,
+    all_flow_specs,
     bijection_of,
+    exhaustive,
+    firsts,
     inputs,
     label,
     named_flow,
@@ -24,94 +26,65 @@ from torch import nn
 import pushforward
 from pushforward import bijections, distributions, univariate
 from pushforward.bijections import Autoregressive
-from pushforward.core.config import REGISTRY, build
+from pushforward.core.config import REGISTRY
 from pushforward.core.domain import Real
+from pushforward.testing import Case, bijection_properties, failures
+from pushforward.testing.comparison import close
+from pushforward.testing.dependence import dependence
+from pushforward.testing.modules import float32_is_close
 from pushforward.univariate import Affine
 
-MATHEMATICS = [
-    properties.shapes_and_dtypes,
-    properties.batch_shapes,
-    properties.broadcasting,
-    properties.moves_points,
-    properties.round_trip,
-    properties.inverse_ladj,
-    properties.ladj_is_slogdet,
-    properties.value_path_is_pair_path,
-]
-ALL = [
-    *MATHEMATICS,
-    properties.vmap_is_batch,
-    properties.gradients_reach_every_parameter,
-    properties.dependence,
-    properties.survives_config,
-    properties.survives_copies,
-    properties.moves_whole,
-    properties.statistics_stay_wide,
-    properties.overrides_no_module_name,
-]
-MANY = (48,)  # a dependence through rectified units shows at some points only
+ROWS = 48  # a dependence through rectified units shows at some points only
 
 
 def each(configs):
     return pytest.mark.parametrize("config", configs, ids=label)
 
 
-def each_property(some):
-    return pytest.mark.parametrize("prop", some, ids=lambda prop: prop.__name__)
+def keeps_every_property(subtests, bijection, *, dtype=torch.float64, names=None):
+    """One subtest for each property that fails, under its name."""
+    checks = bijection_properties(bijection, *inputs(bijection, (ROWS,), dtype=dtype))
+    for name, error in failures({k: v for k, v in checks.items() if names is None or k in names}).items():
+        with subtests.test(name):
+            raise error
 
 
-def hold(prop, bijection, dtype=torch.float64):
-    batch = MANY if prop in (properties.dependence, properties.gradients_reach_every_parameter) else (7,)
-    prop(bijection, *inputs(bijection, batch, dtype=dtype))
-
-
-@each_property(ALL)
 @each(BIJECTIONS)
-def test_every_example_keeps_the_property(config, prop):
-    hold(prop, bijection_of(config))
+def test_every_example_keeps_the_properties(config, subtests):
+    keeps_every_property(subtests, bijection_of(config))
 
 
-@each_property(ALL)
 @each(FLOW_SPECS)
-def test_every_named_flow_keeps_the_property(config, prop):
-    hold(prop, bijection_of(config))
+def test_every_named_flow_keeps_the_properties(config, subtests):
+    keeps_every_property(subtests, bijection_of(config))
 
 
-@each_property(MATHEMATICS)
-@each([*BIJECTIONS, *FLOW_SPECS])
-def test_in_single_precision(config, prop):
-    hold(prop, bijection_of(config, torch.float32, GENTLE), torch.float32)
+@exhaustive
+@each(list(all_flow_specs()))
+def test_every_combination_of_options_keeps_the_properties(config, subtests):
+    keeps_every_property(subtests, bijection_of(config))
 
 
-@each([*BIJECTIONS, *FLOW_SPECS])
-def test_single_precision_is_close_to_double(config):
-    hold(properties.float32_is_close, bijection_of(config, size=GENTLE))
+# The dtype of a class's arithmetic does not depend on its options; with `make test-all` every configuration runs.
+ONCE_A_CLASS = firsts([*BIJECTIONS, *FLOW_SPECS])
+REST = [config for config in [*BIJECTIONS, *FLOW_SPECS] if config not in ONCE_A_CLASS]
+MANY_TIMES = [*ONCE_A_CLASS, *(pytest.param(config, marks=exhaustive, id=label(config)) for config in REST)]
 
 
-@each([*BIJECTIONS, *FLOW_SPECS])
-def test_the_inverse_keeps_the_properties_too(config):
+@each(MANY_TIMES)
+def test_in_single_precision(config, subtests):
+    keeps_every_property(subtests, bijection_of(config, torch.float32, GENTLE), dtype=torch.float32)
+    double = bijection_of(config, size=GENTLE)
+    float32_is_close(Case(double, *inputs(double)))
+
+
+@each(MANY_TIMES)
+def test_the_inverse_keeps_the_properties_too(config, subtests):
     bijection = bijection_of(config).inv
     if not isinstance(bijection.domain, Real):
         pytest.skip("its points come from the map's own side")
-    for prop in (
-        properties.shapes_and_dtypes,
-        properties.round_trip,
-        properties.ladj_is_slogdet,
-        properties.dependence,
-    ):
-        hold(prop, bijection)
-
-
-@each(UNIVARIATES)
-@each_property([properties.moves_whole, properties.overrides_no_module_name])
-def test_every_univariate_is_a_good_module(config, prop):
-    prop(build(config))
-
-
-@each(DISTRIBUTIONS)
-@each_property([properties.moves_whole, properties.statistics_stay_wide, properties.overrides_no_module_name])
-def test_every_distribution_is_a_good_module(config, prop):
-    prop(randomize(build(config)))
+    names = {"shapes_and_dtypes", "round_trip", "ladj_is_slogdet", "dependence"}
+    keeps_every_property(subtests, bijection, names=names)
 
 
 # --- narrow networks lose nothing ----------------------------------------------------------------------------------
@@ -122,7 +95,8 @@ def test_every_distribution_is_a_good_module(config, prop):
 @pytest.mark.parametrize("hidden", [(1,), (1, 1, 1), (2, 2, 2, 2, 2, 2), (7, 7)], ids=str)
 def test_no_dependence_is_lost_in_a_narrow_network(hidden, conditioner, context):
     options = {"hidden": hidden, "conditioner": conditioner, "activation": "tanh", "context": context}
-    hold(properties.dependence, randomize(Autoregressive(Affine(), 6, **options), seed=3))
+    layer = randomize(Autoregressive(Affine(), 6, **options), seed=3)
+    dependence(Case(layer, *inputs(layer, (ROWS,))))
 
 
 # --- the registry --------------------------------------------------------------------------------------------------
@@ -225,4 +199,4 @@ def test_an_untrained_flow_is_a_standard_normal(config):
     x, context = inputs(flow.bijection)
     z = x.square().sum(-1)  # a rearrangement of the features keeps the norm
     expected = -0.5 * (z + config["features"] * torch.log(torch.tensor(2 * torch.pi, dtype=torch.float64)))
-    properties.close(flow.eval().log_prob(x, context), expected, "log_prob of an untrained flow")
+    close(flow.eval().log_prob(x, context), expected, "log_prob of an untrained flow")

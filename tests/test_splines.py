@@ -2,12 +2,12 @@
 
 import math
 
-import properties_univariate as properties
 import pytest
 import torch
 from cases import generator
 from scipy.interpolate import CubicHermiteSpline
 
+from pushforward.testing import univariates as properties
 from pushforward.univariate import CubicSpline, LinearRational, LinearSpline, QuadraticSpline, RationalQuadratic
 from pushforward.univariate.spline_pieces import CubicPiece, RationalQuadraticPiece
 

@@ -3,7 +3,6 @@
 import inspect
 import math
 
-import properties_distribution
 import pytest
 import torch
 from cases import FLOW_OPTIONS, generator
@@ -11,6 +10,7 @@ from cases import FLOW_OPTIONS, generator
 import pushforward as pf
 from pushforward.core.domain import Circle
 from pushforward.flows import FLOWS
+from pushforward.testing.quadrature import integrates_to_one, samples_follow_the_density
 
 GAIN = 0.05  # nats per feature that training must bring, at the least
 
@@ -44,5 +44,5 @@ def test_trained_flows_integrate_to_one(name, features):
     gaussian = name in ("nice", "gaussian_autoregressive", "maf", "iaf", "real_nvp")
     if not (features == 1 and gaussian) and name != "gaussianization":  # these are at their best from the start
         assert after > before + GAIN * features
-    properties_distribution.integrates_to_one(flow, None)
-    properties_distribution.samples_follow_the_density(flow, None)
+    integrates_to_one(flow, None)
+    samples_follow_the_density(flow, None)

@@ -1,125 +1,108 @@
-"""Every prop of univariates over every registered one, with hypothesis choosing points and parameters."""
+"""Every property of univariates over every registered one: ordinary and extreme parameters, trouble spots, both dtypes.
 
-import math
+`pushforward.testing` draws a few hundred points and parameters at once; hypothesis, which searches for the smallest
+counterexample, chooses some more in `make test-all`.
+"""
 
-import properties_univariate as properties
 import pytest
 import torch
-from cases import UNIVARIATES, generator, label
+from cases import UNIVARIATES, exhaustive, firsts, generator, label
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pushforward.core.config import build
 from pushforward.core.domain import Circle
+from pushforward.testing import failures, univariate_properties, univariates
+from pushforward.testing.comparison import close
+from pushforward.testing.continuity import continuous
+from pushforward.testing.modules import moves_whole, overrides_no_module_name
+from pushforward.testing.univariate_points import EXTREME, MODERATE, random_params, random_points, trouble_spots
+from pushforward.testing.univariates import difference, rounding, wrapped
 
-POINTWISE = [
-    properties.shapes,
-    properties.round_trip,
-    properties.onto,
-    properties.inverse_slope,
-    properties.slope_is_derivative,
-    properties.gradients_are_finite,
-    properties.value_path_is_pair_path,
-    properties.shared_parameters,
-    properties.increasing,
-]
 each = pytest.mark.parametrize("config", UNIVARIATES, ids=label)
+BOTH_SIZES = pytest.mark.parametrize("size", [MODERATE, EXTREME], ids=["moderate", "extreme"])
 
-N = 3
-EXTREME = st.one_of(st.sampled_from([-50.0, 0.0, 50.0]), st.floats(-50.0, 50.0))
-MODERATE = st.floats(-3.0, 3.0)
-BOTH_SIZES = pytest.mark.parametrize("numbers", [MODERATE, EXTREME], ids=["moderate", "extreme"])
-
-
-def points(univariate, dtype):
-    """Anywhere, far out, and where splines change over: the ends of the box, evenly spaced knots, their neighbours.
-
-    A map that grows faster than straight states how far out its values fit into float64, its ``reach``. What grows
-    exponentially fits float32 an eighth as far.
-    """
-    bound = getattr(univariate, "bound", 3.0)
-    circle = isinstance(univariate.domain, Circle)
-    last = math.nextafter(math.pi, 0) if circle else getattr(univariate, "reach", math.inf)
-    far = [10.0**k for k in (6, 15, 100)]
-    if dtype == torch.float32 and not circle:
-        last, far = last / 8, far[:2]
-    ends = [math.nextafter(end, to) for end in (-bound, bound) for to in (-math.inf, math.inf)]
-    knots = [bound * k / 6 for k in range(-6, 7)] + [bound * (2 * k / 5 - 1) for k in range(6)]
-    special = [x for x in knots + ends + [sign * x for x in far for sign in (-1, 1)] if abs(x) <= last]
-    wide = [st.floats(-min(size, last), min(size, last)) for size in (1.5 * bound, 1e6)]
-    return st.one_of(st.sampled_from(special), *wide)
+POINTS = 96
+STEEP = {"inverse_slope", "slope_is_derivative", "continuous"}
+"""In single precision slopes of extreme maps change between neighbouring numbers."""
 
 
-def in_domain(univariate, x):
-    """Rounding to float32 may close the circle."""
-    return properties.inside(univariate.domain, x)
-
-
-@st.composite
-def situations(draw, univariate, numbers, dtype):
-    x = draw(st.lists(points(univariate, dtype), min_size=N, max_size=N))
-    size = univariate.num_params * N
-    params = draw(st.lists(numbers, min_size=size, max_size=size))
-    return in_domain(univariate, torch.tensor(x, dtype=dtype)), torch.tensor(params, dtype=dtype).reshape(-1, N)
-
-
-def calm(config, numbers):
+def skip_steep_compositions(config, size):
     """What rounding does between the parts of a composition, the next part may magnify without limit."""
-    if config["type"] == "Composed" and numbers is EXTREME:
+    if config["type"] == "Composed" and size == EXTREME:
         pytest.skip("its parts are tried alone")
 
 
-def hold(some, univariate, numbers, dtype, examples):
-    """All of these properties at each drawn situation: drawing takes longer than checking."""
-
-    @settings(max_examples=examples, database=None)
-    @given(situations(univariate, numbers, dtype))
-    def check(situation):
-        for prop in some:
-            try:
-                prop(univariate, *situation)
-            except AssertionError as error:
-                raise AssertionError(f"{prop.__name__}: {error}") from error
-
-    check()
-
-
-@each
-@BOTH_SIZES
-def test_every_univariate_keeps_the_properties(config, numbers):
-    calm(config, numbers)
-    hold(POINTWISE, build(config).to(torch.float64), numbers, torch.float64, 20)
-
-
-@each
-@BOTH_SIZES
-def test_in_single_precision(config, numbers):
-    calm(config, numbers)
-    steep = (
-        properties.inverse_slope,
-        properties.slope_is_derivative,
-    )  # slopes of extreme maps change between neighbours
-    some = [prop for prop in POINTWISE if numbers is MODERATE or prop not in steep]
-    hold(some, build(config), numbers, torch.float32, 10)
-
-
-@each
-@pytest.mark.parametrize(
-    ("numbers", "dtype"),
-    [(MODERATE, torch.float64), (EXTREME, torch.float64), (MODERATE, torch.float32)],  # float32 resolves no more
-    ids=["moderate-float64", "extreme-float64", "moderate-float32"],
-)
-def test_no_jumps(config, numbers, dtype):
-    calm(config, numbers)
+def keeps_every_property(subtests, config, dtype, size, names=None):
     univariate = build(config).to(dtype)
-    size = univariate.num_params * N
+    random = generator(int(size))
+    x = random_points(univariate, POINTS, dtype, random)
+    checks = univariate_properties(univariate, x, random_params(univariate, POINTS, size, dtype, random))
+    for name, error in failures({k: v for k, v in checks.items() if names is None or k in names}).items():
+        with subtests.test(name):
+            raise error
 
-    @settings(max_examples=5, database=None)
-    @given(st.lists(numbers, min_size=size, max_size=size))
-    def check(params):
-        properties.continuous(univariate, torch.tensor(params, dtype=dtype).reshape(-1, N))
+
+@each
+@BOTH_SIZES
+def test_every_univariate_keeps_the_properties(config, size, subtests):
+    skip_steep_compositions(config, size)
+    keeps_every_property(subtests, config, torch.float64, size)
+    for prop in (moves_whole, overrides_no_module_name):
+        with subtests.test(prop.__name__):
+            prop(build(config))
+
+
+@pytest.mark.parametrize("config", firsts(UNIVARIATES), ids=label)
+@BOTH_SIZES
+def test_in_single_precision(config, size, subtests):
+    skip_steep_compositions(config, size)
+    some = set(univariate_properties(build(config), torch.zeros(1), torch.zeros(build(config).num_params, 1)))
+    keeps_every_property(subtests, config, torch.float32, size, some - (STEEP if size == EXTREME else set()))
+
+
+# --- the same, points and parameters chosen by hypothesis ------------------------------------------------------------
+
+N = 3
+NUMBERS = {EXTREME: st.one_of(st.sampled_from([-EXTREME, 0.0, EXTREME]), st.floats(-EXTREME, EXTREME))}
+NUMBERS[MODERATE] = st.floats(-MODERATE, MODERATE)
+
+
+@st.composite
+def situations(draw, univariate, size):
+    """Points anywhere, far out, and where splines change over; and parameters."""
+    spots = trouble_spots(univariate, torch.float64)
+    last = max(map(abs, spots))
+    wide = [st.floats(-min(end, last), min(end, last)) for end in (1.5 * getattr(univariate, "bound", 3.0), 1e6)]
+    x = draw(st.lists(st.one_of(st.sampled_from(spots), *wide), min_size=N, max_size=N))
+    count = univariate.num_params * N
+    params = draw(st.lists(NUMBERS[size], min_size=count, max_size=count))
+    x = wrapped(univariate.domain, torch.tensor(x, dtype=torch.float64))
+    return x, torch.tensor(params, dtype=torch.float64).reshape(-1, N)
+
+
+@exhaustive
+@each
+@BOTH_SIZES
+def test_hypothesis_finds_no_counterexample(config, size):
+    skip_steep_compositions(config, size)
+    univariate = build(config).to(torch.float64)
+
+    @settings(max_examples=50, database=None)
+    @given(situations(univariate, size))
+    def check(situation):
+        for name, prop in univariate_properties(univariate, *situation).items():
+            if name != "continuous":
+                try:
+                    prop()
+                except AssertionError as error:
+                    raise AssertionError(f"{name}: {error}") from error
+        continuous(univariate, situation[1])
 
     check()
+
+
+# --- shapes, tables of inverses, starts ------------------------------------------------------------------------------
 
 
 @each
@@ -127,7 +110,7 @@ def test_many_axes_and_none(config):
     univariate = build(config).to(torch.float64)
     for shape in ((), (0,), (2, 3, 4)):
         x = univariate.domain.example(shape, generator(5))
-        properties.shapes(univariate, x, torch.randn(univariate.num_params, *shape, dtype=torch.float64))
+        univariates.shapes(univariate, x, torch.randn(univariate.num_params, *shape, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("size", [0.7, 8.0], ids=["gentle", "wild"])
@@ -147,10 +130,10 @@ def test_many_points_with_the_same_parameters_are_inverted_as_one(config, dtype,
         x, log_slope = univariate.inverse(y, params)
         alone, slope_alone = univariate.inverse(y, params.expand(-1, *y.shape))
         images = univariate(x, params)[0]
-    room = properties.digits(y) + properties.digits(x) * torch.exp(-torch.minimum(log_slope, slope_alone))
-    assert (properties.apart(univariate.codomain, images, y).abs() <= room).all()
-    room = properties.digits(x) + properties.digits(y) * torch.exp(torch.maximum(log_slope, slope_alone))
-    assert (properties.apart(univariate.domain, x, alone).abs() <= room).all()
+    room = rounding(y) + rounding(x) * torch.exp(-torch.minimum(log_slope, slope_alone))
+    assert (difference(univariate.codomain, images, y).abs() <= room).all()
+    room = rounding(x) + rounding(y) * torch.exp(torch.maximum(log_slope, slope_alone))
+    assert (difference(univariate.domain, x, alone).abs() <= room).all()
 
 
 IDENTITY = {
@@ -178,8 +161,8 @@ def test_zero_parameters_are_the_identity(config):
     x = univariate.domain.example((65,), generator(6))
     x = x if isinstance(univariate.domain, Circle) else 4 * x
     y, log_slope = univariate(x, torch.zeros(univariate.num_params, 65, dtype=torch.float64))
-    properties.close(y, x, "the value at zero parameters")
-    properties.close(log_slope, torch.zeros_like(x), "the log-slope at zero parameters")
+    close(y, x, "the value at zero parameters")
+    close(log_slope, torch.zeros_like(x), "the log-slope at zero parameters")
 
 
 # Equal parts would get equal gradients, which vanish on standardised data: these stand apart, close to the identity.

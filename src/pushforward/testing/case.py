@@ -1,0 +1,85 @@
+"""A bijection with points to map: what several properties compare is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pushforward.core.bijection import Bijection
+from pushforward.testing.comparison import jacobian
+
+__all__ = ["Case", "Direction"]
+
+Pair = tuple[Tensor, Tensor]
+
+
+class Direction(NamedTuple):
+    """One direction of a bijection at the points of a case."""
+
+    name: str
+    """``"forward"`` or ``"inverse"``."""
+    function: Callable[..., Pair]
+    """Points and context to (values, ladj)."""
+    value: Callable[..., Tensor]
+    """Points and context to values alone."""
+    start: Tensor
+    """The points, (n, *event)."""
+    pair: Pair
+    """Values and ladj there, with gradients."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A bijection, points of its domain and a context; both directions are computed once.
+
+    Args:
+        bijection: what a property is checked of.
+        x: (n, *in_shape), with n at least 6.
+        context: (n, *context_shape), where the bijection takes one.
+    """
+
+    bijection: Bijection
+    x: Tensor
+    context: Tensor | None = None
+
+    @cached_property
+    def forward(self) -> Pair:
+        """(y, ladj) at x."""
+        return self.bijection.forward_and_ladj(self.x, self.context)
+
+    @cached_property
+    def y(self) -> Tensor:
+        """The image of x, without gradients."""
+        return self.forward[0].detach()
+
+    @cached_property
+    def inverse(self) -> Pair:
+        """(x, ladj) at y."""
+        return self.bijection.inverse_and_ladj(self.y, self.context)
+
+    @property
+    def directions(self) -> tuple[Direction, Direction]:
+        """Forward at x, inverse at y."""
+        b = self.bijection
+        return (
+            Direction("forward", b.forward_and_ladj, b.forward, self.x, self.forward),
+            Direction("inverse", b.inverse_and_ladj, b.inverse, self.y, self.inverse),
+        )
+
+    @cached_property
+    def jacobian(self) -> Tensor:
+        """∂y/∂x by automatic differentiation, (n, outputs, inputs)."""
+        return jacobian(lambda t: self.bijection.forward(t, self.context), self.x)
+
+    def rows(self, count: int) -> tuple[Tensor, Tensor | None]:
+        """The first points and contexts."""
+        return self.x[:count], None if self.context is None else self.context[:count]
+
+    def row_shape(self, tensor: Tensor) -> torch.Size:
+        """The shape of one row of a tensor that belongs to the case."""
+        return tensor.shape[1:]

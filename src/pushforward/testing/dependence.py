@@ -1,0 +1,109 @@
+"""Which outputs depend on which inputs, for the library's own kinds of map, checked against the Jacobian."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from pushforward.bijections import (
+    LU,
+    Angle,
+    Chain,
+    Coupling,
+    Elementwise,
+    Flip,
+    Inverse,
+    Permute,
+    RadialSquash,
+    Rotation,
+    Standardize,
+)
+from pushforward.core.bijection import Bijection, TriangularMap
+from pushforward.testing.case import Case
+from pushforward.testing.comparison import jacobian
+
+__all__ = ["dependence", "pattern"]
+
+Pattern = tuple[Tensor, Tensor]
+"""Whether each output depends on each input, (outputs, inputs), and whether it depends on the context, (outputs,)."""
+
+NUMERICALLY_ZERO = 1e-12
+
+
+def pattern(bijection: Bijection) -> Pattern | None:
+    """The dependences that a map should have; None where nothing is stated about its kind."""
+    if len(bijection.in_shape) != 1:
+        return None
+    size = bijection.in_shape[0]
+    eye, none = torch.eye(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
+    on_context = none if bijection.context_shape is None else ~none
+    if isinstance(bijection, Angle | Elementwise | Standardize):
+        return eye, on_context
+    if isinstance(bijection, TriangularMap):
+        return torch.ones(size, size).tril().bool(), on_context
+    if isinstance(bijection, Coupling):
+        place = torch.arange(size)
+        moved = place < bijection.moved if bijection.swap else place >= bijection.steering
+        return eye | moved[:, None] & ~moved[None, :], on_context & moved
+    if isinstance(bijection, LU | RadialSquash | Rotation):
+        return torch.ones(size, size).bool(), on_context
+    if isinstance(bijection, Permute):
+        return eye[torch.tensor(bijection.config["order"])], on_context
+    if isinstance(bijection, Flip):
+        return eye.flip(0), on_context
+    if isinstance(bijection, Inverse):
+        return _pattern_of_inverse(bijection.bijection)
+    return _compose(map(pattern, _parts(bijection))) if isinstance(bijection, Chain) else None
+
+
+def _pattern_of_inverse(bijection: Bijection) -> Pattern | None:
+    """All kinds but rearrangements have an inverse with the same pattern."""
+    if isinstance(bijection, Chain):
+        return _compose(map(_pattern_of_inverse, reversed(_parts(bijection))))
+    if isinstance(bijection, Inverse):
+        return pattern(bijection.bijection)
+    stated = pattern(bijection)
+    return (stated[0].t(), stated[1]) if stated is not None and isinstance(bijection, Permute | Flip) else stated
+
+
+def _parts(chain: Chain) -> list[Bijection]:
+    return [part for part in chain.parts if isinstance(part, Bijection)]
+
+
+def _compose(patterns: Iterable[Pattern | None]) -> Pattern | None:
+    total: Pattern | None = None
+    for then in patterns:
+        if then is None:
+            return None
+        if total is None:
+            total = then
+        else:
+            on_x, on_context = total
+            through = then[0].int()
+            total = (through @ on_x.int()).bool(), (through @ on_context.int()).bool() | then[1]
+    return total
+
+
+def dependence(case: Case) -> None:
+    """Every dependence that should exist does, that of the first feature on the context included, and no other.
+
+    Needs many rows: a dependence through rectified units shows at some points only.
+    """
+    expected = pattern(case.bijection)
+    if expected is None:
+        return
+    _compare("x", case.jacobian.abs().amax(dim=0), expected[0])
+    if case.context is not None:
+        on_context = jacobian(lambda c: case.bijection.forward(case.x, c), case.context).abs().amax(dim=0)
+        _compare("the context", on_context, expected[1][:, None].expand_as(on_context))
+
+
+def _compare(what: str, sizes: Tensor, expected: Tensor) -> None:
+    """Largest absolute derivatives over all rows against where they may differ from zero."""
+    excess, lost = (sizes != 0) & ~expected, (sizes <= NUMERICALLY_ZERO) & expected
+    for wrong, says in ((excess, "depends on"), (lost, "does not depend on")):
+        if bool(wrong.any()):
+            output, entry = wrong.nonzero()[0].tolist()
+            raise AssertionError(f"output {output} {says} entry {entry} of {what}; largest derivatives:\n{sizes}")

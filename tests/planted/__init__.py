@@ -1,0 +1,1 @@
+"""Bugs planted on purpose, by where they live; `test_planted_bugs` checks that each is caught."""
