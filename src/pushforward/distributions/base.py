@@ -15,7 +15,7 @@ from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Circle, Domain, Interval, Product, restrict
 from pushforward.core.reference import REFERENCES
 from pushforward.core.special import ndtr
-from pushforward.core.student import log1p_square, student_cdf, student_icdf
+from pushforward.core.student import student_cdf, student_icdf, student_log_density
 from pushforward.core.torch_internals import standard_gamma
 from pushforward.distributions.autoregressive import AutoregressiveDistribution
 
@@ -297,9 +297,7 @@ class StudentT(Independent):
         self.event_shape = (features,)
 
     def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
-        df = self.log_df.exp()
-        norm = torch.lgamma((df + 1) / 2) - torch.lgamma(df / 2) - 0.5 * (math.log(math.pi) + self.log_df)
-        return norm - 0.5 * (df + 1) * log1p_square(x, self.log_df)
+        return student_log_density(x, self.log_df)
 
     def _cdf(self, x: Tensor, context: Tensor | None) -> Tensor:
         return student_cdf(x, self.log_df)

@@ -168,8 +168,12 @@ struct RationalQuadratic {
         const Vec<T> zero(T(0)), one(T(1));
         const auto outside = is_outside(y), boxed = clamped(y, -bound, bound), v = enter(boxed);
         const auto bin = find(v, params, 1);
-        const auto width = bin.right - bin.left, height = bin.top - bin.bottom, climbed = v - bin.bottom;
-        const auto d0 = slope(bin.raw_left), d1 = slope(bin.raw_right), mean = height / width;
+        const auto width = bin.right - bin.left, height = bin.top - bin.bottom, mean = height / width;
+        const auto left = slope(bin.raw_left), right = slope(bin.raw_right), passed = v - bin.bottom;
+        // From the nearer knot, see `_from_nearer_knot`.
+        const auto upper = passed > Vec<T>(T(0.5)) * height;
+        const auto climbed = choose(passed, height - passed, upper);
+        const auto d0 = choose(left, right, upper), d1 = choose(right, left, upper);
         const auto bent = climbed * (d0 + d1 - mean - mean);
         const auto a = at::vec::fmadd(height, mean - d0, bent), b = height * d0 - bent, c = mean * climbed;
         // The smallest root of a t² + b t = c without differences of close numbers; see `_quadratic_root`.
@@ -178,9 +182,9 @@ struct RationalQuadratic {
         const auto other = at::vec::maximum(b.neg(), zero) / root;
         auto t = at::vec::fmadd(other, root - b, c + c) / at::vec::fmadd(other + other, a, root + b);
         t = clamped(t, 0.0, 1.0);
-        if (linear) t = choose(t, v, outside);  // the slope is wanted at the end itself, whatever rounding did
-        const auto inside = leave(at::vec::fmadd(t, width, bin.left));
-        const auto end = choose(d0, d1, v > Vec<T>(T(0.5)));  // the slope there, with linear tails
+        if (linear) t = choose(t, zero, outside);  // the slope is wanted at the end itself, whatever rounding did
+        const auto inside = leave(at::vec::fmadd(choose(t, one - t, upper), width, bin.left));
+        const auto end = choose(left, right, v > Vec<T>(T(0.5)));  // the slope there, with linear tails
         x = choose(inside, linear ? boxed + (y - boxed) / end : y, outside);
         if (log_slope == nullptr) return;
         const auto falling = curve(t, width, height, d0, d1).log_slope.neg();

@@ -136,11 +136,14 @@ def _inverse(y_at, params, x_at, log_slope_at, n,
     outside = tl.abs(y) >= bound
     boxed = _clamp(y, bound, BLOCK)
     v = boxed / (2.0 * bound) + 0.5
-    _, _, _, left, width, bottom, height, _, _, d0, d1 = _bin(
+    _, _, _, left, width, bottom, height, _, _, d_left, d_right = _bin(
         v, params, point, n, valid, min_bin, shared, min_slope, offset, k, BINS, LINEAR, 1
     )
+    # From the nearer knot, as in `spline`.
+    upper = v - bottom > 0.5 * height
+    d0, d1 = tl.where(upper, d_right, d_left), tl.where(upper, d_left, d_right)
     # The smallest root of a t² + b t = c without differences of close numbers, as in `spline_pieces`.
-    climbed, mean = v - bottom, height / width
+    climbed, mean = tl.where(upper, height - (v - bottom), v - bottom), height / width
     bent = climbed * (d0 + d1 - 2.0 * mean)
     a, b, c = height * (mean - d0) + bent, height * d0 - bent, mean * climbed
     root = tl.sqrt(tl.maximum(b * b + 4.0 * a * c, tiny))
@@ -148,11 +151,11 @@ def _inverse(y_at, params, x_at, log_slope_at, n,
     t = (other * (root - b) + 2.0 * c) / (2.0 * other * a + root + b)
     t = tl.where(t != t, t, tl.minimum(tl.maximum(t, 0.0), 1.0))
     if LINEAR:
-        t = tl.where(outside, v, t)
+        t = tl.where(outside, 0.0, t)
     _, log_slope, _, _ = _curve(t, width, height, d0, d1)
-    inside = (left + t * width) * (2.0 * bound) - bound
+    inside = (left + tl.where(upper, 1.0 - t, t) * width) * (2.0 * bound) - bound
     if LINEAR:
-        x = tl.where(outside, boxed + (y - boxed) / tl.where(v > 0.5, d1, d0), inside)
+        x = tl.where(outside, boxed + (y - boxed) / tl.where(v > 0.5, d_right, d_left), inside)
     else:
         x, log_slope = tl.where(outside, y, inside), tl.where(outside, 0.0, log_slope)
     tl.store(x_at + point, x, mask=valid)

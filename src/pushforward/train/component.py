@@ -25,6 +25,7 @@ from torch import Tensor
 
 from pushforward.bijections.hermite import hermite_slopes, hermite_values
 from pushforward.bijections.triangular import MIN_SLOPE, rectified
+from pushforward.core.special import log_gamma_half_step
 from pushforward.core.student import gauss_legendre
 
 __all__ = ["Component", "Design", "Limits", "Rows", "apply", "height"]
@@ -53,7 +54,8 @@ class Limits(NamedTuple):
         """Minus the log-density of the base."""
         if math.isinf(self.df):
             return 0.5 * (value.square() + math.log(2 * math.pi))
-        norm = math.lgamma(self.df / 2) - math.lgamma((self.df + 1) / 2) + 0.5 * math.log(math.pi * self.df)
+        half = torch.tensor(0.5 * self.df, dtype=torch.float64)
+        norm = 0.5 * math.log(2 * math.pi) - log_gamma_half_step(half).item()
         return norm + 0.5 * (self.df + 1) * torch.log1p(value.square() / self.df)
 
     def pull(self, value: Tensor) -> Tensor:

@@ -81,11 +81,11 @@ class Spline(Univariate):
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         outside, v = self._enter(y)
         left, bottom, width, height, piece = self._find(v, params, 1)
-        climbed = v - bottom
+        upper, climbed, piece = _from_nearer_knot(v - bottom, height, piece)
         with torch.no_grad():
             t = piece.fall(climbed).clamp(0.0, 1.0)
             if self.tails != "identity":  # the slope is wanted at the end itself, whatever rounding did
-                t = torch.where(outside, v, t)
+                t = t.masked_fill(outside, 0.0)
 
         def curve(along: Tensor) -> tuple[Tensor, Tensor]:
             rise, log_slope = piece.rise(along / width)
@@ -94,8 +94,8 @@ class Spline(Univariate):
         # The derivative of the root is that of the curve at it: going back through the formula of the root would lose
         # digits where slopes beside it differ a millionfold.
         along = through_root(curve, climbed, t * width)
-        log_slope = -piece.log_slope(along / width)
-        return self._continue(y, outside, self._leave(left + along), log_slope)
+        log_slope = -piece.log_slope_at(along / width, climbed)
+        return self._continue(y, outside, self._leave(left + torch.where(upper, width - along, along)), log_slope)
 
     @accelerated()
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
@@ -103,9 +103,10 @@ class Spline(Univariate):
         if self.tails != "identity" or torch.is_grad_enabled():
             return self.inverse(y, params)[0]
         outside, v = self._enter(y)
-        left, bottom, width, _, piece = self._find(v, params, 1)
-        t = piece.fall(v - bottom).clamp(0.0, 1.0)
-        return torch.where(outside, y, self._leave(left + t * width))
+        left, bottom, width, height, piece = self._find(v, params, 1)
+        upper, climbed, piece = _from_nearer_knot(v - bottom, height, piece)
+        t = piece.fall(climbed).clamp(0.0, 1.0)
+        return torch.where(outside, y, self._leave(torch.addcmul(left, torch.where(upper, 1 - t, t), width)))
 
     def _enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whether x lies outside the box, and its place in it. Clipping comes before the search: a point evaluated
@@ -151,3 +152,9 @@ class Spline(Univariate):
         if self.tails != "identity":
             return at_knots
         return F.pad(at_knots, (0, 0) * (at_knots.ndim - 1) + (1, 1), value=value)
+
+
+def _from_nearer_knot(climbed: Tensor, height: Tensor, piece: Piece) -> tuple[Tensor, Tensor, Piece]:
+    """Whether the upper knot is nearer along y, and the way from the nearer knot and the piece as seen from it."""
+    upper = climbed > 0.5 * height
+    return upper, torch.where(upper, height - climbed, climbed), piece.seen_from(upper)
