@@ -144,6 +144,7 @@ ABSTRACT = {
     "MixtureDistribution",
     "Scaled",
     "AutoregressiveDistribution",
+    "AutoregressiveFixedContext",
     "Shaped",
     "Sigmoidal",
     "SlopedSpline",
