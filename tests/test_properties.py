@@ -118,6 +118,7 @@ ABSTRACT = {
     "MixtureDistribution",
     "Scaled",
     "AutoregressiveDistribution",
+    "AutoregressiveFixedContext",
     "Shaped",
     "Sigmoidal",
     "SlopedSpline",

@@ -36,7 +36,7 @@ class Distribution(nn.Module, ABC):
     event_shape: tuple[int, ...]
     context_shape: tuple[int, ...] | None = None
     batch_shape: tuple[int, ...] = ()
-    """Of what is fixed inside, such as the known part of `given`: samples are (*shape, *batch_shape, *event_shape)."""
+    """Of values fixed inside, such as those observed in `given`; samples are (*shape, *batch_shape, *event_shape)."""
     support: Domain
     reparametrized: bool = True
     """Whether samples carry gradients to the weights; where values are discrete they cannot."""
@@ -206,32 +206,8 @@ class Distribution(nn.Module, ABC):
         """This distribution with its *context* fixed: ``flow.condition(c).sample((100,))``."""
         return FixedContext(self, context)
 
-    def given(self, known: Tensor) -> Distribution:
-        """This distribution with *part of its event* fixed, where exact conditionals exist.
-
-        Raises:
-            NotInvertibleError: this distribution has no exact conditionals.
-        """
-        raise self._no_conditionals()
-
-    def marginal(self, features: int) -> Distribution:
-        """The distribution of the first ``features`` features, where exact conditionals exist.
-
-        Raises:
-            NotInvertibleError: this distribution has no exact conditionals.
-        """
-        raise self._no_conditionals()
-
-    def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        r"""The Rosenblatt transform :math:`u_j = F(x_j \mid x_{<j})`, (*batch, features): uniform for its own points.
-
-        Raises:
-            NotInvertibleError: this distribution has no exact conditionals.
-        """
-        raise self._no_conditionals()
-
-    def icdf(self, u: Tensor, context: Tensor | None = None) -> Tensor:
-        """The inverse of `cdf`: conditional quantiles, one feature after the other.
+    def given(self, observed: Tensor) -> Distribution:
+        """The distribution of the rest of an event, given part of it, where exact conditionals exist.
 
         Raises:
             NotInvertibleError: this distribution has no exact conditionals.
@@ -284,7 +260,7 @@ class Distribution(nn.Module, ABC):
         dtype = self.context_dtype
         context, _ = broadcast(owner, "context", context, self.context_shape, None, None, dtype, None)
         context, ok, _ = self._screened_context(context)
-        batch = (*shape, *common_batch(owner, "context", tuple(ok.shape), "known", self.batch_shape))
+        batch = (*shape, *common_batch(owner, "context", tuple(ok.shape), "observed", self.batch_shape))
         return batch, context.expand(*batch, *self.context_shape), (ok & fixed_ok).expand(batch)
 
     def _spread(self, name: str, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -292,7 +268,7 @@ class Distribution(nn.Module, ABC):
         if not self.batch_shape:
             return x, context
         batch = tuple(x.shape[: x.ndim - len(self.event_shape)])
-        batch = common_batch(type(self).__name__, name, batch, "known", self.batch_shape)
+        batch = common_batch(type(self).__name__, name, batch, "observed", self.batch_shape)
         x = x.expand(*batch, *self.event_shape)
         return x, None if context is None else context.expand(*batch, *(self.context_shape or ()))
 
@@ -353,19 +329,8 @@ class FixedContext(Distribution):
     def is_exact(self) -> bool:
         return self.distribution.is_exact
 
-    def given(self, known: Tensor) -> Distribution:
-        return self.distribution.given(known).condition(self.context)
-
-    def marginal(self, features: int) -> Distribution:
-        return self.distribution.marginal(features).condition(self.context)
-
-    def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        check_context("FixedContext", context, None)
-        return self.distribution.cdf(x, self.context)
-
-    def icdf(self, u: Tensor, context: Tensor | None = None) -> Tensor:
-        check_context("FixedContext", context, None)
-        return self.distribution.icdf(u, self.context)
+    def given(self, observed: Tensor) -> Distribution:
+        return self.distribution.given(observed).condition(self.context)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.distribution.log_prob(x, self.context)

@@ -19,7 +19,7 @@ from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Real
 from pushforward.core.execution_mode import execution
 from pushforward.distributions.autoregressive import AutoregressiveDistribution
-from pushforward.distributions.base import Independent
+from pushforward.distributions.protocols import Noise
 
 __all__ = ["Flow"]
 
@@ -208,13 +208,13 @@ class Flow(AutoregressiveDistribution):
         return self.bijection._forward(z, self._for(self.bijection, known))
 
     @property
-    def noise(self) -> Independent:
+    def noise(self) -> Noise:
         return self._ordered_base().noise
 
     def _ordered_base(self) -> AutoregressiveDistribution:
-        return cast(AutoregressiveDistribution, self.base)  # `_obstacle` has been asked
+        return cast(AutoregressiveDistribution, self.base)  # `has_conditionals` has been asked
 
-    def _obstacle(self) -> str:
+    def _why_no_conditionals(self) -> str:
         if not self.bijection.is_triangular:
             return (
                 f", for {type(_mixing(self.bijection)).__name__} mixes the order of the features. Build the flow from "
@@ -222,7 +222,7 @@ class Flow(AutoregressiveDistribution):
             )
         if not isinstance(self.base, AutoregressiveDistribution):
             return f", for its base {type(self.base).__name__} has none"
-        return self.base._obstacle()
+        return self.base._why_no_conditionals()
 
     @_in_scope
     def _to_noise_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
