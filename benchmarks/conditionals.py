@@ -114,7 +114,7 @@ def one_by_one(model: FlowDensity, x: Tensor, known: Sequence[int], rest: Sequen
     """log q(rest | known) as the sum of the laws of single columns, each given all before it."""
     total, seen = torch.zeros(len(x), dtype=torch.float64), list(known)
     for j in rest:
-        total = total + model.model_.given({i: x[:, i] for i in seen}).marginal(j).log_prob(x[:, j])
+        total = total + model.model_.given({i: x[:, i] for i in seen}).column_marginal(j).log_prob(x[:, j])
         seen.append(j)
     return total
 

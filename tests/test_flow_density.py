@@ -18,7 +18,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import pushforward as pf
 from pushforward.data import TableError
-from pushforward.distributions import Circular
+from pushforward.distributions import Categorical, Circular
 from pushforward.estimators import FlowDensity
 
 QUICK = {"steps": 40, "hidden": (16, 16), "random_state": 0}
@@ -114,8 +114,23 @@ def test_conditionals_in_the_words_of_the_table(fitted):
     assert sum(sex.probabilities().values()) == pytest.approx(1)
     assert sex.mode() == max(sex.probabilities(), key=sex.probabilities().get)
     assert sex.log_prob("M") == pytest.approx(np.log(sex.probabilities()["M"]))
+    distance, error = fitted.given({"income": 200_000.0}).marginal_discrepancy("sex", random_state=0)
+    assert 0 <= distance < 0.5
+    assert 0 <= error < 0.02
     day = fitted.given({"since": "2021-05-04"})
     assert np.isfinite(day.log_prob(people(3)[["age", "sex", "income"]])).all()
+
+
+def test_probabilities_have_the_values_of_the_table_as_keys():
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"smokes": random.random(300) < 0.7, "grade": random.integers(1, 4, 300) / 2})
+    model = FlowDensity(types={"grade": Categorical(3)}, **QUICK).fit(table)
+    smokes, grade = (model.given({}).marginal(name) for name in table.columns)
+    assert list(map(repr, smokes.probabilities())) == ["False", "True"]
+    assert smokes.mode() in smokes.probabilities()
+    assert smokes.probabilities()[True] == pytest.approx(np.exp(smokes.log_prob(True)))
+    assert grade.probabilities().keys() == {0.5, 1.0, 1.5}
+    assert sum(grade.probabilities().values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from pushforward.core.config import REGISTRY, build
 from pushforward.distributions import (
     ColumnType,
     Constant,
+    Continuous,
     HeavyTailed,
+    Inflated,
     Integer,
     ZeroInflated,
 )
@@ -278,3 +280,14 @@ def test_kinds_of_kinds_are_one_column_too():
     inflated = ZeroInflated(HeavyTailed())
     assert inflated.repeated(3).inner.columns == 3
     assert Constant(2.5).num_params == 0
+
+
+@torch.no_grad()
+def test_smoothing_inside_an_inflated_type_moves_the_other_values_alone():
+    kind = Inflated(Continuous(smoothing=0.5), [0.0, 2.0])
+    x = torch.tensor([[0.0, 2.0, 1.0, -3.0, 5.0]], dtype=torch.float64)
+    kind.initialize(x, torch.ones_like(x, dtype=torch.bool))
+    noisy = kind.add_noise(x, generator(1))
+    assert (noisy != x).tolist() == [[False, False, True, True, True]]
+    noise = kind.add_noise(torch.ones(1, 20_000, dtype=torch.float64), generator(1)) - 1
+    assert noise.std().item() == pytest.approx(0.5 * kind.inner.scale.item(), rel=0.02)

@@ -15,6 +15,7 @@ from pushforward.distributions import (
     Bounded,
     Categorical,
     Circular,
+    ColumnDistribution,
     Constant,
     Continuous,
     HeavyTailed,
@@ -502,3 +503,55 @@ def test_the_law_beside_all_else_is_that_given_it():
     gaps[:, 4] = torch.nan
     fewer = model.given({i: x[:, i] for i in range(10) if i not in (0, 4)}).column_marginal(0)
     torch.testing.assert_close(model.full_conditional(gaps, 0).median(), fewer.median())
+
+
+@pytest.mark.parametrize("context", [False, True])
+@torch.no_grad()
+def test_the_discrepancy_of_a_marginal_is_what_integrating_the_joint_density_gives(context):
+    """By a grid over the columns before: total variation of categories, Kolmogorov's distance otherwise."""
+    if context:
+        model, _, rows = with_context()
+        given = model.given({}, rows[0])
+    else:
+        model = model_of(SMALL)
+        given = model.given({})
+    axes = [grid(column) for column in SMALL]
+    x = torch.cartesian_prod(*(nodes for nodes, _ in axes))
+    weights = torch.cartesian_prod(*(weight for _, weight in axes)).prod(dim=-1)
+    mass = given.log_prob(x).exp() * weights
+    for j, levels in ((1, 3), (2, 5)):
+        implied = torch.stack([mass[x[:, j] == k].sum() for k in range(levels)])
+        direct = given.column_marginal(j).log_prob(torch.arange(levels)).exp()
+        off = implied - direct
+        expected = 0.5 * off.abs().sum() if j == 1 else off.cumsum(0).abs().max()
+        found = given.marginal_discrepancy(j, 4000, generator(3))
+        assert 0 < found.standard_error < 0.02
+        assert abs(found.distance - expected) < 4.5 * found.standard_error + 1e-3
+        assert expected > 3 * found.standard_error  # else nothing would be measured here
+    assert given.marginal_discrepancy(0, 10).distance < 1e-12  # no column stands before it
+    several = model.given({2: torch.tensor([0.0, 3.0, torch.nan])}, *([rows[0]] if context else []))
+    distance, error = several.marginal_discrepancy(1, 50, generator(1))
+    assert distance.isnan().tolist() == error.isnan().tolist() == [False, False, True]
+
+
+@torch.no_grad()
+def test_a_fixed_context_is_a_conditional_with_no_column_observed():
+    model, x, rows = with_context()
+    fixed = model.condition(rows)
+    assert torch.equal(fixed.log_prob(x), model.log_prob(x, rows))
+    assert torch.equal(fixed.sample((2,), generator=generator(1)), model.sample((2,), rows, generator=generator(1)))
+    assert torch.equal(fixed.given({0: x[:, 0]}).log_prob(x[:, 1:]), model.given({0: x[:, 0]}, rows).log_prob(x[:, 1:]))
+
+
+@torch.no_grad()
+def test_means_and_scores_move_with_the_column():
+    """A quadrature is exact for constants: seconds since 1970 keep their mean, to the digits of float64."""
+    shift = 1.7e9
+    for column, offset in ((Continuous(), 0.0), (Continuous(), shift)):
+        x = torch.randn(500, generator=generator(1), dtype=torch.float64)[None] + offset
+        start = column.initialize(x, torch.ones_like(x, dtype=torch.bool)).double()
+        law = ColumnDistribution(column.double(), start[..., None], (1,))
+        assert (law.mean() - x.mean()).abs() < 0.02
+        if not offset:
+            score = law.crps(0.3)
+    torch.testing.assert_close(law.crps(shift + 0.3), score, rtol=0, atol=1e-5)

@@ -38,7 +38,7 @@ def _numbers(owner: str, name: str, values: Sequence[float]) -> Tensor:
 
 
 class Independent(AutoregressiveDistribution):
-    r"""Independent features, :math:`q(x) = \prod_j q_j(x_j)`: what the noise of an ordered distribution is made of.
+    r"""Independent features, :math:`q(x) = \prod_j q_j(x_j)`: the noise of autoregressive distributions.
 
     A subclass writes ``_log_probs``, ``_cdf`` and ``_icdf`` feature by feature.
     """
@@ -73,7 +73,7 @@ class Independent(AutoregressiveDistribution):
 
 
 class _Columns(Independent):
-    """Some neighbouring features of a factorised distribution."""
+    """Some neighbouring features of independent ones."""
 
     def __init__(self, whole: Independent, start: int, stop: int) -> None:
         super().__init__()

@@ -50,6 +50,18 @@ class GivenColumns:
         with torch.no_grad():
             return ColumnGiven(self.schema.fields[j], self.law.column_marginal(j))
 
+    def marginal_discrepancy(self, name: str, draws: int = 4000, random_state: Any = None) -> tuple[float, float]:
+        """How far `marginal` of a column is from what `log_prob` and `sample` imply, and the standard error of that.
+
+        The network gives the marginal of a column directly, and learns to agree with the joint distribution. What it
+        has not learned is the total variation distance of the two for categories, which no probability is off by more
+        than, and otherwise the largest difference between distribution functions. See
+        `distributions.MixedConditional.marginal_discrepancy`.
+        """
+        j = self.schema.place(name)
+        found = self.law.marginal_discrepancy(j, draws, self._generator(random_state))
+        return float(found.distance), float(found.standard_error)
+
 
 class ColumnGiven:
     """One column's law: its distribution function, quantiles, mean and intervals, in the column's own values."""
@@ -89,10 +101,8 @@ class ColumnGiven:
         return self._value(low), self._value(high)
 
     def probabilities(self) -> dict[Any, float]:
-        """Of each category."""
-        found = outward(self.law.probabilities())
-        labels = self.field.labels if self.field.labels is not None else range(len(found))
-        return {label: float(p) for label, p in zip(labels, found, strict=True)}
+        """The probability of each category, by its value as `mode` gives it."""
+        return {self.field.entry(code): float(p) for code, p in enumerate(outward(self.law.probabilities()))}
 
     def mode(self) -> Any:
         """The likeliest value."""

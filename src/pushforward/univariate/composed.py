@@ -22,8 +22,8 @@ class Composed(Univariate):
 
     .. math:: y = (\tau_m \circ \dots \circ \tau_1)(x), \qquad \tau_i = \tau_i(\cdot\,; \theta_i)
 
-    An `Affine` before a spline moves and scales what a box of fixed size could not reach: conditional laws whose
-    location follows other features. Both directions cost what the parts cost.
+    An `Affine` before a spline moves and scales what a box of fixed size could not reach: conditional distributions
+    whose location depends on other features. Both directions cost what the parts cost.
 
     Args:
         parts: the maps, the first one first.

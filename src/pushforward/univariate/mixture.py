@@ -1,9 +1,9 @@
 """Distribution functions of mixtures, followed by the quantile function of a single component.
 
-Always of the smaller tail. Probabilities are plain numbers, whose error is relative, as long as their logs are of
-moderate size. Farther out they are kept as logs, measured against the tail of the component that is heaviest there.
-The logs themselves grow like :math:`x^2`, and their differences would lose all digits; what remains after that common
-part is taken out is of moderate size at any distance.
+The smaller tail is the one computed. Where its log is of moderate size, probabilities are plain numbers, whose relative
+error is small. Farther out they are kept as logs, relative to the tail of the component that is heaviest there: logs
+grow like :math:`x^2`, and their differences would lose all digits; what remains without that common part is of moderate
+size at any distance.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pushforward.univariate.base import Iterative
 
 __all__ = ["Components", "MixtureCDF"]
 
-LOG_WIDTH = 4.0  # by default, largest size of a log-width, counted from the width that zero parameters give
-LEAST = 1e-9  # of plain tails: log-slopes are differences of logs of this size
-SPREAD = 0.5  # how far components stand apart at zero parameters, in units of their law's own quantiles
+LOG_WIDTH = 4.0  # by default, the largest distance of a log-width from that at zero parameters
+LEAST = 1e-9  # the smallest tail probability that is computed as a plain number
+SPREAD = 0.5  # how far components stand apart at zero parameters, as a part of quantiles of the reference distribution
 
 
 class Components(NamedTuple):
-    """A mixture; every entry has shape (components, *s), here with the background last."""
+    """A mixture; every entry has shape (components, *s)."""
 
     log_weight: Tensor
     location: Tensor
@@ -36,7 +36,7 @@ class Components(NamedTuple):
 
 
 class Plain(NamedTuple):
-    """What plain probabilities need of a mixture."""
+    """A mixture in the form from which probabilities are computed as plain numbers."""
 
     weight: Tensor
     location: Tensor
@@ -48,17 +48,17 @@ class Plain(NamedTuple):
 class MixtureCDF(Iterative):
     r"""What the mixtures share: the components, the choice of a tail and the bracket of the inverse.
 
-    A subclass gives the law of a component plainly, and for far out by its hazard rate (density over tail) and by its
-    log-tail with c(near) added, where :math:`e^{-c(v)}` is how the tail falls: c(v) = v for a logistic, v² / 2 for a
-    normal. ``near`` is the smallest v, or zero if that is negative.
+    A subclass gives tail and density of a component as plain numbers, and for far out its log-hazard (of density over
+    tail) and its log-tail with c(near) added, where the tail falls like :math:`e^{-c(v)}`: c(v) = v for a logistic,
+    v² / 2 for a normal. ``near`` is the smallest v, or zero if that is negative.
     """
 
     smoothness = 99
     reference: ClassVar[str]
-    """Of a component, and of y."""
+    """The name in `core.reference.REFERENCES` of the distribution of a component and of y."""
     variance: ClassVar[float]
     unit: ClassVar[float] = 1.0
-    """What plain formulas measure distances in, as a part of the width of a component."""
+    """The unit of distances in plain formulas, as a part of the width of a component."""
     places: Tensor
 
     def __init__(
@@ -193,11 +193,11 @@ class MixtureCDF(Iterative):
         def bracket(*_: Any) -> tuple[Tensor, Tensor]:
             return self._bracket(near, prepared)
 
-        found = solve_between(log_tail, bracket, -side * target.log(), self._plain(prepared), start)
+        root = solve_between(log_tail, bracket, -side * target.log(), self._plain(prepared), start)
         if some:
             guess = None if start is None else start[far]
-            found = found.masked_scatter(far, super()._solve(y[far], _pick(prepared, far), guess))
-        return found
+            root = root.masked_scatter(far, super()._solve(y[far], _pick(prepared, far), guess))
+        return root
 
     def _by_logs(self, x: Tensor, upper: Tensor, prepared: Components) -> tuple[Tensor, Tensor]:
         """What `_evaluate` gives, at any distance."""

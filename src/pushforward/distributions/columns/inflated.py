@@ -42,7 +42,7 @@ class Inflated(ColumnType):
         if numbers != sorted(set(numbers)):
             raise ValueError(f"{type(self).__name__}: values must be different numbers, rising; got {numbers}.")
         self.inner = inner if inner.columns == columns else inner.repeated(columns)
-        self.is_density, self.ordered = inner.is_density, inner.ordered
+        self.is_density, self.ordered, self.smoothing = inner.is_density, inner.ordered, inner.smoothing
         self.num_params, self.num_inputs = len(numbers) + inner.num_params, len(numbers) + inner.num_inputs
         low, high = inner.domain.ends
         fits = low <= numbers[0] and numbers[-1] <= high
@@ -61,6 +61,9 @@ class Inflated(ColumnType):
             return None
         values = len(self.values)
         return torch.cat([torch.ones(values), inner[0]]), torch.cat([torch.zeros(values), inner[1]])
+
+    def add_noise(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return torch.where(self._at(x).any(dim=0), x, self.inner.add_noise(x, generator)) if self.smoothing else x
 
     def encode(self, x: Tensor) -> Tensor:
         at = self._at(x)  # (values, columns, n)

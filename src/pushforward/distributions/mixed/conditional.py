@@ -101,7 +101,7 @@ class MixedConditional(Distribution):
         return ColumnDistribution(self.network.columns.column_type(j), params, self.batch_shape)
 
     @torch.no_grad()
-    def marginal_discrepancy(self, j: int, draws: int = 1000, generator: torch.Generator | None = None) -> Discrepancy:
+    def marginal_discrepancy(self, j: int, draws: int = 4000, generator: torch.Generator | None = None) -> Discrepancy:
         """How far `column_marginal` of column j is from the marginal that `log_prob` and `sample` imply.
 
         The latter is the mean of the distributions of column j given draws of the columns before it.
