@@ -24,6 +24,18 @@ hypothesis.settings.load_profile("pushforward")
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--exhaustive", action="store_true", help="run products of options too, as `make test-all` does")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--exhaustive"):
+        return
+    kept = [item for item in items if item.get_closest_marker("exhaustive") is None]
+    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("exhaustive") is not None])
+    items[:] = kept
+
+
 def stable_seed(name: str) -> int:
     """The same number for the same name in every process (Python's own hash is salted)."""
     return zlib.crc32(name.encode())

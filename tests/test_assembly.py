@@ -6,6 +6,7 @@ from cases import PLAIN_FLOWS, flow_factors, label, random_part
 
 from pushforward.flows import FLOWS
 
+ONE_MAP = ("gaussian_autoregressive", "triangular_map")  # of a single triangular map
 HEAVY = [
     {"flow": name, "features": 4, "context": 0, "tails": "heavy"} for name in FLOWS if "tails" in flow_factors(name)
 ]
@@ -16,7 +17,8 @@ def test_parts_stand_in_order_and_read_the_context(config):
     flow = random_part(config)
     properties.meets_data_in_order(flow)
     properties.every_layer_reads_the_context(flow)
-    properties.latent_depends_on_every_feature(flow)
+    if config["flow"] not in ONE_MAP:
+        properties.latent_depends_on_every_feature(flow)
 
 
 @pytest.mark.parametrize("fast", ["density", "sampling"])

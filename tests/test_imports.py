@@ -23,10 +23,10 @@ FLOORS = (
     {"kernels"},
     {"distributions"},
     {"flows"},
-    {"train", "io", "interop", "data"},
-    {"evaluate"},
+    {"train", "io", "interop", "data", "testing"},
+    {"evaluate", "plots"},
     {"estimators"},
-    {"cli", "lab", "__main__"},
+    {"cli", "lab", "serve", "__main__"},
 )
 FLOOR = {part: level for level, parts in enumerate(FLOORS) for part in parts}
 TOP = len(FLOORS) - 1

@@ -101,7 +101,7 @@ def beside_a_bad_row():
     x = torch.randn(6, 2, dtype=torch.float64, generator=generator(4))
     spoiled = x.clone()
     spoiled[2, 0] = torch.nan
-    return made, x, None, spoiled, None
+    return made, x, None, [(spoiled, None)]
 
 
 def unmeasured():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -44,9 +45,13 @@ def close_gradients(actual: Tensor | None, expected: Tensor | None, tolerance: f
         )
 
 
+Rows = tuple[Tensor, Tensor | None]
+"""Points and their contexts."""
+
+
 def bad_row_harms_nobody(
-    distribution: Distribution, x: Tensor, context: Tensor | None, spoiled_x: Tensor, spoiled_context: Tensor | None
-) -> float:
+    distribution: Distribution, x: Tensor, context: Tensor | None, spoiled: Sequence[Rows]
+) -> list[float]:
     """Values and gradients of the good rows agree three ways: with the bad row left out of the loss, with it spoiled
     too (bit for bit), and with it absent (to rounding).
 
@@ -54,31 +59,40 @@ def bad_row_harms_nobody(
         distribution: what is evaluated.
         x: good points, (n, features).
         context: their contexts.
-        spoiled_x: x with one row spoiled, or x itself.
-        spoiled_context: the context with one row spoiled, or the context itself.
+        spoiled: points and contexts in which one row is spoiled, the same row in all.
 
     Returns:
-        log_prob of the bad row.
+        log_prob of the bad row in each of ``spoiled``.
     """
-    good = (spoiled_x == x).all(-1)
-    if context is not None and spoiled_context is not None:
-        good = good & (spoiled_context == context).all(-1)
+    good = _unchanged(x, context, *spoiled[0])
     tolerance = SAME[x.dtype] if next(distribution.parameters(), x).dtype == x.dtype else SAME[torch.float32]
     value, gradients = _results(distribution, x, context, good)
-    spoiled, spoiled_gradients = _results(distribution, spoiled_x, spoiled_context, good)
     absent_context = None if context is None else context[good]
     absent, absent_gradients = _results(distribution, x[good], absent_context, torch.ones_like(good[good]))
-    close_gradients(spoiled[good], value[good], 0.0, "log_prob beside a bad row")
     close_gradients(absent, value[good], tolerance, "log_prob without that row")
     for name, gradient in gradients.items():
-        beside = spoiled_gradients[name]
         if name not in ("x", "context"):
-            close_gradients(beside, gradient, 0.0, f"gradient of {name} beside a bad row")
             close_gradients(absent_gradients[name], gradient, tolerance, f"gradient of {name} without that row")
-        elif gradient is not None and beside is not None:
-            close_gradients(beside[good], gradient[good], 0.0, f"gradient of {name}")
-            require((beside[~good] == 0).all(), f"the gradient of {name} in the bad row is not zero")
-    return float(spoiled[~good])
+    answers = []
+    for spoiled_x, spoiled_context in spoiled:
+        require(torch.equal(_unchanged(x, context, spoiled_x, spoiled_context), good), "spoil the same row every time")
+        beside, beside_gradients = _results(distribution, spoiled_x, spoiled_context, good)
+        close_gradients(beside[good], value[good], 0.0, "log_prob beside a bad row")
+        for name, gradient in gradients.items():
+            actual = beside_gradients[name]
+            if name not in ("x", "context"):
+                close_gradients(actual, gradient, 0.0, f"gradient of {name} beside a bad row")
+            elif gradient is not None and actual is not None:
+                close_gradients(actual[good], gradient[good], 0.0, f"gradient of {name}")
+                require((actual[~good] == 0).all(), f"the gradient of {name} in the bad row is not zero")
+        answers.append(float(beside[~good]))
+    return answers
+
+
+def _unchanged(x: Tensor, context: Tensor | None, spoiled_x: Tensor, spoiled_context: Tensor | None) -> Tensor:
+    """Which rows are equal in both."""
+    same = (spoiled_x == x).all(-1)
+    return same if context is None or spoiled_context is None else same & (spoiled_context == context).all(-1)
 
 
 def measured_once(distribution: Distribution, x: Tensor, context: Tensor | None = None) -> None:
