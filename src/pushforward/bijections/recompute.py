@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pushforward.bijections.sequential import at_places
 from pushforward.core.bijection import Bijection, RecomputedPass
-from pushforward.core.execution_mode import runs_eagerly
+from pushforward.core.execution_mode import repeated_draws, runs_eagerly
 
 __all__ = ["MEMORY", "by_inversion", "by_storing", "recomputes"]
 
@@ -41,7 +41,7 @@ def by_storing(
     permutations, are computed again with the next one. Gradients are the same bit for bit."""
     ladjs: list[Tensor] = []
     for group in _with_weights(parts):
-        x, *found = checkpoint(_steps, group, x, context, inverse, use_reentrant=False)
+        x, *found = checkpoint(_steps, group, x, context, inverse, use_reentrant=False, context_fn=repeated_draws)
         ladjs += found
     return x, ladjs
 

@@ -1,11 +1,53 @@
-"""In what way torch runs the operations at hand."""
+"""In what way torch runs the operations at hand, and the generator that they draw from."""
 
 from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
 
-__all__ = ["runs_directly", "runs_eagerly"]
+__all__ = ["current_generator", "execution", "repeated_draws", "runs_directly", "runs_eagerly"]
+
+
+class _Settings(threading.local):
+    generator: torch.Generator | None = None
+
+
+_SETTINGS = _Settings()
+
+
+def current_generator() -> torch.Generator | None:
+    """The generator of the innermost `execution` scope of this thread."""
+    return _SETTINGS.generator
+
+
+@contextmanager
+def execution(*, generator: torch.Generator | None = None) -> Iterator[None]:
+    """Inside, in this thread, our own networks draw from this generator; None leaves the generator as it is."""
+    before = _SETTINGS.generator
+    _SETTINGS.generator = before if generator is None else generator
+    try:
+        yield
+    finally:
+        _SETTINGS.generator = before
+
+
+def repeated_draws() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts for a pass and for its recomputation, which draws the same numbers: the ``context_fn`` of
+    `torch.utils.checkpoint.checkpoint`."""
+    generator = current_generator()
+    return nullcontext(), nullcontext() if generator is None else _from_state(generator.device, generator.get_state())
+
+
+@contextmanager
+def _from_state(device: torch.device, state: Tensor) -> Iterator[None]:
+    generator = torch.Generator(device)
+    generator.set_state(state)
+    with execution(generator=generator):
+        yield
 
 
 def runs_eagerly(like: Tensor) -> bool:

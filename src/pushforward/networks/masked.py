@@ -7,12 +7,12 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pushforward.core.execution_mode import runs_directly
 from pushforward.core.native_build import Compilable
 from pushforward.networks.block_triangular import BlockTriangularMatvec
+from pushforward.networks.dropout import dropout
 from pushforward.networks.mlp import INPUT_LIMIT, check_hidden
 from pushforward.networks.perceptron import native_perceptron
 from pushforward.networks.precision import MixedPrecision
@@ -177,7 +177,7 @@ class MaskedMLP(Compilable, MixedPrecision):
         return trunk(apply, inputs, self.depth, self.residual, act, self._drop)
 
     def _drop(self, h: Tensor) -> Tensor:
-        return F.dropout(h, self.dropout, self.training) if self.dropout else h
+        return dropout(h, self.dropout, self.training)
 
 
 def hidden_degrees(width: int, features: int, context: int) -> Tensor:

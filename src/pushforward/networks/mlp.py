@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pushforward.core.checks import at_least, one_of
+from pushforward.networks.dropout import dropout
 from pushforward.networks.precision import MixedPrecision
 from pushforward.networks.trunk import ACTIVATIONS, activation_of, trunk
 
@@ -100,7 +100,7 @@ class MLP(MixedPrecision):
         return torch.addmm(layer.bias[:, None], layer.weight, h)
 
     def _drop(self, h: Tensor) -> Tensor:
-        return F.dropout(h, self.dropout, self.training) if self.dropout else h
+        return dropout(h, self.dropout, self.training)
 
 
 def _residual_mlp(in_features: int, out_features: int, **options: Any) -> nn.Module:

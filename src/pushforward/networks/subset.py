@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pushforward.networks.dropout import dropout
 from pushforward.networks.masked import MaskedLinear, hidden_degrees
 from pushforward.networks.mlp import INPUT_LIMIT, check_hidden
 from pushforward.networks.precision import MixedPrecision
@@ -84,7 +85,7 @@ class _Network(MixedPrecision):
         return torch.addmm(layer.bias[:, None], layer.weight, h)
 
     def _drop(self, h: Tensor) -> Tensor:
-        return nn.functional.dropout(h, self.dropout, self.training) if self.dropout else h
+        return dropout(h, self.dropout, self.training)
 
 
 class SubsetNetwork(_Network):

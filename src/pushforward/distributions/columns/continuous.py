@@ -115,7 +115,8 @@ class Scaled(ColumnType):
             self.mean[0] = v.mean()
             deviation = (v - v.mean()).square().mean().sqrt()
             self.scale[0] = deviation if deviation > 0 else 1.0
-        learned = self._standard(self._open(self.add_noise(x[None]))[0])
+        noisy = self.add_noise(x[None], torch.Generator(x.device).manual_seed(0))
+        learned = self._standard(self._open(noisy)[0])
         start = self.univariate.start(learned) if len(v) > 1 else None
         return self.like.new_zeros(self.num_params) if start is None else start[:, 0]
 
@@ -146,8 +147,11 @@ class Continuous(Scaled):
             raise ValueError(f"Continuous: smoothing must be a number of at least 0; got {smoothing}.")
         self.smoothing = float(smoothing)
 
-    def add_noise(self, x: Tensor) -> Tensor:
-        return x + self.smoothing * self.scale * torch.randn_like(x) if self.smoothing else x
+    def add_noise(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        if not self.smoothing:
+            return x
+        noise = torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+        return x + self.smoothing * self.scale * noise
 
 
 @configurable

@@ -119,7 +119,7 @@ class ColumnType(nn.Module, ABC):
         about exp(t); None where a kind has no such thing."""
         return None
 
-    def add_noise(self, x: Tensor) -> Tensor:
+    def add_noise(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """What is learned from where x was seen: x itself, or where there is smoothing x with noise."""
         return x
 

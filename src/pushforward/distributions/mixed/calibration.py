@@ -57,8 +57,9 @@ def calibrate_temperature(model: MixedTypeModel, x: Tensor, context: Tensor | No
     the weights of the last layer, so that nothing else has to know of them."""
     whole = model._whole(x, context).reshape(-1, len(model.everything.parts))
     copies = min(SETS, max(1, ROWS // len(whole))) if model.order == "any" else 1
-    whole = model._disturbed(whole[:ROWS].repeat(copies, 1).t())
-    filled, seen, asked = model._random_sets(whole)
+    generator = torch.Generator(whole.device).manual_seed(0)
+    whole = model._disturbed(whole[:ROWS].repeat(copies, 1).t(), generator)
+    filled, seen, asked = model._random_sets(whole, generator)
     if model.order == "fixed":
         seen = ~whole.isnan()
         asked = seen[model.offset :]

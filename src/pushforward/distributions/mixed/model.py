@@ -283,40 +283,45 @@ class MixedTypeModel(Distribution):
 
     # --- learning
 
-    def estimate(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    @property
+    def draws_estimates(self) -> bool:  # type: ignore[override]
+        return self.order == "any"
+
+    def _estimate_log_prob(self, x: Tensor, context: Tensor | None, generator: torch.Generator) -> Tensor:
         """With any order an unbiased estimate of the mean of `log_marginal` over all orders, in one pass: a random set
         of the observed entries is shown, and the others are asked for. NaN is missing. (*batch,)."""
         whole, batch = self._whole(x, context), x.shape[:-1]
-        whole = self._disturbed(whole.reshape(-1, whole.shape[-1]).t())
+        whole = self._disturbed(whole.reshape(-1, whole.shape[-1]).t(), generator)
         if self.order == "fixed":
             return self._in_order(whole.t(), self._ranks()).sum(dim=-1).reshape(batch)
-        filled, seen, asked = self._random_sets(whole)
+        filled, seen, asked = self._random_sets(whole, generator)
         params = self.network(self._encode(filled), seen)
         terms = self._terms(filled, params, range(self.offset, len(filled)))
         observed = ~whole[self.offset :].isnan()
         weight = observed.sum(dim=0) / asked.sum(dim=0).clamp(min=1)
         return (torch.where(asked, terms, 0.0).sum(dim=0) * weight).reshape(batch)
 
-    def _random_sets(self, whole: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _random_sets(self, whole: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Of context and columns (all, n): filled in, what is shown of them, and which columns (columns, n) are asked
         for: those that are there and not shown, of which there is at least one."""
         there = ~whole.isnan()
         observed = there[self.offset :]
-        chance = torch.rand(observed.shape, device=whole.device).masked_fill(~observed, torch.inf)
+        chance = torch.rand(observed.shape, device=whole.device, generator=generator).masked_fill(~observed, torch.inf)
         place = chance.argsort(dim=0).argsort(dim=0)  # observed entries first, in random order
         total = observed.sum(dim=0)
-        shown = (torch.rand(total.shape, device=whole.device) * total).floor().clamp(max=(total - 1).clamp(min=0))
+        share = torch.rand(total.shape, device=whole.device, generator=generator)
+        shown = (share * total).floor().clamp(max=(total - 1).clamp(min=0))
         seen = observed & (place < shown)
         return self._filled(whole, there), torch.cat([there[: self.offset], seen]), observed & ~seen
 
-    def _disturbed(self, x: Tensor) -> Tensor:
+    def _disturbed(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """What is learned from the columns x (columns, n)."""
         kinds: list[Any] = [*self.context_kinds, *self.kinds]
         if not any(kind.smoothing for kind in kinds):
             return x
         x = x.clone()
         for kind, own in zip(kinds, [*self.context_places, *self.places], strict=True):
-            x[own] = kind.add_noise(x[own])
+            x[own] = kind.add_noise(x[own], generator)
         return x
 
     def calibrate_temperature(self, x: Tensor, context: Tensor | None = None) -> Tensor:
