@@ -19,7 +19,7 @@ import torch
 from fitting import banana, same, small_flow, weights_of
 
 import pushforward as pf
-from pushforward.networks import DENSE
+from pushforward.networks.conditioner import DENSE, Conditioner
 from pushforward.train import Checkpointed, Event, History, Stepped, Stop, TrainingError, Validated, engine
 from pushforward.train import checkpoint as checkpoint_module
 from pushforward.train.averaging import WeightAverage
@@ -85,7 +85,7 @@ def test_a_run_that_ends_in_between_goes_on_as_if_it_had_not(
     assert numbers(history) == numbers(reference)
 
 
-class Dropping(torch.nn.Module):
+class Dropping(Conditioner):
     """A user's network, which draws from torch's global generator."""
 
     def __init__(self, in_features: int, out_features: int, **options: object) -> None:
@@ -94,7 +94,7 @@ class Dropping(torch.nn.Module):
             torch.nn.Linear(in_features, 8), torch.nn.Dropout(0.3), torch.nn.ReLU(), torch.nn.Linear(8, out_features)
         )
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def parallel(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
         return self.net(x.t()).t()
 
 

@@ -16,8 +16,8 @@ from pushforward.core.checks import at_least, below_one, positive
 from pushforward.core.config import configurable
 from pushforward.core.numerics import invert_increasing, solve_between
 from pushforward.networks.block_triangular import BlockTriangularMatvec
-from pushforward.networks.masked import MaskedLinear
-from pushforward.networks.mlp import INPUT_LIMIT
+from pushforward.networks.masked_linear import MaskedLinear
+from pushforward.networks.trunk import INPUT_LIMIT
 
 __all__ = ["BlockNeural"]
 

@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.recompute import MEMORY, by_inversion, by_storing, recomputes, step
+from pushforward.bijections.recompute import by_inversion, by_storing, recomputes, step
 from pushforward.core.bijection import ALL_PROPERTIES, Bijection, Kind
 from pushforward.core.checks import one_of
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Domain, Product
+from pushforward.core.execution_mode import MEMORY, current_execution
 
 __all__ = ["Chain"]
 
@@ -137,8 +138,9 @@ class Chain(Bijection):
 
     def _travel(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> tuple[Tensor, Tensor]:
         parts = self._in_order(inverse)
-        if recomputes(self.memory, x):
-            x, ladjs = (by_inversion if self.memory == "invert" else by_storing)(parts, x, context, inverse)
+        memory = current_execution().memory or self.memory
+        if recomputes(memory, x):
+            x, ladjs = (by_inversion if memory == "invert" else by_storing)(parts, x, context, inverse)
         else:
             ladjs = []
             for part in parts:

@@ -121,7 +121,7 @@ class Coupling(Bijection):
         return self._move(_joined(lambda *given: (self.univariate.inverse_value(*given), None)), y, context)[0]
 
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        y, log_slope = self._move(self.univariate.forward_from, x, context)
+        y, log_slope = self._move(self.univariate.forward_with_free, x, context)
         return y, log_slope.sum(dim=0).reshape(x.shape[:-1])
 
     def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -129,7 +129,7 @@ class Coupling(Bijection):
         return x, log_slope.sum(dim=0).reshape(y.shape[:-1])
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        y, log_slope = self._move(self.univariate.forward_from, x, context)
+        y, log_slope = self._move(self.univariate.forward_with_free, x, context)
         return y, self._all_slopes(log_slope, x)
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -158,7 +158,7 @@ class Coupling(Bijection):
         if inverse:
             again, log_slope = own.inverse(before, with_free(params, free))
         else:
-            again, log_slope = own.recompute_from_output(before, moved, params, free)
+            again, log_slope = own.forward_with_free(before, params, free)
         batch = y.shape[:-1]
         outputs = self._whole(steer, again, batch), log_slope.sum(dim=0).reshape(batch)
         with torch.no_grad():

@@ -18,7 +18,7 @@ from pushforward.bijections.layout import (
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
-from pushforward.networks import DENSE
+from pushforward.networks import DENSE, Conditioner
 from pushforward.univariate.base import Univariate, with_free
 
 __all__ = ["Elementwise"]
@@ -91,7 +91,7 @@ class Elementwise(TriangularMap):
         self.domain, self.codomain = univariate.domain, univariate.codomain
         self.inverse_kind: Kind = univariate.inverse_kind
         self.univariate = univariate
-        self.conditioner: nn.Module | None = None
+        self.conditioner: Conditioner | None = None
         if context:
             outputs = (univariate.num_params - univariate.num_free) * features
             options = {"hidden": hidden, "activation": activation, "dropout": dropout}
@@ -136,11 +136,11 @@ class Elementwise(TriangularMap):
     def _columns(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """x as (features, n), and the parameters."""
         columns = to_columns(x)
-        own = None if self.params is None else self.params[..., None]  # all, or those that are free: rows share them
+        learned = None if self.params is None else self.params[..., None]  # shared by all rows
         if self.conditioner is None or context is None:
-            params = cast(Tensor, own)
+            params = cast(Tensor, learned)
         else:
-            params = with_free(self.conditioner(to_columns(context)).unflatten(0, (-1, x.shape[-1])), own)
+            params = with_free(self.conditioner(to_columns(context)).unflatten(0, (-1, x.shape[-1])), learned)
         if self.start is not None:
             params = params + self.start[..., None]
         return columns, params

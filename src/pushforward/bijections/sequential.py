@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from pushforward.core.execution_mode import Execution, current_execution, resume
+
 __all__ = ["at_places", "sequential_inverse", "sweeps"]
 
 
@@ -28,7 +30,7 @@ def sequential_inverse(layer: nn.Module, y: Tensor, context: Tensor | None) -> T
     if not sweeps():
         return cast(Any, layer)._solve(y, context)
     names, weights = zip(*layer.named_parameters(), strict=True)
-    return _SequentialInverse.apply(layer, names, y, context, *weights)
+    return _SequentialInverse.apply(_Call(layer, current_execution()), names, y, context, *weights)
 
 
 def sweeps() -> bool:
@@ -37,19 +39,21 @@ def sweeps() -> bool:
 
 
 class _Call(nn.Module):
-    """One method of a module, so that `functional_call` can run it with the weights of the forward pass."""
+    """Methods of a layer, so that `functional_call` runs them with the weights of the forward pass, under the execution
+    settings of the forward pass."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, settings: Execution) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.settings = layer, settings
 
     def forward(self, method: str, *args: Any) -> Any:
-        return getattr(self.layer, method)(*args)
+        with resume(self.settings):
+            return getattr(self.layer, method)(*args)
 
 
-def _call(layer: Any, names: Sequence[str], weights: Sequence[Tensor], method: str, *args: Any) -> Any:
-    given = {f"layer.{name}": weight for name, weight in zip(names, weights, strict=True)}
-    return functional_call(_Call(layer), given, (method, *args))
+def _call(layer: _Call, names: Sequence[str], weights: Sequence[Tensor], method: str, *args: Any) -> Any:
+    parameters = {f"layer.{name}": weight for name, weight in zip(names, weights, strict=True)}
+    return functional_call(layer, parameters, (method, *args))
 
 
 class _SequentialInverse(torch.autograd.Function):

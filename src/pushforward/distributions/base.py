@@ -16,6 +16,7 @@ from pushforward.core.domain import REAL, Circle, Domain, Interval, Product, res
 from pushforward.core.reference import REFERENCES
 from pushforward.core.special import ndtr
 from pushforward.core.student import log1p_square, student_cdf, student_icdf
+from pushforward.core.torch_internals import standard_gamma
 from pushforward.distributions.autoregressive import AutoregressiveDistribution
 
 __all__ = ["CircularUniform", "Independent", "Normal", "StandardNormal", "StudentT", "Uniform", "normal_log_probs"]
@@ -310,7 +311,7 @@ class StudentT(Independent):
         df = self.log_df.exp()
         normal = _randn((*batch, *self.event_shape), df, generator)
         # Gamma draws carry gradients to ν; torch's sampler takes the generator as its last argument.
-        gamma = torch._standard_gamma((df / 2).expand_as(normal), generator=generator)
+        gamma = standard_gamma((df / 2).expand_as(normal), generator=generator)
         return normal * (df / 2 / gamma.clamp(min=torch.finfo(df.dtype).tiny)).sqrt()
 
 

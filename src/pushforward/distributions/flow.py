@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast, final
+from collections.abc import Callable
+from functools import wraps
+from importlib import import_module
+from typing import Any, ClassVar, TypeVar, cast, final
 
 import torch
 from torch import Tensor
@@ -14,11 +17,28 @@ from pushforward.core.checks import broadcast
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Real
-from pushforward.core.native_build import Compilable
+from pushforward.core.execution_mode import execution
 from pushforward.distributions.autoregressive import AutoregressiveDistribution
 from pushforward.distributions.base import Independent
 
 __all__ = ["Flow"]
+
+import_module("pushforward.kernels")  # registers the fast paths that `Flow.use_kernels` switches on
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _in_scope(method: Method) -> Method:
+    """Run a method of a flow with kernels, if `Flow.use_kernels` has switched them on."""
+
+    @wraps(method)
+    def call(self: Any, *args: Any) -> Any:
+        if not self._kernels:
+            return method(self, *args)
+        with execution(kernels=True):
+            return method(self, *args)
+
+    return cast(Method, call)
 
 
 @configurable
@@ -84,6 +104,8 @@ class Flow(AutoregressiveDistribution):
         },
     )
 
+    _kernels = False
+
     def __init__(self, base: Distribution, bijection: Bijection, *, context_map: Bijection | None = None) -> None:
         super().__init__()
         keep_freed_memory()
@@ -140,29 +162,35 @@ class Flow(AutoregressiveDistribution):
     def is_exact(self) -> bool:
         return self.base.is_exact and {"round_trip", "inverse_ladj"} <= self.bijection.properties
 
-    def use_kernels(self, **options: Any) -> None:
-        """Use native kernels from now on, in place, and compile what samples do feature by feature.
+    def use_kernels(self, enabled: bool = True) -> None:
+        """Let native kernels run in place of the plain operations of this flow from now on, to rounding.
 
-        On the CPU autoregressive layers of affine maps and rational-quadratic splines find all features of a sample in
-        one kernel, mostly ten times as fast; masked networks, affine maps and rational-quadratic splines have kernels
-        for densities and gradients, splines and mixtures for inverses. Other layers keep their loop over the features;
-        where an inverse is a long formula, its step becomes one kernel. All of it is compiled at the first use, in some
-        ten seconds a kernel, and kept in torch's cache for later processes. Copies, pickles and saved files are not
-        compiled. Where there is no C++ compiler a `RuntimeWarning` says so, and all goes on as before.
+        On the CPU autoregressive layers of affine maps and rational-quadratic splines compute all features of a sample
+        in one native call, mostly ten times as fast; masked networks, affine maps and rational-quadratic splines have
+        kernels for densities and gradients, splines and mixtures for inverses. Other layers keep their loop over the
+        features; where an inverse is a long formula, its step is compiled. All of it is compiled at the first use, in
+        some ten seconds a kernel, and kept in torch's cache for later processes. Where there is no C++ compiler a
+        `RuntimeWarning` says so, and the plain operations run as before. On a GPU rational-quadratic splines have
+        Triton kernels.
 
         Inside ``torch.compile`` the kernels of densities and gradients are nodes of its graphs: ``torch.compile(flow)``
-        after this is the fastest way to train small flows, and what ``fit(compile=True)`` does. On a GPU
-        rational-quadratic splines have Triton kernels outside of graphs.
+        after this is the fastest way to train small flows, and what ``fit(compile=True)`` does.
+
+        The switch belongs to this object: copies, pickles and saved files come without it. To use kernels in one block
+        of code only, or in parts of a flow, there is ``core.execution_mode.execution(kernels=True)``.
 
         Args:
-            **options: of ``torch.compile``, such as ``dynamic=`` or ``backend=``, for the steps. With another backend
-                than ``"inductor"`` there is no native kernel.
+            enabled: False switches kernels off again.
         """
-        for part in self.modules():
-            if isinstance(part, Compilable):
-                part.compile_step(**options)
+        self._kernels = enabled
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        state.pop("_kernels", None)
+        return state
 
     @final
+    @_in_scope
     def to_latent(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """z = T⁻¹(x), shape (*batch, *latent shape)."""
         dtypes = self.dtype, self.context_dtype
@@ -171,6 +199,7 @@ class Flow(AutoregressiveDistribution):
         return self.bijection._inverse(x, self._for(self.bijection, known))
 
     @final
+    @_in_scope
     def to_data(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """x = T(z), shape (*batch, *event_shape)."""
         dtypes = self.base.dtype, self.context_dtype
@@ -195,32 +224,38 @@ class Flow(AutoregressiveDistribution):
             return f", for its base {type(self.base).__name__} has none"
         return self.base._obstacle()
 
+    @_in_scope
     def _to_noise_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         known, base = self._map_context(context), self._ordered_base()
         z, log_slopes = self.bijection._inverse_and_slopes(x, self._for(self.bijection, known))
         noise, base_slopes = base._to_noise_and_slopes(z, self._for(self.base, known))
         return noise, log_slopes + base_slopes
 
+    @_in_scope
     def _to_noise(self, x: Tensor, context: Tensor | None) -> Tensor:
         known = self._map_context(context)
         z = self.bijection._inverse(x, self._for(self.bijection, known))
         return self._ordered_base()._to_noise(z, self._for(self.base, known))
 
+    @_in_scope
     def _from_noise(self, noise: Tensor, context: Tensor | None) -> Tensor:
         known = self._map_context(context)
         z = self._ordered_base()._from_noise(noise, self._for(self.base, known))
         return self.bijection._forward(z, self._for(self.bijection, known))
 
+    @_in_scope
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         known = self._map_context(context)
         z, ladj = self.bijection._inverse_and_ladj(x, self._for(self.bijection, known))
         return self.base._log_prob(z, self._for(self.base, known)) + ladj
 
+    @_in_scope
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
         known = self._map_context(context)
         z = self.base._rsample(batch, self._for(self.base, known), generator)
         return self.bijection._forward(z, self._for(self.bijection, known))
 
+    @_in_scope
     def _rsample_and_log_prob(
         self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:

@@ -4,8 +4,18 @@ All networks here put features first: they map ``(in_features, n)`` to ``(out_fe
 parameters arrive with their own axis leading and every later operation runs along contiguous memory.
 """
 
-from pushforward.networks.masked import MASKED, IncrementalForward, MaskedMLP, register_masked
-from pushforward.networks.mlp import DENSE, MLP, register_dense
+from pushforward.networks.conditioner import (
+    DENSE,
+    MASKED,
+    AutoregressiveConditioner,
+    Conditioner,
+    IncrementalPass,
+    ReversePass,
+    register_dense,
+    register_masked,
+)
+from pushforward.networks.masked import MaskedMLP
+from pushforward.networks.mlp import MLP
 from pushforward.networks.trunk import ACTIVATIONS
 
 __all__ = [
@@ -13,8 +23,11 @@ __all__ = [
     "DENSE",
     "MASKED",
     "MLP",
-    "IncrementalForward",
+    "AutoregressiveConditioner",
+    "Conditioner",
+    "IncrementalPass",
     "MaskedMLP",
+    "ReversePass",
     "register_dense",
     "register_masked",
 ]

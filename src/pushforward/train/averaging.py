@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pushforward.core.torch_internals import foreach_lerp_
+
 __all__ = ["WeightAverage", "clone"]
 
 Tensors = dict[str, Tensor]
@@ -43,6 +45,6 @@ class WeightAverage:
     def update(self, step: int) -> None:
         """Move towards the weights of the model after step ``step``."""
         decay = min(self.decay, step / (step + 9))
-        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+        foreach_lerp_(self._averages, self._weights, 1 - decay)
         for mean, tensor in self._copied:
             mean.copy_(tensor)

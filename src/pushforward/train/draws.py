@@ -7,10 +7,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
-from pushforward.bijections.chain import Chain
 from pushforward.core.random_state import borrow_global_state, seeded_states
+from pushforward.core.torch_internals import is_dropout
 
 __all__ = ["Draws"]
 
@@ -35,12 +34,8 @@ class Draws:
         self.generator = torch.Generator(device).manual_seed(seed)
         self.shared = seeded_states(seed, self.devices)
         self.borrows = True
-        # Dropout may be zero in the first step, and checkpointing sets and restores the global states in each
-        # backward pass, which two threads must not do at once.
-        self.always = any(
-            isinstance(part, _DropoutNd) or (isinstance(part, Chain) and part.memory != "plain")
-            for part in model.modules()
-        )
+        # Whatever the first step does: dropout may be zero in it.
+        self.always = any(is_dropout(part) for part in model.modules())
 
     def restart(self) -> None:
         """Draw the same numbers again."""

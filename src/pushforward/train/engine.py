@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.distribution import Distribution
-from pushforward.core.native_build import compiled
+from pushforward.kernels.native_build import compiled
 from pushforward.train.averaging import WeightAverage, clone
 from pushforward.train.batches import Batch, Batches
 from pushforward.train.checkpoint import read_checkpoint, write_checkpoint

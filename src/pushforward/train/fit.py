@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -14,14 +14,12 @@ import torch
 from torch import Tensor
 
 from pushforward.bijections.chain import Chain
-from pushforward.bijections.recompute import MEMORY
 from pushforward.core.checks import one_of
 from pushforward.core.distribution import Distribution
-from pushforward.core.execution_mode import execution
+from pushforward.core.execution_mode import MATMUL_DTYPES, MEMORY, current_execution, execution
 from pushforward.core.files import check_writable
-from pushforward.core.native_build import Compilable, attribute_set
 from pushforward.core.random_state import seeded
-from pushforward.networks.precision import PRECISIONS, MixedPrecision
+from pushforward.networks.precision import MixedPrecision
 from pushforward.train.batches import Batch, Batches
 from pushforward.train.checkpoint import fingerprint
 from pushforward.train.engine import Trainer
@@ -137,32 +135,21 @@ def fit(
         validation=_hash(held_out) if checkpoint is not None else "",
         compile=compile,
         precision=precision,
-        memory=memory if memory == "invert" else None,
+        memory="invert" if "invert" in _memory(flow, memory) else None,
     )
     batches = Batches(train, plan.batch_size, plan.seed, load)
     trainer = Trainer(flow, loss, batches, held_out, schedule, plan, Listeners(listeners))
+    # Recomputing sets and restores torch's global states in each backward pass, which two threads must not do at once.
+    trainer.draws.always |= bool(_memory(flow, memory) - {"plain"})
     if resume and checkpoint is not None and Path(checkpoint).exists():
         trainer.restore(checkpoint)
     with ExitStack() as stack:
         if progress:
             trainer.listeners.callbacks.append(stack.enter_context(ProgressBar(trainer.history)))
-        stack.enter_context(_execution(flow, compile, precision, memory, trainer.draws.generator))
+        stack.enter_context(
+            execution(kernels=compile or None, matmul_dtype=precision, memory=memory, generator=trainer.draws.generator)
+        )
         return trainer.run(checkpoint, checkpoint_seconds)
-
-
-# TODO(kernels): one line, ``execution(kernels=..., matmul_dtype=..., memory=..., generator=...)``, once that scope
-# takes these settings; `attribute_set` then goes.
-@contextmanager
-def _execution(
-    flow: Distribution, compile: bool, precision: str | None, memory: str | None, generator: torch.Generator
-) -> Iterator[None]:
-    with (
-        attribute_set(flow, Chain, "memory", memory),
-        attribute_set(flow, MixedPrecision, "products", precision),
-        attribute_set(flow, Compilable, "_native", compile or None),
-        execution(generator=generator),
-    ):
-        yield
 
 
 def _loss(loss: Loss | None) -> Loss:
@@ -187,9 +174,8 @@ def _schedule(schedule: Schedule | None, options: Any) -> Schedule:
 
 def _check_execution(flow: Distribution, compile: bool, precision: str | None, memory: str | None) -> None:
     one_of("fit", "memory", memory, (None, *MEMORY))
-    one_of("fit", "precision", precision, (None, *PRECISIONS))
-    used = {memory} if memory else {part.memory for part in flow.modules() if isinstance(part, Chain)}
-    if compile and (recomputing := used - {"plain"}):
+    one_of("fit", "precision", precision, (None, *MATMUL_DTYPES))
+    if compile and (recomputing := _memory(flow, memory) - {"plain"}):
         raise ValueError(
             f"fit: memory={recomputing.pop()!r} recomputes where compile=True does not; leave one of them out."
         )
@@ -200,6 +186,12 @@ def _check_execution(flow: Distribution, compile: bool, precision: str | None, m
             f"fit: precision={precision!r} is for networks in float32, and this {type(flow).__name__} has none. "
             "Leave it out."
         )
+
+
+def _memory(flow: Distribution, memory: str | None) -> set[str]:
+    """What the chains of the flow keep for gradients."""
+    everywhere = memory or current_execution().memory
+    return {everywhere} if everywhere else {part.memory for part in flow.modules() if isinstance(part, Chain)}
 
 
 def _first_of_passes(

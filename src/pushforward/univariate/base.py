@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pushforward.core.bijection import Kind
+from pushforward.core.dispatch import accelerated
 from pushforward.core.domain import REAL, Domain
-from pushforward.core.native_build import Compilable, compiled
 from pushforward.core.numerics import by_table, concrete_bool, invert_increasing, solve_between
 from pushforward.core.reference import REFERENCES, log_width, narrow
 
@@ -26,7 +25,7 @@ def with_free(params: Tensor, free: Tensor | None) -> Tensor:
     return params if free is None else torch.cat([params, free.expand(free.shape[0], *params.shape[1:])])
 
 
-class Univariate(Compilable, ABC):
+class Univariate(nn.Module, ABC):
     r"""An increasing map of one number, :math:`y = \tau(x; \theta)`, applied entry by entry.
 
     Parameters lead: they have shape ``(num_params, *s)`` for x of shape ``(*s)``, so that softmax, cumsum and the like
@@ -47,11 +46,8 @@ class Univariate(Compilable, ABC):
     """Of y, one of `core.reference.REFERENCES`, where the map alone is to stand for a distribution."""
     inverse_kind: Kind = "exact"
     """"iterative" where the inverse is the root of an equation."""
-    inverse_is_long: bool = False
-    """Whether the inverse is a closed formula of so many operations that one kernel for them pays."""
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
     config: dict[str, Any]
-    _step: Callable[[Tensor, Tensor], Tensor] | None = None
 
     @abstractmethod
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,13 +65,10 @@ class Univariate(Compilable, ABC):
         """x alone, where the slope costs extra."""
         return self.inverse(y, params)[0]
 
-    def forward_from(self, x: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
-        """`forward` of what a conditioner decides and what it does not, as `with_free` takes them."""
+    @accelerated()
+    def forward_with_free(self, x: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`forward`, with conditional and free parameters given apart, as in `with_free`."""
         return self.forward(x, with_free(params, free))
-
-    def recompute_from_output(self, x: Tensor, y: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
-        """`forward_from` recorded for its gradients alone, where its y is known: what it gives is not looked at."""
-        return self.forward_from(x, params, free)
 
     def log_density(self, x: Tensor, params: Tensor) -> Tensor:
         """Log-density of x where y follows the law that the map is named after, a standard normal for most."""
@@ -100,22 +93,6 @@ class Univariate(Compilable, ABC):
     def quantile(self, p: Tensor, params: Tensor) -> Tensor:
         """x below which the probability is p, under that law."""
         return self.inverse_value(REFERENCES[self.reference].point(p), params)
-
-    def compile_step(self, *, backend: Any = "inductor", **options: Any) -> None:
-        """Compile `step` if the inverse is long."""
-        super().compile_step(backend=backend)
-        if self.inverse_is_long:
-            self._step = compiled(self.inverse_value, backend=backend, **options)
-
-    def step(self, y: Tensor, params: Tensor) -> Tensor:
-        """`inverse_value` for one feature of many in turn, without gradients: after `compile_step` in one kernel, where
-        small operations would take longer than their arithmetic."""
-        return (self._step or self.inverse_value)(y, params)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        state.pop("_step", None)
-        return state
 
     def start(self, x: Tensor) -> Tensor | None:
         """Parameters (num_params, features) from which learning goes well for data like the sample x (features, n):
@@ -168,6 +145,7 @@ class Iterative(Univariate):
         return self._evaluate(x, prepared)
 
     @torch.no_grad()
+    @accelerated()
     def _root(self, params: Tensor, y: Tensor, prepared: Any) -> Tensor:
         """τ⁻¹(y) without gradients: from a table where many points share their parameters."""
         start = None

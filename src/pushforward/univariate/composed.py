@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.config import configurable
+from pushforward.core.dispatch import accelerated
 from pushforward.univariate.base import Univariate
 
 __all__ = ["Composed"]
@@ -57,7 +58,6 @@ class Composed(Univariate):
         self.smoothness = min(part.smoothness for part in parts)
         iterative = any(part.inverse_kind == "iterative" for part in parts)
         self.inverse_kind = "iterative" if iterative else "exact"
-        self.inverse_is_long = not iterative and any(part.inverse_is_long for part in parts)
         self.num_params, self.num_free = (sum(getattr(p, name) for p in parts) for name in ("num_params", "num_free"))
         # What a conditioner decides comes first, part by part, then what it does not.
         self.sizes = [part.num_params - part.num_free for part in parts] + [part.num_free for part in parts]
@@ -91,6 +91,7 @@ class Composed(Univariate):
             x = part.value(x, own)
         return x
 
+    @accelerated()
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
         for part, own in self._each(params, backwards=True):
             y = part.inverse_value(y, own)

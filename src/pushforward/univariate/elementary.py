@@ -11,7 +11,6 @@ from torch import Tensor
 from pushforward.core.checks import positive
 from pushforward.core.config import configurable
 from pushforward.core.special import expm1_ratio, log1p_over, log_cosh
-from pushforward.univariate.affine_native import native_affine
 from pushforward.univariate.base import Univariate
 
 __all__ = ["Affine", "Shift", "SinhArcsinh", "YeoJohnson"]
@@ -74,19 +73,8 @@ class Affine(Univariate):
         self.register_buffer("zero", torch.zeros(()), persistent=False)
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        shift, bounded, free = params.unbind()
-        return self._move(x, shift, bounded, free)
-
-    def forward_from(self, x: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
-        if type(self) is not Affine or free is None:
-            return super().forward_from(x, params, free)
-        found = native_affine(self._apart, self.bound, x, params, free) if self._native else None
-        return self._apart(x, params, free) if found is None else found
-
-    def _apart(self, x: Tensor, params: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
-        """`forward` without joining the parameters first."""
-        shift, bounded = params.unbind()
-        return self._move(x, shift, bounded, free[0])
+        shift, log_scale = self._read(params)
+        return torch.addcmul(shift, x, log_scale.exp()), log_scale.expand_as(x)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         shift, log_scale = self._read(params)
@@ -96,20 +84,13 @@ class Affine(Univariate):
         shift, log_scale = self._read(params)
         return (y - shift) / log_scale.exp()
 
-    def _move(self, x: Tensor, shift: Tensor, bounded: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
-        log_scale = self._log_scale(bounded, free)
-        return torch.addcmul(shift, x, log_scale.exp()), log_scale.expand_as(x)
-
     def _read(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Shift and log-scale."""
         shift, bounded, free = params.unbind()
-        return shift, self._log_scale(bounded, free)
-
-    def _log_scale(self, bounded: Tensor, free: Tensor) -> Tensor:
         # ``alpha`` stays a number; a factor would be made a tensor first, which costs more than all else where the
         # points are few.
         bounded = torch.tanh(torch.add(self.zero, bounded, alpha=1 / self.bound))
-        return torch.add(free, bounded, alpha=self.bound)
+        return shift, torch.add(free, bounded, alpha=self.bound)
 
 
 @configurable

@@ -18,13 +18,11 @@ from torch import Tensor
 
 from pushforward.core.checks import at_least, below_one, positive
 from pushforward.core.config import configurable
-from pushforward.core.execution_mode import runs_directly
 from pushforward.core.numerics import concrete_bool, solve_between
 from pushforward.core.reference import REFERENCES
 from pushforward.core.special import log_mills, log_normal, ndtr, normal_point
 from pushforward.univariate.base import Iterative
 from pushforward.univariate.mixture_fit import fit_gaussians
-from pushforward.univariate.mixture_native import native_roots
 
 __all__ = ["GaussianMixtureCDF", "LogisticMixtureCDF"]
 
@@ -61,7 +59,7 @@ class MixtureCDF(Iterative):
 
     smoothness = 99
     reference: ClassVar[str]
-    """Of a component, and of y; the native kernel calls it so, too."""
+    """Of a component, and of y."""
     variance: ClassVar[float]
     unit: ClassVar[float] = 1.0
     """What plain formulas measure distances in, as a part of the width of a component."""
@@ -209,24 +207,6 @@ class MixtureCDF(Iterative):
     def _plainly(self, v: Tensor, plain: Plain) -> tuple[Tensor, Tensor]:
         """The mixture's tail and density where x lies v (components, *s) beyond each component."""
         return self._plain_tail(v, plain.weight).sum(dim=0), self._plain_density(v, plain.log_rate).sum(dim=0)
-
-    @torch.no_grad()
-    def _root(self, params: Tensor, y: Tensor, prepared: Components) -> Tensor:
-        if self._native and self._many(params, y) and runs_directly(y):
-            plain = self._plain(prepared)
-            low, high = self._bracket(torch.stack(y.aminmax(dim=-1), dim=-1), prepared)
-            found = native_roots(
-                self.reference,
-                y,
-                (*plain[:3], self._plain_density(torch.zeros_like(plain.log_rate), plain.log_rate)),
-                (low[..., :1], high[..., 1:]),
-                unit=self.unit,
-                reach=self._reach(torch.finfo(y.dtype).tiny ** 0.75),
-                least=LEAST,
-            )
-            if found is not None:
-                return found
-        return super()._root(params, y, prepared)
 
     def _solve(self, y: Tensor, prepared: Components, start: Tensor | None = None) -> Tensor:
         """The log of the plain tail is a cheaper function than the map, and has the same root."""

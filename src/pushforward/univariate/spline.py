@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.core.checks import at_least, one_of, positive
+from pushforward.core.dispatch import accelerated
 from pushforward.core.numerics import through_root
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.spline_pieces import Piece
@@ -42,7 +43,6 @@ class Spline(Univariate):
         min_bin: smallest size of a bin, as a part of the box.
     """
 
-    inverse_is_long = True
     least: Tensor
 
     def __init__(self, bins: int, *, bound: float, tails: str, min_bin: float) -> None:
@@ -70,12 +70,14 @@ class Spline(Univariate):
     def _piece(self, width: Tensor, height: Tensor, at_knots: Any, in_bin: Any) -> Piece:
         """The curve across the bin of each point, from its numbers at both knots (2, *s) and its own (*s)."""
 
+    @accelerated()
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         outside, u = self._enter(x)
         left, bottom, width, height, piece = self._find(u, params, 0)
         rise, log_slope = piece.rise((u - left) / width)
         return self._continue(x, outside, self._leave(torch.addcmul(bottom, height, rise)), log_slope)
 
+    @accelerated()
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         outside, v = self._enter(y)
         left, bottom, width, height, piece = self._find(v, params, 1)
@@ -95,6 +97,7 @@ class Spline(Univariate):
         log_slope = -piece.log_slope(along / width)
         return self._continue(y, outside, self._leave(left + along), log_slope)
 
+    @accelerated()
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
         # With gradients the curve is wanted, and its slope for what lies beyond the box with linear tails.
         if self.tails != "identity" or torch.is_grad_enabled():

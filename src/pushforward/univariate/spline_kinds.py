@@ -12,7 +12,6 @@ from torch import Tensor
 from pushforward.core.checks import below_one, positive
 from pushforward.core.config import configurable
 from pushforward.univariate.spline import Knots, Spline
-from pushforward.univariate.spline_native import native_curve, native_inverse
 from pushforward.univariate.spline_pieces import (
     CubicPiece,
     LinearPiece,
@@ -330,35 +329,6 @@ class RationalQuadratic(SlopedSpline):
 
     def _piece(self, width: Tensor, height: Tensor, at_knots: Any, in_bin: Any) -> Piece:
         return RationalQuadraticPiece(width, height, *self._slopes(at_knots))
-
-    def native_options(self) -> tuple[float, ...]:
-        """What the native kernels (`spline.h`) are told."""
-        rest = 1 - self.bins * self.min_bin
-        numbers = (self.bins, self.tails == "linear", self.bound, self.min_slope, self.slope_offset, rest)
-        return (*map(float, numbers), *self.least_numbers)
-
-    def plainly(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        """`forward` by operations of torch."""
-        return super().forward(x, params)
-
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        if self._native:
-            found = native_curve(self.plainly, self.native_options(), x, params)
-            if found is not None:
-                return found
-        return self.plainly(x, params)
-
-    def recompute_from_output(self, x: Tensor, y: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
-        found = native_curve(self.plainly, self.native_options(), x, params, y) if self._native else None
-        return found or super().recompute_from_output(x, y, params, free)
-
-    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        found = native_inverse(self.native_options(), y, params, slope=True) if self._native else None
-        return (found[0], found[1]) if found and found[1] is not None else super().inverse(y, params)
-
-    def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
-        found = native_inverse(self.native_options(), y, params, slope=False) if self._native else None
-        return found[0] if found else super().inverse_value(y, params)
 
 
 def spread(raw: Tensor, weights: Tensor, floor: Tensor | float) -> Tensor:

@@ -1,7 +1,7 @@
 """The rational-quadratic spline as Triton kernels, for points in the memory of a GPU.
 
-The formulas are those of `spline_pieces` and of `spline.h`. A program takes a block of points, with all bins of each
-beside each other; nothing but points and parameters is read, and nothing but results is written. With
+The formulas are those of `univariate.spline_pieces` and of `spline.h`. A program takes a block of points, with all bins
+of each beside each other; nothing but points and parameters is read, and nothing but results is written. With
 ``TRITON_INTERPRET=1`` in the environment before the first import, the same kernels run on the CPU, for tests.
 """
 
