@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pushforward.data import Table, TableError, check_not_constant, column_names
 from pushforward.distributions import Flow
 from pushforward.evaluate import Baseline, baselines_to_dict, evaluate, fit_baselines
 from pushforward.io import save
-from pushforward.train import History, Record, TrainingError, fit, fit_triangular
+from pushforward.train import History, Started, TrainingError, fit, fit_triangular
 
 __all__ = ["FitRequest", "choose_columns", "fit_rows", "fit_table", "part_or_path"]
 
@@ -212,7 +212,7 @@ def part_or_path(text: str) -> float | str:
 
 
 def _train(request: FitRequest, flow: Flow, parts: Parts, metadata: dict[str, Any]) -> History:
-    records: list[Record] = []
+    runs: list[History] = []
     x, context = parts.split(parts.train, flow)
     held = None if parts.validation is None else parts.split(parts.validation, flow)
     path = request.checkpoint_path
@@ -230,17 +230,16 @@ def _train(request: FitRequest, flow: Flow, parts: Parts, metadata: dict[str, An
             checkpoint=path,
             resume=request.resume,
             compile=request.compile,
-            callback=records.append,
+            callbacks=lambda event: runs.append(event.history) if isinstance(event, Started) else None,
             **request.budget,
         )
     except TrainingError as error:
         raise _named(error, parts.columns) from None
     except KeyboardInterrupt:
         kept = f"The run is kept in {path}: go on with --resume." if os.path.exists(path) else ""
-        if not records:
-            raise Interrupted(f"Interrupted before the first look at validation; no model written. {kept}") from None
-        best = max(records, key=lambda r: r.train if r.validation is None else r.validation)
-        history = History(records, best.step, best.validation, seconds=records[-1].seconds, stopped="interrupted")
+        if not runs or not (records := runs[0].records):
+            raise Interrupted(f"Interrupted before the first validation; no model written. {kept}") from None
+        history = replace(runs[0], seconds=records[-1].seconds, stopped="interrupted")
         save(flow, request.out, metadata={**metadata, "history": history.to_dict()})
         raise Interrupted(
             f"Interrupted at step {records[-1].step:,}. The best weights so far are in {request.out}. {kept}"

@@ -41,7 +41,9 @@ class Distribution(nn.Module, ABC):
     reparametrized: bool = True
     """Whether samples carry gradients to the weights; where values are discrete they cannot."""
     learns_from_missing: bool = False
-    """Whether `estimate` takes NaN for what is missing."""
+    """Whether `forward` with a generator takes NaN for what is missing."""
+    draws_estimates: bool = False
+    """Whether `forward` with a generator draws an estimate instead of computing `log_prob`."""
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
     config: dict[str, Any]
 
@@ -87,15 +89,17 @@ class Distribution(nn.Module, ABC):
         """How samples are computed, in the same words."""
         return "exact"
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The same as `log_prob`: what wrappers such as ``DistributedDataParallel`` and ``torch.compile`` hook."""
-        return self.log_prob(x, context)
+    def forward(self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """What losses call, and wrappers such as ``DistributedDataParallel`` and ``torch.compile`` hook, (*batch,).
 
-    def estimate(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """What learning maximises: `log_prob`, or an unbiased estimate of it or of a bound that costs less, drawn with
-        torch's global generator."""
-        log_prob: Tensor = self(x, context)
-        return log_prob
+        Without a generator it is `log_prob`. With one it is what learning maximises: `log_prob` or, drawn with that
+        generator, an unbiased estimate of it or of a bound, where that costs less (``draws_estimates``).
+        """
+        return self.log_prob(x, context) if generator is None else self._estimate_log_prob(x, context, generator)
+
+    def _estimate_log_prob(self, x: Tensor, context: Tensor | None, generator: torch.Generator) -> Tensor:
+        """What learning maximises, (*batch,); a hook for distributions that have something cheaper than `log_prob`."""
+        return self.log_prob(x, context)
 
     @final
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:

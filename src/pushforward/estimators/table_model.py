@@ -15,6 +15,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
 
+from pushforward.core.random_state import seeded
 from pushforward.data.frame import backend_of
 from pushforward.data.schema import Schema
 from pushforward.distributions import ColumnType, MixedTypeModel
@@ -174,8 +175,7 @@ class TableModel(BaseEstimator):
                 f"{type(self).__name__}: Found array with n_samples={len(x)}; a density needs at least 2 rows."
             )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             if not again:
                 self.model_ = MixedTypeModel(
                     kinds,
@@ -186,45 +186,43 @@ class TableModel(BaseEstimator):
                 )
             self.model_.to(device=self.device, dtype=torch.float32)
             self.model_.initialize(x.to(self.device), None if context is None else context.to(self.device))
-            if self.model_.is_constant:
-                warnings.warn(
-                    f"{type(self).__name__}: all columns are constant; there is nothing to learn.", stacklevel=3
-                )
-                return
-            held = round((self.validation or 0.0) * len(x))
             order = torch.randperm(len(x))
-            learned, looked_at = (order[held:], order[:held]) if held >= FEWEST_HELD else (order, order[:0])
+        if self.model_.is_constant:
+            warnings.warn(f"{type(self).__name__}: all columns are constant; there is nothing to learn.", stacklevel=3)
+            return
+        held = round((self.validation or 0.0) * len(x))
+        learned, looked_at = (order[held:], order[:held]) if held >= FEWEST_HELD else (order, order[:0])
 
-            def part(index: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-                return (
-                    x[index],
-                    None if context is None else context[index],
-                    None if weights is None else weights[index],
-                )
-
-            train, others = part(learned), part(looked_at)
-            if passes is not None:
-                looked_at, others = order, (x, None, None)
-            self.history_ = fit(
-                self.model_,
-                train[0] if passes is None else passes,
-                context=train[1],
-                weights=train[2],
-                validation=others if len(looked_at) else None,
-                steps=steps
-                if steps is not None
-                else self.steps or (None if self.seconds else self._default_steps(rows or len(x))),
-                seconds=self.seconds,
-                batch_size=self.batch_size or self._default_batch(rows or len(x), x.shape[1]),
-                lr=self.lr,
-                patience=self.patience,
-                seed=seed,
-                progress=self.verbose,
+        def part(index: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+            return (
+                x[index],
+                None if context is None else context[index],
+                None if weights is None else weights[index],
             )
-            self.model_.eval()
-            if len(looked_at) and self.tempered:
-                own, known, _ = others
-                self.model_.calibrate_temperature(own.to(self.device), None if known is None else known.to(self.device))
+
+        train, others = part(learned), part(looked_at)
+        if passes is not None:
+            looked_at, others = order, (x, None, None)
+        self.history_ = fit(
+            self.model_,
+            train[0] if passes is None else passes,
+            context=train[1],
+            weights=train[2],
+            validation=others if len(looked_at) else None,
+            steps=steps
+            if steps is not None
+            else self.steps or (None if self.seconds else self._default_steps(rows or len(x))),
+            seconds=self.seconds,
+            batch_size=self.batch_size or self._default_batch(rows or len(x), x.shape[1]),
+            lr=self.lr,
+            patience=self.patience,
+            seed=seed,
+            progress=self.verbose,
+        )
+        self.model_.eval()
+        if len(looked_at) and self.tempered:
+            own, known, _ = others
+            self.model_.calibrate_temperature(own.to(self.device), None if known is None else known.to(self.device))
         self.model_.to(torch.float64 if (rows or len(x)) <= SMALL else torch.float32).eval()
 
     def _default_hidden(self, rows: int) -> tuple[int, ...]:

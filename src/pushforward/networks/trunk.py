@@ -70,10 +70,11 @@ def activation_of(activation: str, residual: bool) -> Callable[[Tensor], Tensor]
 def dropped(h: Tensor, probability: float) -> Tensor:
     """h with units set to zero at random and the others scaled up, drawn by the generator of the `execution` scope.
 
-    Graphs of `torch.compile` take no generator: there, and without one, torch's global generator draws.
+    Graphs of `torch.compile` take no generator: there, and without one for this device, torch's global generator draws.
+    Seeded alike, both draw the same units.
     """
     generator = None if torch.compiler.is_compiling() else current_execution().generator
-    if generator is None:
+    if generator is None or generator.device != h.device:
         return F.dropout(h, probability)
-    kept = torch.rand(h.shape, generator=generator, dtype=h.dtype, device=h.device) >= probability
-    return h * kept / (1 - probability)
+    kept = torch.empty_like(h).bernoulli_(1 - probability, generator=generator)
+    return h * kept.div_(1 - probability)
