@@ -115,13 +115,13 @@ def test_a_report_says_whether_the_model_can_be_trusted(folder, tmp_path):
     found = run_json(*common, "--train", folder / "people.csv")
     text = (tmp_path / "r.html").read_text()
     for title in (
-        "better than the columns by themselves", "What the columns say about each other",
-        "Can its intervals be trusted?", "Do its rows look real?", "Does it copy the rows it learned from?",
-        "Can its rows stand in for real ones?", "How it was trained", "--train", "2 different values",
+        "better than the independence baseline", "Dependence between columns",
+        "Can the intervals be trusted?", "Do samples look real?", "Does the model memorize training rows?",
+        "Can samples replace real training rows?", "How to reproduce", "--train", "2 different values",
     ):  # fmt: skip
         assert title in text, title
     assert found["rows"] == 200
-    assert found["log_likelihood"] > found["baselines"]["alone"]["log_likelihood"]
+    assert found["log_likelihood"] > found["baselines"]["independent"]["log_likelihood"]
     assert set(found["coverage"]) == {"age", "income", "since"}
     assert 0.6 < found["coverage"]["income"]["90%"] <= 1
     assert 0.4 < found["two_sample_auc"] < 0.9

@@ -258,28 +258,29 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         return self._computed(lambda: self.model_.mid_cdf(x))
 
     def report(
-        self, X: Any, path: str | os.PathLike[str] = "report.html", *, learned: Any = None, random_state: Any = None
+        self, X: Any, path: str | os.PathLike[str] = "report.html", *, train: Any = None, random_state: Any = None
     ) -> dict[str, Any]:
-        """Write one HTML page about the model and rows that it has not seen: how likely they are, whether intervals can
-        be trusted, and whether drawn rows look real.
+        """Write one HTML page about the model and held-out rows: likelihood, calibration of intervals, and fidelity of
+        samples.
 
         Args:
             X: the held-out rows.
             path: of the page.
-            learned: the rows of `fit`, to say also whether drawn rows copy them and can stand in for them.
-            random_state: seed of the drawn rows.
+            train: the rows of `fit`, to test also whether samples memorize them and can replace them in training.
+            random_state: seed of the samples.
 
         Returns:
-            The main numbers of the page: log-likelihoods, coverage, distances of columns, the area of the classifier.
+            The main numbers of the page, such as log-likelihoods, coverage, distances of columns and the AUC of the
+            two-sample test.
         """
         from pushforward.evaluate.mixed_report import write_mixed_report
 
         check_writable(path)
         x = self._numbers(X).cpu().numpy()
-        rows = None if learned is None else self._numbers(learned).cpu().numpy()
+        train_x = None if train is None else self._numbers(train).cpu().numpy()
         history = getattr(self, "history_", None)
         return write_mixed_report(
-            path, "FlowDensity", self.model_, self.schema_, x, learned=rows, history=history,
+            path, "FlowDensity", self.model_, self.schema_, x, train=train_x, history=history,
             seed=self._generator(random_state).initial_seed(),
         )  # fmt: skip
 
