@@ -125,10 +125,10 @@ def test_a_report_says_whether_the_model_can_be_trusted(folder, tmp_path):
     assert set(found["coverage"]) == {"age", "income", "since"}
     assert 0.6 < found["coverage"]["income"]["90%"] <= 1
     assert 0.4 < found["two_sample_auc"] < 0.9
-    assert set(found["usefulness"]) == {"age", "sex", "income", "since"}
+    assert set(found["utility"]) == {"age", "sex", "income", "since"}
     again = run_json(*common)
     assert again["coverage"] == found["coverage"]
-    assert "Does it copy" not in (tmp_path / "r.html").read_text()
+    assert "memorize training rows" not in (tmp_path / "r.html").read_text()
 
 
 @pytest.mark.parametrize("rows", [1, 6])
@@ -138,7 +138,7 @@ def test_a_report_on_a_few_rows_says_what_it_can(folder, tmp_path, rows):
     found = run_json("report", folder / "m.safetensors", tmp_path / "few.csv", "--out", tmp_path / "r.html", *train)
     assert found["rows"] == rows
     assert found["two_sample_auc"] is None
-    assert "Can its intervals be trusted?" in (tmp_path / "r.html").read_text()
+    assert "Can the intervals be trusted?" in (tmp_path / "r.html").read_text()
 
 
 @pytest.mark.filterwarnings("default")

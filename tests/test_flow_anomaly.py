@@ -105,8 +105,11 @@ def test_kinds_are_smoothed_unless_declared_or_asked_not_to():
     ("options", "sentence"),
     [
         ({"measure": "luck"}, r"FlowAnomaly: measure must be one of 'composite', .*; got 'luck'"),
-        ({"contamination": 0.9}, r'FlowAnomaly: contamination must be "auto" or a part of at most 0\.5; got 0\.9\.'),
-        ({"contamination": "some"}, r'FlowAnomaly: contamination must be "auto" or a part of at most 0\.5; got \'some'),
+        ({"contamination": 0.9}, r'FlowAnomaly: contamination must be "auto" or a share of at most 0\.5; got 0\.9\.'),
+        (
+            {"contamination": "some"},
+            r'FlowAnomaly: contamination must be "auto" or a share of at most 0\.5; got \'some',
+        ),
         ({"smoothing": -1}, r"Continuous: smoothing must be a number of at least 0; got -1"),
     ],
 )
