@@ -150,3 +150,27 @@ def test_pipelines_pickles_and_files(fitted, tmp_path):
     np.testing.assert_array_equal(again.log_prob(x, y), fitted.log_prob(x, y))
     with pytest.raises(ValueError, match="this file holds no FlowConditional"):
         FlowConditional.load(tmp_path / "model.safetensors")
+
+
+def test_weights_are_repetitions_in_the_calibration():
+    x, y = waves(400)
+    weights = np.random.default_rng(0).integers(0, 4, 400).astype(float)
+    model = FlowRegressor(calibration=0.5, **QUICK).fit(x, y, sample_weight=weights)
+    assert len(model.scores_) == len(model.score_weights_) < 200  # rows of weight zero do not calibrate
+    assert model.score_weights_.mean() == pytest.approx(1)
+    scores, counts = model.scores_[:, 0], model.score_weights_[:, 0]
+    repeated = np.repeat(scores, np.round(counts / counts.min()).astype(int))
+    for probability in (0.5, 0.8, 0.95):
+        rank = np.ceil(probability * (1 + 1 / len(scores)) * len(repeated))
+        (half_width,) = model._half_widths(probability)
+        assert half_width == (0.5 if rank > len(repeated) else repeated[int(rank) - 1])
+
+
+def test_a_row_of_weight_zero_does_not_change_a_score():
+    x, y = waves(100)
+    model = FlowConditional(**QUICK).fit(x, np.where(y > 0, "up", "down"))
+    new = np.array(["up", "other", "down"])
+    with pytest.warns(UserWarning, match="1 category not seen"):
+        weighted = model.score(x[:3], new, sample_weight=[1.0, 0.0, 3.0])
+    up, down = model.log_prob(x[:1], ["up"])[0], model.log_prob(x[2:3], ["down"])[0]
+    assert weighted == pytest.approx((up + 3 * down) / 4)

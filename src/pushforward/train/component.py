@@ -25,7 +25,7 @@ from torch import Tensor
 
 from pushforward.bijections.hermite import hermite_slopes, hermite_values
 from pushforward.bijections.triangular import MIN_SLOPE, rectified
-from pushforward.core.student import gauss_legendre
+from pushforward.core.quadrature import gauss_legendre
 
 __all__ = ["Component", "Design", "Limits", "Rows", "apply", "height"]
 
