@@ -115,20 +115,20 @@ def test_a_report_says_whether_the_model_can_be_trusted(folder, tmp_path):
     found = run_json(*common, "--train", folder / "people.csv")
     text = (tmp_path / "r.html").read_text()
     for title in (
-        "better than the columns by themselves", "What the columns say about each other",
-        "Can its intervals be trusted?", "Do its rows look real?", "Does it copy the rows it learned from?",
-        "Can its rows stand in for real ones?", "How it was trained", "--train", "2 different values",
+        "better than the independence baseline", "Dependence between columns",
+        "Can the intervals be trusted?", "Do samples look real?", "Does the model memorize training rows?",
+        "Can samples replace real training rows?", "How to reproduce", "--train", "2 different values",
     ):  # fmt: skip
         assert title in text, title
     assert found["rows"] == 200
-    assert found["log_likelihood"] > found["baselines"]["alone"]["log_likelihood"]
+    assert found["log_likelihood"] > found["baselines"]["independent"]["log_likelihood"]
     assert set(found["coverage"]) == {"age", "income", "since"}
     assert 0.6 < found["coverage"]["income"]["90%"] <= 1
     assert 0.4 < found["two_sample_auc"] < 0.9
-    assert set(found["usefulness"]) == {"age", "sex", "income", "since"}
+    assert set(found["utility"]) == {"age", "sex", "income", "since"}
     again = run_json(*common)
     assert again["coverage"] == found["coverage"]
-    assert "Does it copy" not in (tmp_path / "r.html").read_text()
+    assert "memorize training rows" not in (tmp_path / "r.html").read_text()
 
 
 @pytest.mark.parametrize("rows", [1, 6])
@@ -138,7 +138,7 @@ def test_a_report_on_a_few_rows_says_what_it_can(folder, tmp_path, rows):
     found = run_json("report", folder / "m.safetensors", tmp_path / "few.csv", "--out", tmp_path / "r.html", *train)
     assert found["rows"] == rows
     assert found["two_sample_auc"] is None
-    assert "Can its intervals be trusted?" in (tmp_path / "r.html").read_text()
+    assert "Can the intervals be trusted?" in (tmp_path / "r.html").read_text()
 
 
 @pytest.mark.filterwarnings("default")

@@ -51,7 +51,7 @@ def test_answers_are_those_of_one_law(fitted):
     np.testing.assert_allclose(fitted.cdf(x, levels[:, 2]), 0.9, atol=1e-5)
     # The spread is that of the rows, so wide ones are wider and far values less likely.
     wide = levels[:, 2] - levels[:, 0]
-    assert 2 < wide[x[:, 1] > 0.2].mean() / wide[x[:, 1] < -0.2].mean() < 4
+    assert 1.5 < wide[x[:, 1] > 0.2].mean() / wide[x[:, 1] < -0.2].mean() < 4
     assert fitted.log_prob(x, y).mean() > fitted.log_prob(x, y + 1).mean() + 1
     assert FlowConditional.score(fitted, x, y) == pytest.approx(fitted.log_prob(x, y).mean())
     shortest = fitted.predict_interval(x, 0.8, shortest=True)
@@ -97,7 +97,7 @@ def test_calibration_rows_are_not_learned_from():
     assert model.scores_.shape == (100, 1)
     assert (np.diff(model.scores_[:, 0]) >= 0).all()
     assert FlowRegressor(**QUICK).fit(x, y).scores_.shape == (0, 1)
-    with pytest.raises(ValueError, match="calibration must be a part between 0 and 1, or None; got 2"):
+    with pytest.raises(ValueError, match="calibration must be a share between 0 and 1, or None; got 2"):
         FlowRegressor(calibration=2).fit(x, y)
 
 
@@ -150,3 +150,27 @@ def test_pipelines_pickles_and_files(fitted, tmp_path):
     np.testing.assert_array_equal(again.log_prob(x, y), fitted.log_prob(x, y))
     with pytest.raises(ValueError, match="this file holds no FlowConditional"):
         FlowConditional.load(tmp_path / "model.safetensors")
+
+
+def test_weights_are_repetitions_in_the_calibration():
+    x, y = waves(400)
+    weights = np.random.default_rng(0).integers(0, 4, 400).astype(float)
+    model = FlowRegressor(calibration=0.5, **QUICK).fit(x, y, sample_weight=weights)
+    assert len(model.scores_) == len(model.score_weights_) < 200  # rows of weight zero do not calibrate
+    assert model.score_weights_.mean() == pytest.approx(1)
+    scores, counts = model.scores_[:, 0], model.score_weights_[:, 0]
+    repeated = np.repeat(scores, np.round(counts / counts.min()).astype(int))
+    for probability in (0.5, 0.8, 0.95):
+        rank = np.ceil(probability * (1 + 1 / len(scores)) * len(repeated))
+        (half_width,) = model._half_widths(probability)
+        assert half_width == (0.5 if rank > len(repeated) else repeated[int(rank) - 1])
+
+
+def test_a_row_of_weight_zero_does_not_change_a_score():
+    x, y = waves(100)
+    model = FlowConditional(**QUICK).fit(x, np.where(y > 0, "up", "down"))
+    new = np.array(["up", "other", "down"])
+    with pytest.warns(UserWarning, match="1 category not seen"):
+        weighted = model.score(x[:3], new, sample_weight=[1.0, 0.0, 3.0])
+    up, down = model.log_prob(x[:1], ["up"])[0], model.log_prob(x[2:3], ["down"])[0]
+    assert weighted == pytest.approx((up + 3 * down) / 4)

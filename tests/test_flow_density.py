@@ -141,7 +141,7 @@ def test_probabilities_have_the_values_of_the_table_as_keys():
         (lambda m: m.given({"age": "old"}), "column 'age' holds text in row 1, 'old'"),
         (
             lambda m: m.given({"age": 3}).marginal("age"),
-            "column 'age' is known. The others are 'sex', 'income', 'since'",
+            "column 'age' is conditioned on. Ask for one of the others: 'sex', 'income', 'since'",
         ),
         (lambda m: m.given({"age": 3}).marginal("sex").mean(), "Categorical: there is no order"),
         (lambda m: m.sample(0), "n_samples must be at least 1"),

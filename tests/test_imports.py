@@ -34,7 +34,19 @@ SIDEWAYS = {("train", "io"), ("__main__", "cli")}  # the only neighbours that ma
 
 LIGHT = FLOOR["flows"]  # up to here: torch and the standard library
 EXCEPTIONS = {("bijections/continuous.py", "torchdiffeq"), ("kernels/spline_triton.py", "triton")}
-LEAVES = {"accelerate", "fastapi", "matplotlib", "pandas", "pyarrow", "ray", "rich", "sklearn", "typer"}
+LEAVES = {
+    "accelerate",
+    "fastapi",
+    "jinja2",
+    "matplotlib",
+    "pandas",
+    "pyarrow",
+    "ray",
+    "rich",
+    "scipy",
+    "sklearn",
+    "typer",
+}
 
 
 def imported_names(tree: ast.AST, path: str) -> Iterator[tuple[int, str]]:

@@ -12,7 +12,7 @@ from pushforward.bijections import Permute, Standardize, Triangular
 from pushforward.bijections.hermite import hermite_slopes, hermite_values
 from pushforward.bijections.triangular import MIN_SLOPE, rectified, total_degree
 from pushforward.core.config import build
-from pushforward.core.student import gauss_legendre
+from pushforward.core.quadrature import gauss_legendre
 from pushforward.train import TrainingError, fit_triangular
 from pushforward.train.component import Component, Design, Limits, Rows, apply, height
 from pushforward.train.selection import Paths, choose

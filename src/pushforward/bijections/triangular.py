@@ -16,7 +16,7 @@ from pushforward.bijections.layout import from_columns, to_columns
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least, positive
 from pushforward.core.config import configurable
-from pushforward.core.student import gauss_legendre
+from pushforward.core.quadrature import gauss_legendre
 from pushforward.univariate.base import Boxed
 
 __all__ = ["MIN_SLOPE", "Triangular", "log_rectified", "rectified", "total_degree"]

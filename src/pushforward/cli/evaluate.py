@@ -49,7 +49,7 @@ def report_table(model: str, table: str, out: str, seed: int, *, train: str | No
         x,
         context,
         columns=known.columns,
-        given=known.given,
+        context_columns=known.given,
         baselines=_baselines(known),
         evaluation=found,
         history=History.from_dict(history) if history else None,

@@ -35,7 +35,7 @@ def report_mixed(model: str, table: str, out: str, seed: int, *, train: str | No
         known.model_,
         known.schema_,
         rows_of(known, table),
-        learned=None if train is None else rows_of(known, train),
+        train=None if train is None else rows_of(known, train),
         history=History.from_dict(history) if history else None,
         facts={key: metadata[key] for key in ("flow", "train_rows") if key in metadata},
         commands=shlex.join(["pushforward", "report", model, table, *arguments, "--out", out, "--seed", str(seed)]),

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.numerics import through_root
+from pushforward.core.quadrature import gauss_legendre
 from pushforward.core.special import expm1_ratio, log1p_over, log_gamma_half_step, polynomial
 
 __all__ = ["log1p_square", "student_cdf", "student_icdf", "student_log_density"]
@@ -25,22 +26,6 @@ __all__ = ["log1p_square", "student_cdf", "student_icdf", "student_log_density"]
 LOG_HALF = math.log(0.5)
 NEAR = 0.05  # below, h is its Taylor series: eight terms reach float64's rounding
 FACTOR_SERIES = [1, 1 / 4, 1 / 96, -1 / 384, -1 / 10240, 19 / 368640, 79 / 61931520, -55 / 49545216]
-
-
-def gauss_legendre(count: int) -> tuple[list[float], list[float]]:
-    """Nodes and weights of the rule with ``count`` nodes on [0, 1], by Newton's method on the Legendre polynomial."""
-    nodes, weights = [], []
-    for k in range(count):
-        x = math.cos(math.pi * (k + 0.75) / (count + 0.5))
-        for _ in range(8):
-            before, value = 1.0, x
-            for n in range(2, count + 1):
-                before, value = value, ((2 * n - 1) * x * value - (n - 1) * before) / n
-            slope = count * (x * value - before) / (x * x - 1)
-            x -= value / slope
-        nodes.append(0.5 * (1 + x))
-        weights.append(1 / ((1 - x * x) * slope * slope))
-    return nodes, weights
 
 
 NODES, WEIGHTS = gauss_legendre(64)

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from pushforward.bijections.hermite import hermite_slopes, hermite_values
 from pushforward.bijections.triangular import MIN_SLOPE, rectified
+from pushforward.core.quadrature import gauss_legendre
 from pushforward.core.special import log_gamma_half_step
-from pushforward.core.student import gauss_legendre
 
 __all__ = ["Component", "Design", "Limits", "Rows", "apply", "height"]
 

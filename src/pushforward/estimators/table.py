@@ -1,10 +1,11 @@
-"""What the estimators share: a table's schema, the model of its columns, and how that is trained."""
+"""The base class of the estimators: the schema of a table, the model of its columns, and its training."""
 
 from __future__ import annotations
 
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -19,64 +20,50 @@ from pushforward.core.random_state import seeded
 from pushforward.data.frame import backend_of
 from pushforward.data.schema import Schema
 from pushforward.distributions import ColumnType, MixedTypeModel
-from pushforward.estimators.given import outward
+from pushforward.estimators.table_conditional import to_numpy
 from pushforward.io import load, read_header
 from pushforward.train import fit
 
-__all__ = ["TableModel"]
+__all__ = ["TableEstimator", "weighted_mean"]
 
 FEWEST_HELD = 5
-"""Rows on which early stopping can look."""
+"""Validation rows that early stopping needs at least."""
 SMALL = 5_000
-"""Rows up to which a fitted model computes in float64: there time does not count, and scores do not depend on how rows
-are grouped."""
+"""Training rows up to which a fitted model computes in float64, so that scores do not depend on the batch."""
 
 
-class TableModel(BaseEstimator):
-    """A model of the joint law of all columns of a table, and the parameters that say how it is trained.
+@dataclass(kw_only=True, eq=False, repr=False)
+class TableEstimator(BaseEstimator):
+    """A mixed-type model of the columns of a table, and the parameters of its training.
 
-    Parameters are those of `FlowDensity`.
+    The parameters are those of `FlowDensity`. They are fields of a dataclass, so that subclasses inherit them and
+    scikit-learn finds all of them in the signature of ``__init__``.
     """
 
-    order: str = "any"
-    tempered: bool = True  # whether laws are made as wide as fits the rows held out
-    schema_: Schema
-    model_: MixedTypeModel
-    n_features_in_: int
-    feature_names_in_: NDArray[Any]
+    types: Mapping[str, ColumnType | str] | None = None
+    hidden: tuple[int, ...] | None = None
+    dropout: float = 0.0
+    steps: int | None = None
+    seconds: float | None = None
+    batch_size: int | None = None
+    lr: float = 3e-3
+    validation: float | None = 0.1
+    patience: int | None = 12
+    warm_start: bool = False
+    random_state: Any = None
+    device: str | None = None
+    n_jobs: int | None = None
+    verbose: bool = False
 
-    def __init__(
-        self,
-        *,
-        types: Mapping[str, ColumnType | str] | None = None,
-        hidden: tuple[int, ...] | None = None,
-        dropout: float = 0.0,
-        steps: int | None = None,
-        seconds: float | None = None,
-        batch_size: int | None = None,
-        lr: float = 3e-3,
-        validation: float | None = 0.1,
-        patience: int | None = 12,
-        warm_start: bool = False,
-        random_state: Any = None,
-        device: str | None = None,
-        n_jobs: int | None = None,
-        verbose: bool = False,
-    ) -> None:
-        self.types = types
-        self.hidden = hidden
-        self.dropout = dropout
-        self.steps = steps
-        self.seconds = seconds
-        self.batch_size = batch_size
-        self.lr = lr
-        self.validation = validation
-        self.patience = patience
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.device = device
-        self.n_jobs = n_jobs
-        self.verbose = verbose
+    tempered: ClassVar[bool] = True
+    """Whether the temperature of each column is calibrated on the validation rows."""
+    SAVED: ClassVar[tuple[str, ...]] = ("schema_",)
+    """Names of the learned attributes in a saved file, besides the model: schemas, arrays and JSON-able values."""
+
+    @property
+    def _column_order(self) -> str:
+        """The ``order`` of the `MixedTypeModel`."""
+        return "any"
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -89,7 +76,7 @@ class TableModel(BaseEstimator):
     # --- tables
 
     def _checked(self, X: Any, *, reset: bool) -> Any:
-        """X as something with columns, after scikit-learn's own checks of names and counts."""
+        """X as a data frame or array, after scikit-learn's checks of the names and the number of columns."""
         if hasattr(X, "toarray"):
             raise TypeError(
                 f"{type(self).__name__}: a sparse matrix was passed, but dense data is needed. Use toarray()."
@@ -100,21 +87,18 @@ class TableModel(BaseEstimator):
         return X
 
     def _numbers(self, X: Any) -> Tensor:
-        """A table like the one seen in `fit` as numbers, (rows, columns)."""
+        """A table with the columns of `fit` as numbers, (rows, columns)."""
         check_is_fitted(self)
         return torch.as_tensor(self.schema_.encode(self._checked(X, reset=False))).to(self.device)
 
     # --- files
 
-    SAVED: ClassVar[tuple[str, ...]] = ("schema_",)
-    """Names of what a fit found, besides the model: schemas, arrays of numbers and what JSON can hold."""
-
     def as_saved(self) -> tuple[MixedTypeModel, dict[str, Any]]:
-        """What ``pf.save(estimator, path)`` writes: the model, and what the columns are."""
+        """The model, and the metadata of the file that ``pf.save(estimator, path)`` writes."""
         check_is_fitted(self)
         parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in ("types", "random_state")}
-        own = {"name": type(self).__name__, "parameters": parameters}
-        return self.model_, {"estimator": own | {name: _to_json(getattr(self, name)) for name in self.SAVED}}
+        description = {"name": type(self).__name__, "parameters": parameters}
+        return self.model_, {"estimator": description | {name: _to_json(getattr(self, name)) for name in self.SAVED}}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -123,25 +107,26 @@ class TableModel(BaseEstimator):
         Raises:
             ValueError: the file is damaged, or holds no estimator of this class.
         """
-        own = read_header(path).metadata.get("estimator", {})
-        if own.get("name") != cls.__name__:
+        description = read_header(path).metadata.get("estimator", {})
+        if description.get("name") != cls.__name__:
             raise ValueError(f"{os.fspath(path)}: this file holds no {cls.__name__}. Read it with pushforward.load.")
-        parameters: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in own["parameters"].items()}
-        found = cls(**parameters)
+        stored: dict[str, Any] = description["parameters"]
+        parameters: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+        estimator = cls(**parameters)
         for name in cls.SAVED:
-            setattr(found, name, _from_json(own[name]))
-        found.model_ = load(path, device=found.device)
-        found.n_features_in_ = len(found.schema_.fields)
-        if found.schema_.backend != "numpy":
-            found.feature_names_in_ = np.array(found.schema_.names, dtype=object)
-        return found
+            setattr(estimator, name, _from_json(description[name]))
+        estimator.model_ = load(path, device=estimator.device)
+        estimator.n_features_in_ = len(estimator.schema_.fields)
+        if estimator.schema_.backend != "numpy":
+            estimator.feature_names_in_ = np.array(estimator.schema_.names, dtype=object)
+        return estimator
 
     # --- training
 
     def _learned_from(
         self, X: Any, sample_weight: Any, *, again: bool, types: Mapping[str, ColumnType | str] | None
     ) -> tuple[Tensor, Tensor | None]:
-        """X as numbers and the weights of its rows. The first time it says what the columns are."""
+        """X as numbers (rows, columns) and its weights (rows,). Without ``again`` the schema is inferred from X."""
         X = self._checked(X, reset=not again)
         if not again:
             self.schema_ = Schema.infer(X, types)
@@ -164,10 +149,13 @@ class TableModel(BaseEstimator):
         again: bool,
         steps: int | None = None,
     ) -> None:
-        """Fit the model to the rows of x (rows, columns); ``again`` goes on from what is there. ``passes``, of a table
-        of so many ``rows`` that is larger than memory, gives what is learned from, and x is held out."""
+        """Fit the model to the rows of x (rows, columns); ``again`` continues from the weights of the last fit.
+
+        For a table of ``rows`` rows that is larger than memory, ``passes`` gives the training rows of each epoch, and x
+        is the validation set.
+        """
         if weights is not None:
-            keep = weights > 0  # a row without weight is as one that is not there
+            keep = weights > 0  # a row of weight zero counts as absent
             x, weights = x[keep], weights[keep]
             context = None if context is None else context[keep]
         if len(x) < 2:
@@ -180,7 +168,7 @@ class TableModel(BaseEstimator):
                 self.model_ = MixedTypeModel(
                     kinds,
                     context=context_kinds,
-                    order=self.order,
+                    order=self._column_order,
                     hidden=self.hidden or self._default_hidden(rows or len(x)),
                     dropout=self.dropout,
                 )
@@ -226,15 +214,15 @@ class TableModel(BaseEstimator):
         self.model_.to(torch.float64 if (rows or len(x)) <= SMALL else torch.float32).eval()
 
     def _default_hidden(self, rows: int) -> tuple[int, ...]:
-        """Width and depth of the network for so many rows."""
+        """Widths of the network for this number of rows."""
         return (48, 48) if rows < 500 else (128, 128, 128)
 
     def _default_batch(self, rows: int, columns: int) -> int:
-        """Rows of a step."""
+        """Rows per step."""
         return int(min(512, max(32, 2 ** round(np.log2(max(1, rows / 8))))))
 
     def _default_steps(self, rows: int) -> int:
-        """Steps of a fit; early stopping ends many before."""
+        """Largest number of steps of a fit; early stopping ends most runs before."""
         return int(np.clip(2 * rows, 300, min(25_000, 3_000 + 4 * max(0, rows - 1_500) ** 0.8)))
 
     def _partial_steps(self, X: Any) -> int:
@@ -244,20 +232,26 @@ class TableModel(BaseEstimator):
     # --- answers
 
     def _computed(self, function: Callable[[], Tensor]) -> NDArray[np.float64]:
-        """What a function of the model gives, without gradients, by as many threads as asked for."""
+        """The result of a function of the model, computed without gradients by ``n_jobs`` threads."""
         threads = torch.get_num_threads()
         try:
             if self.n_jobs is not None and self.n_jobs > 0:
                 torch.set_num_threads(self.n_jobs)
             with torch.no_grad():
-                return outward(function())
+                return to_numpy(function())
         finally:
             torch.set_num_threads(threads)
 
-    def _generator(self, random_state: Any) -> torch.Generator:
-        own = self.random_state if random_state is None else random_state
-        seed = int(check_random_state(own).randint(2**31 - 1))
-        return torch.Generator(device=self.device or "cpu").manual_seed(seed)
+    def _generator(self, random_state: Any, *, device: str | None = None) -> torch.Generator:
+        source = self.random_state if random_state is None else random_state
+        seed = int(check_random_state(source).randint(2**31 - 1))
+        return torch.Generator(device=device or self.device or "cpu").manual_seed(seed)
+
+
+def weighted_mean(values: NDArray[np.float64], sample_weight: Any) -> float:
+    """The mean of values (rows,). A value of weight zero counts as absent, even if it is infinite."""
+    weights = _check_sample_weight(sample_weight, values, ensure_non_negative=True)
+    return float(np.average(values[weights > 0], weights=weights[weights > 0]))
 
 
 def _to_json(value: Any) -> Any:
