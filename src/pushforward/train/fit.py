@@ -15,7 +15,7 @@ from torch import Tensor
 from pushforward.bijections.chain import Chain
 from pushforward.core.checks import check_context, one_of
 from pushforward.core.distribution import Distribution
-from pushforward.core.execution_mode import MATMUL_DTYPES, MEMORY, execution
+from pushforward.core.execution_mode import MATMUL_DTYPES, MEMORY, current_execution, execution
 from pushforward.core.files import check_writable
 from pushforward.networks.precision import MixedPrecision
 from pushforward.train.callbacks import Progress
@@ -113,6 +113,7 @@ def fit(
     """
     one_of("fit", "memory", memory, (None, *MEMORY))
     one_of("fit", "precision", precision, (None, *MATMUL_DTYPES))
+    memory = memory or current_execution().memory
     kept = {memory} if memory else {part.memory for part in flow.modules() if isinstance(part, Chain)}
     if compile and (recomputing := kept - {"plain"}):
         raise ValueError(
