@@ -23,9 +23,7 @@ from peer_worker import extra_memory
 from results import machine, update_section
 
 import pushforward as pf
-from pushforward.bijections import Chain
-from pushforward.bijections.recompute import MEMORY
-from pushforward.core.native_build import attribute_set
+from pushforward.core.execution_mode import MEMORY, execution
 
 FEATURES, ROWS, HIDDEN = 63, 512, (256, 256)
 DEPTHS = (4, 8, 16, 32, 64)
@@ -42,7 +40,7 @@ def stepping(kind: str, depth: int) -> tuple[pf.distributions.Flow, Callable[[st
 
     def step(memory: str) -> float:
         start = time.perf_counter()
-        with attribute_set(flow, Chain, "memory", memory):
+        with execution(memory=memory):
             optimizer.zero_grad(set_to_none=False)  # gradients stay: they are no activations
             (-flow(x).mean()).backward()
             optimizer.step()

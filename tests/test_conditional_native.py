@@ -4,11 +4,14 @@ import copy
 
 import pytest
 import torch
-from cases import generator, needs_compiler, steady
+from cases import WithKernels, generator, needs_compiler, steady
 
-from pushforward.bijections import Autoregressive, conditional
-from pushforward.bijections.conditional import native_conditional
-from pushforward.univariate import Affine, RationalQuadratic
+from pushforward.bijections import Autoregressive
+from pushforward.core.dispatch import kernels_for
+from pushforward.kernels import autoregressive_spline
+from pushforward.kernels.autoregressive_spline import SplineConditioner
+from pushforward.networks import MaskedMLP
+from pushforward.univariate import Affine, CircularRationalQuadratic, RationalQuadratic
 
 CASES = [
     {"univariate": RationalQuadratic(8), "features": 6, "hidden": (40, 37)},
@@ -27,9 +30,7 @@ def pair(case, dtype=torch.float64):
         plain = Autoregressive(**case).to(dtype)
         for parameter in plain.parameters():
             parameter.data.add_(0.5 * torch.randn_like(parameter))
-    fast = copy.deepcopy(plain)
-    fast.compile_step()
-    return fast, plain
+    return WithKernels(copy.deepcopy(plain)), plain
 
 
 def inputs(case, count, dtype=torch.float64):
@@ -50,10 +51,10 @@ def everything(layer, x, context):
 @pytest.fixture
 def runs(monkeypatch):
     """The names of the kernels as they run."""
-    seen, run = [], conditional._Conditional._run
+    seen, run = [], autoregressive_spline._Operator._call
     monkeypatch.setattr(
-        conditional._Conditional,
-        "_run",
+        autoregressive_spline._Operator,
+        "_call",
         lambda own, name, *args, **others: seen.append(name) or run(own, name, *args, **others),
     )
     return seen
@@ -146,12 +147,19 @@ def test_derivatives_of_derivatives_and_mapped_calls(case, runs):
     assert runs == ["forward"]
 
 
-@pytest.mark.parametrize("change", ["univariate", "conditioner"])
-def test_other_parts_go_the_plain_way(change, monkeypatch):
-    monkeypatch.setattr(conditional, "native_library", lambda *sources: pytest.fail("was about to run the kernel"))
-    layer, _ = pair(CASES[0])
-    x, _ = inputs(CASES[0], 3)
-    if change == "univariate":
-        assert native_conditional(Affine(), layer.conditioner, x.t(), None) is None
-    else:
-        assert native_conditional(layer.univariate, torch.nn.Linear(6, 6), x.t(), None) is None
+def test_other_parts_have_no_such_kernel():
+    operation = Autoregressive._forward_and_slopes
+
+    class Subclass(MaskedMLP):
+        pass
+
+    def has_it(*types):
+        return SplineConditioner in map(type, kernels_for(operation, *types))
+
+    assert has_it(Autoregressive, RationalQuadratic, MaskedMLP)
+    for types in (
+        (Autoregressive, Affine, MaskedMLP),
+        (Autoregressive, CircularRationalQuadratic, MaskedMLP),
+        (Autoregressive, RationalQuadratic, Subclass),
+    ):
+        assert not has_it(*types)

@@ -38,7 +38,9 @@ from pushforward.bijections import (
 from pushforward.core import checks
 from pushforward.core.checks import NotInvertibleError
 from pushforward.core.config import build, configurable, encode
+from pushforward.core.dispatch import register
 from pushforward.core.domain import REAL, Ball, Circle, Domain, Interval, Product
+from pushforward.core.execution_mode import execution
 from pushforward.distributions import (
     CircularUniform,
     Distribution,
@@ -52,7 +54,7 @@ from pushforward.distributions import (
     targets,
 )
 from pushforward.flows import bnaf, circular_nsf, gaussianization, iaf, maf, nice, nsf, real_nvp, triangular_map
-from pushforward.networks import MLP, MaskedMLP, register_dense, register_masked
+from pushforward.networks import DENSE, MLP, MaskedMLP, register_dense, register_masked
 from pushforward.univariate import (
     Affine,
     Bernstein,
@@ -74,6 +76,15 @@ from pushforward.univariate import (
 )
 
 NAN = float("nan")
+
+
+def wrong_conditioner(call):
+    """The call while a module that is no conditioner is registered as ``"wrong"``."""
+    register_dense("wrong", lambda ins, outs, **options: torch.nn.Linear(ins, outs))
+    try:
+        return call()
+    finally:
+        del DENSE["wrong"]
 
 
 @configurable
@@ -300,6 +311,21 @@ CASES = [
     ),
     (lambda: MLP(2, 2, activation="sine"), r"MLP: activation must be one of 'relu', .*'tanh'; got 'sine'\."),
     (lambda: MaskedMLP(2, 2, dropout=1.0), r"MaskedMLP: dropout must lie in \[0, 1\); got 1\.0\."),
+    (
+        lambda: wrong_conditioner(lambda: Coupling(Affine(), 2, conditioner="wrong")),
+        r"Coupling: conditioner 'wrong' must be a networks\.Conditioner; got Linear\. Subclass it",
+    ),
+    (
+        lambda: MaskedMLP.__base__.start_reverse(MaskedMLP(2, 2), FLAT, None, FLAT),
+        r"MaskedMLP has no reverse pass\.",
+    ),
+    # execution
+    (lambda: execution(matmul_dtype="fp8"), r"execution: matmul_dtype must be one of 'bf16'; got 'fp8'\."),
+    (lambda: execution(memory="little"), r"execution: memory must be one of 'plain', .*; got 'little'\."),
+    (
+        lambda: register(MaskedMLP.parallel, MaskedMLP, Affine),
+        r"register: MaskedMLP\.parallel has 1 parts, itself included; got 2 types\.",
+    ),
     # univariates
     (lambda: Affine(0.0), r"Affine: bound must be a positive number; got 0\.0\."),
     (lambda: Affine(NAN), r"Affine: bound must be a positive number; got nan\."),
@@ -349,7 +375,10 @@ CASES = [
     (lambda: Permute([]), r"Permute: order must rearrange 0 \.\. features - 1; got \[\]\."),
     (lambda: Chain([]), r"Chain: parts must list one or more bijections\."),
     (lambda: Chain([Affine()]), r"Chain: parts must list one or more bijections\."),
-    (changed_in_place, r"Chain: what it gave was changed in place, but its gradients start from it\. Copy it first\."),
+    (
+        changed_in_place,
+        r"Chain: its output was changed in place, but its gradients are computed from it\. Copy the output first\.",
+    ),
     (lambda: Chain([Flip(2)], memory="none"), r"Chain: memory must be one of 'plain', .*; got 'none'\."),
     (
         lambda: Chain([Flip(2), Flip(3)]),

@@ -4,12 +4,13 @@ import copy
 
 import pytest
 import torch
-from cases import generator, needs_compiler, steady
+from cases import WithKernels, generator, needs_compiler, steady
 
-from pushforward.core.native_build import native_library
-from pushforward.networks import MaskedMLP, perceptron
-from pushforward.networks.perceptron import ACTIVATION_HEADER, SOURCE
-from pushforward.univariate import Affine, affine_native
+from pushforward.kernels import affine, perceptron
+from pushforward.kernels.native_build import native_library
+from pushforward.kernels.perceptron import ACTIVATION_HEADER, SOURCE, hidden_units
+from pushforward.networks import MaskedMLP
+from pushforward.univariate import Affine
 
 NETWORKS = [  # more units than fit into a band of rows, fewer, and ends that do not rise from copy to copy
     {"features": 6, "num_params": 3, "hidden": (70, 41)},
@@ -30,9 +31,7 @@ def pair(case, dtype=torch.float64):
         plain = MaskedMLP(**case).to(dtype)
         for parameter in plain.parameters():
             parameter.data.add_(0.3 * torch.randn_like(parameter))
-    fast = copy.deepcopy(plain)
-    fast.compile_step()
-    return fast, plain
+    return WithKernels(copy.deepcopy(plain)), plain
 
 
 def inputs(case, count, dtype=torch.float64):
@@ -42,10 +41,17 @@ def inputs(case, count, dtype=torch.float64):
     return x.t(), context  # x as layers hand it on: the transpose of rows
 
 
+def units_of(network):
+    """The units that the last layer reads, by the kernel or plainly."""
+    if isinstance(network, WithKernels):
+        return lambda x, context=None: hidden_units(network.part, x, context)
+    return lambda x, context=None: network.hidden_units(network.inputs(x, context))
+
+
 def everything(network, x, context, last=True):
     """Outputs with and without recording, and gradients in x, context and weights."""
     leaves = [t.clone().requires_grad_() for t in (x, context) if t is not None]
-    call = network if last else network.units
+    call = network if last else units_of(network)
     out = call(*leaves)
     with torch.no_grad():
         bare = call(*leaves)
@@ -57,8 +63,8 @@ def everything(network, x, context, last=True):
 @pytest.fixture
 def runs(monkeypatch):
     """The passes of the perceptron's kernel as they run."""
-    seen, run = [], perceptron._Perceptron._run
-    monkeypatch.setattr(perceptron._Perceptron, "_run", lambda own, name, *a: seen.append(name) or run(own, name, *a))
+    seen, run = [], perceptron._Operator._call
+    monkeypatch.setattr(perceptron._Operator, "_call", lambda own, name, *a: seen.append(name) or run(own, name, *a))
     return seen
 
 
@@ -170,8 +176,7 @@ def test_what_drops_units_or_is_of_two_precisions_goes_the_plain_way(runs):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 def test_affine_maps(dtype):
     plain = Affine(1.5)
-    fast = copy.deepcopy(plain)
-    fast.compile_step()
+    fast = WithKernels(plain)
     eps = torch.finfo(dtype).eps
     for features, count in ((1, 1), (3, 37), (7, 2000)):
         shapes = (features, count), (2, features, count), (1, features, 1)
@@ -179,7 +184,7 @@ def test_affine_maps(dtype):
         found = []
         for univariate in (fast, plain):
             leaves = [t.clone().requires_grad_() for t in given]
-            y, log_slope = univariate.forward_from(*leaves)
+            y, log_slope = univariate.forward_with_free(*leaves)
             ran = y.grad_fn is log_slope.grad_fn
             assert ran == (univariate is fast)
             first = torch.autograd.grad((y * log_slope).sin().sum(), leaves, retain_graph=True)
@@ -194,7 +199,7 @@ def test_affine_maps(dtype):
 @needs_compiler
 def test_the_kernels_compile_without_warnings():
     assert native_library(ACTIVATION_HEADER, SOURCE) is not None
-    assert native_library(affine_native.SOURCE) is not None
+    assert native_library(affine.SOURCE) is not None
 
 
 def test_where_torch_hides_its_matrix_library_the_plain_way_is_taken(monkeypatch, runs):

@@ -4,12 +4,13 @@ import copy
 
 import pytest
 import torch
-from cases import generator, needs_compiler
+from cases import WithKernels, generator, needs_compiler
 
 import pushforward as pf
-from pushforward.core.native_build import native_library
-from pushforward.univariate import RationalQuadratic, spline_kinds
-from pushforward.univariate.spline_native import HEADER, SOURCE
+from pushforward.kernels import spline as kernel_module
+from pushforward.kernels.native_build import native_library
+from pushforward.kernels.spline import SOURCE, SPLINE_HEADER
+from pushforward.univariate import RationalQuadratic
 
 KINDS = [
     {"bins": 8},
@@ -22,9 +23,7 @@ each = pytest.mark.parametrize("options", KINDS, ids=lambda o: "-".join(map(str,
 
 def pair(options, dtype=torch.float64):
     plain = RationalQuadratic(**options).to(dtype)
-    fast = copy.deepcopy(plain)
-    fast.compile_step()
-    return plain, fast
+    return plain, WithKernels(copy.deepcopy(plain))
 
 
 def points(spline, dtype=torch.float64, shape=(3, 700)):
@@ -160,8 +159,7 @@ def test_whole_flows_train_alike(layer):
 
 def test_without_a_compiler_the_plain_formulas_answer(monkeypatch):
     plain, fast = pair(KINDS[0])
-    monkeypatch.setattr(spline_kinds, "native_curve", lambda *a: None)
-    monkeypatch.setattr(spline_kinds, "native_inverse", lambda *a, slope: None)
+    monkeypatch.setattr(kernel_module, "native_library", lambda *sources: None)
     x, params = points(plain)
     for got, expected in zip(everything(fast, x, params), everything(plain, x, params), strict=True):
         assert torch.equal(got, expected)
@@ -172,4 +170,4 @@ def test_without_a_compiler_the_plain_formulas_answer(monkeypatch):
 @pytest.mark.slow
 @needs_compiler
 def test_the_kernels_compile_without_warnings():
-    assert native_library(HEADER, SOURCE) is not None
+    assert native_library(SPLINE_HEADER, SOURCE) is not None

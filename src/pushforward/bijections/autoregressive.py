@@ -147,10 +147,11 @@ class Autoregressive(TriangularMap):
         """``invert`` applied to each feature in turn, with the parameters that the features before it decide."""
         y = y.contiguous()  # (features, n)
         incremental = self.conditioner.start(y, context)
+        free = [None] * len(y) if self.free is None else self.free[..., None].expand(-1, *y.shape).unbind(dim=1)
         block, results = None, []
-        for j, y_j in enumerate(y.unbind()):
+        for y_j, free_j in zip(y.unbind(), free, strict=True):
             params = incremental.step(block)  # (num_params, n)
-            x_j, other = invert(y_j, with_free(params, None if self.free is None else self.free[:, j, None]))
+            x_j, other = invert(y_j, params if free_j is None else torch.cat([params, free_j]))
             block = embed(self.domain, x_j[None])  # (channels, n)
             results.append((x_j, other))
         return results

@@ -15,7 +15,7 @@ from pushforward.core.dispatch import Kernel, definition, register
 from pushforward.core.execution_mode import runs_eagerly
 from pushforward.kernels.native_build import NATIVE_TYPES, native_library
 from pushforward.kernels.native_operator import NativeOperator
-from pushforward.univariate import Affine, Univariate
+from pushforward.univariate import Affine
 
 __all__ = ["AffineForward"]
 
@@ -64,7 +64,7 @@ class _Operator(NativeOperator):
 OPERATOR = _Operator("affine", outputs=2)
 
 
-@register(Univariate.forward_with_free, Affine)
+@register(Affine.forward_with_free, Affine)
 class AffineForward(Kernel):
     """`Affine` of x (features, n). Not in graphs of ``torch.compile``, which does it as well."""
 
@@ -79,6 +79,6 @@ class AffineForward(Kernel):
         )
 
     def run(self, affine: Affine, x: Tensor, params: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
-        plainly = partial(definition(Univariate.forward_with_free), affine)
+        plainly = partial(definition(Affine.forward_with_free), affine)
         y, log_slope = OPERATOR((x, params, free), (affine.bound,), (), plainly)
         return y, log_slope

@@ -13,7 +13,6 @@ from pushforward.core.execution_mode import runs_directly
 from pushforward.kernels.native_build import compiled
 from pushforward.univariate import (
     CircularRationalQuadratic,
-    Composed,
     CubicSpline,
     LinearRational,
     LinearSpline,
@@ -34,7 +33,7 @@ def _compiled(operation: Callable[..., Any]) -> Callable[..., Any]:
 
 @register(Spline.inverse_value, SPLINES)
 class CompiledStep(Kernel):
-    """`inverse_value` of one feature (n,), where many small operations take longer than their arithmetic."""
+    """`inverse_value` of one feature (n,), whose many small operations take longer than their arithmetic."""
 
     def supports(self, univariate: Univariate, y: Tensor, params: Tensor) -> bool:
         return y.ndim == 1 and runs_directly(y)
@@ -42,13 +41,3 @@ class CompiledStep(Kernel):
     def run(self, univariate: Univariate, y: Tensor, params: Tensor) -> Tensor:
         x: Tensor = _compiled(type(univariate).inverse_value)(univariate, y, params)
         return x
-
-
-@register(Composed.inverse_value, Composed)
-class CompiledComposition(CompiledStep):
-    """The same for compositions with a spline. Numeric inverses are loops, and gain nothing."""
-
-    def supports(self, univariate: Univariate, y: Tensor, params: Tensor) -> bool:
-        if not super().supports(univariate, y, params) or univariate.inverse_kind == "iterative":
-            return False
-        return any(isinstance(part, Spline) for part in univariate.modules())

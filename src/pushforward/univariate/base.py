@@ -62,7 +62,6 @@ class Univariate(nn.Module, ABC):
         """x alone, where the slope costs extra."""
         return self.inverse(y, params)[0]
 
-    @accelerated()
     def forward_with_free(self, x: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
         """`forward`, with conditional and free parameters given apart, as in `with_free`."""
         return self.forward(x, with_free(params, free))

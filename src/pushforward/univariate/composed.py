@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.config import configurable
-from pushforward.core.dispatch import accelerated
 from pushforward.univariate.base import Univariate
 
 __all__ = ["Composed"]
@@ -91,7 +90,6 @@ class Composed(Univariate):
             x = part.value(x, own)
         return x
 
-    @accelerated()
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
         for part, own in self._each(params, backwards=True):
             y = part.inverse_value(y, own)

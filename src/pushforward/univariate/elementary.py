@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pushforward.core.checks import positive
 from pushforward.core.config import configurable
+from pushforward.core.dispatch import accelerated
 from pushforward.core.special import expm1_ratio, log1p_over, log_cosh
 from pushforward.univariate.base import Univariate
 
@@ -73,24 +74,35 @@ class Affine(Univariate):
         self.register_buffer("zero", torch.zeros(()), persistent=False)
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self._read(params)
-        return torch.addcmul(shift, x, log_scale.exp()), log_scale.expand_as(x)
+        return self._move(x, *params.unbind())
+
+    @accelerated()
+    def forward_with_free(self, x: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
+        if type(self) is not Affine or free is None:  # a subclass may write `forward` alone
+            return super().forward_with_free(x, params, free)
+        shift, bounded = params.unbind()  # without joining them with the free ones in a tensor first
+        return self._move(x, shift, bounded, free[0])
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self._read(params)
-        return (y - shift) / log_scale.exp(), -log_scale.expand_as(y)
+        x, log_scale = self._back(y, *params.unbind())
+        return x, -log_scale.expand_as(y)
 
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
-        shift, log_scale = self._read(params)
-        return (y - shift) / log_scale.exp()
+        return self._back(y, *params.unbind())[0]
 
-    def _read(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        """Shift and log-scale."""
-        shift, bounded, free = params.unbind()
+    def _move(self, x: Tensor, shift: Tensor, bounded: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale = self._log_scale(bounded, free)
+        return torch.addcmul(shift, x, log_scale.exp()), log_scale.expand_as(x)
+
+    def _back(self, y: Tensor, shift: Tensor, bounded: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale = self._log_scale(bounded, free)
+        return (y - shift) / log_scale.exp(), log_scale
+
+    def _log_scale(self, bounded: Tensor, free: Tensor) -> Tensor:
         # ``alpha`` stays a number; a factor would be made a tensor first, which costs more than all else where the
         # points are few.
         bounded = torch.tanh(torch.add(self.zero, bounded, alpha=1 / self.bound))
-        return shift, torch.add(free, bounded, alpha=self.bound)
+        return torch.add(free, bounded, alpha=self.bound)
 
 
 @configurable
