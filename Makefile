@@ -10,10 +10,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types pytest format bench clean distclean FORCE
+.PHONY: help setup demo test test-all lint types pytest format bench clean distclean FORCE
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## */\t/' | \
+	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## */\t/' | \
 	    while IFS="$$(printf '\t')" read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
 
 setup: $(STAMP)  ## make .venv with the package, its extras and the developer tools
@@ -44,7 +44,10 @@ FORCE:
 demo: setup  ## fit real data, draw digits, write report.html (about two minutes)
 	$(BIN)/pushforward demo
 
-test: lint types pytest  ## everything that is checked: lint, types, tests, doctests
+test: lint types pytest  ## lint, types, tests, doctests: before every commit (about five minutes)
+
+test-all: lint types  ## the same with every product of options: weekly and before a release
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --exhaustive
 
 lint: setup  ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""One thread, one seed per test, the folder of real data, and a check that torch's global state is kept."""
+"""One thread, one seed per test, and a check that torch's global state is kept."""
 
 import os
 
@@ -9,7 +9,6 @@ if not os.path.exists("/dev/nvidiactl"):
 import random
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import hypothesis
 import numpy as np
@@ -20,8 +19,6 @@ torch.set_num_threads(1)
 
 hypothesis.settings.register_profile("pushforward", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("pushforward")
-
-CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,13 +75,3 @@ def torch_left_alone(seeded: None) -> Iterator[None]:
         restore_torch_state(before)
         leaked = ", ".join(f"{k}: {before[k]} -> {after[k]}" for k in before if after[k] != before[k])
         pytest.fail(f"the test left torch's global state changed ({leaked})")
-
-
-@pytest.fixture(scope="session")
-def data_dir() -> Path:
-    """The folder of real data: PUSHFORWARD_DATA, or ../shared/data beside the checkout."""
-    named = os.environ.get("PUSHFORWARD_DATA")
-    folder = Path(named) if named else CHECKOUT.parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"real data is not here: set PUSHFORWARD_DATA to its folder (looked in {folder})")
-    return folder

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 from pushforward._version import __version__
 
 if TYPE_CHECKING:
-    from pushforward import bijections, distributions, estimators, evaluate, flows, io, networks, train, univariate
+    from pushforward import (
+        bijections,
+        distributions,
+        estimators,
+        evaluate,
+        flows,
+        io,
+        networks,
+        testing,
+        train,
+        univariate,
+    )
     from pushforward.core.config import build, configurable
     from pushforward.core.distribution import Distribution
     from pushforward.distributions import Flow
@@ -32,6 +43,7 @@ __all__ = [
     "load",
     "networks",
     "save",
+    "testing",
     "train",
     "univariate",
 ]
