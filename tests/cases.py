@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from pairwise import pairwise
-from torch import Tensor
+from torch import Tensor, nn
 
 import pushforward as pf
 from pushforward.core.bijection import Bijection

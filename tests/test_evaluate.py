@@ -24,11 +24,11 @@ from pushforward.evaluate import (
     precision_check,
     sample_in_batches,
 )
+from pushforward.evaluate.digit_grid import plot_digit_grid
 from pushforward.evaluate.html import Code, Fact, Section, Table, page, picture, write_report
 from pushforward.evaluate.lecture import plot_radial_squash, plot_uniform_to_uniform
 from pushforward.evaluate.metrics import signed, with_error
 from pushforward.evaluate.plots import (
-    plot_digit_grid,
     plot_learning_curves,
     plot_log_densities,
     plot_marginals,
@@ -203,50 +203,50 @@ def test_the_numbers_are_means_with_their_errors():
     x = correlated(200)
     model = Normal([0.0, 0.0, 1e6], [3.0, 10.0, 500.0])
     baselines = fit_baselines(correlated(300, seed=5), components=(1,))
-    found = evaluate(model, x, baselines=baselines, batch_size=64)
-    own = model.log_prob(torch.tensor(x).float()).detach().double().numpy()
-    theirs = baselines["gaussian"].log_prob(x)
-    assert (found.rows, found.outside, found.undefined) == (200, 0, 0)
-    assert found.log_likelihood == pytest.approx(own.mean())
-    assert found.standard_error == pytest.approx(own.std(ddof=1) / math.sqrt(200))
-    assert found.bits_per_dimension == pytest.approx(-own.mean() / 3 / math.log(2))
-    score = found.baselines["gaussian"]
-    assert score.log_likelihood == pytest.approx(theirs.mean())
-    assert score.difference == pytest.approx((own - theirs).mean())
-    assert score.difference_error == pytest.approx((own - theirs).std(ddof=1) / math.sqrt(200))
-    assert "worse than the Gaussian by" in found.sentences()[0]
-    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert set(told) >= {"rows", "log_likelihood", "standard_error", "bits_per_dimension", "baselines"}
-    assert told["baselines"]["gmm"]["components"] == 1
+    evaluation = evaluate(model, x, baselines=baselines, batch_size=64)
+    model_log_prob = model.log_prob(torch.tensor(x).float()).detach().double().numpy()
+    baseline_log_prob = baselines["gaussian"].log_prob(x)
+    assert (evaluation.rows, evaluation.outside, evaluation.undefined) == (200, 0, 0)
+    assert evaluation.log_likelihood == pytest.approx(model_log_prob.mean())
+    assert evaluation.standard_error == pytest.approx(model_log_prob.std(ddof=1) / math.sqrt(200))
+    assert evaluation.bits_per_dimension == pytest.approx(-model_log_prob.mean() / 3 / math.log(2))
+    score = evaluation.baselines["gaussian"]
+    assert score.log_likelihood == pytest.approx(baseline_log_prob.mean())
+    assert score.difference == pytest.approx((model_log_prob - baseline_log_prob).mean())
+    assert score.difference_error == pytest.approx((model_log_prob - baseline_log_prob).std(ddof=1) / math.sqrt(200))
+    assert "worse than the Gaussian by" in evaluation.sentences()[0]
+    described = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
+    assert set(described) >= {"rows", "log_likelihood", "standard_error", "bits_per_dimension", "baselines"}
+    assert described["baselines"]["gmm"]["components"] == 1
 
 
 def test_rows_outside_are_counted_and_never_dropped():
     x = torch.tensor([[0.5], [0.25], [3.0], [math.nan]])
-    found = evaluate(Uniform([0.0], [2.0]), x[:3])
-    assert (found.outside, found.undefined) == (1, 0)
-    assert found.log_likelihood == -math.inf
-    assert math.isnan(found.standard_error)
-    assert found.log_likelihood_inside == pytest.approx(-math.log(2))
-    assert "1 of 3 rows have no finite log-density" in found.sentences()[0]
-    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert told["log_likelihood"] is None
-    assert told["outside"] == 1
+    evaluation = evaluate(Uniform([0.0], [2.0]), x[:3])
+    assert (evaluation.outside, evaluation.undefined) == (1, 0)
+    assert evaluation.log_likelihood == -math.inf
+    assert math.isnan(evaluation.standard_error)
+    assert evaluation.log_likelihood_inside == pytest.approx(-math.log(2))
+    assert "1 of 3 rows have no finite log-density" in evaluation.sentences()[0]
+    described = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
+    assert described["log_likelihood"] is None
+    assert described["outside"] == 1
     with_nan = evaluate(Uniform([0.0], [2.0]), x)
     assert (with_nan.outside, with_nan.undefined) == (1, 1)
     assert math.isnan(with_nan.log_likelihood)
 
 
 def test_one_row_has_a_mean_and_no_error():
-    found = evaluate(StandardNormal(2), np.zeros((1, 2)))
-    assert found.log_likelihood == pytest.approx(-math.log(2 * math.pi))
-    assert math.isnan(found.standard_error)
-    assert found.to_dict()["standard_error"] is None
+    evaluation = evaluate(StandardNormal(2), np.zeros((1, 2)))
+    assert evaluation.log_likelihood == pytest.approx(-math.log(2 * math.pi))
+    assert math.isnan(evaluation.standard_error)
+    assert evaluation.to_dict()["standard_error"] is None
 
 
 def test_equal_models_cannot_be_told_apart():
     x = np.random.default_rng(0).normal(size=(500, 2))
-    found = evaluate(StandardNormal(2), x, baselines={"gaussian": Baseline.gaussian(np.vstack([x, -x]))})
-    assert "cannot be told apart" in found.sentences()[0]
+    evaluation = evaluate(StandardNormal(2), x, baselines={"gaussian": Baseline.gaussian(np.vstack([x, -x]))})
+    assert "cannot be told apart" in evaluation.sentences()[0]
 
 
 def test_batches_make_no_difference_and_the_model_is_left_as_it_was():
@@ -471,8 +471,8 @@ def test_one_far_value_does_not_blind_a_picture():
 
 
 def test_log_densities_say_what_is_left_out():
-    found = evaluate(Uniform([0.0], [1.0]), np.linspace(0.005, 1.2, 100)[:, None])
-    assert any("rows outside the plot" in text for text in drawn_text(plot_log_densities(found)))
+    evaluation = evaluate(Uniform([0.0], [1.0]), np.linspace(0.005, 1.2, 100)[:, None])
+    assert any("rows outside the plot" in text for text in drawn_text(plot_log_densities(evaluation)))
     nothing = evaluate(Uniform([0.0], [1.0]), np.full((3, 1), 2.0))
     with pytest.raises(ValueError, match="no row has a finite log-density"):
         plot_log_densities(nothing)

@@ -119,6 +119,14 @@ def test_mistakes(options, sentence):
         FlowAnomaly(**options).fit(people(50))
 
 
+def test_questions_that_cannot_be_answered_are_refused(fitted):
+    with pytest.raises(ValueError, match="FlowAnomaly: top must be a whole number of at least 1; got 0"):
+        fitted.explain(STRANGE, top=0)
+    changed = pickle.loads(pickle.dumps(fitted)).set_params(measure="luck")
+    with pytest.raises(ValueError, match="measure must be one of 'composite'"):
+        changed.score_samples(STRANGE)
+
+
 def test_pipelines_and_files(fitted, tmp_path):
     x = people(100)[["height", "weight"]].to_numpy()
     pipe = make_pipeline(StandardScaler(), FlowAnomaly(hidden=(8,), steps=20, random_state=0))

@@ -17,9 +17,10 @@ from pushforward.core.files import check_writable
 from pushforward.data.samples import digits_sample, power_sample
 from pushforward.distributions import Flow
 from pushforward.evaluate import Evaluation, baselines_to_dict, evaluate, fit_baselines
+from pushforward.evaluate.digit_grid import plot_digit_grid
 from pushforward.evaluate.html import Section, picture, write_report
 from pushforward.evaluate.lecture import plot_radial_squash, plot_uniform_to_uniform
-from pushforward.evaluate.plots import plot_digit_grid, plot_learning_curves
+from pushforward.evaluate.plots import plot_learning_curves
 from pushforward.evaluate.report import model_report
 from pushforward.flows import nsf
 from pushforward.io import save

@@ -17,6 +17,7 @@ from torch import Tensor
 from pushforward.core.checks import one_of
 from pushforward.data.schema import Field, Schema
 from pushforward.distributions import Constant, Continuous
+from pushforward.estimators.parameters import check_whole
 from pushforward.estimators.table import TableEstimator
 from pushforward.estimators.table_conditional import to_numpy
 from pushforward.univariate import LogisticMixtureCDF
@@ -188,6 +189,7 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
         >>> reasons[0][0].column
         'x2'
         """
+        check_whole("FlowAnomaly", "top", top, 1)
         x = self._numbers(X)
         surprise = np.where(x.isnan().cpu().numpy(), -np.inf, self.usual_ - self._contributions(x))
         ranked = np.argsort(-surprise, axis=1)[:, :top]
@@ -223,6 +225,7 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
 
     def _scores(self, x: Tensor) -> Array:
         check_is_fitted(self)
+        one_of("FlowAnomaly", "measure", self.measure, MEASURES)
         if self.measure == "composite":
             return self._contributions(x).sum(axis=1)
         if self.measure == "radius":

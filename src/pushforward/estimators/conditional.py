@@ -17,7 +17,8 @@ from torch import Tensor
 from pushforward.data.frame import backend_of, column_names
 from pushforward.data.schema import Schema
 from pushforward.distributions import ColumnDistribution
-from pushforward.estimators.table import TableEstimator, weighted_mean
+from pushforward.estimators.parameters import check_probabilities, check_whole
+from pushforward.estimators.table import TableEstimator
 from pushforward.estimators.table_conditional import to_numpy
 
 __all__ = ["FlowConditional", "FlowRegressor"]
@@ -161,12 +162,12 @@ class FlowConditional(TableEstimator):
 
     def log_prob(self, X: Any, y: Any) -> Array:
         """log q(y | X) of the observed outputs of each row in nats, (rows,)."""
-        context, targets = self._numbers(X), self._target_numbers(y)
+        context, targets = self._pairs(X, y)
         return self._computed(lambda: self.model_.log_marginal(targets, context=context))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The mean of `log_prob`, weighted by ``sample_weight`` (rows,)."""
-        return weighted_mean(self.log_prob(X, y), sample_weight)
+        return self._mean_score(self.log_prob(X, y), sample_weight)
 
     def predict(self, X: Any) -> Any:
         """A point prediction of each output given X, in the format of y: the mean of a continuous output, the median of
@@ -179,7 +180,7 @@ class FlowConditional(TableEstimator):
 
     def predict_quantiles(self, X: Any, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> Array:
         """Quantiles of each output given X, (rows, quantiles) or (rows, outputs, quantiles)."""
-        levels = [float(p) for p in quantiles]
+        levels = check_probabilities(type(self).__name__, "quantiles", quantiles)
 
         def stacked(distribution: ColumnDistribution, j: int, rows: slice) -> Tensor:
             return torch.stack([distribution.quantile(p) for p in levels], dim=-1)
@@ -220,28 +221,32 @@ class FlowConditional(TableEstimator):
     def crps(self, X: Any, y: Any) -> Array:
         """The continuous ranked probability score of each row in the units of y, (rows,) or (rows, outputs); lower is
         better."""
-        context, targets = self._numbers(X), self._target_numbers(y)
+        context, targets = self._pairs(X, y)
         scores = self._predict_each(context, lambda distribution, j, rows: distribution.crps(targets[rows, j]))
         return self._shaped(scores)
 
     def cdf(self, X: Any, y: Any) -> Array:
         """F(y | X) of each output, (rows,) or (rows, outputs), for discrete outputs the mid-distribution function:
         uniform on (0, 1) under the model."""
-        context, targets = self._numbers(X), self._target_numbers(y)
+        context, targets = self._pairs(X, y)
         levels = self._predict_each(context, lambda distribution, j, rows: distribution.mid_cdf(targets[rows, j]))
         return self._shaped(levels)
 
     def sample(self, X: Any, n_samples: int = 1, random_state: Any = None) -> list[Any]:
         """Samples of all outputs jointly for each row of X: a list of ``n_samples`` tables in the format of y."""
+        check_whole(type(self).__name__, "n_samples", n_samples, 1)
         context, generator = self._numbers(X), self._generator(random_state)
         blank = context.new_full((len(context), *self.model_.event_shape), torch.nan)
         with torch.no_grad():
             samples = [self.model_.impute(blank, generator, context) for _ in range(n_samples)]
         return [self._like_y(to_numpy(sample)) for sample in samples]
 
-    def _target_numbers(self, y: Any) -> Tensor:
-        check_is_fitted(self)
-        return torch.as_tensor(self.target_schema_.encode(self._targets(y)[0])).to(self.device)
+    def _pairs(self, X: Any, y: Any) -> tuple[Tensor, Tensor]:
+        """X and y as numbers, with one row of y per row of X."""
+        context = self._numbers(X)
+        targets = torch.as_tensor(self.target_schema_.encode(self._targets(y)[0])).to(self.device)
+        check_consistent_length(context, targets)
+        return context, targets
 
     def _predict_each(self, context: Tensor, function: Callable[[ColumnDistribution, int, slice], Tensor]) -> Array:
         """Apply a function to the marginal distribution of each output given a batch of X, its number and the rows of

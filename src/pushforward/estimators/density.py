@@ -21,7 +21,8 @@ from pushforward.data.formats import TableError
 from pushforward.data.frame import build_frame
 from pushforward.data.parquet import ParquetRows, of_length
 from pushforward.data.schema import Schema
-from pushforward.estimators.table import TableEstimator, weighted_mean
+from pushforward.estimators.parameters import check_training, check_whole
+from pushforward.estimators.table import TableEstimator
 from pushforward.estimators.table_conditional import TableConditional, to_numpy
 
 __all__ = ["FlowDensity"]
@@ -114,6 +115,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         return self
 
     def _learn_file(self, source: ParquetRows, *, again: bool) -> FlowDensity:
+        check_training("FlowDensity", self.get_params(deep=False))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         first = self._checked(source.draw(PASS, seed, held=False), reset=not again)
         if not again:
@@ -146,7 +148,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """The *mean* of `score_samples`, as in ``GaussianMixture``, weighted by ``sample_weight`` (rows,)."""
-        return weighted_mean(self.score_samples(X), sample_weight)
+        return self._mean_score(self.score_samples(X), sample_weight)
 
     def contributions(self, X: Any) -> NDArray[np.float64]:
         """log q(x_j | x_<j) of each entry, (rows, columns), whose sum over columns is `score_samples`."""
@@ -156,6 +158,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     def order_spread(self, X: Any, orders: int = 8, random_state: Any = 0) -> NDArray[np.float64]:
         """Standard deviation of the log-density of each row between random column orders in nats, (rows,): how much the
         conditionals of a model with ``order="any"`` disagree."""
+        check_whole("FlowDensity", "orders", orders, 2)
         x = self._numbers(X)
         random = check_random_state(random_state)
         permutations = [random.permutation(x.shape[1]).tolist() for _ in range(orders)]
@@ -164,8 +167,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Samples of the model, as a table like the one it was fitted to."""
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"FlowDensity: n_samples must be at least 1; got {n_samples}.")
+        check_whole("FlowDensity", "n_samples", n_samples, 1)
         samples = self.model_.sample((int(n_samples),), generator=self._generator(random_state))
         return self.schema_.decode(to_numpy(samples))
 
@@ -224,6 +226,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
                 the most probable category.
             random_state: seed of the random imputations.
         """
+        if n is not None:
+            check_whole("FlowDensity", "n", n, 1)
         x = self._numbers(X)
         with torch.no_grad():
             if n is None:
@@ -257,6 +261,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
         check_writable(path)
         x = self._numbers(X).cpu().numpy()
+        if not len(x):
+            raise ValueError("FlowDensity: X has no row to report on.")
         train_x = None if train is None else self._numbers(train).cpu().numpy()
         history = getattr(self, "history_", None)
         return write_mixed_report(
@@ -273,6 +279,10 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """The inverse of `transform`: latent points (rows, columns) as a table like the one of `fit`."""
         check_is_fitted(self)
         z = torch.as_tensor(np.asarray(X, dtype=np.float64))
+        if z.ndim != 2 or z.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"FlowDensity: latent points must have shape (rows, {self.n_features_in_}); got {tuple(z.shape)}."
+            )
         with torch.no_grad():
             x = self.model_.from_mid_cdf(torch.special.ndtr(z).to(self.device))
         return self.schema_.decode(to_numpy(x))

@@ -20,11 +20,12 @@ from pushforward.core.random_state import seeded
 from pushforward.data.frame import backend_of
 from pushforward.data.schema import Schema
 from pushforward.distributions import ColumnType, MixedTypeModel
+from pushforward.estimators.parameters import check_training
 from pushforward.estimators.table_conditional import to_numpy
 from pushforward.io import load, read_header
 from pushforward.train import fit
 
-__all__ = ["TableEstimator", "weighted_mean"]
+__all__ = ["TableEstimator"]
 
 FEWEST_HELD = 5
 """Validation rows that early stopping needs at least."""
@@ -127,6 +128,7 @@ class TableEstimator(BaseEstimator):
         self, X: Any, sample_weight: Any, *, again: bool, types: Mapping[str, ColumnType | str] | None
     ) -> tuple[Tensor, Tensor | None]:
         """X as numbers (rows, columns) and its weights (rows,). Without ``again`` the schema is inferred from X."""
+        check_training(type(self).__name__, self.get_params(deep=False))
         X = self._checked(X, reset=not again)
         if not again:
             self.schema_ = Schema.infer(X, types)
@@ -242,16 +244,17 @@ class TableEstimator(BaseEstimator):
         finally:
             torch.set_num_threads(threads)
 
+    def _mean_score(self, scores: NDArray[np.float64], sample_weight: Any) -> float:
+        """The weighted mean of scores (rows,). A row of weight zero counts as absent, even if its score is infinite."""
+        if not len(scores):
+            raise ValueError(f"{type(self).__name__}: X has no row, so there is no mean score.")
+        weights = _check_sample_weight(sample_weight, scores, ensure_non_negative=True)
+        return float(np.average(scores[weights > 0], weights=weights[weights > 0]))
+
     def _generator(self, random_state: Any, *, device: str | None = None) -> torch.Generator:
         source = self.random_state if random_state is None else random_state
         seed = int(check_random_state(source).randint(2**31 - 1))
         return torch.Generator(device=device or self.device or "cpu").manual_seed(seed)
-
-
-def weighted_mean(values: NDArray[np.float64], sample_weight: Any) -> float:
-    """The mean of values (rows,). A value of weight zero counts as absent, even if it is infinite."""
-    weights = _check_sample_weight(sample_weight, values, ensure_non_negative=True)
-    return float(np.average(values[weights > 0], weights=weights[weights > 0]))
 
 
 def _to_json(value: Any) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pushforward.data.schema import Field, Schema
 from pushforward.distributions import ColumnDistribution, MixedConditional
+from pushforward.estimators.parameters import check_whole
 
 __all__ = ["ColumnConditional", "TableConditional", "to_numpy"]
 
@@ -40,8 +41,7 @@ class TableConditional:
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Samples of ``columns`` as a table."""
-        if n_samples < 1:
-            raise ValueError(f"FlowDensity: n_samples must be at least 1; got {n_samples}.")
+        check_whole("FlowDensity", "n_samples", n_samples, 1)
         samples = self.distribution.sample((int(n_samples),), generator=self._generator(random_state))
         return self.schema.decode(to_numpy(samples), self.distribution.columns)
 

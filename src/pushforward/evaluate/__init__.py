@@ -1,7 +1,7 @@
 """Evaluation of fitted models: log-likelihood beside baselines, numerical checks, calibration, fidelity, and reports.
 
 What is imported here needs numpy, scipy and scikit-learn alone. Modules that plot or write pages (`plots`,
-`column_plots`, `lecture`, `report`, `mixed_report`, `mixed_sections`, `html`, `style`) also need matplotlib and jinja2;
+`column_plots`, `digit_grid`, `lecture`, `report`, `mixed_report`, `mixed_sections`, `html`, `style`) also need matplotlib and jinja2;
 those on tables of mixed types are `calibration`, `fidelity`, `memorization` and `utility`.
 """
 

@@ -1,4 +1,4 @@
-"""Plots of a fit: learning curves, columns and pairs of columns, held-out log-densities, digits.
+"""Plots of a fit: learning curves, columns and pairs of columns, held-out log-densities.
 
 Every function returns a matplotlib ``Figure`` without a window; `style.save_figure` writes it.
 """
@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from pushforward.evaluate.arrays import Floats, Rows, as_rows
 from pushforward.evaluate.metrics import TITLES, Evaluation, signed
@@ -21,7 +22,6 @@ from pushforward.evaluate.style import COLORS, FONT, INK, MUTED, new_figure, pla
 __all__ = [
     "HistoryLike",
     "histogram",
-    "plot_digit_grid",
     "plot_learning_curves",
     "plot_log_densities",
     "plot_marginals",
@@ -205,50 +205,6 @@ def plot_log_densities(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def plot_digit_grid(samples: Rows, *, labels: Sequence[str] | None = None, side: int | None = None) -> Figure:
-    """Greyscale images in a grid, one class per row.
-
-    Args:
-        samples: (count², pixels) or (rows, columns, height, width), ordered row by row.
-        labels: the class of each row of the grid; its number by default.
-        side: height and width of an image in pixels; by default the square root of the number of pixels.
-
-    Raises:
-        ValueError: the images or their number are not square, where this is needed.
-    """
-    array = np.asarray(samples, dtype=np.float64)
-    if array.ndim == 2:
-        count = math.isqrt(len(array))
-        side = side or math.isqrt(array.shape[1])
-        if count * count != len(array) or side * side != array.shape[1]:
-            raise ValueError(
-                f"plot_digit_grid: needs a square number of square images; got shape {array.shape}. "
-                "Give (rows, columns, height, width) for anything else."
-            )
-        array = array.reshape(count, count, side, side)
-    if array.ndim != 4:
-        raise ValueError(f"plot_digit_grid: samples must have 2 or 4 axes; got shape {array.shape}.")
-    rows, columns, height, width = array.shape
-    names = labels if labels is not None else [str(i) for i in range(rows)]
-    gap = max(1, height // 8)
-    low, high = robust_limits(array.ravel(), tail=0.01, pad=0.0)
-    canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap), np.nan)
-    for i in range(rows):
-        for j in range(columns):
-            top, left = gap + i * (height + gap), gap + j * (width + gap)
-            canvas[top : top + height, left : left + width] = array[i, j]
-    figure, axes = new_figure(width=6.2, height=6.2 * canvas.shape[0] / canvas.shape[1])
-    ax = axes[0, 0]
-    ax.imshow(canvas, cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
-    ax.set_yticks([gap + i * (height + gap) + (height - 1) / 2 for i in range(rows)], list(names))
-    ax.tick_params(axis="y", length=0, labelsize=FONT + 1)
-    ax.set_xticks([])
-    ax.grid(False)
-    ax.spines[:].set_visible(False)
-    ax.set_ylabel("class")
-    return figure
-
-
 def histogram(
     ax: Axes, real: Floats, drawn: Floats, *, limits: tuple[float, float] | None = None, note: bool = True
 ) -> None:
@@ -269,7 +225,7 @@ def histogram(
     if filled.size and filled.max() > 60 * np.median(filled):  # a spike would flatten all the rest
         ax.set_yscale("log")
         ax.set_ylim(bottom=0.5 * filled.min())
-        ax.yaxis.set_minor_locator(_no_ticks())
+        ax.yaxis.set_minor_locator(NullLocator())
         floor = 1e-3 * filled.min()  # an empty bin goes below the axes instead of interrupting the line
         heights = [np.maximum(height, floor) for height in heights]
         if note:
@@ -321,12 +277,6 @@ def _density_map(
 def ramp(color: str) -> LinearSegmentedColormap:
     """A colour map from a light tint to a dark shade of one colour."""
     return LinearSegmentedColormap.from_list(color, ["#eef1f4", color, "#111111"])
-
-
-def _no_ticks() -> Any:
-    from matplotlib.ticker import NullLocator
-
-    return NullLocator()
 
 
 def _checked(owner: str, data: Rows, samples: Rows, names: Sequence[str]) -> tuple[Floats, Floats]:
