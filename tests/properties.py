@@ -7,6 +7,7 @@ the dtype, so the same properties run in float32.
 
 import copy
 import json
+import math
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,7 @@ from pushforward.bijections import (
 )
 from pushforward.core.bijection import Bijection, TriangularMap
 from pushforward.core.config import build
+from pushforward.networks import ConvNet
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-2}
 SHARP = {torch.float64: 1e-9, torch.float32: 1e-3}  # the same arithmetic, summed in another order
@@ -65,9 +67,9 @@ def directions(bijection: Bijection, x: Tensor, context: Tensor | None) -> list[
 
 
 def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """(n, out, in): the Jacobian at each of n points of a function that treats rows apart."""
-    whole = torch.autograd.functional.jacobian(lambda t: function(t).sum(dim=0), x, vectorize=True)
-    return whole.movedim(1, 0)
+    """(n, out, in): the Jacobian at each of n points of a function that treats rows apart; events are flattened."""
+    whole = torch.autograd.functional.jacobian(lambda t: function(t).sum(dim=0).flatten(), x, vectorize=True)
+    return whole.flatten(2).movedim(1, 0)
 
 
 # --- shapes --------------------------------------------------------------------------------------------------------
@@ -217,7 +219,8 @@ def gradients_reach_every_parameter(bijection: Bijection, x: Tensor, context: Te
 
 def pattern(bijection: Bijection) -> tuple[Tensor, Tensor] | None:
     """Which inputs each output depends on (out, in), and whether it depends on the context (out,); None: no rule."""
-    size = bijection.in_shape[0]
+    size = math.prod(bijection.in_shape)
+    place = torch.arange(size).reshape(bijection.in_shape)
     eye, never = torch.eye(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
     known = never if bijection.context_shape is None else ~never
     if isinstance(bijection, Angle | Elementwise | Standardize):
@@ -225,18 +228,28 @@ def pattern(bijection: Bijection) -> tuple[Tensor, Tensor] | None:
     if isinstance(bijection, TriangularMap):
         return torch.ones(size, size).tril().bool(), known
     if isinstance(bijection, Coupling):
-        place = torch.arange(size)
-        moved = place < bijection.moved if bijection.swap else place >= bijection.steering
-        return eye | moved[:, None] & ~moved[None, :], known & moved
+        moved = ~torch.tensor(bijection.split.keeps)
+        return eye | moved[:, None] & ~moved[None, :] & near(bijection), known & moved
     if isinstance(bijection, LU | RadialSquash | Rotation):
         return torch.ones(size, size).bool(), known
     if isinstance(bijection, Permute):
-        return eye[torch.tensor(bijection.config["order"])], known
+        return eye[place.index_select(bijection.axis, torch.tensor(bijection.config["order"])).flatten()], known
     if isinstance(bijection, Flip):
-        return eye.flip(0), known
+        return eye[place.flip(bijection.axis).flatten()], known
     if isinstance(bijection, Inverse):
         return pattern_of_inverse(bijection.bijection)
     return compose([pattern(part) for part in bijection.parts]) if isinstance(bijection, Chain) else None
+
+
+def near(bijection: Coupling) -> Tensor:
+    """Which entries a convolution can see from each entry, (out, in): cells at most as far away as its layers reach."""
+    size = math.prod(bijection.in_shape)
+    if not isinstance(bijection.conditioner, ConvNet):
+        return torch.ones(size, size).bool()
+    axes = [torch.arange(n) for n in bijection.in_shape]
+    cells = torch.cartesian_prod(*axes)[:, 1:]  # of each entry; all channels of a cell are seen together
+    reach = len(bijection.conditioner.layers)
+    return (cells[:, None] - cells[None, :]).abs().amax(dim=-1) <= reach
 
 
 def pattern_of_inverse(bijection: Bijection) -> tuple[Tensor, Tensor] | None:

@@ -109,7 +109,7 @@ def sample_shapes(distribution: Distribution, context: Tensor | None) -> None:
     event = distribution.event_shape
     for shape in ((), 3, (3,), (2, 3), (0,)):
         for batch in ((), (4,)) if context is not None else ((),):
-            known = None if context is None else context.expand(*batch, *context.shape)
+            known = None if context is None else context.expand((*batch, *context.shape))
             full = (*((shape,) if isinstance(shape, int) else shape), *batch)
             x = distribution.sample(shape, known)
             assert x.dtype == distribution.dtype, f"samples are {x.dtype}, not {distribution.dtype}"
@@ -270,7 +270,7 @@ def bad_row_harms_nobody(
 ) -> float:
     """Values and gradients of the good rows, three ways: a row left out of the loss, the same with that row bad, and
     with that row absent. The first two agree bit for bit, the third to rounding. Returns the bad row's log_prob."""
-    good = (spoiled_x == x).all(-1)
+    good = (spoiled_x == x).flatten(1).all(-1)
     if context is not None and spoiled_context is not None:
         good = good & (spoiled_context == context).all(-1)
     tolerance = SAME[x.dtype] if next(distribution.parameters(), x).dtype == x.dtype else SAME[torch.float32]

@@ -49,7 +49,7 @@ def contexts(distribution):
 
 
 def dimension(config):
-    return config["features"] if "flow" in config else build(config).event_shape[0]
+    return config["features"] if "flow" in config else math.prod(build(config).event_shape)
 
 
 @each_property(PROPERTIES)

@@ -136,9 +136,11 @@ ABSTRACT = {
     "Distribution",
     "Conditional",
     "FixedContext",
+    "HalfSplit",
     "Boxed",
     "Independent",
     "Iterative",
+    "MaskSplit",
     "MixtureCDF",
     "Scaled",
     "AutoregressiveDistribution",
@@ -146,6 +148,7 @@ ABSTRACT = {
     "Sigmoidal",
     "SlopedSpline",
     "Spline",
+    "Split",
 }  # no constructor of their own that JSON could fill
 PUBLIC = [
     (floor, name)

@@ -47,7 +47,7 @@ def test_a_bad_row_of_x_changes_nothing_else(config, dtype):
     distribution, x, context = situation(config, dtype)
     for value, feature in itertools.product(bad_values(dtype), sorted({0, x.shape[-1] - 1})):
         spoiled = x.clone()
-        spoiled[BAD, feature] = value
+        spoiled[BAD, ..., feature] = value
         answer = properties.bad_row_harms_nobody(distribution, x, context, spoiled, context)
         if math.isnan(value):
             assert math.isnan(answer), "NaN in x does not stay NaN"
@@ -135,7 +135,7 @@ def test_memory_layout_does_not_matter(config):
     distribution, x, context = situation(config, torch.float64)
     expected = distribution.log_prob(x, context)
     wide = x.repeat_interleave(2, dim=-1)[..., ::2]
-    turned = x.t().contiguous().t()
+    turned = x.movedim(0, -1).contiguous().movedim(-1, 0)
     known = None if context is None else context.t().contiguous().t()
     for view in (wide, turned):
         properties.assert_same(

@@ -12,7 +12,8 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.checkpoint import checkpoint
 
 from pushforward.bijections.sequential import at_places
-from pushforward.core.bijection import Bijection, RecomputedPass
+from pushforward.core.bijection import Bijection, Inverse
+from pushforward.core.capabilities import RecomputedPass, SupportsRecompute
 from pushforward.core.execution_mode import runs_eagerly
 
 __all__ = ["MEMORY", "by_inversion", "by_storing", "recomputes"]
@@ -27,11 +28,12 @@ def recomputes(memory: str, x: Tensor) -> bool:
     return memory != "plain" and torch.is_grad_enabled() and runs_eagerly(x)
 
 
-def step(part: Any, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
+def step(
+    part: Bijection, x: Tensor, context: Tensor | None, inverse: bool, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """One part of a chain, in the direction of travel."""
-    known = context if part.context_shape else None
-    both: tuple[Tensor, Tensor] = (part._inverse_and_ladj if inverse else part._forward_and_ladj)(x, known)
-    return both
+    hook = part._inverse_and_ladj if inverse else part._forward_and_ladj
+    return hook(*part._arguments(x, context, generator))
 
 
 def by_storing(
@@ -115,12 +117,24 @@ class _WayBack:
             self.at -= 1
             part = self.parts[self.at]
             with torch.set_grad_enabled(self.at == k):  # parts behind it may not have been asked for
-                found = part._recompute_from_output(
-                    self.y, context if part.context_shape else None, inverse=self.inverse
-                )
+                found = _recompute_from_output(part, self.y, context, self.inverse)
             self.y = found.x.detach()
             if self.at == k:
                 return found
+
+
+def _recompute_from_output(part: Bijection, y: Tensor, context: Tensor | None, inverse: bool) -> RecomputedPass:
+    """A pass of the part (of its inverse if ``inverse``) recomputed from its output y, with autograd."""
+    if isinstance(part, Inverse):
+        return _recompute_from_output(part.bijection, y, context, not inverse)
+    context = None if part.context_shape is None else context
+    if isinstance(part, SupportsRecompute):
+        return part._recompute_from_output(y, context, inverse=inverse)
+    with torch.no_grad():
+        x = (part._forward if inverse else part._inverse)(y, context)
+    x = x.detach().requires_grad_()
+    outputs = (part._inverse_and_ladj if inverse else part._forward_and_ladj)(x, context)
+    return RecomputedPass(x, outputs, (x,), lambda grad_x: grad_x)
 
 
 class _Inverted(torch.autograd.Function):

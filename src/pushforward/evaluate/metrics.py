@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pushforward.core.distribution import Distribution
+from pushforward.core.exactness import Exactness
 from pushforward.evaluate.arrays import Floats, Rows, log_prob_in_batches
 
 __all__ = ["TITLES", "BaselineScore", "Evaluation", "Scorer", "evaluate", "mean_and_error", "signed", "with_error"]
@@ -73,6 +74,7 @@ class Evaluation:
             columns, as every density does.
         baselines: the same rows under simple models, by name.
         log_densities: one log-density per row, for ``"model"`` and for every baseline.
+        exactness: whether the model's numbers are log-densities, unbiased estimates of them, or lower bounds.
     """
 
     rows: int
@@ -84,6 +86,7 @@ class Evaluation:
     bits_per_dimension: float
     baselines: dict[str, BaselineScore]
     log_densities: dict[str, Floats] = field(repr=False)
+    exactness: Exactness = "exact"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON; what is not finite becomes null, and ``outside`` and ``undefined`` say why."""
@@ -95,6 +98,7 @@ class Evaluation:
             "standard_error": _jsonable(self.standard_error),
             "log_likelihood_inside": _jsonable(self.log_likelihood_inside),
             "bits_per_dimension": _jsonable(self.bits_per_dimension),
+            "exactness": self.exactness,
             "baselines": {name: score.to_dict() for name, score in self.baselines.items()},
         }
 
@@ -157,6 +161,7 @@ def evaluate(
         bits_per_dimension=-mean / (columns * math.log(2)),
         baselines=scores,
         log_densities=densities,
+        exactness=model.exactness,
     )
 
 

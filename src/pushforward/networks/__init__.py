@@ -4,17 +4,21 @@ All networks here put features first: they map ``(in_features, n)`` to ``(out_fe
 parameters arrive with their own axis leading and every later operation runs along contiguous memory.
 """
 
+from pushforward.networks.conv import CONV, ConvNet, register_conv
 from pushforward.networks.masked import MASKED, IncrementalForward, MaskedMLP, register_masked
 from pushforward.networks.mlp import DENSE, MLP, register_dense
 from pushforward.networks.trunk import ACTIVATIONS
 
 __all__ = [
     "ACTIVATIONS",
+    "CONV",
     "DENSE",
     "MASKED",
     "MLP",
+    "ConvNet",
     "IncrementalForward",
     "MaskedMLP",
+    "register_conv",
     "register_dense",
     "register_masked",
 ]
