@@ -233,9 +233,11 @@ def pattern(bijection: Bijection) -> tuple[Tensor, Tensor] | None:
     if isinstance(bijection, LU | RadialSquash | Rotation):
         return torch.ones(size, size).bool(), known
     if isinstance(bijection, Permute):
-        return eye[place.index_select(bijection.axis, torch.tensor(bijection.config["order"])).flatten()], known
+        return eye[
+            place.index_select(bijection.config.get("axis", -1), torch.tensor(bijection.config["order"])).flatten()
+        ], known
     if isinstance(bijection, Flip):
-        return eye[place.flip(bijection.axis).flatten()], known
+        return eye[place.flip(bijection.config.get("axis", -1)).flatten()], known
     if isinstance(bijection, Inverse):
         return pattern_of_inverse(bijection.bijection)
     return compose([pattern(part) for part in bijection.parts]) if isinstance(bijection, Chain) else None

@@ -355,7 +355,10 @@ CASES = [
     (lambda: Permute([]), r"Permute: order must rearrange 0 \.\. features - 1; got \[\]\."),
     (lambda: Chain([]), r"Chain: parts must list one or more bijections\."),
     (lambda: Chain([Affine()]), r"Chain: parts must list one or more bijections\."),
-    (changed_in_place, r"Chain: what it gave was changed in place, but its gradients start from it\. Copy it first\."),
+    (
+        changed_in_place,
+        r"Chain: its output was changed in place, but gradients are recomputed from it\. Copy",
+    ),
     (lambda: Chain([Flip(2)], memory="none"), r"Chain: memory must be one of 'plain', .*; got 'none'\."),
     (
         lambda: Chain([Flip(2), Flip(3)]),
@@ -527,7 +530,7 @@ CASES = [
     *(
         (lambda make=make, words=words: make(**words), rf"{make.__name__}: {next(iter(words))} must be {match}")
         for make, words, match in (
-            (Rotation, {"features": 1}, r"a whole number of at least 2; got 1\. One feature has nothing to turn to\."),
+            (Rotation, {"features": 1}, r"a whole number of at least 2; got 1\. One feature cannot be rotated\."),
             (SinhArcsinh, {"bound": -1.0}, r"a positive number; got -1\.0\."),
             (SinhArcsinh, {"bound": 1.0}, r"above one; got 1\.0\."),
             (IntegratedNetwork, {"embedding": 0}, r"a whole number of at least 1; got 0\."),

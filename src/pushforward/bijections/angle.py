@@ -1,4 +1,4 @@
-"""Periodic quantities in their own units, read as angles."""
+"""Conversion of periodic quantities from their units to angles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Angle"]
 
 @configurable
 class Angle(TriangularMap):
-    r"""Read periodic numbers as angles: :math:`y = 2 \pi (x - \text{low}) / \text{period} - \pi`.
+    r"""Convert periodic quantities to angles: :math:`y = 2 \pi (x - \text{low}) / \text{period} - \pi`.
 
     The hour of the day has ``period=24, low=0``, a direction in degrees ``period=360, low=-180``. By default x is an
     angle already. Both directions cost one multiplication.

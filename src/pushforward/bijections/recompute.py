@@ -1,4 +1,4 @@
-"""Chains whose gradients recompute what they need part by part, instead of keeping it from the forward pass."""
+"""Backward passes of chains that recompute the activations of each part instead of storing them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pushforward.core.execution_mode import runs_eagerly
 __all__ = ["MEMORY", "by_inversion", "by_storing", "recomputes"]
 
 MEMORY = ("plain", "checkpoint", "invert")
-"""What a chain keeps for its gradients: everything, the input of each part, or the input of those parts alone that do
-not give it back in one pass."""
+"""What a chain stores for the backward pass: all activations, the input of each part, or only the inputs of those parts
+whose input cannot be recomputed from their output in one pass."""
 
 
 def recomputes(memory: str, x: Tensor) -> bool:
-    """Whether gradients are recorded here in a way that can be put off."""
+    """Whether activations are recomputed: gradients are recorded, in eager mode."""
     return memory != "plain" and torch.is_grad_enabled() and runs_eagerly(x)
 
 
@@ -39,17 +39,17 @@ def step(
 def by_storing(
     parts: Sequence[Bijection], x: Tensor, context: Tensor | None, inverse: bool
 ) -> tuple[Tensor, list[Tensor]]:
-    """(the image of x, the ladj of each part), keeping the input of each part that has weights; those without, such as
-    permutations, are computed again with the next one. Gradients are the same bit for bit."""
+    """(output, the ladj of each part), storing the input of each part that has parameters; parts without, such as
+    permutations, are recomputed together with the next one. Gradients are the same bit for bit."""
     ladjs: list[Tensor] = []
     for group in _with_weights(parts):
-        x, *found = checkpoint(_steps, group, x, context, inverse, use_reentrant=False)
-        ladjs += found
+        x, *group_ladjs = checkpoint(_steps, group, x, context, inverse, use_reentrant=False)
+        ladjs += group_ladjs
     return x, ladjs
 
 
 def _steps(parts: Sequence[Any], x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, ...]:
-    """Several parts one after the other: the image, then the ladj of each."""
+    """Several parts one after the other: the output, then the ladj of each."""
     ladjs = []
     for part in parts:
         x, ladj = step(part, x, context, inverse)
@@ -58,7 +58,7 @@ def _steps(parts: Sequence[Any], x: Tensor, context: Tensor | None, inverse: boo
 
 
 def _with_weights(parts: Sequence[Bijection]) -> list[list[Bijection]]:
-    """Runs of parts, each with weights in its last part alone; the last run may end without."""
+    """Groups in which only the last part has parameters; the last group may have none."""
     groups: list[list[Bijection]] = [[]]
     for k, part in enumerate(parts):
         groups[-1].append(part)
@@ -70,31 +70,31 @@ def _with_weights(parts: Sequence[Bijection]) -> list[list[Bijection]]:
 def by_inversion(
     parts: Sequence[Bijection], x: Tensor, context: Tensor | None, inverse: bool
 ) -> tuple[Tensor, list[Tensor]]:
-    """The same, keeping the last output alone where all parts are inverted in one pass: their inputs come back from it,
-    with the rounding errors of the way back."""
+    """The same, storing only the last output of parts that are inverted in one pass: their inputs are recomputed from
+    it, with the rounding errors of the inverse."""
     ladjs: list[Tensor] = []
-    for gives_back, group in groupby(parts, _gives_back):
+    for invertible, group in groupby(parts, _inverts_in_one_pass):
         run = list(group)
-        if gives_back:
+        if invertible:
             way = _WayBack(run, inverse)
             for k, part in enumerate(run):
                 x, ladj = _Inverted.apply(way, k, x, context, *part.parameters())
                 ladjs.append(ladj)
             way.start_at(x)
         else:
-            x, found = by_storing(run, x, context, inverse)
-            ladjs += found
+            x, run_ladjs = by_storing(run, x, context, inverse)
+            ladjs += run_ladjs
     return x, ladjs
 
 
-def _gives_back(part: Bijection) -> bool:
-    """Whether one pass gives the input of the part from its output, and draws nothing at random."""
-    drops = any(own.training and (getattr(own, "dropout", 0) or isinstance(own, _DropoutNd)) for own in part.modules())
+def _inverts_in_one_pass(part: Bijection) -> bool:
+    """Whether one pass recomputes the input of the part from its output, without dropout."""
+    drops = any(m.training and (getattr(m, "dropout", 0) or isinstance(m, _DropoutNd)) for m in part.modules())
     return part.forward_kind == part.inverse_kind == "exact" and not drops
 
 
 class _WayBack:
-    """The outputs of a run of parts, from the last to the first, each one found from the one behind it."""
+    """The outputs of a run of parts, from the last to the first, each recomputed from the next one."""
 
     def __init__(self, parts: Sequence[Any], inverse: bool) -> None:
         self.parts, self.inverse = parts, inverse
@@ -106,21 +106,21 @@ class _WayBack:
         self.at = len(self.parts)  # how many parts lie before ``y``
 
     def recompute_from_output(self, k: int, context: Tensor | None) -> RecomputedPass:
-        """Part k once more, from its output. Parts are asked for in falling order, once in each backward pass."""
+        """The pass of part k, recomputed from its output. A backward pass asks for the parts in falling order."""
         if self.end._version != self.version:
             raise RuntimeError(
-                "Chain: what it gave was changed in place, but its gradients start from it. Copy it first."
+                "Chain: its output was changed in place, but gradients are recomputed from it. Copy it first."
             )
         if self.at <= k:  # another backward pass
             self.y, self.at = self.end, len(self.parts)
         while True:
             self.at -= 1
             part = self.parts[self.at]
-            with torch.set_grad_enabled(self.at == k):  # parts behind it may not have been asked for
-                found = _recompute_from_output(part, self.y, context, self.inverse)
-            self.y = found.x.detach()
+            with torch.set_grad_enabled(self.at == k):  # later parts may need no gradients
+                recomputed = _recompute_from_output(part, self.y, context, self.inverse)
+            self.y = recomputed.x.detach()
             if self.at == k:
-                return found
+                return recomputed
 
 
 def _recompute_from_output(part: Bijection, y: Tensor, context: Tensor | None, inverse: bool) -> RecomputedPass:
@@ -148,16 +148,16 @@ class _Inverted(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, by_y: Tensor, by_ladj: Tensor) -> Any:
+    def backward(ctx: Any, grad_y: Tensor, grad_ladj: Tensor) -> Any:
         (context,) = ctx.saved_tensors
-        known = None if context is None else context.detach().requires_grad_(ctx.needs_input_grad[3])
-        found = ctx.way.recompute_from_output(ctx.k, known)
-        others = [known, *ctx.way.parts[ctx.k].parameters()]
-        asked = [t if t is not None and t.requires_grad else None for t in others]
-        pairs = [(o, g) for o, g in zip(found.outputs, (by_y, by_ladj), strict=True) if o.requires_grad]
-        own, cotangents = zip(*pairs, strict=True)  # the image at least depends on x
-        wanted = [*found.leaves, *(t for t in asked if t is not None)]
-        sent = torch.autograd.grad(own, wanted, cotangents, allow_unused=True, materialize_grads=False)
-        count = len(found.leaves)
-        by_leaves = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(found.leaves, sent, strict=False)]
-        return None, None, found.join(*by_leaves), *at_places(asked, sent[count:])
+        context = None if context is None else context.detach().requires_grad_(ctx.needs_input_grad[3])
+        recomputed = ctx.way.recompute_from_output(ctx.k, context)
+        tensors = [context, *ctx.way.parts[ctx.k].parameters()]
+        asked = [t if t is not None and t.requires_grad else None for t in tensors]
+        pairs = [(o, g) for o, g in zip(recomputed.outputs, (grad_y, grad_ladj), strict=True) if o.requires_grad]
+        outputs, grad_outputs = zip(*pairs, strict=True)  # the output at least depends on x
+        wanted = [*recomputed.leaves, *(t for t in asked if t is not None)]
+        grads = torch.autograd.grad(outputs, wanted, grad_outputs, allow_unused=True, materialize_grads=False)
+        leaves = recomputed.leaves
+        grad_leaves = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, grads, strict=False)]
+        return None, None, recomputed.join(*grad_leaves), *at_places(asked, grads[len(leaves) :])

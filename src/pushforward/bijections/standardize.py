@@ -96,7 +96,7 @@ class Standardize(TriangularMap):
             # Where half of the values are equal the quartiles may coincide: use the standard deviation there.
             scale = torch.where(high > low, (high - low) / QUARTILES, scale)
         self.mean.copy_(mean)
-        # A constant column keeps its own scale instead of a division by zero.
+        # A constant entry keeps the scale one: no division by zero.
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
         self.initialized.fill_(True)
 

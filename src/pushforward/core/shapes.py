@@ -48,7 +48,9 @@ def event_numbers(owner: str, name: str, values: Sequence[object]) -> Tensor:
 
 def sum_event(x: Tensor, event_ndim: int) -> Tensor:
     """The sum over the last ``event_ndim`` axes."""
-    return x.sum(dim=tuple(range(-event_ndim, 0))) if event_ndim else x
+    if event_ndim == 1:
+        return x.sum(dim=-1)
+    return x.flatten(-event_ndim).sum(dim=-1) if event_ndim else x
 
 
 def unsqueeze_to(mask: Tensor, ndim: int) -> Tensor:

@@ -25,15 +25,15 @@ def context_map_shapes(context_map: nn.Module, stated: int | Sequence[int] | Non
     name = type(context_map).__name__
     if not isinstance(context_map, nn.Module):
         raise ValueError(f"Flow: context_map must be a bijection or another torch.nn.Module; got {name}.")
-    own = getattr(context_map, "in_shape", None)
-    if stated is None and not isinstance(own, tuple):
+    in_shape = getattr(context_map, "in_shape", None)
+    if stated is None and not isinstance(in_shape, tuple):
         raise ValueError(
             f"Flow: context_map ({name}) does not state the shape of its input. Pass the shape of one context, such as "
             "context_shape=(3, 32, 32)."
         )
-    shape: Shape = own if stated is None else event_shape("Flow", stated, name="context_shape")  # type: ignore[assignment]
-    if isinstance(own, tuple) and own != shape:
-        raise ValueError(f"Flow: context_map ({name}) takes contexts of shape {own}; got context_shape={shape}.")
+    shape: Shape = in_shape if stated is None else event_shape("Flow", stated, name="context_shape")  # type: ignore[assignment]
+    if isinstance(in_shape, tuple) and in_shape != shape:
+        raise ValueError(f"Flow: context_map ({name}) takes contexts of shape {in_shape}; got context_shape={shape}.")
     if not isinstance(context_map, Bijection):
         return shape, _embedded_shape(context_map, shape)
     if context_map.context_shape is not None:

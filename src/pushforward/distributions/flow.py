@@ -127,8 +127,8 @@ class Flow(AutoregressiveDistribution):
 
     @property
     def context_dtype(self) -> torch.dtype | None:
-        own = None if self.context_map is None else context_map_dtype(self.context_map)
-        return own or self.bijection.dtype or self.base.dtype
+        dtype = None if self.context_map is None else context_map_dtype(self.context_map)
+        return dtype or self.bijection.dtype or self.base.dtype
 
     @property
     def log_prob_kind(self) -> Kind:
