@@ -111,9 +111,11 @@ ABSTRACT = {
     "Distribution",
     "Conditional",
     "FixedContext",
+    "HalfSplit",
     "Boxed",
     "Independent",
     "Iterative",
+    "MaskSplit",
     "MixtureCDF",
     "MixtureDistribution",
     "Scaled",
@@ -123,6 +125,7 @@ ABSTRACT = {
     "Sigmoidal",
     "SlopedSpline",
     "Spline",
+    "Split",
 }  # no constructor of their own that JSON could fill
 PUBLIC = [
     (floor, name)

@@ -1,4 +1,4 @@
-"""Dense linear maps, kept in a form that is invertible whatever is learned."""
+"""Dense linear maps in parametrisations that are invertible for all parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["LU", "Rotation"]
 
 @configurable
 class LU(Bijection):
-    r"""A linear map kept as its triangular factors: :math:`y = L U x + b`, with :math:`L` of unit diagonal.
+    r"""A linear map parametrised by its triangular factors: :math:`y = L U x + b`, with :math:`L` of unit diagonal.
 
     The diagonal of U is :math:`\exp(s)`, so :math:`\log|\det| = \sum_j s_j`. It starts at the identity. The forward
     direction costs two D × D products, the inverse two triangular solves.
@@ -99,7 +99,7 @@ class Rotation(Bijection):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        at_least("Rotation", "features", features, 2, "One feature has nothing to turn to.")
+        at_least("Rotation", "features", features, 2, "One feature cannot be rotated.")
         self.in_shape = self.out_shape = (features,)
         below = torch.tril_indices(features, features, -1)
         self.angles = nn.Parameter(torch.zeros(below.shape[1]))
@@ -120,7 +120,7 @@ class Rotation(Bijection):
         flat = flat - flat.mean(dim=0)
         axes = torch.linalg.eigh(flat.t() @ flat).eigenvectors.t().flip(0)
         axes[-1] *= torch.linalg.det(axes).sign()
-        # Orthogonal, so data on the out side are served by the transpose: their own axes go back to the coordinates.
+        # Data on the out side want the inverse map to give principal axes: the transpose of an orthogonal matrix.
         self.axes.copy_(axes.t() if inverse else axes)
         self.initialized.fill_(True)
 

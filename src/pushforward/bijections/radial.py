@@ -1,4 +1,4 @@
-"""The whole space squeezed into the unit ball."""
+"""A map of the whole space into the unit ball."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["RadialSquash"]
 
 @configurable
 class RadialSquash(Bijection):
-    r"""Squeeze the whole space into the open unit ball: :math:`y = x / (1 + \|x\|)`.
+    r"""Map the whole space to the open unit ball: :math:`y = x / (1 + \|x\|)`.
 
     Along the radius the slope is :math:`(1 + r)^{-2}`, across it :math:`(1 + r)^{-1}`, so in any dimension D
 
@@ -53,7 +53,7 @@ class RadialSquash(Bijection):
 
     def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         gap = 1 - _norm(y)
-        # Outside the ball there is no preimage; the point is kept finite, and `Distribution` answers -inf there.
+        # Outside the ball there is no preimage; x is kept finite there, and `Distribution` returns -inf.
         gap = gap.clamp(min=torch.finfo(y.dtype).eps / 4)
         return y / gap[..., None], -(y.shape[-1] + 1) * gap.log()
 

@@ -1,4 +1,4 @@
-"""Chains whose gradients recompute what they need part by part, instead of keeping it from the forward pass."""
+"""Backward passes of chains that recompute the activations of each part instead of storing them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pushforward.bijections.sequential import at_places
-from pushforward.core.bijection import Bijection, RecomputedPass
+from pushforward.core.bijection import Bijection, Inverse
+from pushforward.core.capabilities import RecomputedPass, SupportsRecompute
 from pushforward.core.execution_mode import Execution, current_execution, resume, runs_eagerly
 from pushforward.core.torch_internals import is_dropout
 
@@ -19,15 +20,16 @@ __all__ = ["by_inversion", "by_storing", "recomputes", "step"]
 
 
 def recomputes(memory: str, x: Tensor) -> bool:
-    """Whether a chain of this ``memory`` computes again in its backward pass: where gradients are recorded eagerly."""
+    """Whether activations are recomputed: where gradients are recorded, in eager mode."""
     return memory != "plain" and torch.is_grad_enabled() and runs_eagerly(x)
 
 
-def step(part: Any, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
+def step(
+    part: Bijection, x: Tensor, context: Tensor | None, inverse: bool, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """One part of a chain, forwards or backwards."""
-    context = context if part.context_shape else None
-    result: tuple[Tensor, Tensor] = (part._inverse_and_ladj if inverse else part._forward_and_ladj)(x, context)
-    return result
+    hook = part._inverse_and_ladj if inverse else part._forward_and_ladj
+    return hook(*part._arguments(x, context, generator))
 
 
 def by_storing(
@@ -144,12 +146,24 @@ class _Outputs:
             part = self.parts[self.at]
             # Gradients of the parts after k may not have been asked for.
             with resume(self.settings), torch.set_grad_enabled(self.at == k):
-                recomputed = part._recompute_from_output(
-                    self.y, context if part.context_shape else None, inverse=self.inverse
-                )
+                recomputed = _recompute_from_output(part, self.y, context, self.inverse)
             self.y = recomputed.x.detach()
             if self.at == k:
                 return recomputed
+
+
+def _recompute_from_output(part: Bijection, y: Tensor, context: Tensor | None, inverse: bool) -> RecomputedPass:
+    """A pass of the part (of its inverse if ``inverse``) recomputed from its output y, with autograd."""
+    if isinstance(part, Inverse):
+        return _recompute_from_output(part.bijection, y, context, not inverse)
+    context = None if part.context_shape is None else context
+    if isinstance(part, SupportsRecompute):
+        return part._recompute_from_output(y, context, inverse=inverse)
+    with torch.no_grad():
+        x = (part._forward if inverse else part._inverse)(y, context)
+    x = x.detach().requires_grad_()
+    outputs = (part._inverse_and_ladj if inverse else part._forward_and_ladj)(x, context)
+    return RecomputedPass(x, outputs, (x,), lambda grad_x: grad_x)
 
 
 class _Inverted(torch.autograd.Function):

@@ -199,6 +199,7 @@ def score(
         pushforward score model.safetensors rows.csv --out scores.csv
     """
     from pushforward.cli.model import is_mixed
+    from pushforward.core.exactness import qualified
 
     if is_mixed(model):
         from pushforward.cli.mixed import score_mixed as run
@@ -207,7 +208,8 @@ def score(
 
     with torch_scope(seed, threads):
         result = run(model, table, out)
-    finish(result, json, f"{out}: {result['rows']:,} rows, mean log-density {result['mean_log_density']:.4f} nats.")
+    density = qualified("log-density", result["exactness"])
+    finish(result, json, f"{out}: {result['rows']:,} rows, mean {density} {result['mean_log_density']:.4f} nats.")
 
 
 @app.command()

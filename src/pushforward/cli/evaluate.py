@@ -63,9 +63,10 @@ def report_table(model: str, table: str, out: str, seed: int, *, train: str | No
 
 def evaluation_rows(found: Evaluation) -> list[list[str]]:
     """The numbers as rows of a table to print."""
+    from pushforward.core.exactness import qualified
     from pushforward.evaluate.metrics import TITLES, with_error
 
-    rows = [["this model", with_error(found.log_likelihood, found.standard_error), ""]]
+    rows = [[qualified("this model", found.exactness), with_error(found.log_likelihood, found.standard_error), ""]]
     for name, score in found.baselines.items():
         ahead = with_error(score.difference, score.difference_error)
         rows.append([TITLES.get(name, name), with_error(score.log_likelihood, score.standard_error), ahead])

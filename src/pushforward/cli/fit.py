@@ -138,6 +138,7 @@ def fit_table(request: FitRequest) -> dict[str, Any]:
 
 def fit_rows(result: dict[str, Any]) -> list[list[str]]:
     """The log-likelihoods as rows of a table to print."""
+    from pushforward.core.exactness import qualified
     from pushforward.evaluate.metrics import TITLES, signed, with_error
 
     def row(title: str, scores: dict[str, Any]) -> list[str]:
@@ -148,7 +149,8 @@ def fit_rows(result: dict[str, Any]) -> list[list[str]]:
             "" if held is None else with_error(held, scores["validation_error"]),
         ]
 
-    return [row(result["flow"], result)] + [row(TITLES.get(k, k), b) for k, b in result["baselines"].items()]
+    model = row(qualified(result["flow"], result["exactness"]), result)
+    return [model] + [row(TITLES.get(k, k), b) for k, b in result["baselines"].items()]
 
 
 def choose_columns(request: FitRequest) -> tuple[list[str], list[str], list[str]]:
@@ -306,4 +308,4 @@ def _compare(flow: Flow, parts: Parts, baselines: dict[str, Baseline]) -> dict[s
             "validation_error": None if unseen is None else unseen.standard_error,
         }
 
-    return {**scores(None), "baselines": {name: scores(name) for name in baselines}}
+    return {**scores(None), "exactness": flow.exactness, "baselines": {name: scores(name) for name in baselines}}

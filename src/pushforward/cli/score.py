@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pushforward.cli.common import refuse_same_file, say
 from pushforward.cli.model import TableModel, block_rows, note_ignored
+from pushforward.core.exactness import Exactness
 from pushforward.core.files import check_writable
 from pushforward.data import TableWriter, stream_table
 
@@ -32,10 +33,10 @@ def score(model: str, table: str, out: str) -> dict[str, Any]:
                 x, context = known.tensors(values)
                 yield known.flow.log_prob(x, context).to(torch.float64).numpy()
 
-    return write_scores(out, densities())
+    return write_scores(out, densities(), known.flow.exactness)
 
 
-def write_scores(out: str, blocks: Iterable[NDArray[np.float64]]) -> dict[str, Any]:
+def write_scores(out: str, blocks: Iterable[NDArray[np.float64]], exactness: Exactness = "exact") -> dict[str, Any]:
     """Write log-densities, block by block, and say how many there are and what they come to."""
     rows, finite, total = 0, 0, 0.0
     with TableWriter(out, ["log_density"]) as target:
@@ -46,4 +47,4 @@ def write_scores(out: str, blocks: Iterable[NDArray[np.float64]]) -> dict[str, A
     if finite < rows:
         say(f"{rows - finite} of {rows} rows have no finite log-density.")
     mean = total / finite if finite else math.nan
-    return {"out": out, "rows": rows, "finite": finite, "mean_log_density": mean}
+    return {"out": out, "rows": rows, "finite": finite, "mean_log_density": mean, "exactness": exactness}

@@ -12,8 +12,10 @@ from torch import Tensor
 from pushforward.bijections.chain import KINDS
 from pushforward.core.bijection import Kind
 from pushforward.core.checks import at_least, broadcast, check_dtype, common_batch
-from pushforward.core.distribution import Distribution, warn_unsolved
+from pushforward.core.distribution import Distribution
 from pushforward.core.domain import contains_each, ends, restrict
+from pushforward.core.exactness import Exactness
+from pushforward.core.screening import screen, warn_unsolved
 from pushforward.distributions.fixed_context import AutoregressiveFixedContext
 from pushforward.distributions.protocols import Noise
 
@@ -105,7 +107,7 @@ class AutoregressiveDistribution(Distribution):
         self._require_conditionals()
         x, context, ok = self._enter("x", x, context, self.dtype)
         anchor = self.support.anchor(x)
-        inside = contains_each(self.support, x) & self._screen(x, ())[0]
+        inside = contains_each(self.support, x) & screen(x, 0)[0]
         u = self._cdf(torch.where(inside, x, anchor), context)
         side = torch.where(x.isnan(), torch.nan, (x > anchor).to(x.dtype))
         return self._answer(u, inside, side, ok, self.cdf_kind)
@@ -254,8 +256,8 @@ class Conditional(AutoregressiveDistribution):
         return self.distribution.context_dtype
 
     @property
-    def is_exact(self) -> bool:
-        return self.distribution.is_exact
+    def exactness(self) -> Exactness:
+        return self.distribution.exactness
 
     @property
     def cdf_kind(self) -> Kind:
@@ -300,7 +302,7 @@ class Conditional(AutoregressiveDistribution):
         return x[..., self.start : self.stop]
 
     def _fixed_rows(self) -> tuple[Tensor, Tensor]:
-        ok, nan = self._screen(self.observed, (self.start,))
+        ok, nan = screen(self.observed, 1)
         if self.start:
             ok = ok & contains_each(restrict(self.distribution.support, 0, self.start), self.observed).all(dim=-1)
         return ok, nan

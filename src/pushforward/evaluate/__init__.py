@@ -1,8 +1,8 @@
 """Evaluation of fitted models: log-likelihood beside baselines, numerical checks, calibration, fidelity, and reports.
 
-What is imported here needs numpy, scipy and scikit-learn alone. Modules that plot or write pages (`plots`,
-`column_plots`, `digit_grid`, `lecture`, `report`, `mixed_report`, `mixed_sections`, `html`, `style`) also need matplotlib
-and jinja2; those on tables of mixed types are `calibration`, `fidelity`, `memorization` and `utility`.
+Only numpy, scipy and scikit-learn are imported here. Modules that plot or write pages (`plots`,
+`column_plots`, `digit_grid`, `lecture`, `report`, `mixed_report`, `mixed_sections`, `html`, `style`) also need
+matplotlib and jinja2; those on tables of mixed types are `calibration`, `fidelity`, `memorization` and `utility`.
 """
 
 from pushforward.evaluate.arrays import log_prob_in_batches, sample_in_batches

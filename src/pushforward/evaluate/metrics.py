@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pushforward.core.distribution import Distribution
+from pushforward.core.exactness import Exactness
 from pushforward.evaluate.arrays import Floats, Rows, log_prob_in_batches
 
 __all__ = ["TITLES", "BaselineScore", "Evaluation", "Scorer", "evaluate", "mean_and_error", "signed", "with_error"]
@@ -74,6 +75,7 @@ class Evaluation:
             the units of the columns.
         baselines: scores of the baselines on the same rows, by name.
         log_densities: the log-density of each row, under ``"model"`` and under every baseline.
+        exactness: whether the model's numbers are log-densities, unbiased estimates of them, or lower bounds.
     """
 
     rows: int
@@ -85,6 +87,7 @@ class Evaluation:
     bits_per_dimension: float
     baselines: dict[str, BaselineScore]
     log_densities: dict[str, Floats] = field(repr=False)
+    exactness: Exactness = "exact"
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able description; non-finite numbers become null, which ``outside`` and ``undefined`` explain."""
@@ -96,6 +99,7 @@ class Evaluation:
             "standard_error": _jsonable(self.standard_error),
             "log_likelihood_inside": _jsonable(self.log_likelihood_inside),
             "bits_per_dimension": _jsonable(self.bits_per_dimension),
+            "exactness": self.exactness,
             "baselines": {name: score.to_dict() for name, score in self.baselines.items()},
         }
 
@@ -156,6 +160,7 @@ def evaluate(
         bits_per_dimension=-mean / (columns * math.log(2)),
         baselines=scores,
         log_densities=densities,
+        exactness=model.exactness,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pushforward.core.distribution import Distribution
+from pushforward.core.exactness import qualified
 from pushforward.evaluate.arrays import Floats, Rows, as_rows, check_paired, sample_in_batches
 from pushforward.evaluate.baselines import Baseline
 from pushforward.evaluate.diagnostics import PrecisionCheck, precision_check
@@ -96,7 +97,14 @@ def model_report(
 
 def likelihood_section(evaluation: Evaluation, *, title: str = "How well does the model fit held-out rows?") -> Section:
     """Log-likelihoods of the model and the baselines as a table, in words, and as histograms over rows."""
-    rows = [["this model", with_error(evaluation.log_likelihood, evaluation.standard_error), "", ""]]
+    rows = [
+        [
+            qualified("this model", evaluation.exactness),
+            with_error(evaluation.log_likelihood, evaluation.standard_error),
+            "",
+            "",
+        ]
+    ]
     for name, score in evaluation.baselines.items():
         rows.append([
             TITLES.get(name, name),

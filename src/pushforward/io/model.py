@@ -150,6 +150,11 @@ def _config_of(model: object) -> dict[str, Any]:
             f"save: {owner} does not record how it was built. Put @configurable above the class, and give its "
             "constructor numbers, strings and registered parts only."
         )
+    if unknown := _types(config) - REGISTRY.keys():
+        raise ValueError(
+            f"save: {owner} holds a {min(unknown)}, whose class is not registered. Wrap it in a class of your own that "
+            "builds it from numbers and strings, and put @configurable above that class."
+        )
     return config
 
 

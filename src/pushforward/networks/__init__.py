@@ -14,20 +14,24 @@ from pushforward.networks.conditioner import (
     register_dense,
     register_masked,
 )
+from pushforward.networks.conv import CONV, ConvNet, register_conv
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import MLP
 from pushforward.networks.trunk import ACTIVATIONS
 
 __all__ = [
     "ACTIVATIONS",
+    "CONV",
     "DENSE",
     "MASKED",
     "MLP",
     "AutoregressiveConditioner",
     "Conditioner",
+    "ConvNet",
     "IncrementalPass",
     "MaskedMLP",
     "ReversePass",
+    "register_conv",
     "register_dense",
     "register_masked",
 ]
