@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.layout import channels, check_univariate, embed, free_params, to_columns
+from pushforward.bijections.layout import channels, check_univariate, embed, free_params, make_conditioner, to_columns
 from pushforward.bijections.split import HalfSplit, Mask, split_of
 from pushforward.core.bijection import Bijection, Kind
 from pushforward.core.capabilities import RecomputedPass, SupportsRecompute, SupportsSlopes
@@ -130,11 +130,13 @@ class Coupling(Bijection, SupportsSlopes, SupportsRecompute):
         it fills the grid)."""
         split, inputs = self.split, channels(self.kept_domain)
         if name in DENSE:
-            return DENSE[name](split.kept * inputs + context, outputs * split.moved, **options)
+            size = split.kept * inputs + context
+            return make_conditioner("Coupling", DENSE, name, size, outputs * split.moved, **options)
         spatial = self.in_shape[1:]
         cells = math.prod(spatial)
         kept, moved = (self.in_shape[0],) * 2 if self.fills_grid else (split.kept // cells, split.moved // cells)
-        return CONV[name]((kept, *spatial), outputs * moved, context=context, channels=inputs, **options)
+        options = {**options, "context": context, "channels": inputs}
+        return make_conditioner("Coupling", CONV, name, (kept, *spatial), outputs * moved, **options)
 
     def _event_domain(self, moved: Domain) -> Domain:
         return product(tuple(self.kept_domain if keep else moved for keep in self.split.keeps), self.in_shape)

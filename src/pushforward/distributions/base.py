@@ -67,7 +67,7 @@ class Independent(AutoregressiveDistribution):
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return sum_event(self._log_probs(x, context), len(self.event_shape))
 
-    def _obstacle(self) -> str:
+    def _why_no_conditionals(self) -> str:
         if len(self.event_shape) == 1:
             return ""
         return f", for events of shape {self.event_shape} are not vectors, whose features come one after the other"

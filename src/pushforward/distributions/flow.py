@@ -235,7 +235,7 @@ class Flow(AutoregressiveDistribution):
     @_in_scope
     def _to_noise_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         context, base = self._map_context(context), self._ordered_base()
-        triangular = cast(SupportsSlopes, self.bijection)  # `_obstacle` has been asked
+        triangular = cast(SupportsSlopes, self.bijection)  # `_why_no_conditionals` has been asked
         z, log_slopes = triangular._inverse_and_slopes(*self.bijection._arguments(x, context, None))
         noise, base_slopes = base._to_noise_and_slopes(*base._arguments(z, context, None))
         return noise, log_slopes + base_slopes

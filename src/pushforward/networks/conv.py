@@ -13,13 +13,12 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pushforward.networks.conditioner import Conditioner
 from pushforward.networks.mlp import INPUT_LIMIT, check_hidden
 from pushforward.networks.precision import MixedPrecision
-from pushforward.networks.trunk import activation_of, trunk
+from pushforward.networks.trunk import activation_of, dropped, trunk
 
 __all__ = ["CONV", "ConvNet", "register_conv"]
 
@@ -121,7 +120,7 @@ class ConvNet(Conditioner, MixedPrecision):
         return out
 
     def _drop(self, h: Tensor) -> Tensor:
-        return F.dropout(h, self.dropout, self.training) if self.dropout else h
+        return dropped(h, self.dropout) if self.dropout > 0 and self.training else h
 
 
 def _residual_conv(in_shape: Sequence[int], out_channels: int, **options: Any) -> nn.Module:
