@@ -122,8 +122,7 @@ class Autoregressive(TriangularMap):
         if self._sweeps():  # a parallel pass at x gives slopes whose gradients need no second sweep
             x = self._inverse(y, context)
             return x, -self._forward_and_slopes(x, context)[1]
-        pairs = self._feature_by_feature(self.univariate.inverse, to_columns(y), context_columns(context))
-        x, log_slope = (torch.stack(columns) for columns in zip(*pairs, strict=True))
+        x, log_slope = self._feature_by_feature(self.univariate.inverse, to_columns(y), context_columns(context))
         return from_columns(x, y.shape[:-1]), from_columns(log_slope, y.shape[:-1])
 
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
@@ -138,23 +137,22 @@ class Autoregressive(TriangularMap):
     @accelerated("univariate", "conditioner")
     def _solve(self, y: Tensor, context: Tensor | None) -> Tensor:
         """x (features, n) from y (features, n), without the reverse sweep."""
-        value = self.univariate.inverse_value
-        return torch.stack([x for x, _ in self._feature_by_feature(lambda *given: (value(*given), None), y, context)])
+        return self._feature_by_feature(lambda y, params: (self.univariate.inverse_value(y, params),), y, context)[0]
 
     def _feature_by_feature(
-        self, invert: Callable[[Tensor, Tensor], tuple[Tensor, Any]], y: Tensor, context: Tensor | None
-    ) -> list[tuple[Tensor, Any]]:
-        """``invert`` applied to each feature in turn, with the parameters that the features before it decide."""
+        self, invert: Callable[[Tensor, Tensor], tuple[Tensor, ...]], y: Tensor, context: Tensor | None
+    ) -> list[Tensor]:
+        """``invert`` of each feature in turn, x_j first of its results, with the parameters that the features before it
+        decide; each of the results as (features, n)."""
         y = y.contiguous()  # (features, n)
         incremental = self.conditioner.start(y, context)
         free = [None] * len(y) if self.free is None else self.free[..., None].expand(-1, *y.shape).unbind(dim=1)
         block, results = None, []
         for y_j, free_j in zip(y.unbind(), free, strict=True):
             params = incremental.step(block)  # (num_params, n)
-            x_j, other = invert(y_j, params if free_j is None else torch.cat([params, free_j]))
-            block = embed(self.domain, x_j[None])  # (channels, n)
-            results.append((x_j, other))
-        return results
+            results.append(invert(y_j, params if free_j is None else torch.cat([params, free_j])))
+            block = embed(self.domain, results[-1][0][None])  # (channels, n)
+        return [torch.stack(columns) for columns in zip(*results, strict=True)]
 
     def _free(self) -> Tensor | None:
         """The free parameters, (num_free, features, 1)."""
