@@ -213,10 +213,10 @@ def _rows(
         raise TrainingError(f"fit: {loss.name} learns from data; give x, a table of rows.")
     if not loss.uses_data and x is not None:
         raise TrainingError(f"fit: {loss.name} learns without data; leave x out.")
+    if x is None and context is None and weights is not None:
+        raise TrainingError(f"fit: weights are of rows, and {loss.name} has none here. Leave them out.")
     rows = to_batch(flow, x, context, weights)
     if rows.draws:
-        if weights is not None:
-            raise TrainingError(f"fit: weights are of rows, and {loss.name} has none here. Leave them out.")
         return rows, None if validation is None else Batch(None, size=POINTS)
     return split(flow, rows, validation, schedule.seed)
 
