@@ -127,9 +127,11 @@ class Kill:
         return callback
 
 
-def pairs_of_kills(draw: random.Random, duration: float) -> tuple[str, list[Kill]]:
-    """Two kills of one run."""
-    kind = draw.choice(["epoch boundaries", "one epoch", "any steps", "inside writes", "any moments"])
+KINDS = ("epoch boundaries", "one epoch", "any steps", "inside writes", "any moments")
+
+
+def two_kills(kind: str, draw: random.Random, duration: float) -> list[Kill]:
+    """The kills of one run, which takes ``duration`` seconds."""
     hows = ["after a step", "after a checkpoint"]
     if kind == "epoch boundaries":
         steps = [PER_EPOCH * k for k in sorted(draw.sample(range(1, STEPS // PER_EPOCH), 2))]
@@ -137,10 +139,10 @@ def pairs_of_kills(draw: random.Random, duration: float) -> tuple[str, list[Kill
         epoch = PER_EPOCH * draw.randrange(STEPS // PER_EPOCH)
         steps = [epoch + k for k in sorted(draw.sample(range(1, PER_EPOCH), 2))]
     elif kind == "any moments":
-        return kind, [Kill("after a time", draw.uniform(0, 0.9 * duration)) for _ in range(2)]
+        return [Kill("after a time", draw.uniform(0, 0.9 * duration)) for _ in range(2)]
     else:
         steps = sorted(draw.sample(range(1, STEPS), 2))
-    return kind, [Kill("inside a write" if kind == "inside writes" else draw.choice(hows), step) for step in steps]
+    return [Kill("inside a write" if kind == "inside writes" else draw.choice(hows), step) for step in steps]
 
 
 def forked(work: Callable[[], str], result: Path, started: Callable[[int], None] = lambda child: None) -> bool:
@@ -198,8 +200,8 @@ def kill_points(count: int, seed: int) -> dict[str, list[int]]:
             forked(lambda name=name: fit(name, checkpoint=Path(root, name), checkpoint_seconds=0), file)
             whole[name], durations[name] = file.read_text(), time.monotonic() - start
         for k in range(count):
-            name = list(MODELS)[k % len(MODELS)]
-            kind, kills = pairs_of_kills(draw, durations[name])
+            name, kind = list(MODELS)[k % len(MODELS)], KINDS[k % len(KINDS)]
+            kills = two_kills(kind, draw, durations[name])
             folder, every = Path(root, str(k)), draw.choice([0.0, 0.0, 0.01])
             folder.mkdir()
             done = 0

@@ -141,7 +141,7 @@ def test_reverse_kl_learns_an_unnormalised_density() -> None:
 
     torch.manual_seed(0)
     flow = pf.flows.iaf(2, depth=1, hidden=(8,))
-    history = pf.fit(flow, loss=ReverseKL(log_density), steps=600, lr=2e-2, progress=False)
+    history = pf.fit(flow, loss=ReverseKL(log_density), steps=300, lr=2e-2, progress=False)
     log_z = math.log(2 * math.pi) + 0.5 * torch.logdet(covariance).item()
     assert history.best_validation == pytest.approx(log_z, abs=0.02)
     assert history.best_validation < log_z + 0.01
@@ -159,7 +159,7 @@ def test_reverse_kl_of_a_conditional_density() -> None:
     def log_density(x: Tensor, c: Tensor) -> Tensor:
         return -0.5 * (x - 3 * c).square().sum(dim=-1)
 
-    pf.fit(flow, context=context, loss=ReverseKL(log_density), steps=400, lr=1e-2, progress=False)
+    pf.fit(flow, context=context, loss=ReverseKL(log_density), steps=250, lr=2e-2, progress=False)
     means = flow.sample(2000, torch.tensor([[-1.0], [1.0]]), generator=generator()).mean(dim=0)[:, 0]
     assert means.tolist() == pytest.approx([-3, 3], abs=0.4)
 
@@ -187,6 +187,16 @@ def test_mistakes_without_data(arguments: dict[str, Any], message: str) -> None:
 def test_a_density_that_is_no_function() -> None:
     with pytest.raises(TypeError, match=r"ReverseKL: log_density must be a function of x .* got 3"):
         ReverseKL(3)
+
+
+@pytest.mark.parametrize("name", ["per_row", "metric_per_row"])
+def test_a_loss_gives_one_number_per_row(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Distance, name, lambda self, model, batch, generator: batch.x + model.loc)
+    rows = 46 if name == "per_row" else 5
+    with pytest.raises(
+        TrainingError, match=rf"Distance: {name} must return one number per row, shape \({rows},\); got"
+    ):
+        pf.fit(Normal([0.0]), torch.randn(51, 1), loss=Distance(), **QUICK)
 
 
 def test_a_validation_row_outside_the_support_is_named() -> None:
