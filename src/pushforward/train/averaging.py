@@ -35,8 +35,9 @@ class WeightAverage:
 
     def restore(self, means: Tensors) -> None:
         """Go on from these averages."""
-        self.means = clone(means)
-        pairs = [(self.means[name], tensor) for name, tensor in self.model.state_dict().items()]
+        weights = self.model.state_dict()
+        self.means = {name: means[name].detach().to(tensor.device, copy=True) for name, tensor in weights.items()}
+        pairs = [(self.means[name], tensor) for name, tensor in weights.items()]
         floating = [pair for pair in pairs if pair[0].is_floating_point()]
         self._averages, self._weights = [mean for mean, _ in floating], [weight for _, weight in floating]
         self._copied = [pair for pair in pairs if not pair[0].is_floating_point()]

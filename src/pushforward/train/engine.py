@@ -187,10 +187,10 @@ class Trainer:
 
     def _settle(self) -> bool:
         """Whether the state is one from which a resumed run repeats an uninterrupted one. A step that was interrupted
-        before it changed any weight is taken back."""
+        before it changed any weight is taken back, but for buffers that the model itself changes in its passes."""
         if self.phase in ("gradients", "validation") and self._undo is not None:
             self._undo()
-            self.phase = "between steps"
+            self.phase, self._undo = "between steps", None
         return self.phase == "between steps"
 
     # --- validation
@@ -222,7 +222,8 @@ class Trainer:
         self.good = self._snapshot().copy()
         mean = self.train_sum / max(1, self.train_count)
         self.train_sum, self.train_count = 0.0, 0
-        epoch = self.step * plan.batch_size / max(1, len(self.batches.data))
+        rows = len(self.batches.data)
+        epoch = self.step * plan.batch_size / rows if rows else 0.0  # there are none where the loss draws its points
         record = Record(self.step, epoch, self.clock(), mean, value, plan.lr * self.factor())
         history.records.append(record)
         if self.done() >= 1:

@@ -27,6 +27,7 @@ from pushforward.train.events import Callback, Listeners
 from pushforward.train.history import History, TrainingError
 from pushforward.train.inputs import split, to_batch
 from pushforward.train.losses import Loss, MaximumLikelihood
+from pushforward.train.plan import described
 from pushforward.train.progress import ProgressBar
 from pushforward.train.schedule import Schedule, ScheduleOptions
 
@@ -130,7 +131,7 @@ def fit(
     plan = schedule.plan(
         None if train.draws else len(train),
         patience=schedule.patience if held_out is not None else None,
-        loss=loss.name,
+        loss=described(loss),
         data=_hash(train) if checkpoint is not None else "",
         validation=_hash(held_out) if checkpoint is not None else "",
         compile=compile,
@@ -210,13 +211,13 @@ def _rows(
 ) -> tuple[Batch, Batch | None]:
     """The training and the validation rows."""
     if loss.uses_data and x is None:
-        raise TrainingError(f"fit: {loss.name} learns from data; give x, a table of rows.")
+        raise TrainingError(f"fit: {type(loss).__name__} learns from data; give x, a table of rows.")
     if not loss.uses_data and x is not None:
-        raise TrainingError(f"fit: {loss.name} learns without data; leave x out.")
+        raise TrainingError(f"fit: {type(loss).__name__} learns without data; leave x out.")
+    if x is None and context is None and weights is not None:
+        raise TrainingError(f"fit: weights are of rows, and {type(loss).__name__} has none here. Leave them out.")
     rows = to_batch(flow, x, context, weights)
     if rows.draws:
-        if weights is not None:
-            raise TrainingError(f"fit: weights are of rows, and {loss.name} has none here. Leave them out.")
         return rows, None if validation is None else Batch(None, size=POINTS)
     return split(flow, rows, validation, schedule.seed)
 

@@ -22,7 +22,8 @@ class Loss(ABC):
     A subclass writes `per_row`. It calls the model as a module, ``model(x, context, generator=generator)``, so that
     forward hooks, ``torch.compile`` and wrappers for several devices see the call, and it draws with ``generator``
     alone, so that a run repeats bit for bit. The rest has defaults: `prepare` for draws that belong to the data, such
-    as the times and the noise of flow matching; `metric_per_row` for a validation number other than the loss.
+    as the times and the noise of flow matching; `metric_per_row` for a validation number other than the loss. A loss
+    with options is best a frozen dataclass: a checkpoint then knows them, and refuses a run with others.
     """
 
     uses_data: ClassVar[bool] = True
@@ -32,11 +33,6 @@ class Loss(ABC):
     unit: ClassVar[str] = ""
     greater_is_better: ClassVar[bool] = False
     """Whether the validation number grows as the model improves; it then is minus the loss by default."""
-
-    @property
-    def name(self) -> str:
-        """The name that a checkpoint keeps: a run may be resumed with a loss of the same name only."""
-        return type(self).__name__
 
     def is_exact(self, model: Distribution) -> bool:
         """Whether the validation number is computed exactly for this model, not estimated or bounded."""
@@ -58,9 +54,17 @@ class Loss(ABC):
     @final
     def __call__(self, model: Distribution, batch: Batch, generator: torch.Generator) -> Tensor:
         """The mean over the rows of a prepared batch, each counted by its weight."""
-        values = self.per_row(model, batch, generator)
-        weights = batch.weights
+        values, weights = self.per_row(model, batch, generator), batch.weights
+        self.check_shape("per_row", values, batch)
         return values.mean() if weights is None else (values * weights).sum() / weights.sum()
+
+    def check_shape(self, method: str, values: Tensor, batch: Batch) -> None:
+        """Refuse values of another shape than one per row."""
+        if values.shape != (len(batch),):
+            raise TrainingError(
+                f"{type(self).__name__}: {method} must return one number per row, shape ({len(batch)},); got "
+                f"{tuple(values.shape)}."
+            )
 
 
 class MaximumLikelihood(Loss):
@@ -154,6 +158,7 @@ def mean_metric(model: Distribution, loss: Loss, rows: Batch, generator: torch.G
     for piece in rows.pieces(batch_size):
         batch = loss.prepare(piece, generator)
         values = loss.metric_per_row(model, batch, generator).double()
+        loss.check_shape("metric_per_row", values, batch)
         weights = torch.ones_like(values) if batch.weights is None else batch.weights.double()
         total += float((values * weights).sum())
         mass += float(weights.sum())

@@ -22,8 +22,7 @@ class ProgressBar:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        estimated = "" if history.exact else " (estimated)"
-        self.unit = f"{history.unit or history.metric}{estimated}"
+        self.unit, self.about = history.unit or history.metric, "" if history.exact else "≈"
         self.bar: Any = Progress(
             TextColumn("fit"),
             BarColumn(bar_width=24),
@@ -48,5 +47,5 @@ class ProgressBar:
             self.bar.update(self.task, completed=event.done, step=event.step)
         elif isinstance(event, Validated):
             parts = [("train", event.record.train), ("validation", event.record.validation), ("best", event.best)]
-            numbers = "  ".join(f"{name} {value:.3f}" for name, value in parts if value is not None)
+            numbers = "  ".join(f"{name} {self.about}{value:.3f}" for name, value in parts if value is not None)
             self.bar.update(self.task, completed=event.done, step=event.step, numbers=f"{numbers} {self.unit}")
