@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pushforward.core.execution_mode import has_forward_derivatives
+
 __all__ = ["ACTIVATIONS", "IN_PLACE", "SLOPE_FROM_OUTPUT", "activation_of", "trunk"]
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -55,7 +57,12 @@ def trunk(
 
 
 def activation_of(activation: str, residual: bool) -> Callable[[Tensor], Tensor]:
-    """What `trunk` applies: in place where gradients allow it and nobody else reads the product, as skip connections
+    """What `trunk` applies: in place where derivatives allow it and nobody else reads the product, as skip connections
     do."""
-    in_place = not residual and (activation in SLOPE_FROM_OUTPUT or not torch.is_grad_enabled())
+    # ``torch.func.linearize`` makes constants of what has no tangent; those must not be overwritten.
+    in_place = (
+        not residual
+        and not has_forward_derivatives()
+        and (activation in SLOPE_FROM_OUTPUT or not torch.is_grad_enabled())
+    )
     return IN_PLACE[activation] if in_place and activation in IN_PLACE else ACTIVATIONS[activation]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pushforward.core.checks import at_least, below_one, positive
 from pushforward.core.config import configurable
-from pushforward.core.execution_mode import runs_directly
+from pushforward.core.execution_mode import needs_derivatives, runs_directly
 from pushforward.core.numerics import concrete_bool, solve_between
 from pushforward.core.reference import REFERENCES
 from pushforward.core.special import log_mills, log_normal, ndtr, normal_point
@@ -388,7 +388,7 @@ class GaussianMixtureCDF(MixtureCDF):
 
     @staticmethod
     def _plain_density(v: Tensor, log_weight: Tensor) -> Tensor:
-        square = v.square() if torch.is_grad_enabled() else v.mul_(v)
+        square = v.square() if needs_derivatives() else v.mul_(v)
         return square.neg_().add_(log_weight - 0.5 * math.log(2 * math.pi)).exp_()
 
     @staticmethod
