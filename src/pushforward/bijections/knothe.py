@@ -174,7 +174,7 @@ class MixtureRosenblatt(TriangularMap):
         """
         with torch.no_grad():
             columns = to_columns(x)
-            z = to_columns(self._inverse(x, None))
+            z = to_columns(self._inverse(x, None)).detach()
 
         def step(pair: tuple[Tensor, Tensor], law: Components) -> tuple[Tensor, Tensor]:
             x = through_root(lambda x: self.score._evaluate(x, law), *pair)

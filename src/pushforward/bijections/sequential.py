@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pushforward.core.execution_mode import Execution, current_execution, resume
+from pushforward.core.torch_internals import is_transformed, uses_forward_mode
 
 __all__ = ["at_places", "sequential_inverse", "sweeps"]
 
@@ -23,7 +24,8 @@ def sequential_inverse(layer: nn.Module, y: Tensor, context: Tensor | None) -> T
 
     ``layer._solve(y, context)`` gives x; ``layer._sweep(x, context, -v)`` gives g and pairs (output, cotangent) whose
     graphs reach weights and context. Columns are (features, n), context (context, n) or None. Where no gradients are
-    recorded, and in a compiled graph, which sees through the solve, there is no sweep.
+    recorded, in a compiled graph, which sees through the solve, and where derivatives travel forwards, there is no
+    sweep.
 
     Where derivatives of derivatives are asked for, they come from autodiff through the feature-by-feature solve.
     """
@@ -35,7 +37,7 @@ def sequential_inverse(layer: nn.Module, y: Tensor, context: Tensor | None) -> T
 
 def sweeps() -> bool:
     """Whether `sequential_inverse` records its gradients here."""
-    return torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return torch.is_grad_enabled() and not torch.compiler.is_compiling() and not uses_forward_mode()
 
 
 class _Call(nn.Module):
@@ -71,7 +73,8 @@ class _SequentialInverse(torch.autograd.Function):
         x, y, context, *weights = ctx.saved_tensors
         given = [y, context, *weights]
         wanted = [t if need else None for t, need in zip(given, ctx.needs_input_grad[2:], strict=True)]
-        if torch.is_grad_enabled():  # derivatives of this derivative will be asked for
+        # Derivatives of this derivative may be asked for; the leaves of the sweep are none for ``torch.func``.
+        if torch.is_grad_enabled() or is_transformed():
             leaves = [t for t in wanted if t is not None]
 
             def again(*leaves: Tensor) -> Tensor:

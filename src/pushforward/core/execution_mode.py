@@ -18,6 +18,7 @@ __all__ = [
     "Execution",
     "current_execution",
     "execution",
+    "needs_derivatives",
     "resume",
     "runs_directly",
     "runs_eagerly",
@@ -117,6 +118,11 @@ def execution(
 def resume(settings: Execution) -> _Scope:
     """A scope with exactly these settings, such as those of the forward pass in its backward pass."""
     return _Scope(settings)
+
+
+def needs_derivatives() -> bool:
+    """Whether gradients are recorded or forward-mode derivatives computed, which ``torch.no_grad`` does not stop."""
+    return torch.is_grad_enabled() or uses_forward_mode()
 
 
 def runs_eagerly(like: Tensor) -> bool:

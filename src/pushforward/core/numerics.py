@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pushforward.core.execution_mode import needs_derivatives
+
 __all__ = [
     "by_table",
     "concrete_bool",
@@ -178,8 +180,9 @@ def invert_increasing(
         given: what the curve depends on, tensors in nested tuples and lists.
     """
     found = find(y, given)
-    if not torch.is_grad_enabled():
+    if not needs_derivatives():
         return found, -curve(found, given)[1]
+    found = found.detach()  # the search has no derivatives, forward ones included
     ok = found.isfinite()
     # A row without a root goes through the formulas at zero and becomes NaN only at the end, by `where`: its NaN would
     # reach the gradients of weights that all rows share.
@@ -195,7 +198,8 @@ def through_root(curve: Curve, y: Tensor, x: Tensor) -> Tensor:
     theorem, :math:`dx = (dy - \partial_\theta f\, d\theta) / f'`, the second makes derivatives right up to the third
     order.
     """
-    if torch.is_grad_enabled():
+    if needs_derivatives():
+        x = x.detach()
         steepest = 0.5 * math.log(torch.finfo(y.dtype).max)  # of the inverse, which on a plateau would overflow
         for _ in range(2):
             value, log_slope = curve(x)

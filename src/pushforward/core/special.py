@@ -107,17 +107,18 @@ def normal_point(log_tail: Tensor, near: Tensor) -> Tensor:
         log_tail: what to reach, for :math:`\Phi(-v)` at most one half.
         near: not negative, a constant.
     """
+    goal, near = log_tail.detach(), near.detach()  # ``no_grad`` does not stop derivatives that travel forwards
     with torch.no_grad():
         # Φ(-v) ≤ exp(-v² / 2) / 2, so the start lies right of the root; Halley's steps cube its error.
-        v = torch.hypot(near, (-2 * (log_tail + math.log(2))).clamp(min=0.0).sqrt())
+        v = torch.hypot(near, (-2 * (goal + math.log(2))).clamp(min=0.0).sqrt())
         for _ in range(HALLEY_STEPS):
             log_ratio = log_mills(v)
-            step = (log_ratio + log_normal(v, near) - log_tail) * log_ratio.exp()
+            step = (log_ratio + log_normal(v, near) - goal) * log_ratio.exp()
             v = v + step / (1 + 0.5 * step * (torch.exp(-log_ratio) - v))
         slope = -log_mills(v).exp()
         bend = slope * (1 + slope * v)
     # The Taylor series of v in log_tail, about its value: derivatives are right up to the second order.
-    change = log_tail - log_tail.detach()
+    change = log_tail - goal
     return v + slope * change + 0.5 * bend * change.square()
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.core.execution_mode import current_execution
+from pushforward.core.torch_internals import uses_forward_mode
 
 __all__ = ["ACTIVATIONS", "INPUT_LIMIT", "IN_PLACE", "SLOPE_FROM_OUTPUT", "activation_of", "dropped", "trunk"]
 
@@ -61,9 +62,12 @@ def trunk(
 
 
 def activation_of(activation: str, residual: bool) -> Callable[[Tensor], Tensor]:
-    """What `trunk` applies: in place where gradients allow it and nothing else reads the product, as skip connections
+    """What `trunk` applies: in place where derivatives allow it and nothing else reads the product, as skip connections
     do."""
-    in_place = not residual and (activation in SLOPE_FROM_OUTPUT or not torch.is_grad_enabled())
+    # ``torch.func.linearize`` makes constants of what has no tangent; those must not be overwritten.
+    in_place = (
+        not residual and not uses_forward_mode() and (activation in SLOPE_FROM_OUTPUT or not torch.is_grad_enabled())
+    )
     return IN_PLACE[activation] if in_place and activation in IN_PLACE else ACTIVATIONS[activation]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pushforward.core.bijection import Kind
 from pushforward.core.dispatch import accelerated
 from pushforward.core.domain import REAL, Domain
+from pushforward.core.execution_mode import needs_derivatives
 from pushforward.core.numerics import by_table, concrete_bool, invert_increasing, solve_between
 
 __all__ = ["Boxed", "Iterative", "Univariate", "with_free"]
@@ -98,7 +99,7 @@ class Iterative(Univariate):
         return invert_increasing(self._evaluate, partial(self._root, params), y, self._prepare(params))
 
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
+        if needs_derivatives():
             return self.inverse(y, params)[0]
         return self._root(params, y, self._prepare(params))
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from pushforward.core.checks import at_least, below_one
 from pushforward.core.config import configurable
 from pushforward.core.domain import Circle
+from pushforward.core.execution_mode import needs_derivatives
 from pushforward.univariate.base import Iterative, Univariate
 from pushforward.univariate.spline_kinds import SlopedSpline
 from pushforward.univariate.spline_pieces import Piece, RationalQuadraticPiece
@@ -185,4 +186,4 @@ def _turn_of(right: Tensor, up: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def _on_circle(angle: Tensor) -> Tensor:
     """The angle, or the nearest one in [-π, π) where rounding went beyond; gradients pass there as well."""
     inside = angle.clamp(-math.pi, math.pi - 2 * torch.finfo(angle.dtype).eps)
-    return inside.detach() + (angle - angle.detach()) if torch.is_grad_enabled() else inside
+    return inside.detach() + (angle - angle.detach()) if needs_derivatives() else inside

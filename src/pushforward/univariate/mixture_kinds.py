@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.core.config import configurable
+from pushforward.core.execution_mode import needs_derivatives
 from pushforward.core.special import log_mills, log_normal, ndtr, normal_point
 from pushforward.univariate.mixture import MixtureCDF
 
@@ -131,7 +132,7 @@ class GaussianMixtureCDF(MixtureCDF):
 
     @staticmethod
     def _plain_density(v: Tensor, log_weight: Tensor) -> Tensor:
-        square = v.square() if torch.is_grad_enabled() else v.mul_(v)
+        square = v.square() if needs_derivatives() else v.mul_(v)
         return square.neg_().add_(log_weight - 0.5 * math.log(2 * math.pi)).exp_()
 
     @staticmethod

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pushforward.core.checks import at_least, one_of, positive
 from pushforward.core.dispatch import accelerated
+from pushforward.core.execution_mode import needs_derivatives
 from pushforward.core.numerics import through_root
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.spline_pieces import Piece
@@ -100,7 +101,7 @@ class Spline(Univariate):
     @accelerated()
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
         # With gradients the curve is wanted, and its slope for what lies beyond the box with linear tails.
-        if self.tails != "identity" or torch.is_grad_enabled():
+        if self.tails != "identity" or needs_derivatives():
             return self.inverse(y, params)[0]
         outside, v = self._enter(y)
         left, bottom, width, height, piece = self._find(v, params, 1)
