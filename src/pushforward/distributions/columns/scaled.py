@@ -112,6 +112,7 @@ class Scaled(ColumnType):
             self.mean[0] = v.mean()
             deviation = (v - v.mean()).square().mean().sqrt()
             self.scale[0] = deviation if deviation > 0 else 1.0
-        u = self._standardize(self._unconstrain(self.add_noise(x[None]))[0])
+        noisy = self.add_noise(x[None], torch.Generator(x.device).manual_seed(0))
+        u = self._standardize(self._unconstrain(noisy)[0])
         params = self.distribution.initial_params(u) if len(v) > 1 else None
         return self.like.new_zeros(self.num_params) if params is None else params[:, 0]

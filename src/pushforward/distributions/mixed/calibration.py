@@ -31,11 +31,12 @@ def calibrate_temperature(network: ConditionalNetwork, rows: Tensor) -> Tensor:
         the log-temperature of each column, (columns,); 0 where a type has none.
     """
     copies = min(COPIES, max(1, ROWS // len(rows))) if network.order == "any" else 1
-    table = network.add_noise(rows[:ROWS].repeat(copies, 1).t())
+    generator = torch.Generator(rows.device).manual_seed(0)
+    table = network.add_noise(rows[:ROWS].repeat(copies, 1).t(), generator)
     present = ~table.isnan()
     filled = network.fill(table, present)
     fixed = network.order == "fixed"  # whose network sees what stands before a column alone
-    observed, targets = (present, network.split(present)[1]) if fixed else split_at_random(network, table)
+    observed, targets = (present, network.split(present)[1]) if fixed else split_at_random(network, table, generator)
     targets = targets & holds_each(network.support, network.split(table)[1].t()).t()  # others have probability zero
     params = network.params(network.encode(filled), observed)
     x = network.split(filled)[1]

@@ -225,15 +225,15 @@ class MixedTypeModel(Distribution):
 
     # --- learning
 
-    def estimate(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def estimate(self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """What learning maximises, (*batch,): `log_marginal` with a fixed order; with any order an unbiased estimate of
         its mean over all orders, in one pass. NaN is missing; columns that are smoothed get their noise."""
         rows = self.network.join(x, context)
-        table = self.network.add_noise(rows.reshape(-1, rows.shape[-1]).t())
+        table = self.network.add_noise(rows.reshape(-1, rows.shape[-1]).t(), generator)
         if self.order == "fixed":
             log_prob = self.network.contributions(table.t(), self._ranks()).sum(dim=-1)
         else:
-            log_prob = any_order_estimate(self.network, table)
+            log_prob = any_order_estimate(self.network, table, generator)
         return log_prob.reshape(rows.shape[:-1])
 
     @torch.no_grad()
