@@ -40,10 +40,8 @@ class Permute(Bijection):
         if sorted(order) != list(range(len(order))) or not order:
             raise ValueError(f"Permute: order must rearrange 0 .. features - 1; got {list(order)}.")
         self.in_shape = self.out_shape = (len(order),)
-        forward = torch.tensor(list(order))
-        # Both follow from the config, so neither is stored with the weights.
-        self.register_buffer("order", forward, persistent=False)
-        self.register_buffer("order_back", forward.argsort(), persistent=False)
+        self.add_constant("order", list(order), torch.int64)
+        self.add_constant("order_back", sorted(range(len(order)), key=order.__getitem__), torch.int64)
 
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return x.index_select(-1, self.order), x.new_zeros(x.shape[:-1])

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pushforward.core.checks import NotInvertibleError, broadcast
 from pushforward.core.config import configurable
+from pushforward.core.constants import HasConstants
 from pushforward.core.domain import REAL, Domain
 
 __all__ = ["ALL_PROPERTIES", "Bijection", "Inverse", "Kind", "RecomputedPass", "TriangularMap"]
@@ -32,7 +33,7 @@ class RecomputedPass(NamedTuple):
     """Gradients in the leaves to the gradient in x."""
 
 
-class Bijection(nn.Module, ABC):
+class Bijection(HasConstants, ABC):
     r"""An invertible map :math:`y = T(x)` with its :math:`\log|\det \nabla T(x)|`.
 
     A subclass sets ``in_shape`` and ``out_shape`` (event shapes) in its constructor and writes the two hooks

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any, ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pushforward.core.bijection import Kind
 from pushforward.core.checks import NotInvertibleError, broadcast, check_context, common_batch
+from pushforward.core.constants import HasConstants
 from pushforward.core.domain import Domain, Real
 from pushforward.core.numerics import concrete_bool
 
@@ -22,7 +23,7 @@ __all__ = ["Distribution", "FixedContext", "warn_unsolved"]
 HEADROOM = 1e-8
 
 
-class Distribution(nn.Module, ABC):
+class Distribution(HasConstants, ABC):
     """Something with a density to evaluate and points to draw.
 
     A subclass sets ``event_shape``, ``support`` and, if it is conditional, ``context_shape``, and writes the hooks

@@ -32,10 +32,6 @@ def normal_log_probs(z: Tensor) -> Tensor:
     return REFERENCES["gaussian"].log_density(z)
 
 
-def _numbers(owner: str, name: str, values: Sequence[float]) -> Tensor:
-    return torch.tensor(finite_numbers(owner, name, values))
-
-
 class Independent(AutoregressiveDistribution):
     r"""Independent features, :math:`q(x) = \prod_j q_j(x_j)`: what the noise of an ordered distribution is made of.
 
@@ -117,7 +113,7 @@ class StandardNormal(Independent):
         super().__init__()
         at_least("StandardNormal", "features", features, 1)
         self.event_shape = (features,)
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(...); holds nothing
+        self.add_constant("like", 0.0)  # has the dtype and device of the model; its value is not used
 
     def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
         return normal_log_probs(x)
@@ -152,12 +148,13 @@ class Normal(Independent):
 
     def __init__(self, loc: Sequence[float], scale: Sequence[float] | None = None) -> None:
         super().__init__()
-        self.loc = nn.Parameter(_numbers("Normal", "loc", loc))
-        scales = torch.ones_like(self.loc) if scale is None else _numbers("Normal", "scale", scale)
-        if scales.shape != self.loc.shape or not bool((scales > 0).all()):
-            raise ValueError(f"Normal: scale must be {len(self.loc)} positive numbers; got {scale!r}.")
-        self.log_scale = nn.Parameter(scales.detach().log())
-        self.event_shape = (len(self.loc),)
+        means = finite_numbers("Normal", "loc", loc)
+        scales = [1.0] * len(means) if scale is None else finite_numbers("Normal", "scale", scale)
+        if len(scales) != len(means) or min(scales) <= 0:
+            raise ValueError(f"Normal: scale must be {len(means)} positive numbers; got {scale!r}.")
+        self.loc = nn.Parameter(torch.tensor(means))
+        self.log_scale = nn.Parameter(torch.tensor([math.log(value) for value in scales]))
+        self.event_shape = (len(means),)
 
     def _initialize(self, x: Tensor, context: Tensor | None) -> None:
         flat = x.reshape(-1, x.shape[-1])
@@ -203,12 +200,13 @@ class Uniform(Independent):
 
     def __init__(self, low: Sequence[float], high: Sequence[float]) -> None:
         super().__init__()
-        self.register_buffer("low", _numbers("Uniform", "low", low))
-        self.register_buffer("high", _numbers("Uniform", "high", high))
-        if self.low.shape != self.high.shape or not bool((self.low < self.high).all()):
+        ends = finite_numbers("Uniform", "low", low), finite_numbers("Uniform", "high", high)
+        if len(ends[0]) != len(ends[1]) or any(a >= b for a, b in zip(*ends, strict=True)):
             raise ValueError(f"Uniform: low must lie below high, feature by feature; got {low} and {high}.")
-        self.event_shape = (len(self.low),)
-        intervals = [Interval(a, b) for a, b in zip(self.low.tolist(), self.high.tolist(), strict=True)]
+        self.add_constant("low", ends[0])
+        self.add_constant("high", ends[1])
+        self.event_shape = (len(ends[0]),)
+        intervals = [Interval(a, b) for a, b in zip(*ends, strict=True)]
         self.support = intervals[0] if len(set(intervals)) == 1 else Product(tuple(intervals))
 
     def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
@@ -247,7 +245,7 @@ class CircularUniform(Independent):
         super().__init__()
         at_least("CircularUniform", "features", features, 1)
         self.event_shape = (features,)
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(...); holds nothing
+        self.add_constant("like", 0.0)  # has the dtype and device of the model; its value is not used
 
     def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
         return torch.full_like(x, -LOG_2PI)
@@ -288,11 +286,10 @@ class StudentT(Independent):
         super().__init__()
         at_least("StudentT", "features", features, 1)
         positive("StudentT", "df", df)
-        log_df = torch.full((features,), math.log(df))
         if learn_df:
-            self.log_df = nn.Parameter(log_df)
+            self.log_df = nn.Parameter(torch.full((features,), math.log(df)))
         else:
-            self.register_buffer("log_df", log_df)
+            self.add_constant("log_df", [math.log(df)] * features)
         self.event_shape = (features,)
 
     def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:

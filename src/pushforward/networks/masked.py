@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pushforward.core.constants import HasConstants
 from pushforward.core.execution_mode import runs_directly
 from pushforward.core.native_build import Compilable
 from pushforward.networks.block_triangular import BlockTriangularMatvec
@@ -42,7 +43,7 @@ def register_masked(name: str, factory: Callable[..., nn.Module]) -> None:
     MASKED[name] = factory
 
 
-class MaskedLinear(nn.Module):
+class MaskedLinear(HasConstants):
     """A linear map whose output of degree d sees exactly the inputs of degree ≤ d; both degree lists are sorted.
 
     Because they are sorted, the rows of one degree touch, and so do the columns of one degree: the mask is a staircase,
@@ -51,13 +52,15 @@ class MaskedLinear(nn.Module):
 
     mask: Tensor
     ends: Tensor
+    derived_constants = ("mask",)
 
     def __init__(self, in_degrees: Tensor, out_degrees: Tensor, *, copies: int = 1) -> None:
         super().__init__()
         ins, outs = len(in_degrees), len(out_degrees)
-        mask = (in_degrees[None, :] <= out_degrees[:, None]).repeat(copies, 1)
-        self.register_buffer("mask", mask.to(torch.get_default_dtype()), persistent=False)
-        self.register_buffer("ends", mask.sum(1), persistent=False)  # how many inputs each row reads, from the first
+        ends = torch.searchsorted(in_degrees, out_degrees, right=True).repeat(copies)
+        self.add_constant("ends", ends.tolist(), torch.int64)  # how many inputs each row reads, from the first
+        self.register_buffer("mask", torch.empty(copies * outs, ins), persistent=False)
+        self._round_constants()
         self.weight = nn.Parameter(torch.empty(copies * outs, ins))
         self.bias = nn.Parameter(torch.empty(copies * outs))
         # Variance-preserving for the inputs that a row really sees, not for the masked ones.
@@ -65,9 +68,14 @@ class MaskedLinear(nn.Module):
         with torch.no_grad():
             self.weight.uniform_(-1, 1).mul_(seen[:, None])
             self.bias.uniform_(-1, 1).mul_(seen)
-        degrees = torch.arange(int(torch.cat([in_degrees, out_degrees]).max()) + 2)
+        degrees = torch.arange(int(torch.cat([in_degrees, out_degrees]).max()) + 2, device=in_degrees.device)
         self.out_starts: list[int] = torch.searchsorted(out_degrees, degrees).tolist()
         self.in_starts: list[int] = torch.searchsorted(in_degrees, degrees).tolist()
+
+    def _round_constants(self) -> None:
+        super()._round_constants()
+        inputs = torch.arange(self.mask.shape[1], device=self.ends.device)
+        self.mask = (inputs < self.ends[:, None]).to(self.mask.dtype)
 
     def forward(self, h: Tensor) -> Tensor:
         return torch.addmm(self.bias[:, None], self.weight * self.mask, h)
@@ -126,12 +134,13 @@ class MaskedMLP(Compilable, MixedPrecision):
         self.residual, self.activation, self.dropout = residual, activation, dropout
         self.depth = max(1, len(hidden) - 1) if residual else len(hidden)
         widths = [hidden[0]] * (1 + 2 * self.depth) if residual else list(hidden)
-        own = torch.arange(1, features + 1).repeat_interleave(channels)
-        inputs = torch.cat([torch.zeros(context, dtype=torch.long), own])
+        # Degrees are read while the network is built: on the CPU, also where its weights are not.
+        own = torch.arange(1, features + 1, device="cpu").repeat_interleave(channels)
+        inputs = torch.cat([own.new_zeros(context), own])
         degrees = [inputs, *(hidden_degrees(width, features, context) for width in widths)]
         self.layers = nn.ModuleList(MaskedLinear(i, o) for i, o in pairwise(degrees))
         # Rows of the last layer are parameter-major: the output views as (num_params, features, n) without a copy.
-        self.last = MaskedLinear(degrees[-1], torch.arange(features), copies=num_params)
+        self.last = MaskedLinear(degrees[-1], torch.arange(features, device="cpu"), copies=num_params)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 
@@ -187,8 +196,9 @@ def hidden_degrees(width: int, features: int, context: int) -> Tensor:
     """
     alone = max(width // features, min(16, width // 4), 1) if context else 0
     width = max(width - alone, features - 1)
-    spread = 1 + (torch.arange(width) * (features - 1)) // width if features > 1 else torch.zeros(width)
-    return torch.cat([torch.zeros(alone), spread]).long()
+    place = torch.arange(width, device="cpu")
+    spread = 1 + (place * (features - 1)) // width if features > 1 else torch.zeros_like(place)
+    return torch.cat([place.new_zeros(alone), spread])
 
 
 class IncrementalForward:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.config import configurable
+from pushforward.core.constants import moved_wide
 from pushforward.core.domain import Circle, Integers, Interval, Real
 from pushforward.core.numerics import quartiles
 from pushforward.distributions.columns.discrete import ColumnType
@@ -59,8 +60,9 @@ class Scaled(ColumnType):
     def _apply(self, fn: Any, recurse: bool = True) -> Scaled:
         measured = {name: self._buffers[name] for name in self.each_its_own}
         super()._apply(fn, recurse)
-        for name, tensor in measured.items():  # moved with the module, but never narrowed
-            self._buffers[name] = None if tensor is None else tensor.to(self.like.device)
+        for name, tensor in measured.items():
+            after = self._buffers[name]
+            self._buffers[name] = None if tensor is None or after is None else moved_wide(tensor, after)
         return self
 
     def tempering(self) -> tuple[Tensor, Tensor] | None:

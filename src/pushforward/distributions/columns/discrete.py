@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from pushforward.core.checks import at_least, finite_numbers
 from pushforward.core.config import build, configurable
+from pushforward.core.constants import HasConstants
 from pushforward.core.domain import Domain, Integers, Interval
 
 __all__ = ["Boolean", "Categorical", "ColumnType", "Constant", "Inflated", "Ordinal", "ZeroInflated"]
 
 
-class ColumnType(nn.Module, ABC):
+class ColumnType(HasConstants, ABC):
     """A kind of column: how its values are seen by a network, and the law that parameters from a network give them.
 
     One module stands for ``columns`` columns of the kind side by side, so that they are computed together.
@@ -50,7 +51,7 @@ class ColumnType(nn.Module, ABC):
         super().__init__()
         at_least(type(self).__name__, "columns", columns, 1)
         self.columns = columns
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(dtype); holds nothing
+        self.add_constant("like", 0.0)  # has the dtype of the model; its value is not used
 
     like: Tensor
 
@@ -290,13 +291,7 @@ class Inflated(ColumnType):
         low, high = inner.domain.ends
         fits = low <= own[0] and own[-1] <= high
         self.domain = inner.domain if fits else Interval(min(low, own[0]), max(high, own[-1]))
-        self.register_buffer("values", torch.tensor(own, dtype=torch.float64), persistent=False)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Inflated:
-        values = self.values
-        super()._apply(fn, recurse)
-        self.values = values.to(self.like.device)  # moved with the module, but never narrowed
-        return self
+        self.add_constant("values", own, torch.float64)
 
     def tempering(self) -> tuple[Tensor, Tensor] | None:
         inner = self.inner.tempering()

@@ -123,7 +123,7 @@ class MixedTypeModel(Distribution):
         # A buffer, so that a loaded model is not measured again.
         self.register_buffer("initialized", torch.tensor(False))
         flat = [j for own in self.places for j in own]
-        self.register_buffer("from_groups", torch.tensor(flat).argsort(), persistent=False)
+        self.add_constant("from_groups", sorted(range(len(flat)), key=flat.__getitem__), torch.int64)
 
     initialized: Tensor
     from_groups: Tensor
