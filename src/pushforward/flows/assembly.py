@@ -94,4 +94,4 @@ def between(owner: str, mix: str, features: int) -> Callable[[int], Bijection] |
 
 def _shuffled(features: int, k: int) -> list[int]:
     """A permutation that depends on its place in the stack alone: the same in every run, kept in the config."""
-    return torch.randperm(features, generator=torch.Generator().manual_seed(k)).tolist()
+    return torch.randperm(features, generator=torch.Generator().manual_seed(k), device="cpu").tolist()
