@@ -1,5 +1,6 @@
 // What all native kernels start with. The files of a kernel are joined, this one first, and compiled as one.
 
+#include <ATen/cpu/vec/functional.h>
 #include <ATen/cpu/vec/vec.h>
 
 #include <algorithm>
