@@ -56,4 +56,12 @@ void by_activation(int64_t number, const Run& run) {
     if (number == 4) run(Tanh<T>());
 }
 
+// Applies the activation of this number to `count` values in place, a multiple of what a vector holds.
+template <typename T>
+void activate(int64_t number, T* values, int64_t count) {
+    by_activation<T>(number, [&](auto act) {
+        for (int64_t i = 0; i < count; i += LANES<T>) act.of(Vec<T>::loadu(values + i)).store(values + i);
+    });
+}
+
 }  // namespace

@@ -61,24 +61,22 @@ struct Affine {
 
 // The hidden units of steps `from` .. `to`; gives those that the last layer reads. With skip connections every second
 // layer adds to `sums`, and what the next one reads is the activation of the sum.
-template <typename T, typename Act>
+template <typename T>
 const T* hidden(const Problem<T>& p, int64_t from, int64_t to, const T* known, T* units, T* sums) {
     for (int64_t k = 0; k < p.depth; ++k) {
         const Layer<T>& layer = p.layers[k];
         const int64_t first = layer.row_starts[from], count = layer.row_starts[to] - first;
         const Rows<T> all{layer.weight, layer.bias, layer.columns, 1, layer.ends, 1}, rows = all.from(first);
         T* out = units + first * TILE<T>;
+        products<T>(rows, count, known, out);
         if (p.residual && k % 2 == 0) {
-            products<T, Same<T>>(rows, count, known, out);
             for (int64_t i = 0; i < count * TILE<T>; i += LANES<T>) {
                 auto h = Vec<T>::loadu(out + i);
                 if (k > 0) h = h + Vec<T>::loadu(sums + i);
-                h.store(sums + i);
-                Act::of(h).store(out + i);
+                h.store(sums + i), h.store(out + i);
             }
-        } else {
-            products<T, Act>(rows, count, known, out);
         }
+        activate<T>(p.activation, out, count * TILE<T>);
         known = units;
         units += layer.row_starts[p.features] * TILE<T>;
     }
@@ -93,17 +91,17 @@ void find_params(const Problem<T>& p, int64_t j, int64_t count, const T* known, 
     const int64_t each = (p.num_params + p.num_free) * TILE<T>;
     if (count == 1) {
         const Rows<T> rows{own.weight, own.bias, p.features * last.columns, p.features, own.ends, 0};
-        products<T, Same<T>>(rows, p.num_params, known, params);
+        products<T>(rows, p.num_params, known, params);
     } else {
         for (int64_t k = 0; k < p.num_params; ++k)
-            products<T, Same<T>>(own.from(k * p.features), count, known, params + k * TILE<T>, each);
+            products<T>(own.from(k * p.features), count, known, params + k * TILE<T>, each);
     }
     for (int64_t i = 0; i < count; ++i)
         for (int64_t f = 0; f < p.num_free; ++f)
             std::fill_n(params + i * each + (p.num_params + f) * TILE<T>, TILE<T>, p.free[f * p.features + j + i]);
 }
 
-template <typename T, typename Act, typename Univariate>
+template <typename T, typename Univariate>
 void run(const Problem<T>& p) {
     const Univariate univariate(p.options);
     const bool forwards = p.log_slope != nullptr;
@@ -136,11 +134,11 @@ void run(const Problem<T>& p) {
             const T* known = nullptr;
             if (forwards) {
                 see_all(p.given, p.features, p.num_context);
-                known = hidden<T, Act>(p, 0, p.features, input, unit, sum);
+                known = hidden<T>(p, 0, p.features, input, unit, sum);
             }
             for (int64_t first = 0; first < p.features; first += together) {
                 const int64_t count = std::min(together, p.features - first);
-                if (!forwards) known = hidden<T, Act>(p, first, first + 1, input, unit, sum);
+                if (!forwards) known = hidden<T>(p, first, first + 1, input, unit, sum);
                 find_params(p, first, count, known, params);
                 for (int64_t j = first; j < first + count; ++j) {
                     T* own = params + (j - first) * each;
@@ -162,19 +160,14 @@ void run(const Problem<T>& p) {
     }
 }
 
-template <typename T, typename Act>
-void by_univariate(const Problem<T>& p) {
-    if (p.univariate == 0) run<T, Act, Shift<T>>(p);
-    if (p.univariate == 1) run<T, Act, Affine<T>>(p);
-    if (p.univariate == 2) run<T, Act, RationalQuadratic<T, TILE<T>>>(p);
-}
-
 template <typename T>
-void start(const Problem<T>& p) {
-    by_activation<T>(p.activation, [&](auto act) { by_univariate<T, decltype(act)>(p); });
+void by_univariate(const Problem<T>& p) {
+    if (p.univariate == 0) run<T, Shift<T>>(p);
+    if (p.univariate == 1) run<T, Affine<T>>(p);
+    if (p.univariate == 2) run<T, RationalQuadratic<T, TILE<T>>>(p);
 }
 
 }  // namespace
 
-extern "C" void run_float(const Problem<float>* p) { start(*p); }
-extern "C" void run_double(const Problem<double>* p) { start(*p); }
+extern "C" void run_float(const Problem<float>* p) { by_univariate(*p); }
+extern "C" void run_double(const Problem<double>* p) { by_univariate(*p); }

@@ -37,7 +37,7 @@ void take(const Problem<T>& p, const T* rows, int64_t count, int64_t from, T* ti
 template <typename T>
 void find_params(const Problem<T>& p, int64_t j, const T* units, T* params) {
     const Rows<T> rows{p.weight + j * p.num_units, p.bias + j, p.features * p.num_units, p.features, p.ends + j, 0};
-    products<T, Same<T>>(rows, p.num_params, units, params);
+    products<T>(rows, p.num_params, units, params);
 }
 
 template <typename T>

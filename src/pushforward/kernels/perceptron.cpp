@@ -94,7 +94,7 @@ struct Weights {
     std::vector<T*> masked;
     int64_t widest = 0, rows = 0;
 
-    explicit Weights(const Problem<T>& p) : p(p) {
+    explicit Weights(const Problem<T>& problem) : p(problem) {
         size_t total = 0;
         for (int64_t k = 0; k < p.depth; ++k) {
             const Layer<T>& layer = p.layers[k];

@@ -11,11 +11,6 @@ constexpr int64_t GROUPS = 2; // of WIDE vectors in a tile
 template <typename T>
 constexpr int64_t TILE = LANES<T> * WIDE * GROUPS;
 
-template <typename T>
-struct Same {
-    static Vec<T> of(Vec<T> h) { return h; }
-};
-
 // Calls act(0), ..., act(N - 1) with constants.
 template <int64_t N, typename Act>
 void each_of(const Act& act) {
@@ -36,8 +31,8 @@ struct Rows {
     int64_t end(int64_t r) const { return ends[r * ends_stride]; }
 };
 
-// R rows: out[r] = act(bias[r] + weight[r] · known), for one tile. What stands in weights behind the ends is not used.
-template <typename T, typename Act, int64_t R>
+// R rows: out[r] = bias[r] + weight[r] · known, for one tile. What stands in weights behind the ends is not used.
+template <typename T, int64_t R>
 void product(const Rows<T>& rows, const T* known, T* out, int64_t out_stride) {
     for (int64_t start = 0; start < TILE<T>; start += WIDE * LANES<T>) {
         Vec<T> sums[R][WIDE];
@@ -57,8 +52,7 @@ void product(const Rows<T>& rows, const T* known, T* out, int64_t out_stride) {
         add(std::integral_constant<int64_t, 0>(), 0, rows.end(0));
         each_of<R - 1>([&](auto r) { add(std::integral_constant<int64_t, r() + 1>(), rows.end(r()), rows.end(r() + 1)); });
         for (int64_t r = 0; r < R; ++r)
-            for (int64_t v = 0; v < WIDE; ++v)
-                Act::of(sums[r][v]).store(out + r * out_stride + start + v * LANES<T>);
+            for (int64_t v = 0; v < WIDE; ++v) sums[r][v].store(out + r * out_stride + start + v * LANES<T>);
     }
 }
 
@@ -90,11 +84,11 @@ int64_t together(const Rows<T>& rows, int64_t count) {
     return count;
 }
 
-template <typename T, typename Act>
+template <typename T>
 void products(Rows<T> rows, int64_t count, const T* known, T* out, int64_t out_stride = TILE<T>) {
     while (count > 0) {
         const int64_t some = together(rows, count);
-        with_constant(some, [&](auto group) { product<T, Act, group()>(rows, known, out, out_stride); });
+        with_constant(some, [&](auto group) { product<T, group()>(rows, known, out, out_stride); });
         rows = rows.from(some), out += some * out_stride, count -= some;
     }
 }
