@@ -11,7 +11,7 @@ from rounding import assert_rounded
 import pushforward as pf
 from pushforward.bijections import Autoregressive
 from pushforward.core.dispatch import kernels_for
-from pushforward.kernels import autoregressive
+from pushforward.kernels import autoregressive, native_build
 from pushforward.kernels.autoregressive import SOURCE, TILE, UNIVARIATES, LayerForward, LayerInverse
 from pushforward.kernels.native_build import native_library
 from pushforward.kernels.perceptron import ACTIVATION_HEADER, NATIVE_ACTIVATIONS
