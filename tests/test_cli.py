@@ -21,6 +21,7 @@ import pushforward as pf
 from pushforward.cli.app import app
 from pushforward.data import read_table
 from pushforward.flows import FLOWS
+from pushforward.train import Validated
 
 TINY = ["--set", "depth=1", "--set", "hidden=8", "--set", "bins=4", "--steps", "40", "--batch-size", "64"]
 COMMANDS = ("fit", "evaluate", "score", "sample", "report", "info", "demo")
@@ -226,13 +227,12 @@ def test_ctrl_c_keeps_the_best_weights_and_resume_ends_in_the_same_ones(tmp_path
     options = [*TINY, "--steps", 200]
     run("fit", table, "--out", plain, *options)
 
-    def interrupted(*args, callback, **kwargs):
-        def stop_at_the_third(record):
-            callback(record)
-            if record.step >= 75:
+    def interrupted(*args, callbacks, **kwargs):
+        def stop_at_the_third(event):
+            if isinstance(event, Validated) and event.step >= 75:
                 raise KeyboardInterrupt
 
-        return real(*args, callback=stop_at_the_third, **kwargs)
+        return real(*args, callbacks=[callbacks, stop_at_the_third], **kwargs)
 
     real = fit_module.fit
     monkeypatch.setattr(fit_module, "fit", interrupted)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from pushforward.core.config import build
+from pushforward.core.exactness import qualified
 from pushforward.io import Header, read_header
 
 __all__ = ["describe", "info_rows"]
@@ -60,5 +61,6 @@ def _trained(history: dict[str, Any]) -> str:
     last = history["records"][-1]
     words = f"{last['step']:,} steps in {history['seconds']:,.0f} s"
     if history.get("best_validation") is not None:
-        words += f", validation {history['best_validation']:.3f} nats at step {history['best_step']:,}"
+        name = qualified("validation", history.get("exactness", "exact"))
+        words += f", {name} {history['best_validation']:.3f} nats at step {history['best_step']:,}"
     return f"{words}; {history['stopped']}" if history.get("stopped") else words

@@ -59,7 +59,7 @@ class Draws:
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """The inverse of `state`. Generators of devices that the state knows nothing of keep theirs."""
-        own = f"run {self.generator.device}"
-        if own in state:
-            self.generator.set_state(state[own])
+        name = f"run {self.generator.device}"
+        if name in state:
+            self.generator.set_state(state[name])
         self.shared = {device: state.get(device, before) for device, before in self.shared.items()}
