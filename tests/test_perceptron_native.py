@@ -193,3 +193,24 @@ def test_where_torch_hides_its_matrix_library_the_plain_way_is_taken(monkeypatch
     for got, expected in zip(everything(fast, *given), everything(plain, *given), strict=True):
         assert torch.equal(got, expected)
     assert not runs
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_sums_over_points_are_free_of_lanes_behind_the_last_point():
+    """There the scale is exp(free), which overflows, while at the points it is exp(free - bound)."""
+    fast = Affine(5.0)
+    fast.compile_step()
+    x, params, free = torch.ones(1, 3), torch.zeros(2, 1, 3), torch.full((1, 1, 1), 90.0)
+    params[1] = -100.0
+    leaves = [t.requires_grad_() for t in (x, params, free)]
+    y, log_slope = fast.forward_from(*leaves)
+    by_free = torch.autograd.grad(y.sum() * 1e-30 + log_slope.sum(), leaves)[2]
+    torch.testing.assert_close(by_free, (3e-30 * torch.tensor(85.0).exp() + 3).reshape(1, 1, 1))
+
+
+def test_more_points_than_the_matrix_library_can_count_go_the_plain_way(monkeypatch, runs):
+    monkeypatch.setattr(perceptron, "native_library", lambda *sources: pytest.fail("was about to run the kernel"))
+    fast, _ = pair(NETWORKS[0], torch.float32)
+    x = torch.zeros(1, 1).expand(6, 2**31)  # a single number in memory
+    assert perceptron.native_perceptron([*fast.layers], "relu", 2, False, x) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import threading
 import warnings
@@ -84,7 +85,7 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
 def _compiler_imports() -> bool:
     """Whether torch's compiler, which makes a folder for what it compiles as it is imported, is there."""
     try:
-        import torch._inductor  # takes seconds
+        importlib.import_module("torch._inductor")  # takes seconds
     except Exception as error:
         warn_slower(error)
         return False

@@ -107,7 +107,7 @@ def native_perceptron(layers: Sequence[Any], activation: str, active: int, resid
     connections as in `trunk`.
     """
     given = [x, *(tensor for layer in layers for tensor in (layer.weight, layer.bias, layer.ends))]
-    if activation not in NATIVE_ACTIVATIONS or not KERNEL.runs(given):
+    if activation not in NATIVE_ACTIVATIONS or x.shape[1] >= 2**31 or not KERNEL.runs(given):  # BLAS counts in 32 bits
         return None
     numbers = active, int(residual), NATIVE_ACTIVATIONS.index(activation), int(torch.is_grad_enabled())
     sizes = _Sizes(len(layers), *numbers)
