@@ -8,6 +8,8 @@ import torch
 from cases import WithKernels, generator, needs_compiler, steady
 from rounding import assert_rounded
 
+from pushforward.core.dispatch import kernels_for
+from pushforward.core.execution_mode import execution
 from pushforward.kernels import affine, perceptron
 from pushforward.kernels.native_build import native_library
 from pushforward.kernels.perceptron import ACTIVATION_HEADER, SOURCE, hidden_units
@@ -198,3 +200,23 @@ def test_where_torch_hides_its_matrix_library_the_plain_way_is_taken(monkeypatch
     for got, expected in zip(everything(fast, *given), everything(plain, *given), strict=True):
         assert torch.equal(got, expected)
     assert not runs
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_sums_over_points_are_free_of_lanes_behind_the_last_point():
+    """There the scale is exp(free), which overflows, while at the points it is exp(free - bound)."""
+    affine = Affine(5.0)
+    x, params, free = torch.ones(1, 3), torch.zeros(2, 1, 3), torch.full((1, 1, 1), 90.0)
+    params[1] = -100.0
+    leaves = [t.requires_grad_() for t in (x, params, free)]
+    with execution(kernels=True):
+        y, log_slope = affine.forward_with_free(*leaves)
+    grad_free = torch.autograd.grad(y.sum() * 1e-30 + log_slope.sum(), leaves)[2]
+    torch.testing.assert_close(grad_free, (3e-30 * torch.tensor(85.0).exp() + 3).reshape(1, 1, 1))
+
+
+def test_more_points_than_the_matrix_library_can_count_go_the_plain_way():
+    fast, _ = pair(NETWORKS[0], torch.float32)
+    x = torch.zeros(1, 1).expand(6, 2**31)  # a single number in memory
+    assert not any(kernel.supports(fast.part, x) for kernel in kernels_for(MaskedMLP.parallel, MaskedMLP))
