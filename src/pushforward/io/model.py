@@ -1,4 +1,4 @@
-"""Saving and loading a model: its config says how to build it, its tensors what it has learned."""
+"""Saving and loading a model: its config says how to build it, its tensors hold what was learned."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Header:
     """What a model file says about itself.
 
     Attributes:
-        config: how the model is built.
-        metadata: what was given to `save`.
+        config: the constructor arguments of the model and its parts.
+        metadata: the metadata passed to `save`.
         library_version: the version of pushforward that wrote the file.
         sha256: the hash of everything in the file, tensors included: equal for equal models and metadata.
-        parameters: number of trainable numbers.
+        parameters: number of trainable parameters.
     """
 
     config: dict[str, Any]
@@ -71,8 +71,8 @@ def save(
     from safetensors.torch import save_file
 
     if (parts := getattr(model, "as_saved", None)) is not None:
-        model, own = parts()
-        metadata = {**own, **(metadata or {})}
+        model, columns = parts()
+        metadata = {**columns, **(metadata or {})}
     config = _config_of(model)
     shared = _shared_modules(model)
     state = _state(model, shared)
@@ -84,7 +84,7 @@ def save(
             "config": config,
             "metadata": _as_json({} if metadata is None else metadata),
             "shared": shared,
-            "dtypes": {name: str(t.dtype).removeprefix("torch.") for name, t in _passing_buffers(model)},
+            "dtypes": {name: str(t.dtype).removeprefix("torch.") for name, t in _computed_buffers(model)},
             "parameters": sum(p.numel() for p in model.parameters()),
             "tensors_sha256": hash_tensors(tensors),
         }
@@ -173,7 +173,7 @@ def _as_json(metadata: object) -> Any:
 
 
 def _shared_modules(model: nn.Module) -> dict[str, str]:
-    """Where one module stands in several places: the later path and the first one, outermost modules only."""
+    """Modules that occur more than once: each later path and the first one, outermost modules only."""
     first: dict[int, str] = {}
     shared: dict[str, str] = {}
     for name, module in model.named_modules(remove_duplicate=False):
@@ -191,7 +191,7 @@ def _below(name: str, shared: dict[str, str]) -> bool:
 
 
 def _state(model: nn.Module, shared: dict[str, str]) -> dict[str, Tensor]:
-    """The weights and buffers that are kept, each once."""
+    """The weights and buffers that are saved, each once."""
     state = {name: t for name, t in model.state_dict(keep_vars=True).items() if not _below(name, shared)}
     names: dict[int, str] = {}
     for name, tensor in state.items():
@@ -208,8 +208,8 @@ def _state(model: nn.Module, shared: dict[str, str]) -> dict[str, Tensor]:
     return state
 
 
-def _passing_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Floating-point buffers that are computed anew when the model is built; of these only the dtype is kept."""
+def _computed_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Floating-point buffers that the constructor computes; only their dtype is saved."""
     for prefix, module in model.named_modules():
         for name in module._non_persistent_buffers_set:
             tensor = module._buffers.get(name)
@@ -218,7 +218,7 @@ def _passing_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _check_rebuilds(model: nn.Module, config: dict[str, Any], shared: dict[str, str], state: dict[str, Tensor]) -> None:
-    """Refuse a model that its config would not give back: one that was changed after it was built."""
+    """Refuse a model that was changed after it was built, since its config would build another one."""
     twin: nn.Module = skeleton(config)
     others = dict(twin.named_modules(remove_duplicate=False))
     for name, module in model.named_modules(remove_duplicate=False):
@@ -265,9 +265,9 @@ def _rebuild(where: str, document: Document) -> nn.Module:
     if not isinstance(model, Distribution | Bijection):
         raise ValueError(f"{where}: the config builds a {type(model).__name__}, not a distribution or bijection.")
     for name, dtype in document["dtypes"].items():
-        path, _, own = name.rpartition(".")
+        path, _, buffer_name = name.rpartition(".")
         try:
-            buffer = model.get_submodule(path)._buffers[own]
+            buffer = model.get_submodule(path)._buffers[buffer_name]
         except (AttributeError, KeyError):
             raise ValueError(f"{where}: this version of pushforward has no buffer {name} in such a model.") from None
         if buffer is not None:
@@ -282,12 +282,12 @@ def _types(config: object) -> set[str]:
         return set().union(*map(_types, config))
     if not isinstance(config, dict):
         return set()
-    own = {config["type"]} if isinstance(config.get("type"), str) else set()
-    return own.union(*map(_types, config.values()))
+    types = {config["type"]} if isinstance(config.get("type"), str) else set()
+    return types.union(*map(_types, config.values()))
 
 
 def _share(model: nn.Module, shared: dict[str, str]) -> None:
-    """Put one module in several places again."""
+    """Restore modules that occur more than once."""
     for path, first in shared.items():
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, model.get_submodule(first))
