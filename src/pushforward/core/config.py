@@ -84,8 +84,8 @@ def build(config: dict[str, Any]) -> Any:
     name = config["type"]
     cls = REGISTRY.get(name)
     if cls is None:
-        known = ", ".join(sorted(REGISTRY))
-        raise ValueError(f"build: no part is called {name!r}. Known parts: {known}. Import the module that defines it.")
+        names = ", ".join(sorted(REGISTRY))
+        raise ValueError(f"build: no part is called {name!r}. Known parts: {names}. Import the module that defines it.")
     arguments = {key: decode(value) for key, value in config.items() if key != "type"}
     try:
         inspect.signature(cls).bind(**arguments)

@@ -20,7 +20,7 @@ def least_exact(*kinds: Exactness) -> Exactness:
 
 
 def qualified(name: str, exactness: Exactness) -> str:
-    """The name of a printed log-density, saying what kind of number it is.
+    """The name of a printed log-density, with the kind of number in brackets.
 
     >>> qualified("log-likelihood", "exact"), qualified("log-likelihood", "bound")
     ('log-likelihood', 'log-likelihood (lower bound)')

@@ -51,7 +51,7 @@ class Flow(AutoregressiveDistribution):
     .. math:: q(x) = p\bigl(T^{-1}(x)\bigr)\, \bigl|\det \nabla T^{-1}(x)\bigr|
 
     Samples go through the bijection's forward, densities through its inverse: for cheap densities give a stack of
-    layers turned around, ``Flow(base, stack.inv)``; for cheap samples give it as it is.
+    layers turned around, ``Flow(base, stack.inv)``; for cheap samples give the stack itself.
 
     Where T is triangular (see `Bijection.is_triangular`) and the base is a distribution of independent features, the
     conditionals :math:`q(x_j \mid x_{<j})` are known: `cdf`, `icdf`, `given` and `marginal` are exact.

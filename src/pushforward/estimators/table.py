@@ -211,8 +211,9 @@ class TableEstimator(BaseEstimator):
         )
         self.model_.eval()
         if len(looked_at) and self.tempered:
-            own, known, _ = others
-            self.model_.calibrate_temperature(own.to(self.device), None if known is None else known.to(self.device))
+            targets, inputs, _ = others
+            inputs = None if inputs is None else inputs.to(self.device)
+            self.model_.calibrate_temperature(targets.to(self.device), inputs)
         self.model_.to(torch.float64 if (rows or len(x)) <= SMALL else torch.float32).eval()
 
     def _default_hidden(self, rows: int) -> tuple[int, ...]:

@@ -34,9 +34,9 @@ def _fill_constants(model: Any) -> bool:
     if not isinstance(model, nn.Module):
         return False
     for part in model.modules():
-        known = part.constants if isinstance(part, HasConstants) else frozenset()
+        constants = part.constants if isinstance(part, HasConstants) else frozenset()
         hidden = any(isinstance(value, Tensor) for value in vars(part).values())
-        if hidden or not part._non_persistent_buffers_set <= known:
+        if hidden or not part._non_persistent_buffers_set <= constants:
             return False
         for name in part._non_persistent_buffers_set:
             buffer = part._buffers[name]
@@ -47,9 +47,9 @@ def _fill_constants(model: Any) -> bool:
 
 def assign(model: nn.Module, name: str, before: Tensor, tensor: Tensor) -> None:
     """Put a tensor in the place of the weight or buffer ``before``, which may be on the meta device."""
-    path, _, own = name.rpartition(".")
+    path, _, attribute = name.rpartition(".")
     part = model.get_submodule(path)
-    if own in part._parameters:
-        part._parameters[own] = nn.Parameter(tensor, requires_grad=before.requires_grad)
+    if attribute in part._parameters:
+        part._parameters[attribute] = nn.Parameter(tensor, requires_grad=before.requires_grad)
     else:
-        part._buffers[own] = tensor
+        part._buffers[attribute] = tensor

@@ -42,9 +42,9 @@ def _clamp(v, bound: constexpr, BLOCK: constexpr):
 def _shares(raw, point, n, valid, k, BINS: constexpr):
     """Softmax over the bins, (bins, points)."""
     at = raw + k[:, None] * n + point[None, :]
-    own = tl.load(at, mask=(k < BINS)[:, None] & valid[None, :], other=-float("inf"))
-    own = tl.where(valid[None, :], own, 0.0)
-    e = tl.exp(own - tl.max(own, axis=0)[None, :])
+    raw = tl.load(at, mask=(k < BINS)[:, None] & valid[None, :], other=-float("inf"))
+    raw = tl.where(valid[None, :], raw, 0.0)
+    e = tl.exp(raw - tl.max(raw, axis=0)[None, :])
     e = tl.where((k < BINS)[:, None], e, 0.0)
     return e / tl.sum(e, axis=0)[None, :]
 
@@ -164,23 +164,23 @@ def _inverse(y_at, params, x_at, log_slope_at, n,
 
 @triton.jit
 def _send_to_shares(out, shares, index, before, here, point, n, valid, k, BINS: constexpr):
-    """Through the softmax: ``before`` reaches the shares before the point's own bin, ``here`` its own."""
-    sent = tl.where(k[:, None] < index[None, :], before[None, :], 0.0)
-    sent = tl.where(k[:, None] == index[None, :], here[None, :], sent)
-    mean = tl.sum(shares * sent, axis=0)
+    """Through the softmax: ``before`` reaches the shares before the point's raw bin, ``here`` its raw."""
+    grad_raw = tl.where(k[:, None] < index[None, :], before[None, :], 0.0)
+    grad_raw = tl.where(k[:, None] == index[None, :], here[None, :], grad_raw)
+    mean = tl.sum(shares * grad_raw, axis=0)
     at = out + k[:, None] * n + point[None, :]
-    tl.store(at, shares * (sent - mean[None, :]), mask=(k < BINS)[:, None] & valid[None, :])
+    tl.store(at, shares * (grad_raw - mean[None, :]), mask=(k < BINS)[:, None] & valid[None, :])
 
 
 @triton.jit
-def _backward(x_at, params, by_y_at, by_log_slope_at, by_x_at, by_params, n,
+def _backward(x_at, params, grad_y_at, grad_log_slope_at, grad_x_at, grad_params, n,
               bound: constexpr, min_bin: constexpr, shared: constexpr, min_slope: constexpr, offset: constexpr,
               BINS: constexpr, WIDE: constexpr, LINEAR: constexpr, BLOCK: constexpr):  # fmt: skip
     point = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     valid, k = point < n, tl.arange(0, WIDE)
     x = tl.load(x_at + point, mask=valid, other=0.0)
-    by_y = tl.load(by_y_at + point, mask=valid, other=0.0)
-    by_log_slope = tl.load(by_log_slope_at + point, mask=valid, other=0.0)
+    grad_y = tl.load(grad_y_at + point, mask=valid, other=0.0)
+    grad_log_slope = tl.load(grad_log_slope_at + point, mask=valid, other=0.0)
     outside = tl.abs(x) >= bound
     boxed = _clamp(x, bound, BLOCK)
     u = boxed / (2.0 * bound) + 0.5
@@ -189,57 +189,68 @@ def _backward(x_at, params, by_y_at, by_log_slope_at, by_x_at, by_params, n,
     )
     t = (u - left) / width
     share, log_slope, scale, inner = _curve(t, width, height, d0, d1)
-    steepness, own_y = tl.exp(log_slope), by_y
+    steepness, grad_inside = tl.exp(log_slope), grad_y
     if LINEAR:
-        by_log_slope += by_y * (x - boxed) * steepness
+        grad_log_slope += grad_y * (x - boxed) * steepness
     else:
-        by_log_slope, own_y = tl.where(outside, 0.0, by_log_slope), tl.where(outside, 0.0, by_y)
-    by_v = own_y * (2.0 * bound)
+        grad_log_slope, grad_inside = tl.where(outside, 0.0, grad_log_slope), tl.where(outside, 0.0, grad_y)
+    grad_v = grad_inside * (2.0 * bound)
 
     # share = up / scale, log_slope = log inner + 2 log mean - 2 log scale
     mean, rest, turn, mixed = height / width, 1.0 - t, 1.0 - 2.0 * t, t * (1.0 - t)
-    by_up = by_v * height / scale
-    by_scale = -(by_up * share + 2.0 * by_log_slope / scale)
-    by_inner = by_log_slope / inner
-    by_mean = by_up * t * t + by_scale * (1.0 - 2.0 * mixed) + 2.0 * (by_inner * mixed + by_log_slope / mean)
-    by_d0 = (by_up + by_scale) * mixed + by_inner * rest * rest
-    by_d1 = by_scale * mixed + by_inner * t * t
-    by_t = by_up * (2.0 * mean * t + d0 * turn) + by_scale * (d0 + d1 - 2.0 * mean) * turn
-    by_t += 2.0 * by_inner * (mean * turn + d1 * t - d0 * rest)
-    by_u = by_t / width
-    by_height, by_width = by_v * share + by_mean / width, -(by_mean * mean + by_t * t) / width
+    grad_up = grad_v * height / scale
+    grad_scale = -(grad_up * share + 2.0 * grad_log_slope / scale)
+    grad_inner = grad_log_slope / inner
+    grad_mean = grad_up * t * t + grad_scale * (1.0 - 2.0 * mixed) + 2.0 * (grad_inner * mixed + grad_log_slope / mean)
+    grad_d0 = (grad_up + grad_scale) * mixed + grad_inner * rest * rest
+    grad_d1 = grad_scale * mixed + grad_inner * t * t
+    grad_t = grad_up * (2.0 * mean * t + d0 * turn) + grad_scale * (d0 + d1 - 2.0 * mean) * turn
+    grad_t += 2.0 * grad_inner * (mean * turn + d1 * t - d0 * rest)
+    grad_u = grad_t / width
+    grad_height, grad_width = grad_v * share + grad_mean / width, -(grad_mean * mean + grad_t * t) / width
 
     # Places of the knots: each is the sum of all shares before it. The last one is not learned.
     ends_inside = index < BINS - 1
-    by_right, by_top = tl.where(ends_inside, by_width, 0.0), tl.where(ends_inside, by_height, 0.0)
-    by_left, by_bottom = -(by_u + by_width), by_v - by_height
+    grad_right, grad_top = tl.where(ends_inside, grad_width, 0.0), tl.where(ends_inside, grad_height, 0.0)
+    grad_left, grad_bottom = -(grad_u + grad_width), grad_v - grad_height
     _send_to_shares(
-        by_params, across, index, shared * (by_left + by_right), shared * by_right, point, n, valid, k, BINS
+        grad_params, across, index, shared * (grad_left + grad_right), shared * grad_right, point, n, valid, k, BINS
     )
     _send_to_shares(
-        by_params + BINS * n, up, index, shared * (by_bottom + by_top), shared * by_top, point, n, valid, k, BINS
+        grad_params + BINS * n,
+        up,
+        index,
+        shared * (grad_bottom + grad_top),
+        shared * grad_top,
+        point,
+        n,
+        valid,
+        k,
+        BINS,
     )
-    by_raw0, by_raw1 = by_d0 / (1.0 + tl.exp(-raw_left)), by_d1 / (1.0 + tl.exp(-raw_right))
-    slopes = by_params + 2 * BINS * n
+    grad_raw0, grad_raw1 = grad_d0 / (1.0 + tl.exp(-raw_left)), grad_d1 / (1.0 + tl.exp(-raw_right))
+    slopes = grad_params + 2 * BINS * n
     first = 0 if LINEAR else 1  # the first knot whose slope has a parameter
     last = BINS if LINEAR else BINS - 1
     for knot in range(first, last + 1):
-        sent = tl.where(index == knot, by_raw0, 0.0) + tl.where(index + 1 == knot, by_raw1, 0.0)
-        tl.store(slopes + (knot - first) * n + point, sent, mask=valid)
+        grad_raw = tl.where(index == knot, grad_raw0, 0.0) + tl.where(index + 1 == knot, grad_raw1, 0.0)
+        tl.store(slopes + (knot - first) * n + point, grad_raw, mask=valid)
     if LINEAR:
-        by_x = tl.where(tl.abs(x) > bound, by_y * steepness, by_u / (2.0 * bound))
+        grad_x = tl.where(tl.abs(x) > bound, grad_y * steepness, grad_u / (2.0 * bound))
     else:
-        by_x = tl.where(outside, by_y, by_u / (2.0 * bound))
-    tl.store(by_x_at + point, by_x, mask=valid)
+        grad_x = tl.where(outside, grad_y, grad_u / (2.0 * bound))
+    tl.store(grad_x_at + point, grad_x, mask=valid)
 
 
 _KERNELS: dict[str, Any] = {"forward": _forward, "inverse": _inverse, "backward": _backward}
 
 
 def launch(name: str, options: Sequence[float], params: Tensor, **tensors: Tensor) -> None:
-    """Run ``"forward"`` (x, y, log_slope), ``"inverse"`` (the same, x being what is inverted) or ``"backward"``
-    (x, by_y, by_log_slope, by_x, by_params) on contiguous tensors in this order, with options as for `spline.h`; params
-    are (num_params, *s)."""
+    """Run ``"forward"`` (x, y, log_slope), ``"inverse"`` (y, x, -log_slope) or ``"backward"`` (x, grad_y,
+    grad_log_slope, grad_x, grad_params).
+
+    Tensors are contiguous and in this order, params (num_params, *s), with options as in `spline.h`.
+    """
     bins, linear, bound, min_slope, offset, shared = options[:6]
     x, *others = tensors.values()
     numbers = [bound, (1 - shared) / bins, shared, min_slope, offset]

@@ -66,31 +66,31 @@ class Composed(Univariate):
         pieces = params.split(self.sizes)
         count = len(self.parts)
         pairs = [
-            (part, torch.cat([own, free]) if free.shape[0] else own)
-            for part, own, free in zip(self.parts, pieces[:count], pieces[count:], strict=True)
+            (part, torch.cat([part_params, free]) if free.shape[0] else part_params)
+            for part, part_params, free in zip(self.parts, pieces[:count], pieces[count:], strict=True)
         ]
         return pairs[::-1] if backwards else pairs
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         total = torch.zeros_like(x)
-        for part, own in self._each(params):
-            x, log_slope = part(x, own)
+        for part, part_params in self._each(params):
+            x, log_slope = part(x, part_params)
             total = total + log_slope
         return x, total
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         total = torch.zeros_like(y)
-        for part, own in self._each(params, backwards=True):
-            y, log_slope = part.inverse(y, own)
+        for part, part_params in self._each(params, backwards=True):
+            y, log_slope = part.inverse(y, part_params)
             total = total + log_slope
         return y, total
 
     def value(self, x: Tensor, params: Tensor) -> Tensor:
-        for part, own in self._each(params):
-            x = part.value(x, own)
+        for part, part_params in self._each(params):
+            x = part.value(x, part_params)
         return x
 
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
-        for part, own in self._each(params, backwards=True):
-            y = part.inverse_value(y, own)
+        for part, part_params in self._each(params, backwards=True):
+            y = part.inverse_value(y, part_params)
         return y

@@ -154,7 +154,7 @@ class SumOfSquares(Shaped):
         G'(t) = (1 - \epsilon) \frac{\sum_p q_p(t)^2}{\tfrac12 \int_{-1}^{1} \sum_p q_p^2} + \epsilon
 
     Every polynomial that is positive on the line is a sum of two squares. The :math:`q_p` are given by Chebyshev
-    coefficients; G has degree 2 ``degree`` + 1 and is integrated in closed form. The inverse is found numerically.
+    coefficients; G has degree 2 ``degree`` + 1 and is integrated in closed form. The inverse is powers numerically.
 
     Args:
         polynomials: number P of squares.
@@ -190,9 +190,10 @@ class SumOfSquares(Shaped):
         self.add_constant("gains", [gains[k * polynomials : (k + 1) * polynomials] for k in range(degree + 1)])
 
     def _prepare_shape(self, params: Tensor) -> Squares:
-        given = params.unflatten(0, (self.degree + 1, self.polynomials))
+        coefficients = params.unflatten(0, (self.degree + 1, self.polynomials))
         one = (1,) * (params.ndim - 1)
-        roots = self.constant.reshape(*self.constant.shape, *one) + self.gains.reshape(*self.gains.shape, *one) * given
+        constant, gains = (t.reshape(*t.shape, *one) for t in (self.constant, self.gains))
+        roots = constant + gains * coefficients
         return squares(roots, self.min_slope)
 
     def _shape(self, t: Tensor, shape: Any) -> tuple[Tensor, Tensor]:
@@ -204,12 +205,12 @@ class SumOfSquares(Shaped):
 
 def powers(u: Tensor, highest: int) -> Tensor:
     """1, u, ..., u^highest, shape (highest + 1, *s), whole blocks at a time."""
-    found = torch.ones_like(u)[None]
+    blocks = torch.ones_like(u)[None]
     step = u
-    while (count := len(found)) <= highest:
-        found = torch.cat([found, found[: highest + 1 - count] * step])
+    while (count := len(blocks)) <= highest:
+        blocks = torch.cat([blocks, blocks[: highest + 1 - count] * step])
         step = step * step
-    return found
+    return blocks
 
 
 @configurable
@@ -221,7 +222,7 @@ class Bernstein(Shaped):
 
     with coefficients that rise from -1 to 1 by softmax shares of at least :math:`\epsilon / n`. Then
     :math:`G' = \sum_k n (c_{k+1} - c_k) / 2\, \tbinom{n-1}{k} u^k (1 - u)^{n-1-k}` is a mean of numbers that are at
-    least :math:`\epsilon`: only positive terms are summed, so high degrees lose no digits. The inverse is found
+    least :math:`\epsilon`: only positive terms are summed, so high degrees lose no digits. The inverse is powers
     numerically.
 
     Args:

@@ -99,7 +99,7 @@ class Sigmoidal(Iterative):
 def standing(units: int) -> tuple[float, list[float]]:
     r"""Steepness and offsets of equal units whose mean is close to one sigmoid of steepness one.
 
-    The logistic law is that of a narrower one, of scale s, whose place has the density
+    A logistic distribution is that of a narrower one, of scale s, whose place has the density
     :math:`\propto 1 / (\cosh m + \cos \pi s)`; units stand at its quantiles, and the steepness is such that the logit
     of their mean has slope one at zero. Equal units would all get the same gradient, which vanishes on standardised
     data: learning would start at a saddle.

@@ -135,8 +135,8 @@ class Spline(Univariate):
         lower, upper = knots.expand(-1, -1, *s).gather(1, ends.expand(2, *ends.shape)).unbind(1)  # (axis, *s)
         (left, bottom), (width, height) = lower.unbind(), (upper - lower).unbind()
         beside = None if at_knots is None else at_knots.expand(-1, *s).gather(0, ends)  # (end, *s)
-        own = None if in_bins is None else in_bins.expand(-1, *s).gather(0, index[None])[0]
-        return left, bottom, width, height, self._piece(width, height, beside, own)
+        bin_params = None if in_bins is None else in_bins.expand(-1, *s).gather(0, index[None])[0]
+        return left, bottom, width, height, self._piece(width, height, beside, bin_params)
 
     def _places(self, raw: Tensor) -> Tensor:
         """Inner knots (axes, bins - 1, *s) of bins that share the box: raw is (axes, bins, *s)."""

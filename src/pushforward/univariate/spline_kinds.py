@@ -191,8 +191,8 @@ class CubicSpline(Spline):
         parabola = (means[:-1] * widths[1:] + means[1:] * widths[:-1]) / (widths[:-1] + widths[1:])
         slopes = self._with_ends(torch.minimum(2 * torch.minimum(means[:-1], means[1:]), parabola), 1.0)
         if self.tails == "linear":
-            room = 3 * torch.stack([means[0], means[-1]]) - self.min_slope
-            first, last = self.min_slope + room * torch.sigmoid(params[2 * self.bins :] + self.end_offset)
+            headroom = 3 * torch.stack([means[0], means[-1]]) - self.min_slope
+            first, last = self.min_slope + headroom * torch.sigmoid(params[2 * self.bins :] + self.end_offset)
             slopes = torch.cat([first[None], slopes, last[None]])
         return Knots(running(widths, widths * means), slopes, means)
 

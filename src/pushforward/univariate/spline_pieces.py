@@ -172,20 +172,20 @@ class LinearRationalPiece(Piece):
     def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
         near = t <= self.split
         place = torch.where(near, t, 1 - t)
-        length, own, other = self._seen_from(near)
-        below = self._below(place, length, other)
-        share = self.pull * length * own * place / below
+        length, near_root, far_root = self._seen_from(near)
+        below = self._below(place, length, far_root)
+        share = self.pull * length * near_root * place / below
         return torch.where(near, share, 1 - share), 2 * torch.log(self.product * length / below)
 
     def fall(self, climbed: Tensor) -> Tensor:
-        near, share, length, _, other, below = self._at(climbed)
-        place = other * length * share / below
+        near, share, length, _, far_root, below = self._at(climbed)
+        place = far_root * length * share / below
         return torch.where(near, place, 1 - place)
 
     def log_slope(self, t: Tensor) -> Tensor:
         near = t <= self.split
-        length, _, other = self._seen_from(near)
-        return 2 * torch.log(self.product * length / self._below(torch.where(near, t, 1 - t), length, other))
+        length, _, far_root = self._seen_from(near)
+        return 2 * torch.log(self.product * length / self._below(torch.where(near, t, 1 - t), length, far_root))
 
     def log_slope_at(self, t: Tensor, climbed: Tensor) -> Tensor:
         _, _, length, _, _, below = self._at(climbed)
@@ -200,11 +200,11 @@ class LinearRationalPiece(Piece):
         share = torch.where(near, share, 1 - share)
         # Seen from the other side the rest is the same number: in 1 - share it would have fewer digits.
         rest = rest.abs()
-        length, own, other = self._seen_from(near)
-        return near, share, length, own, other, torch.addcmul(other * share, self.pull, rest)
+        length, near_root, far_root = self._seen_from(near)
+        return near, share, length, near_root, far_root, torch.addcmul(far_root * share, self.pull, rest)
 
     def _seen_from(self, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Length of the own part and the roots of the slopes at the own and at the other end."""
+        """Length of the half in which the point lies, and the roots of the slopes at its near and far end."""
         length = torch.where(near, self.split, 1 - self.split)
         return length, torch.where(near, self.left, self.right), torch.where(near, self.right, self.left)
 

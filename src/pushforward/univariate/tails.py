@@ -132,5 +132,5 @@ def _(univariate: TailTransform) -> UnivariateDistribution:
 def _most(power: Tensor) -> Tensor:
     """The largest E for which (exp(λE) - 1) / λ stays well inside the dtype."""
     power = power.clamp(min=torch.finfo(power.dtype).tiny)
-    room = HEADROOM * math.log(torch.finfo(power.dtype).max) + power.log().clamp(max=0.0)
-    return room.clamp(min=1.0) / power
+    headroom = HEADROOM * math.log(torch.finfo(power.dtype).max) + power.log().clamp(max=0.0)
+    return headroom.clamp(min=1.0) / power
