@@ -71,15 +71,15 @@ class _SequentialInverse(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> Any:
         x, y, context, *weights = ctx.saved_tensors
-        given = [y, context, *weights]
-        wanted = [t if need else None for t, need in zip(given, ctx.needs_input_grad[2:], strict=True)]
+        inputs = [y, context, *weights]
+        wanted = [t if need else None for t, need in zip(inputs, ctx.needs_input_grad[2:], strict=True)]
         # Derivatives of this derivative may be asked for; the leaves of the sweep are none for ``torch.func``.
         if torch.is_grad_enabled() or is_transformed():
             leaves = [t for t in wanted if t is not None]
 
             def again(*leaves: Tensor) -> Tensor:
-                own = at_places(wanted, leaves)
-                y, context, *weights = (t if leaf is None else leaf for t, leaf in zip(given, own, strict=True))
+                places = at_places(wanted, leaves)
+                y, context, *weights = (t if leaf is None else leaf for t, leaf in zip(inputs, places, strict=True))
                 return _call(ctx.layer, ctx.names, weights, "_solve", y, context)
 
             return None, None, *at_places(wanted, torch.func.vjp(again, *leaves)[1](v))
@@ -88,9 +88,9 @@ class _SequentialInverse(torch.autograd.Function):
         x = x.clamp(-limit, limit)
         with torch.enable_grad():
             wanted = [None if t is None else t.detach().requires_grad_() for t in wanted]
-            known = context if wanted[1] is None else wanted[1]
-            own = [w if leaf is None else leaf for w, leaf in zip(weights, wanted[2:], strict=True)]
-            g, pairs = _call(ctx.layer, ctx.names, own, "_sweep", x, known, -v)
+            context = context if wanted[1] is None else wanted[1]
+            weights = [w if leaf is None else leaf for w, leaf in zip(weights, wanted[2:], strict=True)]
+            g, pairs = _call(ctx.layer, ctx.names, weights, "_sweep", x, context, -v)
         leaves = [t for t in wanted[1:] if t is not None]
         pairs = [(output, cotangent) for output, cotangent in pairs if output.requires_grad]
         grads: Any = ()
