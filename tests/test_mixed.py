@@ -445,8 +445,8 @@ def test_smoothing_learns_the_wider_law():
     model = MixedTypeModel([Continuous(smoothing=0.75)], hidden=(8,)).double()
     pf.fit(model, x, steps=60, batch_size=500, validation=None, seed=0)
     wide = torch.distributions.Normal(0.0, 3 * (1 + 0.75**2) ** 0.5)
-    nodes = torch.linspace(-8, 8, 9, dtype=torch.float64)[:, None]
-    torch.testing.assert_close(model.log_prob(nodes), wide.log_prob(nodes[:, 0]), rtol=0, atol=0.25)
+    nodes = torch.linspace(-6, 6, 9, dtype=torch.float64)[:, None]  # without noise off by 0.5 at the ends
+    torch.testing.assert_close(model.log_prob(nodes), wide.log_prob(nodes[:, 0]), rtol=0, atol=0.12)
 
 
 @torch.no_grad()

@@ -62,7 +62,7 @@ class Angle(TriangularMap):
         self.domain = Circle(self.low, self.high)
         self.rate = 2 * math.pi / period
         self.wide = data_dtype == "float64"
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # has the dtype of the module
+        self.add_constant("like", 0.0)  # has the dtype of the model; its value is not used
 
     @property
     def dtype(self) -> torch.dtype | None:

@@ -105,7 +105,7 @@ class BlockNeural(TriangularMap):
         self.context_shape = (context,) if context else None
         self.bound, self.min_slope = bound, min_slope
         sizes = [(1, units), *[(units, units)] * (layers - 1), (units, 1)]
-        place = torch.arange(features)
+        place = torch.arange(features, device="cpu")
         self.between = nn.ModuleList(
             MaskedLinear(
                 # No feature depends on the units of the last one; the first depends on the context only.

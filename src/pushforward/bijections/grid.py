@@ -77,8 +77,8 @@ class GridRosenblatt(TriangularMap):
         if len(self.low) != 2 or len(self.high) != 2 or any(a >= b for a, b in zip(self.low, self.high, strict=True)):
             raise ValueError(f"GridRosenblatt: low must lie below high, in two features; got {low} and {high}.")
         self.codomain = Product(tuple(Interval(a, b) for a, b in zip(self.low, self.high, strict=True)))
-        # The config determines the table, so it is not stored with the weights.
-        self.register_buffer("table", torch.tensor(rows) / max(map(max, rows)), persistent=False)
+        largest = max(map(max, rows))
+        self.add_constant("table", [[value / largest for value in row] for row in rows])
 
     @classmethod
     def from_density(

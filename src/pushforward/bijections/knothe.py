@@ -35,13 +35,13 @@ def cholesky_factor(owner: str, name: str, rows: Rows | None, features: int) -> 
     # Checked and factored in double precision whatever the default dtype.
     values = [[float(value) for value in row] for row in rows]
     square = len(values) == features and all(len(row) == features for row in values)
-    matrix = torch.tensor(values, dtype=torch.float64) if square else torch.empty(0, 0, dtype=torch.float64)
+    matrix = torch.tensor(values if square else [], dtype=torch.float64, device="cpu")
     if not square or not torch.allclose(matrix, matrix.t()):
         raise ValueError(f"{owner}: {name} must be a symmetric {features} × {features} matrix.")
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if int(failed):
         raise ValueError(f"{owner}: {name} must be positive definite; the variance of some direction is not positive.")
-    return factor.to(torch.get_default_dtype())
+    return torch.tensor(factor.tolist())
 
 
 def pack(factor: Tensor) -> Tensor:

@@ -47,18 +47,16 @@ class _Rise(Boxed):
     def __init__(self, degree: int, bound: float, nodes: int) -> None:
         super().__init__()
         self.bound, self.num_params = bound, 1 + degree
-        # In float64 and cast where they are used, so that the rule does not depend on the default dtype.
         for name, values in zip(("nodes", "weights"), gauss_legendre(nodes), strict=True):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float64), persistent=False)
+            self.add_constant(name, values)
 
     def _prepare(self, params: Tensor) -> Tensor:
         return params
 
     def _inside(self, x: Tensor, prepared: Tensor) -> tuple[Tensor, Tensor]:
         shift, coefficients = prepared[0], prepared[1:]
-        nodes, weights = self.nodes.to(x.dtype), self.weights.to(x.dtype)
-        t = x[..., None] * nodes  # (*s, nodes)
-        area = torch.mv(rectified(_combine(coefficients[..., None], t)).flatten(0, -2), weights).reshape(x.shape)
+        t = x[..., None] * self.nodes  # (*s, nodes)
+        area = torch.mv(rectified(_combine(coefficients[..., None], t)).flatten(0, -2), self.weights).reshape(x.shape)
         return shift + x * area, log_rectified(_combine(coefficients, x))
 
 
@@ -147,8 +145,8 @@ class Triangular(TriangularMap):
         width = max((len(r) for r in rows), default=1)
         padded = [r + [0] * (width - len(r)) for r in rows]
         places = [j * (1 + last_degree) + alpha[-1] for j, component in enumerate(terms) for alpha in component]
-        self.register_buffer("factors", torch.tensor(padded, dtype=torch.long).reshape(-1, width), persistent=False)
-        self.register_buffer("places", torch.tensor(places, dtype=torch.long), persistent=False)
+        self.add_constant("factors", padded or [[0]], torch.int64)
+        self.add_constant("places", places, torch.int64)
 
     def _rows(self, alpha: MultiIndex) -> list[int]:
         """Rows of the table for all variables but the last; row 0 holds ones."""

@@ -94,7 +94,7 @@ def _between(mix: Mix, features: int, k: int) -> list[Bijection]:
 
 def _shuffled(features: int, k: int) -> list[int]:
     """A permutation that depends only on its position in the stack: the same in every run, kept in the config."""
-    return torch.randperm(features, generator=torch.Generator().manual_seed(k)).tolist()
+    return torch.randperm(features, generator=torch.Generator().manual_seed(k), device="cpu").tolist()
 
 
 def assemble(

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 import pushforward.flows  # noqa: F401 - every part that the library knows gets into the registry
 from pushforward._version import __version__
 from pushforward.core.bijection import Bijection
-from pushforward.core.config import REGISTRY, build
+from pushforward.core.config import REGISTRY
+from pushforward.core.constants import round_constants
 from pushforward.core.distribution import Distribution, FixedContext
 from pushforward.core.files import atomic_path
 from pushforward.io.header import Document, hash_tensors, read_document, sealed
+from pushforward.io.skeleton import assign, skeleton
 
 __all__ = ["Header", "load", "read_header", "save"]
 
@@ -217,8 +219,7 @@ def _computed_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _check_rebuilds(model: nn.Module, config: dict[str, Any], shared: dict[str, str], state: dict[str, Tensor]) -> None:
     """Refuse a model that was changed after it was built, since its config would build another one."""
-    with torch.random.fork_rng(devices=[]):
-        twin: nn.Module = build(config)
+    twin: nn.Module = skeleton(config)
     others = dict(twin.named_modules(remove_duplicate=False))
     for name, module in model.named_modules(remove_duplicate=False):
         other = others.get(name)
@@ -228,7 +229,7 @@ def _check_rebuilds(model: nn.Module, config: dict[str, Any], shared: dict[str, 
                 "was replaced afterwards. Build the model anew from the parts that it should have."
             )
     _share(twin, shared)
-    wanted = _state(twin, shared)
+    wanted = {name: t for name, t in twin.state_dict(keep_vars=True).items() if not _below(name, shared)}
     odd = sorted(wanted.keys() ^ state.keys()) or [n for n in state if state[n].shape != wanted[n].shape]
     if odd:
         raise ValueError(
@@ -250,8 +251,7 @@ def _read_tensors(where: str) -> dict[str, Tensor]:
 
 def _rebuild(where: str, document: Document) -> nn.Module:
     try:
-        with torch.random.fork_rng(devices=[]):  # initial weights are drawn and thrown away
-            model = build(document["config"])
+        model = skeleton(document["config"])
     except Exception as error:  # a constructor of another version may fail in any way
         unknown = _types(document["config"]) - REGISTRY.keys()
         if unknown:
@@ -272,6 +272,7 @@ def _rebuild(where: str, document: Document) -> nn.Module:
             raise ValueError(f"{where}: this version of pushforward has no buffer {name} in such a model.") from None
         if buffer is not None:
             buffer.data = buffer.data.to(getattr(torch, dtype))
+    round_constants(model)
     return model
 
 
@@ -298,7 +299,7 @@ def _fill(where: str, model: nn.Module, shared: dict[str, str], tensors: dict[st
         _share(model, shared)
     except AttributeError as error:
         raise ValueError(f"{where}: the header shares a part that the model does not have ({error}).") from None
-    wanted = _state(model, shared)
+    wanted = {name: t for name, t in model.state_dict(keep_vars=True).items() if not _below(name, shared)}
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     if missing or extra:
         lacks = f"it lacks the tensor {missing[0]}" if missing else ""
@@ -313,4 +314,4 @@ def _fill(where: str, model: nn.Module, shared: dict[str, str], tensors: dict[st
                 f"{where}: the tensor {name} has shape {tuple(tensor.shape)}, but the model needs "
                 f"{tuple(target.shape)}."
             )
-        target.data = tensor
+        assign(model, name, target, tensor)

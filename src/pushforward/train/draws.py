@@ -58,8 +58,8 @@ class Draws:
         return {f"run {self.generator.device}": self.generator.get_state()} | self.shared
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """The inverse of `state`. Generators of devices that the state lacks keep their states."""
-        key = f"run {self.generator.device}"
-        if key in state:
-            self.generator.set_state(state[key])
+        """The inverse of `state`. Generators of devices that the state knows nothing of keep theirs."""
+        name = f"run {self.generator.device}"
+        if name in state:
+            self.generator.set_state(state[name])
         self.shared = {device: state.get(device, before) for device, before in self.shared.items()}

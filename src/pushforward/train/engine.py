@@ -74,7 +74,7 @@ class Trainer:
             metric=loss.metric,
             unit=loss.unit,
             greater_is_better=loss.greater_is_better,
-            exact=loss.is_exact(model),
+            exactness=loss.exactness(model),
         )
         self.step = 0
         self.elapsed = 0.0  # seconds of training in earlier processes

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pushforward.core.exactness import Exactness
+
 __all__ = ["History", "Record", "TrainingError"]
 
 
@@ -34,8 +36,8 @@ class Record:
 class History:
     """The course of a training run, returned by `fit`.
 
-    ``metric`` names the numbers in ``records``, by default log-likelihoods in nats per row; ``exact`` says whether they
-    are computed exactly rather than estimated or bounded.
+    ``metric`` names the numbers in ``records``, by default log-likelihoods in nats per row; ``exactness`` says whether
+    they are exact, estimates or bounds.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -48,7 +50,7 @@ class History:
     metric: str = "log-likelihood"
     unit: str = "nats"
     greater_is_better: bool = True
-    exact: bool = True
+    exactness: Exactness = "exact"
 
     def to_dict(self) -> dict[str, Any]:
         """This history as JSON."""

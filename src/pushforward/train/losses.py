@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.distribution import Distribution
+from pushforward.core.exactness import Exactness, least_exact
 from pushforward.train.batches import Batch
 from pushforward.train.history import TrainingError
 
@@ -34,9 +35,9 @@ class Loss(ABC):
     greater_is_better: ClassVar[bool] = False
     """Whether the validation number grows as the model improves; it then is minus the loss by default."""
 
-    def is_exact(self, model: Distribution) -> bool:
-        """Whether the validation number is computed exactly for this model, not estimated or bounded."""
-        return False
+    def exactness(self, model: Distribution) -> Exactness:
+        """Whether the validation number of this model is exact, an estimate or a bound."""
+        return "unbiased"
 
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
         """The batch that the model sees, from rows of the data."""
@@ -77,8 +78,8 @@ class MaximumLikelihood(Loss):
     unit = "nats"
     greater_is_better = True
 
-    def is_exact(self, model: Distribution) -> bool:
-        return model.is_exact and not model.draws_estimates
+    def exactness(self, model: Distribution) -> Exactness:
+        return least_exact(model.exactness, "unbiased" if model.draws_estimates else "exact")
 
     def per_row(self, model: Distribution, batch: Batch, generator: torch.Generator) -> Tensor:
         log_prob: Tensor = model(batch.x, batch.context, generator=generator)
@@ -120,6 +121,9 @@ class ReverseKL(Loss):
                 f"ReverseKL: log_density must be a function of x that returns one number per row; got {log_density!r}."
             )
         self.log_density = log_density
+
+    def exactness(self, model: Distribution) -> Exactness:
+        return "bound"
 
     def per_row(self, model: Distribution, batch: Batch, generator: torch.Generator) -> Tensor:
         if batch.context is None:

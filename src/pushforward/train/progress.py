@@ -22,7 +22,7 @@ class ProgressBar:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        self.unit, self.about = history.unit or history.metric, "" if history.exact else "≈"
+        self.unit, self.about = history.unit or history.metric, "" if history.exactness == "exact" else "≈"
         self.bar: Any = Progress(
             TextColumn("fit"),
             BarColumn(bar_width=24),

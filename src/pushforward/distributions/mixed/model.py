@@ -227,7 +227,7 @@ class MixedTypeModel(Distribution):
 
     @property
     def draws_estimates(self) -> bool:  # type: ignore[override]
-        return self.order == "any"
+        return self.order == "any" or self.network.columns.smoothed or self.network.context.smoothed
 
     def _estimate_log_prob(self, x: Tensor, context: Tensor | None, generator: torch.Generator) -> Tensor:
         """`log_marginal` with a fixed order; with any order an unbiased estimate of its mean over all orders, in one
