@@ -1,4 +1,4 @@
-"""Models without weights, for weights that come from a file."""
+"""Models without memory for their weights, which come from a file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["assign", "skeleton"]
 
 
 def skeleton(config: dict[str, Any]) -> Any:
-    """The model of a config, if possible without memory for its weights: they are to come from a file.
+    """Build the model of a config with its weights and saved buffers on the meta device, its constants on the CPU.
 
-    Weights and saved buffers then are on the meta device, and constants hold their values. A part that cannot be built
-    so, such as one of a user whose constructor reads the values of tensors, makes the model an ordinary one.
+    If a part cannot be built on the meta device, such as a user's part whose constructor reads the values of tensors,
+    the whole model is built on the CPU.
     """
-    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and thrown away
-        with suppress(Exception):  # whatever is wrong is wrong on the CPU too, and is reported from there
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and discarded
+        with suppress(Exception):  # an error of the config is raised again on the CPU
             with torch.device("meta"):
                 model = build(config)
             if _fill_constants(model):
@@ -30,7 +30,7 @@ def skeleton(config: dict[str, Any]) -> Any:
 
 
 def _fill_constants(model: Any) -> bool:
-    """Give the constants of a model on the meta device their values; whether that is all that no file holds."""
+    """Compute the constants of a model on the meta device; return False if it has other tensors that no file holds."""
     if not isinstance(model, nn.Module):
         return False
     for part in model.modules():
