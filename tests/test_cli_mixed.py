@@ -1,4 +1,4 @@
-"""The commands for tables of mixed columns: categories, dates, gaps."""
+"""The command line on tables with categories, dates and missing values."""
 
 import json
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
 
 def test_a_table_as_it_is_fits_without_a_word_about_its_kind(folder, tmp_path):
     result = run("fit", folder / "people.csv", "--out", tmp_path / "m.safetensors", "--steps", 5, "--drop", "since")
-    assert "Not all numbers: a model of mixed columns it is." in result.stderr
+    assert "Column 'sex' holds text: fitting a mixed-type model." in result.stderr
     assert "Categorical(levels=2)  text, 2 different values" in result.stdout
     found = run_json("info", folder / "m.safetensors")
     assert found["metadata"]["columns"] == ["age", "sex", "income", "since"]
@@ -154,15 +154,27 @@ def test_unknown_categories_are_a_sentence_not_a_line_of_source(folder, tmp_path
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        (("fit", "people.csv", "--out", "x.safetensors", "--type", "agee=ordinal"), "Did you mean 'age'?"),
-        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age"), "write COLUMN=KIND"),
-        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=circular:no"), "is no kind of column"),
+        (
+            ("fit", "people.csv", "--out", "x.safetensors", "--type", "agee=ordinal"),
+            "has no column 'agee'. Did you mean 'age'?",
+        ),
+        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age"), "write COLUMN=TYPE"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=circular:no"), "is not a column type"),
         (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=ordinal:3"), "takes no numbers"),
-        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=odd"), "'odd' is no kind of column"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=odd"), "'odd' is not a column type"),
         (("fit", "people.csv", "--out", "x.safetensors", "--flow", "maf"), "column 'sex' holds text"),
-        (("fit", "people.csv", "--out", "x.safetensors", "--flow", "mixed", "--given", "age"), "--given: not for"),
-        (("sample", "m.safetensors", "--out", "x.csv", "--given", "sex=Q"), "no category 'Q'. Known are 'F', 'M'"),
-        (("sample", "m.safetensors", "--out", "x.csv", "--given", "agee=4"), "Did you mean 'age'?"),
+        (
+            ("fit", "people.csv", "--out", "x.safetensors", "--flow", "mixed", "--given", "age"),
+            "--given: not available for a mixed-type model",
+        ),
+        (
+            ("sample", "m.safetensors", "--out", "x.csv", "--given", "sex=Q"),
+            "no category 'Q'. The categories are 'F', 'M'",
+        ),
+        (
+            ("sample", "m.safetensors", "--out", "x.csv", "--given", "agee=4"),
+            "has no column 'agee'. Did you mean 'age'?",
+        ),
         (("sample", "m.safetensors", "--out", "x.csv", "--given", "age=old"), "'age' must be a number; got 'old'"),
         (("sample", "m.safetensors", "--out", "x.csv", "--given", "age=4,age=5"), "'age' has two values"),
         (("sample", "m.safetensors", "--out", "x.csv", "--given", "age"), "write COLUMN=VALUE"),
@@ -174,7 +186,7 @@ def test_unknown_categories_are_a_sentence_not_a_line_of_source(folder, tmp_path
         (("impute", "m.safetensors", "people.csv", "--out", "people.csv"), "would be overwritten"),
         (
             ("intervals", "m.safetensors", "people.csv", "--column", "wage", "--out", "x.csv"),
-            "there is no column 'wage'",
+            "--column: m.safetensors has no column 'wage'",
         ),
     ],
 )

@@ -162,7 +162,7 @@ def test_numbers_of_numpy_are_numbers():
     ("ask", "message"),
     [
         (lambda m: m.given({"ag": 4}), "there is no column 'ag'. The columns are 'age', 'sex', 'income', 'since'"),
-        (lambda m: m.given({"sex": "X"}), "column 'sex': there is no category 'X'. Known are 'F', 'M'"),
+        (lambda m: m.given({"sex": "X"}), "column 'sex': there is no category 'X'. The categories are 'F', 'M'"),
         (lambda m: m.given({"age": "old"}), "column 'age' holds text in row 1, 'old'"),
         (
             lambda m: m.given({"age": 3}).marginal("age"),

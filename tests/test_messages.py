@@ -440,7 +440,7 @@ CASES = [
     ),
     (
         lambda: MultivariateNormal([0.0, 0.0], [[1.0, 1.0], [1.0, 1.0]]),
-        r"MultivariateNormal: covariance must be positive definite; some direction has none\.",
+        r"MultivariateNormal: covariance must be positive definite; the variance of some direction is not positive\.",
     ),
     (lambda: Uniform([], []), r"Uniform: low must list one finite number per feature; got \[\]\."),
     (lambda: Uniform([0.0], [float("inf")]), r"Uniform: high must list one finite number per feature; got \[inf\]\."),
@@ -495,7 +495,7 @@ CASES = [
     ),
     (
         lambda: MixtureRosenblatt([1.0], [[0.0]], covariances=[[[-1.0]]]),
-        r"MixtureRosenblatt: covariances must be positive definite; some direction has none\.",
+        r"MixtureRosenblatt: covariances must be positive definite; the variance of some direction is not positive\.",
     ),
     (lambda: Banana(0.0), r"Banana: bend must be a positive number; got 0\.0\."),
     (

@@ -27,7 +27,7 @@ class Angle(TriangularMap):
     Args:
         features: number of features, or the shape of an event of several axes.
         period: the length of the circle, in the units of x.
-        low: where the circle is cut open; x lies in [low, low + period). Default: -period / 2.
+        low: lower end of the range of x, which is [low, low + period). Default: -period / 2.
         data_dtype: ``"float64"`` if x is float64 although the model is float32; by default x has the model's dtype.
 
     Shape:
@@ -62,7 +62,7 @@ class Angle(TriangularMap):
         self.domain = Circle(self.low, self.high)
         self.rate = 2 * math.pi / period
         self.wide = data_dtype == "float64"
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(dtype); holds nothing
+        self.add_constant("like", 0.0)  # has the dtype of the model; its value is not used
 
     @property
     def dtype(self) -> torch.dtype | None:

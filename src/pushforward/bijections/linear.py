@@ -101,9 +101,9 @@ class Rotation(Bijection):
         super().__init__()
         at_least("Rotation", "features", features, 2, "One feature cannot be rotated.")
         self.in_shape = self.out_shape = (features,)
-        below = torch.tril_indices(features, features, -1)
-        self.angles = nn.Parameter(torch.zeros(below.shape[1]))
-        self.register_buffer("below", below, persistent=False)
+        below = [(row, column) for row in range(features) for column in range(row)]
+        self.angles = nn.Parameter(torch.zeros(len(below)))
+        self.add_constant("below", list(zip(*below, strict=True)), torch.int64)
         self.register_buffer("axes", torch.eye(features))
         # A buffer, so that a loaded model is not measured again.
         self.register_buffer("initialized", torch.tensor(False))

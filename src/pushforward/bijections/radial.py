@@ -46,7 +46,7 @@ class RadialSquash(Bijection):
 
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         radius = _norm(x)
-        # Far out r / (1 + r) rounds to one; the image stays inside the open ball all the same.
+        # For large r, r / (1 + r) rounds to one; the bound keeps the image inside the open ball.
         edge = 1 - 2 * torch.finfo(x.dtype).eps
         scale = torch.minimum(1 / (1 + radius), edge / radius.clamp(min=1.0))
         return x * scale[..., None], -(x.shape[-1] + 1) * radius.log1p()
@@ -59,7 +59,7 @@ class RadialSquash(Bijection):
 
 
 def _norm(x: Tensor) -> Tensor:
-    """Euclidean norm over the last axis: no overflow before the result overflows, and a zero gradient at the origin."""
+    """Euclidean norm over the last axis, without intermediate overflow, with gradient zero at the origin."""
     largest = x.abs().amax(dim=-1, keepdim=True).detach()
     unit = torch.where(largest > 0, largest, 1.0)
     squared = (x / unit).square().sum(dim=-1)

@@ -50,10 +50,8 @@ class Permute(Bijection):
         if self.in_shape[self.axis] != len(order):
             size = self.in_shape[self.axis]
             raise ValueError(f"Permute: order must list the {size} entries along axis {axis}; got {len(order)}.")
-        forward = torch.tensor(list(order))
-        # Both follow from the config, so neither is stored with the weights.
-        self.register_buffer("order", forward, persistent=False)
-        self.register_buffer("order_back", forward.argsort(), persistent=False)
+        self.add_constant("order", list(order), torch.int64)
+        self.add_constant("order_back", sorted(range(len(order)), key=order.__getitem__), torch.int64)
 
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return x.index_select(self.axis, self.order), _zero_ladj(x, len(self.in_shape))

@@ -9,8 +9,9 @@ from itertools import product
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from pushforward.core.constants import HasConstants
 from pushforward.core.shapes import event_axis
 
 __all__ = ["Mask", "Split", "split_of"]
@@ -19,7 +20,7 @@ Mask = str | Sequence[Any]
 """``"checkerboard"``, or a nested list of booleans that broadcasts to the event: true where an entry is kept."""
 
 
-class Split(nn.Module):
+class Split(HasConstants):
     """A partition of the entries of an event, in row-major order, into kept and moved ones.
 
     Args:
@@ -67,10 +68,9 @@ class MaskSplit(Split):
         super().__init__(keeps)
         order = sorted(range(len(keeps)), key=lambda j: not keeps[j])  # kept entries first
         back = sorted(range(len(keeps)), key=order.__getitem__)
-        # All follow from the config, so none is stored with the weights.
-        self.register_buffer("kept_index", torch.tensor(order[: self.kept]), persistent=False)
-        self.register_buffer("moved_index", torch.tensor(order[self.kept :]), persistent=False)
-        self.register_buffer("order", torch.tensor(back), persistent=False)
+        self.add_constant("kept_index", order[: self.kept], torch.int64)
+        self.add_constant("moved_index", order[self.kept :], torch.int64)
+        self.add_constant("order", back, torch.int64)
 
     def parts(self, columns: Tensor) -> tuple[Tensor, Tensor]:
         return columns.index_select(0, self.kept_index), columns.index_select(0, self.moved_index)

@@ -11,6 +11,7 @@ from torch import Tensor
 from pushforward.core.bijection import TriangularMap
 from pushforward.core.checks import one_of
 from pushforward.core.config import configurable
+from pushforward.core.constants import moved_wide
 from pushforward.core.numerics import quartiles
 from pushforward.core.screening import HEADROOM
 from pushforward.core.shapes import EventSize, event_shape
@@ -64,7 +65,7 @@ class Standardize(TriangularMap):
         self.register_buffer("scale", torch.ones(self.in_shape, dtype=torch.float64))
         # A buffer, so that a loaded model is not measured again.
         self.register_buffer("initialized", torch.tensor(False))
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(dtype); holds nothing
+        self.add_constant("like", 0.0)  # has the dtype of the model; its value is not used
 
     @property
     def data_dependent(self) -> bool:
@@ -79,10 +80,11 @@ class Standardize(TriangularMap):
         return torch.float64 if self.wide else self.like.dtype
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Standardize:
-        mean, scale = self.mean, self.scale
+        kept = self.mean, self.scale
         super()._apply(fn, recurse)
-        # Moved with the module, but never narrowed.
-        self.mean, self.scale = mean.to(self.like.device), scale.to(self.like.device)
+        self.mean, self.scale = (
+            moved_wide(before, after) for before, after in zip(kept, (self.mean, self.scale), strict=True)
+        )
         return self
 
     def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:

@@ -1,4 +1,4 @@
-"""``pushforward info``: what a model file says about itself."""
+"""``pushforward info``: the contents of a model file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["describe", "info_rows"]
 
 
 def describe(model: str) -> tuple[dict[str, Any], Header]:
-    """The header as JSON, with the model's parts printed as a tree."""
+    """The header as JSON, with the parts of the model as a printed tree."""
     header = read_header(model)
     try:
         with torch.random.fork_rng(devices=[]):
             parts = str(build(header.config))
-    except ValueError as error:  # a part of the user's own, whose module is not imported here
+    except ValueError as error:  # a class of the user, whose module is not imported here
         parts = f"cannot be built here: {error}"
     return {
         "model": model,
@@ -33,7 +33,7 @@ def describe(model: str) -> tuple[dict[str, Any], Header]:
 
 
 def info_rows(model: str, header: Header) -> list[list[str]]:
-    """The facts that a person asks for first."""
+    """The main facts as rows of a table to print."""
     metadata = header.metadata
     names, types = metadata.get("columns") or [], metadata.get("column_types") or []
     typed = [f"{n} ({t})" for n, t in zip(names, types, strict=True)] if len(names) == len(types) else names

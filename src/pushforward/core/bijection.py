@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal, cast, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pushforward.core.capabilities import SupportsSlopes
 from pushforward.core.checks import NotInvertibleError, broadcast
 from pushforward.core.config import configurable
+from pushforward.core.constants import HasConstants
 from pushforward.core.domain import REAL, Domain
 from pushforward.core.exactness import Exactness
 from pushforward.core.shapes import sum_event
@@ -22,7 +23,7 @@ Kind = Literal["exact", "sequential", "iterative", "none"]
 ALL_PROPERTIES = frozenset({"round_trip", "inverse_ladj", "jacobian"})
 
 
-class Bijection(nn.Module, ABC):
+class Bijection(HasConstants, ABC):
     r"""An invertible map :math:`y = T(x)` with its :math:`\log|\det \nabla T(x)|`.
 
     A subclass sets ``in_shape`` and ``out_shape`` (event shapes) in its constructor and writes the two hooks

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pushforward.core.checks import broadcast, check_context, common_batch
+from pushforward.core.constants import HasConstants
 from pushforward.core.domain import Domain, Real
 from pushforward.core.screening import screen
 from pushforward.core.shapes import unsqueeze_to
@@ -13,7 +14,7 @@ from pushforward.core.shapes import unsqueeze_to
 __all__ = ["ScreenedInputs"]
 
 
-class ScreenedInputs(nn.Module):
+class ScreenedInputs(HasConstants):
     """Events and contexts of stated shapes and dtypes, among which rows may be infinite, NaN or outside the support.
 
     Such rows are replaced by points that can be computed with, and reported as masks: a NaN that enters a layer would

@@ -33,7 +33,7 @@ def event_axis(owner: str, axis: int, shape: tuple[int, ...]) -> int:
 
 
 def event_numbers(owner: str, name: str, values: Sequence[object]) -> Tensor:
-    """A list of finite numbers, nested for events of several axes, as a tensor of the shape of the event."""
+    """A list of finite numbers, nested for events of several axes, as a float64 tensor of the shape of the event."""
     try:
         numbers = torch.as_tensor(values, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError):
@@ -43,7 +43,7 @@ def event_numbers(owner: str, name: str, values: Sequence[object]) -> Tensor:
             f"{owner}: {name} must list one finite number per feature; got {values!r}. For events of several axes "
             "nest lists of equal lengths."
         )
-    return torch.tensor(numbers.tolist())
+    return numbers
 
 
 def sum_event(x: Tensor, event_ndim: int) -> Tensor:

@@ -19,6 +19,7 @@ __all__ = [
     "compiler_failure",
     "constant_in_graphs",
     "foreach_lerp_",
+    "import_compiler",
     "is_dropout",
     "is_legacy_batched",
     "is_transformed",
@@ -32,6 +33,7 @@ PRIVATE_NAMES = (
     "torch._C._functorch.is_legacy_batchedtensor",
     "torch._dynamo.exc.BackendCompilerFailed",
     "torch._foreach_lerp_",
+    "torch._inductor",
     "torch._inductor.codecache.CppCodeCache.load",
     "torch._standard_gamma",
     "torch.autograd.forward_ad._current_level",
@@ -79,6 +81,10 @@ def compiler_failure() -> type[RuntimeError]:
     from torch._dynamo.exc import BackendCompilerFailed
 
     return BackendCompilerFailed
+
+
+def import_compiler() -> None:
+    """Import the compiler behind `torch.compile`, which takes seconds and may fail."""
 
 
 def load_cpp(source: str) -> ctypes.CDLL:

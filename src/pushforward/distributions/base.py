@@ -122,7 +122,7 @@ class StandardNormal(Independent):
     def __init__(self, features: EventSize) -> None:
         super().__init__()
         self.event_shape = event_shape("StandardNormal", features)
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(...); holds nothing
+        self.add_constant("like", 0.0)  # has the dtype and device of the model; its value is not used
 
     def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
         return normal_log_probs(x)
@@ -161,12 +161,13 @@ class Normal(Independent):
 
     def __init__(self, loc: Sequence[Any], scale: Sequence[Any] | None = None) -> None:
         super().__init__()
-        self.loc = nn.Parameter(event_numbers("Normal", "loc", loc))
-        scales = torch.ones_like(self.loc) if scale is None else event_numbers("Normal", "scale", scale)
-        if scales.shape != self.loc.shape or not bool((scales > 0).all()):
-            raise ValueError(f"Normal: scale must be {self.loc.numel()} positive numbers; got {scale!r}.")
-        self.log_scale = nn.Parameter(scales.detach().log())
-        self.event_shape = tuple(self.loc.shape)
+        means = event_numbers("Normal", "loc", loc)
+        scales = torch.ones_like(means) if scale is None else event_numbers("Normal", "scale", scale)
+        if scales.shape != means.shape or not bool((scales > 0).all()):
+            raise ValueError(f"Normal: scale must be {means.numel()} positive numbers; got {scale!r}.")
+        self.loc = nn.Parameter(torch.tensor(means.tolist()))
+        self.log_scale = nn.Parameter(torch.tensor(scales.log().tolist()))
+        self.event_shape = tuple(means.shape)
 
     def _initialize(self, x: Tensor, context: Tensor | None) -> None:
         flat = x.reshape(-1, *self.event_shape)
@@ -213,13 +214,14 @@ class Uniform(Independent):
 
     def __init__(self, low: Sequence[Any], high: Sequence[Any]) -> None:
         super().__init__()
-        self.register_buffer("low", event_numbers("Uniform", "low", low))
-        self.register_buffer("high", event_numbers("Uniform", "high", high))
-        if self.low.shape != self.high.shape or not bool((self.low < self.high).all()):
+        ends = event_numbers("Uniform", "low", low), event_numbers("Uniform", "high", high)
+        if ends[0].shape != ends[1].shape or not bool((ends[0] < ends[1]).all()):
             raise ValueError(f"Uniform: low must lie below high, feature by feature; got {low} and {high}.")
-        self.event_shape = tuple(self.low.shape)
-        ends = zip(self.low.flatten().tolist(), self.high.flatten().tolist(), strict=True)
-        self.support = product(tuple(Interval(a, b) for a, b in ends), self.event_shape)
+        self.add_constant("low", ends[0].tolist())
+        self.add_constant("high", ends[1].tolist())
+        self.event_shape = tuple(ends[0].shape)
+        pairs = zip(ends[0].flatten().tolist(), ends[1].flatten().tolist(), strict=True)
+        self.support = product(tuple(Interval(a, b) for a, b in pairs), self.event_shape)
 
     def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
         inside = (x >= self.low) & (x <= self.high)  # a flow's inverse may leave the box
@@ -256,7 +258,7 @@ class CircularUniform(Independent):
     def __init__(self, features: EventSize) -> None:
         super().__init__()
         self.event_shape = event_shape("CircularUniform", features)
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(...); holds nothing
+        self.add_constant("like", 0.0)  # has the dtype and device of the model; its value is not used
 
     def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
         return torch.full_like(x, -LOG_2PI)
@@ -298,11 +300,12 @@ class StudentT(Independent):
         super().__init__()
         self.event_shape = event_shape("StudentT", features)
         positive("StudentT", "df", df)
-        log_df = torch.full(self.event_shape, math.log(df))
         if learn_df:
-            self.log_df = nn.Parameter(log_df)
+            self.log_df = nn.Parameter(torch.full(self.event_shape, math.log(df)))
         else:
-            self.register_buffer("log_df", log_df)
+            self.add_constant(
+                "log_df", torch.full(self.event_shape, math.log(df), dtype=torch.float64, device="cpu").tolist()
+            )
 
     def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
         return student_log_density(x, self.log_df)

@@ -1,4 +1,4 @@
-// Activations of networks in kernels: values, and slopes from what goes in and what comes out.
+// Activations of networks: their values, and their derivatives from input and output.
 
 namespace {
 
@@ -22,13 +22,13 @@ struct Silu {
 
 template <typename T>
 struct Gelu {
-    static Vec<T> below(Vec<T> h) {
+    static Vec<T> cdf(Vec<T> h) {
         return Vec<T>(T(0.5)) * (Vec<T>(T(1)) + (h * Vec<T>(T(M_SQRT1_2))).erf());
     }
-    static Vec<T> of(Vec<T> h) { return h * below(h); }
+    static Vec<T> of(Vec<T> h) { return h * cdf(h); }
     static Vec<T> slope(Vec<T> in, Vec<T>) {
         const Vec<T> density = (Vec<T>(T(-0.5)) * in * in).exp() * Vec<T>(T(0.5 * M_2_SQRTPI * M_SQRT1_2));
-        return at::vec::fmadd(in, density, below(in));
+        return at::vec::fmadd(in, density, cdf(in));
     }
 };
 
@@ -46,7 +46,7 @@ struct Tanh {
     static Vec<T> slope(Vec<T>, Vec<T> out) { return Vec<T>(T(1)) - out * out; }
 };
 
-// Calls run with the activation of this number.
+// Calls run with the activation that has this number in Python.
 template <typename T, typename Run>
 void by_activation(int64_t number, const Run& run) {
     if (number == 0) run(Relu<T>());
@@ -54,6 +54,14 @@ void by_activation(int64_t number, const Run& run) {
     if (number == 2) run(Gelu<T>());
     if (number == 3) run(Elu<T>());
     if (number == 4) run(Tanh<T>());
+}
+
+// Applies an activation in place to `count` values, a multiple of the vector length.
+template <typename T>
+void activate(int64_t number, T* values, int64_t count) {
+    by_activation<T>(number, [&](auto act) {
+        for (int64_t i = 0; i < count; i += LANES<T>) act.of(Vec<T>::loadu(values + i)).store(values + i);
+    });
 }
 
 }  // namespace

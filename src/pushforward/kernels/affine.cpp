@@ -1,4 +1,4 @@
-// Affine maps of the rows of a matrix, scales bounded, in both passes of training; `affine_native.py` is the other side.
+// Forward and backward pass of affine maps with bounded log-scales. The Python module fills in the structure.
 
 namespace {
 
@@ -7,17 +7,17 @@ struct Problem {
     const T* x;       // (features, points)
     const T* params;  // (2, features, points): shifts, scales
     const T* free;    // (features,)
-    const T *by_y, *by_log_slope;
-    T *y, *log_slope, *by_x, *by_params, *by_free;
+    const T *grad_y, *grad_log_slope;
+    T *y, *log_slope, *grad_x, *grad_params, *grad_free;
     int64_t features, points, threads;
     double bound;
 
     int64_t size() const { return features * points; }
 };
 
-constexpr int64_t ENOUGH = 4096;  // numbers that are worth a thread
+constexpr int64_t ENOUGH = 4096;  // elements per thread at least
 
-// Runs act(first number, how many, what tanh gives, the log-scale, sum) over all numbers; end(feature, sum) after each row.
+// Runs act(first element, count, tanh(scale / bound), log-scale, sum) over all vectors, end(feature, sum) per row.
 template <typename T, typename Act, typename End>
 void each(const Problem<T>& p, const Act& act, const End& end) {
     const Vec<T> bound(T(p.bound)), inverse(T(1 / p.bound));
@@ -28,8 +28,8 @@ void each(const Problem<T>& p, const Act& act, const End& end) {
         Vec<T> sum(T(0));
         for (int64_t v = 0; v < p.points; v += LANES<T>) {
             const int64_t i = j * p.points + v, count = std::min(LANES<T>, p.points - v);
-            const auto bent = (Vec<T>::loadu(p.params + p.size() + i, count) * inverse).tanh();
-            act(i, count, bent, at::vec::fmadd(bent, bound, free), sum);
+            const auto bounded = (Vec<T>::loadu(p.params + p.size() + i, count) * inverse).tanh();
+            act(i, count, bounded, at::vec::fmadd(bounded, bound, free), sum);
         }
         end(j, sum);
     }
@@ -51,16 +51,17 @@ template <typename T>
 void backward(const Problem<T>& p) {
     each(
         p,
-        [&](int64_t i, int64_t count, Vec<T> bent, Vec<T> log_scale, Vec<T>& sum) {
-            const auto by_y = Vec<T>::loadu(p.by_y + i, count), by_x = by_y * log_scale.exp();
-            const auto by_log_scale =
-                at::vec::fmadd(by_x, Vec<T>::loadu(p.x + i, count), Vec<T>::loadu(p.by_log_slope + i, count));
-            sum = sum + by_log_scale;
-            by_x.store(p.by_x + i, count), by_y.store(p.by_params + i, count);
-            (by_log_scale * (Vec<T>(T(1)) - bent * bent)).store(p.by_params + p.size() + i, count);
+        [&](int64_t i, int64_t count, Vec<T> bounded, Vec<T> log_scale, Vec<T>& sum) {
+            const auto grad_y = Vec<T>::loadu(p.grad_y + i, count), grad_x = grad_y * log_scale.exp();
+            const auto grad_log_scale =
+                at::vec::fmadd(grad_x, Vec<T>::loadu(p.x + i, count), Vec<T>::loadu(p.grad_log_slope + i, count));
+            // Lanes after the last point must not reach the sum, not even as 0 · inf.
+            sum = sum + Vec<T>::set(Vec<T>(T(0)), grad_log_scale, count);
+            grad_x.store(p.grad_x + i, count), grad_y.store(p.grad_params + i, count);
+            (grad_log_scale * (Vec<T>(T(1)) - bounded * bounded)).store(p.grad_params + p.size() + i, count);
         },
         [&](int64_t j, Vec<T> sum) {
-            p.by_free[j] = total<T>(sum);
+            p.grad_free[j] = total<T>(sum);
         });
 }
 

@@ -1,29 +1,28 @@
-// Inverses of the distribution functions of mixtures, for many values with the same parameters.
+// Quantiles of mixtures, for many values with the same parameters.
 //
-// As `by_table` and `newton` find them in Python: a guess from inverse cubics between the nodes of a table, then plain
-// Newton steps on the log of the smaller tail. Whoever calls must look at the answer, the number of values that were
-// not reached so: those are somebody else's, and what stands in their places is nothing. `mixture_native.py` is the
-// other side of this file.
+// The algorithm is that of `by_table` and `newton` in Python: start from inverse cubic interpolation in a table, then take
+// Newton steps on the log of the smaller tail. The functions return how many values did not converge; the caller
+// must solve those in another way, their outputs are meaningless.
 
 #include <ATen/native/Math.h>
 
 namespace {
 
 constexpr int64_t NODES = 128;  // a power of two
-constexpr int64_t CHUNK = 1024;  // values that one thread takes at a time
+constexpr int64_t CHUNK = 1024;  // values per chunk of a thread
 
 template <typename T>
 struct Problem {
     const T* y;                                      // (features, points)
     const T *weight, *location, *steepness, *rate;   // (components, features)
-    const T *low, *high;                             // (features,) where the least and the largest y are reached
+    const T *low, *high;                             // (features,) x of the least and of the largest y
     T* x;                                            // (features, points)
     int64_t points, features, components, threads, steps;
     double unit, reach, least, close;
 };
 
-// The laws of a component: its tail at v, in units, and with it the density at v over that at zero; the point with a
-// given tail, in widths, and the density there.
+// Distributions of a component: the tail at v (in units), the same with the density at v relative to that at zero, the
+// point with a certain tail (in widths), and the density at that point.
 
 template <typename T>
 struct Gaussian {
@@ -36,8 +35,8 @@ struct Gaussian {
     static T density_there(T point) { return std::exp(-point * point / 2) / std::sqrt(T(2 * M_PI)); }
 };
 
-// One exponential serves both: 2 · tail = exp(-v²) t q(t) for v ≥ 0, with t = 2 / (2 + v) and the polynomial q of
-// degree 10 whose largest relative error on v ≥ 0 is least, 1.1e-8.
+// One exponential for both: 2 · tail = exp(-v²) t q(t) for v ≥ 0, with t = 2 / (2 + v) and the minimax polynomial q of
+// degree 10, whose relative error on v ≥ 0 is at most 1.1e-8.
 template <>
 void Gaussian<float>::both(Vec<float> v, Vec<float>& tail_at, Vec<float>& density) {
     static constexpr float Q[] = {0.282094795f, 0.282093853f, 0.246880586f,  0.17537683f,  0.0930005918f, -0.0572325064f,
@@ -68,18 +67,18 @@ struct Logistic {
     }
 };
 
-// Tail and density of the mixture of one feature, on the given side of x.
-template <typename T, typename Law>
+// Tail and density of the mixture of one feature, on one side of x.
+template <typename T, typename Component>
 void mixture(const Problem<T>& p, int64_t feature, Vec<T> x, Vec<T> side, Vec<T>& tail, Vec<T>& density) {
     const Vec<T> reach{T(p.reach)};
     tail = density = Vec<T>(T(0));
     for (int64_t k = 0; k < p.components; ++k) {
         const int64_t at = k * p.features + feature;
         const auto v = at::vec::clamp((x - Vec<T>(p.location[at])) * Vec<T>(p.steepness[at]), reach.neg(), reach);
-        Vec<T> own_tail, own_density;
-        Law::both(v * side, own_tail, own_density);
-        tail = at::vec::fmadd(Vec<T>(p.weight[at]), own_tail, tail);
-        density = at::vec::fmadd(Vec<T>(p.rate[at]), own_density, density);
+        Vec<T> component_tail, component_density;
+        Component::both(v * side, component_tail, component_density);
+        tail = at::vec::fmadd(Vec<T>(p.weight[at]), component_tail, tail);
+        density = at::vec::fmadd(Vec<T>(p.rate[at]), component_density, density);
     }
 }
 
@@ -94,7 +93,7 @@ template <typename T>
 struct Table {
     T value[NODES], x[NODES], rise[NODES], left[NODES], square[NODES], cube[NODES];
 
-    // The bin of y: the last node below it, but for the ends.
+    // The bin of y: the last node below it, clamped to the table.
     int64_t find(T y) const {
         int64_t below = 0;
         for (int64_t step = NODES / 2; step > 0; step /= 2) below += value[below + step - 1] < y ? step : 0;
@@ -102,27 +101,27 @@ struct Table {
     }
 };
 
-template <typename T, typename Law>
+template <typename T, typename Component>
 void fill(const Problem<T>& p, int64_t feature, Table<T>& table) {
     const T first = p.low[feature], run = (p.high[feature] - first) / (NODES - 1);
     const Vec<T> one(T(1)), half(T(0.5));
     T slope[NODES], tails[LANES<T>], sides[LANES<T>], densities[LANES<T>];
     for (int64_t i = 0; i < NODES; ++i) table.x[i] = first + T(i) * run;
-    Vec<T> side = one.neg();  // of the smaller tail; nodes rise, so it mostly is where it was before
+    Vec<T> side = one.neg();  // of the smaller tail; nodes increase, so it seldom changes
     for (int64_t i = 0; i < NODES; i += LANES<T>) {
         const auto x = Vec<T>::loadu(table.x + i);
         Vec<T> tail, other, density;
-        mixture<T, Law>(p, feature, x, side, tail, density);
+        mixture<T, Component>(p, feature, x, side, tail, density);
         if (const auto smaller = tail <= half; !all<T>(smaller)) {
-            mixture<T, Law>(p, feature, x, side.neg(), other, density);
+            mixture<T, Component>(p, feature, x, side.neg(), other, density);
             tail = choose(other, tail, smaller), side = choose(side.neg(), side, smaller);
         }
         tail.store(tails), side.store(sides);
         density.store(densities);
         for (int64_t l = 0; l < LANES<T>; ++l) {
-            const T point = Law::point(std::max(tails[l], T(p.least)));
+            const T point = Component::point(std::max(tails[l], T(p.least)));
             table.value[i + l] = sides[l] * point;
-            slope[i + l] = Law::density_there(point) / densities[l];  // of the inverse
+            slope[i + l] = Component::density_there(point) / densities[l];  // of the inverse
         }
     }
     for (int64_t i = 0; i + 1 < NODES; ++i) {
@@ -133,61 +132,61 @@ void fill(const Problem<T>& p, int64_t feature, Table<T>& table) {
     }
 }
 
-// Values from `start` to `stop` of one feature; gives how many were not reached.
-template <typename T, typename Law>
+// Solves for the values from `start` to `stop` of one feature; returns how many did not converge.
+template <typename T, typename Component>
 int64_t reach(const Problem<T>& p, int64_t feature, const Table<T>& table, int64_t start, int64_t stop) {
     const T* y_row = p.y + feature * p.points;
     T* x_row = p.x + feature * p.points;
     const Vec<T> zero(T(0)), one(T(1)), close{T(p.close)};
-    Vec<T> missed = zero;
+    Vec<T> unsolved = zero;
     for (int64_t i = start; i < stop; i += LANES<T>) {
         const int64_t count = std::min(LANES<T>, stop - i);
-        T given[LANES<T>], guess[LANES<T>];
+        T targets[LANES<T>], guess[LANES<T>];
         for (int64_t l = 0; l < LANES<T>; ++l) {
-            given[l] = y_row[i + std::min(l, count - 1)];  // the last one again where a vector is not full
-            const int64_t bin = table.find(given[l]);
-            const T t = (given[l] - table.value[bin]) / table.rise[bin];
+            targets[l] = y_row[i + std::min(l, count - 1)];  // a vector that is not full repeats the last value
+            const int64_t bin = table.find(targets[l]);
+            const T t = (targets[l] - table.value[bin]) / table.rise[bin];
             guess[l] = table.x[bin] + t * (table.left[bin] + t * (table.square[bin] + t * table.cube[bin]));
         }
-        const auto y = Vec<T>::loadu(given);
+        const auto y = Vec<T>::loadu(targets);
         const auto side = choose(one.neg(), one, y > zero);
-        const auto target = Law::tail(y.abs() / Vec<T>(T(p.unit)));
+        const auto target = Component::tail(y.abs() / Vec<T>(T(p.unit)));
         const auto near = target >= Vec<T>(T(p.least));
         auto x = Vec<T>::loadu(guess), close_by = zero;
         for (int64_t step = 0; step < p.steps; ++step) {
             Vec<T> tail, density;
-            mixture<T, Law>(p, feature, x, side, tail, density);
+            mixture<T, Component>(p, feature, x, side, tail, density);
             const auto move = side.neg() * (tail / target).log() * tail / density;
             close_by = move.abs() <= close * (one + x.abs());
             x = x - move;
             if (all<T>(close_by)) break;
         }
-        missed = missed + one - choose(zero, one, near & close_by);
+        unsolved = unsolved + one - choose(zero, one, near & close_by);
         x.store(x_row + i, count);
     }
     T counts[LANES<T>];
-    missed.store(counts);
+    unsolved.store(counts);
     int64_t total = 0;
     for (const T c : counts) total += int64_t(c);
     return total;
 }
 
-template <typename T, typename Law>
+template <typename T, typename Component>
 int64_t solve(const Problem<T>& p) {
     std::vector<Table<T>> tables(p.features);
     const int64_t chunks = (p.points + CHUNK - 1) / CHUNK;
-    int64_t missed = 0;
+    int64_t unsolved = 0;
 #pragma omp parallel num_threads(threads_for(p.threads, p.features * chunks))
     {
 #pragma omp for schedule(static)
-        for (int64_t j = 0; j < p.features; ++j) fill<T, Law>(p, j, tables[j]);
-#pragma omp for schedule(static) reduction(+ : missed)
+        for (int64_t j = 0; j < p.features; ++j) fill<T, Component>(p, j, tables[j]);
+#pragma omp for schedule(static) reduction(+ : unsolved)
         for (int64_t job = 0; job < p.features * chunks; ++job) {
             const int64_t j = job / chunks, start = job % chunks * CHUNK;
-            missed += reach<T, Law>(p, j, tables[j], start, std::min(start + CHUNK, p.points));
+            unsolved += reach<T, Component>(p, j, tables[j], start, std::min(start + CHUNK, p.points));
         }
     }
-    return missed;
+    return unsolved;
 }
 
 }  // namespace

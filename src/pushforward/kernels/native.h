@@ -1,4 +1,4 @@
-// What all native kernels start with. The files of a kernel are joined, this one first, and compiled as one.
+// Included first in every native kernel: its files are concatenated and compiled as one source.
 
 #include <ATen/cpu/vec/functional.h>  // vec_reduce_all: `vec.h` brings it in for some instruction sets only
 #include <ATen/cpu/vec/vec.h>
@@ -33,7 +33,7 @@ T total(Vec<T> v) {
     return at::vec::vec_reduce_all<T>([](Vec<T> a, Vec<T> b) { return a + b; }, v);
 }
 
-// Threads for so many jobs: no more than there are, and one where there are none.
+// Number of threads for this many jobs: at most one per job, and at least one.
 inline int64_t threads_for(int64_t threads, int64_t jobs) { return std::max<int64_t>(1, std::min(threads, jobs)); }
 
 }  // namespace

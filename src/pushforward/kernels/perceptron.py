@@ -132,7 +132,8 @@ def _tensors(layers: Sequence[Any]) -> list[Tensor]:
 def _can_run(network: MaskedMLP, layers: Sequence[Any], x: Tensor) -> bool:
     if network.drops_units or network.activation not in NATIVE_ACTIVATIONS or current_execution().matmul_dtype:
         return False
-    return OPERATOR.can_run([x, *_tensors(layers)])
+    counts = x.shape[1] < 2**31  # the matrix library counts in 32 bits
+    return counts and OPERATOR.can_run([x, *_tensors(layers)])
 
 
 def _run(network: MaskedMLP, layers: Sequence[Any], inputs: Tensor) -> Tensor:

@@ -68,12 +68,13 @@ class MaskedMLP(AutoregressiveConditioner, MixedPrecision):
         self.residual, self.activation, self.dropout = residual, activation, dropout
         self.depth = max(1, len(hidden) - 1) if residual else len(hidden)
         widths = [hidden[0]] * (1 + 2 * self.depth) if residual else list(hidden)
-        feature_degrees = torch.arange(1, features + 1).repeat_interleave(channels)
-        inputs = torch.cat([torch.zeros(context, dtype=torch.long), feature_degrees])
+        # Degrees are read while the network is built: on the CPU, also where its weights are not.
+        feature_degrees = torch.arange(1, features + 1, device="cpu").repeat_interleave(channels)
+        inputs = torch.cat([feature_degrees.new_zeros(context), feature_degrees])
         degrees = [inputs, *(hidden_degrees(width, features, context) for width in widths)]
         self.layers = nn.ModuleList(MaskedLinear(i, o) for i, o in pairwise(degrees))
         # Rows of the last layer are parameter-major: the output views as (num_params, features, n) without a copy.
-        self.last = MaskedLinear(degrees[-1], torch.arange(features), copies=num_params)
+        self.last = MaskedLinear(degrees[-1], torch.arange(features, device="cpu"), copies=num_params)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 

@@ -7,10 +7,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from pushforward.core.constants import HasConstants
+
 __all__ = ["MaskedLinear", "hidden_degrees"]
 
 
-class MaskedLinear(nn.Module):
+class MaskedLinear(HasConstants):
     """A linear map whose output of degree d depends on exactly the inputs of degree ≤ d; both degree lists are sorted.
 
     Sorted degrees make the mask block-triangular: the rows of one degree are contiguous, and so are the columns, and
@@ -27,13 +29,15 @@ class MaskedLinear(nn.Module):
 
     mask: Tensor
     ends: Tensor
+    derived_constants = ("mask",)
 
     def __init__(self, in_degrees: Tensor, out_degrees: Tensor, *, copies: int = 1) -> None:
         super().__init__()
         ins, outs = len(in_degrees), len(out_degrees)
-        mask = (in_degrees[None, :] <= out_degrees[:, None]).repeat(copies, 1)
-        self.register_buffer("mask", mask.to(torch.get_default_dtype()), persistent=False)
-        self.register_buffer("ends", mask.sum(1), persistent=False)  # how many inputs each row reads, from the first
+        ends = torch.searchsorted(in_degrees, out_degrees, right=True).repeat(copies)
+        self.add_constant("ends", ends.tolist(), torch.int64)  # how many inputs each row reads, from the first
+        self.register_buffer("mask", torch.empty(copies * outs, ins), persistent=False)
+        self._round_constants()
         self.weight = nn.Parameter(torch.empty(copies * outs, ins))
         self.bias = nn.Parameter(torch.empty(copies * outs))
         # Variance-preserving for the inputs that a row really reads, not for the masked ones.
@@ -41,9 +45,14 @@ class MaskedLinear(nn.Module):
         with torch.no_grad():
             self.weight.uniform_(-1, 1).mul_(scale[:, None])
             self.bias.uniform_(-1, 1).mul_(scale)
-        degrees = torch.arange(int(torch.cat([in_degrees, out_degrees]).max()) + 2)
+        degrees = torch.arange(int(torch.cat([in_degrees, out_degrees]).max()) + 2, device=in_degrees.device)
         self.out_starts: list[int] = torch.searchsorted(out_degrees, degrees).tolist()
         self.in_starts: list[int] = torch.searchsorted(in_degrees, degrees).tolist()
+
+    def _round_constants(self) -> None:
+        super()._round_constants()
+        inputs = torch.arange(self.mask.shape[1], device=self.ends.device)
+        self.mask = (inputs < self.ends[:, None]).to(self.mask.dtype)
 
     def forward(self, h: Tensor) -> Tensor:
         return torch.addmm(self.bias[:, None], self.weight * self.mask, h)
@@ -64,5 +73,6 @@ def hidden_degrees(width: int, features: int, context: int) -> Tensor:
     """
     alone = max(width // features, min(16, width // 4), 1) if context else 0
     width = max(width - alone, features - 1)
-    spread = 1 + (torch.arange(width) * (features - 1)) // width if features > 1 else torch.zeros(width)
-    return torch.cat([torch.zeros(alone), spread]).long()
+    place = torch.arange(width, device="cpu")
+    spread = 1 + (place * (features - 1)) // width if features > 1 else torch.zeros_like(place)
+    return torch.cat([place.new_zeros(alone), spread])

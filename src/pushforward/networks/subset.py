@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pushforward.core.constants import HasConstants
 from pushforward.networks.masked_linear import MaskedLinear, hidden_degrees
 from pushforward.networks.mlp import check_hidden
 from pushforward.networks.precision import MixedPrecision
@@ -17,7 +18,7 @@ from pushforward.networks.trunk import INPUT_LIMIT, activation_of, dropped, trun
 __all__ = ["PrefixNetwork", "SubsetNetwork"]
 
 
-class _Network(MixedPrecision):
+class _Network(HasConstants, MixedPrecision):
     """A residual trunk and a last layer for each group of columns, whose rows are (num_params, columns).
 
     Args:
@@ -46,8 +47,8 @@ class _Network(MixedPrecision):
         self.activation, self.dropout = activation, dropout
         self.depth = max(1, len(hidden) - 1)
         self.inputs, self.groups = list(inputs), [(list(columns), count) for columns, count in groups]
-        owner = torch.arange(len(self.inputs)).repeat_interleave(torch.tensor(self.inputs))
-        self.register_buffer("owner", owner, persistent=False)  # of each input
+        owner = [column for column, count in enumerate(self.inputs) for _ in range(count)]
+        self.add_constant("owner", owner, torch.int64)  # of each input
 
     owner: Tensor
     layers: nn.ModuleList
@@ -137,11 +138,12 @@ class PrefixNetwork(_Network):
         super().__init__(inputs, groups, hidden=hidden, **options)
         count = sum(len(columns) for columns, _ in self.groups)
         context = len(self.inputs) - count
-        degrees = (torch.arange(len(self.inputs)) + 1 - context).clamp(min=0)  # context stands before all others
-        values = degrees.repeat_interleave(torch.tensor(self.inputs))
+        place = torch.arange(len(self.inputs), device="cpu")
+        degrees = (place + 1 - context).clamp(min=0)  # context stands before all others
+        values = degrees.repeat_interleave(torch.tensor(self.inputs, device="cpu"))
         both = torch.cat([values, degrees])
         order = both.argsort(stable=True)  # the value of a column beside whether it is seen: degrees have to rise
-        self.register_buffer("order", order, persistent=False)
+        self.add_constant("order", order.tolist(), torch.int64)
         hiddens = [hidden_degrees(hidden[0], count, context)] * (1 + 2 * self.depth)
         self.layers = nn.ModuleList(MaskedLinear(i, o) for i, o in pairwise([both[order], *hiddens]))
         self.last = nn.ModuleList(

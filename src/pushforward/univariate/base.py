@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pushforward.core.bijection import Kind
+from pushforward.core.constants import HasConstants
 from pushforward.core.dispatch import accelerated
 from pushforward.core.domain import REAL, Domain
 from pushforward.core.execution_mode import needs_derivatives
@@ -25,7 +26,7 @@ def with_free(params: Tensor, free: Tensor | None) -> Tensor:
     return params if free is None else torch.cat([params, free.expand(free.shape[0], *params.shape[1:])])
 
 
-class Univariate(nn.Module, ABC):
+class Univariate(HasConstants, ABC):
     r"""An increasing map of one number, :math:`y = \tau(x; \theta)`, applied entry by entry.
 
     Parameters lead: they have shape ``(num_params, *s)`` for x of shape ``(*s)``, so that softmax, cumsum and the like

@@ -142,10 +142,9 @@ class Moebius(Iterative):
         at_least("Moebius", "centres", centres, 1)
         below_one("Moebius", "radius", radius, "where a map of the circle would be flat")
         self.centres, self.radius, self.num_params = centres, radius, 3 * centres
-        angle = 2 * math.pi * torch.arange(centres) / centres
         ratio = min(0.2 / radius, 0.5) if centres > 1 else 0.0
-        around = ratio / math.sqrt(1 - ratio**2) * torch.stack([angle.cos(), angle.sin()])  # (2, centres)
-        self.register_buffer("around", around, persistent=False)
+        distance, angles = ratio / math.sqrt(1 - ratio**2), [2 * math.pi * k / centres for k in range(centres)]
+        self.add_constant("around", [[distance * f(angle) for angle in angles] for f in (math.cos, math.sin)])
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         y, log_slope = super().forward(x, params)

@@ -71,7 +71,7 @@ class Affine(Univariate):
         super().__init__()
         positive("Affine", "bound", bound)
         self.bound = bound
-        self.register_buffer("zero", torch.zeros(()), persistent=False)
+        self.add_constant("zero", 0.0)
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         return self._move(x, *params.unbind())

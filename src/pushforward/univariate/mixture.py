@@ -80,11 +80,11 @@ class MixtureCDF(Iterative):
         self.num_params = 3 * components
         # Equal components would get equal gradients and stay equal for ever. So they stand apart from the start, just
         # so wide that mean and variance of the mixture are those of a single component.
-        ranks = (torch.arange(components, dtype=torch.float64) + 0.5) / components
+        ranks = (torch.arange(components, dtype=torch.float64, device="cpu") + 0.5) / components
         places = SPREAD * self._plain_point(1 - ranks)[0]
         between = (bound * torch.tanh(places / bound)).square().mean().item()
         self.log_width = 0.5 * math.log1p(-between / self.variance)
-        self.register_buffer("places", places.to(torch.get_default_dtype()), persistent=False)
+        self.add_constant("places", places.tolist())
 
     @staticmethod
     @abstractmethod

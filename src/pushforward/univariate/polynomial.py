@@ -136,14 +136,14 @@ def squares(roots: Tensor, least: float) -> Squares:
     return Squares(torch.cat([scaled[:1], scaled[1:2] + least, scaled[2:]]), roots, weight, least, degree)
 
 
-def uneven(count: int) -> Tensor:
+def uneven(count: int) -> list[float]:
     """Fixed factors between 1/2 and 3/2, no two alike.
 
     Parts of a model that are interchangeable at zero parameters would get the same gradients and stay copies of each
     other. Parameters that each enter with a factor of their own leave the identity where it is and break the tie.
     """
     golden = (math.sqrt(5) - 1) / 2
-    return 0.5 + (golden * torch.arange(1, count + 1)) % 1
+    return [0.5 + (golden * k) % 1 for k in range(1, count + 1)]
 
 
 @configurable
@@ -185,10 +185,9 @@ class SumOfSquares(Shaped):
         self.polynomials, self.degree = polynomials, degree
         self._place("SumOfSquares", polynomials * (degree + 1), bound, min_slope)
         # At zero parameters each polynomial is a constant: a sum of squares is one only if each of them is constant.
-        constant = torch.zeros(degree + 1, polynomials)
-        constant[0] = polynomials**-0.5
-        self.register_buffer("constant", constant, persistent=False)
-        self.register_buffer("gains", uneven(constant.numel()).reshape(constant.shape), persistent=False)
+        self.add_constant("constant", [[polynomials**-0.5 if k == 0 else 0.0] * polynomials for k in range(degree + 1)])
+        gains = uneven((degree + 1) * polynomials)
+        self.add_constant("gains", [gains[k * polynomials : (k + 1) * polynomials] for k in range(degree + 1)])
 
     def _prepare_shape(self, params: Tensor) -> Squares:
         given = params.unflatten(0, (self.degree + 1, self.polynomials))
@@ -257,9 +256,8 @@ class Bernstein(Shaped):
             )
         self.degree = degree
         self._place("Bernstein", degree, bound, min_slope)
-        # Whole numbers, so that no conversion of the module rounds them.
-        choose = torch.tensor([math.comb(degree - 1, k) for k in range(degree)])
-        self.register_buffer("choose", choose, persistent=False)
+        # Whole numbers, which no conversion of the module rounds.
+        self.add_constant("choose", [math.comb(degree - 1, k) for k in range(degree)], torch.int64)
 
     def _prepare_shape(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Slopes (n, *s) of the shape at the coefficients, and the coefficients but the last (n, *s)."""

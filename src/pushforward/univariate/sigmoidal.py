@@ -49,10 +49,10 @@ class Sigmoidal(Iterative):
         ins, outs = [1] + [units] * (depth - 1), [units] * (depth - 1) + [1]
         self.sizes = [(n, units, m) for n, m in zip(ins, outs, strict=True)]
         self.num_params = sum(k * (n if n > 1 else 0) + 2 * k + k * m for n, k, m in self.sizes)
-        self.register_buffer("gains", uneven(self.num_params), persistent=False)
+        self.add_constant("gains", uneven(self.num_params))
         steepness, offsets = standing(units)
         self.log_steepness = math.log(steepness)
-        self.register_buffer("offsets", torch.tensor(offsets), persistent=False)
+        self.add_constant("offsets", offsets)
 
     def _prepare(self, params: Tensor) -> list[Layer]:
         rest = params * self.gains.reshape(-1, *(1,) * (params.ndim - 1))

@@ -58,8 +58,8 @@ class Spline(Univariate):
                 f"{owner}: {bins} bins of at least {min_bin} of the box leave no room; lower min_bin below 1 / bins."
             )
         self.bins, self.bound, self.tails, self.min_bin = bins, bound, tails, min_bin
-        self.register_buffer("least", torch.arange(1, bins) * min_bin, persistent=False)
-        self.least_numbers = tuple(self.least.tolist())  # for kernels; rounded as the buffer is
+        self.least_numbers = tuple(k * min_bin for k in range(1, bins))
+        self.add_constant("least", self.least_numbers)
         # Numbers that belong to knots: with identity tails those at the ends are given.
         self.free_knots = bins - 1 if tails == "identity" else bins + 1
 

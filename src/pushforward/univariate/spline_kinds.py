@@ -60,9 +60,7 @@ class LinearSpline(Spline):
     def __init__(self, bins: int = 8, *, bound: float = 5.0, tails: str = "identity", min_bin: float = 1e-3) -> None:
         super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
         self.num_params = bins
-        self.register_buffer(
-            "places", torch.arange(1.0, bins), persistent=False
-        )  # whole numbers are exact in any dtype
+        self.add_constant("places", range(1, bins))
 
     def _knots(self, params: Tensor) -> Knots:
         heights = self._places(params[None])
@@ -179,10 +177,10 @@ class CubicSpline(Spline):
         below_one("CubicSpline", "min_slope", min_slope, BOX)
         self.min_slope = min_slope
         self.num_params = 2 * bins + (2 if tails == "linear" else 0)
-        floor = torch.full((bins,), min_slope)
+        floor = [min_slope] * bins
         if tails == "identity":  # a slope of one at the end is at most three times the mean slope there
-            floor[[0, -1]] = max(1 / 3, min_slope)
-        self.register_buffer("floor", floor, persistent=False)
+            floor[0] = floor[-1] = max(1 / 3, min_slope)
+        self.add_constant("floor", floor)
         # min_slope + (3 - min_slope) sigmoid(offset) = 1
         self.end_offset = math.log((1 - min_slope) / 2)
 

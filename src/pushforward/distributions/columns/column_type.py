@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pushforward.core.checks import at_least
 from pushforward.core.config import build
+from pushforward.core.constants import HasConstants
 from pushforward.core.domain import Domain
 
 __all__ = ["ColumnType"]
 
 
-class ColumnType(nn.Module, ABC):
+class ColumnType(HasConstants, ABC):
     """A type of column: its values as inputs of a network, and their distribution with parameters from a network.
 
     One module stands for ``columns`` columns of the type side by side, so that they are computed together.
@@ -48,7 +49,7 @@ class ColumnType(nn.Module, ABC):
         super().__init__()
         at_least(type(self).__name__, "columns", columns, 1)
         self.columns = columns
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(dtype); holds nothing
+        self.add_constant("like", 0.0)  # has the dtype of the model; its value is not used
 
     like: Tensor
 

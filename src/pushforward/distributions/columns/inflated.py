@@ -47,7 +47,7 @@ class Inflated(ColumnType):
         low, high = inner.domain.ends
         fits = low <= numbers[0] and numbers[-1] <= high
         self.domain = inner.domain if fits else Interval(min(low, numbers[0]), max(high, numbers[-1]))
-        self.register_buffer("values", torch.tensor(numbers, dtype=torch.float64), persistent=False)
+        self.add_constant("values", numbers, torch.float64)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Inflated:
         values = self.values

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pushforward.core.constants import moved_wide
 from pushforward.core.domain import Real
 from pushforward.distributions.columns.column_type import ColumnType
 from pushforward.univariate.base import Univariate
@@ -56,8 +57,9 @@ class Scaled(ColumnType):
     def _apply(self, fn: Any, recurse: bool = True) -> Scaled:
         statistics = {name: self._buffers[name] for name in self.per_column}
         super()._apply(fn, recurse)
-        for name, tensor in statistics.items():  # moved with the module, but never narrowed
-            self._buffers[name] = None if tensor is None else tensor.to(self.like.device)
+        for name, tensor in statistics.items():
+            moved = self._buffers[name]
+            self._buffers[name] = None if tensor is None or moved is None else moved_wide(tensor, moved)
         return self
 
     def temperature_scaling(self) -> tuple[Tensor, Tensor] | None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.checks import common_batch
+from pushforward.core.constants import HasConstants
 from pushforward.core.domain import Product, holds_each
 from pushforward.distributions.columns.column_type import ColumnType
 from pushforward.distributions.mixed.groups import ColumnGroups
@@ -30,7 +31,7 @@ def check_rows(name: str, x: Tensor, columns: int) -> None:
         raise ValueError(f"MixedTypeModel: {name} must have shape (*batch, {columns}); got {tuple(x.shape)}.")
 
 
-class ConditionalNetwork(nn.Module):
+class ConditionalNetwork(HasConstants):
     r"""The distributions :math:`q(x_j \mid x_S)` of all columns j, given the entries S of a row that are observed.
 
     With ``order="any"`` S may be any set of other columns, with ``order="fixed"`` only those before j count. The
@@ -64,7 +65,7 @@ class ConditionalNetwork(nn.Module):
         self.base_params = nn.ParameterList(nn.Parameter(torch.zeros(count, len(group))) for group, count in groups)
         """What is added to the network's outputs: parameters of the columns by themselves, to start with."""
         flat = [j for group in self.columns.positions for j in group]
-        self.register_buffer("from_groups", torch.tensor(flat).argsort(), persistent=False)
+        self.add_constant("from_groups", sorted(range(len(flat)), key=flat.__getitem__), torch.int64)
 
     def initialize(self, table: Tensor) -> None:
         """Measure the columns, and start from parameters that fit each by itself."""
