@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from test_cli import run, run_json
 
+import pushforward as pf
 from pushforward.data import TableError
 from pushforward.data.arrow import ArrowWriter, read_arrow, stream_arrow
 
@@ -194,6 +195,7 @@ def test_mistakes_get_one_sentence(folder, monkeypatch, command, sentence):
     monkeypatch.chdir(folder)
     (folder / "other.csv").write_text("a,b\n1,2\n")
     (folder / "empty.csv").write_text("age,sex,income,since\n")
+    pf.save(pf.flows.maf(1, depth=1, hidden=[4]), "numeric.safetensors", metadata={"columns": ["age"]})
     result = run(*command, code=1)
     assert sentence in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr
