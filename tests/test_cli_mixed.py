@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from test_cli import run, run_json
 
+import pushforward as pf
 from pushforward.data import TableError
 from pushforward.data.arrow import ArrowWriter, read_arrow, stream_arrow
 
@@ -168,6 +169,18 @@ def test_unknown_categories_are_a_sentence_not_a_line_of_source(folder, tmp_path
             "--given: not available for a mixed-type model",
         ),
         (
+            ("fit", "people.csv", "--out", "x.safetensors", "--set", "depth=3"),
+            "takes the table as it is, but not --set",
+        ),
+        (("fit", "people.csv", "--out", "x.safetensors", "--flow", "maf"), "Or use --flow mixed, which models text"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=odd"), "such as circular:24"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--validation", "people.csv"), "takes a fraction of the rows"),
+        (("sample", "m.safetensors", "--out", "x.csv", "--given", "since=soon"), "'since' must be a date such as"),
+        (("sample", "m.safetensors", "--out", "x.csv", "--given", "age=[1]"), "'age' must be a number; got '[1]'"),
+        (("impute", "numeric.safetensors", "people.csv", "--out", "x.csv"), "needs a mixed-type model. Fit one with"),
+        (("anomalies", "people.csv", "--drop", "age,sex,income,since"), "no column of people.csv is left"),
+        (("anomalies", "people.csv", "--learn-from", "other.csv"), "there is no column 'a', which other.csv has"),
+        (
             ("sample", "m.safetensors", "--out", "x.csv", "--given", "sex=Q"),
             "no category 'Q'. The categories are 'F', 'M'",
         ),
@@ -194,6 +207,7 @@ def test_mistakes_get_one_sentence(folder, monkeypatch, command, sentence):
     monkeypatch.chdir(folder)
     (folder / "other.csv").write_text("a,b\n1,2\n")
     (folder / "empty.csv").write_text("age,sex,income,since\n")
+    pf.save(pf.flows.maf(1, depth=1, hidden=[4]), "numeric.safetensors", metadata={"columns": ["age"]})
     result = run(*command, code=1)
     assert sentence in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr

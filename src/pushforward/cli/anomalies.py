@@ -54,6 +54,8 @@ def anomalies(
     names = list(column_names(source))
     dropped = parse_columns("--drop", drop, names, source)
     kept = [name for name in names if name not in dropped]
+    if not kept:
+        raise ValueError(f"--drop: no column of {source} is left. Leave at least one out of --drop.")
     column_types = parse_types(types, kept, source)
     training = read_arrow(source).select(kept)
     rows = read_arrow(table) if learn_from else training

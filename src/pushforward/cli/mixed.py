@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import datetime as dt
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from pushforward.cli.common import listed, refuse_same_file, suggestion
 from pushforward.cli.fit import FitRequest, choose_columns
-from pushforward.cli.model import note_ignored
+from pushforward.cli.model import is_mixed, note_ignored
 from pushforward.cli.options import parse_assignments
 from pushforward.cli.score import write_scores
 from pushforward.core.files import check_writable
@@ -155,7 +156,14 @@ def named_table(table: str) -> Iterator[None]:
         yield
     except TableError as error:
         message = str(error).replace("the table:", f"{table}:", 1)
+        message = message.replace("an object such as Circular(24)", "a type with numbers, such as circular:24")
         raise TableError(re.sub("^types:", f"--type: {table}:", message)) from None
+
+
+def _load(model: str) -> FlowDensity:
+    if not is_mixed(model):
+        raise ValueError(f"{model}: this command needs a mixed-type model. Fit one with --flow mixed.")
+    return FlowDensity.load(model)
 
 
 def _blocks(model: FlowDensity, table: str) -> Iterator[Any]:
@@ -181,7 +189,7 @@ def score_mixed(model: str, table: str, out: str) -> dict[str, Any]:
     """Write the log-density of the observed entries of each row."""
     refuse_same_file("--out", out, model, table)
     check_writable(out)
-    fitted = FlowDensity.load(model)
+    fitted = _load(model)
     with named_table(table):
         return write_scores(out, map(fitted.score_samples, _blocks(fitted, table)))
 
@@ -190,9 +198,12 @@ def sample_mixed(model: str, out: str, rows: int, conditions: Sequence[str], see
     """Write sampled rows, given values of any columns, which are written beside the sampled ones."""
     refuse_same_file("--out", out, model)
     check_writable(out)
-    fitted = FlowDensity.load(model)
+    fitted = _load(model)
     values = observed_values(fitted, conditions, model)
-    distribution = fitted.given(values) if values else fitted
+    try:
+        distribution = fitted.given(values) if values else fitted
+    except TableError as error:
+        raise TableError(f"--given: {error}") from None
     columns = fitted.schema_.names
     with ExitStack() as stack:
         writer: ArrowWriter | None = None
@@ -222,8 +233,14 @@ def observed_values(model: FlowDensity, conditions: Sequence[str], path: str) ->
 
 def _parse_value(field: Field, text: str) -> Any:
     has_text = field.labels is not None and all(isinstance(label, str) for label in field.labels)
-    if has_text or field.form in ("time", "day"):
+    if has_text:
         return text  # checked by the model
+    if field.form in ("time", "day"):
+        try:
+            dt.datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f"--given: {field.name!r} must be a date such as 2024-01-31; got {text!r}.") from None
+        return text
     try:
         number = ast.literal_eval(text.capitalize() if field.form == "bool" else text)
     except (ValueError, SyntaxError):
@@ -238,7 +255,7 @@ def impute(model: str, table: str, out: str, seed: int, *, draw: bool = False) -
     """Write the table with missing entries filled by conditional means and modes, or by one random draw."""
     refuse_same_file("--out", out, model, table)
     check_writable(out)
-    fitted = FlowDensity.load(model)
+    fitted = _load(model)
     count, imputed = 0, []
     with named_table(table):
         for k, block in enumerate(_blocks(fitted, table)):
@@ -252,7 +269,7 @@ def intervals(model: str, table: str, column: str, out: str, probability: float)
     """Write prediction intervals of a column in each row, given the other entries of the row."""
     refuse_same_file("--out", out, model, table)
     check_writable(out)
-    fitted = FlowDensity.load(model)
+    fitted = _load(model)
     schema = fitted.schema_
     if column not in schema.names:
         raise ValueError(
