@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, cast, final
 
 import torch
@@ -14,9 +15,11 @@ from pushforward.core.checks import broadcast
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Real
+from pushforward.core.execution_mode import runs_directly
 from pushforward.core.native_build import Compilable
 from pushforward.distributions.autoregressive import AutoregressiveDistribution
 from pushforward.distributions.base import Independent
+from pushforward.distributions.row_blocks import in_row_blocks, row_width
 
 __all__ = ["Flow"]
 
@@ -101,6 +104,7 @@ class Flow(AutoregressiveDistribution):
         if len(shapes) > 1:
             raise ValueError(f"Flow: base and bijection must take the same context; got {sorted(map(str, shapes))}.")
         self.base, self.bijection, self.context_map = base, bijection, context_map
+        self._row_width: int | None = None  # found out when it is first needed
         self.event_shape, self.support = bijection.out_shape, bijection.codomain
         self.context_shape = next(iter(shapes), None)
         if context_map is not None:
@@ -167,16 +171,14 @@ class Flow(AutoregressiveDistribution):
         """z = T⁻¹(x), shape (*batch, *latent shape)."""
         dtypes = self.dtype, self.context_dtype
         x, context = broadcast("Flow", "x", x, self.event_shape, context, self.context_shape, *dtypes)
-        known = self._map_context(context)
-        return self.bijection._inverse(x, self._for(self.bijection, known))
+        return self._pull(x, self._map_context(context))
 
     @final
     def to_data(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """x = T(z), shape (*batch, *event_shape)."""
         dtypes = self.base.dtype, self.context_dtype
         z, context = broadcast("Flow", "z", z, self.base.event_shape, context, self.context_shape, *dtypes)
-        known = self._map_context(context)
-        return self.bijection._forward(z, self._for(self.bijection, known))
+        return self._push(z, self._map_context(context))
 
     @property
     def noise(self) -> Independent:
@@ -197,36 +199,74 @@ class Flow(AutoregressiveDistribution):
 
     def _to_noise_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         known, base = self._map_context(context), self._ordered_base()
-        z, log_slopes = self.bijection._inverse_and_slopes(x, self._for(self.bijection, known))
+
+        def pull(x: Tensor, known: Tensor | None) -> tuple[Tensor, ...]:
+            return self.bijection._inverse_and_slopes(x, self._for(self.bijection, known))
+
+        z, log_slopes = self._in_blocks(pull, self.event_shape, x, known)
         noise, base_slopes = base._to_noise_and_slopes(z, self._for(self.base, known))
         return noise, log_slopes + base_slopes
 
     def _to_noise(self, x: Tensor, context: Tensor | None) -> Tensor:
         known = self._map_context(context)
-        z = self.bijection._inverse(x, self._for(self.bijection, known))
+        z = self._pull(x, known)
         return self._ordered_base()._to_noise(z, self._for(self.base, known))
 
     def _from_noise(self, noise: Tensor, context: Tensor | None) -> Tensor:
         known = self._map_context(context)
         z = self._ordered_base()._from_noise(noise, self._for(self.base, known))
-        return self.bijection._forward(z, self._for(self.bijection, known))
+        return self._push(z, known)
+
+    def _push(self, z: Tensor, known: Tensor | None) -> Tensor:
+        """x = T(z) at a mapped context."""
+        return self._in_blocks(
+            lambda z, c: (self.bijection._forward(z, self._for(self.bijection, c)),), self.bijection.in_shape, z, known
+        )[0]
+
+    def _pull(self, x: Tensor, known: Tensor | None) -> Tensor:
+        """z = T⁻¹(x) at a mapped context."""
+        return self._in_blocks(
+            lambda x, c: (self.bijection._inverse(x, self._for(self.bijection, c)),), self.bijection.out_shape, x, known
+        )[0]
+
+    def _in_blocks(
+        self,
+        function: Callable[..., tuple[Tensor, ...]],
+        event_shape: tuple[int, ...],
+        x: Tensor,
+        context: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        """function(x, context), where nothing is recorded block by block, so that large batches fit into memory."""
+        if not runs_directly(x):
+            return function(x, context)
+        if self._row_width is None:
+            self._row_width = row_width(self)
+        return in_row_blocks(function, self._row_width, len(event_shape), x, context)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         known = self._map_context(context)
-        z, ladj = self.bijection._inverse_and_ladj(x, self._for(self.bijection, known))
-        return self.base._log_prob(z, self._for(self.base, known)) + ladj
+
+        def log_prob(x: Tensor, known: Tensor | None) -> tuple[Tensor]:
+            z, ladj = self.bijection._inverse_and_ladj(x, self._for(self.bijection, known))
+            return (self.base._log_prob(z, self._for(self.base, known)) + ladj,)
+
+        return self._in_blocks(log_prob, self.event_shape, x, known)[0]
 
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
         known = self._map_context(context)
         z = self.base._rsample(batch, self._for(self.base, known), generator)
-        return self.bijection._forward(z, self._for(self.bijection, known))
+        return self._push(z, known)
 
     def _rsample_and_log_prob(
         self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
         known = self._map_context(context)
         z, log_prob = self.base._rsample_and_log_prob(batch, self._for(self.base, known), generator)
-        x, ladj = self.bijection._forward_and_ladj(z, self._for(self.bijection, known))
+
+        def push(z: Tensor, known: Tensor | None) -> tuple[Tensor, ...]:
+            return self.bijection._forward_and_ladj(z, self._for(self.bijection, known))
+
+        x, ladj = self._in_blocks(push, self.bijection.in_shape, z, known)
         return x, log_prob - ladj
 
     def _initialize(self, x: Tensor, context: Tensor | None) -> None:

@@ -129,6 +129,11 @@ class Univariate(HasConstants, Compilable, ABC):
         makes it about exp(t) times as wide. None where there is none."""
         return None
 
+    @property
+    def point_width(self) -> int:
+        """About how many numbers one point needs at once."""
+        return self.num_params
+
     def extra_repr(self) -> str:
         return ", ".join(f"{key}={value}" for key, value in getattr(self, "config", {}).items() if key != "type")
 
