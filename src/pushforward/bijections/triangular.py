@@ -50,6 +50,10 @@ class _Rise(Boxed):
         for name, values in zip(("nodes", "weights"), gauss_legendre(nodes), strict=True):
             self.add_constant(name, values)
 
+    @property
+    def point_width(self) -> int:
+        return self.num_params + len(self.nodes)
+
     def _prepare(self, params: Tensor) -> Tensor:
         return params
 

@@ -17,6 +17,7 @@ __all__ = [
     "at_least",
     "below_one",
     "broadcast",
+    "check_precision",
     "common_batch",
     "finite_numbers",
     "one_of",
@@ -75,8 +76,19 @@ def _event_batch(owner: str, name: str, x: Tensor, event_shape: tuple[int, ...])
     return tuple(x.shape[:split])
 
 
+def check_precision(owner: str, *dtypes: torch.dtype | None) -> None:
+    """Refuse floating dtypes of less than 32 bits for points and weights."""
+    for dtype in dtypes:
+        if dtype is not None and dtype.is_floating_point and dtype.itemsize < 4:
+            raise ValueError(
+                f"{owner}: densities in {dtype} would be right to three digits at best. Keep points and model in "
+                'float32, with .float(); fit(..., precision="bf16") multiplies in bfloat16 where that does no harm.'
+            )
+
+
 def check_dtype(owner: str, name: str, x: Tensor, dtype: torch.dtype | None) -> None:
     """Refuse ``x`` whose dtype is not that of the weights (None: the owner has no weights and takes any)."""
+    check_precision(owner, x.dtype, dtype)
     if dtype is not None and x.dtype != dtype:
         raise ValueError(
             f"{owner}: {name} is {x.dtype} but the weights are {dtype}. "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pushforward.core.checks import broadcast, check_context, common_batch
+from pushforward.core.checks import broadcast, check_context, check_precision, common_batch
 from pushforward.core.constants import HasConstants
 from pushforward.core.domain import Domain, Real
 from pushforward.core.screening import screen
@@ -69,6 +69,7 @@ class ScreenedInputs(HasConstants):
         if any(size < 0 for size in shape):
             raise ValueError(f"{owner}: the sample shape must not be negative; got {shape}.")
         check_context(owner, context, self.context_shape)
+        check_precision(owner, self.dtype)
         fixed_ok, _ = self._fixed_rows()
         if context is None or self.context_shape is None:
             batch = (*shape, *self.batch_shape)

@@ -19,10 +19,11 @@ from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Real
 from pushforward.core.exactness import Exactness, least_exact
-from pushforward.core.execution_mode import execution
+from pushforward.core.execution_mode import execution, runs_directly
 from pushforward.distributions.autoregressive import AutoregressiveDistribution
 from pushforward.distributions.context import context_map_dtype, context_map_shapes, map_context
 from pushforward.distributions.protocols import Noise
+from pushforward.distributions.row_blocks import in_row_blocks, row_width
 
 __all__ = ["Flow"]
 
@@ -130,6 +131,7 @@ class Flow(AutoregressiveDistribution):
         if len(shapes) > 1:
             raise ValueError(f"Flow: base and bijection must take the same context; got {sorted(map(str, shapes))}.")
         self.base, self.bijection, self.context_map = base, bijection, context_map
+        self._row_width: int | None = None  # computed when it is first needed
         self.event_shape, self.support = bijection.out_shape, bijection.codomain
         self.context_shape = next(iter(shapes), None)
         self.stochastic = base.stochastic or bijection.stochastic
@@ -205,7 +207,7 @@ class Flow(AutoregressiveDistribution):
         """z = T⁻¹(x), shape (*batch, *latent shape)."""
         dtypes = self.dtype, self.context_dtype
         x, context = broadcast("Flow", "x", x, self.event_shape, context, self.context_shape, *dtypes)
-        return self.bijection._inverse(*self.bijection._arguments(x, self._map_context(context), generator))
+        return self._pull(x, self._map_context(context), generator)
 
     @final
     @_in_scope
@@ -213,7 +215,7 @@ class Flow(AutoregressiveDistribution):
         """x = T(z), shape (*batch, *event_shape)."""
         dtypes = self.base.dtype, self.context_dtype
         z, context = broadcast("Flow", "z", z, self.base.event_shape, context, self.context_shape, *dtypes)
-        return self.bijection._forward(*self.bijection._arguments(z, self._map_context(context), generator))
+        return self._push(z, self._map_context(context), generator)
 
     @property
     def noise(self) -> Noise:
@@ -235,34 +237,36 @@ class Flow(AutoregressiveDistribution):
     @_in_scope
     def _to_noise_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         context, base = self._map_context(context), self._ordered_base()
-        triangular = cast(SupportsSlopes, self.bijection)  # `_why_no_conditionals` has been asked
-        z, log_slopes = triangular._inverse_and_slopes(*self.bijection._arguments(x, context, None))
+        pull = cast(SupportsSlopes, self.bijection)._inverse_and_slopes  # `_why_no_conditionals` has been asked
+        z, log_slopes = self._in_blocks(pull, x, context)
         noise, base_slopes = base._to_noise_and_slopes(*base._arguments(z, context, None))
         return noise, log_slopes + base_slopes
 
     @_in_scope
     def _to_noise(self, x: Tensor, context: Tensor | None) -> Tensor:
         context, base = self._map_context(context), self._ordered_base()
-        z = self.bijection._inverse(*self.bijection._arguments(x, context, None))
+        z = self._pull(x, context)
         return base._to_noise(*base._arguments(z, context, None))
 
     @_in_scope
     def _from_noise(self, noise: Tensor, context: Tensor | None) -> Tensor:
         context, base = self._map_context(context), self._ordered_base()
         z = base._from_noise(*base._arguments(noise, context, None))
-        return self.bijection._forward(*self.bijection._arguments(z, context, None))
+        return self._push(z, context)
 
     @_in_scope
     def _log_prob(self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
-        context = self._map_context(context)
-        z, ladj = self.bijection._inverse_and_ladj(*self.bijection._arguments(x, context, generator))
-        return self.base._log_prob(*self.base._arguments(z, context, generator)) + ladj
+        def log_prob(x: Tensor, context: Tensor | None) -> tuple[Tensor]:
+            z, ladj = self.bijection._inverse_and_ladj(*self.bijection._arguments(x, context, generator))
+            return (self.base._log_prob(*self.base._arguments(z, context, generator)) + ladj,)
+
+        return self._in_blocks(log_prob, x, self._map_context(context))[0]
 
     @_in_scope
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
         context = self._map_context(context)
         z = self.base._rsample(batch, self._for_base(context), generator)
-        return self.bijection._forward(*self.bijection._arguments(z, context, generator))
+        return self._push(z, context, generator)
 
     @_in_scope
     def _rsample_and_log_prob(
@@ -272,8 +276,33 @@ class Flow(AutoregressiveDistribution):
             return super()._rsample_and_log_prob(batch, context, generator)
         context = self._map_context(context)
         z, log_prob = self.base._rsample_and_log_prob(batch, self._for_base(context), generator)
-        x, ladj = self.bijection._forward_and_ladj(*self.bijection._arguments(z, context, generator))
+
+        def push(z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+            return self.bijection._forward_and_ladj(*self.bijection._arguments(z, context, generator))
+
+        x, ladj = self._in_blocks(push, z, context)
         return x, log_prob - ladj
+
+    def _push(self, z: Tensor, context: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
+        """x = T(z) at a mapped context."""
+        forward, arguments = self.bijection._forward, self.bijection._arguments
+        return self._in_blocks(lambda z, context: (forward(*arguments(z, context, generator)),), z, context)[0]
+
+    def _pull(self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
+        """z = T⁻¹(x) at a mapped context."""
+        inverse, arguments = self.bijection._inverse, self.bijection._arguments
+        return self._in_blocks(lambda x, context: (inverse(*arguments(x, context, generator)),), x, context)[0]
+
+    def _in_blocks(
+        self, function: Callable[..., tuple[Tensor, ...]], x: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """function(x, context) at a mapped context; in blocks of rows where no derivatives are recorded."""
+        context = context if self.bijection.context_shape is not None or self.base.context_shape is not None else None
+        if not runs_directly(x):
+            return function(x, context)
+        if self._row_width is None:
+            self._row_width = row_width(self)
+        return in_row_blocks(function, self._row_width, len(self.event_shape), x, context)
 
     def _initialize(self, x: Tensor, context: Tensor | None) -> None:
         if isinstance(self.context_map, Bijection) and context is not None:

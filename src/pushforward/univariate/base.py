@@ -68,6 +68,11 @@ class Univariate(HasConstants, ABC):
         """`forward`, with conditional and free parameters given apart, as in `with_free`."""
         return self.forward(x, with_free(params, free))
 
+    @property
+    def point_width(self) -> int:
+        """About how many numbers one point needs at once."""
+        return self.num_params
+
     def extra_repr(self) -> str:
         return ", ".join(f"{key}={value}" for key, value in getattr(self, "config", {}).items() if key != "type")
 
