@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pushforward.core.config import build
 from pushforward.core.constants import HasConstants, round_constants
+from pushforward.core.random_state import seeded
 
 __all__ = ["assign", "skeleton"]
 
@@ -20,7 +21,7 @@ def skeleton(config: dict[str, Any]) -> Any:
     Weights and saved buffers then are on the meta device, and constants hold their values. A part that cannot be built
     so, such as one of a user whose constructor reads the values of tensors, makes the model an ordinary one.
     """
-    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and thrown away
+    with seeded(0):  # initial weights are drawn and thrown away, without a trace in a fit of another thread
         with suppress(Exception):  # whatever is wrong is wrong on the CPU too, and is reported from there
             with torch.device("meta"):
                 model = build(config)
