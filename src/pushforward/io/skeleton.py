@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pushforward.core.config import build
 from pushforward.core.constants import HasConstants, round_constants
+from pushforward.core.random_state import seeded
 
 __all__ = ["assign", "skeleton"]
 
@@ -20,7 +21,7 @@ def skeleton(config: dict[str, Any]) -> Any:
     If a part cannot be built on the meta device, such as a user's part whose constructor reads the values of tensors,
     the whole model is built on the CPU.
     """
-    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and discarded
+    with seeded(0):  # initial weights are drawn and discarded, without a trace in a fit of another thread
         with suppress(Exception):  # an error of the config is raised again on the CPU
             with torch.device("meta"):
                 model = build(config)

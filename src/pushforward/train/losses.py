@@ -105,7 +105,7 @@ class ReverseKL(Loss):
     >>> import pushforward as pf
     >>> flow = pf.flows.iaf(1, depth=1)
     >>> target = lambda x: -0.5 * ((x[:, 0] - 3) / 2) ** 2  # Z = 2 √(2π), log Z = 1.61
-    >>> history = pf.fit(flow, loss=ReverseKL(target), steps=200, lr=2e-2, progress=False)
+    >>> history = pf.fit(flow, loss=ReverseKL(target), steps=500, lr=2e-2, progress=False)
     >>> round(history.best_validation, 1)
     1.6
     """
