@@ -53,8 +53,8 @@ def published() -> dict[str, dict[str, float]]:
 
 def halves(name: str, seed: int, *, as_published: bool) -> tuple[Array, Array, Array]:
     """Rows to learn from, rows to score and which of them are anomalies."""
-    with np.load(data_folder("adbench") / sets()[name], allow_pickle=True) as found:
-        x, y = found["X"].astype(np.float64), found["y"]
+    with np.load(data_folder("adbench") / sets()[name], allow_pickle=True) as arrays:
+        x, y = arrays["X"].astype(np.float64), arrays["y"]
     random = np.random.RandomState(seed)  # as the published code draws
     if as_published and len(y) < FEWEST:
         drawn = random.choice(len(y), FEWEST, replace=True)
@@ -91,18 +91,18 @@ def area(method: Callable[[Array, Array, int], Array], name: str, seed: int, *, 
 
 def measured(name: str, seeds: int, random_seeds: int) -> list[float]:
     """Mean and standard deviation over seeds, of the flow and of neighbours, as published and of random halves."""
-    with np.load(data_folder("adbench") / sets()[name], allow_pickle=True) as found:
-        fixed = FEWEST <= len(found["y"]) <= MOST  # then neither the rows nor the neighbours depend on the seed
-    own: list[float] = []
+    with np.load(data_folder("adbench") / sets()[name], allow_pickle=True) as arrays:
+        fixed = FEWEST <= len(arrays["y"]) <= MOST  # then neither the rows nor the neighbours depend on the seed
+    results: list[float] = []
     for as_published in (True, False):
         for method in (of_flow, of_neighbours):
             count = seeds if as_published else random_seeds
             if fixed and as_published and method is of_neighbours:
                 count = 1
             scores = [area(method, name, seed, as_published=as_published) for seed in range(count)]
-            own += [float(np.mean(scores)), float(np.std(scores))]
-    print(name, *(f"{value:.2f}" for value in own), flush=True)
-    return own
+            results += [float(np.mean(scores)), float(np.std(scores))]
+    print(name, *(f"{value:.2f}" for value in results), flush=True)
+    return results
 
 
 def main() -> None:
@@ -115,15 +115,17 @@ def main() -> None:
     others, lines, columns = published(), [], []
     with ProcessPoolExecutor(options.jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         times = len(options.sets)
-        found = pool.map(measured, options.sets, [options.seeds] * times, [options.random_seeds] * times)
-    for name, own in zip(options.sets, found, strict=True):
+        results = pool.map(measured, options.sets, [options.seeds] * times, [options.random_seeds] * times)
+    for name, ours in zip(options.sets, results, strict=True):
         row = others[name]
         best = max(row, key=row.__getitem__)
         mark = " †" if name in CHOSEN_ON else ""
-        columns.append([own[0], own[2], row["KNN"], row["PlanarFlow"], row[best], own[4], own[6], name in CHOSEN_ON])
+        columns.append(
+            [ours[0], ours[2], row["KNN"], row["PlanarFlow"], row[best], ours[4], ours[6], name in CHOSEN_ON]
+        )
         lines.append(
-            f"| {name}{mark} | {own[0]:.1f} ± {own[1]:.1f} | {own[2]:.1f} | {row['KNN']:.1f} | {row['PlanarFlow']:.1f} "
-            f"| {row[best]:.1f} ({best}) | {own[4]:.1f} ± {own[5]:.1f} | {own[6]:.1f} |"
+            f"| {name}{mark} | {ours[0]:.1f} ± {ours[1]:.1f} | {ours[2]:.1f} | {row['KNN']:.1f} "
+            f"| {row['PlanarFlow']:.1f} | {row[best]:.1f} ({best}) | {ours[4]:.1f} ± {ours[5]:.1f} | {ours[6]:.1f} |"
         )
     table = np.array(columns, dtype=np.float64)
     chosen = table[:, -1] > 0

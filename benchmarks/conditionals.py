@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 
 
 class Truth(NamedTuple):
-    """A joint law: rows of it, and the log-density of some of its columns by themselves."""
+    """A joint distribution: its samples, and the log-density of any set of its columns."""
 
     name: str
     columns: int
@@ -56,9 +56,9 @@ def mixture(name: str, columns: int, components: int, seed: int) -> Truth:
         return means[chosen] + np.einsum("nij,nj->ni", factors[chosen], random.normal(size=(rows, columns)))
 
     def log_marginal(x: Array, some: Sequence[int]) -> Array:
-        own = list(some)
+        chosen = list(some)
         parts = [
-            math.log(w) + normal_log_density(x[:, own], m[own], c[np.ix_(own, own)])
+            math.log(w) + normal_log_density(x[:, chosen], m[chosen], c[np.ix_(chosen, chosen)])
             for w, m, c in zip(weights, means, covariances, strict=True)
         ]
         return np.logaddexp.reduce(parts, axis=0)
@@ -73,10 +73,10 @@ def network(seed: int) -> Truth:
     table = np.ones(levels)
     for j, count in enumerate(levels):
         parents = levels[max(0, j - 2) : j]
-        given = random.dirichlet(np.full(count, 0.7), size=parents)
+        conditional = random.dirichlet(np.full(count, 0.7), size=parents)
         shape = [1] * len(levels)
         shape[max(0, j - 2) : j + 1] = [*parents, count]
-        table = table * given.reshape(shape)
+        table = table * conditional.reshape(shape)
     table = 0.98 * table + 0.02 * table.sum() / table.size
     cells = np.array(list(itertools.product(*map(range, levels))), dtype=np.float64)
 
@@ -93,28 +93,28 @@ def network(seed: int) -> Truth:
 
 def subsets(columns: int) -> list[list[int]]:
     """All sets of columns but the whole."""
-    return [list(own) for size in range(columns) for own in itertools.combinations(range(columns), size)]
+    return [list(subset) for size in range(columns) for subset in itertools.combinations(range(columns), size)]
 
 
 @torch.no_grad()
 def losses(model: FlowDensity, truth: Truth, x: Array) -> tuple[float, float, float]:
     """Over all sets of known columns: mean and largest loss in nats; and the largest error of the chain rule."""
-    whole, own, error = torch.as_tensor(model.schema_.encode(x)), [], 0.0
+    whole, differences, error = torch.as_tensor(model.schema_.encode(x)), [], 0.0
     every = list(range(truth.columns))
-    for known in subsets(truth.columns):
-        right = truth.log_marginal(x, every) - (truth.log_marginal(x, known) if known else 0.0)
-        law = model.model_.given({j: whole[:, j] for j in known})
-        got = law.log_prob(whole[:, law.columns])
-        error = max(error, float((got - one_by_one(model, whole, known, law.columns)).abs().max()))
-        own.append(float((torch.as_tensor(right) - got).mean()))
-    return sum(own) / len(own), max(own), error
+    for observed in subsets(truth.columns):
+        right = truth.log_marginal(x, every) - (truth.log_marginal(x, observed) if observed else 0.0)
+        conditional = model.model_.given({j: whole[:, j] for j in observed})
+        got = conditional.log_prob(whole[:, conditional.columns])
+        error = max(error, float((got - one_by_one(model, whole, observed, conditional.columns)).abs().max()))
+        differences.append(float((torch.as_tensor(right) - got).mean()))
+    return sum(differences) / len(differences), max(differences), error
 
 
-def one_by_one(model: FlowDensity, x: Tensor, known: Sequence[int], rest: Sequence[int]) -> Tensor:
-    """log q(rest | known) as the sum of the laws of single columns, each given all before it."""
-    total, seen = torch.zeros(len(x), dtype=torch.float64), list(known)
+def one_by_one(model: FlowDensity, x: Tensor, observed: Sequence[int], rest: Sequence[int]) -> Tensor:
+    """log q(rest | observed) as the sum of the conditionals of single columns, each given all before it."""
+    total, seen = torch.zeros(len(x), dtype=torch.float64), list(observed)
     for j in rest:
-        total = total + model.model_.given({i: x[:, i] for i in seen}).marginal(j).log_prob(x[:, j])
+        total = total + model.model_.given({i: x[:, i] for i in seen}).column_marginal(j).log_prob(x[:, j])
         seen.append(j)
     return total
 
@@ -125,7 +125,7 @@ def main() -> None:
     arguments = parser.parse_args()
     truths = [mixture("Gaussian", 5, 1, 1), mixture("mixture of 3 Gaussians", 4, 3, 2), network(3)]
     lines = [
-        "| law | columns | sets | lost | most | chain rule | with 30 % missing | Gaussian | part | seconds |",
+        "| distribution | columns | sets | lost | most | chain rule | with 30 % missing | Gaussian | part | seconds |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for truth in truths:
@@ -152,9 +152,9 @@ def main() -> None:
         "",
         f"{machine()}. Defaults of `FlowDensity`, {arguments.rows:,} rows; {HELD:,} new rows for every set of known",
         "columns. *Lost*: the mean of log p(rest | known) - log q(rest | known) in nats, on average over all sets, and",
-        "of the worst. *Chain rule*: the largest difference to the sum of laws of single columns. *With 30 % missing*:",
-        "what a model trained on rows with so many entries missing at random scores less on whole rows, in nats;",
-        "*Gaussian*: what the maximum-likelihood Gaussian scores less; *part*: the one over the other.",
+        "of the worst. *Chain rule*: the largest difference to the sum of conditionals of single columns.",
+        "*With 30 % missing*: what a model trained on rows with so many entries missing at random scores less on whole",
+        "rows, in nats; *Gaussian*: what the maximum-likelihood Gaussian scores less; *part*: the one over the other.",
         "",
     ]
     update_section("conditionals", "\n".join(head + lines))

@@ -31,6 +31,7 @@ from results import data_folder, machine, update_section
 import pushforward as pf
 from pushforward.distributions import MultivariateNormal
 from pushforward.evaluate import baselines_to_dict, fit_baselines
+from pushforward.train import Event, Validated
 
 COLUMNS = ["global_active_power", "voltage", "sub_metering_1", "sub_metering_2", "sub_metering_3", "minute_of_day"]
 PUBLISHED = "published after hundreds of epochs: MADE −3.08, Real NVP 0.17, MAF(10) 0.24, FFJORD 0.46, NSF 0.66"
@@ -75,6 +76,13 @@ def command_line_score(model: Path, table: Path) -> dict[str, Any]:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+def log(event: Event) -> None:
+    """Print a line for each validation."""
+    if isinstance(event, Validated):
+        r = event.record
+        print(f"{r.seconds:7.0f} s  step {r.step:7d}  {r.train:.4f}  {r.validation:.4f}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=2400, help="time for training")
@@ -101,9 +109,7 @@ def main() -> None:
             checkpoint_seconds=120,
             resume=True,
             progress=sys.stderr.isatty(),
-            callback=lambda r: print(
-                f"{r.seconds:7.0f} s  step {r.step:7d}  {r.train:.4f}  {r.validation:.4f}", flush=True
-            ),
+            callbacks=log,
             **arguments.fit,
         )
         baselines = baselines_to_dict(fit_baselines(train))

@@ -29,11 +29,11 @@ LARGE = 10_000  # rows from where on two splits say as much as ten
 
 def read(name: str) -> tuple[Array, Array]:
     """The rows and, of each split, which are held out."""
-    found = []
+    tables = []
     for part in ("data", "test_mask"):
         with gzip.open(data_folder("uci") / f"{name}__{part}.csv.gz", "rt") as file:
-            found.append(np.loadtxt(file, delimiter=","))
-    return found[0], found[1] > 0
+            tables.append(np.loadtxt(file, delimiter=","))
+    return tables[0], tables[1] > 0
 
 
 def crps(quantiles: Array, y: Array) -> float:
@@ -80,9 +80,9 @@ def measured(name: str, splits: int) -> tuple[list[str], list[float]]:
         scores["flow"].append(crps(model.predict_quantiles(at, LEVELS), truth))
         scores["linear"].append(crps(of_linear(x, y, at), truth))
         scores["boosting"].append(crps(boosted, truth))
-        print(name, k, *(f"{key} {own[-1].mean():.3f}" for key, own in hits.items()), scores, flush=True)
-    share = {key: np.concatenate(own).mean() for key, own in hits.items()}
-    mean = {key: float(np.mean(own)) for key, own in scores.items()}
+        print(name, k, *(f"{key} {values[-1].mean():.3f}" for key, values in hits.items()), scores, flush=True)
+    share = {key: np.concatenate(values).mean() for key, values in hits.items()}
+    mean = {key: float(np.mean(values)) for key, values in scores.items()}
     best = min(mean, key=mean.__getitem__)
     cells = [f"**{value:.3g}**" if key == best else f"{value:.3g}" for key, value in mean.items()]
     return [
@@ -99,8 +99,8 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--splits", type=int, default=10)
     options = parser.parse_args()
-    found = [measured(name, options.splits) for name in options.sets]
-    plain, calibrated = np.mean([shares for _, shares in found], axis=0)
+    results = [measured(name, options.splits) for name in options.sets]
+    plain, calibrated = np.mean([shares for _, shares in results], axis=0)
     head = (
         "| set | 90 % interval covers | calibrated | boosting | width / sd | CRPS | linear Gaussian | boosting | R² |"
     )
@@ -116,7 +116,7 @@ def main() -> None:
         "",
         head,
         "|---" * 9 + "|",
-        *("| " + " | ".join(cells) + " |" for cells, _ in found),
+        *("| " + " | ".join(cells) + " |" for cells, _ in results),
         "",
         f"On average over the sets the intervals cover {plain:.1%}, calibrated **{calibrated:.1%}**.",
     ]

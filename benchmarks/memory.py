@@ -23,9 +23,7 @@ from peer_worker import extra_memory
 from results import machine, update_section
 
 import pushforward as pf
-from pushforward.bijections import Chain
-from pushforward.bijections.recompute import MEMORY
-from pushforward.core.native_build import attribute_set
+from pushforward.core.execution_mode import MEMORY, execution
 
 FEATURES, ROWS, HIDDEN = 63, 512, (256, 256)
 DEPTHS = (4, 8, 16, 32, 64)
@@ -42,7 +40,7 @@ def stepping(kind: str, depth: int) -> tuple[pf.distributions.Flow, Callable[[st
 
     def step(memory: str) -> float:
         start = time.perf_counter()
-        with attribute_set(flow, Chain, "memory", memory):
+        with execution(memory=memory):
             optimizer.zero_grad(set_to_none=False)  # gradients stay: they are no activations
             (-flow(x).mean()).backward()
             optimizer.step()
@@ -65,11 +63,11 @@ def one(kind: str, depth: int, memory: str, what: str) -> float:
 
 def asked(*what: str) -> float:
     """`one` in a process of its own."""
-    own = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "16384"} if what[-1] == "mb" else None
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "16384"} if what[-1] == "mb" else None
     command = [sys.executable, str(Path(__file__)), "--one", *what]
-    found = float(subprocess.run(command, capture_output=True, check=True, text=True, env=own).stdout)
-    print(*what, f"{found:.2f}", flush=True)
-    return found
+    value = float(subprocess.run(command, capture_output=True, check=True, text=True, env=environment).stdout)
+    print(*what, f"{value:.2f}", flush=True)
+    return value
 
 
 def main() -> None:
@@ -98,11 +96,11 @@ def main() -> None:
             if memory == "invert" and kind == "NSF-AR":
                 continue  # its inverse takes more than one pass, so that its inputs are kept: the same as "checkpoint"
             mb = [asked(kind, str(depth), memory, "mb") for depth in DEPTHS]
-            cells = " | ".join(f"{own:.1f}" for own in mb)
+            cells = " | ".join(f"{value:.1f}" for value in mb)
             ratios = ["1", "1"]
             if memory != "plain":
                 each = ([asked(kind, str(d), memory, what) for d in DEPTHS if d <= 16] for what in ("eager", "native"))
-                ratios = [f"{statistics.median(own):.2f}" for own in each]
+                ratios = [f"{statistics.median(values):.2f}" for values in each]
             lines.append(f"| {kind} | {memory} | {cells} | **{mb[-1] / mb[0]:.2f}** | {' | '.join(ratios)} |")
     print("\n".join(lines))
     update_section("memory", "\n".join(lines))

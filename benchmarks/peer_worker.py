@@ -182,7 +182,7 @@ def flowjax(kind: str, features: int, width: int) -> tuple[Tasks, int]:
     keys = jax.random.split(jax.random.key(1), len(leaves))
     scales = [0.3 / leaf.shape[-1] ** 0.5 if leaf.ndim > 1 else 0.1 for leaf in leaves]
     leaves = [
-        leaf + scale * jax.random.normal(own, leaf.shape) for leaf, scale, own in zip(leaves, scales, keys, strict=True)
+        leaf + scale * jax.random.normal(key, leaf.shape) for leaf, scale, key in zip(leaves, scales, keys, strict=True)
     ]
     params = jax.tree.unflatten(tree, leaves)
     optimizer = optax.adam(RATE)
@@ -227,8 +227,8 @@ LIBRARIES: dict[str, Callable[[str, int, int], tuple[Tasks, int]]] = {
 def resident() -> tuple[float, float]:
     """(now, most so far) of this process's memory, in MiB."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
-    found = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if line.startswith("Vm")}
-    return int(found["VmRSS"]) / 1024, int(found["VmHWM"]) / 1024
+    fields = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if line.startswith("Vm")}
+    return int(fields["VmRSS"]) / 1024, int(fields["VmHWM"]) / 1024
 
 
 def extra_memory(task: Callable[[], object]) -> float:

@@ -132,12 +132,14 @@ def measure(workers: list[Worker], kind: str, features: int, rounds: int) -> dic
     for _ in range(rounds):
         for worker in workers:
             for task in TASKS:
-                known = times[worker.name][task]
-                if not (len(known) >= 2 and known[0] >= LONG):
+                values = times[worker.name][task]
+                if not (len(values) >= 2 and values[0] >= LONG):
                     time.sleep(PAUSE)
-                    known.append(worker.ask(run=task, warm=int(firsts[worker.name, task] < SHORT)))
+                    values.append(worker.ask(run=task, warm=int(firsts[worker.name, task] < SHORT)))
         rates.append(matrix_rate())
-    medians = {name: {task: statistics.median(values) for task, values in own.items()} for name, own in times.items()}
+    medians = {
+        name: {task: statistics.median(values) for task, values in tasks.items()} for name, tasks in times.items()
+    }
     memory = {worker.name: worker.ask(memory="step") for worker in workers}
     return {
         "kind": kind,
@@ -157,7 +159,7 @@ def table(results: list[dict[str, Any]], peers: list[str]) -> list[str]:
     lines = [f"| {' | '.join(head)} |", "|---|---:|---|" + "---:|" * (len(head) - 3)]
     for result in results:
         for task in TASKS:
-            ms = {name: own[task] for name, own in result["ms"].items()}
+            ms = {name: tasks[task] for name, tasks in result["ms"].items()}
             best = min(ms[name] for name in OURS)
             passes = 3 if task == "step" else 1
             floor = passes * result["floor"] / result["rate"]
@@ -195,15 +197,17 @@ def plot(results: list[dict[str, Any]], peers: list[str], path: Path) -> None:
     kinds = [kind for kind in KINDS if any(result["kind"] == kind for result in results)]
     figure, axes = plt.subplots(len(kinds), 3, figsize=(12, 3.4 * len(kinds)), squeeze=False, layout="constrained")
     for row, kind in zip(axes, kinds, strict=True):
-        own = [result for result in results if result["kind"] == kind]
+        chosen = [result for result in results if result["kind"] == kind]
         for axis, task in zip(row, TASKS, strict=True):
             for k, name in enumerate((*OURS, *peers)):
                 style: dict[str, Any] = {"color": COLOURS[name], "lw": 1}
                 if name in OURS:
                     style |= {"lw": 2.2, "ls": (":", "-", "--")[k]}
-                dims = [result["features"] for result in own]
-                axis.loglog(dims, [result["ms"][name][task] for result in own], marker="o", ms=3, label=name, **style)
-            axis.set_xticks([result["features"] for result in own], [str(result["features"]) for result in own])
+                dims = [result["features"] for result in chosen]
+                axis.loglog(
+                    dims, [result["ms"][name][task] for result in chosen], marker="o", ms=3, label=name, **style
+                )
+            axis.set_xticks([result["features"] for result in chosen], [str(result["features"]) for result in chosen])
             axis.xaxis.set_minor_locator(NullLocator())
             axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axis.yaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{ms:g}"))

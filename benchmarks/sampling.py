@@ -169,14 +169,16 @@ def gradient_costs() -> list[str]:
 def main() -> None:
     import zuko
 
-    known = families()
+    available = families()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--families", nargs="+", default=list(known), choices=list(known), help="which to measure")
+    parser.add_argument(
+        "--families", nargs="+", default=list(available), choices=list(available), help="which to measure"
+    )
     arguments = parser.parse_args()
     torch.manual_seed(0)
     rows = []
     for name in arguments.families:
-        build, make_theirs, kind = known[name]
+        build, make_theirs, kind = available[name]
         rows.append(compare(name, build, make_theirs, kind))
         print(rows[-1], flush=True)
     lines = [
@@ -199,7 +201,7 @@ def main() -> None:
         *gradient_costs(),
     ]
     print("\n".join(lines))
-    if len(rows) == len(known):
+    if len(rows) == len(available):
         update_section("sampling", "\n".join(lines))
 
 

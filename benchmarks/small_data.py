@@ -130,7 +130,7 @@ Scores = dict[str, list[float]]
 
 def run(file: Path, masks: Sequence[int], methods: Sequence[str]) -> Scores:
     """[mean test log-likelihood, seconds] by set/size/mask/method; what the file holds is not done again."""
-    known: Scores = json.loads(file.read_text()) if file.exists() else {}
+    recorded: Scores = json.loads(file.read_text()) if file.exists() else {}
     for mask in masks:
         for name in SETS:
             rows, tests = table(name)
@@ -138,23 +138,23 @@ def run(file: Path, masks: Sequence[int], methods: Sequence[str]) -> Scores:
                 train, test = parts(rows, tests[:, mask], size, mask)
                 for method in methods:
                     key = f"{name}/{size}/{mask}/{method}"
-                    if key in known or (method == TUNING and mask >= TUNING_MASKS):
+                    if key in recorded or (method == TUNING and mask >= TUNING_MASKS):
                         continue
                     start = time.monotonic()
                     score = float(METHODS[method](train, test).mean())
-                    known[key] = [score, time.monotonic() - start]
-                    print(f"{key}: {score:.3f} ({known[key][1]:.1f} s)", flush=True)
-                    file.write_text(json.dumps(known))
-    return known
+                    recorded[key] = [score, time.monotonic() - start]
+                    print(f"{key}: {score:.3f} ({recorded[key][1]:.1f} s)", flush=True)
+                    file.write_text(json.dumps(recorded))
+    return recorded
 
 
-def report(known: Scores, masks: Sequence[int]) -> str:
+def report(recorded: Scores, masks: Sequence[int]) -> str:
     """The section of RESULTS.md."""
     methods = [m for m in METHODS if m != TUNING]
 
     def scores(method: str, size: int, over: Sequence[int] = masks) -> Rows:
         """(sets, masks)"""
-        return np.array([[known[f"{name}/{size}/{mask}/{method}"][0] for mask in over] for name in SETS])
+        return np.array([[recorded[f"{name}/{size}/{mask}/{method}"][0] for mask in over] for name in SETS])
 
     lines = [
         "## Small data: six UCI sets, 100 and 300 rows",
@@ -179,7 +179,7 @@ def report(known: Scores, masks: Sequence[int]) -> str:
         cells = ["" if m == OURS else f"{v.mean():.3f} ± {error(v):.3f}" for m, v in zip(methods, ahead, strict=True)]
         lines.append(f"| {OURS} ahead by | {' | '.join(cells)} |")
         seconds = {
-            m: np.mean([v[1] for k, v in known.items() if k.split("/")[1::2] == [str(size), m]]) for m in methods
+            m: np.mean([v[1] for k, v in recorded.items() if k.split("/")[1::2] == [str(size), m]]) for m in methods
         }
         lines.append("| seconds a fit | " + " | ".join(f"{seconds[m]:.1f}" for m in methods) + " |")
     first = masks[:TUNING_MASKS]
@@ -204,9 +204,9 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS), help="which methods")
     parser.add_argument("--file", type=Path, default=Path("benchmarks/small_data.json"), help="where scores are kept")
     arguments = parser.parse_args()
-    known = run(arguments.file, arguments.masks, arguments.methods)
+    recorded = run(arguments.file, arguments.masks, arguments.methods)
     if set(arguments.methods) == set(METHODS) and len(arguments.masks) > 1:
-        update_section("small data", report(known, arguments.masks))
+        update_section("small data", report(recorded, arguments.masks))
 
 
 if __name__ == "__main__":

@@ -72,12 +72,12 @@ def with_error(scores: Array) -> str:
 def with_densities(train: Array) -> dict[str, Any]:
     """Kinds of the columns of real numbers in which some values come often: those of the other values. By default such
     values have probabilities, with which no density at them can be compared."""
-    found: dict[str, Any] = {}
+    kinds: dict[str, Any] = {}
     for field, x in zip(Schema.infer(train).fields, train.T, strict=True):
         if isinstance(field.kind, Inflated) and field.kind.is_density:
             inner = field.kind.inner
-            found[field.name] = inner if bool(inner.holds(torch.as_tensor(x)[None]).all()) else Continuous()
-    return found
+            kinds[field.name] = inner if bool(inner.holds(torch.as_tensor(x)[None]).all()) else Continuous()
+    return kinds
 
 
 def measured(name: str) -> str:
@@ -95,7 +95,7 @@ def measured(name: str) -> str:
     mixtures = [
         GaussianMixture(k, random_state=0, reg_covar=1e-5).fit(a) for k in (2, 4, 8, 16, 32, 64) if 20 * k < len(a)
     ]
-    mixture = min(mixtures, key=lambda own: own.bic(a)).score_samples(b) - unit
+    mixture = min(mixtures, key=lambda model: model.bic(a)).score_samples(b) - unit
     search = GridSearchCV(KernelDensity(), {"bandwidth": np.geomspace(0.02, 1, 16)}, cv=5).fit(a[:KDE_ROWS])
     kernel = KernelDensity(**search.best_params_).fit(a).score_samples(b) - unit
     ahead = flow.mean() - max(gaussian.mean(), mixture.mean(), kernel.mean())
@@ -131,8 +131,8 @@ def binned(train: Array, test: Array, codes: list[bool], bins: int) -> tuple[lis
 
 def chow_liu(tr: list[Array], te: list[Array], sizes: list[Array], *, tree: bool) -> Array:
     """Log-probabilities of test rows by the best tree of pairs of columns, or by independent columns."""
-    counts = [np.bincount(own, minlength=len(size)) + 0.5 for own, size in zip(tr, sizes, strict=True)]
-    p = [own / own.sum() for own in counts]
+    counts = [np.bincount(codes, minlength=len(size)) + 0.5 for codes, size in zip(tr, sizes, strict=True)]
+    p = [codes / codes.sum() for codes in counts]
 
     def pair(i: int, j: int) -> Array:
         table = np.full((len(p[i]), len(p[j])), 0.05)
@@ -146,10 +146,12 @@ def chow_liu(tr: list[Array], te: list[Array], sizes: list[Array], *, tree: bool
         for i in range(len(p)) for j in range(len(p)) if i < j
     }  # fmt: skip
     while outside:
-        parent, child = max(((i, j) for i in inside for j in outside), key=lambda own: information[min(own), max(own)])
+        parent, child = max(
+            ((i, j) for i in inside for j in outside), key=lambda edge: information[min(edge), max(edge)]
+        )
         table = pair(parent, child)
-        given = table / table.sum(axis=1, keepdims=True) if tree else np.broadcast_to(p[child], table.shape)
-        total = total + np.log(given[te[parent], te[child]]) - sizes[child][te[child]]
+        conditional = table / table.sum(axis=1, keepdims=True) if tree else np.broadcast_to(p[child], table.shape)
+        total = total + np.log(conditional[te[parent], te[child]]) - sizes[child][te[child]]
         inside.append(child)
         outside.remove(child)
     return total
@@ -175,9 +177,9 @@ def adult() -> list[str]:
     flow = model.score_samples(test)
     some, rest = train[: len(train) // 10], train[len(train) // 10 :]
     alone, tree = (
-        chow_liu(*binned(train, test, codes, bins), tree=own)
-        for own in (False, True)
-        for bins in [max(TREE_BINS, key=lambda k: chow_liu(*binned(rest, some, codes, k), tree=own).mean())]
+        chow_liu(*binned(train, test, codes, bins), tree=as_tree)
+        for as_tree in (False, True)
+        for bins in [max(TREE_BINS, key=lambda k: chow_liu(*binned(rest, some, codes, k), tree=as_tree).mean())]
     )
     drawn = model.sample(len(train), random_state=1)
     real, made = auc(train, test, names), auc(np.asarray(drawn, dtype=np.float64), test, names)

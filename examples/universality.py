@@ -98,10 +98,10 @@ def fit(flow: pf.Flow, target: pf.Flow, rows: int, steps: int) -> pf.Flow:
     return flow
 
 
-def measure(steps: int, families: Sequence[str], found: dict[str, Any]) -> dict[str, Any]:
+def measure(steps: int, families: Sequence[str], results: dict[str, Any]) -> dict[str, Any]:
     """The families on every target: growing capacity with the most rows, growing data with the largest capacity.
-    What ``found`` holds of other families is kept."""
-    found = {"capacity": {}, "data": {}, **found, "steps": steps}
+    Results of other families are kept."""
+    results = {"capacity": {}, "data": {}, **results, "steps": steps}
     start = time.time()
     for name, make in TARGETS.items():
         target = make()
@@ -112,22 +112,22 @@ def measure(steps: int, families: Sequence[str], found: dict[str, Any]) -> dict[
                     flow = fit(build(family, capacity, *target.event_shape), target, rows, steps)
                     result = errors(flow, target)
                     if capacity == "large":
-                        found["data"].setdefault(name, {}).setdefault(family, {})[str(rows)] = result
+                        results["data"].setdefault(name, {}).setdefault(family, {})[str(rows)] = result
                     if rows == ROWS[-1]:
-                        found["capacity"].setdefault(name, {}).setdefault(family, {})[capacity] = result
+                        results["capacity"].setdefault(name, {}).setdefault(family, {})[capacity] = result
                     print(
                         f"{time.time() - start:5.0f} s  {name:9} {family:9} {capacity:6} {rows:6} rows  "
                         f"distance {result['distance']:.3f} ({result['central']:.3f} for |z| ≤ 3)  "
                         f"KL {result['divergence']:.4f}",
                         flush=True,
                     )
-    return found
+    return results
 
 
 # --- pictures ------------------------------------------------------------------------------------------------------
 
 
-def draw_errors(found: dict[str, Any], kind: str, label: str, places: list[Any]) -> None:
+def draw_errors(results: dict[str, Any], kind: str, label: str, places: list[Any]) -> None:
     """Distance and divergence against capacity or rows, one column for each target."""
     quantities = {
         "distance": r"$\Vert \hat T - T\Vert_{L^2(p)}$",
@@ -139,7 +139,7 @@ def draw_errors(found: dict[str, Any], kind: str, label: str, places: list[Any])
         for row, quantity in enumerate(quantities):
             ax = axes[row, column]
             for family in FAMILIES:
-                values = [max(found[kind][name][family][str(place)][quantity], 1e-4) for place in places]
+                values = [max(results[kind][name][family][str(place)][quantity], 1e-4) for place in places]
                 ticks = range(len(places)) if kind == "capacity" else places
                 ax.plot(ticks, values, color=SHADES[family], marker=MARKS[family], ms=4.5, lw=1.4, label=NAMES[family])
             ax.set_yscale("log")
@@ -231,14 +231,14 @@ def main() -> None:
     arguments = parser.parse_args()
     IMAGES.mkdir(parents=True, exist_ok=True)
     if not arguments.draw:
-        known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-        found = measure(arguments.steps, arguments.families, known)
-        RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    found = json.loads(RESULTS.read_text(encoding="utf-8"))
-    draw_errors(found, "capacity", "capacity", list(CAPACITIES))
-    draw_errors(found, "data", "training rows", ROWS)
-    draw_jacobian(found["steps"])
-    draw_beyond_gaussians(found["steps"])
+        previous = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+        results = measure(arguments.steps, arguments.families, previous)
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    draw_errors(results, "capacity", "capacity", list(CAPACITIES))
+    draw_errors(results, "data", "training rows", ROWS)
+    draw_jacobian(results["steps"])
+    draw_beyond_gaussians(results["steps"])
     print(f"pictures: {IMAGES}")
 
 

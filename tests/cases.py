@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import torch
 from pairwise import pairwise
-from torch import Tensor
+from torch import Tensor, nn
 
 import pushforward as pf
 from pushforward.core.bijection import Bijection
 from pushforward.core.config import REGISTRY, build
 from pushforward.core.distribution import Distribution
+from pushforward.core.execution_mode import execution
 from pushforward.flows import FLOWS
 from pushforward.testing.random_parts import (  # noqa: F401 - tests import these from here
     GENTLE,
@@ -36,6 +37,29 @@ needs_compiler = pytest.mark.skipif(
 )
 exhaustive = pytest.mark.exhaustive
 FLOW_OPTIONS: Config = {"depth": 2, "hidden": [16], "units": 5, "components": 4, "bins": 6}  # where a flow has them
+
+
+class WithKernels:
+    """A part whose calls run inside ``execution(kernels=True)``."""
+
+    def __init__(self, part: nn.Module) -> None:
+        self.part = part
+
+    def __call__(self, *args: Any) -> Any:
+        with execution(kernels=True):
+            return self.part(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.part, name)
+        if not inspect.ismethod(value):
+            return value
+
+        def call(*args: Any, **options: Any) -> Any:
+            with execution(kernels=True):
+                result = value(*args, **options)
+            return self if result is self.part else result
+
+        return call
 
 
 def steady(call: Callable[[], list[Tensor]]) -> None:

@@ -27,6 +27,10 @@ def model(order="any"):
     return MixedTypeModel([Continuous(), Categorical(3), Integer(0, 4)], order=order, hidden=(4,))
 
 
+def conditional_model():
+    return MixedTypeModel([Continuous(), Categorical(3), Integer(0, 4)], context=[Continuous()], hidden=(4,))
+
+
 def law() -> ColumnDistribution:
     return model().column_marginal(0)
 
@@ -61,7 +65,7 @@ MISTAKES = [
     (lambda: network(PrefixNetwork, activation="no"), r"PrefixNetwork: activation must be one of"),
     (
         lambda: MixedTypeModel([]),
-        r"MixedTypeModel: columns must be one or more kinds, such as Continuous\(\); got \[\]\.",
+        r"MixedTypeModel: columns must be one or more types, such as Continuous\(\); got \[\]\.",
     ),
     (
         lambda: MixedTypeModel([Continuous(columns=2)]),
@@ -79,7 +83,7 @@ MISTAKES = [
     (lambda: model().cdf(torch.zeros(4, 3)), r"MixedTypeModel: x must be float64, as tables are; got torch\.float32"),
     (
         lambda: MixedTypeModel([Continuous()], context=[3]),
-        r"MixedTypeModel: context must be kinds, such as Continuous\(\); got \[3\]\.",
+        r"MixedTypeModel: context must be types, such as Continuous\(\); got \[3\]\.",
     ),
     (
         lambda: model().contributions(WHOLE, order=[0, 0, 1]),
@@ -94,17 +98,20 @@ MISTAKES = [
         r"MixedTypeModel: samples carry no gradients, for values may be discrete\. Use sample\(\)",
     ),
     (lambda: model().rsample_and_log_prob(2), r"MixedTypeModel: samples carry no gradients"),
-    (lambda: model().given({0: 0.0, 1: 0.0, 2: 0.0}), r"MixedTypeModel: all columns are known, so nothing is left"),
-    (lambda: model().given({7: 0.0}), r"MixedTypeModel: known columns are numbered 0 \.\. 2; got 7\."),
-    (lambda: model().given(WHOLE), r"MixedTypeModel: known must hold 1 to 2 columns; got shape \(4, 3\)\."),
-    (lambda: model().given({0: 0.0}).given({0: 1.0}), r"MixedTypeModel: column 0 is known already\. Leave it out\."),
+    (
+        lambda: model().given({0: 0.0, 1: 0.0, 2: 0.0}),
+        r"MixedTypeModel: all columns are observed, so no column is left to model",
+    ),
+    (lambda: model().given({7: 0.0}), r"MixedTypeModel: observed columns are numbered 0 \.\. 2; got 7\."),
+    (lambda: model().given(WHOLE), r"MixedTypeModel: observed must hold 1 to 2 columns; got shape \(4, 3\)\."),
+    (lambda: model().given({0: 0.0}).given({0: 1.0}), r"MixedTypeModel: column 0 is observed already\. Leave it out\."),
     (
         lambda: model().given({0: 0.0}).column_marginal(0),
-        r"MixedTypeModel: column 0 is not one of those that are left, \[1, 2\]\.",
+        r"MixedTypeModel: column 0 is not among the unobserved ones, \[1, 2\]\.",
     ),
     (
         lambda: model("fixed").full_conditional(WHOLE, 0),
-        r"MixedTypeModel: with one order a column is known by those before it\.",
+        r"MixedTypeModel: with a fixed order a column is conditioned on those before it alone\.",
     ),
     (
         lambda: model("fixed").composite(WHOLE),
@@ -113,12 +120,45 @@ MISTAKES = [
     (lambda: model().composite(WHOLE.float()), r"MixedTypeModel: x must be float64, as tables are; got"),
     (
         lambda: model("fixed").given({1: 0.0}),
-        r"MixedTypeModel: with one order of the columns only the first ones can be known",
+        r"MixedTypeModel: with a fixed order only the first columns can be observed",
     ),
     (
         lambda: model("fixed").given({0: 0.0}).column_marginal(2),
-        r"MixedTypeModel: a model with a fixed order knows the distribution of the next column alone",
+        r"MixedTypeModel: with a fixed order only the next column has a marginal, 1; got 2",
     ),
+    (
+        lambda: model().given({0: 0.0}).marginal_discrepancy(1, draws=1),
+        r"MixedTypeModel: draws must be a whole number of at least 2; got 1",
+    ),
+    (lambda: model().full_conditional(WHOLE, 3), r"MixedTypeModel: columns are numbered 0 \.\. 2; got 3\."),
+    (lambda: model().column_type(-1), r"MixedTypeModel: columns are numbered 0 \.\. 2; got -1\."),
+    (
+        lambda: model().impute(WHOLE[:, :2]),
+        r"MixedTypeModel: x must have shape \(\*batch, 3\); got \(4, 2\)\.",
+    ),
+    (lambda: model().composite(WHOLE, splits=0), r"MixedTypeModel: splits must be a whole number of at least 1; got 0"),
+    (
+        lambda: model().calibrate_temperature(WHOLE[:0]),
+        r"MixedTypeModel: the number of rows to calibrate with must be a whole number of at least 1; got 0",
+    ),
+    (lambda: model().given({}, WHOLE).column_marginal(0), r"MixedTypeModel: built without context; got one\."),
+    (
+        lambda: conditional_model().contributions(WHOLE, context=WHOLE),
+        r"MixedTypeModel: context must have shape \(\*batch, 1\)",
+    ),
+    (
+        lambda: conditional_model().contributions(WHOLE, context=WHOLE[:3, :1]),
+        r"MixedTypeModel: the batch shapes of x \(4,\) and context \(3,\) do not broadcast\.",
+    ),
+    (
+        lambda: model().given({0: KNOWN, 1: WHOLE[:, 0]}),
+        r"MixedTypeModel: the batch shapes of column 0 \(2,\) and column 1 \(4,\) do not broadcast\.",
+    ),
+    (
+        lambda: conditional_model().given({0: KNOWN}, WHOLE[:, :1]),
+        r"MixedTypeModel: the batch shapes of column 0 \(2,\) and context \(4,\) do not broadcast\.",
+    ),
+    (lambda: model().condition(WHOLE), r"MixedTypeModel: built without context; got one\."),
     (lambda: law().quantile(0.0), r"quantile: p must lie between 0 and 1; got 0\.0\."),
     (lambda: law().interval(1.5), r"interval: probability must lie between 0 and 1; got 1\.5\."),
     (lambda: law().highest_density_interval(0.0), r"interval: probability must lie between 0 and 1; got 0\.0\."),

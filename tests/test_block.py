@@ -51,14 +51,14 @@ def test_the_bracket_holds_and_the_root_is_exact(size, scale):
     x = scale * points(200, 3)
     with torch.no_grad():
         y = layer(x)
-        columns, blocks, steer = x.t(), layer._blocks(), []
+        columns, blocks, offsets = x.t(), layer._blocks(), []
         h = columns[:, None]
         for k, (weight, bend) in enumerate(blocks):
-            steer.append(layer._steer(k, h, None))
-            h = weight @ h + steer[-1]
+            offsets.append(layer._offsets(k, h, None))
+            h = weight @ h + offsets[-1]
             h = h if bend is None else torch.lerp(h, h.tanh(), bend)
         for j, each in enumerate(_each(blocks, 3)):
-            low, high = _bracket(y.t()[j : j + 1], (each, [s[j : j + 1] for s in steer]))
+            low, high = _bracket(y.t()[j : j + 1], (each, [s[j : j + 1] for s in offsets]))
             slack = 1e-12 * (1 + columns[j].abs())
             assert (low <= columns[j] + slack).all()
             assert (columns[j] - slack <= high).all()

@@ -148,5 +148,5 @@ def test_a_decreasing_map_and_one_that_goes_round_twice_are_caught(univariate):
 
     properties.increasing(Spoiled(1), x, params)
     for turns in (-1, 2):
-        with pytest.raises(AssertionError, match="once around makes"):
+        with pytest.raises(AssertionError, match="one turn of x makes"):
             properties.increasing(Spoiled(turns), x, params)

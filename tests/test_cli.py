@@ -21,6 +21,7 @@ import pushforward as pf
 from pushforward.cli.app import app
 from pushforward.data import read_table
 from pushforward.flows import FLOWS
+from pushforward.train import Validated
 
 TINY = ["--set", "depth=1", "--set", "hidden=8", "--set", "bins=4", "--steps", "40", "--batch-size", "64"]
 COMMANDS = ("fit", "evaluate", "score", "sample", "report", "info", "demo")
@@ -226,19 +227,18 @@ def test_ctrl_c_keeps_the_best_weights_and_resume_ends_in_the_same_ones(tmp_path
     options = [*TINY, "--steps", 200]
     run("fit", table, "--out", plain, *options)
 
-    def interrupted(*args, callback, **kwargs):
-        def stop_at_the_third(record):
-            callback(record)
-            if record.step >= 75:
+    def interrupted(*args, callbacks, **kwargs):
+        def stop_at_the_third(event):
+            if isinstance(event, Validated) and event.step >= 75:
                 raise KeyboardInterrupt
 
-        return real(*args, callback=stop_at_the_third, **kwargs)
+        return real(*args, callbacks=[callbacks, stop_at_the_third], **kwargs)
 
     real = fit_module.fit
     monkeypatch.setattr(fit_module, "fit", interrupted)
     result = run("fit", table, "--out", stopped, *options, code=130)
     assert "Interrupted at step 75. The best weights so far are in" in result.stderr
-    assert "go on with --resume" in result.stderr
+    assert "continue with --resume" in result.stderr
     assert "Traceback" not in result.stderr
     assert pf.io.read_header(stopped).metadata["history"]["stopped"] == "interrupted"
     assert math.isfinite(run_json("evaluate", stopped, table)["log_likelihood"])
@@ -318,7 +318,7 @@ def test_an_error_of_ours_has_code_70_and_a_trace_only_with_debug(folder, monkey
 
     monkeypatch.setattr(info_module, "describe", broken)
     result = run("info", folder / "plain.safetensors", code=70)
-    assert "something went wrong that should not have (KeyError: 'inner'). Please report it" in result.stderr
+    assert "internal error (KeyError: 'inner'). This is a bug of pushforward: please report it" in result.stderr
     assert "Traceback" not in result.stderr
     assert "Traceback" in run("info", folder / "plain.safetensors", "--debug", code=70).stderr
 

@@ -1,4 +1,4 @@
-"""The commands for tables of mixed columns: categories, dates, gaps."""
+"""The command line on tables with categories, dates and missing values."""
 
 import json
 
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from test_cli import run, run_json
 
+import pushforward as pf
 from pushforward.data import TableError
 from pushforward.data.arrow import ArrowWriter, read_arrow, stream_arrow
 
@@ -35,7 +36,7 @@ def folder(tmp_path_factory):
 
 def test_a_table_as_it_is_fits_without_a_word_about_its_kind(folder, tmp_path):
     result = run("fit", folder / "people.csv", "--out", tmp_path / "m.safetensors", "--steps", 5, "--drop", "since")
-    assert "Not all numbers: a model of mixed columns it is." in result.stderr
+    assert "Column 'sex' holds text: fitting a mixed-type model." in result.stderr
     assert "Categorical(levels=2)  text, 2 different values" in result.stdout
     found = run_json("info", folder / "m.safetensors")
     assert found["metadata"]["columns"] == ["age", "sex", "income", "since"]
@@ -115,20 +116,20 @@ def test_a_report_says_whether_the_model_can_be_trusted(folder, tmp_path):
     found = run_json(*common, "--train", folder / "people.csv")
     text = (tmp_path / "r.html").read_text()
     for title in (
-        "better than the columns by themselves", "What the columns say about each other",
-        "Can its intervals be trusted?", "Do its rows look real?", "Does it copy the rows it learned from?",
-        "Can its rows stand in for real ones?", "How it was trained", "--train", "2 different values",
+        "better than the independence baseline", "Dependence between columns",
+        "Can the intervals be trusted?", "Do samples look real?", "Does the model memorize training rows?",
+        "Can samples replace real training rows?", "How to reproduce", "--train", "2 different values",
     ):  # fmt: skip
         assert title in text, title
     assert found["rows"] == 200
-    assert found["log_likelihood"] > found["baselines"]["alone"]["log_likelihood"]
+    assert found["log_likelihood"] > found["baselines"]["independent"]["log_likelihood"]
     assert set(found["coverage"]) == {"age", "income", "since"}
     assert 0.6 < found["coverage"]["income"]["90%"] <= 1
     assert 0.4 < found["two_sample_auc"] < 0.9
-    assert set(found["usefulness"]) == {"age", "sex", "income", "since"}
+    assert set(found["utility"]) == {"age", "sex", "income", "since"}
     again = run_json(*common)
     assert again["coverage"] == found["coverage"]
-    assert "Does it copy" not in (tmp_path / "r.html").read_text()
+    assert "memorize training rows" not in (tmp_path / "r.html").read_text()
 
 
 @pytest.mark.parametrize("rows", [1, 6])
@@ -138,7 +139,7 @@ def test_a_report_on_a_few_rows_says_what_it_can(folder, tmp_path, rows):
     found = run_json("report", folder / "m.safetensors", tmp_path / "few.csv", "--out", tmp_path / "r.html", *train)
     assert found["rows"] == rows
     assert found["two_sample_auc"] is None
-    assert "Can its intervals be trusted?" in (tmp_path / "r.html").read_text()
+    assert "Can the intervals be trusted?" in (tmp_path / "r.html").read_text()
 
 
 @pytest.mark.filterwarnings("default")
@@ -154,15 +155,39 @@ def test_unknown_categories_are_a_sentence_not_a_line_of_source(folder, tmp_path
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        (("fit", "people.csv", "--out", "x.safetensors", "--type", "agee=ordinal"), "Did you mean 'age'?"),
-        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age"), "write COLUMN=KIND"),
-        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=circular:no"), "is no kind of column"),
+        (
+            ("fit", "people.csv", "--out", "x.safetensors", "--type", "agee=ordinal"),
+            "has no column 'agee'. Did you mean 'age'?",
+        ),
+        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age"), "write COLUMN=TYPE"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=circular:no"), "is not a column type"),
         (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=ordinal:3"), "takes no numbers"),
-        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=odd"), "'odd' is no kind of column"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=odd"), "'odd' is not a column type"),
         (("fit", "people.csv", "--out", "x.safetensors", "--flow", "maf"), "column 'sex' holds text"),
-        (("fit", "people.csv", "--out", "x.safetensors", "--flow", "mixed", "--given", "age"), "--given: not for"),
-        (("sample", "m.safetensors", "--out", "x.csv", "--given", "sex=Q"), "no category 'Q'. Known are 'F', 'M'"),
-        (("sample", "m.safetensors", "--out", "x.csv", "--given", "agee=4"), "Did you mean 'age'?"),
+        (
+            ("fit", "people.csv", "--out", "x.safetensors", "--flow", "mixed", "--given", "age"),
+            "--given: not available for a mixed-type model",
+        ),
+        (
+            ("fit", "people.csv", "--out", "x.safetensors", "--set", "depth=3"),
+            "takes the table as it is, but not --set",
+        ),
+        (("fit", "people.csv", "--out", "x.safetensors", "--flow", "maf"), "Or use --flow mixed, which models text"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=odd"), "such as circular:24"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--validation", "people.csv"), "takes a fraction of the rows"),
+        (("sample", "m.safetensors", "--out", "x.csv", "--given", "since=soon"), "'since' must be a date such as"),
+        (("sample", "m.safetensors", "--out", "x.csv", "--given", "age=[1]"), "'age' must be a number; got '[1]'"),
+        (("impute", "numeric.safetensors", "people.csv", "--out", "x.csv"), "needs a mixed-type model. Fit one with"),
+        (("anomalies", "people.csv", "--drop", "age,sex,income,since"), "no column of people.csv is left"),
+        (("anomalies", "people.csv", "--learn-from", "other.csv"), "there is no column 'a', which other.csv has"),
+        (
+            ("sample", "m.safetensors", "--out", "x.csv", "--given", "sex=Q"),
+            "no category 'Q'. The categories are 'F', 'M'",
+        ),
+        (
+            ("sample", "m.safetensors", "--out", "x.csv", "--given", "agee=4"),
+            "has no column 'agee'. Did you mean 'age'?",
+        ),
         (("sample", "m.safetensors", "--out", "x.csv", "--given", "age=old"), "'age' must be a number; got 'old'"),
         (("sample", "m.safetensors", "--out", "x.csv", "--given", "age=4,age=5"), "'age' has two values"),
         (("sample", "m.safetensors", "--out", "x.csv", "--given", "age"), "write COLUMN=VALUE"),
@@ -174,7 +199,7 @@ def test_unknown_categories_are_a_sentence_not_a_line_of_source(folder, tmp_path
         (("impute", "m.safetensors", "people.csv", "--out", "people.csv"), "would be overwritten"),
         (
             ("intervals", "m.safetensors", "people.csv", "--column", "wage", "--out", "x.csv"),
-            "there is no column 'wage'",
+            "--column: m.safetensors has no column 'wage'",
         ),
     ],
 )
@@ -182,6 +207,7 @@ def test_mistakes_get_one_sentence(folder, monkeypatch, command, sentence):
     monkeypatch.chdir(folder)
     (folder / "other.csv").write_text("a,b\n1,2\n")
     (folder / "empty.csv").write_text("age,sex,income,since\n")
+    pf.save(pf.flows.maf(1, depth=1, hidden=[4]), "numeric.safetensors", metadata={"columns": ["age"]})
     result = run(*command, code=1)
     assert sentence in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr

@@ -1,4 +1,4 @@
-"""``flow.use_kernels()``: the same numbers, copies that are not compiled, and a way on without a compiler."""
+"""``flow.use_kernels()``: the same numbers, copies without it, compiled steps, and no error without a compiler."""
 
 import copy
 import pickle
@@ -6,10 +6,12 @@ import warnings
 
 import pytest
 import torch
-from cases import generator, needs_compiler, random_part
+from cases import WithKernels, generator, needs_compiler, random_part, randomize
 
 import pushforward as pf
-from pushforward.univariate import RationalQuadratic
+from pushforward.bijections import Autoregressive
+from pushforward.kernels import compiled_step, native_build
+from pushforward.univariate import Affine, Composed, CubicSpline, LinearRational
 
 SPECS = [
     {"flow": "nsf", "features": 3, "context": 0, "depth": 2},
@@ -26,26 +28,25 @@ def flow_and_inputs(spec):
     return flow, z, context
 
 
-def steps(flow):
-    return [part._step for part in flow.modules() if isinstance(part, RationalQuadratic)]
-
-
 @pytest.fixture(autouse=True)
 def fresh_compiler():
     torch.compiler.reset()
+    compiled_step._compiled.cache_clear()
     yield
     torch.compiler.reset()
+    compiled_step._compiled.cache_clear()
 
 
+@pytest.mark.slow
+@needs_compiler
 @each
-@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=[pytest.mark.slow, needs_compiler])])
-def test_a_compiled_flow_gives_the_same_numbers(spec, backend):
+def test_a_flow_with_kernels_gives_the_same_numbers(spec):
     flow, z, context = flow_and_inputs(spec)
     with torch.no_grad():
         x = flow.to_data(z, context)
     z_leaf = z.clone().requires_grad_()
     (slope,) = torch.autograd.grad(flow.to_data(z_leaf, context).sum(), z_leaf)
-    flow.use_kernels(backend=backend)
+    flow.use_kernels()
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         with torch.no_grad():
@@ -56,40 +57,63 @@ def test_a_compiled_flow_gives_the_same_numbers(spec, backend):
         torch.testing.assert_close(torch.vmap(flow.to_data)(z, *known), x, rtol=1e-10, atol=1e-10)
 
 
-def test_the_compiled_step_is_the_one_that_samples_take(monkeypatch):
-    flow, _, _ = flow_and_inputs(SPECS[0])
-    flow.use_kernels(backend="eager")
-    seen = []
-    for part in flow.modules():
-        if isinstance(part, RationalQuadratic):
-            monkeypatch.setattr(part, "_step", lambda y, params, f=part._step: seen.append(len(y)) or f(y, params))
-    flow.sample(7)
-    assert seen == [7] * 6  # two layers of three features
+def layer_of(univariate):
+    layer = randomize(Autoregressive(univariate, 3, hidden=(8,)))
+    return layer, torch.randn(7, 3, dtype=torch.float64, generator=generator(1))
 
 
-def test_copies_and_files_are_not_compiled(tmp_path):
-    flow, z, _ = flow_and_inputs(SPECS[0])
-    x = flow.to_data(z)
-    flow.use_kernels(backend="eager")
-    assert None not in steps(flow)
+@pytest.fixture
+def steps(monkeypatch):
+    """Steps compiled by a backend that needs no compiler, and the number of points of each as it runs."""
+    seen, compiled = [], native_build.compiled
+
+    def watched(function):
+        fast = compiled(function, backend="eager")
+        return lambda univariate, y, params: seen.append(len(y)) or fast(univariate, y, params)
+
+    monkeypatch.setattr(compiled_step, "compiled", watched)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "univariate", [CubicSpline(4), Composed([Affine(), LinearRational(3)])], ids=["spline", "composed"]
+)
+def test_long_inverses_are_compiled_steps_of_samples(univariate, steps):
+    layer, y = layer_of(univariate)
+    with torch.no_grad():
+        torch.testing.assert_close(WithKernels(layer).inverse(y), layer.inverse(y), rtol=1e-12, atol=1e-12)
+    assert steps == [7] * 3
+    WithKernels(layer).inverse(y)  # gradients come from the reverse sweep: the steps themselves are not recorded
+    assert steps == [7] * 6
+    with torch.no_grad():
+        layer.inverse(y)  # outside of the scope
+    assert len(steps) == 6
+
+
+def test_copies_and_files_come_without_kernels(tmp_path):
+    flow = flow_and_inputs(SPECS[0])[0]
+    flow.use_kernels()
     pf.save(flow, tmp_path / "flow.safetensors")
     for other in (copy.deepcopy(flow), pickle.loads(pickle.dumps(flow)), pf.load(tmp_path / "flow.safetensors")):
-        assert steps(other) == [None, None]
-        torch.testing.assert_close(other.to_data(z), x, rtol=0, atol=0)
+        assert flow._kernels
+        assert not other._kernels
+    flow.use_kernels(False)
+    assert not flow._kernels
 
 
-def test_without_a_compiler_a_warning_says_so_and_all_goes_on():
-    flow, z, _ = flow_and_inputs(SPECS[0])
+def test_without_a_compiler_one_warning_says_so_and_all_goes_on(monkeypatch):
+    layer, y = layer_of(CubicSpline(4))
 
     def broken(graph, inputs):
         raise OSError("no compiler here")
 
-    flow.use_kernels(backend=broken)
+    compiled = native_build.compiled
+    monkeypatch.setattr(native_build, "_warned", False)
+    monkeypatch.setattr(compiled_step, "compiled", lambda function: compiled(function, backend=broken))
     with torch.no_grad():
-        expected = copy.deepcopy(flow).to_data(z)
-        with pytest.warns(RuntimeWarning, match="not compiled.*: no compiler here"):
-            got = flow.to_data(z)
+        with pytest.warns(RuntimeWarning, match=r"compiled kernels are off: .*no compiler here"):
+            got = WithKernels(layer).inverse(y)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            flow.to_data(z)  # one warning for each part
-    assert torch.equal(got, expected)
+            WithKernels(layer).inverse(y)
+        assert torch.equal(got, layer.inverse(y))

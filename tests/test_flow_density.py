@@ -18,7 +18,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import pushforward as pf
 from pushforward.data import TableError
-from pushforward.distributions import Circular
+from pushforward.distributions import Categorical, Circular
 from pushforward.estimators import FlowDensity
 
 QUICK = {"steps": 40, "hidden": (16, 16), "random_state": 0}
@@ -97,39 +97,85 @@ def test_imputation(fitted):
 
 
 def test_conditionals_in_the_words_of_the_table(fitted):
-    law = fitted.given({"sex": "M", "age": 40})
-    assert law.columns == ["income", "since"]
-    income = law.marginal("income")
+    conditional = fitted.given({"sex": "M", "age": 40})
+    assert conditional.columns == ["income", "since"]
+    income = conditional.marginal("income")
     assert income.cdf(income.median()) == pytest.approx(0.5, abs=1e-5)
     low, high = income.interval(0.9)
     assert low < np.exp(9 + 0.8 + 0.4) < high
     assert fitted.given({"age": 40, "sex": "F"}).marginal("income").median() < income.median()
-    since = law.marginal("since").median()
+    since = conditional.marginal("since").median()
     assert isinstance(since, dt.date)
     assert dt.date(2020, 1, 1) <= since <= dt.date(2022, 12, 31)
-    drawn = law.sample(5, random_state=0)
+    drawn = conditional.sample(5, random_state=0)
     assert list(drawn.columns) == ["income", "since"]
-    assert law.log_prob(drawn).shape == (5,)
+    assert conditional.log_prob(drawn).shape == (5,)
     sex = fitted.given({"income": 200_000.0}).marginal("sex")
     assert sum(sex.probabilities().values()) == pytest.approx(1)
     assert sex.mode() == max(sex.probabilities(), key=sex.probabilities().get)
     assert sex.log_prob("M") == pytest.approx(np.log(sex.probabilities()["M"]))
+    distance, error = fitted.given({"income": 200_000.0}).marginal_discrepancy("sex", random_state=0)
+    assert 0 <= distance < 0.5
+    assert 0 <= error < 0.02
     day = fitted.given({"since": "2021-05-04"})
     assert np.isfinite(day.log_prob(people(3)[["age", "sex", "income"]])).all()
+
+
+def test_probabilities_have_the_values_of_the_table_as_keys():
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"smokes": random.random(300) < 0.7, "grade": random.integers(1, 4, 300) / 2})
+    model = FlowDensity(types={"grade": Categorical(3)}, **QUICK).fit(table)
+    smokes, grade = (model.given({}).marginal(name) for name in table.columns)
+    assert list(map(repr, smokes.probabilities())) == ["False", "True"]
+    assert smokes.mode() in smokes.probabilities()
+    assert smokes.probabilities()[True] == pytest.approx(np.exp(smokes.log_prob(True)))
+    assert grade.probabilities().keys() == {0.5, 1.0, 1.5}
+    assert sum(grade.probabilities().values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "FlowDensity: steps must be a whole number of at least 1; got 0"),
+        ({"batch_size": 2.5}, "FlowDensity: batch_size must be a whole number of at least 1; got 2.5"),
+        ({"patience": True}, "FlowDensity: patience must be a whole number of at least 1; got True"),
+        ({"seconds": -1}, "FlowDensity: seconds must be a positive number; got -1"),
+        ({"lr": "fast"}, "FlowDensity: lr must be a positive number; got 'fast'"),
+        ({"validation": 2}, "FlowDensity: validation must be a share of the rows below 1, or None; got 2"),
+        ({"types": ["integer"]}, "FlowDensity: types must map column names to types"),
+        ({"n_jobs": "all"}, "FlowDensity: n_jobs must be a whole number of threads, or None; got 'all'"),
+        ({"device": "gpu"}, "FlowDensity: the device 'gpu' is not available. Use None for the CPU"),
+        ({"order": "sideways"}, "order must be one of 'any', 'fixed'; got 'sideways'"),
+    ],
+)
+def test_parameters_that_cannot_be_used_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        FlowDensity(**{**QUICK, **options}).fit(people(30))
+
+
+def test_numbers_of_numpy_are_numbers():
+    model = FlowDensity(steps=np.int64(2), lr=np.float32(0.01), hidden=(8,), random_state=0)
+    assert np.isfinite(model.fit(people(30)).score(people(5)))
 
 
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
         (lambda m: m.given({"ag": 4}), "there is no column 'ag'. The columns are 'age', 'sex', 'income', 'since'"),
-        (lambda m: m.given({"sex": "X"}), "column 'sex': there is no category 'X'. Known are 'F', 'M'"),
+        (lambda m: m.given({"sex": "X"}), "column 'sex': there is no category 'X'. The categories are 'F', 'M'"),
         (lambda m: m.given({"age": "old"}), "column 'age' holds text in row 1, 'old'"),
         (
             lambda m: m.given({"age": 3}).marginal("age"),
-            "column 'age' is known. The others are 'sex', 'income', 'since'",
+            "column 'age' is conditioned on. Ask for one of the others: 'sex', 'income', 'since'",
         ),
         (lambda m: m.given({"age": 3}).marginal("sex").mean(), "Categorical: there is no order"),
-        (lambda m: m.sample(0), "n_samples must be at least 1"),
+        (lambda m: m.sample(0), "n_samples must be a whole number of at least 1; got 0"),
+        (lambda m: m.given({"age": 3}).sample(0), "n_samples must be a whole number of at least 1; got 0"),
+        (lambda m: m.impute(people(3), n=0), "n must be a whole number of at least 1; got 0"),
+        (lambda m: m.order_spread(people(3), orders=1), "orders must be a whole number of at least 2; got 1"),
+        (lambda m: m.inverse_transform(np.zeros((3, 5))), r"latent points must have shape \(rows, 4\); got \(3, 5\)"),
+        (lambda m: m.score(people(3)[:0]), "X has no row, so there is no mean score"),
+        (lambda m: m.report(people(3)[:0], "never.html"), "X has no row to report on"),
         (lambda m: m.score_samples(people(3)[["age", "sex"]]), "feature names should match|there is no column"),
     ],
 )
@@ -217,6 +263,6 @@ def test_weights_streams_and_warm_starts():
 def test_a_single_order_knows_first_columns():
     model = FlowDensity(order="fixed", **QUICK).fit(people(120))
     assert model.given({"age": 30}).columns == ["sex", "income", "since"]
-    with pytest.raises(ValueError, match="only the first ones can be known"):
+    with pytest.raises(ValueError, match="only the first columns can be observed"):
         model.given({"sex": "F"})
     assert np.isfinite(model.score(people(20)))

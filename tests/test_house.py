@@ -5,7 +5,6 @@ fails.
 """
 
 import ast
-import json
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,6 @@ from test_imports import SOURCE, imported_names
 # --- short files -----------------------------------------------------------------------------------------------------
 
 LONGEST = 350
-
-TOO_LONG = {
-    "core/distribution.py": 379,
-    "data/schema.py": 380,
-    "distributions/columns/continuous.py": 374,
-    "distributions/columns/discrete.py": 393,
-    "distributions/mixed/model.py": 484,
-    "flows/triangular.py": 363,
-    "univariate/mixture.py": 420,
-    "univariate/spline_kinds.py": 372,
-}
 
 
 def long_files(sources):
@@ -42,9 +30,7 @@ def sources(*suffixes):
 
 def test_no_file_is_longer_than_350_lines():
     """A file is one idea."""
-    lengths = long_files(sources(".py", ".cpp", ".h"))
-    grown = {path: n for path, n in lengths.items() if n > TOO_LONG.get(path, LONGEST)}
-    assert not grown, "split these into files of one idea each"
+    assert not long_files(sources(".py", ".cpp", ".h")), "split these into files of one idea each"
 
 
 def test_a_long_file_is_caught():
@@ -52,16 +38,6 @@ def test_a_long_file_is_caught():
 
 
 # --- no circles ------------------------------------------------------------------------------------------------------
-
-CIRCLES = [
-    ["pushforward.distributions.autoregressive", "pushforward.distributions.base"],
-    [
-        "pushforward.distributions.mixed.calibration",
-        "pushforward.distributions.mixed.conditional",
-        "pushforward.distributions.mixed.model",
-    ],
-    ["pushforward.networks.masked", "pushforward.networks.reverse_sweep"],
-]
 
 
 def module_of(path):
@@ -108,8 +84,7 @@ def circles(graph):
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    groups = circles(imports_between(sources(".py")))
-    assert [group for group in groups if not any(set(group) <= set(circle) for circle in CIRCLES)] == []
+    assert circles(imports_between(sources(".py"))) == []
 
 
 @pytest.mark.parametrize(
@@ -127,10 +102,7 @@ def test_a_circle_is_caught(late):
 
 
 def test_the_source_uses_the_words_of_the_field():
-    """``python tests/words.py`` prints the places; after mending some, ``python tests/words.py --update``."""
-    allowed = json.loads(words.ALLOWED.read_text("utf-8"))
-    worse = {path: n for path, n in words.counts().items() if n > allowed.get(path, 0)}
-    assert not worse, "more places than tests/words_allowed.json allows; python tests/words.py prints them"
+    assert not words.counts(), "python tests/words.py prints the places"
 
 
 @pytest.mark.parametrize(

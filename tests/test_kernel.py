@@ -10,7 +10,10 @@ import pushforward as pf
 
 FLOWS = {
     "maf": (lambda: pf.flows.maf(4, depth=2, hidden=(40, 40), context=1), {"perceptron"}),
-    "nsf": (lambda: pf.flows.nsf(4, depth=2, hidden=(40, 40), bins=4, context=1), {"perceptron", "conditional"}),
+    "nsf": (
+        lambda: pf.flows.nsf(4, depth=2, hidden=(40, 40), bins=4, context=1),
+        {"perceptron", "autoregressive_spline"},
+    ),
     "coupling": (lambda: pf.flows.nsf(4, layer="coupling", depth=2, hidden=(40,), context=1), {"rational_quadratic"}),
 }
 each = pytest.mark.parametrize("name", FLOWS)

@@ -11,7 +11,9 @@ from pushforward.core.config import REGISTRY, build
 from pushforward.distributions import (
     ColumnType,
     Constant,
+    Continuous,
     HeavyTailed,
+    Inflated,
     Integer,
     ZeroInflated,
 )
@@ -201,7 +203,7 @@ def test_one_of_several_is_the_same_alone(case):
     kind, params = ready(case)
     x = data_of(case, 9)
     for k in range(kind.columns):
-        one = kind.one(k)
+        one = kind.column(k)
         own = expanded(params, x)[:, k : k + 1]
         torch.testing.assert_close(one.log_prob(x[k : k + 1], own), kind.log_prob(x, expanded(params, x))[k : k + 1])
         assert torch.equal(one.encode(x[k : k + 1]), kind.encode(x)[k : k + 1])
@@ -219,7 +221,7 @@ def test_integers_far_out_keep_their_digits(univariate):
     # A sum over a finer grid of the density, which never subtracts.
     steps = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000 - 0.5
     nodes = (x[..., None] + steps).reshape(1, -1) / 2
-    inner = kind.univariate.log_density(nodes, expanded(params, nodes)).unflatten(1, (5, 2000))
+    inner = kind.distribution.log_density(nodes, expanded(params, nodes)).unflatten(1, (5, 2000))
     expected = torch.logsumexp(inner, dim=-1) - math.log(2000) - math.log(2)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -254,7 +256,7 @@ def test_whole_numbers_of_many_digits_keep_their_probability():
         params = torch.zeros(kind.num_params, 1, 4, dtype=torch.float64)
         values = x + torch.arange(4, dtype=torch.float64)[None]
         standard = ((values + 1).log() if skewed else values) - middle
-        expected = kind.univariate.log_density(standard / kind.scale, params) - kind.scale.log()
+        expected = kind.distribution.log_density(standard / kind.scale, params) - kind.scale.log()
         expected = expected - (values + 1).log() if skewed else expected
         torch.testing.assert_close(kind.log_prob(values, params), expected, rtol=0, atol=1e-9)
 
@@ -276,5 +278,16 @@ def test_whole_numbers_where_a_map_is_flat_or_far_out_learn_on(univariate):
 
 def test_kinds_of_kinds_are_one_column_too():
     inflated = ZeroInflated(HeavyTailed())
-    assert inflated.beside(3).inner.columns == 3
+    assert inflated.repeated(3).inner.columns == 3
     assert Constant(2.5).num_params == 0
+
+
+@torch.no_grad()
+def test_smoothing_inside_an_inflated_type_moves_the_other_values_alone():
+    kind = Inflated(Continuous(smoothing=0.5), [0.0, 2.0])
+    x = torch.tensor([[0.0, 2.0, 1.0, -3.0, 5.0]], dtype=torch.float64)
+    kind.initialize(x, torch.ones_like(x, dtype=torch.bool))
+    noisy = kind.add_noise(x, generator(1))
+    assert (noisy != x).tolist() == [[False, False, True, True, True]]
+    noise = kind.add_noise(torch.ones(1, 20_000, dtype=torch.float64), generator(1)) - 1
+    assert noise.std().item() == pytest.approx(0.5 * kind.inner.scale.item(), rel=0.02)

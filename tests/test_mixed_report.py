@@ -1,4 +1,4 @@
-"""What a report says of a model of mixed columns: calibration, fidelity, copies, against properties that are known."""
+"""The report on a mixed-type model: calibration, fidelity, memorization and utility, against known properties."""
 
 import datetime as dt
 import math
@@ -7,37 +7,45 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import ks_2samp
+from scipy.stats import ecdf, ks_2samp
+from sklearn.metrics import mutual_info_score
 from test_mixed import WIDE, data, model_of
 
 from pushforward.data.schema import Schema
 from pushforward.distributions import Circular, Constant
 from pushforward.estimators import FlowDensity
 from pushforward.evaluate import evaluate, log_prob_in_batches
-from pushforward.evaluate.calibration import calibrate, coverage, pit_band, pit_histogram
+from pushforward.evaluate.calibration import coverage, measure_calibration, pit_band, pit_histogram
 from pushforward.evaluate.fidelity import associations, column_distances, pair_distances, two_sample_test
-from pushforward.evaluate.independence_baseline import ColumnsAlone
-from pushforward.evaluate.memorization import find_copies, usefulness
+from pushforward.evaluate.html import page
+from pushforward.evaluate.independence_baseline import IndependenceBaseline
+from pushforward.evaluate.memorization import measure_memorization
 from pushforward.evaluate.mixed_report import mixed_report
-from pushforward.evaluate.mixed_sections import copies_section, fidelity_section
+from pushforward.evaluate.mixed_sections import fidelity_section, memorization_section
+from pushforward.evaluate.ranks import mid_distribution
+from pushforward.evaluate.utility import measure_utility
 
 NAMES = [f"c{j}" for j in range(len(WIDE))]
 
 
-def drawn_from(model, rows, seed=0):
+def sample(model, rows, seed=0):
     with torch.no_grad():
         return model.sample(rows, generator=torch.Generator().manual_seed(seed)).numpy()
 
 
+def html(section):
+    return page("", [section])
+
+
 @pytest.fixture(scope="module")
-def true():
-    """A model of one order and rows of its own: nothing can be wrong with it."""
+def correct():
+    """A model of a fixed order and samples of its own, which it describes exactly."""
     model = model_of(WIDE, "fixed")
-    return model, drawn_from(model, 1_500, seed=1)
+    return model, sample(model, 1_500, seed=1)
 
 
 def table(rows=1_000, seed=0):
-    """Two numbers that hang together, a mostly zero one, a category that follows from the first, and a constant."""
+    """Two correlated numbers, a zero-inflated one, a category that follows from the first number, and a constant."""
     random = np.random.default_rng(seed)
     a = random.normal(size=rows)
     b = 0.8 * a + 0.6 * random.normal(size=rows)
@@ -47,7 +55,8 @@ def table(rows=1_000, seed=0):
 
 
 @pytest.fixture(scope="module")
-def known():
+def tables():
+    """A schema and two tables of one distribution."""
     schema = Schema.infer(table(4_000))
     return schema, *(schema.encode(table(2_000, seed)) for seed in (1, 2))
 
@@ -55,57 +64,79 @@ def known():
 # --- calibration
 
 
-def test_a_model_is_calibrated_on_rows_of_its_own(true):
-    model, x = true
-    columns = calibrate(model, x, NAMES)
-    assert [own.name for own in columns] == [n for n, k in zip(NAMES, WIDE, strict=True) if not isinstance(k, Constant)]
-    ordered = [own for own in columns if own.lower is not None]
+def test_a_model_is_calibrated_on_its_own_samples(correct):
+    model, x = correct
+    columns = measure_calibration(model, x, NAMES)
+    assert [column.name for column in columns] == [
+        name for name, kind in zip(NAMES, WIDE, strict=True) if not isinstance(kind, Constant)
+    ]
+    ordered = [column for column in columns if column.lower is not None]
     assert len(ordered) == 7  # all but the two columns of categories
-    for own in ordered:
-        assert own.verdict() == "as it should be"
+    for column in ordered:
+        assert column.verdict() == "calibrated"
         for level in (0.5, 0.8, 0.9, 0.95):
-            part, error = own.coverage(level)
-            assert abs(part - level) < 4 * max(error, 0.002)
-    for own in columns:
-        if own.reliability is not None:
-            n = own.rows
-            assert abs(own.reliability.hits - own.reliability.sure) < 4 * math.sqrt(0.25 / n)
-            assert own.reliability.counts.sum() == n * (2 if own.name == "c1" else 100)
+            share, error = column.coverage(level)
+            assert abs(share - level) < 4 * max(error, 0.002)
+    for column in columns:
+        if column.reliability is not None:
+            difference = column.reliability.accuracy - column.reliability.confidence
+            assert abs(difference) < 4 * math.sqrt(0.25 / column.rows)
+            assert column.reliability.counts.sum() == column.rows * (2 if column.name == "c1" else 100)
 
 
-def test_laws_that_do_not_fit_are_called_what_they_are(true):
-    model, x = true
+def test_the_verdict_names_the_deviation(correct):
+    model, x = correct
     spread = x[:, 0].std()
-    for change, words in ((lambda v: v + spread, "higher"), (lambda v: v - spread, "lower")):
+    for change, verdict in ((lambda v: v + spread, "higher"), (lambda v: v - spread, "lower")):
         moved = x.copy()
         moved[:, 0] = change(x[:, 0])
-        assert words in calibrate(model, moved, NAMES)[0].verdict()
+        assert verdict in measure_calibration(model, moved, NAMES)[0].verdict()
     centre = np.median(x[:, 0])
-    for factor, words in ((4.0, "narrow"), (0.2, "wide")):
+    for factor, verdict in ((4.0, "narrow"), (0.2, "wide")):
         moved = x.copy()
         moved[:, 0] = centre + factor * (x[:, 0] - centre)
-        assert words in calibrate(model, moved, NAMES)[0].verdict()
+        assert verdict in measure_calibration(model, moved, NAMES)[0].verdict()
 
 
-def test_gaps_and_values_that_no_column_can_hold_are_not_looked_at(true):
-    model, x = true
+def test_missing_entries_are_skipped_and_impossible_ones_counted(correct):
+    model, x = correct
     x = x[:50].copy()
     x[:10, 0], x[:5, 1] = np.nan, 7.0
-    columns = calibrate(model, x, NAMES)
-    assert [own.rows for own in columns[:3]] == [40, 45, 50]
-    assert [own.outside for own in columns[:3]] == [0, 5, 0]
+    columns = measure_calibration(model, x, NAMES)
+    assert [column.rows for column in columns[:3]] == [40, 45, 50]
+    assert [column.outside for column in columns[:3]] == [0, 5, 0]
     x[:3, 7] = -1.0  # an end of a bounded column, which has no density
-    assert next(own for own in calibrate(model, x, NAMES) if own.name == "c7").outside == 3
-    assert columns[1].reliability.hits <= 0.9  # what is impossible was not foreseen
+    bounded = next(column for column in measure_calibration(model, x, NAMES) if column.name == "c7")
+    assert bounded.outside == 3
+    assert bounded.coverage(1.0)[0] == pytest.approx(47 / 50)
+    assert columns[1].reliability.accuracy <= 0.9  # an impossible value is never the likeliest
 
 
-def test_steps_are_spread_over_their_probability():
+def test_intervals_of_unordered_categories_are_refused(correct):
+    model, x = correct
+    column = measure_calibration(model, x[:20], NAMES)[1]
+    with pytest.raises(ValueError, match="Column 'c1' has unordered categories or only two, and so no intervals"):
+        column.coverage(0.9)
+
+
+def test_discrete_values_are_spread_over_their_probability():
     lower, upper = np.array([0.0, 0.2]), np.array([0.2, 1.0])
     np.testing.assert_allclose(pit_histogram(lower, upper, 5), [2.5, 0.625, 0.625, 0.625, 0.625])
     assert coverage(lower, upper, 0.8)[0] == pytest.approx((0.5 + 0.7 / 0.8) / 2)
+    assert coverage(lower, upper, 0.8, outside=2)[0] == pytest.approx((0.5 + 0.7 / 0.8) / 4)
 
 
-def test_ninety_nine_of_a_hundred_right_models_stay_within_the_band():
+def test_repeating_every_value_changes_no_share():
+    random = np.random.default_rng(0)
+    upper = random.random(40)
+    lower = np.where(random.random(40) < 0.5, upper, upper * random.random(40))
+    twice = np.repeat(lower, 2), np.repeat(upper, 2)
+    np.testing.assert_allclose(pit_histogram(*twice, 7), pit_histogram(lower, upper, 7))
+    assert coverage(*twice, 0.6)[0] == pytest.approx(coverage(lower, upper, 0.6)[0])
+    assert pit_histogram(lower, upper, 7).mean() == pytest.approx(1.0)  # it is a density
+
+
+def test_a_calibrated_histogram_stays_within_the_band_99_times_in_100():
     random, inside = np.random.default_rng(7), 0
     low, high = pit_band(300, 20)
     for _ in range(1_000):
@@ -116,229 +147,293 @@ def test_ninety_nine_of_a_hundred_right_models_stay_within_the_band():
 
 
 @torch.no_grad()
-def test_columns_by_themselves_are_the_rows_with_all_else_missing():
+def test_the_independence_baseline_is_the_sum_of_marginals():
     model, x = model_of(WIDE), data(WIDE, 6)
     x[1, 4] = torch.nan
     each = [model.log_marginal(torch.where(torch.arange(len(WIDE)) == j, x, torch.nan)) for j in range(len(WIDE))]
-    np.testing.assert_allclose(ColumnsAlone(model).log_prob(x), torch.stack(each).sum(dim=0), rtol=1e-9)
+    np.testing.assert_allclose(IndependenceBaseline(model).log_prob(x), torch.stack(each).sum(dim=0), rtol=1e-9)
     x[0, 1] = 9.0
-    assert ColumnsAlone(model).log_prob(x)[0] == -math.inf
+    assert IndependenceBaseline(model).log_prob(x)[0] == -math.inf
 
 
-def test_rows_with_gaps_have_the_density_of_what_is_there():
+def test_rows_with_gaps_have_the_density_of_the_observed_entries():
     model, x = model_of(WIDE), data(WIDE, 6)
     x[1, 4] = x[3, 0] = torch.nan
     with torch.no_grad():
         expected = model.log_marginal(x)
     np.testing.assert_allclose(log_prob_in_batches(model, x, batch_size=4), expected)
-    found = evaluate(model, x, baselines={"alone": ColumnsAlone(model)})
-    assert found.undefined == 0
-    assert found.baselines["alone"].difference == pytest.approx(
-        found.log_likelihood - found.baselines["alone"].log_likelihood
-    )
+    evaluation = evaluate(model, x, baselines={"independent": IndependenceBaseline(model)})
+    assert evaluation.undefined == 0
+    score = evaluation.baselines["independent"]
+    assert score.difference == pytest.approx(evaluation.log_likelihood - score.log_likelihood)
 
 
-# --- drawn rows beside real ones
+# --- fidelity
 
 
-def test_rows_of_one_law_lie_as_far_apart_as_chance_has_it(known):
-    schema, x, y = known
-    for found in (column_distances(schema, x, y), pair_distances(schema, x, y)):
-        assert all(own.distance < 3 * own.chance + 1e-9 for own in found)
-    for own, j in zip(column_distances(schema, x, y)[:3], range(3), strict=True):
-        assert own.distance == pytest.approx(ks_2samp(x[:, j], y[:, j]).statistic)
+def test_the_mid_distribution_function_is_the_mean_of_both_limits():
+    random = np.random.default_rng(0)
+    reference, values = random.integers(0, 9, 40) * 1.0, np.r_[random.integers(-2, 12, 30) * 1.0, 3.5, -np.inf, np.inf]
+    upto = ecdf(reference).cdf
+    expected = (upto.evaluate(values) + upto.evaluate(np.nextafter(values, -np.inf))) / 2
+    np.testing.assert_allclose(mid_distribution(reference, values), expected)
+    np.testing.assert_allclose(mid_distribution(np.repeat(reference, 3), values), expected)
+    assert mid_distribution(np.ones(1), np.array([0.0, 1.0, 2.0])).tolist() == [0.0, 0.5, 1.0]
+    assert mid_distribution(np.ones(0), np.ones(2)).tolist() == [0.5, 0.5]
 
 
-def test_other_laws_lie_further_apart(known):
-    schema, x, y = known
+def test_equal_distributions_are_as_distant_as_expected_by_chance(tables):
+    schema, x, y = tables
+    for distances in (column_distances(schema, x, y), pair_distances(schema, x, y)):
+        assert all(entry.distance < 3 * entry.chance + 1e-9 for entry in distances)
+    for entry, j in zip(column_distances(schema, x, y)[:3], range(3), strict=True):
+        assert entry.distance == pytest.approx(ks_2samp(x[:, j], y[:, j]).statistic)
+
+
+def test_other_distributions_are_further_apart(tables):
+    schema, x, y = tables
     other = y.copy()
     other[:, 0] += 1.0
     other[:, 3] = 0.0
-    distances = {own.names[0]: own for own in column_distances(schema, x, other)}
+    distances = {entry.names[0]: entry for entry in column_distances(schema, x, other)}
     assert distances["a"].distance > 5 * distances["a"].chance
     assert distances["letter"].distance == pytest.approx((x[:, 3] != 0).mean())
     shuffled = y.copy()
     shuffled[:, 1] = np.random.default_rng(0).permutation(y[:, 1])
-    worst = max(pair_distances(schema, x, shuffled), key=lambda own: own.distance - own.chance)
+    worst = max(pair_distances(schema, x, shuffled), key=lambda entry: entry.distance - entry.chance)
     assert "b" in worst.names
 
 
-def test_associations_are_about_the_size_of_correlations(known):
-    schema, x, y = known
-    found = associations(schema, x, y)
-    assert found[0, 1] == pytest.approx(0.8, abs=0.05)
-    assert found[0, 3] > 0.8
-    assert found[0, 2] > 0.3  # mostly zero, and yet not alone
-    assert (found[4, :4] == 0).all()
+@pytest.mark.parametrize(
+    ("real", "samples", "expected"),
+    [
+        ([1.0, 1.0, 1.0], [1.0, 1.0], 0.0),
+        ([1.0, 1.0, 1.0], [2.0], 1.0),
+        ([1.0, 1.0, 2.0, 2.0], [1.0, 2.0, 2.0, 2.0], 0.25),
+        ([-np.inf, 0.0, np.inf], [-np.inf, 0.0, np.inf], 0.0),
+        ([1.0, np.nan, 2.0], [np.nan, 1.0, 2.0, np.nan], 0.0),
+        ([1e308, -1e308, 0.0, 0.0], [1e308, 1e308], 0.75),
+    ],
+    ids=["equal constants", "other constants", "ties", "infinite", "missing", "huge"],
+)
+def test_column_distances_of_odd_columns(real, samples, expected):
+    schema = Schema.infer(pd.DataFrame({"a": np.arange(100) / 7}))
+    (entry,) = column_distances(schema, np.array(real)[:, None], np.array(samples)[:, None])
+    assert entry.distance == pytest.approx(expected)
+    assert 0 <= entry.chance <= 1
+
+
+def test_columns_without_values_have_no_distance():
+    schema = Schema.infer(pd.DataFrame({"a": np.arange(100) / 7}))
+    gone, one, many = np.full((3, 1), np.nan), np.zeros((1, 1)), np.zeros((5, 1))
+    for real, samples in ((gone, many), (many, gone), (one, one), (one[:0], many)):
+        assert column_distances(schema, real, samples) == []
+
+
+def test_associations_are_about_absolute_correlations(tables):
+    schema, x, y = tables
+    matrix = associations(schema, x, y)
+    assert matrix[0, 1] == pytest.approx(0.8, abs=0.05)
+    assert matrix[0, 3] > 0.8
+    assert matrix[0, 2] > 0.3  # mostly zero, but not independent
+    assert (matrix[4, :4] == 0).all()
     shuffled = y.copy()
     shuffled[:, 1] = np.random.default_rng(0).permutation(y[:, 1])
     assert associations(schema, x, shuffled)[0, 1] < 0.1
 
 
-def test_a_classifier_finds_what_is_wrong_and_says_where(known):
-    schema, x, y = known
+def test_associations_of_few_categories_are_those_of_their_mutual_information():
+    random = np.random.default_rng(0)
+    a = random.integers(0, 3, 500)
+    b = np.where(random.random(500) < 0.6, a, random.integers(0, 4, 500))
+    schema = Schema.infer(pd.DataFrame({"a": [f"a{k}" for k in a], "b": [f"b{k}" for k in b]}))
+    x = np.stack([a, b], axis=1) * 1.0
+    information = mutual_info_score(a, b) - 2 * 3 / (2 * 500)
+    assert associations(schema, x, x)[0, 1] == pytest.approx(math.sqrt(1 - math.exp(-2 * information)))
+
+
+def test_a_classifier_finds_a_difference_and_its_column(tables):
+    schema, x, y = tables
     x, y = x[:600].copy(), y[:600].copy()
-    assert not two_sample_test(schema, x, y).found_out
+    assert not two_sample_test(schema, x, y).distinguishable
     x[:, 2] = y[:, 2] = np.nan
-    assert not two_sample_test(schema, x, y).found_out
+    assert not two_sample_test(schema, x, y).distinguishable
     y[:, 1] += 0.8
-    found = two_sample_test(schema, x, y)
-    assert found.found_out
-    assert found.auc > 0.7
-    assert next(iter(found.leaning)) in ("a", "b")
+    test = two_sample_test(schema, x, y)
+    assert test.distinguishable
+    assert test.auc > 0.7
+    assert 0.6 < test.accuracy < test.auc
+    assert next(iter(test.importances)) in ("a", "b")
+    assert test.importances["one"] == 0
     x[:, 2], y[:, 2] = 0.0, 0.0
-    section = fidelity_section(schema, x, y, column_distances(schema, x, y), found)
-    assert "tell drawn rows from real ones: an AUC of 0." in section.html()
+    section = fidelity_section(schema, x, y, column_distances(schema, x, y), test)
+    assert "tell samples from real rows: an AUC of 0." in html(section)
+    with pytest.raises(ValueError, match="two_sample_test: needs at least 6 rows; got 5"):
+        two_sample_test(schema, x[:5], y)
 
 
-def test_copies_are_noticed(known):
-    schema, learned, real = known
+def test_the_standard_error_of_the_area_holds_in_small_samples():
+    schema, areas, errors = Schema.infer(np.random.default_rng(0).normal(size=(50, 2))), [], []
+    for seed in range(16):
+        random = np.random.default_rng(seed)
+        test = two_sample_test(schema, random.normal(size=(60, 2)), random.normal(size=(60, 2)))
+        areas.append(test.auc)
+        errors.append(test.standard_error)
+    spread = np.sqrt(np.mean(np.square(np.array(areas) - 0.5)))
+    assert 0.6 * spread < np.mean(errors) < 1.7 * spread
+
+
+@pytest.mark.parametrize("rows", [60, 600])
+def test_chance_is_the_distance_of_two_sets_of_one_distribution(rows):
+    """In many cells too, most of which are empty."""
+    schema = Schema.infer(pd.DataFrame({"a": [str(k) for k in range(40)] * 2, "b": [f"b{k}" for k in range(20)] * 4}))
+    each = []
+    for seed in range(6):
+        random = np.random.default_rng(seed)
+        x, y = (np.stack([random.integers(0, 40, rows), random.integers(0, 20, rows)], axis=1) * 1.0 for _ in range(2))
+        each.append([*column_distances(schema, x, y), *pair_distances(schema, x, y)])
+    for entries in zip(*each, strict=True):
+        mean = np.mean([entry.distance for entry in entries])
+        assert mean == pytest.approx(np.mean([entry.chance for entry in entries]), rel=0.15)
+
+
+# --- memorization
+
+
+def test_copies_are_noticed(tables):
+    schema, train, held_out = tables
     fresh = schema.encode(table(1_500, seed=3))
-    honest = find_copies(schema, learned, fresh, real)
-    assert honest.same_drawn == honest.same_real == 0.0
-    assert abs(honest.nearer[0] - 0.05) < 3 * honest.nearer[1]
-    assert "No sign of it: " in copies_section(honest).html()
-    one = find_copies(schema, learned, np.concatenate([fresh, learned[:1]]), real)
-    assert "It may: 0.07% of the drawn rows" in copies_section(one).html()  # of continuous columns chance makes none
-    copied = np.concatenate([fresh[:900], learned[:600]])
-    found = find_copies(schema, learned, copied, real)
-    assert found.same_drawn == pytest.approx(0.4)
-    assert found.nearer[0] > 0.3
-    assert "It may: " in copies_section(found).html()
+    honest = measure_memorization(schema, train, fresh, held_out)
+    assert honest.equal_samples == honest.equal_held_out == 0.0
+    assert abs(honest.close[0] - 0.05) < 3 * honest.close[1]
+    assert "No sign of it: " in html(memorization_section(honest))
+    single = measure_memorization(schema, train, np.concatenate([fresh, train[:1]]), held_out)
+    # Chance gives no equal rows of continuous columns.
+    assert "Possibly: 0.07% of the samples" in html(memorization_section(single))
+    copied = np.concatenate([fresh[:900], train[:600]])
+    many = measure_memorization(schema, train, copied, held_out)
+    assert many.equal_samples == pytest.approx(0.4)
+    assert many.close[0] > 0.3
+    assert "Possibly: " in html(memorization_section(many))
     near = copied.copy()
     near[:, 0] += 1e-4 * np.random.default_rng(0).normal(size=1_500)
-    found = find_copies(schema, learned, near, real)
-    assert found.same_drawn == 0.0
-    assert found.nearer[0] > 0.3
+    perturbed = measure_memorization(schema, train, near, held_out)
+    assert perturbed.equal_samples == 0.0
+    assert perturbed.close[0] > 0.3
+    assert "more than expected by chance" in html(memorization_section(perturbed))
 
 
-def test_a_page_of_copies_knows_ties_and_rows_that_are_no_news(known):
+def test_repeated_rows_are_no_sign_of_memorization(tables):
     random = np.random.default_rng(0)
     schema = Schema.infer(random.integers(0, 30, (200, 2)))
-    learned, real, drawn = (random.integers(0, top, (size, 2)).astype(float)
-                            for size, top in ((2_000, 30), (500, 30), (500, 30)))  # fmt: skip
-    found = find_copies(schema, learned, drawn, real)
-    assert found.same_real > 0.5
-    assert abs(found.nearer[0] - 0.05) < 0.02
-    further = find_copies(schema, learned, 2 * drawn, real)
-    assert 0 <= further.nearer[0] < 0.05
-    assert "of the held-out rows equal a training row" in copies_section(found).html()
-    schema, learned, real = known
-    found = find_copies(schema, learned, learned[:500], learned[500:])  # a report on the rows that were learned from
-    assert "of the held-out rows equal a training row" in copies_section(found).html()
+    train, held_out, samples = (random.integers(0, 30, (size, 2)).astype(float) for size in (2_000, 500, 500))
+    repeated = measure_memorization(schema, train, samples, held_out)
+    assert repeated.equal_held_out > 0.5
+    assert abs(repeated.close[0] - 0.05) < 0.02
+    distant = measure_memorization(schema, train, 2 * samples, held_out)
+    assert 0 <= distant.close[0] < 0.05
+    assert "of the held-out rows equal a training row" in html(memorization_section(repeated))
+    schema, train, _ = tables
+    trained_on = measure_memorization(schema, train, train[:500], train[500:])  # a report on the training rows
+    assert "of the held-out rows equal a training row" in html(memorization_section(trained_on))
 
 
 def test_equal_rows_are_equal_in_every_entry():
     names = pd.DataFrame({"id": [f"n{k}" for k in range(900)], "a": np.arange(900.0)})
     schema = Schema.infer(names)
     x = schema.encode(names)
-    ids = find_copies(schema, x[:300], x[300:600], x[600:])  # of one row each
-    assert ids.same_drawn == ids.same_real == 0.0
-    assert ids.drawn.min() > 0.4
-    gappy = x[:301].copy()
-    middle = gappy[150:151].copy()
-    middle[0, 1] = np.nan  # a gap is not the value in the middle
-    found = find_copies(schema, gappy, middle, x[600:])
-    assert found.same_drawn == 0.0
-    assert found.drawn[0] > 0.4
-
-
-def test_the_error_of_the_area_is_about_that_of_small_samples():
-    schema, areas, errors = Schema.infer(np.random.default_rng(0).normal(size=(50, 2))), [], []
-    for seed in range(16):
-        random = np.random.default_rng(seed)
-        found = two_sample_test(schema, random.normal(size=(60, 2)), random.normal(size=(60, 2)))
-        areas.append(found.auc)
-        errors.append(found.error)
-    spread = np.sqrt(np.mean(np.square(np.array(areas) - 0.5)))
-    assert 0.6 * spread < np.mean(errors) < 1.7 * spread
-
-
-@pytest.mark.parametrize("order", ["any", "fixed"])
-@pytest.mark.parametrize("gap", [0, 1])
-def test_gaps_do_not_condemn_a_right_model(order, gap):
-    """Gaps of one column where the other one is large; a model of one order is looked at by whole rows, whose gaps come
-    by chance here."""
-    random = np.random.default_rng(0)
-    rows = table(5_000)[["a", "b"]].to_numpy()
-    model = FlowDensity(order=order, random_state=0, steps=500, hidden=(32, 32)).fit(rows[:4_000])
-    x = rows[4_000:]
-    other = x[:, 1 - gap]
-    _, whole = mixed_report(model.model_, model.schema_, x)
-    x = x.copy()
-    x[((other > np.median(other)) if order == "any" else True) & (random.random(1_000) < 0.7), gap] = np.nan
-    sections, found = mixed_report(model.model_, model.schema_, x)
-    assert abs(found["two_sample_auc"] - whole["two_sample_auc"]) < 0.08
-    assert found["column_distances"][model.schema_.names[gap]] < 0.1
-    assert any("rows with gaps are left out" in own.html() for own in sections) == (order == "fixed")
-
-
-def test_what_was_filled_in_is_not_asked_for(known):
-    schema, learned, real = known
-    drawn, random = schema.encode(table(2_000, seed=4)), np.random.default_rng(0)
-    gaps = random.random(learned.shape) < 0.3, random.random(real.shape) < 0.3
-    plain = usefulness(schema, learned, drawn, real, gaps=gaps)
-    worse = np.where(gaps[0], random.permutation(learned), learned), np.where(gaps[1], random.permutation(real), real)
-    for j in range(2):  # entries of a column that were filled in with nonsense, where it is predicted itself
-        one, other = learned.copy(), real.copy()
-        one[:, j], other[:, j] = worse[0][:, j], worse[1][:, j]
-        assert usefulness(schema, one, drawn, other, gaps=gaps)[j] == plain[j]
-
-
-@pytest.mark.parametrize("rows", [60, 600])
-def test_chance_is_what_two_sets_of_one_law_differ_by(rows):
-    """In many cells too, most of which are empty."""
-    schema = Schema.infer(pd.DataFrame({"a": [str(k) for k in range(40)] * 2, "b": [f"b{k}" for k in range(20)] * 4}))
-    found = []
-    for seed in range(6):
-        random = np.random.default_rng(seed)
-        x, y = (np.stack([random.integers(0, 40, rows), random.integers(0, 20, rows)], axis=1) * 1.0 for _ in range(2))
-        found.append([*column_distances(schema, x, y), *pair_distances(schema, x, y)])
-    for own in zip(*found, strict=True):
-        distances, chances = [d.distance for d in own], [d.chance for d in own]
-        assert np.mean(distances) == pytest.approx(np.mean(chances), rel=0.15)
+    unique = measure_memorization(schema, x[:300], x[300:600], x[600:])  # every identifier occurs once
+    assert unique.equal_samples == unique.equal_held_out == 0.0
+    assert unique.samples.min() > 0.4
+    train = x[:301].copy()
+    middle = train[150:151].copy()
+    middle[0, 1] = np.nan  # a missing entry is not the median
+    gap = measure_memorization(schema, train, middle, x[600:])
+    assert gap.equal_samples == 0.0
+    assert gap.samples[0] > 0.4
 
 
 def test_distances_on_a_circle_have_no_end():
     rows = pd.DataFrame({"hour": np.arange(240) / 10, "half": ["a"] * 120 + ["b"] * 120})
     schema = Schema.infer(rows, {"hour": Circular(24)})
-    found = find_copies(schema, schema.encode(rows), np.array([[23.95, 0.0]]), np.array([[18.0, 0.0]]))
-    assert found.drawn[0] < 0.01  # next to midnight, when the first half begins
-    assert found.real[0] > 0.1
+    result = measure_memorization(schema, schema.encode(rows), np.array([[23.95, 0.0]]), np.array([[18.0, 0.0]]))
+    assert result.samples[0] < 0.01  # next to midnight, when the first half begins
+    assert result.held_out[0] > 0.1
 
 
-def test_rows_of_another_law_are_of_less_use(known):
-    schema, learned, real = known
-    good = {own.name: own for own in usefulness(schema, learned, schema.encode(table(2_000, seed=4)), real)}
+# --- utility
+
+
+def test_imputed_entries_are_no_targets(tables):
+    schema, train, held_out = tables
+    samples, random = schema.encode(table(2_000, seed=4)), np.random.default_rng(0)
+    imputed = random.random(train.shape) < 0.3, random.random(held_out.shape) < 0.3
+    expected = measure_utility(schema, train, samples, held_out, imputed=imputed)
+    for j in range(2):  # nonsense in the imputed entries of a column does not change how well it is predicted
+        a, b = (np.where(mask, random.permutation(x), x) for mask, x in zip(imputed, (train, held_out), strict=True))
+        one, other = train.copy(), held_out.copy()
+        one[:, j], other[:, j] = a[:, j], b[:, j]
+        assert measure_utility(schema, one, samples, other, imputed=imputed)[j] == expected[j]
+
+
+def test_samples_of_another_distribution_are_less_useful(tables):
+    schema, train, held_out = tables
+    good = {
+        entry.name: entry for entry in measure_utility(schema, train, schema.encode(table(2_000, seed=4)), held_out)
+    }
     assert set(good) == {"a", "b", "zeros", "letter"}
-    for own in good.values():
-        assert own.drawn == pytest.approx(own.real, abs=0.08)
+    for entry in good.values():
+        assert entry.samples == pytest.approx(entry.real, abs=0.08)
     assert good["b"].real == pytest.approx(0.6, abs=0.08)  # ranks of a normal pair: about its squared correlation
     assert good["letter"].real > 0.9
     random = np.random.default_rng(0)
-    noise = np.stack([random.permutation(column) for column in learned.T], axis=1)
-    bad = {own.name: own for own in usefulness(schema, learned, noise, real)}
-    assert all(bad[name].drawn < 0.1 for name in bad)
+    noise = np.stack([random.permutation(column) for column in train.T], axis=1)
+    bad = {entry.name: entry for entry in measure_utility(schema, train, noise, held_out)}
+    assert all(entry.samples < 0.1 for entry in bad.values())
     assert all(bad[name].real == good[name].real for name in bad)
+
+
+# --- the report
+
+
+@pytest.mark.parametrize("order", ["any", "fixed"])
+@pytest.mark.parametrize("gap", [0, 1])
+def test_gaps_do_not_condemn_a_correct_model(order, gap):
+    """Gaps of one column where the other one is large. A model of a fixed order is compared with complete rows only, so
+    that its gaps are at random here."""
+    random = np.random.default_rng(0)
+    rows = table(5_000)[["a", "b"]].to_numpy()
+    model = FlowDensity(order=order, random_state=0, steps=500, hidden=(32, 32)).fit(rows[:4_000])
+    x = rows[4_000:]
+    other = x[:, 1 - gap]
+    _, complete = mixed_report(model.model_, model.schema_, x)
+    x = x.copy()
+    x[((other > np.median(other)) if order == "any" else True) & (random.random(1_000) < 0.7), gap] = np.nan
+    sections, numbers = mixed_report(model.model_, model.schema_, x)
+    assert abs(numbers["two_sample_auc"] - complete["two_sample_auc"]) < 0.08
+    assert numbers["column_distances"][model.schema_.names[gap]] < 0.1
+    excluded = any("rows with missing entries are left out" in html(section) for section in sections)
+    assert excluded == (order == "fixed")
 
 
 def test_an_estimator_writes_its_report(tmp_path):
     rows = table(400)
     rows.loc[::7, "b"] = np.nan
     model = FlowDensity(steps=30, random_state=0).fit(rows[:200])
-    found = model.report(rows[200:], tmp_path / "r.html", learned=rows[:200])
-    assert found["log_likelihood"] == pytest.approx(model.score(rows[200:]))
+    numbers = model.report(rows[200:], tmp_path / "r.html", train=rows[:200])
+    assert numbers["log_likelihood"] == pytest.approx(model.score(rows[200:]))
+    assert set(numbers["utility"]["a"]) == {"real", "samples"}
     text = (tmp_path / "r.html").read_text()
-    assert "Can its rows stand in for real ones?" in text
+    assert "Can samples replace real training rows?" in text
     model = FlowDensity(steps=30, order="fixed", random_state=0).fit(rows[:200])
     model.report(rows[200:], tmp_path / "fixed.html")
     text = (tmp_path / "fixed.html").read_text()
-    assert "knowing the entries before it in its row" in text
-    assert "What the columns say about each other" not in text
+    assert "given the entries before it in its row" in text
+    assert "Dependence between columns" not in text
 
 
 @pytest.mark.parametrize(
-    ("change", "learned"),
+    ("change", "in_training"),
     [
         (lambda t: t.assign(b=np.nan), False),
         (lambda t: t.assign(b=t["b"] * 1e-310, when=t["when"].max(), one=2.0), False),
@@ -347,14 +442,15 @@ def test_an_estimator_writes_its_report(tmp_path):
             True,
         ),
         (lambda t: t[:49], True),
+        (lambda t: t[:1], False),
     ],
-    ids=["gone", "odd", "odd learned", "few learned"],
+    ids=["empty column", "odd values", "odd training values", "few training rows", "one row"],
 )
 @pytest.mark.filterwarnings("ignore:column 'letter' holds")
-def test_odd_tables_get_a_page_without_a_warning(tmp_path, change, learned):
+def test_odd_tables_get_a_page_without_a_warning(tmp_path, change, in_training):
     rows = table(120).assign(日本=lambda t: np.where(t["a"] > 0, "左", "右"), when=dt.datetime(9999, 12, 30))
     rows.loc[::2, "when"] = dt.datetime(1812, 5, 1)
     model = FlowDensity(steps=3, hidden=(8,), random_state=0).fit(rows)
     odd = change(rows.copy())
-    model.report(odd if not learned else rows, tmp_path / "r.html", learned=odd if learned else rows)
-    assert "Do its rows look real?" in (tmp_path / "r.html").read_text()
+    model.report(rows if in_training else odd, tmp_path / "r.html", train=odd if in_training else rows)
+    assert "Do samples look real?" in (tmp_path / "r.html").read_text()

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pushforward.univariate import GaussianMixtureCDF, LogisticMixtureCDF
+from pushforward.univariate import GaussianMixtureCDF, LogisticMixtureCDF, distribution_of
 from pushforward.univariate.mixture import LEAST
 from pushforward.univariate.mixture_fit import fit_gaussians
 
@@ -153,7 +153,7 @@ def test_many_components_at_zero_parameters_stand_apart_near_the_identity(kind, 
 
 def started(univariate, x):
     """The loss in nats per feature where nothing is learned but the start, against a standard normal."""
-    params = univariate.start(x)[..., None].expand(-1, *x.shape)
+    params = distribution_of(univariate).initial_params(x)[..., None].expand(-1, *x.shape)
     y, log_slope = univariate(x, params)
     return (0.5 * y.square() + 0.5 * math.log(2 * math.pi) - log_slope).mean(dim=1)
 
@@ -177,7 +177,7 @@ def test_a_logistic_start_gives_logistics():
     """Quartiles of a standard logistic lie at ± log 3."""
     x = 3 * torch.rand(1, 4000, generator=torch.Generator().manual_seed(3), dtype=torch.float64).square()
     univariate = LogisticMixtureCDF(8).double()
-    y = univariate(x, univariate.start(x)[..., None].expand(-1, *x.shape))[0]
+    y = univariate(x, distribution_of(univariate).initial_params(x)[..., None].expand(-1, *x.shape))[0]
     quartiles = torch.quantile(y, torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist()
     assert quartiles == pytest.approx([-math.log(3), 0, math.log(3)], abs=0.15)
 
@@ -205,7 +205,7 @@ def test_the_likelihood_of_the_fit_rises_with_every_step(monkeypatch):
 )
 def test_any_sample_gives_a_usable_start(kind, x):
     univariate = kind(6)
-    params = univariate.start(x)
+    params = distribution_of(univariate).initial_params(x)
     assert params.shape == (18, 2)
     assert params.dtype == x.dtype
     y, log_slope = univariate(x, params[..., None].expand(-1, *x.shape))

@@ -1,17 +1,22 @@
-"""The native kernel of autoregressive inverses: the numbers of the solve feature by feature, where it may run."""
+"""The native kernel of autoregressive layers: the numbers of the plain pass and of the solve feature by feature."""
 
 import pickle
 import warnings
 
 import pytest
 import torch
-from cases import generator, needs_compiler
+from cases import WithKernels, generator, needs_compiler
+from rounding import SPLINES, assert_rounded
 
 import pushforward as pf
-from pushforward.bijections import Autoregressive, native
-from pushforward.bijections.native import UNIVARIATES, native_forward, native_solve
-from pushforward.core.native_build import native_library
-from pushforward.networks.perceptron import ACTIVATION_HEADER, NATIVE_ACTIVATIONS
+from pushforward.bijections import Autoregressive
+from pushforward.core.dispatch import kernels_for
+from pushforward.kernels import autoregressive, native_build
+from pushforward.kernels.autoregressive import SOURCE, TILE, UNIVARIATES, LayerForward, LayerInverse
+from pushforward.kernels.native_build import native_library
+from pushforward.kernels.perceptron import ACTIVATION_HEADER, NATIVE_ACTIVATIONS
+from pushforward.kernels.spline import SPLINE_HEADER
+from pushforward.networks import MaskedMLP
 from pushforward.univariate import Affine, CircularRationalQuadratic, RationalQuadratic, Shift
 
 # Tiles hold 32 points of float32 or 16 of float64 (vectors of 256 bits): none, one, a part of one, several with a rest.
@@ -39,28 +44,35 @@ def names(case):
     return "-".join([type(case["univariate"]).__name__, *(str(v) for k, v in case.items() if k != "univariate")])
 
 
+def allowed(case):
+    return SPLINES if isinstance(case["univariate"], RationalQuadratic) else 1.0
+
+
 def layer_of(case, dtype=torch.float64):
+    """A layer whose weights are float32 numbers in any dtype."""
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        layer = Autoregressive(**case).to(dtype)
+        layer = Autoregressive(**case)
     with torch.no_grad():
         for parameter in layer.parameters():
-            parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator(3), dtype=dtype))
-    return layer.eval()
+            parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator(3)))
+    return layer.to(dtype).eval()
 
 
 def inputs(case, count, dtype=torch.float64):
-    y = 3 * torch.randn(count, case["features"], generator=generator(4), dtype=dtype)
+    y = 3 * torch.randn(count, case["features"], generator=generator(4)).to(dtype)
     size = case.get("context", 0)
-    return y, torch.randn(count, size, generator=generator(5), dtype=dtype) if size else None
+    return y, torch.randn(count, size, generator=generator(5)).to(dtype) if size else None
 
 
 def both(layer, y, context):
     """(by the kernel, feature by feature); says if the kernel did not run."""
     columns = None if context is None else context.t()
+    kernel = LayerInverse()
     with torch.no_grad():
-        fast = native_solve(layer.univariate, layer.conditioner, layer.free, y.t(), columns)
-        assert fast is not None
+        assert kernel.supports(layer, y.t(), columns)
+        fast = kernel.run(layer, y.t(), columns)
+        assert fast is not NotImplemented
         return fast.t(), layer.inverse(y, context)
 
 
@@ -72,15 +84,8 @@ def test_the_kernel_finds_what_the_solve_feature_by_feature_finds(case, dtype):
     layer = layer_of(case, dtype)
     for count in COUNTS:
         y, context = inputs(case, count, dtype)
-        fast, plain = both(layer, y, context)
-        assert fast.shape == y.shape
-        if not count:
-            continue
-        missed, plainly = ((layer(x, context) - y).abs().max().item() for x in (fast, plain))
-        noise = 100 * torch.finfo(dtype).eps
-        # Both lose what the slopes of the inverse make of rounding; the plain solve sees the very knots of the map.
-        assert missed <= 20 * plainly + noise
-        torch.testing.assert_close(fast, plain, rtol=100 * noise, atol=100 * (plainly + noise))
+        fast, _ = both(layer, y, context)
+        assert_rounded([fast], lambda layer, *given: [layer.inverse(*given)], layer, y, context, times=allowed(case))
 
 
 @pytest.mark.slow
@@ -139,15 +144,14 @@ def test_whole_flows_samples_densities_and_gradients(name, monkeypatch):
 
     plain = measure()
     flow.use_kernels()
-    calls = []
-    monkeypatch.setattr(
-        "pushforward.bijections.autoregressive.native_solve", lambda *a: calls.append(1) or native.native_solve(*a)
-    )
+    calls, run = [], LayerInverse.run
+    monkeypatch.setattr(LayerInverse, "run", lambda *args: calls.append(1) or run(*args))
     for got, expected in zip(measure(), plain, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-8)
     assert len(calls) == 6
     copied = pickle.loads(pickle.dumps(flow))
-    assert not any(getattr(part, "_native", False) for part in copied.modules())
+    assert flow._kernels
+    assert not copied._kernels
 
 
 class Halved(Affine):
@@ -155,54 +159,56 @@ class Halved(Affine):
         return super().inverse_value(y, params) / 2
 
 
+def refuse(*args, **options):
+    pytest.fail("was about to run the kernel")
+
+
 @pytest.mark.parametrize(
-    "case",
-    [
-        {"univariate": Affine(), "features": 2},
-        {"univariate": RationalQuadratic(4), "features": 2, "dropout": 0.5},
-        {"univariate": CircularRationalQuadratic(4), "features": 2},
-    ],
-    ids=["a subclass", "dropout in training", "another univariate"],
+    ("registered", "univariate"),
+    [(Affine(), Halved()), (CircularRationalQuadratic(4), CircularRationalQuadratic(4))],
+    ids=["a subclass", "another one"],
 )
-def test_what_the_kernel_does_not_know_goes_feature_by_feature(case, monkeypatch):
-    monkeypatch.setattr(native, "native_library", lambda source: pytest.fail("was about to run the kernel"))
-    layer = layer_of(case).train()
-    if isinstance(layer.univariate, Affine):
-        layer.univariate = Halved()
-    y, _ = inputs(case, 3)
+def test_other_univariates_have_no_such_kernel(registered, univariate):
+    for operation in (Autoregressive._solve, Autoregressive._forward_and_slopes):
+        assert kernels_for(operation, Autoregressive, Affine, MaskedMLP)
+        assert not kernels_for(operation, Autoregressive, type(univariate), MaskedMLP)
+    layer = layer_of({"univariate": registered, "features": 2})
+    layer.univariate = univariate
+    y = layer.codomain.example((3, 2), generator(4)).double()
     with torch.no_grad():
-        assert native_solve(layer.univariate, layer.conditioner, layer.free, y.t(), None) is None
+        assert torch.equal(WithKernels(layer).inverse(y), layer.inverse(y))
 
 
-def test_recorded_and_mapped_calls_do_not_reach_the_kernel(monkeypatch):
-    monkeypatch.setattr(native, "native_library", lambda source: pytest.fail("was about to run the kernel"))
+def test_dropped_units_recorded_and_mapped_calls_do_not_reach_the_kernel(monkeypatch):
+    monkeypatch.setattr(autoregressive._LayerKernel, "call", refuse)
+    dropping = layer_of({"univariate": RationalQuadratic(4), "features": 2, "dropout": 0.5}).train()
+    with torch.no_grad():
+        WithKernels(dropping).inverse(torch.zeros(3, 2, dtype=torch.float64))
     layer = layer_of(CASES[0])
     y, _ = inputs(CASES[0], 3)
-    known = layer.univariate, layer.conditioner, layer.free
-    assert native_solve(*known, y.t(), None) is None  # gradients are on
-    layer.compile_step()
     with torch.no_grad():
-        expected = layer_of(CASES[0]).inverse(y)
-        torch.testing.assert_close(torch.vmap(layer.inverse)(y), expected)
+        expected = layer.inverse(y)
+        torch.testing.assert_close(torch.vmap(WithKernels(layer).inverse)(y), expected)
+    torch.testing.assert_close(WithKernels(layer)._solve(y.t(), None).t(), expected)  # gradients are recorded
 
 
 def test_without_a_compiler_one_warning_says_so(monkeypatch, tmp_path):
     source = tmp_path / "broken.cpp"
     source.write_text("this is no C++\n")
-    with pytest.warns(RuntimeWarning, match="compile: not compiled, so slower than it could be: "):
-        assert native_library(native.TILE, ACTIVATION_HEADER, native.HEADER, source) is None
-    monkeypatch.setattr(native, "SOURCE", source)
+    monkeypatch.setattr(native_build, "_warned", False)
+    with pytest.warns(RuntimeWarning, match=r"compiled kernels are off: the C\+\+ compiler failed .*error:"):
+        assert native_library(TILE, ACTIVATION_HEADER, SPLINE_HEADER, source) is None
+    monkeypatch.setattr(autoregressive, "SOURCE", source)
     layer = layer_of(CASES[0])
-    layer.compile_step()
     y, _ = inputs(CASES[0], 3)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("error")
-        torch.testing.assert_close(layer.inverse(y), layer_of(CASES[0]).inverse(y))
+        torch.testing.assert_close(WithKernels(layer).inverse(y), layer.inverse(y))
 
 
 def test_kernel_and_python_count_alike():
     activations = (ACTIVATION_HEADER, "number", [name.title() for name in NATIVE_ACTIVATIONS])
-    for path, what, names in (activations, (native.SOURCE, "p.univariate", [kind.__name__ for kind in UNIVARIATES])):
+    for path, what, names in (activations, (SOURCE, "p.univariate", [kind.__name__ for kind in UNIVARIATES])):
         text = path.read_text(encoding="utf-8")
         for k, name in enumerate(names):
             assert f"{name}<T" in next(line for line in text.splitlines() if f"({what} == {k})" in line)
@@ -215,20 +221,13 @@ def test_kernel_and_python_count_alike():
 @pytest.mark.parametrize("case", CASES, ids=names)
 def test_the_kernel_goes_forward_as_the_plain_pass_does(case, dtype):
     layer = layer_of(case, dtype)
-    exact = layer_of(case)
-    eps = torch.finfo(dtype).eps
     for count in COUNTS:
         x, context = inputs(case, count, dtype)
-        known = None if context is None else context.t()
-        right = exact._forward_and_slopes(x.double(), None if context is None else context.double())
         with torch.no_grad():
-            fast = native_forward(layer.univariate, layer.conditioner, layer.free, x.t(), known)
-            plain = layer._forward_and_slopes(x, context)
-        assert fast is not None
-        for got, expected, true in zip(fast, plain, right, strict=True):
-            assert got.t().shape == expected.shape
-            own, others = ((t.double() - true).norm() for t in (got.t(), expected))
-            assert own <= 4 * others + 100 * eps * (1 + true.norm())
+            assert LayerForward().supports(layer, x, context)
+            fast = LayerForward().run(layer, x, context)
+        assert fast is not NotImplemented
+        assert_rounded(fast, Autoregressive._forward_and_slopes, layer, x, context, times=allowed(case))
 
 
 def on_double(layer):
@@ -259,9 +258,9 @@ def turned_and_changed(layer):
 def forward(layer):
     x, context = inputs(CASES[0], 20)
     x = x.to(layer.free.dtype)
-    found = native_forward(layer.univariate, layer.conditioner, layer.free, x.t(), context)
-    assert found is not None
-    return found[0].t()
+    found = LayerForward().run(layer, x, context)
+    assert found is not NotImplemented
+    return found[0]
 
 
 @pytest.mark.slow

@@ -104,22 +104,28 @@ def test_no_dependence_is_lost_in_a_narrow_network(hidden, conditioner, context)
 ABSTRACT = {
     "Bijection",
     "Univariate",
+    "UnivariateDistribution",
     "ColumnType",
     "ColumnDistribution",
     "MixedConditional",
     "Distribution",
     "Conditional",
     "FixedContext",
+    "HalfSplit",
     "Boxed",
     "Independent",
     "Iterative",
+    "MaskSplit",
     "MixtureCDF",
+    "MixtureDistribution",
     "Scaled",
     "AutoregressiveDistribution",
+    "AutoregressiveFixedContext",
     "Shaped",
     "Sigmoidal",
     "SlopedSpline",
     "Spline",
+    "Split",
 }  # no constructor of their own that JSON could fill
 PUBLIC = [
     (floor, name)

@@ -8,7 +8,7 @@ from cases import generator, needs_compiler
 
 import pushforward as pf
 from pushforward.bijections import Chain, Coupling
-from pushforward.core.native_build import attribute_set
+from pushforward.core.execution_mode import execution
 from pushforward.univariate import Affine
 
 SPECS = {
@@ -40,7 +40,7 @@ def inputs(dtype=torch.float64, rows=11):
 def gradients(flow, memory, dtype=torch.float64):
     """Densities and their gradients in x, context and all weights."""
     x, context = (t.requires_grad_() for t in inputs(dtype))
-    with torch.random.fork_rng(), attribute_set(flow, Chain, "memory", memory):
+    with torch.random.fork_rng(), execution(memory=memory):
         torch.manual_seed(5)  # of dropout
         value = flow.log_prob(x, context)
     weights = [p for p in flow.parameters() if p.requires_grad]
@@ -86,7 +86,7 @@ def kept(flow, memory):
 
     with (
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
-        attribute_set(flow, Chain, "memory", memory),
+        execution(memory=memory),
     ):
         value = flow.log_prob(*inputs(rows=400))
     assert value.requires_grad
@@ -109,7 +109,7 @@ def test_no_gradients_and_mapped_calls_go_the_plain_way():
     flow = flow_of("couplings")
     x, context = inputs()
     expected = flow.log_prob(x, context)
-    with attribute_set(flow, Chain, "memory", "invert"):
+    with execution(memory="invert"):
         with torch.no_grad():
             assert torch.equal(flow.log_prob(x, context), expected)
         torch.testing.assert_close(torch.vmap(flow.log_prob)(x, context), expected)

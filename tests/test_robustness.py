@@ -36,7 +36,7 @@ def situation(config, dtype):
 
 def spoiled(rows, value, feature):
     rows = rows.clone()
-    rows[BAD, feature] = value
+    rows[BAD, ..., feature] = value
     return rows
 
 
@@ -113,7 +113,7 @@ def memory_layout(distribution, x, context):
     """Strides do not matter."""
     expected = distribution.log_prob(x, context).detach()
     wide = x.repeat_interleave(2, dim=-1)[..., ::2]
-    turned = x.t().contiguous().t()
+    turned = x.movedim(0, -1).contiguous().movedim(-1, 0)
     strided = None if context is None else context.t().contiguous().t()
     for view in (wide, turned):
         actual = distribution.log_prob(view, strided).detach()

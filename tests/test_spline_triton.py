@@ -4,9 +4,13 @@ import importlib.util
 
 import pytest
 import torch
-from cases import generator
+from cases import WithKernels, generator
 
-from pushforward.univariate import RationalQuadratic, spline_native
+from pushforward.core.dispatch import kernels_for
+from pushforward.core.execution_mode import execution
+from pushforward.kernels.spline import spline_options
+from pushforward.univariate import RationalQuadratic
+from pushforward.univariate.spline import Spline
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 pytestmark = pytest.mark.skipif(
@@ -33,10 +37,10 @@ def points(spline, dtype=torch.float64, shape=(3, 100)):
 
 def launched(spline, x, params, by):
     """(y, log-slope, gradients in x and in the parameters, x and minus the log-slope of the inverse)."""
-    from pushforward.univariate.spline_triton import launch
+    from pushforward.kernels.spline_triton import launch
 
     y, log_slope, by_x, back, falling = (torch.empty_like(x) for _ in range(5))
-    by_params, options = torch.empty_like(params), spline.native_options()
+    by_params, options = torch.empty_like(params), spline_options(spline)
     launch("forward", options, params, x=x, y=y, log_slope=log_slope)
     launch("backward", options, params, x=x, by_y=by[0], by_log_slope=by[1], by_x=by_x, by_params=by_params)
     launch("inverse", options, params, x=x, y=back, log_slope=falling)
@@ -80,12 +84,13 @@ def test_a_wild_point_is_its_own_trouble():
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
 def test_a_spline_on_a_gpu_uses_them():  # pragma: no cover
-    plain, fast = RationalQuadratic(8).to(DEVICE), RationalQuadratic(8).to(DEVICE)
-    fast.compile_step()
+    plain = RationalQuadratic(8).to(DEVICE)
+    fast = WithKernels(plain)
     x, params, _ = points(plain, torch.float32)
     leaves = x.requires_grad_(), params.requires_grad_()
     for got, expected in zip(fast(*leaves), plain(*leaves), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
     assert "_Eager" in type(fast(*leaves)[0].grad_fn).__name__
-    with torch.no_grad():
-        assert spline_native.native_inverse(fast.native_options(), x, params, slope=True) is not None
+    (inverse,) = kernels_for(Spline.inverse, RationalQuadratic)
+    with torch.no_grad(), execution(kernels=True):
+        assert inverse.supports(plain, x, params)

@@ -71,7 +71,7 @@ def test_a_fit_from_files_is_as_good_as_one_from_memory(folder, monkeypatch):
 
 
 def test_the_command_streams_large_files(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(mixed, "LARGE", 1000)
+    monkeypatch.setattr(mixed, "IN_MEMORY", 1000)
     monkeypatch.setattr(density, "PASS", 1000)
     where = ("fit", folder / "x.parquet", "--out", tmp_path / "m.safetensors")
     found = run_json(*where, "--flow", "mixed", "--steps", 20, "--drop", "n")
@@ -106,10 +106,10 @@ def test_mistakes(folder, tmp_path):
     with pytest.raises(TableError, match="there is no column 'z'"):
         ParquetRows(folder, ["z"])
     (tmp_path / "no.parquet").write_text("a,b\n1,2\n")
-    with pytest.raises(TableError, match="not a Parquet file, although its name says so"):
+    with pytest.raises(TableError, match="not a Parquet file, in spite of its suffix"):
         FlowDensity().fit(tmp_path / "no.parquet")
     with pytest.raises(ValueError, match="rows of a file have no sample_weight"):
         FlowDensity().fit(folder, sample_weight=[1.0])
     pq.write_table(table(5).select(["a"]), folder / "z.parquet")
-    with pytest.raises(TableError, match="its columns are not those of"):
+    with pytest.raises(TableError, match="the columns differ from those of"):
         ParquetRows(folder)

@@ -193,25 +193,25 @@ def test_many_columns_and_long_rows(tmp_path):
 # What is refused, and in which words
 
 FILES = [
-    ("t.xlsx", b"PK\x03\x04", r"a table's name ends in one of \.csv, \.csv\.gz, \.tsv, .*\.arrow\. Rename"),
+    ("t.xlsx", b"PK\x03\x04", r"the name of a table must end in one of \.csv, \.csv\.gz, \.tsv, .*\.arrow\. Rename"),
     ("t.csv", b"", "the file is empty (0 bytes). A table needs a header and rows"),
     ("t.parquet", b"", "the file is empty (0 bytes). A table needs a header and rows"),
     ("t.csv", b"\n\n", "the file holds only blank lines"),
     ("t.csv", b"a,b\n", "the table has a header but no rows. Add rows below it"),
     ("t.csv", b"a,b", "the table has a header but no rows. Add rows below it"),
-    ("t.parquet", b"a,b\n1,2\n", "not a Parquet file, although its name says so; it looks like text"),
-    ("t.feather", b"a,b\n1,2\n", "not a Feather file, although its name says so; it looks like text"),
-    ("t.feather", b"FEA1....", "it looks like a Feather file of the outdated version 1"),
-    ("t.csv", b"PAR1....", "not a CSV file, although its name says so; it looks like a Parquet file"),
-    ("t.csv", b"\x1f\x8b..", "not a CSV file, although its name says so; it looks like a gzip file"),
-    ("t.csv", b"PK\x03\x04", "it looks like a zip file or an Excel workbook. Give it the suffix of what it is"),
-    ("t.csv", "a,b\n1,2\n".encode("utf-16"), "it looks like UTF-16 text"),
-    ("t.csv", b"a,b\n\x00\x01", "it looks like binary data"),
-    ("t.parquet", b"PAR1" + bytes(100), "cannot be read as Parquet; it may be damaged or cut short ("),
-    ("t.feather", b"ARROW1" + bytes(100), "cannot be read as Feather; it may be damaged or cut short ("),
-    ("t.csv", b"a;b\n1;2\n", "columns seem to be separated by ';'. Save it with commas"),
-    ("t.csv", b"a\tb\n1\t2\n", "columns seem to be separated by tabs. Save it with commas"),
-    ("t.tsv", b"a,b\n1,2\n", "columns seem to be separated by ','. Save it with tabs"),
+    ("t.parquet", b"a,b\n1,2\n", "not a Parquet file, in spite of its suffix; it appears to be text"),
+    ("t.feather", b"a,b\n1,2\n", "not a Feather file, in spite of its suffix; it appears to be text"),
+    ("t.feather", b"FEA1....", "it appears to be a Feather file of the outdated version 1"),
+    ("t.csv", b"PAR1....", "not a CSV file, in spite of its suffix; it appears to be a Parquet file"),
+    ("t.csv", b"\x1f\x8b..", "not a CSV file, in spite of its suffix; it appears to be a gzip file"),
+    ("t.csv", b"PK\x03\x04", "it appears to be a zip file or an Excel workbook. Correct the suffix"),
+    ("t.csv", "a,b\n1,2\n".encode("utf-16"), "it appears to be UTF-16 text"),
+    ("t.csv", b"a,b\n\x00\x01", "it appears to be binary data"),
+    ("t.parquet", b"PAR1" + bytes(100), "cannot be read as Parquet; it may be damaged or incomplete ("),
+    ("t.feather", b"ARROW1" + bytes(100), "cannot be read as Feather; it may be damaged or incomplete ("),
+    ("t.csv", b"a;b\n1;2\n", "columns seem to be separated by ';'. Save the table with commas"),
+    ("t.csv", b"a\tb\n1\t2\n", "columns seem to be separated by tabs. Save the table with commas"),
+    ("t.tsv", b"a,b\n1,2\n", "columns seem to be separated by ','. Save the table with tabs"),
     ("t.csv", b"1.5,2\n3,4\n", "the first line holds numbers, not column names. Add a header line"),
     ("t.csv", b"caf\xe9,b\n3,4\n", "the column names are not UTF-8 text. Save the file as UTF-8"),
     ("t.csv", b"a,b\n1,2\n\n3\n", "row 2 (header not counted) has 1 values where the header names 2: '3'. Correct"),
@@ -261,7 +261,7 @@ def test_a_gzip_file_cut_short(tmp_path):
     with TableWriter(path, ["a", "b"]) as writer:
         writer.write(values)
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(TableError, match="cannot be read as gzipped CSV; it may be damaged or cut short"):
+    with pytest.raises(TableError, match="cannot be read as gzipped CSV; it may be damaged or incomplete"):
         read_table(path)
 
 
@@ -272,7 +272,7 @@ def test_a_parquet_file_damaged_inside(tmp_path):
     data = bytearray(path.read_bytes())
     data[4:2000] = bytes(1996)
     path.write_bytes(data)
-    with pytest.raises(TableError, match="cannot be read as Parquet; it may be damaged or cut short"):
+    with pytest.raises(TableError, match="cannot be read as Parquet; it may be damaged or incomplete"):
         read_table(path)
 
 
@@ -290,8 +290,8 @@ COLUMNS = [
     ("inf\n1", "holds an infinite value: first at row 1 (header not counted), inf. Correct the value or leave out"),
     ("1\n2\n-Infinity", "holds an infinite value: first at row 3 (header not counted), -inf"),
     ("1\n1e999", "holds an infinite value: first at row 2"),
-    ("9007199254740993", "holds integers beyond 2**53, which float64 would change: first at row 1"),
-    ("1.5\n-99999999999999999999", "holds integers beyond 2**53, which float64 would change: first at row 2"),
+    ("9007199254740993", "holds integers beyond 2**53, which float64 cannot represent: first at row 1"),
+    ("1.5\n-99999999999999999999", "holds integers beyond 2**53, which float64 cannot represent: first at row 2"),
     ("1\n\n2\nNA\n?", "has 2 missing values in 4 rows: first at row 3 (header not counted). Fill in or leave out"),
     ("1\n ' '".replace("'", ""), "has 1 missing value in 2 rows: first at row 2"),
     ("1\nnan", "has 1 missing value in 2 rows: first at row 2"),
@@ -321,7 +321,10 @@ TYPED = [
     (pa.array([1], pa.timestamp("ns")), "holds dates or times: first at row 1, '1970-01-01 00:00:00.000000001'"),
     (pa.array([DAY.date()]), "holds dates or times: first at row 1, '2020-01-31'"),
     (pa.array([datetime.timedelta(1)]), "holds dates or times: first at row 1"),
-    (pa.array([[1.0, 2.0]]), "holds values that are not numbers: first at row 1, '[1.0, 2.0]'. Spread them"),
+    (
+        pa.array([[1.0, 2.0]]),
+        "holds values that are not numbers: first at row 1, '[1.0, 2.0]'. Store them in several columns",
+    ),
     (pa.array([b"x"]), "holds values that are not numbers: first at row 1"),
     (pa.array([1.0, np.nan, None]), "has 2 missing values in 3 rows: first at row 2. Fill in or leave out such rows"),
     (pa.array([1, None]), "has 1 missing value in 2 rows: first at row 2"),
@@ -330,10 +333,13 @@ TYPED = [
     (pa.array([None], pa.string()), "is empty, all 1 values are missing"),
     (pa.array([np.nan, np.nan]), "is empty, all 2 values are missing"),
     (pa.array([1.0, -np.inf]), "holds an infinite value: first at row 2, -inf"),
-    (pa.array([1, None, 2**53 + 1]), "holds integers beyond 2**53, which float64 would change: first at row 3, 900"),
-    (pa.array([-(2**60)]), "holds integers beyond 2**53, which float64 would change: first at row 1, -115"),
-    (pa.array([2**64 - 1], pa.uint64()), "holds integers beyond 2**53, which float64 would change: first at row 1"),
-    (pa.array([decimal.Decimal(10**20)]), "holds integers beyond 2**53, which float64 would change"),
+    (
+        pa.array([1, None, 2**53 + 1]),
+        "holds integers beyond 2**53, which float64 cannot represent: first at row 3, 900",
+    ),
+    (pa.array([-(2**60)]), "holds integers beyond 2**53, which float64 cannot represent: first at row 1, -115"),
+    (pa.array([2**64 - 1], pa.uint64()), "holds integers beyond 2**53, which float64 cannot represent: first at row 1"),
+    (pa.array([decimal.Decimal(10**20)]), "holds integers beyond 2**53, which float64 cannot represent"),
 ]
 
 
@@ -363,8 +369,8 @@ def test_rows_are_counted_over_the_whole_file(tmp_path, parquet):
 def test_columns_with_the_same_trouble_are_named_together(text):
     path = text("a,my town,x,country,z\n1,Paris,2,France,\n")
     message = (
-        r"column 'my town' holds text: first at row 1 \(header not counted\), 'Paris'\. The same holds for 'country'\. "
-        r"Correct the value, or drop the columns \(--drop 'my town,country'\)\.$"
+        r"column 'my town' holds text: first at row 1 \(header not counted\), 'Paris'\. "
+        r"The same is true of 'country'\. Correct the value, or drop the columns \(--drop 'my town,country'\)\.$"
     )
     with pytest.raises(TableError, match=message):
         read_table(path)
@@ -379,7 +385,7 @@ def test_columns_that_are_not_there(text):
         stream_table(path, ["q", "hour", "r"])  # at the call, before anything is read
     with pytest.raises(TableError, match="columns must be a list of names; got the text 'hour'"):
         read_table(path, "hour")
-    with pytest.raises(TableError, match="no columns are left to read"):
+    with pytest.raises(TableError, match="no columns are left"):
         read_table(path, [])
     with pytest.raises(TableError, match="column 'hour' is asked for more than once"):
         read_table(path, ["hour", "hour"])
@@ -407,7 +413,7 @@ def test_constant_columns():
 
 
 def test_too_few_rows(text):
-    with pytest.raises(TableError, match=r"t\.csv: the table has 1 row\. A density needs at least 2"):
+    with pytest.raises(TableError, match=r"t\.csv: the table has 1 row\. A density needs at least 2 rows"):
         check_not_constant(read_table(text("a,b\n1,2\n")))
     with pytest.raises(TableError, match="the table has no rows"):
         check_not_constant(Table(("a",), np.empty((0, 1))))
@@ -448,7 +454,7 @@ def test_whole_numbers_stay_whole(tmp_path):
         assert read_table(tmp_path / f"t{suffix}").types == ("int64", "double")
     for value in (1.5, np.nan, np.inf, 2.0**63):
         rows = [[[1.0]], [[1.0], [value]]]
-        with pytest.raises(TableError, match=r"column 'n' is declared whole but row 3 is .*\. Round it"):
+        with pytest.raises(TableError, match=r"column 'n' is to be written as integers, but row 3 is .*\. Round it"):
             write_whole(tmp_path / "new.csv", rows)
     assert not (tmp_path / "new.csv").exists()
 
@@ -486,11 +492,11 @@ def test_the_writer_keeps_no_more_than_a_group(tmp_path):
 
 
 def test_the_writer_refuses(tmp_path):
-    with pytest.raises(TableError, match=r"t\.xls: a table's name ends in one of \.csv"):
+    with pytest.raises(TableError, match=r"t\.xls: the name of a table must end in one of \.csv"):
         TableWriter(tmp_path / "t.xls", ["a"])
-    with pytest.raises(TableError, match="at least one column and no name twice"):
+    with pytest.raises(TableError, match="at least one column, and no name twice"):
         TableWriter(tmp_path / "t.csv", ["a", "a"])
-    with pytest.raises(TableError, match="at least one column and no name twice"):
+    with pytest.raises(TableError, match="at least one column, and no name twice"):
         TableWriter(tmp_path / "t.csv", [])
     with pytest.raises(TableError, match="integers names 'b', which is not among the columns"):
         TableWriter(tmp_path / "t.csv", ["a"], integers=["b"])
@@ -504,7 +510,7 @@ def test_the_writer_refuses(tmp_path):
         TableWriter(tmp_path / "t.csv", ["a"]) as writer,
     ):
         writer.write(np.zeros(3))
-    with pytest.raises(ValueError, match=r"TableWriter: not open\. Write inside its with block"):
+    with pytest.raises(ValueError, match=r"TableWriter: the file is not open\. Call write inside the with block"):
         TableWriter(tmp_path / "t.csv", ["a"]).write([[1.0]])
     assert not list(tmp_path.iterdir())
 
@@ -519,7 +525,7 @@ def test_no_rows_still_make_a_header(tmp_path):
 def test_formats_by_suffix():
     assert format_of("a.b.PARQUET") == ("parquet", False)
     assert format_of("x.tsv.gz") == ("tsv", True)
-    with pytest.raises(TableError, match=r"^model\.gz: a table's name ends"):
+    with pytest.raises(TableError, match=r"^model\.gz: the name of a table must end"):
         format_of("model.gz")
 
 

@@ -8,7 +8,7 @@ import torch
 import pushforward as pf
 from pushforward.bijections import Chain, Elementwise, Standardize
 from pushforward.distributions import Flow, StandardNormal
-from pushforward.univariate import SinhArcsinh, TailTransform, YeoJohnson
+from pushforward.univariate import SinhArcsinh, TailTransform, YeoJohnson, distribution_of
 
 X = [-30.0, -3.0, -0.4, 0.0, 1e-9, 0.7, 5.0, 40.0]
 
@@ -127,21 +127,23 @@ def test_nothing_overflows(dtype, theta):
 def test_the_start_finds_the_tail(df, room):
     x = 3 + 2 * draws(df)
     univariate = TailTransform()
-    values = univariate.start(x)
+    values = distribution_of(univariate).initial_params(x)
     upper, lower = powers(univariate, values)
     assert torch.cat([upper, lower]).mean().item() == pytest.approx(1 / df, abs=room)
     assert values[0].tolist() == pytest.approx([3.0] * 3, abs=0.1)
 
 
 def test_the_start_of_light_tails_has_next_to_no_power():
-    values = TailTransform().start(torch.randn(2, 5000, generator=torch.Generator().manual_seed(1)))
+    values = distribution_of(TailTransform()).initial_params(
+        torch.randn(2, 5000, generator=torch.Generator().manual_seed(1))
+    )
     assert torch.cat(powers(TailTransform(), values.double())).max() < 0.05
 
 
 @pytest.mark.parametrize("rows", [torch.ones(2, 50), torch.arange(50.0).remainder(3).expand(2, -1), torch.randn(2, 2)])
 def test_any_sample_gives_a_usable_start(rows):
     univariate = TailTransform()
-    values = univariate.start(rows)
+    values = distribution_of(univariate).initial_params(rows)
     y, log_slope = univariate(rows, values[..., None].expand(-1, *rows.shape))
     assert values.isfinite().all()
     assert y.isfinite().all()

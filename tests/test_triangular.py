@@ -12,9 +12,9 @@ from pushforward.bijections import Permute, Standardize, Triangular
 from pushforward.bijections.hermite import hermite_slopes, hermite_values
 from pushforward.bijections.triangular import MIN_SLOPE, rectified, total_degree
 from pushforward.core.config import build
-from pushforward.core.student import gauss_legendre
+from pushforward.core.quadrature import gauss_legendre
 from pushforward.train import TrainingError, fit_triangular
-from pushforward.train.component import Component, Design, Limits, Rows, apply, height
+from pushforward.train.component import Component, Design, Limits, PaddedRows, apply, height
 from pushforward.train.selection import Paths, choose
 
 F64 = torch.float64
@@ -177,7 +177,7 @@ def limits(**changed):
 
 
 def as_rows(*samples):
-    return Rows.stack(list(samples))
+    return PaddedRows.stack(list(samples))
 
 
 @pytest.mark.parametrize("df", [math.inf, 4.0])

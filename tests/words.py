@@ -1,13 +1,11 @@
 """Words that the source does not use: ``python tests/words.py [paths]`` prints where it does.
 
 Three lists: names of variables that say nothing of what they hold, names that parts had before they got the field's,
-and phrases that a reader who is new here would stumble over. ``--update`` writes the number of places that are left in
-each file to ``words_allowed.json``, which `test_house` lets no file exceed.
+and phrases that a reader who is new here would stumble over. `test_house` lets no file have any.
 """
 
 import ast
 import io
-import json
 import re
 import sys
 import tokenize
@@ -17,7 +15,6 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SOURCE = CHECKOUT / "src" / "pushforward"
-ALLOWED = Path(__file__).with_name("words_allowed.json")
 
 VARIABLES = {"own", "found", "given", "known", "sent", "law", "laws", "room"}
 """As names of variables and arguments; a method may be called `given`."""
@@ -115,9 +112,6 @@ def counts() -> dict[str, int]:
 
 
 def main(arguments: list[str]) -> int:
-    if arguments == ["--update"]:
-        ALLOWED.write_text(json.dumps(counts(), indent=1) + "\n", encoding="utf-8")
-        return 0
     total = 0
     for path in files([Path(argument) for argument in arguments] or [SOURCE]):
         for line, what in offences(path.read_text("utf-8"), path.as_posix()):

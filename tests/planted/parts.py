@@ -1,5 +1,6 @@
 """Bugs in bijections, univariates, networks and distributions."""
 
+import math
 from functools import cache
 
 import torch
@@ -9,7 +10,7 @@ from pushforward.bijections import Autoregressive, Chain, Standardize
 from pushforward.core.config import build
 from pushforward.core.distribution import Distribution
 from pushforward.distributions import Normal
-from pushforward.networks import masked
+from pushforward.networks import ConvNet, masked
 from pushforward.testing import (
     Case,
     bijections,
@@ -45,6 +46,14 @@ LINEAR = {"type": "LU", "features": 3}
 SQUASH = {"type": "RadialSquash", "features": 3}
 ORDER = {"type": "Permute", "order": [2, 0, 3, 1]}
 COUPLING = {"type": "Coupling", "univariate": SPLINE, "features": 4, "hidden": [8], "context": 2, "swap": True}
+PICTURE = {
+    "type": "Coupling",
+    "univariate": {"type": "Affine"},
+    "features": [2, 5, 5],
+    "hidden": [4],
+    "conditioner": "conv",
+}
+CHECKERS = {**PICTURE, "features": [2, 2, 2], "mask": "checkerboard"}
 SCALES = {"type": "Standardize", "features": 2}
 STEPS = {"type": "Chain", "parts": [LINEAR, {"type": "Flip", "features": 3}, {"type": "Standardize", "features": 3}]}
 
@@ -429,3 +438,35 @@ def bad_rows_masked_only_at_the_end(patch, model):
         return torch.where(x.isfinite().all(-1), value, torch.nan)
 
     patch.setattr(Distribution, "log_prob", unscreened)
+
+
+# --- events of several axes ----------------------------------------------------------------------------------------
+
+
+@bug(of_case(dependence.dependence), part(PICTURE))
+def convolution_with_its_outputs_channels_last(patch, layer):
+    parallel = ConvNet.parallel
+    cells = math.prod(PICTURE["features"][1:])
+    patch.setattr(
+        ConvNet, "parallel", lambda net, *x: parallel(net, *x).unflatten(0, (-1, cells)).movedim(1, 0).flatten(0, 1)
+    )
+
+
+@bug(of_case(dependence.dependence), part(CHECKERS))
+def mask_joined_in_the_wrong_order(patch, layer):
+    layer.split.order = layer.split.order.flip(0)
+
+
+@bug(of_case(bijections.ladj_is_slogdet), part(CHECKERS))
+def moved_entries_read_by_the_conditioner(patch, layer):
+    layer.split.kept_index = layer.split.moved_index
+
+
+@bug(of_case(bijections.ladj_is_slogdet), part({"type": "Standardize", "features": [2, 2, 3]}))
+def ladj_without_the_first_channel(patch, layer):
+    patch.setattr("pushforward.core.bijection.sum_event", lambda slopes, ndim: slopes[:, 1:].flatten(1).sum(-1))
+
+
+@bug(of_case(dependence.dependence), part({"type": "Flip", "features": [3, 2, 2], "axis": 0}))
+def axis_counted_from_the_wrong_end(patch, layer):
+    layer.axis = -1

@@ -4,6 +4,7 @@ import properties_of_training as properties
 import torch
 
 import pushforward as pf
+from pushforward.train import averaging
 from pushforward.train.checkpoint import read_checkpoint, write_checkpoint
 
 from .registry import bug
@@ -60,14 +61,14 @@ def gradients_never_clipped(patch, fit):
 
 @bug(properties.kept_weights_are_the_average, fitting)
 def average_that_starts_one_step_late(patch, fit):
-    lerp, calls = torch._foreach_lerp_, []
+    lerp, calls = averaging.foreach_lerp_, []
 
     def late(means, weights, amount):
         calls.append(amount)
         if len(calls) > 1:
             lerp(means, weights, amount)
 
-    patch.setattr(torch, "_foreach_lerp_", late)
+    patch.setattr(averaging, "foreach_lerp_", late)
 
 
 @bug(properties.kept_weights_are_the_average, fitting)
@@ -97,7 +98,7 @@ def resume_that_replays_a_batch(patch, fit):
 @bug(properties.a_resumed_run_is_the_same_run, fitting)
 def resume_that_forgets_the_optimiser(patch, fit):
     def forget(state, groups):
-        for tensor in groups["optimizer"].values():
+        for tensor in groups["now optimizer"].values():
             tensor.zero_()
 
     return editing_checkpoints(fit, forget)
@@ -106,6 +107,6 @@ def resume_that_forgets_the_optimiser(patch, fit):
 @bug(properties.a_resumed_run_is_the_same_run, fitting)
 def resume_that_starts_the_average_afresh(patch, fit):
     def forget(state, groups):
-        groups["ema"] = {name: tensor.clone() for name, tensor in groups["model"].items()}
+        groups["now average"] = {name: tensor.clone() for name, tensor in groups["now model"].items()}
 
     return editing_checkpoints(fit, forget)

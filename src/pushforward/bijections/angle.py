@@ -1,4 +1,4 @@
-"""Periodic quantities in their own units, read as angles."""
+"""Conversion of periodic quantities from their units to angles."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ import torch
 from torch import Tensor
 
 from pushforward.core.bijection import TriangularMap
-from pushforward.core.checks import at_least, one_of, positive
+from pushforward.core.checks import one_of, positive
 from pushforward.core.config import configurable
 from pushforward.core.domain import Circle
+from pushforward.core.shapes import EventSize, event_shape
 
 __all__ = ["Angle"]
 
 
 @configurable
 class Angle(TriangularMap):
-    r"""Read periodic numbers as angles: :math:`y = 2 \pi (x - \text{low}) / \text{period} - \pi`.
+    r"""Convert periodic quantities to angles: :math:`y = 2 \pi (x - \text{low}) / \text{period} - \pi`.
 
     The hour of the day has ``period=24, low=0``, a direction in degrees ``period=360, low=-180``. By default x is an
     angle already. Both directions cost one multiplication.
 
     Args:
-        features: number of features.
-        period: what goes once around.
-        low: where the circle is cut open; x lies in [low, low + period). Default: -period / 2.
+        features: number of features, or the shape of an event of several axes.
+        period: the length of the circle, in the units of x.
+        low: lower end of the range of x, which is [low, low + period). Default: -period / 2.
         data_dtype: ``"float64"`` if x is float64 although the model is float32; by default x has the model's dtype.
 
     Shape:
-        ``x``, ``y``: (*batch, features), ``ladj``: (*batch,).
+        ``x``, ``y``: (*batch, *event shape), ``ladj``: (*batch,).
 
     >>> import torch
     >>> Angle(1, period=24.0, low=0.0)(torch.tensor([12.0])).item()
@@ -41,22 +42,27 @@ class Angle(TriangularMap):
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"features": 2},
         {"features": 1, "period": 24.0, "low": 0.0, "data_dtype": "float64"},
+        {"features": [2, 2]},
     )
     like: Tensor
 
     def __init__(
-        self, features: int, *, period: float = 2 * math.pi, low: float | None = None, data_dtype: str | None = None
+        self,
+        features: EventSize,
+        *,
+        period: float = 2 * math.pi,
+        low: float | None = None,
+        data_dtype: str | None = None,
     ) -> None:
         super().__init__()
-        at_least("Angle", "features", features, 1)
         positive("Angle", "period", period)
         one_of("Angle", "data_dtype", data_dtype, (None, "float64"))
-        self.in_shape = self.out_shape = (features,)
+        self.in_shape = self.out_shape = event_shape("Angle", features)
         self.low, self.high = (-0.5 * period, 0.5 * period) if low is None else (low, low + period)
         self.domain = Circle(self.low, self.high)
         self.rate = 2 * math.pi / period
         self.wide = data_dtype == "float64"
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(dtype); holds nothing
+        self.add_constant("like", 0.0)  # has the dtype of the model; its value is not used
 
     @property
     def dtype(self) -> torch.dtype | None:
@@ -76,5 +82,5 @@ class Angle(TriangularMap):
 
 
 def _below(x: Tensor, low: float, high: float) -> Tensor:
-    """x kept inside [low, high), whatever rounding does."""
+    """x, kept inside [low, high) against rounding."""
     return x.clamp(low, high - torch.finfo(x.dtype).eps * max(abs(low), abs(high)))

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.bijections.conditional import native_conditional
 from pushforward.bijections.layout import (
     channels,
     check_univariate,
@@ -20,27 +19,26 @@ from pushforward.bijections.layout import (
     make_conditioner,
     to_columns,
 )
-from pushforward.bijections.native import native_forward, native_solve
 from pushforward.bijections.sequential import sequential_inverse, sweeps
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
-from pushforward.core.execution_mode import runs_directly
-from pushforward.core.native_build import Compilable
-from pushforward.networks import MASKED
+from pushforward.core.dispatch import accelerated
+from pushforward.networks import MASKED, AutoregressiveConditioner
 from pushforward.univariate.base import Univariate, with_free
 
 __all__ = ["Autoregressive"]
 
 
 @configurable
-class Autoregressive(TriangularMap, Compilable):
+class Autoregressive(TriangularMap):
     r"""Move each feature by a map whose parameters the features before it decide: an increasing triangular map.
 
     .. math:: y_j = \tau\bigl(x_j;\ \theta_j(x_{<j}, c)\bigr), \qquad \log|\det| = \sum_j \log \tau'(x_j)
 
-    The forward direction costs one pass of the masked conditioner. The inverse goes one feature at a time on the
-    conditioner's incremental interface, about one pass of arithmetic in all; so do its gradients, by one reverse sweep.
+    The forward direction costs one pass of the masked conditioner. The inverse solves for one feature at a time, with
+    the parameters that the conditioner's incremental pass gives: about one pass of arithmetic in all. So do its
+    gradients, by one reverse sweep.
 
     Args:
         univariate: the map of each feature.
@@ -102,112 +100,93 @@ class Autoregressive(TriangularMap, Compilable):
         self.context_shape = (context,) if context else None
         self.domain, self.codomain = univariate.domain, univariate.codomain
         self.inverse_kind: Kind = "iterative" if univariate.inverse_kind == "iterative" else "sequential"
-        self.univariate, self.dropout = univariate, dropout
+        self.univariate = univariate
         options = {"context": context, "hidden": hidden, "activation": activation, "dropout": dropout}
         if channels(self.domain) > 1:
             options["channels"] = channels(self.domain)
         conditional = univariate.num_params - univariate.num_free
-        self.conditioner = make_conditioner("Autoregressive", MASKED, conditioner, features, conditional, **options)
+        self.conditioner: AutoregressiveConditioner = make_conditioner(
+            "Autoregressive", MASKED, conditioner, features, conditional, **options
+        )
         self.free = free_params(univariate, features)
 
+    @accelerated("univariate", "conditioner")
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        columns, known = to_columns(x), context_columns(context)  # (features, n)
-        found = None
-        if self._native:
-            found = native_forward(self.univariate, self.conditioner, self.free, columns, known)
-            found = found or native_conditional(self.univariate, self.conditioner, columns, known)
-        if found is None:
-            params = self.conditioner(embed(self.domain, columns), known)
-            found = self.univariate.forward_from(columns, params, None if self.free is None else self.free[..., None])
-        y, log_slope = found
+        columns = to_columns(x)  # (features, n)
+        params = self.conditioner(embed(self.domain, columns), context_columns(context))  # (num_params, features, n)
+        y, log_slope = self.univariate.forward_with_free(columns, params, self._free())
         return from_columns(y, x.shape[:-1]), from_columns(log_slope, x.shape[:-1])
 
+    @accelerated("univariate", "conditioner")
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        # One parallel pass at x gives slopes whose gradients need no second sweep.
-        if self._sweeps() or (self._native and runs_directly(y)):
+        if self._sweeps():  # a parallel pass at x gives slopes whose gradients need no second sweep
             x = self._inverse(y, context)
             return x, -self._forward_and_slopes(x, context)[1]
-        pairs = self._one_by_one(self.univariate.inverse, to_columns(y), context_columns(context))
-        x_columns, log_slopes = (torch.stack(column) for column in zip(*pairs, strict=True))
-        return from_columns(x_columns, y.shape[:-1]), from_columns(log_slopes, y.shape[:-1])
+        x, log_slope = self._feature_by_feature(self.univariate.inverse, to_columns(y), context_columns(context))
+        return from_columns(x, y.shape[:-1]), from_columns(log_slope, y.shape[:-1])
 
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
-        columns, known = to_columns(y), context_columns(context)
-        x = sequential_inverse(self, columns, known) if self._sweeps() else self._solve(columns, known)
+        columns, context = to_columns(y), context_columns(context)
+        x = sequential_inverse(self, columns, context) if self._sweeps() else self._solve(columns, context)
         return from_columns(x, y.shape[:-1])
 
     def _sweeps(self) -> bool:
-        """Whether gradients are recorded by the reverse sweep, which not every network offers, and none that drops
-        units at random."""
-        return sweeps() and hasattr(self.conditioner, "suffix") and not (self.dropout > 0 and self.training)
+        """Whether gradients of the inverse are computed by the reverse sweep."""
+        return sweeps() and self.conditioner.has_reverse_pass
 
+    @accelerated("univariate", "conditioner")
     def _solve(self, y: Tensor, context: Tensor | None) -> Tensor:
-        """x (features, n), feature by feature."""
-        if self._native:
-            x = native_solve(self.univariate, self.conditioner, self.free, y, context)
-            if x is not None:
-                return x
-        step = self.univariate.step if runs_directly(y) else self.univariate.inverse_value
-        pairs = self._one_by_one(lambda y, params: (step(y, params), None), y, context)
-        return torch.stack([x for x, _ in pairs])
+        """x (features, n) from y (features, n), without the reverse sweep."""
+        return self._feature_by_feature(lambda y, params: (self.univariate.inverse_value(y, params),), y, context)[0]
 
-    def _one_by_one(self, invert: Callable[..., tuple[Tensor, Any]], y: Tensor, context: Tensor | None) -> list[Any]:
-        columns = y.contiguous()  # (features, n)
-        conditioner: Any = self.conditioner  # whatever is registered offers `prefix`
-        prefix = conditioner.prefix(columns, context)
-        room, filled = self._room(columns, getattr(prefix, "direct", False))
-        domain, free, pairs = self.domain, self.free, []
-        for j, y_j in enumerate(columns.unbind()):
-            if room is None:
-                params = with_free(prefix.params(), None if free is None else free[:, j, None])
-            else:
-                params = room[j]
-                prefix.params(out=filled[j])
-            pair = invert(y_j, params)
-            prefix.push(embed(domain, pair[0][None]))
-            pairs.append(pair)
-        return pairs
+    def _feature_by_feature(
+        self, invert: Callable[[Tensor, Tensor], tuple[Tensor, ...]], y: Tensor, context: Tensor | None
+    ) -> list[Tensor]:
+        """``invert`` of each feature in turn, x_j first of its results, with the parameters that the features before it
+        decide; each of the results as (features, n)."""
+        y = y.contiguous()  # (features, n)
+        incremental = self.conditioner.start(y, context)
+        free = [None] * len(y) if self.free is None else self.free[..., None].expand(-1, *y.shape).unbind(dim=1)
+        block, results = None, []
+        for y_j, free_j in zip(y.unbind(), free, strict=True):
+            params = incremental.step(block)  # (num_params, n)
+            results.append(invert(y_j, params if free_j is None else torch.cat([params, free_j])))
+            block = embed(self.domain, results[-1][0][None])  # (channels, n)
+        return [torch.stack(columns) for columns in zip(*results, strict=True)]
 
-    def _room(self, columns: Tensor, direct: bool) -> tuple[Any, Any]:
-        """Room for the parameters of each feature, the free ones in place, and the part of it that the conditioner
-        fills; (None, None) where tensors are put together instead."""
-        if not direct:
-            return None, None
-        total = self.univariate.num_params
-        room = columns.new_empty(len(columns), total, columns.shape[-1])
-        filled = room[:, : total - self.univariate.num_free]
-        if self.free is not None:
-            room[:, filled.shape[1] :] = self.free.t()[..., None]
-        return room.unbind(), filled.unbind()
+    def _free(self) -> Tensor | None:
+        """The free parameters, (num_free, features, 1)."""
+        return None if self.free is None else self.free[..., None]
 
     def _sweep(self, x: Tensor, context: Tensor | None, v: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Back substitution from the last feature to the first; see `sequential_inverse`."""
-        conditioner: Any = self.conditioner
-        suffix = conditioner.suffix(embed(self.domain, x), context, v)
-        conditional = len(suffix.params)
-        x_leaf = x.detach().requires_grad_()
-        full = with_free(suffix.params.detach(), None if self.free is None else self.free[..., None].detach())
-        full.requires_grad_()
-        y = self.univariate.value(x_leaf, full)
-        slope, by_params = torch.autograd.grad(y.sum(), (x_leaf, full), retain_graph=True)
+        r"""Back substitution from the last feature to the first; see `sequential_inverse`.
+
+        With :math:`g = J^{-\top} v`, :math:`g_j = \bigl(v_j - \sum_{i > j} g_i\, \partial y_i / \partial x_j\bigr) /
+        \tau'_j`, where the sum is what the conditioner's reverse pass gives.
+        """
+        reverse = self.conditioner.start_reverse(embed(self.domain, x), context, v)
+        conditional = len(reverse.params)
+        x_leaf, free = x.detach().requires_grad_(), self._free()
+        params = with_free(reverse.params.detach(), None if free is None else free.detach()).requires_grad_()
+        y = self.univariate.value(x_leaf, params)
+        slope, grad_params = torch.autograd.grad(y.sum(), (x_leaf, params), retain_graph=True)
         with torch.no_grad():
-            steer = -embed_slope(self.domain, x) / slope[:, None]  # (features, channels, n)
-            steer = (steer * suffix.inside.view_as(steer)).unbind()
-            own, by_params = v / slope, by_params.transpose(0, 1)  # (features, n), (features, num_params, n)
-            to_params = by_params[:, :conditional].unbind()
-            g_j, found = own[-1], [own[-1]]
-            for j in reversed(range(len(x))):
-                sent = suffix.push(to_params[j], g_j)  # (channels, n)
-                if not j:
-                    break
-                if len(sent) == 1:
-                    g_j = torch.addcmul(own[j - 1], sent[0], steer[j - 1][0])
+            # From cotangents of conditioner inputs to what they add to g, (features, channels, n).
+            weights = -embed_slope(self.domain, x) / slope[:, None]
+            weight = (weights * reverse.inside.view_as(weights)).unbind()
+            scaled, per_feature = v / slope, grad_params[:conditional].transpose(0, 1).unbind()
+            g_j, g = scaled[-1], [scaled[-1]]
+            for j in reversed(range(1, len(x))):
+                cotangents = reverse.step(per_feature[j], g_j)  # (channels, n)
+                if len(cotangents) == 1:
+                    g_j = torch.addcmul(scaled[j - 1], cotangents[0], weight[j - 1][0])
                 else:
-                    g_j = own[j - 1] + (sent * steer[j - 1]).sum(dim=0)
-                found.append(g_j)
-            g = torch.stack(found[::-1])
-        sent_all = by_params.transpose(0, 1) * g
-        pairs = [(suffix.params, sent_all[:conditional]), (y, g), *suffix.pairs()]
+                    g_j = scaled[j - 1] + (cotangents * weight[j - 1]).sum(dim=0)
+                g.append(g_j)
+            reverse.step(per_feature[0], g_j)  # completes the cotangents of units that see the context alone
+            g_all = torch.stack(g[::-1])
+            grad_params = grad_params * g_all
+        pairs = [(reverse.params, grad_params[:conditional]), (y, g_all), *reverse.cotangents()]
         if self.free is not None:
-            pairs.append((self.free, sent_all[conditional:].sum(dim=-1)))
-        return g, pairs
+            pairs.append((self.free, grad_params[conditional:].sum(dim=-1)))
+        return g_all, pairs

@@ -16,50 +16,50 @@ from pushforward.core.checks import at_least, below_one, positive
 from pushforward.core.config import configurable
 from pushforward.core.numerics import invert_increasing, solve_between
 from pushforward.networks.block_triangular import BlockTriangularMatvec
-from pushforward.networks.masked import MaskedLinear
-from pushforward.networks.mlp import INPUT_LIMIT
+from pushforward.networks.masked_linear import MaskedLinear
+from pushforward.networks.trunk import INPUT_LIMIT
 
 __all__ = ["BlockNeural"]
 
-SPREAD = 1.5  # biases of the units of one feature at the start, from -SPREAD to SPREAD
+SPREAD = 1.5  # initial biases of the units of one feature, from -SPREAD to SPREAD
 
 
-class Block(NamedTuple):
-    """The part of one layer that stays inside a feature, for some or all of the features."""
+class DiagonalBlock(NamedTuple):
+    """The diagonal blocks of one layer, which connect units of the same feature, for some or all of the features."""
 
     weight: Tensor
     """Positive, (features, outs, ins)."""
     bend: Tensor | None
-    """α of each unit, (features, outs, 1); None for the last layer, whose outputs are not bent."""
+    """α of each unit, (features, outs, 1); None for the last layer, which has no activation function."""
 
 
-Given = tuple[list[Block], list[Tensor]]
-"""The blocks of one feature, and what its layers get from outside."""
+FeatureNetwork = tuple[list[DiagonalBlock], list[Tensor]]
+"""The network of one feature: its diagonal blocks, and the offsets of its layers."""
 
 
 @configurable
 class BlockNeural(TriangularMap):
-    r"""A block neural autoregressive map: each feature has units of its own in every layer of one network.
+    r"""A block neural autoregressive map: every layer of one network has separate units for each feature.
 
     .. math:: h^{(0)}_j = x_j, \qquad
         h^{(l)}_j = \varphi\Bigl(e^{\Theta^{(l)}_j} h^{(l-1)}_j + \sum_{i<j} V^{(l)}_{ji} h^{(l-1)}_i + C^{(l)}_j c +
         b^{(l)}_j\Bigr), \qquad y_j = h^{(\text{layers} + 1)}_j
 
-    Weights inside a feature are positive and those from earlier features free, so the Jacobian is triangular, and
-    :math:`\partial y_j / \partial x_j` is a product of small positive matrices. The units are
-    :math:`\varphi(h) = h + \alpha (\tanh h - h)` with a learned bend :math:`|\alpha| \le 1 - \epsilon`: slopes are at
+    Weights within a feature are positive and those from earlier features unconstrained, so the Jacobian is triangular,
+    and :math:`\partial y_j / \partial x_j` is a product of small positive matrices. The units are
+    :math:`\varphi(h) = h + \alpha (\tanh h - h)` with learned :math:`|\alpha| \le 1 - \epsilon`: slopes are at
     least :math:`\epsilon`, so the map is onto, and with :math:`\alpha = 0`, where learning starts, it is the identity.
 
-    Forward costs one pass. The inverse goes one feature at a time: a bracket in closed form, since a unit stays within
-    :math:`|\alpha|` of a straight line, and a numeric root; in all about one pass of arithmetic between the features.
-    So do gradients, by one reverse sweep.
+    Forward costs one pass. The inverse is computed one feature at a time: a bracket in closed form, since a unit stays
+    within :math:`|\alpha|` of a straight line, and a numerical root; the products between the features cost about one
+    pass in all. Gradients of the inverse cost one reverse sweep.
 
     Args:
         features: number of features D.
         context: number of context features.
         units: hidden units of each feature in each layer.
         layers: number of hidden layers.
-        bound: largest size of the logs of the positive weights, times the number of units that they add up.
+        bound: largest absolute value of the logarithm of a positive weight times the number of inputs of its layer.
         min_slope: the least slope :math:`\epsilon` of a unit.
 
     Shape:
@@ -105,10 +105,10 @@ class BlockNeural(TriangularMap):
         self.context_shape = (context,) if context else None
         self.bound, self.min_slope = bound, min_slope
         sizes = [(1, units), *[(units, units)] * (layers - 1), (units, 1)]
-        place = torch.arange(features)
+        place = torch.arange(features, device="cpu")
         self.between = nn.ModuleList(
             MaskedLinear(
-                # Nobody reads the last feature, the first reads nothing but the context.
+                # No feature depends on the units of the last one; the first depends on the context only.
                 torch.cat([place.new_zeros(context), place[1:].repeat_interleave(ins)]),
                 place.repeat_interleave(outs),
             )
@@ -131,24 +131,24 @@ class BlockNeural(TriangularMap):
             units = weight.shape[1]
             layer.bias.copy_((torch.linspace(-SPREAD, SPREAD, units) if units > 1 else torch.zeros(1)).repeat(features))
 
-    def _blocks(self) -> list[Block]:
-        """What stays inside a feature, for all features."""
+    def _blocks(self) -> list[DiagonalBlock]:
+        """The diagonal blocks of every layer, for all features."""
         bends: list[Tensor | None] = [*((1 - self.min_slope) * torch.tanh(self.bends)[..., None]).unbind(), None]
         return [
-            Block(torch.exp(self.bound * torch.tanh(theta / self.bound)) / theta.shape[2], bend)
+            DiagonalBlock(torch.exp(self.bound * torch.tanh(theta / self.bound)) / theta.shape[2], bend)
             for theta, bend in zip(self.within, bends, strict=True)
         ]
 
-    def _steer(self, k: int, h: Tensor, context: Tensor | None) -> Tensor:
-        """What the features before each one and the context add in layer k, (features, outs, n)."""
+    def _offsets(self, k: int, h: Tensor, context: Tensor | None) -> Tensor:
+        """The bias of layer k and the terms of earlier features and of the context, (features, outs, n)."""
         layer: Any = self.between[k]
         before = h[:-1].flatten(0, 1)
-        seen = before if context is None else torch.cat([context, before])
-        return layer(seen.clamp(-INPUT_LIMIT, INPUT_LIMIT)).unflatten(0, (len(h), -1))
+        inputs = before if context is None else torch.cat([context, before])
+        return layer(inputs.clamp(-INPUT_LIMIT, INPUT_LIMIT)).unflatten(0, (len(h), -1))
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        known, blocks = context_columns(context), self._blocks()
-        y, _, tanhs = _pass(to_columns(x), blocks, lambda k, h: self._steer(k, h, known))
+        columns, blocks = context_columns(context), self._blocks()
+        y, _, tanhs = _pass(to_columns(x), blocks, lambda k, h: self._offsets(k, h, columns))
         return from_columns(y, x.shape[:-1]), from_columns(_log_slope(blocks, tanhs), x.shape[:-1])
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -167,29 +167,29 @@ class BlockNeural(TriangularMap):
             BlockTriangularMatvec(layer.weight, layer.rows()[:features], layer.columns()[:features], y, layer.bias)
             for layer in layers
         ]
-        nothing = y[:0] if context is None else context.clamp(-INPUT_LIMIT, INPUT_LIMIT)
-        arrived = [nothing] * len(layers)  # what each layer got from the feature before; at first the context
-        found = []
+        first = y[:0] if context is None else context.clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        inputs = [first] * len(layers)  # of each layer, from the previous feature; at first the context
+        roots = []
         for j, blocks in enumerate(_each(self._blocks(), features)):
-            steer = [product.push(piece)[None] for product, piece in zip(products, arrived, strict=True)]
-            x = _root(y[j : j + 1], blocks, steer)
-            found.append(x)
+            offsets = [product.push(piece)[None] for product, piece in zip(products, inputs, strict=True)]
+            x = _root(y[j : j + 1], blocks, offsets)
+            roots.append(x)
             if j + 1 < features:
-                _, inputs, _ = _pass(x, blocks, _known(steer))
-                arrived = [h[0].clamp(-INPUT_LIMIT, INPUT_LIMIT) for h in inputs]
-        return torch.cat(found)
+                _, hidden, _ = _pass(x, blocks, _constant(offsets))
+                inputs = [h[0].clamp(-INPUT_LIMIT, INPUT_LIMIT) for h in hidden]
+        return torch.cat(roots)
 
     def _sweep(self, x: Tensor, context: Tensor | None, v: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Back substitution from the last feature to the first; see `sequential_inverse`.
 
-        The cotangent of feature j is known once the features after j have sent theirs, first to the units of j, then
-        through these to x_j. What it adds itself to the cotangents of its units is g_j times their share in S_j.
+        The cotangent of x_j needs the contributions of all later features, which reach the units of j first and x_j
+        through these. Feature j itself contributes g_j times the derivative of S_j to the cotangents of its units.
         """
         blocks = self._blocks()
-        y, inputs, tanhs = _pass(x, blocks, lambda k, h: self._steer(k, h, context))
+        y, inputs, tanhs = _pass(x, blocks, lambda k, h: self._offsets(k, h, context))
         with torch.no_grad():
-            slopes = _bent_slopes(blocks, tanhs)
-            shares = _shares(blocks, slopes, y)
+            slopes = _unit_slopes(blocks, tanhs)
+            derivatives = _derivatives(blocks, slopes, y)
             falling = slice(len(x) - 1, None, -1)
             layers: list[Any] = list(self.between)
             products = [
@@ -197,29 +197,29 @@ class BlockNeural(TriangularMap):
                 for layer in layers
             ]
             inside = [(h.abs() <= INPUT_LIMIT).to(v.dtype) for h in inputs]
-            sent = [v.new_zeros(h.shape[1], v.shape[-1]) for h in inputs]  # by later features to the units of j
+            later = [v.new_zeros(h.shape[1], v.shape[-1]) for h in inputs]  # cotangents of the units of j so far
             g = [v[:0]] * len(x)
             for j in reversed(range(len(x))):
-                later = _sent_within(j, blocks, slopes, sent)
-                g[j] = (v[j] - later[0][0]) / shares[0][j, 0]
+                within = _backward_within(j, blocks, slopes, later)
+                g[j] = (v[j] - within[0][0]) / derivatives[0][j, 0]
                 if j:
-                    whole = [a + g[j] * s[j] for a, s in zip(later[1:], shares[1:], strict=True)]
-                    sent = [p.push(piece) * i[j - 1] for p, piece, i in zip(products, whole, inside, strict=True)]
-            found = torch.stack(g)
-        return found, [(y, found)]
+                    whole = [a + g[j] * d[j] for a, d in zip(within[1:], derivatives[1:], strict=True)]
+                    later = [p.push(piece) * i[j - 1] for p, piece, i in zip(products, whole, inside, strict=True)]
+            grad_y = torch.stack(g)
+        return grad_y, [(y, grad_y)]
 
 
 def _pass(
-    x: Tensor, blocks: Sequence[Block], steer: Callable[[int, Tensor], Tensor]
+    x: Tensor, blocks: Sequence[DiagonalBlock], offsets: Callable[[int, Tensor], Tensor]
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """y at x (features, n), what each layer reads, and the tanh of each hidden unit.
+    """y at x (features, n), the inputs of each layer, and the tanh of each hidden unit.
 
-    ``steer(k, h)`` is what layer k, which reads h, gets from outside.
+    ``offsets(k, h)`` is added in layer k, whose inputs are h.
     """
     h, inputs, tanhs = x[:, None], [], []
     for k, (weight, bend) in enumerate(blocks):
         inputs.append(h)
-        h = torch.baddbmm(steer(k, h), weight, h)  # (features, outs, n)
+        h = torch.baddbmm(offsets(k, h), weight, h)  # (features, outs, n)
         if bend is not None:
             t = torch.tanh(h)
             h = torch.addcmul(h, bend, t - h)
@@ -227,73 +227,79 @@ def _pass(
     return h[:, 0], inputs, tanhs
 
 
-def _bent_slopes(blocks: Sequence[Block], tanhs: Sequence[Tensor]) -> list[Tensor]:
+def _unit_slopes(blocks: Sequence[DiagonalBlock], tanhs: Sequence[Tensor]) -> list[Tensor]:
     """Slopes of the units of each hidden layer, (features, units, n)."""
     return [1 - cast(Tensor, block.bend) * t.square() for block, t in zip(blocks[:-1], tanhs, strict=True)]
 
 
-def _log_slope(blocks: Sequence[Block], tanhs: Sequence[Tensor]) -> Tensor:
+def _log_slope(blocks: Sequence[DiagonalBlock], tanhs: Sequence[Tensor]) -> Tensor:
     """log ∂y_j/∂x_j, (features, n)."""
     slope = blocks[0].weight
-    for block, bent in zip(blocks[1:], _bent_slopes(blocks, tanhs), strict=True):
-        slope = block.weight @ (slope * bent)
+    for block, unit in zip(blocks[1:], _unit_slopes(blocks, tanhs), strict=True):
+        slope = block.weight @ (slope * unit)
     return slope[:, 0].log()
 
 
-def _known(steer: Sequence[Tensor]) -> Callable[[int, Tensor], Tensor]:
-    """What each layer gets from outside, where that is known beforehand."""
-    return lambda k, h: steer[k]
+def _constant(offsets: Sequence[Tensor]) -> Callable[[int, Tensor], Tensor]:
+    """Offsets for `_pass` that do not depend on the inputs of the layers."""
+    return lambda k, h: offsets[k]
 
 
-def _root(y: Tensor, blocks: list[Block], steer: list[Tensor]) -> Tensor:
+def _root(y: Tensor, blocks: list[DiagonalBlock], offsets: list[Tensor]) -> Tensor:
     """x with y = S_j(x) for one feature, (1, n)."""
 
-    def curve(x: Tensor, given: Given) -> tuple[Tensor, Tensor]:
-        y, _, tanhs = _pass(x, given[0], _known(given[1]))
-        return y, _log_slope(given[0], tanhs)
+    def curve(x: Tensor, network: FeatureNetwork) -> tuple[Tensor, Tensor]:
+        blocks, offsets = network
+        y, _, tanhs = _pass(x, blocks, _constant(offsets))
+        return y, _log_slope(blocks, tanhs)
 
-    return invert_increasing(curve, partial(solve_between, curve, _bracket), y, (blocks, steer))[0]
+    return invert_increasing(curve, partial(solve_between, curve, _bracket), y, (blocks, offsets))[0]
 
 
-def _bracket(y: Tensor, given: Given) -> tuple[Tensor, Tensor]:
-    """Each unit is the straight line of slope 1 - α up to |α|; so each output is a line in x, up to a known number."""
+def _bracket(y: Tensor, network: FeatureNetwork) -> tuple[Tensor, Tensor]:
+    """An interval that contains the root. Each unit differs from the straight line of slope 1 - α by at most |α|, so
+    each output differs from a line in x by a bounded number."""
     rate = y.new_ones(1, 1, 1)
     low = high = torch.zeros_like(y)[:, None]
-    for (weight, bend), steer in zip(*given, strict=True):
-        rate, low, high = weight @ rate, weight @ low + steer, weight @ high + steer
+    for (weight, bend), offset in zip(*network, strict=True):
+        rate, low, high = weight @ rate, weight @ low + offset, weight @ high + offset
         if bend is not None:
             rate, low, high = rate * (1 - bend), low * (1 - bend) - bend.abs(), high * (1 - bend) + bend.abs()
     return (y - high[:, 0]) / rate[:, 0], (y - low[:, 0]) / rate[:, 0]
 
 
-def _shares(blocks: Sequence[Block], slopes: Sequence[Tensor], y: Tensor) -> list[Tensor]:
-    """Derivatives of each y_j in x_j, then in what its units of each layer are applied to, (features, units, n)."""
-    share = torch.ones_like(y)[:, None]
-    found = [share]
+def _derivatives(blocks: Sequence[DiagonalBlock], slopes: Sequence[Tensor], y: Tensor) -> list[Tensor]:
+    """Derivatives of each y_j in x_j, then in the preactivations of its units in each layer, (features, units, n)."""
+    derivative = torch.ones_like(y)[:, None]
+    derivatives = [derivative]
     for k in reversed(range(len(blocks))):
-        share = blocks[k].weight.mT @ share
+        derivative = blocks[k].weight.mT @ derivative
         if k:
-            share = share * slopes[k - 1]
-        found.append(share)
-    return found[::-1]
+            derivative = derivative * slopes[k - 1]
+        derivatives.append(derivative)
+    return derivatives[::-1]
 
 
-def _sent_within(j: int, blocks: Sequence[Block], slopes: Sequence[Tensor], sent: Sequence[Tensor]) -> list[Tensor]:
-    """What later features sent to the units of feature j, passed on inside of it: the cotangent of x_j, then those of
-    what its units of each layer are applied to, last that of y_j, to which nobody sends."""
-    through = torch.zeros_like(sent[0])
-    found = [through]
+def _backward_within(
+    j: int, blocks: Sequence[DiagonalBlock], slopes: Sequence[Tensor], later: Sequence[Tensor]
+) -> list[Tensor]:
+    """Backpropagation through the network of feature j of the cotangents that its units have from later features.
+
+    The result has the cotangent of x_j, those of the preactivations of each layer, and that of y_j, which is zero.
+    """
+    cotangent = torch.zeros_like(later[0])
+    cotangents = [cotangent]
     for k in reversed(range(len(blocks))):
-        through = sent[k] + blocks[k].weight[j].t() @ through
+        cotangent = later[k] + blocks[k].weight[j].t() @ cotangent
         if k:
-            through = through * slopes[k - 1][j]
-        found.append(through)
-    return found[::-1]
+            cotangent = cotangent * slopes[k - 1][j]
+        cotangents.append(cotangent)
+    return cotangents[::-1]
 
 
-def _each(blocks: Sequence[Block], features: int) -> list[list[Block]]:
+def _each(blocks: Sequence[DiagonalBlock], features: int) -> list[list[DiagonalBlock]]:
     """The blocks of each feature, in turn."""
     return [
-        [Block(b.weight[j : j + 1], None if b.bend is None else b.bend[j : j + 1]) for b in blocks]
+        [DiagonalBlock(b.weight[j : j + 1], None if b.bend is None else b.bend[j : j + 1]) for b in blocks]
         for j in range(features)
     ]

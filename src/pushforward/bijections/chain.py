@@ -4,35 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.recompute import MEMORY, by_inversion, by_storing, recomputes, step
+from pushforward.bijections.recompute import by_inversion, by_storing, recomputes, step
 from pushforward.core.bijection import ALL_PROPERTIES, Bijection, Kind
+from pushforward.core.capabilities import SupportsSlopes
 from pushforward.core.checks import one_of
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Domain, Product
+from pushforward.core.exactness import least_exact
+from pushforward.core.execution_mode import MEMORY, current_execution
 
 __all__ = ["Chain"]
 
-# From the cheapest direction to the dearest; a chain is as dear as its dearest part.
+# From the cheapest direction to the most expensive; a chain costs as much as its most expensive part.
 KINDS: tuple[Kind, ...] = ("exact", "sequential", "iterative", "none")
 
 
 @configurable
-class Chain(Bijection):
+class Chain(Bijection, SupportsSlopes):
     r"""Apply ``parts[0]`` first, then the others: :math:`T = T_n \circ \dots \circ T_1`; log-determinants add up.
 
     Args:
         parts: at least one bijection; each must start where the one before it ends, in shape and in domain. Context
             goes to the parts that declare one.
-        memory: what is kept for gradients where log-determinants are asked for, as densities do. ``"plain"``:
-            everything. ``"checkpoint"``: the input of each part, from which the rest is computed again; gradients are
-            the same bit for bit. ``"invert"``: not even that of parts that take one pass in both directions, such as
-            couplings; their input comes back from their output, with its rounding errors, and there are no derivatives
-            of derivatives.
+        memory: what is kept for the backward pass of log-densities. ``"plain"``: everything. ``"checkpoint"``: the
+            input of each part, from which the rest is recomputed; gradients are the same bit for bit. ``"invert"``: not
+            even that for parts that cost one pass in both directions, such as couplings; their input is recomputed from
+            their output, with its rounding errors, and there are no second derivatives. Chains with parts that draw
+            random numbers keep everything.
 
     Shape:
         ``x``: (*batch, *parts[0].in_shape), ``y``: (*batch, *parts[-1].out_shape), ``ladj``: (*batch,).
@@ -96,7 +99,7 @@ class Chain(Bijection):
             if a.out_shape != b.in_shape:
                 raise ValueError(
                     f"Chain: {names[0]} ends in shape {a.out_shape} but {names[1]} starts from {b.in_shape}. "
-                    "Build both with the same number of features."
+                    "Build both for events of the same shape."
                 )
         self.domain, self.codomain = _ends(parts)
         self.keeps_domain = all(part.keeps_domain for part in parts)
@@ -108,11 +111,10 @@ class Chain(Bijection):
         self.context_shape = next(iter(contexts), None)
         self.forward_kind = max((part.forward_kind for part in parts), key=KINDS.index)
         self.inverse_kind = max((part.inverse_kind for part in parts), key=KINDS.index)
+        self.log_det = least_exact(*(part.log_det for part in parts))
+        self.stochastic = any(part.stochastic for part in parts)
+        self.is_triangular = all(part.is_triangular for part in parts)
         self.properties = ALL_PROPERTIES.intersection(*(part.properties for part in parts))
-
-    @property
-    def is_triangular(self) -> bool:
-        return all(part.is_triangular for part in self._in_order(False))
 
     @property
     def data_dependent(self) -> bool:
@@ -129,20 +131,27 @@ class Chain(Bijection):
     def _in_order(self, backwards: bool) -> list[Any]:
         return list(self.parts)[::-1] if backwards else list(self.parts)
 
-    def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self._travel(x, context, inverse=False)
+    def _forward_and_ladj(
+        self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self._travel(x, context, generator, inverse=False)
 
-    def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self._travel(y, context, inverse=True)
+    def _inverse_and_ladj(
+        self, y: Tensor, context: Tensor | None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self._travel(y, context, generator, inverse=True)
 
-    def _travel(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    def _travel(
+        self, x: Tensor, context: Tensor | None, generator: torch.Generator | None, *, inverse: bool
+    ) -> tuple[Tensor, Tensor]:
         parts = self._in_order(inverse)
-        if recomputes(self.memory, x):
-            x, ladjs = (by_inversion if self.memory == "invert" else by_storing)(parts, x, context, inverse)
+        memory = current_execution().memory or self.memory
+        if recomputes(memory, x) and not self.stochastic:  # a second pass would draw other numbers
+            x, ladjs = (by_inversion if memory == "invert" else by_storing)(parts, x, context, inverse)
         else:
             ladjs = []
             for part in parts:
-                x, ladj = step(part, x, context, inverse)
+                x, ladj = step(part, x, context, inverse, generator)
                 ladjs.append(ladj)
         total = ladjs[0]
         for ladj in ladjs[1:]:
@@ -159,36 +168,36 @@ class Chain(Bijection):
         """Diagonals of triangular matrices multiply: log-slopes add up feature by feature."""
         total: Tensor | None = None
         for part in self._in_order(inverse):
-            known = context if part.context_shape else None
-            x, slopes = part._inverse_and_slopes(x, known) if inverse else part._forward_and_slopes(x, known)
+            hook = part._inverse_and_slopes if inverse else part._forward_and_slopes
+            x, slopes = hook(*part._arguments(x, context, None))
             total = slopes if total is None else total + slopes
-        return x, x.new_zeros(x.shape) if total is None else total
+        return x, cast(Tensor, total)  # a chain has parts
 
-    def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def _forward(self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
         for part in self._in_order(False):
-            x = part._forward(x, context if part.context_shape else None)
+            x = part._forward(*part._arguments(x, context, generator))
         return x
 
-    def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
+    def _inverse(self, y: Tensor, context: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
         for part in self._in_order(True):
-            y = part._inverse(y, context if part.context_shape else None)
+            y = part._inverse(*part._arguments(y, context, generator))
         return y
 
     def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
         parts = self._in_order(inverse)
         last = max((k for k, part in enumerate(parts) if part.data_dependent), default=-1)
         for k, part in enumerate(parts[: last + 1]):
-            known = context if part.context_shape else None
-            part._initialize(x, known, inverse=inverse)
+            arguments = part._arguments(x, context, None)
+            part._initialize(*arguments[:2], inverse=inverse)
             if k < last:  # nothing after the last such part needs to see the data
-                x = part._inverse(x, known) if inverse else part._forward(x, known)
+                x = (part._inverse if inverse else part._forward)(*arguments)
 
 
 def _ends(parts: list[Bijection]) -> tuple[Domain, Domain]:
-    """Where a chain starts and ends; refuses neighbours whose domains do not fit."""
+    """The domain and the codomain of a chain; refuses neighbours whose domains do not fit."""
     bound = [(k, part) for k, part in enumerate(parts) if not part.keeps_domain]
     for (j, a), (k, b) in pairwise(bound):
-        # What stands between the two may reorder features; that is harmless where all of them live in one domain.
+        # Parts between the two may reorder features, which is harmless where all features have the same domain.
         if a.codomain != b.domain or (k > j + 1 and isinstance(a.codomain, Product)):
             raise ValueError(
                 f"Chain: parts[{j}] ({type(a).__name__}) ends in {a.codomain} but parts[{k}] ({type(b).__name__}) "

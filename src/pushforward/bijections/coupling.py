@@ -1,58 +1,60 @@
-"""Half of the features moved, steered by the other half."""
+"""Some entries moved by maps whose parameters are computed from the others."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pushforward.bijections.layout import (
-    channels,
-    check_univariate,
-    embed,
-    free_params,
-    from_columns,
-    make_conditioner,
-    to_columns,
-)
-from pushforward.core.bijection import Bijection, Kind, RecomputedPass
-from pushforward.core.checks import at_least
+from pushforward.bijections.layout import channels, check_univariate, embed, free_params, make_conditioner, to_columns
+from pushforward.bijections.split import HalfSplit, Mask, split_of
+from pushforward.core.bijection import Bijection, Kind
+from pushforward.core.capabilities import RecomputedPass, SupportsRecompute, SupportsSlopes
+from pushforward.core.checks import at_least, one_of
 from pushforward.core.config import configurable
-from pushforward.core.domain import REAL, Product
-from pushforward.networks import DENSE
+from pushforward.core.domain import REAL, Domain, product
+from pushforward.core.shapes import EventSize, event_shape
+from pushforward.networks import CONV, DENSE
 from pushforward.univariate.base import Univariate, with_free
 
 __all__ = ["Coupling"]
 
 
 @configurable
-class Coupling(Bijection):
-    r"""Move half of the features by a map whose parameters the other half decides.
+class Coupling(Bijection, SupportsSlopes, SupportsRecompute):
+    r"""Move some entries by univariate maps whose parameters are a function of the other, kept entries.
 
     .. math:: y_a = x_a, \qquad y_b = \tau\bigl(x_b;\ \theta(x_a, c)\bigr)
 
     Both directions cost one pass of the conditioner :math:`\theta`.
 
     Args:
-        univariate: the map of each moved feature.
-        features: number of features D; the first ⌊D/2⌋ steer, the others move.
-        context: number of context features, which steer as well.
+        univariate: the map of each moved entry.
+        features: number of features D, of which the first ⌊D/2⌋ are kept and the others moved; or the shape of an
+            event such as (3, 32, 32), channels first, which is cut into halves along ``axis``.
+        context: number of context features, which the conditioner reads as well.
         hidden: layer widths of the conditioner.
-        conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
+        conditioner: its registered name: ``"plain"`` or ``"residual"`` reads all kept entries at once, ``"conv"`` or
+            ``"residual_conv"`` a neighbourhood of each cell of an event (channels, *spatial).
         activation: its activation.
         dropout: its dropout probability.
-        swap: let the last features steer and the first ⌈D/2⌉ move instead.
+        swap: exchange the roles: keep the last ⌊D/2⌋ and move the first ⌈D/2⌉, or move where ``mask`` is true.
+        mask: the kept entries instead of halves: a nested list of booleans that broadcasts to the event, or
+            ``"checkerboard"``: cells whose spatial indices have an even sum (of a vector: every other feature).
+        axis: the axis that is cut into halves; by default the first one, the channels of an image.
 
     Shape:
-        ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
+        ``x``, ``y``: (*batch, *event shape), ``context``: (*batch, context), ``ladj``: (*batch,).
 
     Raises:
-        ValueError: there are fewer than two features.
+        ValueError: there are fewer than two features, or the event cannot be split in this way.
 
     References:
         | NICE: Non-linear Independent Components Estimation (Dinh et al., 2014), arXiv:1410.8516
+        | Density estimation using Real NVP (Dinh et al., 2016), arXiv:1605.08803
 
     >>> import torch
     >>> from pushforward.univariate import Shift
@@ -71,12 +73,24 @@ class Coupling(Bijection):
             "conditioner": "residual",
             "dropout": 0.1,
         },
+        {"univariate": {"type": "Affine"}, "features": 4, "hidden": [8], "mask": [True, False, False, True]},
+        {"univariate": {"type": "Affine"}, "features": [2, 3], "hidden": [8], "axis": 1, "swap": True},
+        {"univariate": {"type": "Affine"}, "features": [3, 2, 2], "hidden": [4], "conditioner": "conv"},
+        {
+            "univariate": {"type": "RationalQuadratic", "bins": 3},
+            "features": [2, 2, 3],
+            "context": 1,
+            "hidden": [6, 6],
+            "conditioner": "residual_conv",
+            "activation": "silu",
+            "mask": "checkerboard",
+        },
     )
 
     def __init__(
         self,
         univariate: Univariate,
-        features: int,
+        features: EventSize,
         *,
         context: int = 0,
         hidden: Sequence[int] = (64, 64),
@@ -84,108 +98,127 @@ class Coupling(Bijection):
         activation: str = "relu",
         dropout: float = 0.0,
         swap: bool = False,
+        mask: Mask | None = None,
+        axis: int | None = None,
     ) -> None:
         super().__init__()
         check_univariate("Coupling", univariate)
-        at_least("Coupling", "features", features, 2, "Use Elementwise for one feature.")
+        if isinstance(features, int):
+            at_least("Coupling", "features", features, 2, "Use Elementwise for one feature.")
         at_least("Coupling", "context", context, 0)
-        self.in_shape = self.out_shape = (features,)
+        one_of("Coupling", "conditioner", conditioner, (*DENSE, *CONV))
+        shape = event_shape("Coupling", features)
+        self.in_shape = self.out_shape = shape
         self.context_shape = (context,) if context else None
-        self.univariate, self.swap = univariate, swap
+        self.univariate = univariate
         self.inverse_kind: Kind = univariate.inverse_kind
-        self.steering, self.moved = features // 2, features - features // 2
-        # Where a map takes its domain to itself, both halves live there; elsewhere the steering half is real.
-        self.steering_domain = univariate.domain if univariate.domain == univariate.codomain else REAL
+        self.split = split_of("Coupling", shape, mask, axis, swap=swap)
+        self.is_triangular = isinstance(self.split, HalfSplit) and not swap
+        # Where a map takes its domain to itself, kept entries live there too; elsewhere they are real.
+        self.kept_domain = univariate.domain if univariate.domain == univariate.codomain else REAL
         self.domain = self._event_domain(univariate.domain)
         self.codomain = self._event_domain(univariate.codomain)
-        outputs = (univariate.num_params - univariate.num_free) * self.moved
+        # A convolution needs a whole grid: halves of the channels are one, other kept entries are put among zeros.
+        self.fills_grid = conditioner in CONV and not isinstance(self.split, HalfSplit)
+        self.free = free_params(univariate, self.split.moved)
+        outputs = univariate.num_params - univariate.num_free
         options = {"hidden": hidden, "activation": activation, "dropout": dropout}
-        inputs = self.steering * channels(self.steering_domain) + context
-        self.conditioner = make_conditioner("Coupling", DENSE, conditioner, inputs, outputs, **options)
-        self.free = free_params(univariate, self.moved)
+        self.conditioner = self._build_conditioner(conditioner, outputs, context, options)
 
-    def _event_domain(self, moved: Any) -> Any:
-        if moved == self.steering_domain:
-            return moved
-        parts = (self.steering_domain,) * self.steering + (moved,) * self.moved
-        return Product(parts[::-1] if self.swap else parts)
+    def _build_conditioner(self, name: str, outputs: int, context: int, options: dict[str, Any]) -> nn.Module:
+        """A network from kept entries and context to ``outputs`` parameters of each moved entry (of each entry where
+        it fills the grid)."""
+        split, inputs = self.split, channels(self.kept_domain)
+        if name in DENSE:
+            size = split.kept * inputs + context
+            return make_conditioner("Coupling", DENSE, name, size, outputs * split.moved, **options)
+        spatial = self.in_shape[1:]
+        cells = math.prod(spatial)
+        kept, moved = (self.in_shape[0],) * 2 if self.fills_grid else (split.kept // cells, split.moved // cells)
+        options = {**options, "context": context, "channels": inputs}
+        return make_conditioner("Coupling", CONV, name, (kept, *spatial), outputs * moved, **options)
 
-    @property
-    def is_triangular(self) -> bool:
-        return not self.swap
+    def _event_domain(self, moved: Domain) -> Domain:
+        return product(tuple(self.kept_domain if keep else moved for keep in self.split.keeps), self.in_shape)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self._move(_joined(lambda *given: (self.univariate.value(*given), None)), x, context)[0]
+        return self._move(_joined(lambda *arguments: (self.univariate.value(*arguments), None)), x, context)[0]
 
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
-        return self._move(_joined(lambda *given: (self.univariate.inverse_value(*given), None)), y, context)[0]
+        return self._move(_joined(lambda *arguments: (self.univariate.inverse_value(*arguments), None)), y, context)[0]
 
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        y, log_slope = self._move(self.univariate.forward_from, x, context)
-        return y, log_slope.sum(dim=0).reshape(x.shape[:-1])
+        y, log_slope = self._move(self.univariate.forward_with_free, x, context)
+        return y, self._ladj(log_slope, x)
 
     def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x, log_slope = self._move(_joined(self.univariate.inverse), y, context)
-        return x, log_slope.sum(dim=0).reshape(y.shape[:-1])
+        return x, self._ladj(log_slope, y)
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        y, log_slope = self._move(self.univariate.forward_from, x, context)
+        y, log_slope = self._move(self.univariate.forward_with_free, x, context)
         return y, self._all_slopes(log_slope, x)
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x, log_slope = self._move(_joined(self.univariate.inverse), y, context)
         return x, self._all_slopes(log_slope, y)
 
+    def _ladj(self, log_slope: Tensor, x: Tensor) -> Tensor:
+        return log_slope.sum(dim=0).reshape(x.shape[: x.ndim - len(self.in_shape)])
+
     def _all_slopes(self, log_slope: Tensor, x: Tensor) -> Tensor:
-        still = log_slope.new_zeros(self.steering, log_slope.shape[-1])
-        return from_columns(torch.cat([still, log_slope]), x.shape[:-1])
+        unmoved = log_slope.new_zeros(self.split.kept, log_slope.shape[-1])
+        return self._event(unmoved, log_slope, x)
 
     def _move(self, move: Callable[..., Any], x: Tensor, context: Tensor | None) -> tuple[Tensor, Any]:
-        """The whole event after the move, and the log-slopes (moved, n) or whatever ``move`` returns second."""
-        steer, moving = self._halves(x)
-        moving, log_slope = move(moving, self._params(steer, context), self._free())
-        return self._whole(steer, moving, x.shape[:-1]), log_slope
+        """The event with its moved entries replaced, and the log-slopes (moved, n) or ``move``'s second result."""
+        kept, moved = self.split.parts(self._entries(x))
+        moved, log_slope = move(moved, self._params(kept, context), self._free())
+        return self._event(kept, moved, x), log_slope
 
     def _recompute_from_output(self, y: Tensor, context: Tensor | None, *, inverse: bool) -> RecomputedPass:
-        # What steers is the same before and after: both ways share one pass of the conditioner.
-        steer, moved = (half.detach() for half in self._halves(y))
-        steer.requires_grad_()
-        params, free = self._params(steer, context), self._free()
-        own = self.univariate
+        # The kept entries are the same before and after: both directions share one pass of the conditioner.
+        kept, moved = (part.detach() for part in self.split.parts(self._entries(y)))
+        kept.requires_grad_()
+        params, free = self._params(kept, context), self._free()
+        univariate = self.univariate
         with torch.no_grad():
-            before = (own.value if inverse else own.inverse_value)(moved, with_free(params, free))
+            before = (univariate.value if inverse else univariate.inverse_value)(moved, with_free(params, free))
         before.requires_grad_()
         if inverse:
-            again, log_slope = own.inverse(before, with_free(params, free))
+            after, log_slope = univariate.inverse(before, with_free(params, free))
         else:
-            again, log_slope = own.recompute_from_output(before, moved, params, free)
-        batch = y.shape[:-1]
-        outputs = self._whole(steer, again, batch), log_slope.sum(dim=0).reshape(batch)
+            after, log_slope = univariate.forward_with_free(before, params, free)
+        outputs = self._event(kept, after, y), self._ladj(log_slope, y)
         with torch.no_grad():
-            x = self._whole(steer, before, batch)
-        return RecomputedPass(x, outputs, (steer, before), lambda steer, moving: self._whole(steer, moving, batch))
+            x = self._event(kept, before, y)
+        return RecomputedPass(x, outputs, (kept, before), lambda kept, moved: self._event(kept, moved, y))
 
-    def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What steers (steering, n) and what is moved (moved, n)."""
-        columns = to_columns(x)  # (features, n)
-        cut = self.moved if self.swap else self.steering
-        first, second = columns[:cut], columns[cut:]
-        return (second, first) if self.swap else (first, second)
+    def _entries(self, x: Tensor) -> Tensor:
+        """(*batch, *event shape) as (entries, n), without a copy."""
+        return to_columns(x.flatten(-len(self.in_shape)))
 
-    def _whole(self, steer: Tensor, moved: Tensor, batch: tuple[int, ...]) -> Tensor:
-        return from_columns(torch.cat([moved, steer] if self.swap else [steer, moved]), batch)
+    def _event(self, kept: Tensor, moved: Tensor, like: Tensor) -> Tensor:
+        """Kept and moved entries in the shape of the event ``like``."""
+        return self.split.join(kept, moved).t().reshape(like.shape)
 
-    def _params(self, steer: Tensor, context: Tensor | None) -> Tensor:
+    def _params(self, kept: Tensor, context: Tensor | None) -> Tensor:
         """Conditional parameters, (num_params, moved, n)."""
-        seen = embed(self.steering_domain, steer)
+        inputs = embed(self.kept_domain, kept)
+        if self.fills_grid:
+            entries = inputs.unflatten(0, (self.split.kept, -1))
+            inputs = self.split.join(entries, entries.new_zeros(self.split.moved, *entries.shape[1:])).flatten(0, 1)
         if context is not None:
-            seen = torch.cat([to_columns(context), seen])
-        return self.conditioner(seen).unflatten(0, (-1, self.moved))
+            inputs = torch.cat([to_columns(context), inputs])
+        params = self.conditioner(inputs)
+        if not self.fills_grid:
+            return params.unflatten(0, (-1, self.split.moved))
+        return self.split.parts(params.unflatten(0, (-1, math.prod(self.in_shape))).movedim(0, 1))[1].movedim(0, 1)
 
     def _free(self) -> Tensor | None:
         return None if self.free is None else self.free[..., None]
 
 
 def _joined(move: Callable[[Tensor, Tensor], Any]) -> Callable[[Tensor, Tensor, Tensor | None], Any]:
-    """The same for conditional and free parameters apart."""
+    """``move`` of all parameters, as a function of the conditional and the free ones."""
     return lambda x, params, free: move(x, with_free(params, free))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
@@ -11,15 +12,16 @@ from torch import Tensor, nn
 from pushforward.bijections.layout import (
     check_univariate,
     free_params,
-    from_columns,
     make_conditioner,
     to_columns,
 )
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
-from pushforward.networks import DENSE
+from pushforward.core.shapes import EventSize, event_shape
+from pushforward.networks import DENSE, Conditioner
 from pushforward.univariate.base import Univariate, with_free
+from pushforward.univariate.distribution import distribution_of
 
 __all__ = ["Elementwise"]
 
@@ -31,12 +33,12 @@ class Elementwise(TriangularMap):
     Without context the parameters are learned numbers; with context a network gives them. Both directions cost one
     pass. This is the one layer that one feature needs.
 
-    A univariate that knows where to start from data (`Univariate.start`) does so when `initialize` first sees a sample
-    on the in side: the start is kept as a buffer, and what is learned is the difference from it.
+    Where `UnivariateDistribution.initial_params` gives parameters for a sample, learning starts from those of the
+    sample that `initialize` first sees on the in side: a buffer keeps them, and what is learned is the difference.
 
     Args:
         univariate: the map of each feature.
-        features: number of features.
+        features: number of features, or the shape of an event such as (3, 32, 32); every entry has its own map.
         context: number of context features.
         hidden: layer widths of the network that reads the context.
         conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
@@ -45,7 +47,7 @@ class Elementwise(TriangularMap):
         data_start: whether to start from data where the univariate knows how.
 
     Shape:
-        ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
+        ``x``, ``y``: (*batch, *event shape), ``context``: (*batch, context), ``ladj``: (*batch,).
 
     >>> import torch
     >>> from pushforward.univariate import Affine
@@ -57,6 +59,7 @@ class Elementwise(TriangularMap):
         {"univariate": {"type": "Affine"}, "features": 1},
         {"univariate": {"type": "RationalQuadratic", "bins": 4}, "features": 3},
         {"univariate": {"type": "Affine"}, "features": 2, "context": 2, "hidden": [8]},
+        {"univariate": {"type": "RationalQuadratic", "bins": 4}, "features": [2, 2, 2], "context": 1, "hidden": [8]},
         {"univariate": {"type": "GaussianMixtureCDF", "components": 2}, "features": 2},
         {"univariate": {"type": "TailTransform"}, "features": 2, "context": 1, "hidden": [8], "data_start": False},
         {
@@ -73,7 +76,7 @@ class Elementwise(TriangularMap):
     def __init__(
         self,
         univariate: Univariate,
-        features: int,
+        features: EventSize,
         *,
         context: int = 0,
         hidden: Sequence[int] = (64, 64),
@@ -84,23 +87,23 @@ class Elementwise(TriangularMap):
     ) -> None:
         super().__init__()
         check_univariate("Elementwise", univariate)
-        at_least("Elementwise", "features", features, 1)
         at_least("Elementwise", "context", context, 0)
-        self.in_shape = self.out_shape = (features,)
+        self.in_shape = self.out_shape = event_shape("Elementwise", features)
+        entries = math.prod(self.in_shape)
         self.context_shape = (context,) if context else None
         self.domain, self.codomain = univariate.domain, univariate.codomain
         self.inverse_kind: Kind = univariate.inverse_kind
         self.univariate = univariate
-        self.conditioner: nn.Module | None = None
+        self.conditioner: Conditioner | None = None
         if context:
-            outputs = (univariate.num_params - univariate.num_free) * features
+            outputs = (univariate.num_params - univariate.num_free) * entries
             options = {"hidden": hidden, "activation": activation, "dropout": dropout}
             self.conditioner = make_conditioner("Elementwise", DENSE, conditioner, context, outputs, **options)
-            self.params = free_params(univariate, features)
+            self.params = free_params(univariate, entries)
         else:
-            self.params = nn.Parameter(torch.zeros(univariate.num_params, features))
-        starts = data_start and type(univariate).start is not Univariate.start
-        self.register_buffer("start", torch.zeros(univariate.num_params, features) if starts else None)
+            self.params = nn.Parameter(torch.zeros(univariate.num_params, entries))
+        starts = data_start and distribution_of(univariate).data_dependent
+        self.register_buffer("start", torch.zeros(univariate.num_params, entries) if starts else None)
         # A buffer, so that a loaded model does not start again.
         self.register_buffer("initialized", torch.tensor(False) if starts else None)
 
@@ -114,33 +117,42 @@ class Elementwise(TriangularMap):
     def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
         if self.start is None or self.initialized is None or inverse or bool(self.initialized):
             return
-        start = self.univariate.start(to_columns(x))
+        start = distribution_of(self.univariate).initial_params(self._entries(x))
         if start is not None:
             self.start.copy_(start)
             self.initialized.fill_(True)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return from_columns(self.univariate.value(*self._columns(x, context)), x.shape[:-1])
+        return _to_event(self.univariate.value(*self._columns(x, context)), x)
 
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
-        return from_columns(self.univariate.inverse_value(*self._columns(y, context)), y.shape[:-1])
+        return _to_event(self.univariate.inverse_value(*self._columns(y, context)), y)
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         y, log_slope = self.univariate(*self._columns(x, context))
-        return from_columns(y, x.shape[:-1]), from_columns(log_slope, x.shape[:-1])
+        return _to_event(y, x), _to_event(log_slope, x)
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x, log_slope = self.univariate.inverse(*self._columns(y, context))
-        return from_columns(x, y.shape[:-1]), from_columns(log_slope, y.shape[:-1])
+        return _to_event(x, y), _to_event(log_slope, y)
 
     def _columns(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x as (features, n), and the parameters."""
-        columns = to_columns(x)
-        own = None if self.params is None else self.params[..., None]  # all, or those that are free: rows share them
+        """The entries of x as (entries, n), and the parameters."""
+        columns = self._entries(x)
+        learned = None if self.params is None else self.params[..., None]  # shared by all rows
         if self.conditioner is None or context is None:
-            params = cast(Tensor, own)
+            params = cast(Tensor, learned)
         else:
-            params = with_free(self.conditioner(to_columns(context)).unflatten(0, (-1, x.shape[-1])), own)
+            params = with_free(self.conditioner(to_columns(context)).unflatten(0, (-1, len(columns))), learned)
         if self.start is not None:
             params = params + self.start[..., None]
         return columns, params
+
+    def _entries(self, x: Tensor) -> Tensor:
+        """(*batch, *event shape) as (entries, n)."""
+        return to_columns(x.flatten(-len(self.in_shape)))
+
+
+def _to_event(columns: Tensor, like: Tensor) -> Tensor:
+    """(entries, n) in the shape of the event ``like``, without a copy."""
+    return columns.t().reshape(like.shape)

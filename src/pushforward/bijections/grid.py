@@ -1,4 +1,4 @@
-"""The Knothe-Rosenblatt map of any density in the plane, by exact integrals of its interpolation on a grid."""
+"""The Knothe-Rosenblatt map of a density in the plane, by exact integrals of its bilinear interpolation on a grid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pushforward.core.special import ndtr, normal_point
 __all__ = ["GridRosenblatt"]
 
 LOG_2PI = math.log(2 * math.pi)
-LEAST = 1e-30  # of a density, as a part of its largest value: single precision holds it
+LEAST = 1e-30  # smallest density relative to its maximum, representable in float32
 
 
 @configurable
@@ -77,8 +77,8 @@ class GridRosenblatt(TriangularMap):
         if len(self.low) != 2 or len(self.high) != 2 or any(a >= b for a, b in zip(self.low, self.high, strict=True)):
             raise ValueError(f"GridRosenblatt: low must lie below high, in two features; got {low} and {high}.")
         self.codomain = Product(tuple(Interval(a, b) for a, b in zip(self.low, self.high, strict=True)))
-        # It follows from the config, so it is not stored with the weights.
-        self.register_buffer("table", torch.tensor(rows) / max(map(max, rows)), persistent=False)
+        largest = max(map(max, rows))
+        self.add_constant("table", [[value / largest for value in row] for row in rows])
 
     @classmethod
     def from_density(
@@ -88,12 +88,12 @@ class GridRosenblatt(TriangularMap):
         high: Sequence[float],
         points: int = 201,
     ) -> GridRosenblatt:
-        """The map of a density given as a function, known up to a factor.
+        """The map of a density given as a function, up to a constant factor.
 
         Args:
             log_density: from points (n, 2) in float64 to log-densities (n,); below 10⁻³⁰ of the largest one they are
                 raised to that.
-            low: the lower ends of the rectangle that stands for the plane.
+            low: the lower ends of the rectangle; the density outside is neglected.
             high: its upper ends.
             points: nodes along each feature; the error of the density falls with the square of their distance.
 

@@ -1,11 +1,11 @@
-r"""Hermite functions: the features of one variable from which triangular maps are put together.
+r"""Hermite functions: the basis functions of one variable from which triangular maps are built.
 
 .. math:: \phi_0 = 1, \qquad \phi_1(x) = x, \qquad \phi_k(x) = h_{k-2}(x) - h_{k-2}(0), \qquad
    h_m(x) = \frac{3}{2} \frac{\mathrm{He}_m(x)}{\sqrt{m!}}\, e^{-x^2/4}
 
-with the probabilists' Hermite polynomials He. All but :math:`\phi_0, \phi_1` are bounded and fade beyond a few units,
-so that whatever is learned from standardised data becomes straight where there are none. The factor 3/2 gives them
-about the spread of :math:`\phi_1` under a standard normal. All but :math:`\phi_0` vanish at zero.
+with the probabilists' Hermite polynomials He. All but :math:`\phi_0, \phi_1` are bounded and decay beyond a few units,
+so that a map learned from standardised data is affine far from all data. The factor 3/2 gives them about the standard
+deviation of :math:`\phi_1` under a standard normal. All but :math:`\phi_0` vanish at zero.
 
 References:
     | On the representation and learning of monotone triangular transport maps (Baptista, Marzouk, Zahm, 2023),

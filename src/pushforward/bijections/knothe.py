@@ -1,7 +1,7 @@
-r"""Knothe-Rosenblatt maps of known densities: the increasing triangular map is unique, so these are what fits aim at.
+r"""Knothe-Rosenblatt maps in closed form: increasing triangular maps are unique, so fits converge to these.
 
-Each carries standard normals to its target, :math:`x = T(z)`; its inverse is the Rosenblatt transform with a normal
-quantile after it, :math:`z_j = \Phi^{-1}\bigl(F(x_j \mid x_{<j})\bigr)`.
+Each maps standard normals to its target, :math:`x = T(z)`; its inverse is the Rosenblatt transform followed by the
+normal quantile function, :math:`z_j = \Phi^{-1}\bigl(F(x_j \mid x_{<j})\bigr)`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import finite_numbers, positive
 from pushforward.core.config import configurable
 from pushforward.core.numerics import invert_increasing, through_root
-from pushforward.univariate.mixture import Components, GaussianMixtureCDF
+from pushforward.univariate.mixture import Components
+from pushforward.univariate.mixture_kinds import GaussianMixtureCDF
 
 __all__ = ["Banana", "GaussianRosenblatt", "MixtureRosenblatt", "cholesky_factor", "mixture_parts"]
 
@@ -34,22 +35,22 @@ def cholesky_factor(owner: str, name: str, rows: Rows | None, features: int) -> 
     # Checked and factored in double precision whatever the default dtype.
     values = [[float(value) for value in row] for row in rows]
     square = len(values) == features and all(len(row) == features for row in values)
-    matrix = torch.tensor(values, dtype=torch.float64) if square else torch.empty(0, 0, dtype=torch.float64)
+    matrix = torch.tensor(values if square else [], dtype=torch.float64, device="cpu")
     if not square or not torch.allclose(matrix, matrix.t()):
         raise ValueError(f"{owner}: {name} must be a symmetric {features} × {features} matrix.")
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if int(failed):
-        raise ValueError(f"{owner}: {name} must be positive definite; some direction has none.")
-    return factor.to(torch.get_default_dtype())
+        raise ValueError(f"{owner}: {name} must be positive definite; the variance of some direction is not positive.")
+    return torch.tensor(factor.tolist())
 
 
 def pack(factor: Tensor) -> Tensor:
-    """A triangular factor (*s, D, D) as numbers without bounds: logs on the diagonal."""
+    """A triangular factor (*s, D, D) as unconstrained numbers: logarithms on the diagonal."""
     return factor.tril(-1) + torch.diag_embed(factor.diagonal(dim1=-2, dim2=-1).log())
 
 
 def unpack(cholesky: Tensor) -> Tensor:
-    """The inverse of `pack`; what stands above the diagonal does not count."""
+    """The inverse of `pack`; entries above the diagonal are ignored."""
     return cholesky.tril(-1) + torch.diag_embed(cholesky.diagonal(dim1=-2, dim2=-1).exp())
 
 
@@ -95,7 +96,7 @@ class GaussianRosenblatt(TriangularMap):
 
     @torch.no_grad()
     def set_moments(self, loc: Tensor, factor: Tensor) -> None:
-        """Take another mean and another Cholesky factor."""
+        """Set the mean and the Cholesky factor."""
         self.loc.copy_(loc)
         self.cholesky.copy_(pack(factor))
 
@@ -162,43 +163,46 @@ class MixtureRosenblatt(TriangularMap):
 
     def log_density(self, x: Tensor) -> Tensor:
         """The log-density of the mixture at x (*batch, features), shape (*batch,)."""
-        _, log_joint = self._walk(to_columns(x).unbind(), lambda x, law: (x, None))
+        _, log_joint = self._walk(to_columns(x).unbind(), lambda x, mixture: (x, None))
         return torch.logsumexp(log_joint, dim=0).reshape(x.shape[:-1])
 
     def reparametrize(self, x: Tensor) -> Tensor:
-        """x, drawn from this mixture in whatever way, with the gradients that it has as T(z) at its own fixed z.
+        """Samples x of this mixture, with their gradients as T(z) at fixed z = T⁻¹(x).
 
         References:
             | Implicit Reparameterization Gradients (Figurnov et al., 2018), arXiv:1805.08498
         """
         with torch.no_grad():
             columns = to_columns(x)
-            z = to_columns(self._inverse(x, None))
+            z = to_columns(self._inverse(x, None)).detach()
 
-        def step(pair: tuple[Tensor, Tensor], law: Components) -> tuple[Tensor, Tensor]:
-            x = through_root(lambda x: self.score._evaluate(x, law), *pair)
+        def step(pair: tuple[Tensor, Tensor], mixture: Components) -> tuple[Tensor, Tensor]:
+            x = through_root(lambda x: self.score._evaluate(x, mixture), *pair)
             return x, x
 
         moving, _ = self._walk(list(zip(z, columns, strict=True)), step)
         return from_columns(torch.stack(moving), x.shape[:-1])
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        def step(z: Tensor, law: Components) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-            x, log_slope = invert_increasing(self.score._evaluate, self.score._solve, z, law)
+        def step(z: Tensor, mixture: Components) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+            x, log_slope = invert_increasing(self.score._evaluate, self.score._solve, z, mixture)
             return x, (x, log_slope)
 
         return self._both(x, step)
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self._both(y, lambda x, law: (x, self.score._evaluate(x, law)))
+        return self._both(y, lambda x, mixture: (x, self.score._evaluate(x, mixture)))
 
     def _both(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         values, log_slopes = zip(*self._walk(to_columns(x).unbind(), step)[0], strict=True)
         return from_columns(torch.stack(values), x.shape[:-1]), from_columns(torch.stack(log_slopes), x.shape[:-1])
 
     def _walk(self, columns: Sequence[Any], step: Step) -> tuple[list[Any], Tensor]:
-        """One feature after the other: ``step(column, law)`` with the mixture that feature j follows given those before
-        it returns x_j, (n,), and a result. Gives all results and log(w_k N(x; k)), (K, n)."""
+        """Call ``step(column, mixture)`` for one feature after the other.
+
+        The mixture is the conditional distribution of feature j given the features before it; ``step`` returns x_j,
+        (n,), and a result. Returns all results and log(w_k N(x; k)), (K, n).
+        """
         log_joint = torch.log_softmax(self.logits, dim=0)[:, None]
         limit = math.sqrt(torch.finfo(self.loc.dtype).max) * 1e-4
         residuals: list[Tensor] = []
@@ -208,7 +212,7 @@ class MixtureRosenblatt(TriangularMap):
             for i, residual in enumerate(residuals):
                 mean = torch.addcmul(mean, self.cholesky[:, j, i, None], residual)
             x, result = step(column, Components(torch.log_softmax(log_joint, dim=0), mean, log_scale))
-            residual = ((x - mean) * torch.exp(-log_scale)).clamp(-limit, limit)  # what is larger has no square
+            residual = ((x - mean) * torch.exp(-log_scale)).clamp(-limit, limit)  # squares of larger numbers overflow
             log_joint = log_joint - 0.5 * (residual.square() + LOG_2PI) - log_scale
             residuals.append(residual)
             results.append(result)
@@ -224,14 +228,14 @@ def mixture_parts(
         raise ValueError(f"{owner}: weights must be positive, one per component; got {positives}.")
     rows = [finite_numbers(owner, "means", row) for row in means]
     features = len(rows[0]) if rows else 0
-    known = [None] * len(rows) if covariances is None else list(covariances)
-    if not len(positives) == len(rows) == len(known) or any(len(row) != features for row in rows):
+    matrices = [None] * len(rows) if covariances is None else list(covariances)
+    if not len(positives) == len(rows) == len(matrices) or any(len(row) != features for row in rows):
         raise ValueError(
             f"{owner}: weights, means and covariances must have one entry per component, and all means one number per "
             f"feature; got {len(positives)} weights, means of lengths {[len(row) for row in rows]} and "
-            f"{len(known)} covariances."
+            f"{len(matrices)} covariances."
         )
-    factors = [cholesky_factor(owner, "covariances", matrix, features) for matrix in known]
+    factors = [cholesky_factor(owner, "covariances", matrix, features) for matrix in matrices]
     return torch.tensor(positives).log(), torch.tensor(rows), torch.stack(factors)
 
 
@@ -239,8 +243,8 @@ def mixture_parts(
 class Banana(TriangularMap):
     r"""Bend the plane along a parabola: :math:`x_1 = z_1,\; x_2 = z_2 + b\,(z_1^2 - 1)`.
 
-    It is triangular with slopes one, so it is the Knothe-Rosenblatt map of the banana that it makes of a standard
-    normal. Both directions cost one square.
+    It is triangular with unit slopes, so it is the Knothe-Rosenblatt map from a standard normal to its image, a density
+    of the shape of a banana. Both directions cost one square.
 
     Args:
         bend: the curvature b.
@@ -271,6 +275,6 @@ class Banana(TriangularMap):
         return y - self._lift(y), torch.zeros_like(y)
 
     def _lift(self, x: Tensor) -> Tensor:
-        limit = math.sqrt(torch.finfo(x.dtype).max) * 1e-4  # the square of what is larger would overflow
+        limit = math.sqrt(torch.finfo(x.dtype).max) * 1e-4  # squares of larger numbers overflow
         lift = self.bend * (x[..., :1].clamp(-limit, limit).square() - 1)
         return torch.cat([torch.zeros_like(lift), lift], dim=-1)

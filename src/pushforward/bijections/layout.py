@@ -1,4 +1,4 @@
-"""What layers of univariate maps share: the features-first layout and the parameters their conditioner leaves free."""
+"""What layers of univariate maps share: the features-first layout, free parameters and conditioners by name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pushforward.core.checks import one_of
 from pushforward.core.domain import Circle, Domain
+from pushforward.networks import MASKED, AutoregressiveConditioner, Conditioner
 from pushforward.univariate.base import Univariate
 
 __all__ = [
@@ -41,20 +42,20 @@ def from_columns(columns: Tensor, batch: tuple[int, ...]) -> Tensor:
 
 
 def channels(domain: Domain) -> int:
-    """How many inputs a conditioner gets for each feature of this domain."""
+    """Number of conditioner inputs for each feature of this domain."""
     return 2 if isinstance(domain, Circle) else 1
 
 
 def embed(domain: Domain, columns: Tensor) -> Tensor:
-    """What a conditioner sees of (features, n): the numbers themselves, of an angle its cosine and sine (a network of
-    the angle would jump where the circle closes). Shape (features · channels, n), feature by feature."""
+    """Conditioner inputs (features · channels, n), feature by feature, from (features, n): the numbers themselves, or
+    the cosine and sine of an angle (a function of the angle itself would jump where the circle closes)."""
     if channels(domain) == 1:
         return columns
     return torch.stack([columns.cos(), columns.sin()], dim=-2).flatten(-3, -2)
 
 
 def embed_slope(domain: Domain, columns: Tensor) -> Tensor:
-    """Derivative of each channel of `embed` in its feature, (features, channels, n)."""
+    """Derivative of each channel of `embed` with respect to its feature, (features, channels, n)."""
     if channels(domain) == 1:
         return torch.ones_like(columns)[:, None]
     return torch.stack([-columns.sin(), columns.cos()], dim=-2)
@@ -67,13 +68,20 @@ def check_univariate(owner: str, univariate: object) -> None:
 
 
 def free_params(univariate: Univariate, features: int) -> nn.Parameter | None:
-    """The parameters of the univariate that no conditioner decides, (num_free, features), starting at zero."""
+    """The parameters of the univariate that the layer learns itself, (num_free, features), starting at zero."""
     return nn.Parameter(torch.zeros(univariate.num_free, features)) if univariate.num_free else None
 
 
 def make_conditioner(
     owner: str, kinds: dict[str, Callable[..., nn.Module]], name: str, *args: Any, **options: Any
-) -> nn.Module:
-    """Build the conditioner registered as ``name``."""
+) -> Any:
+    """Build the conditioner registered as ``name``; refuse one of the wrong kind."""
     one_of(owner, "conditioner", name, tuple(kinds))
-    return kinds[name](*args, **options)
+    conditioner = kinds[name](*args, **options)
+    needed = AutoregressiveConditioner if kinds is MASKED else Conditioner
+    if not isinstance(conditioner, needed):
+        raise ValueError(
+            f"{owner}: conditioner {name!r} must be a networks.{needed.__name__}; got {type(conditioner).__name__}. "
+            "Subclass it and write its abstract methods."
+        )
+    return conditioner

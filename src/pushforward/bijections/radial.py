@@ -1,4 +1,4 @@
-"""The whole space squeezed into the unit ball."""
+"""A map of the whole space into the unit ball."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["RadialSquash"]
 
 @configurable
 class RadialSquash(Bijection):
-    r"""Squeeze the whole space into the open unit ball: :math:`y = x / (1 + \|x\|)`.
+    r"""Map the whole space to the open unit ball: :math:`y = x / (1 + \|x\|)`.
 
     Along the radius the slope is :math:`(1 + r)^{-2}`, across it :math:`(1 + r)^{-1}`, so in any dimension D
 
@@ -46,20 +46,20 @@ class RadialSquash(Bijection):
 
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         radius = _norm(x)
-        # Far out r / (1 + r) rounds to one; the image stays inside the open ball all the same.
+        # For large r, r / (1 + r) rounds to one; the bound keeps the image inside the open ball.
         edge = 1 - 2 * torch.finfo(x.dtype).eps
         scale = torch.minimum(1 / (1 + radius), edge / radius.clamp(min=1.0))
         return x * scale[..., None], -(x.shape[-1] + 1) * radius.log1p()
 
     def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         gap = 1 - _norm(y)
-        # Outside the ball there is no preimage; the point is kept finite, and `Distribution` answers -inf there.
+        # Outside the ball there is no preimage; x is kept finite there, and `Distribution` returns -inf.
         gap = gap.clamp(min=torch.finfo(y.dtype).eps / 4)
         return y / gap[..., None], -(y.shape[-1] + 1) * gap.log()
 
 
 def _norm(x: Tensor) -> Tensor:
-    """Euclidean norm over the last axis: no overflow before the result overflows, and a zero gradient at the origin."""
+    """Euclidean norm over the last axis, without intermediate overflow, with gradient zero at the origin."""
     largest = x.abs().amax(dim=-1, keepdim=True).detach()
     unit = torch.where(largest > 0, largest, 1.0)
     squared = (x / unit).square().sum(dim=-1)

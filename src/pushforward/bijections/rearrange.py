@@ -1,4 +1,4 @@
-"""Features put in another order."""
+"""Rearrangements of features, or of the entries along one axis of an event."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pushforward.core.bijection import Bijection
-from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
+from pushforward.core.shapes import EventSize, event_axis, event_shape
 
 __all__ = ["Flip", "Permute"]
 
@@ -21,9 +21,11 @@ class Permute(Bijection):
 
     Args:
         order: which feature goes to each place: a rearrangement of 0 .. features - 1.
+        features: the shape of an event of several axes, such as (3, 32, 32); by default a vector of that length.
+        axis: the axis of the event whose entries are reordered, such as 0 for channels; by default the last one.
 
     Shape:
-        ``x``, ``y``: (*batch, features), ``ladj``: (*batch,).
+        ``x``, ``y``: (*batch, *event shape), ``ladj``: (*batch,).
 
     >>> import torch
     >>> Permute([2, 0, 1])(torch.tensor([10.0, 11.0, 12.0])).tolist()
@@ -31,25 +33,31 @@ class Permute(Bijection):
     """
 
     keeps_domain = True
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"order": [0]}, {"order": [2, 0, 3, 1]})
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"order": [0]},
+        {"order": [2, 0, 3, 1]},
+        {"order": [2, 0, 1], "features": [3, 2, 2], "axis": 0},
+    )
     order: Tensor
     order_back: Tensor
 
-    def __init__(self, order: Sequence[int]) -> None:
+    def __init__(self, order: Sequence[int], *, features: EventSize | None = None, axis: int = -1) -> None:
         super().__init__()
         if sorted(order) != list(range(len(order))) or not order:
             raise ValueError(f"Permute: order must rearrange 0 .. features - 1; got {list(order)}.")
-        self.in_shape = self.out_shape = (len(order),)
-        forward = torch.tensor(list(order))
-        # Both follow from the config, so neither is stored with the weights.
-        self.register_buffer("order", forward, persistent=False)
-        self.register_buffer("order_back", forward.argsort(), persistent=False)
+        self.in_shape = self.out_shape = event_shape("Permute", len(order) if features is None else features)
+        self.axis = event_axis("Permute", axis, self.in_shape)
+        if self.in_shape[self.axis] != len(order):
+            size = self.in_shape[self.axis]
+            raise ValueError(f"Permute: order must list the {size} entries along axis {axis}; got {len(order)}.")
+        self.add_constant("order", list(order), torch.int64)
+        self.add_constant("order_back", sorted(range(len(order)), key=order.__getitem__), torch.int64)
 
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return x.index_select(-1, self.order), x.new_zeros(x.shape[:-1])
+        return x.index_select(self.axis, self.order), _zero_ladj(x, len(self.in_shape))
 
     def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return y.index_select(-1, self.order_back), y.new_zeros(y.shape[:-1])
+        return y.index_select(self.axis, self.order_back), _zero_ladj(y, len(self.in_shape))
 
 
 @configurable
@@ -57,10 +65,11 @@ class Flip(Bijection):
     r"""Reverse the order of the features: :math:`y_j = x_{D+1-j}`, with a log-determinant of zero.
 
     Args:
-        features: number of features D.
+        features: number of features D, or the shape of an event such as (3, 32, 32).
+        axis: the axis of the event whose entries are reversed, such as 0 for channels; by default the last one.
 
     Shape:
-        ``x``, ``y``: (*batch, features), ``ladj``: (*batch,).
+        ``x``, ``y``: (*batch, *event shape), ``ladj``: (*batch,).
 
     >>> import torch
     >>> Flip(3)(torch.tensor([1.0, 2.0, 3.0])).tolist()
@@ -68,15 +77,23 @@ class Flip(Bijection):
     """
 
     keeps_domain = True
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"features": 1}, {"features": 3})
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"features": 1},
+        {"features": 3},
+        {"features": [3, 2, 2], "axis": 0},
+    )
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: EventSize, *, axis: int = -1) -> None:
         super().__init__()
-        at_least("Flip", "features", features, 1)
-        self.in_shape = self.out_shape = (features,)
+        self.in_shape = self.out_shape = event_shape("Flip", features)
+        self.axis = event_axis("Flip", axis, self.in_shape)
 
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return x.flip(-1), x.new_zeros(x.shape[:-1])
+        return x.flip(self.axis), _zero_ladj(x, len(self.in_shape))
 
     def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return self._forward_and_ladj(y, context)
+
+
+def _zero_ladj(x: Tensor, event_ndim: int) -> Tensor:
+    return x.new_zeros(x.shape[: x.ndim - event_ndim])

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from pushforward.core.execution_mode import Execution, current_execution, resume
+from pushforward.core.torch_internals import is_transformed, uses_forward_mode
+
 __all__ = ["at_places", "sequential_inverse", "sweeps"]
 
 
@@ -21,35 +24,38 @@ def sequential_inverse(layer: nn.Module, y: Tensor, context: Tensor | None) -> T
 
     ``layer._solve(y, context)`` gives x; ``layer._sweep(x, context, -v)`` gives g and pairs (output, cotangent) whose
     graphs reach weights and context. Columns are (features, n), context (context, n) or None. Where no gradients are
-    recorded, and in a compiled graph, which sees through the solve, there is no sweep.
+    recorded, in a compiled graph, which sees through the solve, and where derivatives travel forwards, there is no
+    sweep.
 
     Where derivatives of derivatives are asked for, they come from autodiff through the feature-by-feature solve.
     """
     if not sweeps():
         return cast(Any, layer)._solve(y, context)
     names, weights = zip(*layer.named_parameters(), strict=True)
-    return _SequentialInverse.apply(layer, names, y, context, *weights)
+    return _SequentialInverse.apply(_Call(layer, current_execution()), names, y, context, *weights)
 
 
 def sweeps() -> bool:
     """Whether `sequential_inverse` records its gradients here."""
-    return torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return torch.is_grad_enabled() and not torch.compiler.is_compiling() and not uses_forward_mode()
 
 
 class _Call(nn.Module):
-    """One method of a module, so that `functional_call` can run it with the weights of the forward pass."""
+    """Methods of a layer, so that `functional_call` runs them with the weights of the forward pass, under the execution
+    settings of the forward pass."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, settings: Execution) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.settings = layer, settings
 
     def forward(self, method: str, *args: Any) -> Any:
-        return getattr(self.layer, method)(*args)
+        with resume(self.settings):
+            return getattr(self.layer, method)(*args)
 
 
-def _call(layer: Any, names: Sequence[str], weights: Sequence[Tensor], method: str, *args: Any) -> Any:
-    given = {f"layer.{name}": weight for name, weight in zip(names, weights, strict=True)}
-    return functional_call(_Call(layer), given, (method, *args))
+def _call(layer: _Call, names: Sequence[str], weights: Sequence[Tensor], method: str, *args: Any) -> Any:
+    parameters = {f"layer.{name}": weight for name, weight in zip(names, weights, strict=True)}
+    return functional_call(layer, parameters, (method, *args))
 
 
 class _SequentialInverse(torch.autograd.Function):
@@ -65,14 +71,15 @@ class _SequentialInverse(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> Any:
         x, y, context, *weights = ctx.saved_tensors
-        given = [y, context, *weights]
-        wanted = [t if need else None for t, need in zip(given, ctx.needs_input_grad[2:], strict=True)]
-        if torch.is_grad_enabled():  # derivatives of this derivative will be asked for
+        inputs = [y, context, *weights]
+        wanted = [t if need else None for t, need in zip(inputs, ctx.needs_input_grad[2:], strict=True)]
+        # Derivatives of this derivative may be asked for; the leaves of the sweep are none for ``torch.func``.
+        if torch.is_grad_enabled() or is_transformed():
             leaves = [t for t in wanted if t is not None]
 
             def again(*leaves: Tensor) -> Tensor:
-                own = at_places(wanted, leaves)
-                y, context, *weights = (t if leaf is None else leaf for t, leaf in zip(given, own, strict=True))
+                replaced = at_places(wanted, leaves)
+                y, context, *weights = (t if leaf is None else leaf for t, leaf in zip(inputs, replaced, strict=True))
                 return _call(ctx.layer, ctx.names, weights, "_solve", y, context)
 
             return None, None, *at_places(wanted, torch.func.vjp(again, *leaves)[1](v))
@@ -81,9 +88,9 @@ class _SequentialInverse(torch.autograd.Function):
         x = x.clamp(-limit, limit)
         with torch.enable_grad():
             wanted = [None if t is None else t.detach().requires_grad_() for t in wanted]
-            known = context if wanted[1] is None else wanted[1]
-            own = [w if leaf is None else leaf for w, leaf in zip(weights, wanted[2:], strict=True)]
-            g, pairs = _call(ctx.layer, ctx.names, own, "_sweep", x, known, -v)
+            context_leaf = context if wanted[1] is None else wanted[1]
+            weight_leaves = [w if leaf is None else leaf for w, leaf in zip(weights, wanted[2:], strict=True)]
+            g, pairs = _call(ctx.layer, ctx.names, weight_leaves, "_sweep", x, context_leaf, -v)
         leaves = [t for t in wanted[1:] if t is not None]
         pairs = [(output, cotangent) for output, cotangent in pairs if output.requires_grad]
         grads: Any = ()

@@ -1,4 +1,4 @@
-"""Data brought to mean zero and scale one, inside the model."""
+"""Standardisation of data to mean zero and scale one, inside the model."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from pushforward.core.bijection import TriangularMap
-from pushforward.core.checks import at_least, one_of
+from pushforward.core.checks import one_of
 from pushforward.core.config import configurable
-from pushforward.core.distribution import HEADROOM
+from pushforward.core.constants import moved_wide
 from pushforward.core.numerics import quartiles
+from pushforward.core.screening import HEADROOM
+from pushforward.core.shapes import EventSize, event_shape
 
 __all__ = ["Standardize"]
 
@@ -27,13 +29,13 @@ class Standardize(TriangularMap):
     whatever the dtype of the model: epoch seconds in float32 lose two minutes. Both directions cost one pass.
 
     Args:
-        features: number of features.
+        features: number of features, or the shape of an event such as (3, 32, 32); every entry has a mean and scale.
         data_dtype: ``"float64"`` if x is float64 although the model is float32; by default x has the model's dtype.
         robust: measure the median and the distance between the quartiles instead (over 1.35, the same scale for a
-            normal): mean and standard deviation of heavy-tailed data say where its largest point lies.
+            normal): mean and standard deviation of heavy-tailed data are decided by its largest values.
 
     Shape:
-        ``x``, ``y``: (*batch, features), ``ladj``: (*batch,).
+        ``x``, ``y``: (*batch, *event shape), ``ladj``: (*batch,).
 
     >>> import torch
     >>> part = Standardize(1)
@@ -47,23 +49,23 @@ class Standardize(TriangularMap):
         {"features": 3},
         {"features": 2, "data_dtype": "float64"},
         {"features": 2, "robust": True},
+        {"features": [2, 2, 3]},
     )
     mean: Tensor
     scale: Tensor
     initialized: Tensor
     like: Tensor
 
-    def __init__(self, features: int, *, data_dtype: str | None = None, robust: bool = False) -> None:
+    def __init__(self, features: EventSize, *, data_dtype: str | None = None, robust: bool = False) -> None:
         super().__init__()
-        at_least("Standardize", "features", features, 1)
         one_of("Standardize", "data_dtype", data_dtype, (None, "float64"))
-        self.in_shape = self.out_shape = (features,)
+        self.in_shape = self.out_shape = event_shape("Standardize", features)
         self.wide, self.robust = data_dtype == "float64", robust
-        self.register_buffer("mean", torch.zeros(features, dtype=torch.float64))
-        self.register_buffer("scale", torch.ones(features, dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(self.in_shape, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(self.in_shape, dtype=torch.float64))
         # A buffer, so that a loaded model is not measured again.
         self.register_buffer("initialized", torch.tensor(False))
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(dtype); holds nothing
+        self.add_constant("like", 0.0)  # has the dtype of the model; its value is not used
 
     @property
     def data_dependent(self) -> bool:
@@ -78,24 +80,25 @@ class Standardize(TriangularMap):
         return torch.float64 if self.wide else self.like.dtype
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Standardize:
-        mean, scale = self.mean, self.scale
+        kept = self.mean, self.scale
         super()._apply(fn, recurse)
-        # Moved with the module, but never narrowed.
-        self.mean, self.scale = mean.to(self.like.device), scale.to(self.like.device)
+        self.mean, self.scale = (
+            moved_wide(before, after) for before, after in zip(kept, (self.mean, self.scale), strict=True)
+        )
         return self
 
     def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
         if inverse or bool(self.initialized):
             return
-        flat = x.reshape(-1, x.shape[-1]).to(torch.float64)
+        flat = x.reshape(-1, *self.in_shape).to(torch.float64)
         mean = flat.mean(dim=0)
         scale = (flat - mean).square().mean(dim=0).sqrt()
         if self.robust:
             low, mean, high = quartiles(flat)
-            # Where half of a column is one value, the quartiles may meet: then the deviation stands in.
+            # Where half of the values are equal the quartiles may coincide: use the standard deviation there.
             scale = torch.where(high > low, (high - low) / QUARTILES, scale)
         self.mean.copy_(mean)
-        # A constant column keeps its own scale instead of a division by zero.
+        # A constant entry keeps the scale one: no division by zero.
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
         self.initialized.fill_(True)
 

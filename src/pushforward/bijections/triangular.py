@@ -1,4 +1,4 @@
-"""Monotone component maps: triangular maps for small data, linear in all but their own variable."""
+"""Monotone component maps: triangular maps for small data, each component is increasing in its last variable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pushforward.bijections.layout import from_columns, to_columns
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least, positive
 from pushforward.core.config import configurable
-from pushforward.core.student import gauss_legendre
+from pushforward.core.quadrature import gauss_legendre
 from pushforward.univariate.base import Boxed
 
 __all__ = ["MIN_SLOPE", "Triangular", "log_rectified", "rectified", "total_degree"]
@@ -36,7 +36,7 @@ def log_rectified(s: Tensor) -> Tensor:
 
 
 class _Rise(Boxed):
-    r"""A component along its own variable: :math:`y = \theta_0 + \int_0^x g\bigl(\sum_k \theta_k \phi_k'(t)\bigr) dt`.
+    r"""A component along its last variable: :math:`y = \theta_0 + \int_0^x g\bigl(\sum_k \theta_k \phi_k'(t)\bigr) dt`.
 
     The integrand is analytic, so Gauss-Legendre quadrature on [0, x] converges geometrically.
     """
@@ -47,18 +47,20 @@ class _Rise(Boxed):
     def __init__(self, degree: int, bound: float, nodes: int) -> None:
         super().__init__()
         self.bound, self.num_params = bound, 1 + degree
-        # In float64 and cast where they are used, so that the rule does not depend on the default dtype.
         for name, values in zip(("nodes", "weights"), gauss_legendre(nodes), strict=True):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float64), persistent=False)
+            self.add_constant(name, values)
+
+    @property
+    def point_width(self) -> int:
+        return self.num_params + len(self.nodes)
 
     def _prepare(self, params: Tensor) -> Tensor:
         return params
 
     def _inside(self, x: Tensor, prepared: Tensor) -> tuple[Tensor, Tensor]:
         shift, coefficients = prepared[0], prepared[1:]
-        nodes, weights = self.nodes.to(x.dtype), self.weights.to(x.dtype)
-        t = x[..., None] * nodes  # (*s, nodes)
-        area = torch.mv(rectified(_combine(coefficients[..., None], t)).flatten(0, -2), weights).reshape(x.shape)
+        t = x[..., None] * self.nodes  # (*s, nodes)
+        area = torch.mv(rectified(_combine(coefficients[..., None], t)).flatten(0, -2), self.weights).reshape(x.shape)
         return shift + x * area, log_rectified(_combine(coefficients, x))
 
 
@@ -77,14 +79,13 @@ class Triangular(TriangularMap):
     .. math:: S_j(x) = f_j(x_{<j}, 0) + \int_0^{x_j} g\bigl(\partial_j f_j(x_{<j}, t)\bigr) dt, \qquad
        f_j(x) = \sum_{\alpha \in A_j} w_\alpha \prod_i \phi_{\alpha_i}(x_i)
 
-    with the features :math:`\phi_k` of `hermite` and a softplus g with a least slope. With few terms it is the model of
-    choice for small data (`fit_triangular` finds the terms): S_j depends on nothing but the features that its terms
-    name, and :math:`w = 0` is the identity.
+    with the functions :math:`\phi_k` of `hermite` and a softplus g with a least slope. With few terms it is the model
+    of choice for small data (`fit_triangular` selects the terms): S_j depends only on the features that occur in its
+    terms, and :math:`w = 0` is the identity.
 
-    In products and powers each variable is held at the ends of the box [-bound, bound]; x_j is continued straight on
-    there, and terms of degree one see their variable as it is. Far out the map is thus affine, onto, and with slopes
-    between fixed bounds. The integral is a Gauss-Legendre sum. Forward costs one pass; the inverse solves one feature
-    at a time.
+    Each variable is clamped to the box [-bound, bound], except in terms of degree one; in x_j, a component is continued
+    linearly outside. The map is thus affine far from the origin, onto, and its slopes are bounded. The integral is
+    computed by Gauss-Legendre quadrature. Forward costs one pass; the inverse is solved one feature at a time.
 
     Args:
         terms: for each component a list of multi-indices. One of component j = 1, ..., D holds ``context + j`` degrees:
@@ -136,31 +137,31 @@ class Triangular(TriangularMap):
         features = len(terms)
         self.in_shape = self.out_shape = (features,)
         self.context_shape = (context,) if context else None
-        self.bound, self.known = bound, context
+        self.bound = bound
         every = [alpha for component in terms for alpha in component]
         self.degree = max((max(alpha) for alpha in every), default=1)
-        own = max((alpha[-1] for alpha in every), default=1)
-        self.rise = _Rise(own, bound, nodes)
+        last_degree = max((alpha[-1] for alpha in every), default=1)
+        self.rise = _Rise(last_degree, bound, nodes)
         self.starts = list(itertools.accumulate((len(component) for component in terms), initial=0))
         self.weights = nn.Parameter(torch.zeros(len(every)))
-        # What a term multiplies, as rows of the table of features, and the parameter of `_Rise` that it adds to.
+        # For each term: the rows of the table whose product it is, and the parameter of `_Rise` that it contributes to.
         rows = [self._rows(alpha) for alpha in every]
         width = max((len(r) for r in rows), default=1)
         padded = [r + [0] * (width - len(r)) for r in rows]
-        places = [j * (1 + own) + alpha[-1] for j, component in enumerate(terms) for alpha in component]
-        self.register_buffer("factors", torch.tensor(padded, dtype=torch.long).reshape(-1, width), persistent=False)
-        self.register_buffer("places", torch.tensor(places, dtype=torch.long), persistent=False)
+        places = [j * (1 + last_degree) + alpha[-1] for j, component in enumerate(terms) for alpha in component]
+        self.add_constant("factors", padded or [[0]], torch.int64)
+        self.add_constant("places", places, torch.int64)
 
     def _rows(self, alpha: MultiIndex) -> list[int]:
-        """Rows of the table for the variables before the component's own; row 0 holds ones."""
+        """Rows of the table for all variables but the last; row 0 holds ones."""
         block = 1 + self.degree
         linear = sum(alpha) == 1
         return [1 + i * block + (0 if linear else d) for i, d in enumerate(alpha[:-1]) if d] or [0]
 
     def _table(self, columns: Tensor) -> Tensor:
-        """Rows of ones, then for each variable (variables, n) itself and φ_1 to φ_K of it, held at the box."""
-        held = hermite_values(columns.clamp(-self.bound, self.bound), self.degree)
-        return torch.cat([columns.new_ones(1, columns.shape[1]), torch.stack([columns, *held], dim=1).flatten(0, 1)])
+        """A row of ones; then each of the variables (variables, n) and φ_1 to φ_K of it, clamped to the box."""
+        values = hermite_values(columns.clamp(-self.bound, self.bound), self.degree)
+        return torch.cat([columns.new_ones(1, columns.shape[1]), torch.stack([columns, *values], dim=1).flatten(0, 1)])
 
     def _params(self, table: Tensor, start: int, stop: int) -> Tensor:
         """Parameters of `_Rise` for components start to stop, (num_params, stop - start, n)."""
@@ -172,26 +173,26 @@ class Triangular(TriangularMap):
         summed = empty.index_add(0, self.places[terms] - start * count, self.weights[terms, None] * products)
         return summed.unflatten(0, (-1, count)).movedim(1, 0)
 
-    def _given(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def _context_columns(self, x: Tensor, context: Tensor | None) -> Tensor:
         """The context as columns, (context, n); no rows without one."""
         return to_columns(x)[:0] if context is None else to_columns(context)
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         columns = to_columns(x)
-        table = self._table(torch.cat([self._given(x, context), columns[:-1]]))
+        table = self._table(torch.cat([self._context_columns(x, context), columns[:-1]]))
         y, log_slopes = self.rise(columns, self._params(table, 0, len(columns)))
         return from_columns(y, x.shape[:-1]), from_columns(log_slopes, x.shape[:-1])
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         columns = to_columns(y)
-        found, log_slopes = [self._given(y, context)], []
+        variables, log_slopes = [self._context_columns(y, context)], []
         for j, column in enumerate(columns):
-            params = self._params(self._table(torch.cat(found)), j, j + 1)
+            params = self._params(self._table(torch.cat(variables)), j, j + 1)
             x, log_slope = self.rise.inverse(column[None], params)
-            found.append(x)
+            variables.append(x)
             log_slopes.append(log_slope)
         batch = y.shape[:-1]
-        return from_columns(torch.cat(found[1:]), batch), from_columns(torch.cat(log_slopes), batch)
+        return from_columns(torch.cat(variables[1:]), batch), from_columns(torch.cat(log_slopes), batch)
 
 
 def _check_terms(terms: Sequence[Sequence[MultiIndex]], context: int) -> None:

@@ -1,18 +1,32 @@
-"""The commands and their options. What a command does is imported when it runs, so that help comes at once."""
+"""The commands and their options. What a command does is imported when it runs, so that help is printed at once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pushforward._version import __version__
 from pushforward.cli.app_tables import anomalies, impute, intervals
-from pushforward.cli.arguments import Debug, FixedSeed, Json, Model, Rows, Seed, Threads
 from pushforward.cli.common import command, emit, finish, print_table, say, torch_scope
-
-if TYPE_CHECKING:
-    from pushforward.cli.fit import FitRequest
+from pushforward.cli.options import (
+    BatchSize,
+    Debug,
+    Drop,
+    Epochs,
+    FixedSeed,
+    Json,
+    LearningRate,
+    Model,
+    ModelTable,
+    Seconds,
+    Seed,
+    Steps,
+    TableFile,
+    Threads,
+    Types,
+    Validation,
+)
 
 __all__ = ["app"]
 
@@ -22,76 +36,79 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 a mistake in the input, 2 wrong usage, 70 a fault of the program, 130 interrupted.",
+    epilog="Exit codes: 0 success, 1 invalid input, 2 invalid usage, 70 internal error, 130 interrupted.",
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"pushforward {__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def _top(
+def _main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """A table in, an exact density out: normalizing flows from the command line."""
+    """Normalizing flows: learn the exact density of a table, score rows and sample new ones."""
 
 
 @app.command()
 @command
 def fit(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="CSV, TSV, Parquet or Feather.")],
+    table: TableFile,
     out: Annotated[str, typer.Option(help="The model file to write.")],
     flow: Annotated[
         str | None,
         typer.Option(
-            help="nsf (where all columns are numbers), mixed (categories, dates, gaps), maf, iaf, real_nvp, nice, "
-            "gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, bnaf, gaussianization, circular_nsf (angles), "
-            "or triangular_map for a few hundred rows.",
+            help="nsf (the default if all columns are numbers); mixed (the default with text, dates or gaps), "
+            "maf, iaf, real_nvp, nice, gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, bnaf, "
+            "gaussianization, circular_nsf (angles) or triangular_map (a few hundred rows).",
             show_default=False,
         ),
     ] = None,
-    types: Annotated[
+    types: Types = None,
+    context: Annotated[
         list[str] | None,
-        typer.Option("--type", help="Kinds of columns, for mixed: hour=circular:24,grade=ordinal.", show_default=False),
-    ] = None,
-    given: Annotated[list[str] | None, typer.Option(help="Columns to condition on: a,b.", show_default=False)] = None,
-    drop: Annotated[list[str] | None, typer.Option(help="Columns to leave out: a,b.", show_default=False)] = None,
-    seconds: Annotated[float | None, typer.Option(help="Time to train.", show_default=False)] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the training rows.", show_default=False)] = None,
-    steps: Annotated[
-        int | None,
         typer.Option(
-            help="Training steps. With no budget at all: 100 epochs, but 1,000 to 10,000 steps.", show_default=False
+            "--given",
+            help="Columns to condition on: a,b. Not for mixed, which can condition on any columns afterwards.",
+            show_default=False,
         ),
     ] = None,
-    validation: Annotated[str, typer.Option(help="Part of the rows to hold out, or a table; 0 for none.")] = "0.1",
+    drop: Drop = None,
+    seconds: Seconds = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    validation: Validation = 0.1,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="An option of the flow: depth=5, hidden=128,128.", show_default=False),
+        typer.Option("--set", help="Options of the flow: depth=5,hidden=128,128.", show_default=False),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows per step.", show_default=False)] = None,
-    lr: Annotated[float | None, typer.Option(help="Highest learning rate.", show_default=False)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint of an earlier run.")] = False,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint of an earlier run.")] = False,
     checkpoint: Annotated[
-        str | None, typer.Option(help="File for the state of the run; OUT.checkpoint by default.", show_default=False)
+        str | None, typer.Option(help="Checkpoint file; OUT.checkpoint by default.", show_default=False)
     ] = None,
     compile: Annotated[
-        bool, typer.Option("--compile", help="Train by compiled kernels: for long runs; needs a C++ compiler.")
+        bool, typer.Option("--compile", help="Train with compiled kernels, for long runs; needs a C++ compiler.")
     ] = False,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Learn the density of a table's columns, and compare it with a Gaussian and a mixture of Gaussians.
+    """Learn the joint density of the columns of a table, and compare it with a Gaussian and a mixture of Gaussians.
 
-    The best weights on validation are kept. Ctrl-C keeps the best so far; --resume goes on. A table with text, dates or
-    gaps is modelled as it is (--flow mixed): then any columns can be given to sample, and gaps be filled (impute).
+    Without a limit, training takes 100 epochs, at least 1,000 and at most 10,000 steps, and stops early when the
+    validation rows no longer improve; the best weights are saved. Ctrl-C saves the best weights so far, and --resume
+    continues.
+
+    A table with text, dates or missing values is learned by a mixed-type model. It can condition on any columns
+    (sample --given), fill missing entries (impute) and predict a column (intervals).
 
     Examples:
 
@@ -101,14 +118,14 @@ def fit(
         pushforward fit small.csv --out m.safetensors --flow triangular_map
         pushforward fit people.csv --out m.safetensors --type hour=circular:24
     """
-    from pushforward.cli.fit import FitRequest, fit_rows, fit_table
-    from pushforward.data import NotNumbersError
+    from pushforward.cli.dispatch import fit_table
+    from pushforward.cli.fit import FitRequest, fit_rows
 
     request = FitRequest(
         table=table,
         out=out,
-        flow=flow or "nsf",
-        given=given or (),
+        flow=flow,
+        context=context or (),
         drop=drop or (),
         settings=settings or (),
         validation=validation,
@@ -122,61 +139,48 @@ def fit(
         checkpoint=checkpoint,
         seed=seed,
     )
-    if types and flow not in (None, "mixed"):
-        raise ValueError(f"--type: {flow} takes numbers as they are. Leave --type out, or --flow.")
-    if types or flow == "mixed":
-        _fit_mixed(request, types or [], seed, threads, json)
-        return
-    try:
-        with torch_scope(seed, threads):
-            result = fit_table(request)
-    except NotNumbersError as error:
-        if flow is not None or given or settings or epochs or resume or compile or checkpoint:
-            raise
-        say(f"Not all numbers: a model of mixed columns it is. ({error})")
-        _fit_mixed(request, [], seed, threads, json)
-        return
+    with torch_scope(seed, threads):
+        result = fit_table(request, types or (), show=not json)
     if json:
         emit(result)
         return
-    rows = f"{result['train_rows']:,} training rows, {result['validation_rows']:,} validation rows"
-    print_table(fit_rows(result), ["nats a row", "train", "validation"], title=rows)
-    say(f"{out}: {result['parameters']:,} parameters, {result['seconds']:.0f} s of training; {result['stopped']}.")
-
-
-def _fit_mixed(request: FitRequest, types: list[str], seed: int, threads: int | None, json: bool) -> None:
-    from pushforward.cli.mixed import fit_mixed
-
-    with torch_scope(seed, threads):
-        found = fit_mixed(request, types, show=not json)
-    if json:
-        emit(found)
+    trained = f"{out}: {result['parameters']:,} parameters, {result['seconds']:.0f} s of training"
+    if "schema" in result:
+        typer.echo(result["schema"])
+        say(f"{trained}; mean log-density of the training rows {result['train']:.3f} nats.")
         return
-    typer.echo(found["schema"])
-    trained = f"{found['seconds']:.0f} s of training; {found['train']:.3f} nats a row of training."
-    say(f"{request.out}: {found['parameters']:,} parameters, {trained}")
+    rows = f"{result['train_rows']:,} training rows, {result['validation_rows']:,} validation rows"
+    print_table(fit_rows(result), ["nats per row", "train", "validation"], title=rows)
+    say(f"{trained}; {result['stopped']}.")
 
 
 @app.command()
 @command
 def evaluate(
-    model: Model, table: Rows, threads: Threads = None, seed: FixedSeed = 0, json: Json = False, debug: Debug = False
+    model: Model,
+    table: ModelTable,
+    threads: Threads = None,
+    seed: FixedSeed = 0,
+    json: Json = False,
+    debug: Debug = False,
 ) -> None:
-    """Mean log-likelihood of held-out rows in nats, with its standard error, beside the baselines.
+    """Print the mean log-likelihood of held-out rows in nats, with its standard error, beside baselines.
 
     Example:
 
         pushforward evaluate model.safetensors test.parquet --json
     """
-    from pushforward.cli.evaluate import evaluate_table, evaluation_rows
+    from pushforward.cli.dispatch import evaluate_table
+    from pushforward.cli.evaluate import evaluation_rows
 
     with torch_scope(seed, threads):
-        found = evaluate_table(model, table)
+        evaluation = evaluate_table(model, table)
     if json:
-        emit(found.to_dict())
+        emit(evaluation.to_dict())
         return
-    print_table(evaluation_rows(found), ["nats a row", "log-likelihood", "ahead by"], title=f"{found.rows:,} rows")
-    for sentence in found.sentences():
+    header = ["nats per row", "log-likelihood", "model is ahead by"]
+    print_table(evaluation_rows(evaluation), header, title=f"{evaluation.rows:,} rows")
+    for sentence in evaluation.sentences():
         typer.echo(sentence)
 
 
@@ -184,30 +188,29 @@ def evaluate(
 @command
 def score(
     model: Model,
-    table: Rows,
-    out: Annotated[str, typer.Option(help="The table to write: one column, log_density, in the same order.")],
+    table: ModelTable,
+    out: Annotated[str, typer.Option(help="The table to write: one column, log_density, in the order of the rows.")],
     threads: Threads = None,
     seed: FixedSeed = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write the log-density of every row, in nats. Files of any length take the same memory. Rows may have gaps where
-    the model is one of mixed columns.
+    """Write the log-density of every row, in nats.
+
+    Memory does not grow with the length of the table. Missing entries are allowed for mixed-type models: the
+    log-density is that of the observed entries.
 
     Example:
 
         pushforward score model.safetensors rows.csv --out scores.csv
     """
-    from pushforward.cli.model import is_mixed
-
-    if is_mixed(model):
-        from pushforward.cli.mixed import score_mixed as run
-    else:
-        from pushforward.cli.score import score as run
+    from pushforward.cli.dispatch import score_table
+    from pushforward.core.exactness import qualified
 
     with torch_scope(seed, threads):
-        result = run(model, table, out)
-    finish(result, json, f"{out}: {result['rows']:,} rows, mean log-density {result['mean_log_density']:.4f} nats.")
+        result = score_table(model, table, out)
+    density = qualified("log-density", result["exactness"])
+    finish(result, json, f"{out}: {result['rows']:,} rows, mean {density} {result['mean_log_density']:.4f} nats.")
 
 
 @app.command()
@@ -215,11 +218,13 @@ def score(
 def sample(
     model: Model,
     out: Annotated[str, typer.Option(help="The table to write.")],
-    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="Rows to draw.")] = 1000,
-    given: Annotated[
+    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="Number of rows.")] = 1000,
+    conditions: Annotated[
         list[str] | None,
         typer.Option(
-            help="A value for every column the model is conditional on: a=1,b=2; of mixed columns for any.",
+            "--given",
+            help="Values to condition on: a=1,b=2. For a flow fitted with --given, one for each of these columns; for "
+            "a mixed-type model, for any columns.",
             show_default=False,
         ),
     ] = None,
@@ -228,9 +233,10 @@ def sample(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Draw new rows. Whole numbers come back as real numbers, but for models of mixed columns.
+    """Sample new rows.
 
-    The given columns are written beside the drawn ones, so that the new table can be scored.
+    The columns after --given are written too, so that the table can be scored. Flows other than mixed treat integers
+    as real numbers and do not round their samples.
 
     Examples:
 
@@ -238,15 +244,10 @@ def sample(
         pushforward sample model.safetensors --given temp=20,hour=12 --out new.csv
         pushforward sample people.safetensors --given sex=F,age=40 --out new.csv
     """
-    from pushforward.cli.model import is_mixed
-
-    if is_mixed(model):
-        from pushforward.cli.mixed import sample_mixed as run
-    else:
-        from pushforward.cli.sample import sample as run
+    from pushforward.cli.dispatch import sample_rows
 
     with torch_scope(seed, threads):
-        result = run(model, out, rows, given or (), seed)
+        result = sample_rows(model, out, rows, conditions or (), seed)
     finish(result, json, f"{out}: {rows:,} rows of {', '.join(result['columns'])}.")
 
 
@@ -254,12 +255,12 @@ def sample(
 @command
 def report(
     model: Model,
-    table: Rows,
-    out: Annotated[str, typer.Option(help="The page to write.")] = "report.html",
+    table: ModelTable,
+    out: Annotated[str, typer.Option(help="The HTML page to write.")] = "report.html",
     train: Annotated[
         str | None,
         typer.Option(
-            help="The table that a model of mixed columns was fitted on, to look for copies of its rows.",
+            help="The training table of a mixed-type model, to check whether samples copy its rows.",
             show_default=False,
         ),
     ] = None,
@@ -268,15 +269,15 @@ def report(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write one HTML page with the fit, the precision and pictures of a model on held-out rows.
+    """Write an HTML page on a model and held-out rows: likelihoods, numerical precision and plots.
 
-    Of a model of mixed columns: its fit, whether its intervals can be trusted, and whether its rows look real.
+    For a mixed-type model also the calibration of its intervals and the fidelity of its samples.
 
     Example:
 
         pushforward report model.safetensors test.parquet --out report.html
     """
-    from pushforward.cli.evaluate import report_table
+    from pushforward.cli.dispatch import report_table
 
     with torch_scope(seed, threads):
         result = report_table(model, table, out, seed, train=train)
@@ -286,7 +287,7 @@ def report(
 @app.command()
 @command
 def info(model: Model, seed: FixedSeed = 0, json: Json = False, debug: Debug = False) -> None:
-    """Say what a model file holds: columns, size, training, baselines, and every part of the model.
+    """Print what a model file holds: columns, size, training, baselines and the parts of the model.
 
     Example:
 
@@ -305,14 +306,14 @@ def info(model: Model, seed: FixedSeed = 0, json: Json = False, debug: Debug = F
 @app.command()
 @command
 def demo(
-    out: Annotated[str, typer.Option(help="The folder for report.html and power.safetensors.")] = ".",
-    seconds: Annotated[float, typer.Option(min=1, help="Time for training, all in all.")] = 80.0,
+    out: Annotated[str, typer.Option(help="The folder to write report.html and power.safetensors to.")] = ".",
+    seconds: Annotated[float, typer.Option(min=1, help="Total training time.")] = 80.0,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Fit real power measurements and handwritten digits, and write report.html. Needs no files, takes two minutes.
+    """Fit household power measurements and handwritten digits, and write report.html. Takes about two minutes.
 
     Example:
 
@@ -326,5 +327,5 @@ def demo(
         emit(result.to_dict())
 
 
-for own in (impute, intervals, anomalies):
-    app.command()(own)
+for table_command in (impute, intervals, anomalies):
+    app.command()(table_command)

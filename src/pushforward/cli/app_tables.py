@@ -1,13 +1,26 @@
-"""The commands for tables of mixed columns: gaps, intervals, anomalies."""
+"""The commands on mixed-type models: imputation, prediction intervals, anomalies."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from pushforward.cli.arguments import Debug, FixedSeed, Json, Model, Rows, Seed, Threads
 from pushforward.cli.common import command, emit, finish, print_table, torch_scope
+from pushforward.cli.options import (
+    Debug,
+    Drop,
+    FixedSeed,
+    Json,
+    Model,
+    ModelTable,
+    Probability,
+    Seed,
+    Steps,
+    TableFile,
+    Threads,
+    Types,
+)
 
 __all__ = ["anomalies", "impute", "intervals"]
 
@@ -15,15 +28,15 @@ __all__ = ["anomalies", "impute", "intervals"]
 @command
 def impute(
     model: Model,
-    table: Rows,
+    table: ModelTable,
     out: Annotated[str, typer.Option(help="The table to write.")],
-    draw: Annotated[bool, typer.Option("--draw", help="Draw what is missing instead of its mean.")] = False,
+    draw: Annotated[bool, typer.Option("--draw", help="Fill by a random draw instead of means and modes.")] = False,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Fill the gaps of a table, given what is there: by means and likeliest values, or by a draw.
+    """Fill the missing entries of a table given the observed ones: by means and modes, or by a random draw.
 
     Example:
 
@@ -33,22 +46,24 @@ def impute(
 
     with torch_scope(seed, threads):
         result = run(model, table, out, seed, draw=draw)
-    finish(result, json, f"{out}: {result['filled']:,} gaps filled in {result['rows']:,} rows.")
+    finish(result, json, f"{out}: {result['filled']:,} missing entries filled in {result['rows']:,} rows.")
 
 
 @command
 def intervals(
     model: Model,
-    table: Rows,
-    column: Annotated[str, typer.Option(help="The column that is asked for.")],
-    out: Annotated[str, typer.Option(help="The table to write: low, median, high; or likeliest, probability.")],
-    probability: Annotated[float, typer.Option(help="Of the interval.")] = 0.9,
+    table: ModelTable,
+    column: Annotated[str, typer.Option(help="The column to predict.")],
+    out: Annotated[
+        str, typer.Option(help="The table to write: low, median, high; for categories likeliest, probability.")
+    ],
+    probability: Probability = 0.9,
     threads: Threads = None,
     seed: FixedSeed = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say what a column should be in each row, given the row's other entries.
+    """Predict a column in each row, with intervals, given the other entries of the row.
 
     Example:
 
@@ -58,54 +73,64 @@ def intervals(
 
     with torch_scope(seed, threads):
         result = run(model, table, column, out, probability)
-    held = f", {result['covered']:.1%} of the values inside" if "covered" in result else ""
-    finish(result, json, f"{out}: {result['rows']:,} rows{held}.")
+    coverage = f", {result['covered']:.1%} of the values inside" if "covered" in result else ""
+    finish(result, json, f"{out}: intervals of {column!r} for {result['rows']:,} rows{coverage}.")
 
 
 @command
 def anomalies(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="CSV, TSV, Parquet or Feather.")],
+    table: TableFile,
     learn_from: Annotated[
-        str | None, typer.Option(help="A table of usual rows; by default TABLE itself.", show_default=False)
+        str | None, typer.Option(help="A table of normal rows to fit to; by default TABLE itself.", show_default=False)
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many rows to list.")] = 20,
-    explain: Annotated[bool, typer.Option("--explain", help="Say what makes each row odd.")] = False,
-    drop: Annotated[list[str] | None, typer.Option(help="Columns to leave out: a,b.", show_default=False)] = None,
-    types: Annotated[
-        list[str] | None, typer.Option("--type", help="Kinds of columns: hour=circular:24.", show_default=False)
-    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Number of rows to list.")] = 20,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also list the entries that make each row unlikely.")
+    ] = False,
+    drop: Drop = None,
+    types: Types = None,
     out: Annotated[
-        str | None, typer.Option(help="A table of all scores to write: score, outlier.", show_default=False)
+        str | None,
+        typer.Option(help="A table to write, with the columns score and outlier for all rows.", show_default=False),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps.", show_default=False)] = None,
+    steps: Steps = None,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the rows that are least like the others, oddest first, and what makes them so.
+    """List the least likely rows of a table, the least likely first, with the entries that make them so.
 
-    A likelihood can rank rows of a kind that was never seen as usual: look at the reasons, not at the score alone.
+    The likelihood of rows unlike all training rows may still be high: check the reasons, not the score alone.
 
     Example:
 
         pushforward anomalies people.csv --top 20 --explain
     """
-    from pushforward.cli.mixed import anomalies as run
+    from pushforward.cli.anomalies import anomalies as run
 
     with torch_scope(seed, threads):
-        found = run(
-            table, learn_from=learn_from, top=top, drop=drop or (), types=types or (), out=out, steps=steps, seed=seed,
+        result = run(
+            table,
+            learn_from=learn_from,
+            top=top,
+            drop=drop or (),
+            types=types or (),
+            out=out,
+            steps=steps,
+            seed=seed,
             show=not json,
-        )  # fmt: skip
+        )
     if json:
-        emit(found)
+        emit(result)
         return
+    header = ["row", "score", *(["value, expected value (surprise in nats)"] if explain else [])]
     rows = [
-        [str(row["row"]), f"{row['score']:.2f}"]
-        + (["; ".join(f"{r['column']} is {r['value']}, not {r['expected']} ({r['surprise']:.1f})"
-                      for r in row["reasons"])] if explain else [])
-        for row in found["top"]
-    ]  # fmt: skip
-    header = ["row", "score", *(["odd: what is, what was expected (nats of surprise)"] if explain else [])]
-    print_table(rows, header, title=f"{found['outliers']:,} of {found['rows']:,} rows are outliers")
+        [str(row["row"]), f"{row['score']:.2f}", *([_explanation(row["reasons"])] if explain else [])]
+        for row in result["top"]
+    ]
+    print_table(rows, header, title=f"{result['outliers']:,} of {result['rows']:,} rows are outliers")
+
+
+def _explanation(reasons: list[dict[str, Any]]) -> str:
+    return "; ".join(f"{r['column']} is {r['value']}, not {r['expected']} ({r['surprise']:.1f})" for r in reasons)

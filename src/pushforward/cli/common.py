@@ -1,8 +1,7 @@
-"""What all commands share: how they end, where their words go, and the state of torch that they leave behind."""
+"""What all commands share: exit codes and error messages, output as text or JSON, seeds and threads."""
 
 from __future__ import annotations
 
-import csv
 import difflib
 import functools
 import json
@@ -22,10 +21,11 @@ __all__ = [
     "command",
     "emit",
     "finish",
+    "listed",
     "print_table",
     "refuse_same_file",
     "say",
-    "split_names",
+    "suggestion",
     "torch_scope",
 ]
 
@@ -35,26 +35,26 @@ Function = TypeVar("Function", bound=Callable[..., None])
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with a sentence about what was kept."""
+    """Ctrl-C, with a message about what was saved."""
 
 
 def command(function: Function) -> Function:
-    """Turn every way in which a command may fail into one sentence and an exit code, and warnings into one each.
+    """Turn every error into one message and an exit code, and every warning into one message.
 
-    A `ValueError` or `OSError` is a mistake in what was asked or given: its message is the sentence, the code is 1. An
-    error of any other kind is ours: code 70. With ``--debug`` the stack trace comes first.
+    A `ValueError` or `OSError` is a mistake in the input, with code 1. Any other error is a bug of the program, with
+    code 70. With ``--debug`` the stack trace is printed first.
     """
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             with warnings.catch_warnings():
-                warnings.showwarning = lambda message, *_: say(f"Warning: {message}")  # without lines of the source
+                warnings.showwarning = lambda message, *_: say(f"Warning: {message}")  # without file and line
                 function(*args, **kwargs)
         except (typer.Exit, typer.Abort):
             raise
         except BrokenPipeError:
-            # Whoever read the output has gone (`| head`): stop without a word, at the end of the process too.
+            # The reader of the output is gone (`| head`): stop silently, also when the process flushes its buffers.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(CLOSED_PIPE) from None
         except KeyboardInterrupt as error:
@@ -63,12 +63,12 @@ def command(function: Function) -> Function:
             if kwargs.get("debug"):
                 traceback.print_exc()
             if isinstance(error, MemoryError):
-                _fail("there is not enough memory for this. Use a smaller table or batch.", MISTAKE)
+                _fail("out of memory. Use a smaller table or batch.", MISTAKE)
             if isinstance(error, ValueError | OSError):
                 _fail(str(error) or type(error).__name__, MISTAKE)
             _fail(
-                f"something went wrong that should not have ({type(error).__name__}: {error}). "
-                "Please report it, with what --debug prints.",
+                f"internal error ({type(error).__name__}: {error}). This is a bug of pushforward: "
+                "please report it with the output of --debug.",
                 INTERNAL,
             )
 
@@ -81,18 +81,18 @@ def _fail(message: str, code: int, label: str = "Error: ") -> None:
 
 
 def say(message: str) -> None:
-    """A remark to the person at the terminal; standard output stays free for the result."""
+    """Print a message to standard error; standard output is for the result."""
     typer.echo(message, err=True)
 
 
 def emit(result: dict[str, Any]) -> None:
-    """The result as one line of JSON on standard output; numbers that are not finite become null."""
+    """Print the result as one line of JSON on standard output; NaN and infinities become null."""
     typer.echo(json.dumps(_finite(result), allow_nan=False))
     sys.stdout.flush()
 
 
 def finish(result: dict[str, Any], json: bool, sentence: str) -> None:
-    """The result of a command as JSON, or what it did in a sentence."""
+    """Print the result of a command as JSON, or a sentence about it."""
     if json:
         emit(result)
     else:
@@ -108,7 +108,7 @@ def _finite(value: Any) -> Any:
 
 
 def print_table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), title: str = "") -> None:
-    """A small table on standard output; the first column is text, the others are numbers where there is a header."""
+    """Print a small table on standard output. With a header, all columns but the first are right-aligned."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -122,7 +122,7 @@ def print_table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), title
     for row in rows:
         table.add_row(*map(Text, row))  # Text: a column called "[red]" is a name, not markup
     console = Console()
-    with console.capture() as text:  # rich would answer a closed pipe with an exit code of its own
+    with console.capture() as text:  # rich would exit with its own code on a closed pipe
         console.print(table)
     typer.echo("\n".join(line.rstrip() for line in text.get().rstrip().splitlines()))
     sys.stdout.flush()
@@ -130,7 +130,7 @@ def print_table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), title
 
 @contextmanager
 def torch_scope(seed: int, threads: int | None = None) -> Iterator[None]:
-    """A seed and a number of threads for the block; torch is then as it was."""
+    """Set torch's seed and number of threads within the block, and restore both after it."""
     import torch
 
     before = torch.get_num_threads()
@@ -144,38 +144,27 @@ def torch_scope(seed: int, threads: int | None = None) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def split_names(option: str, values: Sequence[str], known: Sequence[str], where: str) -> list[str]:
-    """Column names out of ``a,b`` or a repeated option, in the order given; a name with a comma goes in quotes.
-
-    Raises:
-        ValueError: the table has no such column.
-    """
-    names: list[str] = []
-    for value in values:
-        found = [value] if value in known else [n.strip() for n in next(csv.reader([value], skipinitialspace=True), [])]
-        names += [name for name in found if name and name not in names]
-    for name in names:
-        if name not in known:
-            raise ValueError(
-                f"{option}: {where} has no column {name!r}.{suggestion(name, known)} The columns are {listed(known)}."
-            )
-    return names
-
-
-def suggestion(name: str, known: Sequence[str]) -> str:
-    """``" Did you mean 'x'?"`` where something similar is known."""
-    close = difflib.get_close_matches(name, known, n=1)
+def suggestion(name: str, options: Sequence[str]) -> str:
+    """``" Did you mean 'x'?"`` with the most similar option, or ``""``."""
+    close = difflib.get_close_matches(name, options, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def listed(names: Sequence[str], limit: int = 10) -> str:
-    """Names in quotes, the first ones of many."""
+    """Names in quotes; of many, the first ``limit``."""
     shown = ", ".join(map(repr, names[:limit]))
     return shown + (f", ... ({len(names)} in all)" if len(names) > limit else "")
 
 
 def refuse_same_file(option: str, out: str, *others: str) -> None:
-    """Refuse to write what the same command reads, or writes under another name."""
+    """Refuse an output file that the same command reads, or writes for another purpose.
+
+    Raises:
+        ValueError: ``out`` is one of the other files.
+    """
     for path in others:
         if os.path.realpath(out) == os.path.realpath(path):
-            raise ValueError(f"{option}: {out} has another part in this command; it would be overwritten. Rename it.")
+            raise ValueError(
+                f"{option}: {out} is also read or written by this command and would be overwritten. "
+                "Choose another name."
+            )

@@ -1,4 +1,4 @@
-"""`pushforward demo`: a real table, digits and the lecture's two pictures, with nothing to download."""
+"""`pushforward demo`: a real table, digits and the lecture's two pictures, without downloads."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from pushforward.core.files import check_writable
 from pushforward.data.samples import digits_sample, power_sample
 from pushforward.distributions import Flow
 from pushforward.evaluate import Evaluation, baselines_to_dict, evaluate, fit_baselines
+from pushforward.evaluate.digit_grid import plot_digit_grid
 from pushforward.evaluate.html import Section, picture, write_report
 from pushforward.evaluate.lecture import plot_radial_squash, plot_uniform_to_uniform
-from pushforward.evaluate.plots import plot_digit_grid, plot_learning_curves
+from pushforward.evaluate.plots import plot_learning_curves
 from pushforward.evaluate.report import model_report
 from pushforward.flows import nsf
 from pushforward.io import save
@@ -32,7 +33,7 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo made and found."""
+    """The files and numbers of a demo."""
 
     report: Path
     model: Path
@@ -63,10 +64,10 @@ def run_demo(
 
     Args:
         folder: where ``report.html`` and the model ``power.safetensors`` go.
-        seed: of both fits and all samples.
-        seconds: time for training, both fits together.
+        seed: of both fits and of all samples.
+        seconds: training time of both fits together.
         progress: show progress bars.
-        say: told what happens, a line at a time.
+        say: called with each line of the output.
     """
     start = time.monotonic()
     report, model = Path(folder, "report.html"), Path(folder, "power.safetensors")
@@ -74,15 +75,15 @@ def run_demo(
         check_writable(path)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        say(f"1/3  Household power: a density of six columns, learnt in {0.6 * seconds:.0f} seconds.")
+        say(f"1/3  Household power: the density of six columns, trained for {0.6 * seconds:.0f} seconds.")
         evaluation, sections = _power(model, 0.6 * seconds, seed, progress)
-        say(f"     {evaluation.rows:,} rows not seen before, nats a row (higher is better):")
+        say(f"     {evaluation.rows:,} held-out rows, nats per row (higher is better):")
         for name, likelihood, ahead in evaluation_rows(evaluation):
             say(f"       {name:<18}{likelihood:>16}" + (f"   this model is ahead by {ahead}" if ahead else ""))
-        say(f"2/3  Digits: a density of 64 pixels for each class, learnt in {0.4 * seconds:.0f} seconds.")
+        say(f"2/3  Digits: the density of 64 pixels for each class, trained for {0.4 * seconds:.0f} seconds.")
         digits, section = _digits(0.4 * seconds, seed, progress)
-        say(f"     {digits:.1f} nats an image; ten samples of each class are in the report.")
-        say("3/3  Pictures.")
+        say(f"     {digits:.1f} nats per image; ten samples of each class are in the report.")
+        say("3/3  Plots.")
     lead = "Three things a normalizing flow does, on real data, each made by the command at the end of this page."
     write_report(report, "pushforward demo", [*sections, section, _lecture()], lead=lead)
     seconds = time.monotonic() - start
@@ -132,7 +133,7 @@ def _digits(seconds: float, seed: int, progress: bool) -> tuple[float, Section]:
     best = float("nan") if history.best_validation is None else history.best_validation
     drawn = "None of these images is in the data: every row was drawn from the density of the class it is named after."
     curves = (
-        f"{len(x):,} images; the validation rows reach {best:.1f} nats an image before the model starts to overfit."
+        f"{len(x):,} images; the validation rows reach {best:.1f} nats per image before the model starts to overfit."
     )
     grid = plot_digit_grid(draw_digits(flow, 10), labels=[str(k) for k in range(CLASSES)])
     parts = [picture(grid, drawn), picture(plot_learning_curves(history), curves)]

@@ -1,4 +1,4 @@
-"""``pushforward info``: what a model file says about itself."""
+"""``pushforward info``: the contents of a model file."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import Any
 import torch
 
 from pushforward.core.config import build
+from pushforward.core.exactness import qualified
 from pushforward.io import Header, read_header
 
 __all__ = ["describe", "info_rows"]
 
 
 def describe(model: str) -> tuple[dict[str, Any], Header]:
-    """The header as JSON, with the model's parts printed as a tree."""
+    """The header as JSON, with the parts of the model as a printed tree."""
     header = read_header(model)
     try:
         with torch.random.fork_rng(devices=[]):
             parts = str(build(header.config))
-    except ValueError as error:  # a part of the user's own, whose module is not imported here
+    except ValueError as error:  # a class of the user, whose module is not imported here
         parts = f"cannot be built here: {error}"
     return {
         "model": model,
@@ -32,7 +33,7 @@ def describe(model: str) -> tuple[dict[str, Any], Header]:
 
 
 def info_rows(model: str, header: Header) -> list[list[str]]:
-    """The facts that a person asks for first."""
+    """The main facts as rows of a table to print."""
     metadata = header.metadata
     names, types = metadata.get("columns") or [], metadata.get("column_types") or []
     typed = [f"{n} ({t})" for n, t in zip(names, types, strict=True)] if len(names) == len(types) else names
@@ -60,5 +61,6 @@ def _trained(history: dict[str, Any]) -> str:
     last = history["records"][-1]
     words = f"{last['step']:,} steps in {history['seconds']:,.0f} s"
     if history.get("best_validation") is not None:
-        words += f", validation {history['best_validation']:.3f} nats at step {history['best_step']:,}"
+        name = qualified("validation", history.get("exactness", "exact"))
+        words += f", {name} {history['best_validation']:.3f} nats at step {history['best_step']:,}"
     return f"{words}; {history['stopped']}" if history.get("stopped") else words

@@ -1,82 +1,121 @@
-"""Commands for tables of mixed columns: numbers, categories, dates, with gaps or without."""
+"""The commands on mixed-type models: `fit`, `score`, `sample`, `impute` and `intervals`."""
 
 from __future__ import annotations
 
 import ast
+import datetime as dt
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pushforward.cli.common import listed, refuse_same_file, say, split_names, suggestion
-from pushforward.cli.fit import FitRequest, choose_columns, part_or_path
+from pushforward.cli.common import listed, refuse_same_file, suggestion
+from pushforward.cli.fit import FitRequest, choose_columns
+from pushforward.cli.model import is_mixed, note_ignored
+from pushforward.cli.options import parse_assignments
 from pushforward.cli.score import write_scores
 from pushforward.core.files import check_writable
 from pushforward.data import TableError, column_names, format_of
 from pushforward.data.arrow import ArrowWriter, read_arrow, stream_arrow
+from pushforward.data.fields import Field
 from pushforward.data.frame import raw_columns
 from pushforward.data.parquet import ParquetRows
 from pushforward.distributions import Bounded, Circular, ColumnType, Positive
-from pushforward.estimators import FlowAnomaly, FlowDensity
+from pushforward.estimators import FlowDensity
 from pushforward.io import save
 
-__all__ = ["anomalies", "fit_mixed", "impute", "intervals", "rows_of", "sample_mixed", "score_mixed", "types_of"]
+__all__ = [
+    "fit_mixed",
+    "impute",
+    "intervals",
+    "named_table",
+    "parse_types",
+    "read_rows",
+    "sample_mixed",
+    "score_mixed",
+    "unsupported_options",
+]
 
 Floats = NDArray[np.float64]
-ROWS = 8192
-OPTIONS = {"settings": "--set"}
-LARGE = 2**21  # rows from where on a Parquet file is not read whole
-WORTH = 1.0  # nats of surprise from which on an entry is a reason
-PARTS: dict[str, Any] = {"circular": Circular, "bounded": Bounded, "positive": Positive}
+
+BLOCK = 8192
+"""Rows that are read, scored or sampled at a time."""
+IN_MEMORY = 2**21
+"""Rows up to which a Parquet file is read whole."""
+SCORED = 20_000
+"""Training rows whose mean log-density is printed after a fit."""
+UNSUPPORTED = {
+    "context": "--given",
+    "settings": "--set",
+    "epochs": "--epochs",
+    "resume": "--resume",
+    "compile": "--compile",
+    "checkpoint": "--checkpoint",
+}
+"""Options of `fit` that a mixed-type model does not take, by their fields in `FitRequest`."""
+PARAMETRIC: dict[str, Any] = {"bounded": Bounded, "circular": Circular, "positive": Positive}
+"""Column types that take numbers, such as ``circular:24``."""
 
 
-def types_of(given: Sequence[str], names: Sequence[str]) -> dict[str, ColumnType | str]:
-    """``hour=circular:24,grade=ordinal`` as kinds of columns.
+def unsupported_options(request: FitRequest) -> list[str]:
+    """The options in use that a mixed-type model does not take."""
+    return [option for name, option in UNSUPPORTED.items() if getattr(request, name)]
+
+
+def parse_types(values: Sequence[str], columns: Sequence[str], table: str) -> dict[str, ColumnType | str]:
+    """``hour=circular:24,grade=ordinal`` as column types by name.
 
     Raises:
-        ValueError: a column or a kind is unknown.
+        ValueError: a column or a type is unknown.
     """
-    found: dict[str, ColumnType | str] = {}
-    for pair in (pair.strip() for text in given for pair in text.split(",")):
-        name, equals, kind = pair.partition("=")
-        if not equals or not kind:
-            raise ValueError(f"--type: write COLUMN=KIND, such as hour=circular:24; got {pair!r}.")
-        if name not in names:
-            raise ValueError(f"--type: there is no column {name!r}.{suggestion(name, names)}")
-        kind, *numbers = kind.split(":")
-        if not numbers:
-            found[name] = kind
-            continue
-        if kind.lower() not in PARTS:
-            raise ValueError(f"--type: {kind!r} takes no numbers; {listed(sorted(PARTS))} do. Leave them out.")
-        try:
-            found[name] = PARTS[kind.lower()](*(float(v) for v in numbers))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"--type: {pair!r} is no kind of column: {error}") from None
-    return found
+    form = "COLUMN=TYPE, such as hour=circular:24"
+    texts = parse_assignments("--type", values, columns, where=table, form=form)
+    return {name: _parse_type(name, text) for name, text in texts.items()}
+
+
+def _parse_type(column: str, text: str) -> ColumnType | str:
+    kind, *numbers = text.split(":")
+    if not numbers:
+        return kind  # checked when the schema is inferred
+    if kind.lower() not in PARAMETRIC:
+        raise ValueError(
+            f"--type: column {column!r}: {kind!r} takes no numbers, only {listed(sorted(PARAMETRIC))} do. "
+            f"Write {column}={kind}."
+        )
+    try:
+        column_type: ColumnType = PARAMETRIC[kind.lower()](*(float(number) for number in numbers))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--type: column {column!r}: {text!r} is not a column type ({error}).") from None
+    return column_type
 
 
 def fit_mixed(request: FitRequest, types: Sequence[str], *, show: bool) -> dict[str, Any]:
-    """Fit the joint density of a table as it is, and save it."""
+    """Fit a mixed-type model to a table, and save it.
+
+    Raises:
+        ValueError: an option, a column or the table cannot be used.
+    """
     table, out = request.table, request.out
-    unused = ("given", "settings", "epochs", "resume", "compile", "checkpoint")
-    if wrong := [OPTIONS.get(name, f"--{name}") for name in unused if getattr(request, name)]:
-        raise ValueError(f"{', '.join(wrong)}: not for a table of mixed columns. Leave it out.")
-    validation = part_or_path(request.validation)
+    if unsupported := unsupported_options(request):
+        raise ValueError(f"{', '.join(unsupported)}: not available for a mixed-type model. Leave the option out.")
+    validation = request.validation
     if isinstance(validation, str):
-        raise ValueError("--validation: of a table of mixed columns a part of the rows, such as 0.1.")
+        raise ValueError(
+            f"--validation: a mixed-type model takes a fraction of the rows, such as 0.1; got the table {validation}."
+        )
     refuse_same_file("--out", out, table)
     check_writable(out)
     kept, _, dropped = choose_columns(request)
-    own = types_of(types, kept)
+    column_types = parse_types(types, kept, table)
     source = ParquetRows(table, kept) if format_of(table)[0] == "parquet" else None
-    large = source is not None and source.rows > LARGE
+    large = source is not None and source.rows > IN_MEMORY
     rows: Any = source if large else read_arrow(table).select(kept)
     model = FlowDensity(
-        types=own or None,
+        types=column_types or None,
         steps=request.steps,
         seconds=request.seconds,
         validation=validation or None,
@@ -86,12 +125,10 @@ def fit_mixed(request: FitRequest, types: Sequence[str], *, show: bool) -> dict[
     )
     if request.lr is not None:
         model.set_params(lr=request.lr)
-    try:
+    with named_table(table):
         model.fit(rows)
-    except TableError as error:
-        raise TableError(str(error).replace("the table:", f"{table}:", 1)) from None
-    first = next(_pieces(model, table)) if large else rows.slice(0, 20_000)
-    history = model.history_ if hasattr(model, "history_") else None
+    first = next(_blocks(model, table)) if large else rows.slice(0, SCORED)
+    history = getattr(model, "history_", None)
     metadata = {
         "columns": model.schema_.names,
         "column_types": [type(field.kind).__name__ for field in model.schema_.fields],
@@ -112,42 +149,67 @@ def fit_mixed(request: FitRequest, types: Sequence[str], *, show: bool) -> dict[
     }
 
 
-def _pieces(model: FlowDensity, table: str) -> Iterator[Any]:
-    ignored = [name for name in column_names(table) if name not in model.schema_.names]
-    if ignored:
-        say(f"{table}: ignoring column{'s' if len(ignored) > 1 else ''} {listed(ignored)}, not part of the model.")
-    return stream_arrow(table, model.schema_.names, ROWS, texts=model.schema_.texts)
+@contextmanager
+def named_table(table: str) -> Iterator[None]:
+    """Name the file and the command-line option in errors about a data frame within the block."""
+    try:
+        yield
+    except TableError as error:
+        message = str(error).replace("the table:", f"{table}:", 1)
+        message = message.replace("an object such as Circular(24)", "a type with numbers, such as circular:24")
+        raise TableError(re.sub("^types:", f"--type: {table}:", message)) from None
 
 
-def rows_of(known: FlowDensity, table: str) -> Floats:
-    """The rows of a table as the numbers of a model."""
-    pieces = [known.schema_.encode(piece) for piece in _pieces(known, table)]
-    if not sum(map(len, pieces)):
-        raise TableError(f"{table}: the table has a header but no rows.")
-    return np.concatenate(pieces)
+def _load(model: str) -> FlowDensity:
+    if not is_mixed(model):
+        raise ValueError(f"{model}: this command needs a mixed-type model. Fit one with --flow mixed.")
+    return FlowDensity.load(model)
+
+
+def _blocks(model: FlowDensity, table: str) -> Iterator[Any]:
+    """The columns of the model as Arrow tables of at most `BLOCK` rows."""
+    note_ignored(table, model.schema_.names)
+    return stream_arrow(table, model.schema_.names, BLOCK, texts=model.schema_.texts)
+
+
+def read_rows(model: FlowDensity, table: str) -> Floats:
+    """The rows of a table as the model encodes them, (rows, columns).
+
+    Raises:
+        TableError: the table has no rows, lacks a column, or holds a value that the model cannot encode.
+    """
+    with named_table(table):
+        blocks = [model.schema_.encode(block) for block in _blocks(model, table)]
+    if not sum(map(len, blocks)):
+        raise TableError(f"{table}: the table has a header but no rows. Add rows below it.")
+    return np.concatenate(blocks)
 
 
 def score_mixed(model: str, table: str, out: str) -> dict[str, Any]:
-    """Write the log-density of each row, of the entries that are there."""
+    """Write the log-density of the observed entries of each row."""
     refuse_same_file("--out", out, model, table)
     check_writable(out)
-    known = FlowDensity.load(model)
-    return write_scores(out, map(known.score_samples, _pieces(known, table)))
+    fitted = _load(model)
+    with named_table(table):
+        return write_scores(out, map(fitted.score_samples, _blocks(fitted, table)))
 
 
-def sample_mixed(model: str, out: str, rows: int, given: Sequence[str], seed: int) -> dict[str, Any]:
-    """Write drawn rows, those with the given values beside them: any columns can be known."""
+def sample_mixed(model: str, out: str, rows: int, conditions: Sequence[str], seed: int) -> dict[str, Any]:
+    """Write sampled rows, given values of any columns, which are written beside the sampled ones."""
     refuse_same_file("--out", out, model)
     check_writable(out)
-    known = FlowDensity.load(model)
-    values = given_values(known, given)
-    law = known.given(values) if values else None
-    columns = known.schema_.names
+    fitted = _load(model)
+    values = observed_values(fitted, conditions, model)
+    try:
+        distribution = fitted.given(values) if values else fitted
+    except TableError as error:
+        raise TableError(f"--given: {error}") from None
+    columns = fitted.schema_.names
     with ExitStack() as stack:
         writer: ArrowWriter | None = None
-        for start in range(0, rows, ROWS):
-            size = min(ROWS, rows - start)
-            piece = (law or known).sample(size, random_state=seed + start)
+        for start in range(0, rows, BLOCK):
+            size = min(BLOCK, rows - start)
+            piece = distribution.sample(size, random_state=seed + start)
             for name, value in values.items():
                 piece = piece.append_column(name, pa.array([value] * size))
             piece = piece.select(columns)
@@ -157,126 +219,88 @@ def sample_mixed(model: str, out: str, rows: int, given: Sequence[str], seed: in
     return {"out": out, "rows": rows, "columns": columns, "given": values, "seed": seed}
 
 
-def given_values(model: FlowDensity, given: Sequence[str]) -> dict[str, Any]:
-    """``sex=F,age=40`` as values of columns.
+def observed_values(model: FlowDensity, conditions: Sequence[str], path: str) -> dict[str, Any]:
+    """``sex=F,age=40`` as values by column.
 
     Raises:
-        ValueError: a name is unknown or repeated, or a value cannot be the column's.
+        ValueError: a column is unknown or repeated, or a value is not of its type.
     """
-    found: dict[str, Any] = {}
-    names = model.schema_.names
-    for pair in (pair.strip() for text in given for pair in text.split(",")):
-        name, equals, value = (part.strip() for part in pair.partition("="))
-        if not equals or not value:
-            raise ValueError(f"--given: write COLUMN=VALUE, several with commas; got {pair!r}.")
-        if name not in names:
-            raise ValueError(
-                f"--given: there is no column {name!r}.{suggestion(name, names)} The columns are {listed(names)}."
-            )
-        if name in found:
-            raise ValueError(f"--given: {name!r} has two values. Give one.")
-        field = model.schema_.fields[model.schema_.place(name)]
-        text = field.labels is not None and all(isinstance(label, str) for label in field.labels)
-        if text or field.form in ("time", "day"):
-            found[name] = value
-            continue
+    form = "COLUMN=VALUE, several separated by commas"
+    texts = parse_assignments("--given", conditions, model.schema_.names, where=path, form=form)
+    fields = {field.name: field for field in model.schema_.fields}
+    return {name: _parse_value(fields[name], text) for name, text in texts.items()}
+
+
+def _parse_value(field: Field, text: str) -> Any:
+    has_text = field.labels is not None and all(isinstance(label, str) for label in field.labels)
+    if has_text:
+        return text  # checked by the model
+    if field.form in ("time", "day"):
         try:
-            number = ast.literal_eval(value.capitalize() if field.form == "bool" else value)
-            found[name] = bool(number) if field.form == "bool" else number
-        except (ValueError, SyntaxError):
-            raise ValueError(f"--given: {name!r} must be a number; got {value!r}.") from None
-    return found
+            dt.datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f"--given: {field.name!r} must be a date such as 2024-01-31; got {text!r}.") from None
+        return text
+    try:
+        number = ast.literal_eval(text.capitalize() if field.form == "bool" else text)
+    except (ValueError, SyntaxError):
+        number = None
+    if not isinstance(number, int | float):
+        what = "true or false" if field.form == "bool" else "a number"
+        raise ValueError(f"--given: {field.name!r} must be {what}; got {text!r}.")
+    return bool(number) if field.form == "bool" else number
 
 
 def impute(model: str, table: str, out: str, seed: int, *, draw: bool = False) -> dict[str, Any]:
-    """Write the table with its gaps filled: by means and likeliest values, or by one draw."""
+    """Write the table with missing entries filled by conditional means and modes, or by one random draw."""
     refuse_same_file("--out", out, model, table)
     check_writable(out)
-    known = FlowDensity.load(model)
-    filled, rows, pieces = 0, 0, []
-    for k, piece in enumerate(_pieces(known, table)):
-        filled += sum(column.null_count for column in piece.columns)
-        rows += piece.num_rows
-        pieces.append(known.impute(piece, n=1, random_state=seed + k)[0] if draw else known.impute(piece))
-    whole = pa.concat_tables(pieces, promote_options="permissive")
-    with ArrowWriter(out, whole.schema) as target:
-        target.write_table(whole)
-    return {"out": out, "rows": rows, "filled": filled}
+    fitted = _load(model)
+    count, imputed = 0, []
+    with named_table(table):
+        for k, block in enumerate(_blocks(fitted, table)):
+            count += sum(column.null_count for column in block.columns)
+            imputed.append(fitted.impute(block, n=1, random_state=seed + k)[0] if draw else fitted.impute(block))
+    whole = _write_blocks(out, imputed, table)
+    return {"out": out, "rows": whole.num_rows, "filled": count}
 
 
 def intervals(model: str, table: str, column: str, out: str, probability: float) -> dict[str, Any]:
-    """Write what a column should be in each row, given the row's other entries."""
+    """Write prediction intervals of a column in each row, given the other entries of the row."""
     refuse_same_file("--out", out, model, table)
     check_writable(out)
-    known = FlowDensity.load(model)
-    field = known.schema_.fields[known.schema_.place(column)]
-    inside, seen, found = 0, 0, []
-    needed = [name for name in known.schema_.names if name != column or name in column_names(table)]
-    for piece in stream_arrow(table, needed, ROWS, texts=known.schema_.texts):
-        whole = piece if column in piece.column_names else piece.append_column(column, pa.nulls(piece.num_rows))
-        answer = known.intervals(whole.select(known.schema_.names), column, probability)
-        found.append(answer)
-        if field.kind.ordered and column in piece.column_names:
-            x = known.schema_.encode(whole.select(known.schema_.names))[:, known.schema_.place(column)]
-            low, high = (field.encode(own) for own in raw_columns(answer, ["low", "high"]))
-            there = ~np.isnan(x)
-            inside, seen = inside + int(((low <= x) & (x <= high) & there).sum()), seen + int(there.sum())
-    whole = pa.concat_tables(found, promote_options="permissive")
+    fitted = _load(model)
+    schema = fitted.schema_
+    if column not in schema.names:
+        raise ValueError(
+            f"--column: {model} has no column {column!r}.{suggestion(column, schema.names)} "
+            f"The columns are {listed(schema.names)}."
+        )
+    field = schema.fields[schema.place(column)]
+    inside, observed, predicted = 0, 0, []
+    has_column = column in column_names(table)
+    needed = [name for name in schema.names if name != column or has_column]
+    with named_table(table):
+        for block in stream_arrow(table, needed, BLOCK, texts=schema.texts):
+            if not has_column:
+                block = block.append_column(column, pa.nulls(block.num_rows))
+            block = block.select(schema.names)
+            predicted.append(fitted.intervals(block, column, probability))
+            if field.kind.ordered and has_column:
+                x = schema.encode(block)[:, schema.place(column)]
+                low, high = (field.encode(raw) for raw in raw_columns(predicted[-1], ["low", "high"]))
+                inside += int(((low <= x) & (x <= high)).sum())  # false where x is NaN
+                observed += int((~np.isnan(x)).sum())
+    whole = _write_blocks(out, predicted, table)
+    result = {"out": out, "rows": whole.num_rows, "column": column, "probability": probability}
+    return {**result, "covered": inside / observed} if observed else result
+
+
+def _write_blocks(out: str, blocks: Sequence[Any], table: str) -> Any:
+    """Write Arrow tables as one, with the data types that hold the values of all of them."""
+    if not sum(block.num_rows for block in blocks):
+        raise TableError(f"{table}: the table has a header but no rows. Add rows below it.")
+    whole = pa.concat_tables(blocks, promote_options="permissive")
     with ArrowWriter(out, whole.schema) as target:
         target.write_table(whole)
-    result = {"out": out, "rows": whole.num_rows, "column": column, "probability": probability}
-    return {**result, "covered": inside / seen} if seen else result
-
-
-def anomalies(
-    table: str,
-    *,
-    learn_from: str | None = None,
-    top: int = 20,
-    drop: Sequence[str] = (),
-    types: Sequence[str] = (),
-    out: str | None = None,
-    steps: int | None = None,
-    seed: int = 0,
-    show: bool = True,
-) -> dict[str, Any]:
-    """Learn what rows are usual, and list those that are least so with what makes them odd."""
-    if out is not None:
-        refuse_same_file("--out", out, table, *([learn_from] if learn_from else []))
-        check_writable(out)
-    names = list(column_names(learn_from or table))
-    dropped = split_names("--drop", drop, names, learn_from or table)
-    own = types_of(types, [name for name in names if name not in dropped])
-    usual = read_arrow(learn_from or table).drop_columns(dropped)
-    model = FlowAnomaly(types=own or None, steps=steps, random_state=seed, verbose=show)
-    try:
-        model.fit(usual)
-        rows = read_arrow(table).select(usual.column_names) if learn_from else usual
-    except (TableError, KeyError) as error:
-        raise TableError(str(error).strip("'\"").replace("the table:", f"{table}:", 1)) from None
-    scores = model.score_samples(rows)
-    if out is not None:
-        with ArrowWriter(out, pa.schema([("score", pa.float64()), ("outlier", pa.bool_())])) as target:
-            target.write_table(pa.table({"score": scores, "outlier": scores < model.offset_}))
-    order = np.argsort(scores)[:top]
-    reasons = model.explain(rows.take(order)) if len(order) else []
-    return {
-        "rows": rows.num_rows,
-        "outliers": int((scores < model.offset_).sum()),
-        "top": [
-            {
-                "row": int(i) + 1,
-                "score": float(scores[i]),
-                "reasons": [{**reason._asdict(), "value": _shown(reason.value), "expected": _shown(reason.expected)}
-                            for reason in own_reasons
-                    if reason.surprise > WORTH],
-            }
-            for i, own_reasons in zip(order, reasons, strict=True)
-        ],
-    }  # fmt: skip
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    return value if value is None or isinstance(value, str | int | bool) else str(value)
+    return whole

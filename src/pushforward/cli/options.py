@@ -1,83 +1,178 @@
-"""Options of a named flow, as they are typed: ``--set depth=5 --set hidden=128,128``."""
+"""The arguments and options that several commands share, and how the values of options are parsed."""
 
 from __future__ import annotations
 
-import inspect
+import csv
+import math
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from pushforward.cli.common import listed, suggestion
-from pushforward.distributions import Flow
-from pushforward.flows import FLOWS
-from pushforward.train import fit_triangular
 
-__all__ = ["build_flow", "parse_options"]
+__all__ = [
+    "BatchSize",
+    "Debug",
+    "Drop",
+    "Epochs",
+    "FixedSeed",
+    "Json",
+    "LearningRate",
+    "Model",
+    "ModelTable",
+    "Probability",
+    "Seconds",
+    "Seed",
+    "Steps",
+    "TableFile",
+    "Threads",
+    "Types",
+    "Validation",
+    "parse_assignments",
+    "parse_columns",
+]
 
-OURS = {"features", "context", "data_dtype", "dtype", "orders", "seed"}  # decided by the table or elsewhere
-WORDS = {"true": True, "false": False, "none": None}
+
+def _positive(text: str) -> float:
+    """A positive finite number."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise typer.BadParameter(f"must be a number; got {text!r}.") from None
+    if not 0 < number < math.inf:
+        raise typer.BadParameter(f"must be positive; got {text}.")
+    return number
 
 
-def parse_options(flow: str, given: Sequence[str]) -> dict[str, Any]:
-    """Options by name, with numbers as numbers and lists as lists.
+def _probability(text: str) -> float:
+    """A number between 0 and 1, both excluded."""
+    number = _positive(text)
+    if number >= 1:
+        raise typer.BadParameter(f"must be below 1; got {text}.")
+    return number
+
+
+def _fraction_or_table(text: str | float) -> float | str:
+    """A fraction of the rows, or the path of a table."""
+    try:
+        fraction = float(text)
+    except ValueError:
+        return str(text)
+    if not 0 <= fraction < 1:
+        raise typer.BadParameter(f"must be a fraction of the rows, at least 0 and below 1, or a table; got {text}.")
+    return fraction
+
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model file, as written by fit.")]
+TableFile = Annotated[str, typer.Argument(metavar="TABLE", help="A CSV, TSV, Parquet or Feather file.")]
+ModelTable = Annotated[
+    str, typer.Argument(metavar="TABLE", help="A CSV, TSV, Parquet or Feather file with the columns of the model.")
+]
+Drop = Annotated[list[str] | None, typer.Option("--drop", help="Columns to leave out: a,b.", show_default=False)]
+Types = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--type",
+        help="Column types, where the inferred ones are not wanted: hour=circular:24,grade=ordinal.",
+        show_default=False,
+    ),
+]
+Steps = Annotated[
+    int | None, typer.Option("--steps", min=1, help="Largest number of training steps.", show_default=False)
+]
+Seconds = Annotated[
+    float | None,
+    typer.Option(parser=_positive, metavar="NUMBER", help="Time limit of the training.", show_default=False),
+]
+Epochs = Annotated[
+    float | None,
+    typer.Option(
+        parser=_positive, metavar="NUMBER", help="Largest number of passes over the training rows.", show_default=False
+    ),
+]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Rows per step.", show_default=False)]
+LearningRate = Annotated[
+    float | None, typer.Option(parser=_positive, metavar="NUMBER", help="Peak learning rate.", show_default=False)
+]
+Validation = Annotated[
+    Any,
+    typer.Option(
+        parser=_fraction_or_table,
+        metavar="FRACTION|TABLE",
+        help="Fraction of the rows to hold out for validation, or a table of such rows; 0 for none.",
+    ),
+]
+Probability = Annotated[float, typer.Option(parser=_probability, metavar="NUMBER", help="Probability of the interval.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON on standard output.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.", show_default=False)]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed; the same seed gives the same result.")]
+FixedSeed = Annotated[int, typer.Option(min=0, help="Accepted by all commands; this one uses no random numbers.")]
+
+
+def parse_columns(option: str, values: Sequence[str], columns: Sequence[str], where: str) -> list[str]:
+    """Column names from ``a,b`` or a repeated option, in the order typed; a name with a comma goes in quotes.
 
     Raises:
-        ValueError: the flow or an option is unknown.
-
-    >>> parse_options("nsf", ["depth=3", "hidden=64", "layer=coupling"])
-    {'depth': 3, 'hidden': [64], 'layer': 'coupling'}
+        ValueError: ``where`` has no such column.
     """
-    if flow not in FLOWS:
-        raise ValueError(
-            f"--flow: there is no flow {flow!r}.{suggestion(flow, list(FLOWS))} Known: {listed(sorted(FLOWS), 20)}."
+    names: list[str] = []
+    for value in values:
+        parts = (
+            [value] if value in columns else [n.strip() for n in next(csv.reader([value], skipinitialspace=True), [])]
         )
-    known = _known(flow)
-    options: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        name = name.strip()
-        if not equals or not name or not value.strip():
-            raise ValueError(f"--set: write NAME=VALUE, such as depth=5 or hidden=128,128; got {text!r}.")
-        if name not in known:
-            names = list(known)
-            raise ValueError(
-                f"--set: {flow} has no option {name!r}.{suggestion(name, names)} It has {listed(names, 20)}."
-            )
-        if name in options:
-            raise ValueError(f"--set: {name} is given twice. Give it once.")
-        parsed = _parse(value.strip())
-        options[name] = [parsed] if isinstance(known[name], tuple) and not isinstance(parsed, list) else parsed
-    return options
+        names += [name for name in parts if name and name not in names]
+    for name in names:
+        if name not in columns:
+            raise _unknown(option, name, columns, where, "column")
+    return names
 
 
-def build_flow(flow: str, features: int, context: int, options: dict[str, Any]) -> Flow:
-    """The named flow for a table's columns, in the table's own units."""
-    try:
-        return FLOWS[flow](features, context, data_dtype="float64", **options)
-    except (TypeError, RuntimeError, OverflowError) as error:
-        raise wrong_kind(f"{flow} cannot be built", options, error) from None
+def parse_assignments(
+    option: str, values: Sequence[str], names: Sequence[str], *, where: str, noun: str = "column", form: str
+) -> dict[str, str]:
+    """Values by name from ``a=1,b=2`` or a repeated option. A value may hold commas: ``hidden=128,128``.
+
+    Args:
+        option: the option, for messages.
+        values: its values, as typed.
+        names: the names that may be assigned to.
+        where: what has these names, for messages: a flow, a table or a model.
+        noun: what a name stands for.
+        form: what to write, with an example.
+
+    Raises:
+        ValueError: a part is no assignment, or a name is unknown or assigned twice.
+
+    >>> parse_assignments(
+    ...     "--set", ["depth=5", "hidden=128,128, bins=8"], ["depth", "hidden", "bins"], where="nsf", form="NAME=VALUE"
+    ... )
+    {'depth': '5', 'hidden': '128,128', 'bins': '8'}
+    """
+    # A name is one of those expected, which may hold commas and equals signs, or else anything without them.
+    expected = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    start_of_one = re.compile(rf"(?:^|,)\s*({expected}|[^,=]*?)\s*=")
+    assigned: dict[str, str] = {}
+    for text in values:
+        starts = list(start_of_one.finditer(text))
+        ends = [start.start() for start in starts[1:]] + [len(text)]
+        if not starts or starts[0].start() > 0:
+            raise ValueError(f"{option}: write {form}; got {text!r}.")
+        for start, end in zip(starts, ends, strict=True):
+            name, value = start[1].strip(), text[start.end() : end].strip()
+            if not name or not value:
+                raise ValueError(f"{option}: write {form}; got {text!r}.")
+            if name not in names:
+                raise _unknown(option, name, names, where, noun)
+            if name in assigned:
+                raise ValueError(f"{option}: {name!r} has two values. Give one.")
+            assigned[name] = value
+    return assigned
 
 
-def wrong_kind(what: str, options: dict[str, Any], error: Exception) -> ValueError:
-    """What to say of an option of the wrong kind, found out deep inside."""
-    shown = ", ".join(f"{name}={value}" for name, value in options.items())
-    return ValueError(f"--set: {what} with {shown} ({error}).")
-
-
-def _known(flow: str) -> dict[str, Any]:
-    """Names and defaults of the options of a flow; of a triangular map those of the fit that chooses its terms."""
-    source = fit_triangular if flow == "triangular_map" else FLOWS[flow]
-    parameters = inspect.signature(source).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in OURS}
-
-
-def _parse(text: str) -> Any:
-    if "," in text:
-        return [_parse(part.strip()) for part in text.split(",") if part.strip()]
-    if text.lower() in WORDS:
-        return WORDS[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _unknown(option: str, name: str, names: Sequence[str], where: str, noun: str) -> ValueError:
+    return ValueError(
+        f"{option}: {where} has no {noun} {name!r}.{suggestion(name, names)} The {noun}s are {listed(names, 20)}."
+    )

@@ -1,4 +1,4 @@
-"""``pushforward score``: the log-density of every row, in memory that does not grow with their number."""
+"""``pushforward score`` for named flows: the log-density of every row, in constant memory."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pushforward.cli.common import refuse_same_file, say
 from pushforward.cli.model import TableModel, block_rows, note_ignored
+from pushforward.core.exactness import Exactness
 from pushforward.core.files import check_writable
 from pushforward.data import TableWriter, stream_table
 
@@ -19,31 +20,31 @@ __all__ = ["score", "write_scores"]
 
 
 def score(model: str, table: str, out: str) -> dict[str, Any]:
-    """Write one column, ``log_density`` in nats, a row for a row."""
+    """Write one column, ``log_density`` in nats, in the order of the rows."""
     refuse_same_file("--out", out, model, table)
     check_writable(out)
-    known = TableModel.load(model)
-    note_ignored(table, known.names)
-    blocks = stream_table(table, known.names, rows=block_rows(known.flow))
+    fitted = TableModel.load(model)
+    note_ignored(table, fitted.names)
+    blocks = stream_table(table, fitted.names, rows=block_rows(fitted.flow))
 
     def densities() -> Iterator[NDArray[np.float64]]:
         with torch.no_grad():
             for values in blocks:
-                x, context = known.tensors(values)
-                yield known.flow.log_prob(x, context).to(torch.float64).numpy()
+                x, context = fitted.tensors(values)
+                yield fitted.flow.log_prob(x, context).to(torch.float64).numpy()
 
-    return write_scores(out, densities())
+    return write_scores(out, densities(), fitted.flow.exactness)
 
 
-def write_scores(out: str, blocks: Iterable[NDArray[np.float64]]) -> dict[str, Any]:
-    """Write log-densities, block by block, and say how many there are and what they come to."""
+def write_scores(out: str, blocks: Iterable[NDArray[np.float64]], exactness: Exactness = "exact") -> dict[str, Any]:
+    """Write log-densities block by block; returns their number and mean."""
     rows, finite, total = 0, 0, 0.0
     with TableWriter(out, ["log_density"]) as target:
-        for found in blocks:
-            target.write(found[:, None])
-            good = np.isfinite(found)
-            rows, finite, total = rows + len(found), finite + int(good.sum()), total + float(found[good].sum())
+        for densities in blocks:
+            target.write(densities[:, None])
+            good = np.isfinite(densities)
+            rows, finite, total = rows + len(densities), finite + int(good.sum()), total + float(densities[good].sum())
     if finite < rows:
         say(f"{rows - finite} of {rows} rows have no finite log-density.")
     mean = total / finite if finite else math.nan
-    return {"out": out, "rows": rows, "finite": finite, "mean_log_density": mean}
+    return {"out": out, "rows": rows, "finite": finite, "mean_log_density": mean, "exactness": exactness}

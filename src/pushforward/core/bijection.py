@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple, final
+from typing import Any, ClassVar, Literal, cast, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from pushforward.core.capabilities import SupportsSlopes
 from pushforward.core.checks import NotInvertibleError, broadcast
 from pushforward.core.config import configurable
+from pushforward.core.constants import HasConstants
 from pushforward.core.domain import REAL, Domain
+from pushforward.core.exactness import Exactness
+from pushforward.core.shapes import sum_event
 
-__all__ = ["ALL_PROPERTIES", "Bijection", "Inverse", "Kind", "RecomputedPass", "TriangularMap"]
+__all__ = ["ALL_PROPERTIES", "Bijection", "Inverse", "Kind", "StochasticMap", "TriangularMap"]
 
 Kind = Literal["exact", "sequential", "iterative", "none"]
 
 ALL_PROPERTIES = frozenset({"round_trip", "inverse_ladj", "jacobian"})
 
 
-class RecomputedPass(NamedTuple):
-    """A map once more from what it gave, recorded for gradients."""
-
-    x: Tensor
-    outputs: tuple[Tensor, Tensor]
-    """Its image and ladj, again."""
-    leaves: tuple[Tensor, ...]
-    """What the outputs were computed from: x or parts of it."""
-    join: Callable[..., Tensor]
-    """Gradients in the leaves to the gradient in x."""
-
-
-class Bijection(nn.Module, ABC):
+class Bijection(HasConstants, ABC):
     r"""An invertible map :math:`y = T(x)` with its :math:`\log|\det \nabla T(x)|`.
 
     A subclass sets ``in_shape`` and ``out_shape`` (event shapes) in its constructor and writes the two hooks
-    ``_forward_and_ladj`` and ``_inverse_and_ladj``; everything public is final and checks its input once.
+    ``_forward_and_ladj`` and ``_inverse_and_ladj``; everything public is final and checks its input once. Abilities
+    that only some maps have are in `pushforward.core.capabilities`; maps that draw random numbers are `StochasticMap`.
 
     Shape:
         ``x``: (*batch, *in_shape), ``y``: (*batch, *out_shape), ``context``: (*batch, *context_shape),
@@ -50,6 +42,13 @@ class Bijection(nn.Module, ABC):
     codomain: Domain = REAL
     forward_kind: Kind = "exact"
     inverse_kind: Kind = "exact"
+    log_det: Exactness = "exact"
+    """Whether ladj is the log-determinant, an unbiased estimate of it, or makes log-densities a lower bound."""
+    stochastic: bool = False
+    """Whether the hooks draw random numbers; they then take a generator as their third argument."""
+    is_triangular: bool = False
+    """Whether y_j depends on x_1..x_j alone and increases in x_j (entries of an event in row-major order), which makes
+    the map one that `SupportsSlopes`."""
     keeps_domain: bool = False
     """Whether the map takes every entry-wise domain to itself: rearrangements of features do."""
     properties: frozenset[str] = ALL_PROPERTIES
@@ -70,29 +69,8 @@ class Bijection(nn.Module, ABC):
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
         return self._inverse_and_ladj(y, context)[0]
 
-    def _recompute_from_output(self, y: Tensor, context: Tensor | None, *, inverse: bool) -> RecomputedPass:
-        """The input of a pass (of the inverse if ``inverse``) from its output y, and the pass once more from there."""
-        with torch.no_grad():
-            x = (self._forward if inverse else self._inverse)(y, context)
-        x = x.detach().requires_grad_()
-        outputs = (self._inverse_and_ladj if inverse else self._forward_and_ladj)(x, context)
-        return RecomputedPass(x, outputs, (x,), lambda by_x: by_x)
-
-    def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(y, log ∂y_j/∂x_j of shape (*batch, features)) where the map is triangular; ladj is their sum."""
-        raise NotInvertibleError(f"{type(self).__name__}: not a triangular map, so it has no slope per feature.")
-
-    def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(x, log ∂x_j/∂y_j of shape (*batch, features)) where the map is triangular."""
-        raise NotInvertibleError(f"{type(self).__name__}: not a triangular map, so it has no slope per feature.")
-
     def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
         """Set data-dependent values from x, which lies on the out side if ``inverse``; most maps have none."""
-
-    @property
-    def is_triangular(self) -> bool:
-        """Whether y_j depends on x_1..x_j alone and increases in x_j; the inverse is then of the same kind."""
-        return False
 
     @property
     def data_dependent(self) -> bool:
@@ -115,24 +93,28 @@ class Bijection(nn.Module, ABC):
         return self.dtype
 
     @final  # type: ignore[misc]  # nn.Module declares forward as an attribute
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """y = T(x)."""
-        return self._forward(*self._enter(x, context))
+    def forward(self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """y = T(x). Maps that draw random numbers take them from ``generator``, by default torch's global one."""
+        return self._forward(*self._enter(x, context, generator))
 
     @final
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+    def inverse(self, y: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """x = T⁻¹(y)."""
-        return self._inverse(*self._enter(y, context, inverse=True))
+        return self._inverse(*self._enter(y, context, generator, inverse=True))
 
     @final
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward_and_ladj(
+        self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
         """y = T(x) and log|det ∇T(x)|, of shape (*batch,)."""
-        return self._forward_and_ladj(*self._enter(x, context))
+        return self._forward_and_ladj(*self._enter(x, context, generator))
 
     @final
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(
+        self, y: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
         """x = T⁻¹(y) and log|det ∇T⁻¹(y)|, of shape (*batch,)."""
-        return self._inverse_and_ladj(*self._enter(y, context, inverse=True))
+        return self._inverse_and_ladj(*self._enter(y, context, generator, inverse=True))
 
     @final
     @torch.no_grad()
@@ -144,14 +126,25 @@ class Bijection(nn.Module, ABC):
             context: the sample's context, where the map has one.
             inverse: whether data enters on the out side.
         """
-        self._initialize(*self._enter(x, context, inverse=inverse), inverse=inverse)
+        x, context = self._checked(x, context, inverse)
+        self._initialize(x, context, inverse=inverse)
 
     @property
     def inv(self) -> Bijection:
         """The inverse map, sharing the weights; ``T.inv.inv is T``."""
         return Inverse(self)
 
-    def _enter(self, x: Tensor, context: Tensor | None, inverse: bool = False) -> tuple[Tensor, Tensor | None]:
+    def _arguments(self, x: Tensor, context: Tensor | None, generator: torch.Generator | None) -> tuple[Any, ...]:
+        """The arguments of a hook: context only for a map that declares one, a generator only for one that draws."""
+        context = None if self.context_shape is None else context
+        return (x, context, generator) if self.stochastic else (x, context)
+
+    def _enter(
+        self, x: Tensor, context: Tensor | None, generator: torch.Generator | None, inverse: bool = False
+    ) -> tuple[Any, ...]:
+        return self._arguments(*self._checked(x, context, inverse), generator)
+
+    def _checked(self, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor | None]:
         owner = type(self).__name__
         if (self.inverse_kind if inverse else self.forward_kind) == "none":
             raise NotInvertibleError(f"{owner}: this direction has no known formula. Flip the map with .inv.")
@@ -160,13 +153,13 @@ class Bijection(nn.Module, ABC):
         return broadcast(owner, name, x, shape, context, self.context_shape, dtype, self.dtype)
 
     def extra_repr(self) -> str:
-        own = {k: v for k, v in getattr(self, "config", {}).items() if k != "type" and not isinstance(v, dict)}
+        arguments = {k: v for k, v in getattr(self, "config", {}).items() if k != "type" and not isinstance(v, dict)}
         return ", ".join(
-            f"{k}={v}" for k, v in own.items() if not (isinstance(v, list) and v and isinstance(v[0], dict))
+            f"{k}={v}" for k, v in arguments.items() if not (isinstance(v, list) and v and isinstance(v[0], dict))
         )
 
 
-class TriangularMap(Bijection):
+class TriangularMap(Bijection, SupportsSlopes):
     r"""An increasing triangular map: :math:`y_j = T_j(x_1, \dots, x_j)`, increasing in :math:`x_j`.
 
     Its Jacobian is triangular, so :math:`\log|\det|` is the sum of the log-slopes :math:`\log \partial_j T_j`. A
@@ -177,27 +170,50 @@ class TriangularMap(Bijection):
         | Triangular transformations of measures (Bogachev et al., 2005), doi:10.1070/SM2005v196n03ABEH000882
     """
 
-    @property
-    def is_triangular(self) -> bool:
-        return True
-
-    @abstractmethod
-    def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]: ...
-
-    @abstractmethod
-    def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]: ...
+    is_triangular = True
 
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         y, log_slopes = self._forward_and_slopes(x, context)
-        return y, log_slopes.sum(dim=-1)
+        return y, sum_event(log_slopes, len(self.in_shape))
 
     def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x, log_slopes = self._inverse_and_slopes(y, context)
-        return x, log_slopes.sum(dim=-1)
+        return x, sum_event(log_slopes, len(self.in_shape))
+
+
+class StochasticMap(Bijection):
+    """A map that draws random numbers: to estimate its log-determinant, or for its values where it is a surjection.
+
+    Its hooks take a generator (None: torch's global one) from which everything random is drawn, so that a seed decides
+    all results. A subclass states in ``log_det`` what its ladj is.
+
+    References:
+        | FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models (Grathwohl et al., 2018),
+          arXiv:1810.01367
+        | SurVAE Flows: Surjections to Bridge the Gap between VAEs and Flows (Nielsen et al., 2020), arXiv:2007.02731
+    """
+
+    stochastic = True
+
+    @abstractmethod
+    def _forward_and_ladj(
+        self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]: ...
+
+    @abstractmethod
+    def _inverse_and_ladj(
+        self, y: Tensor, context: Tensor | None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def _forward(self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
+        return self._forward_and_ladj(x, context, generator)[0]
+
+    def _inverse(self, y: Tensor, context: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
+        return self._inverse_and_ladj(y, context, generator)[0]
 
 
 @configurable
-class Inverse(Bijection):
+class Inverse(Bijection, SupportsSlopes):
     r"""A map run backwards: :math:`T^{-1}`, with the two directions and their costs swapped.
 
     >>> import torch
@@ -219,15 +235,13 @@ class Inverse(Bijection):
         self.context_shape = bijection.context_shape
         self.domain, self.codomain = bijection.codomain, bijection.domain
         self.forward_kind, self.inverse_kind = bijection.inverse_kind, bijection.forward_kind
+        self.log_det, self.stochastic = bijection.log_det, bijection.stochastic
+        self.is_triangular = bijection.is_triangular
         self.keeps_domain, self.properties = bijection.keeps_domain, bijection.properties
 
     @property
     def data_dependent(self) -> bool:
         return self.bijection.data_dependent
-
-    @property
-    def is_triangular(self) -> bool:
-        return self.bijection.is_triangular
 
     @property
     def in_dtype(self) -> torch.dtype | None:
@@ -241,26 +255,25 @@ class Inverse(Bijection):
     def inv(self) -> Bijection:
         return self.bijection
 
-    def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.bijection._inverse_and_ladj(x, context)
+    # The arguments of a hook are those of the inner map's hook of the other direction.
 
-    def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.bijection._forward_and_ladj(y, context)
+    def _forward_and_ladj(self, *arguments: Any) -> tuple[Tensor, Tensor]:
+        return self.bijection._inverse_and_ladj(*arguments)
+
+    def _inverse_and_ladj(self, *arguments: Any) -> tuple[Tensor, Tensor]:
+        return self.bijection._forward_and_ladj(*arguments)
+
+    def _forward(self, *arguments: Any) -> Tensor:
+        return self.bijection._inverse(*arguments)
+
+    def _inverse(self, *arguments: Any) -> Tensor:
+        return self.bijection._forward(*arguments)
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.bijection._inverse_and_slopes(x, context)
+        return cast(SupportsSlopes, self.bijection)._inverse_and_slopes(x, context)
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.bijection._forward_and_slopes(y, context)
-
-    def _recompute_from_output(self, y: Tensor, context: Tensor | None, *, inverse: bool) -> RecomputedPass:
-        return self.bijection._recompute_from_output(y, context, inverse=not inverse)
-
-    def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self.bijection._inverse(x, context)
-
-    def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
-        return self.bijection._forward(y, context)
+        return cast(SupportsSlopes, self.bijection)._forward_and_slopes(y, context)
 
     def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
         self.bijection._initialize(x, context, inverse=not inverse)

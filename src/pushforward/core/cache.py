@@ -22,13 +22,13 @@ class TensorCache:
     def __init__(self) -> None:
         self._last: tuple[tuple[Tensor, ...], Tensor] | None = None
 
-    def __call__(self, function: Callable[..., Tensor], *given: Tensor) -> Tensor:
-        """``function(*given)``; whoever gets it must not write into it."""
+    def __call__(self, function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+        """``function(*tensors)``; whoever gets it must not write into it."""
         last = self._last  # read once: another thread may be here, too
-        if last is not None and all(map(_same, last[0], given)):
+        if last is not None and all(map(_same, last[0], tensors)):
             return last[1]
-        result = function(*given)
-        self._last = tuple(tensor.detach().clone() for tensor in given), result
+        result = function(*tensors)
+        self._last = tuple(tensor.detach().clone() for tensor in tensors), result
         return result
 
     def __reduce__(self) -> tuple[type[TensorCache], tuple[()]]:

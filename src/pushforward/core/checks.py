@@ -1,6 +1,7 @@
-"""The checks made once, at the boundary, and the sentences they answer with.
+"""Argument validation and its error messages.
 
-Only static facts are looked at (shapes, dtypes, presence), so a compiled graph carries none of them.
+Inputs are checked once, at the boundary, and only for static facts (shapes, dtypes, presence), so a compiled graph
+carries no checks.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ __all__ = [
     "at_least",
     "below_one",
     "broadcast",
+    "check_precision",
     "common_batch",
     "finite_numbers",
     "one_of",
@@ -27,7 +29,7 @@ class NotInvertibleError(ValueError):
     """Raised where a map has no inverse, or none that can be computed; the message names the way out."""
 
 
-def at_least(owner: str, name: str, got: int, low: int, remedy: str = "") -> None:
+def at_least(owner: str, name: str, got: object, low: int, remedy: str = "") -> None:
     """Refuse a whole number below ``low``."""
     if isinstance(got, bool) or not isinstance(got, int) or got < low:
         raise ValueError(f"{owner}: {name} must be a whole number of at least {low}; got {got!r}.{_after(remedy)}")
@@ -40,7 +42,7 @@ def positive(owner: str, name: str, got: float, remedy: str = "") -> None:
 
 
 def below_one(owner: str, name: str, got: float, what_one_is: str) -> None:
-    """Refuse a number that is not between zero and one, such as a least slope that leaves no room for a mean of one."""
+    """Refuse a number that is not between zero and one, such as a least slope where the mean slope is one."""
     positive(owner, name, got)
     if got >= 1:
         raise ValueError(f"{owner}: {name} must be below 1, {what_one_is}; got {got!r}.")
@@ -74,8 +76,19 @@ def _event_batch(owner: str, name: str, x: Tensor, event_shape: tuple[int, ...])
     return tuple(x.shape[:split])
 
 
+def check_precision(owner: str, *dtypes: torch.dtype | None) -> None:
+    """Refuse floating dtypes of less than 32 bits for points and weights."""
+    for dtype in dtypes:
+        if dtype is not None and dtype.is_floating_point and dtype.itemsize < 4:
+            raise ValueError(
+                f"{owner}: densities in {dtype} would be right to three digits at best. Keep points and model in "
+                'float32, with .float(); fit(..., precision="bf16") multiplies in bfloat16 where that does no harm.'
+            )
+
+
 def check_dtype(owner: str, name: str, x: Tensor, dtype: torch.dtype | None) -> None:
     """Refuse ``x`` whose dtype is not that of the weights (None: the owner has no weights and takes any)."""
+    check_precision(owner, x.dtype, dtype)
     if dtype is not None and x.dtype != dtype:
         raise ValueError(
             f"{owner}: {name} is {x.dtype} but the weights are {dtype}. "

@@ -18,7 +18,8 @@ def configurable(cls: C) -> C:
     """Register a class and let its instances record their constructor arguments in ``config``.
 
     Arguments must be JSON-able or themselves configurable. The record is made by the class that is built, not by its
-    parents, so a registered class may extend another.
+    parents, so a registered class may extend another. Arguments that the class lists in ``takes_any_module`` may be
+    modules of classes that are not registered: the config then names their class, and cannot be built or saved.
 
     >>> from pushforward.bijections import Flip
     >>> Flip(3).config
@@ -36,9 +37,12 @@ def configurable(cls: C) -> C:
     def recording(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
         if type(self) is cls:
-            given = dict(signature.bind(self, *args, **kwargs).arguments)
-            given.pop(next(iter(signature.parameters)))
-            encoded = {key: encode(value, cls.__name__, key) for key, value in given.items()}
+            arguments = dict(signature.bind(self, *args, **kwargs).arguments)
+            arguments.pop(next(iter(signature.parameters)))
+            for key in getattr(cls, "takes_any_module", ()):
+                if key in arguments and arguments[key] is not None and not hasattr(arguments[key], "config"):
+                    arguments[key] = {"type": f"{type(arguments[key]).__module__}.{type(arguments[key]).__qualname__}"}
+            encoded = {key: encode(value, cls.__name__, key) for key, value in arguments.items()}
             self.config = {"type": cls.__name__, **encoded}
 
     owner.__init__ = recording
@@ -80,8 +84,8 @@ def build(config: dict[str, Any]) -> Any:
     name = config["type"]
     cls = REGISTRY.get(name)
     if cls is None:
-        known = ", ".join(sorted(REGISTRY))
-        raise ValueError(f"build: no part is called {name!r}. Known parts: {known}. Import the module that defines it.")
+        names = ", ".join(sorted(REGISTRY))
+        raise ValueError(f"build: no part is called {name!r}. Known parts: {names}. Import the module that defines it.")
     arguments = {key: decode(value) for key, value in config.items() if key != "type"}
     try:
         inspect.signature(cls).bind(**arguments)

@@ -2,12 +2,17 @@
 
 A domain describes one event, or one entry of it: ``event_ndim`` trailing axes of a tensor belong to one point of the
 set. ``Real`` and ``Interval`` apply entry by entry (``event_ndim`` 0), ``Ball`` to the last axis as a whole.
+
+A density on a domain is taken with respect to its ``measure``, and a change of variables needs equal ``dimension`` on
+both sides.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,19 +24,42 @@ __all__ = [
     "Domain",
     "Integers",
     "Interval",
+    "Measure",
     "Product",
     "Real",
     "Simplex",
     "Sphere",
     "contains_each",
     "ends",
+    "product",
     "restrict",
 ]
+
+
+Measure = Literal["Lebesgue", "surface", "counting", "product"]
 
 
 @dataclass(frozen=True)
 class Domain:
     """A set of points; subclasses say which points it contains and give some of them."""
+
+    @property
+    def measure(self) -> Measure:
+        """What densities on the set are densities with respect to.
+
+        ``"Lebesgue"``: volume (of the simplex: of all entries but the last, as for Dirichlet densities).
+        ``"surface"``: area of the surface. ``"counting"``: densities are probabilities. ``"product"``: another one of
+        these for each feature.
+        """
+        return "Lebesgue"
+
+    def dimension(self, event_shape: Sequence[int]) -> int:
+        """The intrinsic dimension of the set of events of this shape: how many real numbers move freely.
+
+        Raises:
+            ValueError: there are no such events.
+        """
+        return math.prod(event_shape)
 
     @property
     def event_ndim(self) -> int:
@@ -109,6 +137,13 @@ class Integers(Domain):
     high: int
 
     @property
+    def measure(self) -> Measure:
+        return "counting"
+
+    def dimension(self, event_shape: Sequence[int]) -> int:
+        return 0
+
+    @property
     def ends(self) -> tuple[float, float]:
         return self.low, self.high
 
@@ -157,6 +192,9 @@ class Ball(Domain):
     def event_ndim(self) -> int:
         return 1
 
+    def dimension(self, event_shape: Sequence[int]) -> int:
+        return _points(self, event_shape) * event_shape[-1]
+
     def contains(self, x: Tensor) -> Tensor:
         return torch.linalg.vector_norm(x, dim=-1) < self.radius
 
@@ -173,6 +211,13 @@ class Sphere(Domain):
     @property
     def event_ndim(self) -> int:
         return 1
+
+    @property
+    def measure(self) -> Measure:
+        return "surface"
+
+    def dimension(self, event_shape: Sequence[int]) -> int:
+        return _points(self, event_shape) * (event_shape[-1] - 1)
 
     def contains(self, x: Tensor) -> Tensor:
         return (x.norm(dim=-1) - 1).abs() <= 32 * torch.finfo(x.dtype).eps
@@ -193,6 +238,9 @@ class Simplex(Domain):
     def event_ndim(self) -> int:
         return 1
 
+    def dimension(self, event_shape: Sequence[int]) -> int:
+        return _points(self, event_shape) * (event_shape[-1] - 1)
+
     def contains(self, x: Tensor) -> Tensor:
         close = (x.sum(dim=-1) - 1).abs() <= 4 * x.shape[-1] * torch.finfo(x.dtype).eps
         return (x >= 0).all(dim=-1) & close
@@ -206,37 +254,74 @@ class Simplex(Domain):
 
 @dataclass(frozen=True)
 class Product(Domain):
-    """A domain for each feature: the last axis of a point is (parts[0], parts[1], ...)."""
+    """An entry-wise domain for each feature: the last axis of a point is (parts[0], parts[1], ...).
+
+    For events of several axes ``shape`` is their shape, and ``parts`` lists the entries in row-major order.
+    """
 
     parts: tuple[Domain, ...]
+    shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.parts or any(part.event_ndim for part in self.parts):
             raise ValueError("Product: parts must be one or more entry-wise domains, such as Real or Interval.")
+        if self.shape is not None and math.prod(self.shape) != len(self.parts):
+            raise ValueError(f"Product: shape {self.shape} must hold one entry per part; got {len(self.parts)} parts.")
 
     @property
     def event_ndim(self) -> int:
-        return 1
+        return 1 if self.shape is None else len(self.shape)
+
+    @property
+    def measure(self) -> Measure:
+        measures = {part.measure for part in self.parts}
+        return measures.pop() if len(measures) == 1 else "product"
+
+    def dimension(self, event_shape: Sequence[int]) -> int:
+        points = _points(self, event_shape)
+        return points * sum(part.dimension(()) for part in self.parts)
 
     def contains(self, x: Tensor) -> Tensor:
-        return torch.stack([part.contains(x[..., j]) for j, part in enumerate(self.parts)], -1).all(dim=-1)
+        return self.contains_each(x).flatten(-self.event_ndim).all(dim=-1)
+
+    def contains_each(self, x: Tensor) -> Tensor:
+        """Whether each entry lies in its own domain; shape: that of ``x``."""
+        entries = x.flatten(-self.event_ndim)
+        inside = [part.contains(entries[..., j]) for j, part in enumerate(self.parts)]
+        return torch.stack(inside, dim=-1).reshape(x.shape)
 
     def example(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
-        columns = [part.example(shape[:-1], generator).to(torch.float64) for part in self.parts]
-        return torch.stack(columns, dim=-1)
+        batch = shape[: len(shape) - self.event_ndim]
+        columns = [part.example(batch, generator).to(torch.float64) for part in self.parts]
+        return torch.stack(columns, dim=-1).reshape(shape)
 
     def anchor(self, x: Tensor) -> Tensor:
-        return torch.stack([part.anchor(x) for part in self.parts])
+        return torch.stack([part.anchor(x) for part in self.parts]).reshape(self.shape or (-1,))
 
 
 REAL = Real()
 
 
+def _points(domain: Domain, event_shape: Sequence[int]) -> int:
+    """How many points of the domain an event of this shape holds."""
+    ndim, name = domain.event_ndim, type(domain).__name__
+    if len(event_shape) < ndim:
+        raise ValueError(f"{name}: a point has {ndim} or more axes; got events of shape {tuple(event_shape)}.")
+    if isinstance(domain, Product) and tuple(event_shape[-ndim:]) != (domain.shape or (len(domain.parts),)):
+        raise ValueError(f"{name}: describes {len(domain.parts)} entries; got events of shape {tuple(event_shape)}.")
+    return math.prod(event_shape[:-ndim])
+
+
+def product(parts: tuple[Domain, ...], event_shape: tuple[int, ...]) -> Domain:
+    """The domain of events whose entries, in row-major order, have the domains ``parts``; where all agree, that one."""
+    if len(set(parts)) == 1:
+        return parts[0]
+    return Product(parts, None if len(event_shape) == 1 else event_shape)
+
+
 def contains_each(domain: Domain, x: Tensor) -> Tensor:
     """Whether each entry lies in the domain of its feature: entry-wise domains and products of them."""
-    if not isinstance(domain, Product):
-        return domain.contains(x)
-    return torch.stack([part.contains(x[..., j]) for j, part in enumerate(domain.parts)], dim=-1)
+    return domain.contains_each(x) if isinstance(domain, Product) else domain.contains(x)
 
 
 def holds_each(domain: Domain, x: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pushforward.core.execution_mode import needs_derivatives
+
 __all__ = [
     "by_table",
     "concrete_bool",
@@ -122,13 +124,13 @@ def concrete_bool(flag: Tensor) -> bool | None:
 
 
 @torch.no_grad()
-def solve_between(curve: CurveOf, bracket: CurveOf, y: Tensor, given: Any, start: Tensor | None = None) -> Tensor:
-    """x with curve(x, given) = y between the two points of bracket(y, given), without gradients; see
+def solve_between(curve: CurveOf, bracket: CurveOf, y: Tensor, params: Any, start: Tensor | None = None) -> Tensor:
+    """x with curve(x, params) = y between the two points of bracket(y, params), without gradients; see
     `solve_increasing`. If Newton's method from ``start`` converges for all entries in a few steps, that is all."""
-    if start is not None and (found := newton(lambda x: curve(x, given), y, start)) is not None:
-        return found
-    apart = unshared(given)
-    return solve_increasing(lambda x: curve(x, apart), y, *bracket(y, given))
+    if start is not None and (root := newton(lambda x: curve(x, params), y, start)) is not None:
+        return root
+    apart = unshared(params)
+    return solve_increasing(lambda x: curve(x, apart), y, *bracket(y, params))
 
 
 def newton(curve: Curve, y: Tensor, x: Tensor) -> Tensor | None:
@@ -167,25 +169,26 @@ def by_table(curve: Curve, bracket: Curve, y: Tensor) -> Tensor:
 
 
 def invert_increasing(
-    curve: CurveOf, find: Callable[[Tensor, Any], Tensor], y: Tensor, given: Any
+    curve: CurveOf, find: Callable[[Tensor, Any], Tensor], y: Tensor, params: Any
 ) -> tuple[Tensor, Tensor]:
-    """(x, -log-slope at x) with curve(x, given) = y, differentiable in y and ``given``.
+    """(x, -log-slope at x) with curve(x, params) = y, differentiable in y and ``params``.
 
     Args:
-        curve: x and ``given`` to an increasing function of x and its log-slope.
-        find: y and ``given`` to x, without gradients, such as `solve_between` does.
+        curve: x and ``params`` to an increasing function of x and its log-slope.
+        find: y and ``params`` to x, without gradients, such as `solve_between` does.
         y: the values to reach, shape (*s).
-        given: what the curve depends on, tensors in nested tuples and lists.
+        params: what the curve depends on, tensors in nested tuples and lists.
     """
-    found = find(y, given)
-    if not torch.is_grad_enabled():
-        return found, -curve(found, given)[1]
-    ok = found.isfinite()
+    root = find(y, params)
+    if not needs_derivatives():
+        return root, -curve(root, params)[1]
+    root = root.detach()  # the search has no derivatives, forward ones included
+    ok = root.isfinite()
     # A row without a root goes through the formulas at zero and becomes NaN only at the end, by `where`: its NaN would
     # reach the gradients of weights that all rows share.
-    target = torch.where(ok, y, curve(torch.zeros_like(y), given)[0].detach())
-    x = through_root(lambda x: curve(x, given), target, torch.where(ok, found, 0.0))
-    return torch.where(ok, x, torch.nan), torch.where(ok, -curve(x, given)[1], torch.nan)
+    target = torch.where(ok, y, curve(torch.zeros_like(y), params)[0].detach())
+    x = through_root(lambda x: curve(x, params), target, torch.where(ok, root, 0.0))
+    return torch.where(ok, x, torch.nan), torch.where(ok, -curve(x, params)[1], torch.nan)
 
 
 def through_root(curve: Curve, y: Tensor, x: Tensor) -> Tensor:
@@ -195,7 +198,8 @@ def through_root(curve: Curve, y: Tensor, x: Tensor) -> Tensor:
     theorem, :math:`dx = (dy - \partial_\theta f\, d\theta) / f'`, the second makes derivatives right up to the third
     order.
     """
-    if torch.is_grad_enabled():
+    if needs_derivatives():
+        x = x.detach()
         steepest = 0.5 * math.log(torch.finfo(y.dtype).max)  # of the inverse, which on a plateau would overflow
         for _ in range(2):
             value, log_slope = curve(x)

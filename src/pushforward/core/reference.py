@@ -1,4 +1,4 @@
-"""The two laws that increasing maps of one number start from, with what is needed of them far out."""
+"""Normal and logistic reference distributions with exact tails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 __all__ = ["REFERENCES", "ReferenceDistribution", "log1mexp", "log_width", "narrow"]
 
-FAR = -50.0  # below which the tail of a normal is its asymptotic series, in float64 too
+FAR = -50.0  # below this the tail of a normal is computed by its asymptotic series, in float64 too
 
 
 def log1mexp(d: Tensor) -> Tensor:
@@ -20,14 +20,14 @@ def log1mexp(d: Tensor) -> Tensor:
     References:
         | Accurately computing log(1 - exp(-\|a\|)) (Mächler, 2012)
     """
-    d = d.clamp(min=torch.finfo(d.dtype).tiny)  # of what is empty by rounding alone, without an infinite slope
+    d = d.clamp(min=torch.finfo(d.dtype).tiny)  # where rounding left zero: finite, with a finite slope
     near = d < math.log(2)
     small, large = torch.where(near, d, 1.0), torch.where(near, 1.0, d)
     return torch.where(near, (-torch.expm1(-small)).log(), torch.log1p(-torch.exp(-large)))
 
 
 def narrow(width: Tensor) -> Tensor:
-    """Where an interval of this width, in standard units, is so narrow that its probability is known better as the
+    """Where an interval of this width, in standard units, is so narrow that its probability is more accurate as the
     density in its middle times the width than as a difference of two tails. The relative error of the product is about
     width²/24, that of the difference about eps/width; they meet near the cube root of eps."""
     return width < 0.2 * torch.finfo(width.dtype).eps ** (1 / 3)
@@ -39,16 +39,17 @@ def log_width(width: Tensor) -> Tensor:
 
 
 def _largest_square(y: Tensor) -> float:
-    """A bound for numbers of this dtype below which their squares are finite, with room for what they multiply."""
+    """A magnitude below which squares are finite in this dtype, and stay so when multiplied by moderate factors."""
     return math.sqrt(torch.finfo(y.dtype).max) * 1e-4
 
 
 class ReferenceDistribution(ABC):
-    """A symmetric law on the line: its density, its tail in logs, its quantiles."""
+    """A symmetric distribution on the real line: log-density, log-tails and quantiles, elementwise."""
 
     @staticmethod
     @abstractmethod
-    def log_density(y: Tensor) -> Tensor: ...
+    def log_density(y: Tensor) -> Tensor:
+        """The log-density at y."""
 
     @staticmethod
     @abstractmethod
@@ -61,8 +62,8 @@ class ReferenceDistribution(ABC):
         """y with P(Y ≤ y) = p."""
 
     def log_mass(self, low: Tensor, high: Tensor, width: Tensor) -> Tensor:
-        """log P(low < Y ≤ high), from the tail in which it lies: a difference of numbers near one has no digits. The
-        ``width`` from low to high may be known to more digits than their difference."""
+        """log P(low < Y ≤ high), from the tail in which the interval lies: a difference of numbers near one has no
+        digits. The ``width`` from low to high may have more digits than their difference."""
         upper = low > 0
         inner, outer = torch.where(upper, low, -high), torch.where(upper, high, -low)  # now in the upper tail
         near, far = self.log_below(-inner), self.log_below(-outer)
@@ -81,7 +82,7 @@ class Gaussian(ReferenceDistribution):
 
     @staticmethod
     def log_below(y: Tensor) -> Tensor:
-        # Far out the slope that torch has for its function is the difference of two large numbers, and no number soon.
+        # Far out torch computes the slope of log_ndtr as a difference of two large numbers, which ends in NaN.
         far = y < FAR
         v = torch.where(far, y, FAR).clamp(min=-_largest_square(y))
         w = 1 / v.square()

@@ -1,4 +1,4 @@
-"""Tables of mixed columns in files: read as Arrow tables, whole or in pieces, and written piece by piece."""
+"""Files as Arrow tables with numbers, text and missing values: read whole or in pieces, written in pieces."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["ArrowWriter", "read_arrow", "stream_arrow"]
 
 
 def read_arrow(path: str | os.PathLike[str]) -> Any:
-    """A table whole, with numbers, truth values and texts as they are; what is missing is null.
+    """A whole table, with numbers, booleans and text as they are stored; missing values are null.
 
     Raises:
-        TableError: the file is no table, has no rows, or two of its columns have one name.
+        TableError: the file cannot be read, has no rows, or has two columns of one name.
     """
     source = open_source(path)
     batches = list(source.batches(positions(source.path, source.names, source.names), 65536))
@@ -37,16 +37,16 @@ def read_arrow(path: str | os.PathLike[str]) -> Any:
 def stream_arrow(
     path: str | os.PathLike[str], columns: Sequence[str], rows: int = 8192, *, texts: Collection[str] = ()
 ) -> Iterator[Any]:
-    """Some columns of a table in pieces, in memory that does not grow with its length.
+    """Some columns of a table in pieces, in constant memory.
 
     Args:
         path: the file.
-        columns: which ones, in this order.
-        rows: of a piece, at most.
-        texts: those that are text whatever a piece of them looks like: "7" may stand beside "7a" further on.
+        columns: the names of the columns, in the order of the result.
+        rows: largest number of rows of a piece.
+        texts: the columns that are text even if all values of a piece are numbers: "7" may be followed by "7a".
 
     Raises:
-        TableError: the file is no table, or lacks a column.
+        TableError: the file cannot be read, or lacks a column.
     """
     source = open_source(path)
     places = positions(source.path, source.names, columns)
@@ -58,14 +58,14 @@ def stream_arrow(
 
 
 def _plain(column: Any) -> Any:
-    """A column without dictionaries and nested numbers."""
+    """A column with dictionaries decoded and decimals as float64."""
     if pa.types.is_dictionary(column.type):
         return column.cast(column.type.value_type)
     return column.cast(pa.float64(), safe=False) if pa.types.is_decimal(column.type) else column
 
 
 def _typed(column: Any, *, text: bool = False) -> Any:
-    """What a text file holds as whole numbers, numbers or truth values where all of it is that."""
+    """A column of a text file as integers, numbers or booleans if all its values are, else as text."""
     try:
         words = pc.utf8_trim_whitespace(column.cast(pa.string()))
     except pa.ArrowInvalid:
@@ -81,11 +81,11 @@ def _typed(column: Any, *, text: bool = False) -> Any:
 
 
 class ArrowWriter(TableWriter):
-    """A file that grows by Arrow tables of one schema, and appears, complete, when the block ends.
+    """Writes Arrow tables of one schema, as `TableWriter` does arrays.
 
     Args:
-        path: its suffix chooses the format, as in reading.
-        schema: of the tables.
+        path: the file; its suffix chooses the format.
+        schema: the Arrow schema of the tables.
     """
 
     def __init__(self, path: str | os.PathLike[str], schema: Any) -> None:

@@ -1,7 +1,7 @@
-"""From one stored column to float64, piece by piece, and what is said when that is impossible.
+"""Conversion of a stored column to float64, piece by piece, and the error messages where that is impossible.
 
-Nothing is decided by the first piece: text is tried as whole numbers, then as numbers, then as true/false,
-for every piece anew, and the kind of the column is known when its last piece has passed.
+The first piece does not decide the type: the text of every piece is parsed as integers, else as numbers, else as
+true/false, and the type of the column is that of all pieces together.
 """
 
 from __future__ import annotations
@@ -19,46 +19,54 @@ from numpy.typing import NDArray
 from pushforward.data.formats import Source, TableError, clipped
 from pushforward.data.text import MISSING_WORDS
 
-__all__ = ["EXACT", "BadValue", "Column", "NotNumbersError", "complaint"]
+__all__ = ["EXACT", "BadValue", "ColumnConverter", "NotNumbersError", "table_error"]
 
-EXACT = 2**53  # every whole number up to here is a float64
+EXACT = 2**53  # every integer up to here is a float64
 
 _DATE = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}\b|\d{1,2}:\d{2}(:\d{2})?$")
 
-# kind -> (what is wrong, what to do besides dropping the column)
-_SAID = {
+# kind of problem -> (fact, remedy besides dropping the column)
+_MESSAGES = {
     "text": ("holds text", "Correct the value"),
     "decimal": ("holds numbers with a decimal comma", "Write them with a point"),
     "category": ("holds categories", "Turn them into numbers"),
     "date": ("holds dates or times", "Turn them into numbers (hours since a fixed day, say)"),
     "mixed": ("mixes true/false with numbers", "Write 0 and 1"),
-    "large": ("holds integers beyond 2**53, which float64 would change", "Subtract an offset"),
+    "large": ("holds integers beyond 2**53, which float64 cannot represent", "Subtract an offset"),
     "infinite": ("holds an infinite value", "Correct the value or leave out its row"),
-    "nested": ("holds values that are not numbers", "Spread them over columns of numbers"),
+    "nested": ("holds values that are not numbers", "Store them in several columns of numbers"),
 }
 
 
 MIXED = ("text", "category", "date", "missing")
-"""What a table of mixed columns may hold."""
+"""Problems that a mixed-type model does not have."""
 
 
 class NotNumbersError(TableError):
-    """A table that is not all numbers, but may be one of mixed columns."""
+    """A table that is not all numbers, but that a mixed-type model can learn.
+
+    Attributes:
+        fact: what the first such column holds, such as ``"Column 'plan' holds text"``.
+    """
+
+    def __init__(self, message: str, fact: str) -> None:
+        super().__init__(message)
+        self.fact = fact
 
 
-class BadValue(Exception):  # noqa: N818 - a finding on its way to becoming a TableError, never shown itself
-    """The first value of a column that cannot be used: what kind of trouble, its row index and the value."""
+class BadValue(Exception):  # noqa: N818 - internal; becomes a TableError
+    """The first value of a column that cannot be used: the kind of problem, the row index and the value."""
 
     def __init__(self, kind: str, column: str, index: int, value: object = None) -> None:
         super().__init__(kind, column, index, value)
         self.kind, self.column, self.index, self.value = kind, column, index, value
 
 
-class Column:
-    """Converts the pieces of one column, in order.
+class ColumnConverter:
+    """Converts the pieces of one column to float64, in order.
 
-    ``type`` is the Arrow type name to remember the column by: the file's own, or for text files what all
-    values together turned out to be (``int64``, ``double`` or ``bool``).
+    ``type`` is the Arrow type name of the column: the one that the file declares, or for text files the type that
+    holds all values so far (``int64``, ``double`` or ``bool``).
     """
 
     def __init__(self, name: str, stored: Any) -> None:
@@ -85,7 +93,7 @@ class Column:
         raise BadValue(kind, self.name, self._rows + index, value)
 
     def _from_typed(self, piece: Any) -> NDArray[np.float64]:
-        """A column whose type the file declares; missing values become NaN."""
+        """A piece of a column with a declared type; missing values become NaN."""
         t, types = self._stored, pa.types
         if piece.null_count == len(piece):
             return np.full(len(piece), np.nan)
@@ -96,7 +104,7 @@ class Column:
             numbers = piece.cast(pa.uint8())
         elif types.is_decimal(t):
             numbers = piece.cast(pa.float64(), safe=False)
-        # Missing values turn a column of integers into floats on the way.
+        # With missing values, Arrow converts integers to floats here.
         values = np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float64)
         if types.is_integer(t) or (types.is_decimal(t) and t.scale <= 0):
             for index in np.flatnonzero(np.abs(values) >= EXACT).tolist():
@@ -105,7 +113,7 @@ class Column:
         return values
 
     def _from_text(self, piece: Any) -> NDArray[np.float64]:
-        """A column of a text file; missing values become NaN."""
+        """A piece of a column of a text file; missing values become NaN."""
         if piece.null_count == len(piece):
             return np.full(len(piece), np.nan)
         whole = self._text_kind in ("", "int64")
@@ -124,14 +132,14 @@ class Column:
         return values
 
     def _parse_slowly(self, piece: Any) -> NDArray[np.float64]:
-        """Value by value: finds the culprit, or accepts what Arrow does not (blanks as missing values)."""
+        """Parse value by value, to find the first bad value or to accept what Arrow does not (blanks as missing)."""
         values = np.full(len(piece), np.nan)
         for index, raw in enumerate(piece.cast(pa.binary()).to_pylist()):
             text = _decoded(raw)
             if text in MISSING_WORDS:
                 continue
             try:
-                values[index] = float(text if "_" not in text else "no number")
+                values[index] = float(text if "_" not in text else "not a number")
             except ValueError:
                 kind = "date" if _DATE.match(text) else "text"
                 if text.lower() in ("true", "false") and np.isfinite(values[:index]).any():
@@ -141,12 +149,12 @@ class Column:
 
 
 def _parse(piece: Any, whole: bool) -> tuple[str, NDArray[np.float64] | None]:
-    """All values of a piece of text at once, by Arrow: the kind and the numbers, or None."""
+    """Parse all values of a piece of text at once, with Arrow: the type and the numbers, or None."""
     for kind, target in (("int64", pa.int64()), ("double", pa.float64())):
         try:
-            if kind == "int64":  # a failing cast goes through every value: ask a few of them first
+            if kind == "int64":  # a failing cast is slow on many values: try a few first
                 if not whole or pc.any(pc.match_substring(piece, "x")).as_py():
-                    continue  # Arrow reads 0x1F as 31; nobody else does
+                    continue  # Arrow would parse 0x1F as 31
                 piece.slice(0, 16).cast(target)
             numbers = piece.cast(target)
         except pa.ArrowInvalid:
@@ -161,7 +169,7 @@ def _parse(piece: Any, whole: bool) -> tuple[str, NDArray[np.float64] | None]:
 
 
 def _kind_of_type(t: Any) -> str:
-    """The sentence for a declared type that is no number."""
+    """The kind of problem with a declared type that is not a number."""
     types = pa.types
     if types.is_dictionary(t):
         return "category"
@@ -172,19 +180,19 @@ def _kind_of_type(t: Any) -> str:
 
 
 def _first_present(piece: Any) -> tuple[int, object]:
-    """Index and value of the first value that is not missing (the first one where all are)."""
+    """Index and value of the first value that is not missing (of the first one if all are)."""
     index = max(pc.is_valid(piece).index(True).as_py(), 0)
     item = piece[index]
     if pa.types.is_string(piece.type):
         return index, _text(item)
     try:
-        return index, item.cast(pa.string()).as_py()  # in Arrow's words: as_py needs pandas for nanoseconds
+        return index, item.cast(pa.string()).as_py()  # formatted by Arrow: as_py needs pandas for nanoseconds
     except pa.ArrowException:
         return index, str(item)
 
 
 def _text(item: Any) -> str:
-    """A value of a text file, whatever its encoding, without blanks around it."""
+    """A value of a text file in any encoding, without surrounding blanks."""
     return _decoded(item.cast(pa.binary()).as_py())
 
 
@@ -192,11 +200,11 @@ def _decoded(raw: bytes | None) -> str:
     return (raw or b"").decode("utf-8", errors="replace").strip()
 
 
-def complaint(source: Source, problems: Sequence[BadValue]) -> TableError:
-    """One sentence about the first of the problems, naming the other columns that have the same one."""
+def table_error(source: Source, problems: Sequence[BadValue]) -> TableError:
+    """The error about the first of the problems, with the other columns that have the same one."""
     first = problems[0]
     names = [problem.column for problem in problems if problem.kind == first.kind]
-    also = f" The same holds for {_listed(names[1:])}." if len(names) > 1 else ""
+    also = f" The same is true of {_listed(names[1:])}." if len(names) > 1 else ""
     where = source.row(first.index)
     if first.kind == "missing":
         missing, rows = _count_missing(source, first.column)
@@ -205,18 +213,18 @@ def complaint(source: Source, problems: Sequence[BadValue]) -> TableError:
         else:
             plural = "value" if missing == 1 else "values"
             fact, remedy = f"has {missing} missing {plural} in {rows} rows", "Fill in or leave out such rows"
-        what = f"{fact}: first at {where}."
+        example = f"first at {where}."
     else:
-        fact, remedy = _SAID[first.kind]
-        what = f"{fact}: first at {where}, {clipped(first.value)}."
+        fact, remedy = _MESSAGES[first.kind]
+        example = f"first at {where}, {clipped(first.value)}."
     drop = f"rop the column{'s' if len(names) > 1 else ''} ({drop_option(names)})."
     remedy = f"{remedy}, or d{drop}" if remedy else f"D{drop}"
-    kind = NotNumbersError if first.kind in MIXED else TableError
-    return kind(f"{source.path}: column {first.column!r} {what}{also} {remedy}")
+    message = f"{source.path}: column {first.column!r} {fact}: {example}{also} {remedy}"
+    return NotNumbersError(message, f"Column {first.column!r} {fact}") if first.kind in MIXED else TableError(message)
 
 
 def drop_option(names: Sequence[str]) -> str:
-    """What leaves these columns out on the command line."""
+    """The command-line option that leaves these columns out."""
     return f"--drop {shlex.quote(','.join(names))}"
 
 
@@ -226,7 +234,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _count_missing(source: Source, name: str) -> tuple[int, int]:
-    """How many values of a column are missing, and how many there are: a second pass, made only to say so."""
+    """Numbers of missing values and of rows of a column, from a second pass over the file for the message."""
     missing = rows = 0
     for (piece,) in source.batches([source.names.index(name)], rows=65536):
         rows += len(piece)

@@ -1,7 +1,7 @@
-"""The file formats of a table: which one a name asks for, and the two formats that declare their types.
+"""The file formats of a table, by suffix, and the readers of the two formats that declare column types.
 
-A source yields Arrow columns as they are stored. What they mean as numbers is decided in ``columns``, so that
-CSV, Parquet and Feather share every rule and every sentence.
+A source yields Arrow columns as they are stored. `columns` converts them to numbers, so that CSV, Parquet and Feather
+share all rules and messages.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FORMATS = {
     ".arrow": "feather",
 }
 
-BLOCK = 1 << 18  # bytes of a file that are looked at together: small, since Arrow reads several ahead
+BLOCK = 1 << 18  # bytes that are parsed together: small, since Arrow reads several blocks ahead
 _BATCH = 8192  # rows decoded together, for the same reason
 
 _SIGNATURES = {
@@ -56,11 +56,11 @@ _SIGNATURES = {
 
 
 class TableError(ValueError):
-    """A table that cannot be read or written as asked; the message is one sentence and a remedy."""
+    """A table that cannot be read or written; the message names the file, the problem and a remedy."""
 
 
 def format_of(path: str | os.PathLike[str]) -> tuple[str, bool]:
-    """The format that the suffix asks for (csv, tsv, parquet or feather) and whether it is gzipped.
+    """The format of a suffix (csv, tsv, parquet or feather), and whether the file is gzipped.
 
     >>> format_of("table.CSV.gz")
     ('csv', True)
@@ -69,15 +69,14 @@ def format_of(path: str | os.PathLike[str]) -> tuple[str, bool]:
     for suffix in sorted(_FORMATS, key=len, reverse=True):
         if name.endswith(suffix):
             return _FORMATS[suffix], suffix.endswith(".gz")
-    known = ", ".join(_FORMATS)
-    raise TableError(f"{os.fspath(path)}: a table's name ends in one of {known}. Rename or convert it.")
+    suffixes = ", ".join(_FORMATS)
+    raise TableError(f"{os.fspath(path)}: the name of a table must end in one of {suffixes}. Rename or convert it.")
 
 
 class Source(ABC):
     """A readable file with named columns.
 
-    ``types[i]`` is the Arrow type that the file declares for column i, None where it declares none (text
-    files).
+    ``types[i]`` is the Arrow type that the file declares for column i; None in text files.
     """
 
     kind: str
@@ -88,39 +87,39 @@ class Source(ABC):
         self.path = path
 
     def row(self, index: int) -> str:
-        """How a message names the row with this index (the first one is 0)."""
+        """The name of a row in messages, by its index from 0."""
         return f"row {index + 1}"
 
     @abstractmethod
     def batches(self, columns: Sequence[int], rows: int) -> Iterator[list[Any]]:
-        """The chosen columns as lists of equally long Arrow arrays, in the file's order.
+        """The chosen columns, as lists of Arrow arrays of equal length, in the order of the rows.
 
-        One list holds a bounded number of rows, about ``rows`` at most where the format can be asked for that.
+        An array has about ``rows`` rows at most, as far as the format allows.
         """
 
     def _refuse_unless(self, fits: bool, head: bytes) -> None:
-        """Go on only if the first bytes of the file fit its suffix."""
+        """Raise a `TableError` unless the first bytes of the file fit its suffix."""
         if not fits:
             raise TableError(
-                f"{self.path}: not a {self.kind} file, although its name says so; it looks like "
-                f"{looks_like(head)}. Give it the suffix of what it is, or convert it."
+                f"{self.path}: not a {self.kind} file, in spite of its suffix; it appears to be "
+                f"{looks_like(head)}. Correct the suffix, or convert the file."
             )
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
-        """Turn whatever Arrow and the system raise while reading into one sentence."""
+        """Turn the errors of Arrow and of the system into a `TableError`."""
         try:
             yield
         except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
             first_line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             raise TableError(
-                f"{self.path}: cannot be read as {self.kind}; it may be damaged or cut short "
-                f"({first_line[:200]}). Write it anew."
+                f"{self.path}: cannot be read as {self.kind}; it may be damaged or incomplete "
+                f"({first_line[:200]}). Write it again."
             ) from None
 
 
 class ParquetSource(Source):
-    """Parquet, through a small buffer: a row group of any size costs one batch of memory."""
+    """Parquet, through a small buffer: memory for one batch, whatever the size of a row group."""
 
     kind = "Parquet"
 
@@ -138,7 +137,7 @@ class ParquetSource(Source):
         names = [self.names[column] for column in columns]
         with self._readable(), self._file() as file:
             for batch in file.iter_batches(batch_size=min(rows, _BATCH), columns=names, use_threads=False):
-                # Asking for "a" also brings "a.b" along, which Parquet cannot tell from a field b inside a.
+                # Asking for "a" also returns "a.b", which Parquet cannot distinguish from a field b inside a.
                 yield [batch.column(batch.schema.get_field_index(name)) for name in names]
 
 
@@ -172,7 +171,7 @@ class FeatherSource(Source):
 
 
 def looks_like(head: bytes) -> str:
-    """What a file is, going by its first bytes."""
+    """The type of a file, judged by its first bytes."""
     for signature, name in _SIGNATURES.items():
         if head.startswith(signature):
             return name
@@ -180,6 +179,6 @@ def looks_like(head: bytes) -> str:
 
 
 def clipped(value: object, width: int = 40) -> str:
-    """The value as it would be typed, cut to ``width`` characters."""
+    """The repr of a value, cut to ``width`` characters."""
     text = repr(value)
     return text if len(text) <= width else f"{text[: width - 4]}...{text[-1]}"

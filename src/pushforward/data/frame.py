@@ -1,7 +1,7 @@
-"""Tables in memory, whatever library made them: named columns in, named columns out.
+"""Tables in memory, of pandas, polars, pyarrow or numpy: named columns in, named columns out.
 
-A column comes as float64 with NaN where it is missing, or as a list of labels with None there. What it means is decided
-in `schema`.
+A column is read as float64 with NaN for missing values, or as a list of labels with None for them. `schema` decides
+its type.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Raw:
 
 
 def backend_of(table: Any) -> str:
-    """What made the table: "pandas", "polars", "pyarrow", or "numpy" for anything without column names."""
+    """The library of a table: "pandas", "polars", "pyarrow", or "numpy" for a table without column names."""
     frame = _frame(table)
     return "numpy" if frame is None else str(frame.implementation.name).lower()
 
@@ -48,7 +48,7 @@ def column_names(table: Any) -> list[str]:
 
 
 def _frame(table: Any) -> Any:
-    """The table for narwhals; None where it is no data frame."""
+    """The table as a narwhals data frame; None if it is not a data frame."""
     try:
         frame = nw.from_native(table, eager_only=True, pass_through=True)
     except nw.exceptions.DuplicateError:
@@ -62,21 +62,21 @@ def raw_columns(table: Any, names: list[str] | None = None) -> list[Raw]:
     """The columns of a data frame, an array or nested lists.
 
     Args:
-        table: of pandas, polars or pyarrow; or an array (rows, columns).
-        names: which columns, in which order; all by default. Arrays have no names and must have as many columns.
+        table: a data frame of pandas, polars or pyarrow, or an array (rows, columns).
+        names: the columns and their order; all by default. An array has no names and must have as many columns.
 
     Raises:
-        TableError: names are repeated or missing, or a column holds what no column can.
+        TableError: a name is repeated or missing, or a column has values that are neither numbers, text nor dates.
     """
     frame = _frame(table)
     if frame is None:
         return _of_array(table, names)
-    own = column_names(table)
-    wanted = own if names is None else names
-    if absent := [name for name in wanted if name not in own]:
-        shown = ", ".join(map(repr, own[:10])) + (", ..." if own[10:] else "")
+    available = column_names(table)
+    wanted = available if names is None else names
+    if absent := [name for name in wanted if name not in available]:
+        shown = ", ".join(map(repr, available[:10])) + (", ..." if available[10:] else "")
         raise TableError(f"the table: there is no column {absent[0]!r}. The columns are {shown}.")
-    series = dict(zip(own, frame.iter_columns(), strict=True))
+    series = dict(zip(available, frame.iter_columns(), strict=True))
     return [_of_series(name, series[name]) for name in wanted]
 
 
@@ -116,11 +116,11 @@ def _of_series(name: str, series: Any) -> Raw:
         return Raw(name, "number", stored, np.array(seconds, dtype=np.float64))
     if dtype in (nw.String, nw.Categorical, nw.Enum, nw.Object, nw.Unknown):
         return _of_objects(name, stored, series.to_list())
-    raise TableError(f"the table: column {name!r} holds {stored}, which is no single value. Spread it over columns.")
+    raise TableError(f"the table: column {name!r} holds {stored}, not single values. Store it in several columns.")
 
 
 def _of_objects(name: str, stored: str, items: list[Any]) -> Raw:
-    """A column of Python objects: labels, or numbers that came as objects."""
+    """A column of Python objects: text, numbers, booleans or dates."""
     items = [None if _missing(v) else v for v in items]
     present = [(i, v) for i, v in enumerate(items) if v is not None]
     sorts = {_sort(v) for _, v in present}
@@ -128,7 +128,7 @@ def _of_objects(name: str, stored: str, items: list[Any]) -> Raw:
         (i, a), (j, b) = present[0], next((i, v) for i, v in present if _sort(v) != _sort(present[0][1]))
         raise TableError(
             f"the table: column {name!r} mixes {_sort(a)} and {_sort(b)}: row {i + 1} holds {clipped(a)}, row {j + 1} "
-            f"{clipped(b)}. Make them all text, or all numbers."
+            f"{clipped(b)}. Convert them all to text, or all to numbers."
         )
     sort = sorts.pop() if sorts else "text"
     if sort in ("numbers", "true/false"):
@@ -143,7 +143,7 @@ def _of_objects(name: str, stored: str, items: list[Any]) -> Raw:
         i, v = present[0]
         raise TypeError(
             f"the table: column {name!r} holds a {type(v).__name__} in row {i + 1}; an argument must be a string or a "
-            "number. Spread it over columns."
+            "number. Store it in several columns."
         )
     texts = [None if v is None else str(v).strip() or None for v in items]
     if seconds := _dates(texts):
@@ -167,8 +167,8 @@ def _numbers(name: str, kind: str, stored: str, array: Any) -> Raw:
 
 def _too_large(name: str, value: int) -> TableError:
     return TableError(
-        f"the table: column {name!r} holds integers beyond 2**53, such as {value}, which float64 would change. "
-        "Subtract an offset, or make them text if they are names."
+        f"the table: column {name!r} holds integers beyond 2**53, such as {value}, which float64 cannot represent. "
+        "Subtract an offset, or store them as text if they are identifiers."
     )
 
 
@@ -187,7 +187,7 @@ def _sort(v: Any) -> str:
 
 
 def _seconds(v: Any) -> float:
-    """Seconds since 1970, of a time without a zone as if it were UTC."""
+    """Seconds since 1970; a time without a time zone is taken as UTC."""
     if _missing(v):
         return math.nan
     if not isinstance(v, dt.datetime):
@@ -196,7 +196,7 @@ def _seconds(v: Any) -> float:
 
 
 def _dates(texts: list[str | None]) -> list[float] | None:
-    """Seconds of texts that are all dates as ISO 8601 writes them; None where one is not."""
+    """Seconds since 1970 if all texts are ISO 8601 dates, else None."""
     if not any(texts) or not all(v is None or (len(v) >= 10 and v[4:5] == "-" == v[7:8]) for v in texts):
         return None
     try:
@@ -206,7 +206,7 @@ def _dates(texts: list[str | None]) -> list[float] | None:
 
 
 def build_frame(columns: dict[str, Any], backend: str) -> Any:
-    """A table of this library from columns of values or labels; an array (rows, columns) for "numpy"."""
+    """A table of a library from columns of values or labels; an array (rows, columns) for "numpy"."""
     if backend != "numpy":
         library: Any = backend
         return nw.from_dict(columns, backend=library).to_native()

@@ -1,4 +1,4 @@
-"""Parquet tables larger than memory: random rows of them, in memory that does not grow with their length."""
+"""Parquet tables larger than memory: random rows, in constant memory."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from pushforward.data.table import open_source, positions
 __all__ = ["ParquetRows", "of_length"]
 
 HELD = 10
-"""Every tenth row of a group is held out."""
+"""Every tenth row of a row group is held out for validation."""
 PIECE = 65_536
+"""Rows that are read at a time in a pass over the file."""
 
 
 class ParquetRows:
-    """The rows of a Parquet file, or of all those in a folder, of which some are read at a time.
+    """The rows of a Parquet file, or of all Parquet files in a folder, read in part.
 
     Args:
         path: a file, or a folder of files with one schema.
-        columns: those that are read; all by default.
+        columns: the columns to read; all by default.
 
     Raises:
-        TableError: there is no such file or column, or it is not Parquet.
+        TableError: a file or column does not exist, or a file is not Parquet.
     """
 
     def __init__(self, path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> None:
@@ -39,27 +40,35 @@ class ParquetRows:
         files = sorted(Path(self.path).rglob("*.parquet")) if os.path.isdir(self.path) else [Path(self.path)]
         if not files:
             raise TableError(f"{self.path}: the folder holds no .parquet file.")
-        self.groups: list[tuple[str, int, int]] = []  # file, number of the row group, rows
+        self.groups: list[tuple[str, int, int]] = []  # file, index of the row group, number of rows
         self.names: list[str] = []
         for file in files:
             source = open_source(file)
             if not isinstance(source, ParquetSource):
-                raise TableError(f"{file}: only Parquet is read piece by piece. Convert it, or read it whole.")
+                raise TableError(f"{file}: only Parquet files are read in part. Convert the file to Parquet.")
             if self.names and list(source.names) != self.names:
-                raise TableError(f"{file}: its columns are not those of {files[0]}. Keep tables of one kind together.")
+                raise TableError(
+                    f"{file}: the columns differ from those of {files[0]}. Keep files with "
+                    "other columns in other folders."
+                )
             self.names = list(source.names)
             metadata = pq.ParquetFile(file).metadata
             self.groups += [(str(file), k, metadata.row_group(k).num_rows) for k in range(metadata.num_row_groups)]
         wanted = self.names if columns is None else list(columns)
-        positions(self.path, tuple(self.names), wanted)  # refuses those that are not there
+        positions(self.path, tuple(self.names), wanted)  # raises if one is missing
         self.names = wanted
         self.rows = sum(rows for *_, rows in self.groups)
         if not self.rows:
             raise TableError(f"{self.path}: the table has no rows.")
 
     def draw(self, rows: int, seed: int, *, held: bool) -> Any:
-        """At most so many rows in random order, from as many random row groups as it takes: of those held out, which
-        are every tenth one, or of the others."""
+        """At most ``rows`` random rows in random order, from as few random row groups as hold them.
+
+        Args:
+            rows: number of rows.
+            seed: of the random numbers.
+            held: whether to draw from the held-out rows or from the others.
+        """
         random = np.random.default_rng(seed)
         parts, count = [], 0
         for g in random.permutation(len(self.groups)):
@@ -77,16 +86,16 @@ class ParquetRows:
         return whole.take(random.permutation(count)[:rows])
 
     def labels(self, columns: Sequence[str]) -> dict[str, list[Any]]:
-        """All different values of some columns, which takes a pass over them."""
-        found: dict[str, set[Any]] = {name: set() for name in columns}
+        """The distinct values of some columns, from a pass over the file."""
+        distinct: dict[str, set[Any]] = {name: set() for name in columns}
         for file in dict.fromkeys(file for file, *_ in self.groups):
             for batch in pq.ParquetFile(file).iter_batches(PIECE, columns=list(columns), use_threads=False):
                 for name in columns:
-                    found[name] |= set(pc.unique(batch.column(name)).to_pylist())
-        return {name: sorted(values - {None}, key=str) for name, values in found.items()}
+                    distinct[name] |= set(pc.unique(batch.column(name)).to_pylist())
+        return {name: sorted(values - {None}, key=str) for name, values in distinct.items()}
 
 
 def of_length(values: NDArray[np.float64], rows: int, seed: int) -> NDArray[np.float64]:
-    """The rows, as many as asked for: some of them twice where there are fewer."""
+    """The first ``rows`` rows; if there are fewer, all of them and random repetitions."""
     extra = np.random.default_rng(seed).integers(0, len(values), max(0, rows - len(values)))
     return np.concatenate([values[:rows], values[extra]])

@@ -1,8 +1,7 @@
 """A table of numbers: read whole or as a stream, from CSV, TSV, Parquet or Feather.
 
-Every value is a finite float64. What cannot be one is refused with a sentence that names the file, the
-column, the first such row and a remedy: a density learned from silently altered data would be exact and
-wrong.
+Every value is a finite float64. Other values are refused with a message that names the file, the column, the first
+such row and a remedy, since a density learned from silently altered data would be wrong.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pushforward.data.columns import BadValue, Column, complaint, drop_option
+from pushforward.data.columns import BadValue, ColumnConverter, drop_option, table_error
 from pushforward.data.formats import FeatherSource, ParquetSource, Source, TableError, format_of
 from pushforward.data.text import TextSource
 
@@ -33,10 +32,10 @@ class Table:
 
     Attributes:
         names: one name per column.
-        values: the numbers, shape ``(rows, columns)``.
-        types: the Arrow type name of each column in its file (``int64``, ``double``, ``bool``, ...; for text
-            files what the values look like). ``double`` throughout where the table does not come from a file.
-        source: the file, None where there is none.
+        values: the numbers, (rows, columns).
+        types: the Arrow type name of each column in its file (``int64``, ``double``, ``bool``, ...; for text files the
+            type that holds all values). ``double`` for a table that does not come from a file.
+        source: the file, None for a table that does not come from a file.
 
     >>> table = Table(("a", "b"), np.array([[1.0, 2.0], [3.0, 4.0]]))
     >>> len(table), table.select(["b"]).values.ravel().tolist()
@@ -64,7 +63,7 @@ class Table:
 
     @property
     def integers(self) -> tuple[str, ...]:
-        """The columns that were stored as whole numbers or as true/false."""
+        """Names of the columns that were stored as integers or booleans."""
         whole = ("int", "uint", "bool")
         return tuple(name for name, kind in zip(self.names, self.types, strict=True) if kind.startswith(whole))
 
@@ -76,10 +75,14 @@ class Table:
 
 
 def open_source(path: PathLike) -> Source:
-    """The reader for a table's suffix, once the file is there and begins as such a file does."""
+    """The reader for the suffix of a table.
+
+    Raises:
+        TableError: there is no such file, it is empty, or its first bytes do not match its suffix.
+    """
     shown = os.fspath(path)
     if os.path.isdir(shown):
-        raise TableError(f"{shown}: that is a folder, not a table. Name one file.")
+        raise TableError(f"{shown}: that is a folder, not a table. Name a file.")
     if not os.path.exists(shown):
         raise TableError(f"{shown}: there is no such file. Check the path.")
     kind, gzipped = format_of(shown)
@@ -100,12 +103,12 @@ def open_source(path: PathLike) -> Source:
 
 
 def column_names(path: PathLike) -> tuple[str, ...]:
-    """The column names of a table, in the file's order. Reads the header only."""
+    """The column names of a table, in the order of the file. Reads the header only."""
     return open_source(path).names
 
 
 def read_table(path: PathLike, columns: Sequence[str] | None = None, *, dtype: DTypeLike = np.float64) -> Table:
-    """Read a table whole. It takes its own size in memory, and a batch more while reading.
+    """Read a whole table. Needs memory for its values and one batch more.
 
     Args:
         path: ``.csv`` or ``.tsv`` (each also ``.gz``), ``.parquet``, ``.pq``, ``.feather`` or ``.arrow``.
@@ -113,13 +116,13 @@ def read_table(path: PathLike, columns: Sequence[str] | None = None, *, dtype: D
         dtype: of the values.
 
     Raises:
-        TableError: the file, a column or a value is not what a table of finite numbers consists of.
+        TableError: the file cannot be read, lacks a column, or holds a value that is not a finite number.
     """
     parts, converters = _open(path, columns, rows=65536)
     pieces = deque(part.astype(dtype, copy=False) for part in parts)
     values = np.empty((sum(map(len, pieces)), len(converters)), dtype)
     start = 0
-    while pieces:  # each piece is freed once copied, and fresh memory costs nothing until it is written
+    while pieces:  # each piece is freed once it is copied
         piece = pieces.popleft()
         values[start : start + len(piece)] = piece
         start += len(piece)
@@ -130,11 +133,10 @@ def read_table(path: PathLike, columns: Sequence[str] | None = None, *, dtype: D
 def stream_table(
     path: PathLike, columns: Sequence[str] | None = None, *, rows: int = 65536
 ) -> Iterator[NDArray[np.float64]]:
-    """Read a table in pieces, in memory that does not grow with its length.
+    """Read a table in pieces, in constant memory.
 
-    The file, its header and the column names are checked at the call; values are checked as they pass, so an
-    error may come after some pieces. Every piece has ``rows`` rows, except the last: the same for every
-    format.
+    The file, its header and the column names are checked at the call, values as they are read: an error may be raised
+    after some pieces. Every piece but the last has ``rows`` rows, in every format.
 
     Args:
         path: as in :func:`read_table`.
@@ -150,32 +152,38 @@ def stream_table(
 
 
 def check_not_constant(table: Table) -> None:
-    """Refuse a table that has no density: fewer than two rows, or a column that never changes."""
+    """Refuse a table without a density: fewer than two rows, or a constant column.
+
+    Raises:
+        TableError: naming the constant columns.
+    """
     where = f"{table.source}: " if table.source else ""
     if len(table) < 2:
         count = "1 row" if len(table) == 1 else "no rows"
-        raise TableError(f"{where}the table has {count}. A density needs at least 2, and hundreds to be of use.")
+        raise TableError(f"{where}the table has {count}. A density needs at least 2 rows, and usually hundreds.")
     constant = np.flatnonzero((table.values == table.values[:1]).all(axis=0)).tolist()
     if not constant:
         return
     names = [table.names[i] for i in constant]
-    known = [f"{table.names[i]!r} is constant (always {float(table.values[0, i])!r})" for i in constant[:5]]
+    shown = [f"{table.names[i]!r} is constant (always {float(table.values[0, i])!r})" for i in constant[:5]]
     more = f" and {len(names) - 5} more are" if len(names) > 5 else ""
     it, its = ("it", "its density is") if len(names) == 1 else ("them", "their density is")
-    raise TableError(f"{where}column {', '.join(known)}{more}: {its} infinite. Drop {it} ({drop_option(names)}).")
+    raise TableError(f"{where}column {', '.join(shown)}{more}: {its} infinite. Drop {it} ({drop_option(names)}).")
 
 
 def _open(
     path: PathLike, columns: Sequence[str] | None, rows: int
-) -> tuple[Iterator[NDArray[np.float64]], list[Column]]:
-    """The converted batches of a file, as they come, and the columns that know their types afterwards."""
+) -> tuple[Iterator[NDArray[np.float64]], list[ColumnConverter]]:
+    """The batches of a file as numbers, and the converters, which hold the column types after the last batch."""
     source = open_source(path)
     index = positions(source.path, source.names, source.names if columns is None else columns)
-    converters = [Column(source.names[i], source.types[i]) for i in index]
+    converters = [ColumnConverter(source.names[i], source.types[i]) for i in index]
     return _convert(source, index, converters, rows), converters
 
 
-def _convert(source: Source, index: list[int], columns: list[Column], rows: int) -> Iterator[NDArray[np.float64]]:
+def _convert(
+    source: Source, index: list[int], columns: list[ColumnConverter], rows: int
+) -> Iterator[NDArray[np.float64]]:
     seen = 0
     for batch in source.batches(index, rows):
         seen += len(batch[0])
@@ -187,7 +195,7 @@ def _convert(source: Source, index: list[int], columns: list[Column], rows: int)
             except BadValue as problem:
                 problems.append(problem)
         if problems:
-            raise complaint(source, problems)
+            raise table_error(source, problems)
         yield values
     if not seen:
         raise TableError(f"{source.path}: the table has a header but no rows. Add rows below it.")
@@ -209,11 +217,15 @@ def _regroup(parts: Iterator[NDArray[np.float64]], rows: int) -> Iterator[NDArra
 
 
 def positions(where: str, names: tuple[str, ...], wanted: Sequence[str]) -> list[int]:
-    """Where the wanted columns are; refuses those that are missing, repeated or without a name."""
+    """Indices of the wanted columns.
+
+    Raises:
+        TableError: a column is missing, repeated or has no name.
+    """
     if isinstance(wanted, str):
         raise TableError(f"{where}: columns must be a list of names; got the text {wanted!r}. Write [{wanted!r}].")
     if not wanted:
-        raise TableError(f"{where}: no columns are left to read. Name at least one.")
+        raise TableError(f"{where}: no columns are left. Name at least one.")
     place = {name: i for i, name in reversed(list(enumerate(names)))}
     absent = [name for name in wanted if name not in place]
     if absent:

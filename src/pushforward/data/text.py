@@ -15,12 +15,12 @@ from pushforward.data.formats import BLOCK, Source, TableError, clipped, looks_l
 
 __all__ = ["MISSING_WORDS", "TextSource"]
 
-# What stands for "no value": Arrow's list, and "?", which the household power set of UCI uses.
+# Words for a missing value: the list of Arrow, and "?", as in the household power data of UCI.
 MISSING_WORDS = frozenset(pacsv.ConvertOptions().null_values) | {"?", "None", "none", "<NA>", "NAN"}
 
 
 class TextSource(Source):
-    """Text with a header line. Values arrive as text: a type guessed from the first rows may be wrong."""
+    """Text with a header line. All columns are read as text, since the first rows do not determine the types."""
 
     def __init__(self, path: str, head: bytes, delimiter: str, gzipped: bool) -> None:
         super().__init__(path)
@@ -51,8 +51,10 @@ class TextSource(Source):
         for other, called in ((";", "';'"), ("\t", "tabs"), (",", "','")):
             if len(names) == 1 and other in names[0] and other != self.delimiter:
                 wanted = "tabs" if self.delimiter == "\t" else "commas"
-                raise TableError(f"{self.path}: columns seem to be separated by {called}. Save it with {wanted}.")
-        # A frame without names is often saved with the header 0,1,2,...: whole numbers may be names.
+                raise TableError(
+                    f"{self.path}: the columns seem to be separated by {called}. Save the table with {wanted}."
+                )
+        # A data frame without names is often saved with the header 0,1,2,...: integers may be names.
         if all(map(_is_number, names)) and not all(name.strip().isdecimal() for name in names):
             raise TableError(f"{self.path}: the first line holds numbers, not column names. Add a header line.")
         return names
@@ -81,7 +83,7 @@ class TextSource(Source):
                         column_types={name: pa.string() for name in names},
                         null_values=sorted(MISSING_WORDS),
                         strings_can_be_null=True,
-                        check_utf8=False,  # a column of text in another encoding is refused for being text
+                        check_utf8=False,  # text in another encoding is refused later, as text
                     ),
                 )
                 for batch in reader:
@@ -96,7 +98,7 @@ class TextSource(Source):
                         f'{self.path}: one row is longer than {block} bytes. Look for a quote (") that is never closed.'
                     ) from None
                 raise
-            # An open quote at the end has swallowed every row after it, and the parser does not mind.
+            # The parser accepts a quote that is never closed, with all rows after it in one value.
             if counted.quotes % 2 and self._ends_inside_quotes():
                 raise TableError(f'{self.path}: a quote (") is opened and never closed. Close or remove it.')
 
@@ -108,7 +110,7 @@ class TextSource(Source):
         )
 
     def _ends_inside_quotes(self) -> bool:
-        """Whether Python's own parser meets the end of the file inside a quoted value."""
+        """Whether the file ends inside a quoted value, according to the parser of Python."""
         with self._open_text() as file:
             try:
                 for _ in csv.reader(file, delimiter=self.delimiter, strict=True):

@@ -1,4 +1,4 @@
-"""Writing a table row by row: constant memory, exact numbers, and never half a file."""
+"""Writing a table in blocks of rows: constant memory, exact numbers, and no incomplete files."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from pushforward.data.formats import TableError, format_of
 
 __all__ = ["TableWriter"]
 
-_GROUP = 65536  # rows that are gathered before they are written: Parquet and Feather want large pieces
+_GROUP = 65536  # rows that are collected before they are written, as suits Parquet and Feather
 
 
 class TableWriter:
-    """A file that grows by rows and appears, complete, when the block ends; a failed block leaves no trace.
+    """Writes a table block by block. The file appears when the ``with`` block ends, and not at all if it fails.
 
-    Numbers are written so that reading them gives the same float64 back, NaN and infinities included.
+    Reading the file gives the same float64 numbers, NaN and infinities included.
 
     Args:
-        path: its suffix chooses the format, as in reading.
+        path: the file; its suffix chooses the format, as in `read_table`.
         names: the column names.
-        integers: which of them are written as whole numbers.
+        integers: the columns that are written as integers.
 
     Raises:
-        TableError: unknown suffix, repeated names (both when built), values of the wrong shape or not whole.
-        OSError: the file cannot be written there (on entering the block).
+        TableError: unknown suffix or repeated names (when constructed), or values of a wrong shape or not integer.
+        OSError: the file cannot be written (on entering the block).
 
     >>> from tempfile import TemporaryDirectory
     >>> from pathlib import Path
@@ -53,7 +53,7 @@ class TableWriter:
         self.rows = 0
         self._format, self._gzipped = format_of(path)
         if not self.names or len(set(self.names)) < len(self.names):
-            raise TableError(f"{self.path}: a table needs at least one column and no name twice; got {self.names}.")
+            raise TableError(f"{self.path}: a table needs at least one column, and no name twice; got {self.names}.")
         if unknown := [name for name in integers if name not in self.names]:
             raise TableError(f"{self.path}: integers names {unknown[0]!r}, which is not among the columns.")
         self._integers = frozenset(integers)
@@ -68,7 +68,7 @@ class TableWriter:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self.path))
             self._writer = self._open(stack, str(temporary))
-            self._stack = stack.pop_all()  # only a writer that opened well outlives this block
+            self._stack = stack.pop_all()  # closed in __exit__, unless opening fails
         return self
 
     def __exit__(
@@ -86,8 +86,8 @@ class TableWriter:
     def write(self, values: ArrayLike) -> None:
         """Append rows: an array of shape ``(rows, columns)``."""
         if self._writer is None:
-            raise ValueError("TableWriter: not open. Write inside its with block.")
-        # A copy, because rows are held back for a while and the caller may reuse the array.
+            raise ValueError("TableWriter: the file is not open. Call write inside the with block.")
+        # A copy, because rows are buffered and the caller may reuse the array.
         array = np.array(values, dtype=np.float64)
         if array.ndim != 2 or array.shape[1] != len(self.names):
             raise TableError(f"{self.path}: rows must have shape (rows, {len(self.names)}); got {array.shape}.")
@@ -95,8 +95,8 @@ class TableWriter:
             if name in self._integers and not _whole(array[:, i]).all():
                 row = int(np.argmin(_whole(array[:, i])))
                 raise TableError(
-                    f"{self.path}: column {name!r} is declared whole but row {self.rows + row + 1} "
-                    f"is {array[row, i]!r}. Round it, or do not declare it."
+                    f"{self.path}: column {name!r} is to be written as integers, but row {self.rows + row + 1} "
+                    f"is {array[row, i]!r}. Round it, or leave the column out of integers."
                 )
         self.rows += len(array)
         self._held.append(array)
@@ -125,7 +125,7 @@ class TableWriter:
         if self._gzipped:
             sink = stack.enter_context(pa.CompressedOutputStream(sink, "gzip"))
         delimiter = "\t" if self._format == "tsv" else ","
-        header = io.StringIO()  # Arrow would put every name in quotes
+        header = io.StringIO()  # not by Arrow, which puts every name in quotes
         csv.writer(header, delimiter=delimiter, lineterminator="\n").writerow(self.names)
         sink.write(header.getvalue().encode())
         options = pacsv.WriteOptions(include_header=False, delimiter=delimiter)
@@ -133,7 +133,7 @@ class TableWriter:
 
 
 def _whole(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which values are whole numbers that int64 holds."""
+    """Whether each value is an integer within int64."""
     with np.errstate(invalid="ignore"):
         whole: NDArray[np.bool_] = (values == np.floor(values)) & (np.abs(values) < 2.0**63)
     return whole

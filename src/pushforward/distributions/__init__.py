@@ -4,17 +4,13 @@ from pushforward.core.distribution import Distribution, FixedContext
 from pushforward.distributions import targets
 from pushforward.distributions.autoregressive import AutoregressiveDistribution, Conditional
 from pushforward.distributions.base import CircularUniform, Independent, Normal, StandardNormal, StudentT, Uniform
+from pushforward.distributions.columns.circular import Circular
 from pushforward.distributions.columns.column_distribution import ColumnDistribution
-from pushforward.distributions.columns.continuous import Bounded, Circular, Continuous, HeavyTailed, Integer, Positive
-from pushforward.distributions.columns.discrete import (
-    Boolean,
-    Categorical,
-    ColumnType,
-    Constant,
-    Inflated,
-    Ordinal,
-    ZeroInflated,
-)
+from pushforward.distributions.columns.column_type import ColumnType
+from pushforward.distributions.columns.continuous import Bounded, Continuous, HeavyTailed, Positive
+from pushforward.distributions.columns.discrete import Boolean, Categorical, Constant, Ordinal
+from pushforward.distributions.columns.inflated import Inflated, ZeroInflated
+from pushforward.distributions.columns.integer import Integer
 from pushforward.distributions.flow import Flow
 from pushforward.distributions.mixed.conditional import MixedConditional
 from pushforward.distributions.mixed.model import MixedTypeModel

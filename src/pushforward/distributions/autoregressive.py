@@ -1,10 +1,10 @@
-"""Distributions known feature by feature: their conditionals, their marginals and the Rosenblatt transform."""
+"""Autoregressive distributions: exact conditionals and marginals, and the Rosenblatt transform."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -12,22 +12,23 @@ from torch import Tensor
 from pushforward.bijections.chain import KINDS
 from pushforward.core.bijection import Kind
 from pushforward.core.checks import at_least, broadcast, check_dtype, common_batch
-from pushforward.core.distribution import Distribution, warn_unsolved
+from pushforward.core.distribution import Distribution
 from pushforward.core.domain import contains_each, ends, restrict
+from pushforward.core.exactness import Exactness
+from pushforward.core.screening import screen, warn_unsolved
+from pushforward.distributions.fixed_context import AutoregressiveFixedContext
+from pushforward.distributions.protocols import Noise
 
 __all__ = ["AutoregressiveDistribution", "Conditional"]
 
-if TYPE_CHECKING:
-    from pushforward.distributions.base import Independent
-
 
 class AutoregressiveDistribution(Distribution):
-    r"""Independent noise moved by an increasing triangular map, so that each feature is known given those before it.
+    r"""Independent noise pushed through an increasing triangular map: each feature is distributed given those before.
 
     .. math:: x_j = T_j(\varepsilon_1, \dots, \varepsilon_j), \qquad q(x) = \prod_j q(x_j \mid x_{<j})
 
-    A subclass names its ``noise`` and writes the two directions of the map. The map of a prefix does not see what comes
-    after it: that is what makes conditionals on a prefix exact, at the cost of a pass of the whole map.
+    A subclass says what its ``noise`` is and writes the two directions of the map. The first features do not depend on
+    those after them, which makes conditionals on the first ones exact, at the cost of a pass of the whole map.
 
     References:
         | Remarks on a multivariate transformation (Rosenblatt, 1952), doi:10.1214/aoms/1177729394
@@ -38,7 +39,7 @@ class AutoregressiveDistribution(Distribution):
 
     @property
     @abstractmethod
-    def noise(self) -> Independent:
+    def noise(self) -> Noise:
         """The distribution of ε."""
 
     @abstractmethod
@@ -62,8 +63,13 @@ class AutoregressiveDistribution(Distribution):
         """How the map from the noise is computed, in the same words."""
         return "exact"
 
-    def _obstacle(self) -> str:
-        """Why there are no conditionals after all, as the end of a sentence; empty where there are."""
+    @property
+    def has_conditionals(self) -> bool:
+        """Whether `given`, `marginal`, `cdf` and `icdf` exist: not for flows whose map mixes the order of features."""
+        return not self._why_no_conditionals()
+
+    def _why_no_conditionals(self) -> str:
+        """The end of a sentence that says why there are none; empty where there are."""
         return ""
 
     def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
@@ -98,10 +104,10 @@ class AutoregressiveDistribution(Distribution):
             ValueError: a shape or dtype is wrong, or context is missing or unexpected.
             NotInvertibleError: a part of the map mixes the order of the features.
         """
-        self._refuse_unordered()
+        self._require_conditionals()
         x, context, ok = self._enter("x", x, context, self.dtype)
         anchor = self.support.anchor(x)
-        inside = contains_each(self.support, x) & self._screen(x, ())[0]
+        inside = contains_each(self.support, x) & screen(x, 0)[0]
         u = self._cdf(torch.where(inside, x, anchor), context)
         side = torch.where(x.isnan(), torch.nan, (x > anchor).to(x.dtype))
         return self._answer(u, inside, side, ok, self.cdf_kind)
@@ -120,7 +126,7 @@ class AutoregressiveDistribution(Distribution):
             ValueError: a shape or dtype is wrong, or context is missing or unexpected.
             NotInvertibleError: a part of the map mixes the order of the features.
         """
-        self._refuse_unordered()
+        self._require_conditionals()
         u, context, ok = self._enter("u", u, context, self.noise.dtype)
         inside = (u > 0) & (u < 1)
         x = self._icdf(torch.where(inside, u, 0.5), context)
@@ -128,28 +134,31 @@ class AutoregressiveDistribution(Distribution):
         end = torch.where(u == 0, low, torch.where(u == 1, high, torch.nan))
         return self._answer(x, inside, end, ok, self.icdf_kind)
 
-    def given(self, known: Tensor) -> Distribution:
+    def condition(self, context: Tensor) -> Distribution:
+        return AutoregressiveFixedContext(self, context)
+
+    def given(self, observed: Tensor) -> Distribution:
         r"""The exact distribution of the other features, given the first ones.
 
         .. math:: q(x_{>k} \mid x_{\le k}) = \prod_{j > k} q(x_j \mid x_{<j})
 
-        A conditional flow may get its context before or after: ``flow.condition(c).given(known)`` and
-        ``flow.given(known).condition(c)`` are the same. Densities cost one pass from data to latent, samples one pass
-        in each direction.
+        A conditional flow may get its context before or after: ``flow.condition(c).given(observed)`` and
+        ``flow.given(observed).condition(c)`` are the same. Densities cost one pass from data to latent, samples one
+        pass in each direction.
 
         Args:
-            known: the first k features, (*batch, k) with 1 ≤ k < features. Rows may be many: densities broadcast x
-                against them, and ``sample(shape)`` gives (*shape, *batch, features - k).
+            observed: the first k features, (*batch, k) with 1 ≤ k < features. Densities broadcast x against its rows,
+                and ``sample(shape)`` gives (*shape, *batch, features - k).
 
         Returns:
-            a distribution of events (features - k,). A row of ``known`` that is NaN has density NaN, one that is
+            a distribution of events (features - k,). A row of ``observed`` that is NaN has density NaN, one that is
             infinite or outside the support -inf; their samples are NaN.
 
         Raises:
-            ValueError: the shape or dtype of ``known`` is wrong.
+            ValueError: the shape or dtype of ``observed`` is wrong.
             NotInvertibleError: a part of the map mixes the order of the features.
         """
-        return Conditional(self, self._check_known(known), self.event_shape[0])
+        return Conditional(self, self._check_observed(observed), self.event_shape[0])
 
     def marginal(self, features: int) -> Distribution:
         """The exact distribution of the first ``features`` features, at the cost of the whole.
@@ -184,24 +193,24 @@ class AutoregressiveDistribution(Distribution):
             out = torch.where((~inside).long().cumsum(dim=-1) > (~inside).long(), torch.nan, out)
         return torch.where(ok[..., None], out, torch.nan)
 
-    def _refuse_unordered(self) -> None:
-        if obstacle := self._obstacle():
-            raise self._no_conditionals(obstacle)
+    def _require_conditionals(self) -> None:
+        if reason := self._why_no_conditionals():
+            raise self._no_conditionals(reason)
 
-    def _check_known(self, known: Tensor) -> Tensor:
-        self._refuse_unordered()
+    def _check_observed(self, observed: Tensor) -> Tensor:
+        self._require_conditionals()
         (features,), owner = self.event_shape, type(self).__name__
-        if not isinstance(known, Tensor) or known.ndim < 1 or not 1 <= known.shape[-1] < features:
-            got = tuple(known.shape) if isinstance(known, Tensor) else type(known).__name__
+        if not isinstance(observed, Tensor) or observed.ndim < 1 or not 1 <= observed.shape[-1] < features:
+            got = tuple(observed.shape) if isinstance(observed, Tensor) else type(observed).__name__
             raise ValueError(
-                f"{owner}: known must hold the first k of {features} features, (*batch, k) with 1 ≤ k < {features}; "
+                f"{owner}: observed must hold the first k of {features} features, (*batch, k) with 1 ≤ k < {features}; "
                 f"got {got}."
             )
-        check_dtype(owner, "known", known, self.dtype)
-        return known
+        check_dtype(owner, "observed", observed, self.dtype)
+        return observed
 
     def _check_count(self, features: int) -> int:
-        self._refuse_unordered()
+        self._require_conditionals()
         at_least(type(self).__name__, "features", features, 1)
         if features > self.event_shape[0]:
             raise ValueError(f"{type(self).__name__}: there are {self.event_shape[0]} features; got {features}.")
@@ -209,33 +218,33 @@ class AutoregressiveDistribution(Distribution):
 
 
 class Conditional(AutoregressiveDistribution):
-    r"""The features from k + 1 to m of an ordered distribution, given the first k: what `given` and `marginal` return.
+    r"""Features k + 1 to m of an autoregressive distribution, given the first k: what `given` and `marginal` return.
 
     .. math:: q(x_{k+1..m} \mid x_{\le k}) = \prod_{j = k + 1}^m q(x_j \mid x_{<j})
 
-    The features after m are filled with a fixed point of the support, which nothing before them sees.
+    In the place of the features after m stands a fixed point of the support, on which those before do not depend.
 
     Shape:
-        With ``known`` of shape (*batch, k), samples are (*shape, *batch, m - k).
+        With ``observed`` of shape (*batch, k), samples are (*shape, *batch, m - k).
     """
 
-    known: Tensor
+    observed: Tensor
 
-    def __init__(self, distribution: AutoregressiveDistribution, known: Tensor, stop: int) -> None:
+    def __init__(self, distribution: AutoregressiveDistribution, observed: Tensor, stop: int) -> None:
         super().__init__()
-        self.start, self.stop = known.shape[-1], stop
-        self.event_shape, self.batch_shape = (stop - self.start,), tuple(known.shape[:-1])
+        self.start, self.stop = observed.shape[-1], stop
+        self.event_shape, self.batch_shape = (stop - self.start,), tuple(observed.shape[:-1])
         self.context_shape, self.independent = distribution.context_shape, distribution.independent
         self.support = restrict(distribution.support, self.start, stop)
         self.distribution = distribution
         self.columns = distribution.noise.columns(self.start, stop)
-        self.register_buffer("known", known)
+        self.register_buffer("observed", observed)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Conditional:
-        known = self.known
+        observed = self.observed
         super()._apply(fn, recurse)
-        # What is known goes along with x, which may stay float64 in a float32 model.
-        self.known = known.to(device=self.known.device, dtype=self.distribution.dtype)
+        # In the dtype of x, which may stay float64 in a float32 model.
+        self.observed = observed.to(device=self.observed.device, dtype=self.distribution.dtype)
         return self
 
     @property
@@ -247,8 +256,8 @@ class Conditional(AutoregressiveDistribution):
         return self.distribution.context_dtype
 
     @property
-    def is_exact(self) -> bool:
-        return self.distribution.is_exact
+    def exactness(self) -> Exactness:
+        return self.distribution.exactness
 
     @property
     def cdf_kind(self) -> Kind:
@@ -267,17 +276,18 @@ class Conditional(AutoregressiveDistribution):
         return self.icdf_kind
 
     @property
-    def noise(self) -> Independent:
+    def noise(self) -> Noise:
         return self.columns
 
-    def given(self, known: Tensor) -> Distribution:
-        known = self._check_known(known)
-        batch = common_batch("Conditional", "known", tuple(known.shape[:-1]), "what is known already", self.batch_shape)
-        both = [part.expand(*batch, part.shape[-1]) for part in (self.known, known)]
+    def given(self, observed: Tensor) -> Distribution:
+        observed = self._check_observed(observed)
+        shape = tuple(observed.shape[:-1])
+        batch = common_batch("Conditional", "observed", shape, "what is observed already", self.batch_shape)
+        both = [part.expand(*batch, part.shape[-1]) for part in (self.observed, observed)]
         return Conditional(self.distribution, torch.cat(both, dim=-1), self.stop)
 
     def marginal(self, features: int) -> Distribution:
-        return Conditional(self.distribution, self.known, self.start + self._check_count(features))
+        return Conditional(self.distribution, self.observed, self.start + self._check_count(features))
 
     def _to_noise_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         whole = _padded(torch.cat([self._beside(x), x], dim=-1), self.distribution)
@@ -292,19 +302,19 @@ class Conditional(AutoregressiveDistribution):
         return x[..., self.start : self.stop]
 
     def _fixed_rows(self) -> tuple[Tensor, Tensor]:
-        ok, nan = self._screen(self.known, (self.start,))
+        ok, nan = screen(self.observed, 1)
         if self.start:
-            ok = ok & contains_each(restrict(self.distribution.support, 0, self.start), self.known).all(dim=-1)
+            ok = ok & contains_each(restrict(self.distribution.support, 0, self.start), self.observed).all(dim=-1)
         return ok, nan
 
     def _beside(self, x: Tensor) -> Tensor:
-        """What is known, in the batch shape of x; where it cannot be conditioned on, a point that can."""
-        anchor = self.distribution.support.anchor(self.known).expand(*self.distribution.event_shape)
-        known = torch.where(self._fixed_rows()[0][..., None], self.known, anchor[: self.start])
-        return known.expand(*x.shape[:-1], self.start)
+        """The observed features in the batch shape of x; a fixed point of the support in rows that are not usable."""
+        anchor = self.distribution.support.anchor(self.observed).expand(*self.distribution.event_shape)
+        observed = torch.where(self._fixed_rows()[0][..., None], self.observed, anchor[: self.start])
+        return observed.expand(*x.shape[:-1], self.start)
 
 
-def _padded(first: Tensor, whole: Distribution) -> Tensor:
-    """The first features, and for the others a fixed point of the support."""
+def _padded(first: Tensor, whole: Distribution | Noise) -> Tensor:
+    """The first features, followed by a fixed point of the support for the others."""
     filling = whole.support.anchor(first).expand(*first.shape[:-1], *whole.event_shape)
     return torch.cat([first, filling[..., first.shape[-1] :]], dim=-1)

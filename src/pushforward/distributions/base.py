@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.core.checks import at_least, finite_numbers, positive
+from pushforward.core.checks import positive
 from pushforward.core.config import configurable
-from pushforward.core.domain import REAL, Circle, Domain, Interval, Product, restrict
+from pushforward.core.domain import REAL, Circle, Domain, Interval, product, restrict
 from pushforward.core.reference import REFERENCES
+from pushforward.core.shapes import EventSize, event_numbers, event_shape, sum_event
 from pushforward.core.special import ndtr
-from pushforward.core.student import log1p_square, student_cdf, student_icdf
+from pushforward.core.student import student_cdf, student_icdf, student_log_density
+from pushforward.core.torch_internals import standard_gamma
 from pushforward.distributions.autoregressive import AutoregressiveDistribution
 
 __all__ = ["CircularUniform", "Independent", "Normal", "StandardNormal", "StudentT", "Uniform", "normal_log_probs"]
@@ -32,12 +34,8 @@ def normal_log_probs(z: Tensor) -> Tensor:
     return REFERENCES["gaussian"].log_density(z)
 
 
-def _numbers(owner: str, name: str, values: Sequence[float]) -> Tensor:
-    return torch.tensor(finite_numbers(owner, name, values))
-
-
 class Independent(AutoregressiveDistribution):
-    r"""Independent features, :math:`q(x) = \prod_j q_j(x_j)`: what the noise of an ordered distribution is made of.
+    r"""Independent features, :math:`q(x) = \prod_j q_j(x_j)`: the noise of autoregressive distributions.
 
     A subclass writes ``_log_probs``, ``_cdf`` and ``_icdf`` feature by feature.
     """
@@ -66,13 +64,21 @@ class Independent(AutoregressiveDistribution):
     def _from_noise(self, noise: Tensor, context: Tensor | None) -> Tensor:
         return noise
 
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return sum_event(self._log_probs(x, context), len(self.event_shape))
+
+    def _why_no_conditionals(self) -> str:
+        if len(self.event_shape) == 1:
+            return ""
+        return f", for events of shape {self.event_shape} are not vectors, whose features come one after the other"
+
     def columns(self, start: int, stop: int) -> Independent:
         """The distribution of the features from start to stop."""
         return _Columns(self, start, stop)
 
 
 class _Columns(Independent):
-    """Some neighbouring features of a factorised distribution."""
+    """Some neighbouring features of independent ones."""
 
     def __init__(self, whole: Independent, start: int, stop: int) -> None:
         super().__init__()
@@ -102,7 +108,7 @@ class StandardNormal(Independent):
     r"""Independent standard normals, :math:`z \sim N(0, I)`.
 
     Args:
-        features: number of features.
+        features: number of features, or the shape of an event such as (3, 32, 32).
 
     >>> import torch
     >>> round(StandardNormal(2).log_prob(torch.zeros(2)).item(), 4)
@@ -110,14 +116,13 @@ class StandardNormal(Independent):
     """
 
     support: Domain = REAL
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"features": 1}, {"features": 3})
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"features": 1}, {"features": 3}, {"features": [2, 2, 3]})
     like: Tensor
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: EventSize) -> None:
         super().__init__()
-        at_least("StandardNormal", "features", features, 1)
-        self.event_shape = (features,)
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(...); holds nothing
+        self.event_shape = event_shape("StandardNormal", features)
+        self.add_constant("like", 0.0)  # has the dtype and device of the model; its value is not used
 
     def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
         return normal_log_probs(x)
@@ -134,13 +139,13 @@ class StandardNormal(Independent):
 
 @configurable
 class Normal(Independent):
-    r"""Independent normals with learned or given means and standard deviations.
+    r"""Independent normals with learned means and standard deviations.
 
     `initialize` sets both to those of the data (the maximum-likelihood fit).
 
     Args:
-        loc: mean of each feature.
-        scale: standard deviation of each feature; one by default.
+        loc: initial mean of each feature; nested lists for events of several axes.
+        scale: initial standard deviation of each feature, in lists like those of ``loc``; one by default.
 
     >>> import torch
     >>> round(Normal([1.0], [2.0]).log_prob(torch.tensor([1.0])).item(), 4)
@@ -148,19 +153,24 @@ class Normal(Independent):
     """
 
     support: Domain = REAL
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"loc": [0.5]}, {"loc": [0.0, 1.0], "scale": [0.5, 2.0]})
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"loc": [0.5]},
+        {"loc": [0.0, 1.0], "scale": [0.5, 2.0]},
+        {"loc": [[[0.0, 1.0]], [[-1.0, 0.5]]]},
+    )
 
-    def __init__(self, loc: Sequence[float], scale: Sequence[float] | None = None) -> None:
+    def __init__(self, loc: Sequence[Any], scale: Sequence[Any] | None = None) -> None:
         super().__init__()
-        self.loc = nn.Parameter(_numbers("Normal", "loc", loc))
-        scales = torch.ones_like(self.loc) if scale is None else _numbers("Normal", "scale", scale)
-        if scales.shape != self.loc.shape or not bool((scales > 0).all()):
-            raise ValueError(f"Normal: scale must be {len(self.loc)} positive numbers; got {scale!r}.")
-        self.log_scale = nn.Parameter(scales.detach().log())
-        self.event_shape = (len(self.loc),)
+        means = event_numbers("Normal", "loc", loc)
+        scales = torch.ones_like(means) if scale is None else event_numbers("Normal", "scale", scale)
+        if scales.shape != means.shape or not bool((scales > 0).all()):
+            raise ValueError(f"Normal: scale must be {means.numel()} positive numbers; got {scale!r}.")
+        self.loc = nn.Parameter(torch.tensor(means.tolist()))
+        self.log_scale = nn.Parameter(torch.tensor(scales.log().tolist()))
+        self.event_shape = tuple(means.shape)
 
     def _initialize(self, x: Tensor, context: Tensor | None) -> None:
-        flat = x.reshape(-1, x.shape[-1])
+        flat = x.reshape(-1, *self.event_shape)
         self.loc.copy_(flat.mean(dim=0))
         self.log_scale.copy_(flat.std(dim=0, correction=0).clamp(min=torch.finfo(x.dtype).tiny).log())
 
@@ -186,8 +196,8 @@ class Uniform(Independent):
     r"""Independent uniforms on [low, high].
 
     Args:
-        low: lower end of each feature.
-        high: upper end of each feature.
+        low: lower end of each feature; nested lists for events of several axes.
+        high: upper end of each feature, in lists like those of ``low``.
 
     >>> import torch
     >>> Uniform([0.0], [2.0]).log_prob(torch.tensor([[1.0], [3.0]])).tolist()
@@ -197,19 +207,21 @@ class Uniform(Independent):
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"low": [0.0], "high": [1.0]},
         {"low": [-1.0, 0.0], "high": [1.0, 3.0]},
+        {"low": [[-1.0, 0.0], [0.0, 0.0]], "high": [[1.0, 3.0], [1.0, 2.0]]},
     )
     low: Tensor
     high: Tensor
 
-    def __init__(self, low: Sequence[float], high: Sequence[float]) -> None:
+    def __init__(self, low: Sequence[Any], high: Sequence[Any]) -> None:
         super().__init__()
-        self.register_buffer("low", _numbers("Uniform", "low", low))
-        self.register_buffer("high", _numbers("Uniform", "high", high))
-        if self.low.shape != self.high.shape or not bool((self.low < self.high).all()):
+        ends = event_numbers("Uniform", "low", low), event_numbers("Uniform", "high", high)
+        if ends[0].shape != ends[1].shape or not bool((ends[0] < ends[1]).all()):
             raise ValueError(f"Uniform: low must lie below high, feature by feature; got {low} and {high}.")
-        self.event_shape = (len(self.low),)
-        intervals = [Interval(a, b) for a, b in zip(self.low.tolist(), self.high.tolist(), strict=True)]
-        self.support = intervals[0] if len(set(intervals)) == 1 else Product(tuple(intervals))
+        self.add_constant("low", ends[0].tolist())
+        self.add_constant("high", ends[1].tolist())
+        self.event_shape = tuple(ends[0].shape)
+        pairs = zip(ends[0].flatten().tolist(), ends[1].flatten().tolist(), strict=True)
+        self.support = product(tuple(Interval(a, b) for a, b in pairs), self.event_shape)
 
     def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
         inside = (x >= self.low) & (x <= self.high)  # a flow's inverse may leave the box
@@ -232,7 +244,7 @@ class CircularUniform(Independent):
     Its `cdf` starts at :math:`-\pi`, where the circle is cut open.
 
     Args:
-        features: number of angles.
+        features: number of angles, or the shape of an event of angles.
 
     >>> import torch
     >>> round(CircularUniform(2).log_prob(torch.zeros(2)).item(), 4)
@@ -240,14 +252,13 @@ class CircularUniform(Independent):
     """
 
     support: Domain = Circle()
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"features": 1}, {"features": 2})
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"features": 1}, {"features": 2}, {"features": [2, 2]})
     like: Tensor
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: EventSize) -> None:
         super().__init__()
-        at_least("CircularUniform", "features", features, 1)
-        self.event_shape = (features,)
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # follows .to(...); holds nothing
+        self.event_shape = event_shape("CircularUniform", features)
+        self.add_constant("like", 0.0)  # has the dtype and device of the model; its value is not used
 
     def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
         return torch.full_like(x, -LOG_2PI)
@@ -268,8 +279,8 @@ class StudentT(Independent):
     r"""Independent standard Student-t variables: like normals, with tails of power :math:`-(\nu + 1)`.
 
     Args:
-        features: number of features.
-        df: degrees of freedom ν; learned from there on if ``learn_df``.
+        features: number of features, or the shape of an event such as (3, 32, 32).
+        df: degrees of freedom ν; its initial value if ``learn_df``.
         learn_df: whether ν is a parameter, one per feature.
 
     >>> import torch
@@ -281,24 +292,23 @@ class StudentT(Independent):
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"features": 1, "df": 1.5},
         {"features": 3, "df": 5.0, "learn_df": True},
+        {"features": [2, 2], "df": 5.0, "learn_df": True},
     )
     log_df: Tensor
 
-    def __init__(self, features: int, df: float = 3.0, *, learn_df: bool = False) -> None:
+    def __init__(self, features: EventSize, df: float = 3.0, *, learn_df: bool = False) -> None:
         super().__init__()
-        at_least("StudentT", "features", features, 1)
+        self.event_shape = event_shape("StudentT", features)
         positive("StudentT", "df", df)
-        log_df = torch.full((features,), math.log(df))
         if learn_df:
-            self.log_df = nn.Parameter(log_df)
+            self.log_df = nn.Parameter(torch.full(self.event_shape, math.log(df)))
         else:
-            self.register_buffer("log_df", log_df)
-        self.event_shape = (features,)
+            self.add_constant(
+                "log_df", torch.full(self.event_shape, math.log(df), dtype=torch.float64, device="cpu").tolist()
+            )
 
     def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
-        df = self.log_df.exp()
-        norm = torch.lgamma((df + 1) / 2) - torch.lgamma(df / 2) - 0.5 * (math.log(math.pi) + self.log_df)
-        return norm - 0.5 * (df + 1) * log1p_square(x, self.log_df)
+        return student_log_density(x, self.log_df)
 
     def _cdf(self, x: Tensor, context: Tensor | None) -> Tensor:
         return student_cdf(x, self.log_df)
@@ -310,7 +320,7 @@ class StudentT(Independent):
         df = self.log_df.exp()
         normal = _randn((*batch, *self.event_shape), df, generator)
         # Gamma draws carry gradients to ν; torch's sampler takes the generator as its last argument.
-        gamma = torch._standard_gamma((df / 2).expand_as(normal), generator=generator)
+        gamma = standard_gamma((df / 2).expand_as(normal), generator=generator)
         return normal * (df / 2 / gamma.clamp(min=torch.finfo(df.dtype).tiny)).sqrt()
 
 

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast, final
+from collections.abc import Callable, Sequence
+from functools import wraps
+from importlib import import_module
+from typing import Any, ClassVar, TypeVar, cast, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pushforward.bijections.chain import KINDS
 from pushforward.core.allocator import keep_freed_memory
 from pushforward.core.bijection import Bijection, Kind
+from pushforward.core.capabilities import SupportsSlopes
 from pushforward.core.checks import broadcast
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Real
-from pushforward.core.native_build import Compilable
+from pushforward.core.exactness import Exactness, least_exact
+from pushforward.core.execution_mode import execution, runs_directly
 from pushforward.distributions.autoregressive import AutoregressiveDistribution
-from pushforward.distributions.base import Independent
+from pushforward.distributions.context import context_map_dtype, context_map_shapes, map_context
+from pushforward.distributions.protocols import Noise
+from pushforward.distributions.row_blocks import in_row_blocks, row_width
 
 __all__ = ["Flow"]
+
+import_module("pushforward.kernels")  # registers the fast paths that `Flow.use_kernels` switches on
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _in_scope(method: Method) -> Method:
+    """Run a method of a flow with kernels, if `Flow.use_kernels` has switched them on."""
+
+    @wraps(method)
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        if not self._kernels:
+            return method(self, *args, **options)
+        with execution(kernels=True):
+            return method(self, *args, **options)
+
+    return cast(Method, call)
 
 
 @configurable
@@ -28,18 +52,22 @@ class Flow(AutoregressiveDistribution):
     .. math:: q(x) = p\bigl(T^{-1}(x)\bigr)\, \bigl|\det \nabla T^{-1}(x)\bigr|
 
     Samples go through the bijection's forward, densities through its inverse: for cheap densities give a stack of
-    layers turned around, ``Flow(base, stack.inv)``; for cheap samples give it as it is.
+    layers turned around, ``Flow(base, stack.inv)``; for cheap samples give the stack itself.
 
-    Where T is triangular (see `Bijection.is_triangular`) and the base ordered, features are known one after the other:
-    `cdf`, `icdf`, `given` and `marginal` are exact.
+    Where T is triangular (see `Bijection.is_triangular`) and the base is a distribution of independent features, the
+    conditionals :math:`q(x_j \mid x_{<j})` are known: `cdf`, `icdf`, `given` and `marginal` are exact.
 
     Args:
         base: the distribution p of z.
         bijection: T, from the latent z to the data x.
-        context_map: a bijection applied to the context first, such as `Standardize` for a context in raw units.
+        context_map: a map applied to the context first: a bijection such as `Standardize` for a context in raw units,
+            or any ``torch.nn.Module`` that takes (n, *context_shape) to (n, *embedded shape), such as an embedding
+            network. It is trained with the flow. To be saved, its class must be ``@configurable``.
+        context_shape: the shape of one context before such a network; bijections and networks with an attribute
+            ``in_shape`` state it themselves.
 
     Raises:
-        ValueError: base and bijection do not fit in shape or domain.
+        ValueError: base, bijection and context_map do not fit in shape, domain or dimension.
 
     >>> import torch
     >>> from pushforward.bijections import RadialSquash
@@ -81,34 +109,39 @@ class Flow(AutoregressiveDistribution):
                 },
             },
             "context_map": {"type": "Standardize", "features": 1},
+            "context_shape": 1,
         },
     )
 
-    def __init__(self, base: Distribution, bijection: Bijection, *, context_map: Bijection | None = None) -> None:
+    takes_any_module: ClassVar[tuple[str, ...]] = ("context_map",)
+    _kernels = False
+
+    def __init__(
+        self,
+        base: Distribution,
+        bijection: Bijection,
+        *,
+        context_map: nn.Module | None = None,
+        context_shape: int | Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         keep_freed_memory()
-        if base.event_shape != bijection.in_shape:
-            raise ValueError(
-                f"Flow: base has events of shape {base.event_shape} but bijection starts from {bijection.in_shape}. "
-                "Build both with the same number of features."
-            )
-        if not _covers(base, bijection):
-            raise ValueError(
-                f"Flow: base lives on {base.support} but bijection starts from {bijection.domain}. "
-                "Choose a base with that support, or turn the bijection around with .inv."
-            )
+        _check_pair(base, bijection)
         shapes = {part.context_shape for part in (base, bijection)} - {None}
         if len(shapes) > 1:
             raise ValueError(f"Flow: base and bijection must take the same context; got {sorted(map(str, shapes))}.")
         self.base, self.bijection, self.context_map = base, bijection, context_map
+        self._row_width: int | None = None  # computed when it is first needed
         self.event_shape, self.support = bijection.out_shape, bijection.codomain
         self.context_shape = next(iter(shapes), None)
+        self.stochastic = base.stochastic or bijection.stochastic
+        if context_map is None and context_shape is not None:
+            raise ValueError("Flow: context_shape is that of the input of a context_map; got no context_map.")
         if context_map is not None:
-            if context_map.out_shape != self.context_shape:
-                raise ValueError(
-                    f"Flow: context_map ends in shape {context_map.out_shape} but the context has {self.context_shape}."
-                )
-            self.context_shape = context_map.in_shape
+            before, after = context_map_shapes(context_map, context_shape)
+            if after != self.context_shape:
+                raise ValueError(f"Flow: context_map ends in shape {after} but the context has {self.context_shape}.")
+            self.context_shape = before
 
     @property
     def dtype(self) -> torch.dtype | None:
@@ -116,9 +149,8 @@ class Flow(AutoregressiveDistribution):
 
     @property
     def context_dtype(self) -> torch.dtype | None:
-        if self.context_map is not None and self.context_map.in_dtype is not None:
-            return self.context_map.in_dtype
-        return self.bijection.dtype or self.base.dtype
+        dtype = None if self.context_map is None else context_map_dtype(self.context_map)
+        return dtype or self.bijection.dtype or self.base.dtype
 
     @property
     def log_prob_kind(self) -> Kind:
@@ -137,55 +169,62 @@ class Flow(AutoregressiveDistribution):
         return max(self._ordered_base().icdf_kind, self.bijection.forward_kind, key=KINDS.index)
 
     @property
-    def is_exact(self) -> bool:
-        return self.base.is_exact and {"round_trip", "inverse_ladj"} <= self.bijection.properties
+    def exactness(self) -> Exactness:
+        return least_exact(self.base.exactness, self.bijection.log_det)
 
-    def use_kernels(self, **options: Any) -> None:
-        """Use native kernels from now on, in place, and compile what samples do feature by feature.
+    def use_kernels(self, enabled: bool = True) -> None:
+        """Let native kernels run in place of the plain operations of this flow from now on, to rounding.
 
-        On the CPU autoregressive layers of affine maps and rational-quadratic splines find all features of a sample in
-        one kernel, mostly ten times as fast; masked networks, affine maps and rational-quadratic splines have kernels
-        for densities and gradients, splines and mixtures for inverses. Other layers keep their loop over the features;
-        where an inverse is a long formula, its step becomes one kernel. All of it is compiled at the first use, in some
-        ten seconds a kernel, and kept in torch's cache for later processes. Copies, pickles and saved files are not
-        compiled. Where there is no C++ compiler a `RuntimeWarning` says so, and all goes on as before.
+        On the CPU autoregressive layers of affine maps and rational-quadratic splines compute all features of a sample
+        in one native call, mostly ten times as fast; masked networks, affine maps and rational-quadratic splines have
+        kernels for densities and gradients, splines and mixtures for inverses. Other layers keep their loop over the
+        features; where an inverse is a long formula, its step is compiled. All of it is compiled at the first use, in
+        some ten seconds a kernel, and kept in torch's cache for later processes. Where there is no C++ compiler a
+        `RuntimeWarning` says so, and the plain operations run as before. On a GPU rational-quadratic splines have
+        Triton kernels.
 
         Inside ``torch.compile`` the kernels of densities and gradients are nodes of its graphs: ``torch.compile(flow)``
-        after this is the fastest way to train small flows, and what ``fit(compile=True)`` does. On a GPU
-        rational-quadratic splines have Triton kernels outside of graphs.
+        after this is the fastest way to train small flows, and what ``fit(compile=True)`` does.
+
+        The switch belongs to this object: copies, pickles and saved files come without it. To use kernels in one block
+        of code only, or in parts of a flow, there is ``core.execution_mode.execution(kernels=True)``.
 
         Args:
-            **options: of ``torch.compile``, such as ``dynamic=`` or ``backend=``, for the steps. With another backend
-                than ``"inductor"`` there is no native kernel.
+            enabled: False switches kernels off again.
         """
-        for part in self.modules():
-            if isinstance(part, Compilable):
-                part.compile_step(**options)
+        self._kernels = enabled
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        state.pop("_kernels", None)
+        return state
 
     @final
-    def to_latent(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    @_in_scope
+    def to_latent(
+        self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
         """z = T⁻¹(x), shape (*batch, *latent shape)."""
         dtypes = self.dtype, self.context_dtype
         x, context = broadcast("Flow", "x", x, self.event_shape, context, self.context_shape, *dtypes)
-        known = self._map_context(context)
-        return self.bijection._inverse(x, self._for(self.bijection, known))
+        return self._pull(x, self._map_context(context), generator)
 
     @final
-    def to_data(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+    @_in_scope
+    def to_data(self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """x = T(z), shape (*batch, *event_shape)."""
         dtypes = self.base.dtype, self.context_dtype
         z, context = broadcast("Flow", "z", z, self.base.event_shape, context, self.context_shape, *dtypes)
-        known = self._map_context(context)
-        return self.bijection._forward(z, self._for(self.bijection, known))
+        return self._push(z, self._map_context(context), generator)
 
     @property
-    def noise(self) -> Independent:
+    def noise(self) -> Noise:
         return self._ordered_base().noise
 
     def _ordered_base(self) -> AutoregressiveDistribution:
-        return cast(AutoregressiveDistribution, self.base)  # `_obstacle` has been asked
+        return cast(AutoregressiveDistribution, self.base)  # `has_conditionals` has been asked
 
-    def _obstacle(self) -> str:
+    def _why_no_conditionals(self) -> str:
         if not self.bijection.is_triangular:
             return (
                 f", for {type(_mixing(self.bijection)).__name__} mixes the order of the features. Build the flow from "
@@ -193,54 +232,91 @@ class Flow(AutoregressiveDistribution):
             )
         if not isinstance(self.base, AutoregressiveDistribution):
             return f", for its base {type(self.base).__name__} has none"
-        return self.base._obstacle()
+        return self.base._why_no_conditionals()
 
+    @_in_scope
     def _to_noise_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        known, base = self._map_context(context), self._ordered_base()
-        z, log_slopes = self.bijection._inverse_and_slopes(x, self._for(self.bijection, known))
-        noise, base_slopes = base._to_noise_and_slopes(z, self._for(self.base, known))
+        context, base = self._map_context(context), self._ordered_base()
+        pull = cast(SupportsSlopes, self.bijection)._inverse_and_slopes  # `_why_no_conditionals` has been asked
+        z, log_slopes = self._in_blocks(pull, x, context)
+        noise, base_slopes = base._to_noise_and_slopes(*base._arguments(z, context, None))
         return noise, log_slopes + base_slopes
 
+    @_in_scope
     def _to_noise(self, x: Tensor, context: Tensor | None) -> Tensor:
-        known = self._map_context(context)
-        z = self.bijection._inverse(x, self._for(self.bijection, known))
-        return self._ordered_base()._to_noise(z, self._for(self.base, known))
+        context, base = self._map_context(context), self._ordered_base()
+        z = self._pull(x, context)
+        return base._to_noise(*base._arguments(z, context, None))
 
+    @_in_scope
     def _from_noise(self, noise: Tensor, context: Tensor | None) -> Tensor:
-        known = self._map_context(context)
-        z = self._ordered_base()._from_noise(noise, self._for(self.base, known))
-        return self.bijection._forward(z, self._for(self.bijection, known))
+        context, base = self._map_context(context), self._ordered_base()
+        z = base._from_noise(*base._arguments(noise, context, None))
+        return self._push(z, context)
 
-    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        known = self._map_context(context)
-        z, ladj = self.bijection._inverse_and_ladj(x, self._for(self.bijection, known))
-        return self.base._log_prob(z, self._for(self.base, known)) + ladj
+    @_in_scope
+    def _log_prob(self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
+        def log_prob(x: Tensor, context: Tensor | None) -> tuple[Tensor]:
+            z, ladj = self.bijection._inverse_and_ladj(*self.bijection._arguments(x, context, generator))
+            return (self.base._log_prob(*self.base._arguments(z, context, generator)) + ladj,)
 
+        return self._in_blocks(log_prob, x, self._map_context(context))[0]
+
+    @_in_scope
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        known = self._map_context(context)
-        z = self.base._rsample(batch, self._for(self.base, known), generator)
-        return self.bijection._forward(z, self._for(self.bijection, known))
+        context = self._map_context(context)
+        z = self.base._rsample(batch, self._for_base(context), generator)
+        return self._push(z, context, generator)
 
+    @_in_scope
     def _rsample_and_log_prob(
         self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        known = self._map_context(context)
-        z, log_prob = self.base._rsample_and_log_prob(batch, self._for(self.base, known), generator)
-        x, ladj = self.bijection._forward_and_ladj(z, self._for(self.bijection, known))
+        if self.exactness == "bound":  # the forward direction of a surjection does not give the bound at its image
+            return super()._rsample_and_log_prob(batch, context, generator)
+        context = self._map_context(context)
+        z, log_prob = self.base._rsample_and_log_prob(batch, self._for_base(context), generator)
+
+        def push(z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+            return self.bijection._forward_and_ladj(*self.bijection._arguments(z, context, generator))
+
+        x, ladj = self._in_blocks(push, z, context)
         return x, log_prob - ladj
 
+    def _push(self, z: Tensor, context: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
+        """x = T(z) at a mapped context."""
+        forward, arguments = self.bijection._forward, self.bijection._arguments
+        return self._in_blocks(lambda z, context: (forward(*arguments(z, context, generator)),), z, context)[0]
+
+    def _pull(self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
+        """z = T⁻¹(x) at a mapped context."""
+        inverse, arguments = self.bijection._inverse, self.bijection._arguments
+        return self._in_blocks(lambda x, context: (inverse(*arguments(x, context, generator)),), x, context)[0]
+
+    def _in_blocks(
+        self, function: Callable[..., tuple[Tensor, ...]], x: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """function(x, context) at a mapped context; in blocks of rows where no derivatives are recorded."""
+        context = context if self.bijection.context_shape is not None or self.base.context_shape is not None else None
+        if not runs_directly(x):
+            return function(x, context)
+        if self._row_width is None:
+            self._row_width = row_width(self)
+        return in_row_blocks(function, self._row_width, len(self.event_shape), x, context)
+
     def _initialize(self, x: Tensor, context: Tensor | None) -> None:
-        if self.context_map is not None and context is not None:
+        if isinstance(self.context_map, Bijection) and context is not None:
             self.context_map._initialize(context, None, inverse=False)
-        known = self._map_context(context)
-        self.bijection._initialize(x, self._for(self.bijection, known), inverse=True)
+        arguments = self.bijection._arguments(x, self._map_context(context), None)
+        self.bijection._initialize(*arguments[:2], inverse=True)
 
     def _map_context(self, context: Tensor | None) -> Tensor | None:
-        return context if self.context_map is None or context is None else self.context_map._forward(context, None)
+        if self.context_map is None or context is None:
+            return context
+        return map_context(self.context_map, context, self.context_shape or ())
 
-    @staticmethod
-    def _for(part: Distribution | Bijection, context: Tensor | None) -> Tensor | None:
-        return context if part.context_shape else None
+    def _for_base(self, context: Tensor | None) -> Tensor | None:
+        return None if self.base.context_shape is None else context
 
 
 def _mixing(bijection: Bijection) -> Bijection:
@@ -249,6 +325,22 @@ def _mixing(bijection: Bijection) -> Bijection:
     return next((_mixing(part) for part in inside if not part.is_triangular), bijection)
 
 
-def _covers(base: Distribution, bijection: Bijection) -> bool:
-    """Whether the bijection takes every point of the base: the domains agree, or it takes all real points."""
-    return base.support == bijection.domain or isinstance(bijection.domain, Real)
+def _check_pair(base: Distribution, bijection: Bijection) -> None:
+    """Refuse a base and a bijection that do not make a change of variables."""
+    if base.event_shape != bijection.in_shape:
+        raise ValueError(
+            f"Flow: base has events of shape {base.event_shape} but bijection starts from {bijection.in_shape}. "
+            "Build both for events of the same shape."
+        )
+    if base.support != bijection.domain and not isinstance(bijection.domain, Real):
+        raise ValueError(
+            f"Flow: base lives on {base.support} but bijection starts from {bijection.domain}. "
+            "Choose a base with that support, or turn the bijection around with .inv."
+        )
+    before = base.support.dimension(base.event_shape)
+    after = bijection.codomain.dimension(bijection.out_shape)
+    if before != after and bijection.log_det != "bound":  # surjections may change the dimension
+        raise ValueError(
+            f"Flow: a change of variables keeps the dimension, but base has dimension {before} ({base.support}) and "
+            f"bijection ends in dimension {after} ({bijection.codomain}). Choose a base of dimension {after}."
+        )

@@ -13,6 +13,7 @@ from pushforward.core.bijection import Kind
 from pushforward.core.checks import finite_numbers
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Domain
+from pushforward.core.execution_mode import needs_derivatives
 from pushforward.distributions.autoregressive import AutoregressiveDistribution
 from pushforward.distributions.base import Independent, StandardNormal
 
@@ -142,4 +143,4 @@ class GaussianMixture(AutoregressiveDistribution):
             u = torch.rand((*batch, 1), dtype=z.dtype, device=z.device, generator=generator)
             component = (u >= torch.softmax(self.rosenblatt.logits, dim=0).cumsum(dim=0)[:-1]).sum(dim=-1)
             x = self.rosenblatt.loc[component] + (self.rosenblatt.factors[component] @ z[..., None]).squeeze(-1)
-        return self.rosenblatt.reparametrize(x) if torch.is_grad_enabled() else x
+        return self.rosenblatt.reparametrize(x) if needs_derivatives() else x

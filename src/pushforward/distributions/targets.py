@@ -1,4 +1,4 @@
-"""Named targets whose Knothe-Rosenblatt map is known: what a fitted triangular map can be held against.
+"""Named targets with an exact Knothe-Rosenblatt map, with which fitted triangular maps can be compared.
 
 Each is a flow ``Flow(StandardNormal, T)`` with the exact T: it has densities, samples, conditionals and the map itself.
 """

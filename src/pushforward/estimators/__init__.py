@@ -1,4 +1,4 @@
-"""scikit-learn's face of the library: tables in, scores and samples out, in the user's own units."""
+"""scikit-learn estimators: tables in, scores and samples out, in the units of the table."""
 
 from pushforward.estimators.anomaly import FlowAnomaly, Reason
 from pushforward.estimators.conditional import FlowConditional, FlowRegressor

@@ -1,12 +1,11 @@
-"""`FlowAnomaly`: rows that are unlike the others, and what makes them so."""
+"""`FlowAnomaly`: anomaly scores of the rows of a table, and the entries that explain them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,34 +16,37 @@ from torch import Tensor
 
 from pushforward.core.checks import one_of
 from pushforward.data.schema import Field, Schema
-from pushforward.distributions import ColumnType, Constant, Continuous
-from pushforward.estimators.table_model import TableModel
+from pushforward.distributions import Constant, Continuous
+from pushforward.estimators.parameters import check_whole
+from pushforward.estimators.table import TableEstimator
+from pushforward.estimators.table_conditional import to_numpy
 from pushforward.univariate import LogisticMixtureCDF
 
 __all__ = ["FlowAnomaly", "Reason"]
 
 Array = NDArray[np.float64]
 MEASURES = ("composite", "density", "p_value", "radius", "typicality")
-COMPONENTS, WIDTHS = 4, 5.0
-"""Of the mixture of a smoothed column, which has no narrow parts."""
-DRAWN = 1_000
-"""Rows drawn from the model, beside whose densities others are seen."""
-MOST = 10_000
-"""Of the rows learned from, evenly spread, on which usual values and the threshold are measured."""
-ENTRIES = 2**16
-"""Of a step: rows times columns."""
-FEW = 200
-"""Rows below which the last steps change nothing."""
+COMPONENTS, LOG_WIDTHS = 4, 5.0
+"""Components of the mixture of a smoothed column, which has no narrow peaks, and range of their log-widths."""
+REFERENCE_SAMPLES = 1_000
+"""Samples of the model with whose log-densities those of rows are compared."""
+REFERENCE_ROWS = 10_000
+"""Largest number of training rows, evenly spaced, that determine the usual contributions and the threshold."""
+BATCH_ENTRIES = 2**16
+"""Rows times columns of a training step."""
+SMALL = 200
+"""Training rows below which half of the steps are enough."""
 
 
 class Reason(NamedTuple):
-    """Why a row is odd: one entry of it.
+    """One entry that makes a row anomalous.
 
     Attributes:
-        column: its name.
-        value: what it holds.
-        surprise: how many nats less likely it is, given other columns, than entries of this column usually are.
-        expected: the mean there given all other columns, or the likeliest category.
+        column: name of the column.
+        value: of the entry.
+        surprise: by how many nats the entry is less likely, given other columns, than entries of this column usually
+            are.
+        expected: the conditional mean given all other columns (of integers the median), or the likeliest category.
     """
 
     column: str
@@ -53,33 +55,35 @@ class Reason(NamedTuple):
     expected: Any
 
 
-class FlowAnomaly(OutlierMixin, TableModel):
-    r"""Rows that are unlike those learned from, and what makes them so.
+@dataclass(kw_only=True, eq=False, repr=False)
+class FlowAnomaly(OutlierMixin, TableEstimator):
+    r"""Anomaly detection in a table, with the entries that make a row anomalous.
 
-    The model is that of `FlowDensity`, but of a smoothed law: with noise of ``smoothing`` standard deviations on every
-    column of numbers, as a kernel density estimate has it. So a row is not odd because its digits are.
+    The model is that of `FlowDensity` of a smoothed distribution: every column of numbers gets Gaussian noise of
+    ``smoothing`` standard deviations, as in a kernel density estimate, so that rounding makes no row anomalous.
 
-    A density says how likely rows are *per unit*, in the units at hand: rows of a kind that was never seen can have a
-    higher one than those learned from, where they are simpler (Nalisnick et al., 2018). Look at what `explain` says,
-    and at more than one measure.
+    A density is *per unit* of the columns: rows of a kind that was never seen can have a higher one than the training
+    rows, if they are simpler (Nalisnick et al., 2018). Compare several measures, and read what `explain` says.
 
     Args:
-        measure: what `score_samples` is.
-            ``"composite"``: the log-density of each entry given half of the other columns, the mean over random halves,
-            summed. ``"density"``: the log-density of the row. ``"p_value"``: the part of the model's own samples that
-            are less likely than the row. ``"radius"``: minus half the squared length in the latent space.
-            ``"typicality"``: minus how far the log-density lies from that of the model's own samples, on either side.
-        smoothing: of columns of numbers, in standard deviations; 0 for the law of the table as it is, with the kinds of
-            columns that `FlowDensity` would infer.
-        contamination: part of the rows learned from that `predict` calls outliers; ``"auto"`` for one in a hundred.
+        measure: the score that `score_samples` returns.
+            ``"composite"``: the sum over entries of the log-density given half of the other columns, averaged over
+            random halves. ``"density"``: the log-density of the row. ``"p_value"``: the share of samples of the model
+            that are less likely than the row. ``"radius"``: minus half the squared norm in the latent space.
+            ``"typicality"``: minus the distance of the log-density from the mean over samples of the model, on either
+            side.
+        smoothing: standard deviation of the noise relative to that of the column; 0 for the distribution of the table
+            itself, with the column types that `FlowDensity` would infer.
+        contamination: share of the training rows that `predict` calls outliers; ``"auto"`` for one in a hundred.
 
-    The other parameters are those of `FlowDensity`. Rows may have gaps. A value that its column cannot hold, such as a
-    new category, counts as if one row in n + 1 had it.
+    The other parameters are those of `FlowDensity`. Rows may have missing entries. A value outside of the support of
+    its column, such as a new category, gets the log-density -log(n + 1) after n training rows.
 
     Attributes:
-        offset_: the score below which a row is called an outlier.
-        usual_: mean contribution of each column, of the rows learned from.
-        reference_: log-densities of samples from the model, rising, once they were needed.
+        offset_: the score below which a row is an outlier.
+        usual_: mean contribution of each column over the training rows.
+        reference_: log-densities of samples of the model, sorted; empty until a measure needs them.
+        rows_: number of training rows of positive weight.
 
     References:
         | Do Deep Generative Models Know What They Don't Know? (Nalisnick et al., 2018), arXiv:1810.09136
@@ -95,75 +99,49 @@ class FlowAnomaly(OutlierMixin, TableModel):
     [1, -1]
     """
 
-    tempered = False  # a smoothed law is wide
-    offset_: float
-    usual_: Array
-    reference_: Array
-    rows_: int
-    SAVED = (*TableModel.SAVED, "offset_", "usual_", "reference_", "rows_")
+    measure: str = "composite"
+    smoothing: float = 0.35
+    contamination: float | str = "auto"
 
-    def __init__(
-        self,
-        *,
-        measure: str = "composite",
-        smoothing: float = 0.35,
-        contamination: float | str = "auto",
-        types: Mapping[str, ColumnType | str] | None = None,
-        hidden: tuple[int, ...] | None = None,
-        dropout: float = 0.0,
-        steps: int | None = None,
-        seconds: float | None = None,
-        batch_size: int | None = None,
-        lr: float = 3e-3,
-        validation: float | None = 0.1,
-        patience: int | None = 12,
-        warm_start: bool = False,
-        random_state: Any = None,
-        device: str | None = None,
-        n_jobs: int | None = None,
-        verbose: bool = False,
-    ) -> None:
-        self.measure = measure
-        self.smoothing = smoothing
-        self.contamination = contamination
-        super().__init__(
-            types=types, hidden=hidden, dropout=dropout, steps=steps, seconds=seconds, batch_size=batch_size, lr=lr,
-            validation=validation, patience=patience, warm_start=warm_start, random_state=random_state, device=device,
-            n_jobs=n_jobs, verbose=verbose,
-        )  # fmt: skip
+    tempered: ClassVar[bool] = False  # a smoothed distribution is not overconfident
+    SAVED: ClassVar[tuple[str, ...]] = (*TableEstimator.SAVED, "offset_", "usual_", "reference_", "rows_")
 
     # --- learning
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Learn from the rows of X, most of which should be normal.
+        """Fit the model to the rows of a table, most of which should be normal.
 
         Args:
             X: (rows, columns): a data frame of pandas, polars or pyarrow, or an array.
             y: ignored.
-            sample_weight: how much each row counts, (rows,).
+            sample_weight: weight of each row in the training loss, the usual contributions and the threshold, (rows,).
         """
         return self._learn(X, sample_weight, again=self.warm_start and hasattr(self, "model_"))
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Go on with more rows, of a stream. The first call decides what the columns are."""
+        """Continue training with more rows of a stream. The first call decides the column types."""
         return self._learn(X, sample_weight, again=hasattr(self, "model_"), steps=self._partial_steps(X))
 
     def _learn(self, X: Any, sample_weight: Any, *, again: bool, steps: int | None = None) -> Self:
         one_of("FlowAnomaly", "measure", self.measure, MEASURES)
-        part = 0.01 if self.contamination == "auto" else self.contamination
-        if isinstance(part, str) or not 0 < part <= 0.5:
+        share = 0.01 if self.contamination == "auto" else self.contamination
+        if isinstance(share, str) or not 0 < share <= 0.5:
             raise ValueError(
-                f'FlowAnomaly: contamination must be "auto" or a part of at most 0.5; got {self.contamination!r}.'
+                f'FlowAnomaly: contamination must be "auto" or a share of at most 0.5; got {self.contamination!r}.'
             )
         x, weights = self._learned_from(X, sample_weight, again=again, types=self.types)
         if not again and self.smoothing:
             self.schema_ = Schema(tuple(self._smoothed(field) for field in self.schema_.fields), self.schema_.backend)
         self._train(x, weights, [field.kind for field in self.schema_.fields], again=again, steps=steps)
+        if weights is None:
+            weights = torch.ones(len(x), dtype=torch.float64)
+        x, weights = x[weights > 0], weights[weights > 0]
         self.rows_ = len(x)
-        x = x[torch.linspace(0, len(x) - 1, min(len(x), MOST)).long()].to(self.device)
+        chosen = torch.linspace(0, len(x) - 1, min(len(x), REFERENCE_ROWS)).long()
+        x, row_weights = x[chosen].to(self.device), to_numpy(weights[chosen])
         self.reference_ = np.zeros(0)
-        self.usual_ = self._contributions(x).mean(axis=0)
-        self.offset_ = float(np.quantile(self._scores(x), part))
+        self.usual_ = np.average(self._contributions(x), axis=0, weights=row_weights)
+        self.offset_ = _threshold(self._scores(x), row_weights, share)
         return self
 
     def _smoothed(self, field: Field) -> Field:
@@ -171,38 +149,38 @@ class FlowAnomaly(OutlierMixin, TableModel):
             return field
         if isinstance(field.kind, Constant):
             return field
-        kind = Continuous(LogisticMixtureCDF(COMPONENTS, log_widths=WIDTHS), smoothing=self.smoothing)
+        kind = Continuous(LogisticMixtureCDF(COMPONENTS, log_widths=LOG_WIDTHS), smoothing=self.smoothing)
         return replace(field, kind=kind, why="numbers, smoothed")
 
     def _default_hidden(self, rows: int) -> tuple[int, ...]:
         return (128, 128)
 
     def _default_batch(self, rows: int, columns: int) -> int:
-        return int(min(512, 2 ** round(math.log2(max(16, ENTRIES / columns))), max(32, rows)))
+        return int(min(512, 2 ** round(math.log2(max(16, BATCH_ENTRIES / columns))), max(32, rows)))
 
     def _default_steps(self, rows: int) -> int:
-        return 350 if rows < FEW else 700
+        return 350 if rows < SMALL else 700
 
     # --- answers
 
     def score_samples(self, X: Any) -> Array:
-        """How normal each row is by ``measure``, (rows,): higher is more normal."""
+        """The score of each row by ``measure``, (rows,); higher is more normal."""
         return self._scores(self._numbers(X))
 
     def decision_function(self, X: Any) -> Array:
-        """`score_samples` less ``offset_``: negative for outliers."""
+        """`score_samples` minus ``offset_``, (rows,); negative for outliers."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> NDArray[np.int64]:
-        """1 for rows like those learned from, -1 for outliers, (rows,)."""
+        """1 for normal rows, -1 for outliers, (rows,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def contributions(self, X: Any) -> Array:
-        """log q of each entry given half of the other columns, the mean over random halves, (rows, columns)."""
+        """Log-density of each entry given half of the other columns, averaged over random halves, (rows, columns)."""
         return self._contributions(self._numbers(X))
 
     def explain(self, X: Any, top: int = 3) -> list[list[Reason]]:
-        """The entries of each row that are most surprising, given others: at most ``top`` a row, the oddest first.
+        """The most surprising entries of each row given the others: at most ``top`` per row, most surprising first.
 
         >>> import numpy as np
         >>> a = np.random.default_rng(0).normal(size=(400, 1))
@@ -211,28 +189,29 @@ class FlowAnomaly(OutlierMixin, TableModel):
         >>> reasons[0][0].column
         'x2'
         """
+        check_whole("FlowAnomaly", "top", top, 1)
         x = self._numbers(X)
         surprise = np.where(x.isnan().cpu().numpy(), -np.inf, self.usual_ - self._contributions(x))
-        order = np.argsort(-surprise, axis=1)[:, :top]
-        values, expected = x.cpu().numpy(), self._expected(x, order)
-        found = []
-        for i, columns in enumerate(order):
+        ranked = np.argsort(-surprise, axis=1)[:, :top]
+        values, expected = x.cpu().numpy(), self._expected(x, ranked)
+        reasons = []
+        for i, columns in enumerate(ranked):
             fields = [self.schema_.fields[j] for j in columns]
-            found.append([
+            reasons.append([
                 Reason(field.name, field.entry(values[i, j]), float(surprise[i, j]), field.entry(expected[i, j]))
                 for field, j in zip(fields, columns, strict=True)
                 if surprise[i, j] > 0
             ])  # fmt: skip
-        return found
+        return reasons
 
-    def _expected(self, x: Tensor, order: NDArray[np.int64]) -> Array:
-        """What is expected at some columns of each row given all others, (rows, columns); NaN elsewhere."""
-        found = np.full(tuple(x.shape), np.nan)
-        for j in np.unique(order):
-            rows = np.flatnonzero((order == j).any(axis=1))
-            own = x[torch.from_numpy(rows).to(x.device)]
-            found[rows, j] = self._computed(partial(self._centre, own, int(j)))
-        return found
+    def _expected(self, x: Tensor, columns: NDArray[np.int64]) -> Array:
+        """Expected values of some columns of each row given all others, (rows, all columns); NaN in other columns."""
+        expected = np.full(tuple(x.shape), np.nan)
+        for j in np.unique(columns):
+            index = np.flatnonzero((columns == j).any(axis=1))
+            rows = x[torch.from_numpy(index).to(x.device)]
+            expected[index, j] = self._computed(partial(self._centre, rows, int(j)))
+        return expected
 
     def _centre(self, x: Tensor, j: int) -> Tensor:
         return self.model_.full_conditional(x, j).centre()
@@ -241,11 +220,12 @@ class FlowAnomaly(OutlierMixin, TableModel):
         return self._finite(self._computed(lambda: self.model_.composite(x)))
 
     def _finite(self, terms: Array) -> Array:
-        """What has probability zero counts as if one row in n + 1 had it."""
+        """Log-densities with -log(n + 1) in place of -inf."""
         return np.where(np.isneginf(terms), -math.log(self.rows_ + 1), terms)
 
     def _scores(self, x: Tensor) -> Array:
         check_is_fitted(self)
+        one_of("FlowAnomaly", "measure", self.measure, MEASURES)
         if self.measure == "composite":
             return self._contributions(x).sum(axis=1)
         if self.measure == "radius":
@@ -257,8 +237,17 @@ class FlowAnomaly(OutlierMixin, TableModel):
             return density
         if not len(self.reference_):
             with torch.no_grad():
-                drawn = self.model_.sample((DRAWN,), generator=self._generator(0))
-            self.reference_ = np.sort(self._computed(lambda: self.model_.log_marginal(drawn)))
+                samples = self.model_.sample((REFERENCE_SAMPLES,), generator=self._generator(0))
+            self.reference_ = np.sort(self._computed(lambda: self.model_.log_marginal(samples)))
         if self.measure == "p_value":
             return (1 + np.searchsorted(self.reference_, density)) / (1 + len(self.reference_))
         return -np.abs(density - self.reference_.mean())
+
+
+def _threshold(scores: Array, weights: Array, share: float) -> float:
+    """A number above the lowest scores that together have at most this share of the weight, and above no others."""
+    order = np.argsort(scores)
+    cumulative = np.cumsum(weights[order]) / weights.sum()
+    below = int((cumulative <= share * (1 + 1e-9)).sum())  # the factor is for rounding
+    neighbours = scores[order[max(0, below - 1) : below + 1]]
+    return float(neighbours.mean())

@@ -1,10 +1,10 @@
-"""`FlowConditional` and `FlowRegressor`: the law of some columns given others."""
+"""`FlowConditional` and `FlowRegressor`: the conditional distribution of some columns given others."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -16,31 +16,36 @@ from torch import Tensor
 
 from pushforward.data.frame import backend_of, column_names
 from pushforward.data.schema import Schema
-from pushforward.distributions import ColumnDistribution, ColumnType
-from pushforward.estimators.given import outward
-from pushforward.estimators.table_model import TableModel
+from pushforward.distributions import ColumnDistribution
+from pushforward.estimators.parameters import check_probabilities, check_whole
+from pushforward.estimators.table import TableEstimator
+from pushforward.estimators.table_conditional import to_numpy
 
 __all__ = ["FlowConditional", "FlowRegressor"]
 
 Array = NDArray[np.float64]
-AT_ONCE = 4_000
-"""Rows whose laws are held at once."""
+BATCH_SIZE = 4_000
+"""Rows whose conditional distributions are in memory at once."""
+TOLERANCE = 1e-9
+"""Of a sum of weights, for rounding."""
 
 
-class FlowConditional(TableModel):
-    r"""The law of y given X, of whatever kinds their columns are, with missing entries or without.
+@dataclass(kw_only=True, eq=False, repr=False)
+class FlowConditional(TableEstimator):
+    r"""The conditional distribution of y given X: numbers and categories, complete or with missing entries.
 
     .. math:: q(y \mid x) = \prod_k q(y_k \mid x, y_1, \dots, y_{k-1})
 
-    One network gives all of it: densities, samples, quantiles, intervals. Of several outputs `predict`,
-    `predict_quantiles`, `predict_interval`, `crps` and `cdf` are about each by itself, given X alone; `sample` and
-    `log_prob` are about all of them together.
+    One network gives densities, samples, quantiles and intervals. Of several outputs `predict`, `predict_quantiles`,
+    `predict_interval`, `crps` and `cdf` concern the marginal distribution of each given X; `sample` and `log_prob`
+    concern their joint distribution.
 
     Args:
-        calibration: part of the rows that is not learned from but says how wide intervals must be. Those of
-            `predict_interval` then hold at least their probability, on average over rows from the same source, however
-            good the model is (split conformal prediction). None for none. Everything else is the model's alone.
-        types: as of `FlowDensity`, of the columns of X and y; those of an array y are called y0, y1, ... .
+        calibration: share of the rows held out to calibrate the intervals of `predict_interval`, which then cover at
+        least
+            their probability, on average over rows from the same source, for any model (split conformal prediction).
+            None for uncalibrated intervals. Nothing else is affected.
+        types: as of `FlowDensity`, for the columns of X and y; those of an array y are called y0, y1, ... .
 
     The other parameters are those of `FlowDensity`.
 
@@ -48,8 +53,8 @@ class FlowConditional(TableModel):
         schema_: the columns of X.
         target_schema_: the columns of y.
         model_: the `distributions.MixedTypeModel` of y, with X as its context.
-        scores_: how far outputs lie from the middle of their law, |F(y | x) - ½|, of the rows that calibrate,
-            (rows, outputs), rising.
+        scores_: conformity scores |F(y | x) - ½| of the calibration rows, (rows, outputs), sorted in each column.
+        score_weights_: weight of each score, (rows, outputs), with mean 1.
 
     References:
         | Distributional conformal prediction (Chernozhukov, Wüthrich, Zhu, 2021), arXiv:1909.07889
@@ -64,36 +69,11 @@ class FlowConditional(TableModel):
     ['yes', 'no']
     """
 
-    target_schema_: Schema
-    target_shape_: tuple[int, ...]
-    scores_: Array
-    SAVED = (*TableModel.SAVED, "target_schema_", "target_shape_", "scores_")
+    calibration: float | None = None
 
-    def __init__(
-        self,
-        *,
-        calibration: float | None = None,
-        types: Mapping[str, ColumnType | str] | None = None,
-        hidden: tuple[int, ...] | None = None,
-        dropout: float = 0.0,
-        steps: int | None = None,
-        seconds: float | None = None,
-        batch_size: int | None = None,
-        lr: float = 3e-3,
-        validation: float | None = 0.1,
-        patience: int | None = 12,
-        warm_start: bool = False,
-        random_state: Any = None,
-        device: str | None = None,
-        n_jobs: int | None = None,
-        verbose: bool = False,
-    ) -> None:
-        self.calibration = calibration
-        super().__init__(
-            types=types, hidden=hidden, dropout=dropout, steps=steps, seconds=seconds,
-            batch_size=batch_size, lr=lr, validation=validation, patience=patience, warm_start=warm_start,
-            random_state=random_state, device=device, n_jobs=n_jobs, verbose=verbose,
-        )  # fmt: skip
+    SAVED: ClassVar[tuple[str, ...]] = (
+        *TableEstimator.SAVED, "target_schema_", "target_shape_", "scores_", "score_weights_",
+    )  # fmt: skip
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -104,17 +84,17 @@ class FlowConditional(TableModel):
     # --- learning
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn the law of y given X.
+        """Fit the conditional distribution of y given X.
 
         Args:
             X: (rows, columns): a data frame of pandas, polars or pyarrow, or an array.
             y: (rows,) or (rows, outputs): an array, a series or a data frame.
-            sample_weight: how much each row counts, (rows,).
+            sample_weight: weight of each row in the training loss and in the calibration, (rows,).
         """
         return self._learn(X, y, sample_weight, again=self.warm_start and hasattr(self, "model_"))
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Go on with more rows, of a stream. The first call decides what the columns are."""
+        """Continue training with more rows of a stream. The first call decides the column types."""
         return self._learn(X, y, sample_weight, again=hasattr(self, "model_"), steps=self._partial_steps(X))
 
     def _learn(self, X: Any, y: Any, sample_weight: Any, *, again: bool, steps: int | None = None) -> Self:
@@ -122,42 +102,50 @@ class FlowConditional(TableModel):
             raise ValueError(f"{type(self).__name__}: requires y to be passed, but the target y is None.")
         if self.calibration is not None and not 0 < self.calibration < 1:
             raise ValueError(
-                f"{type(self).__name__}: calibration must be a part between 0 and 1, or None; got {self.calibration}."
+                f"{type(self).__name__}: calibration must be a share between 0 and 1, or None; got {self.calibration}."
             )
         table, names, shape = self._targets(y)
         types = dict(self.types or {})
-        of_targets = {name: types.pop(name) for name in names if name in types}
+        target_types = {name: types.pop(name) for name in names if name in types}
         context, weights = self._learned_from(X, sample_weight, again=again, types=types)
         if not again:
-            self.target_schema_ = Schema.infer(table, of_targets, names)
+            self.target_schema_ = Schema.infer(table, target_types, names)
             self._check_kinds(self.target_schema_)
             self.target_shape_ = shape
         targets = torch.as_tensor(self.target_schema_.encode(table))
         check_consistent_length(context, targets)
         order = torch.arange(len(targets))
-        held = 0
+        held_out = 0
         if self.calibration is not None:
-            held = max(1, round(self.calibration * len(targets)))
-            order = torch.from_numpy(np.random.default_rng(0).permutation(len(targets)))
-        learned = order[held:]
+            held_out = max(1, round(self.calibration * len(targets)))
+            order = torch.randperm(len(targets), generator=self._generator(None, device="cpu"))
+        training, calibrating = order[held_out:], order[:held_out]
         self._train(
-            targets[learned],
-            None if weights is None else weights[learned],
+            targets[training],
+            None if weights is None else weights[training],
             [field.kind for field in self.target_schema_.fields],
-            context=context[learned],
+            context=context[training],
             context_kinds=[field.kind for field in self.schema_.fields],
             again=again,
             steps=steps,
         )
-        held_out = order[:held][~targets[order[:held]].isnan().any(dim=1)]
-        context, targets = context[held_out].to(self.device), targets[held_out].to(self.device)
-        middles = self._of_each(context, lambda law, j, rows: law.mid_cdf(targets[rows, j]))
-        self.scores_ = np.sort(np.abs(middles - 0.5), axis=0)
+        self._calibrate(context[calibrating], targets[calibrating], None if weights is None else weights[calibrating])
         return self
 
+    def _calibrate(self, context: Tensor, targets: Tensor, weights: Tensor | None) -> None:
+        """Keep the conformity scores of rows that the model was not trained on, sorted, with their weights."""
+        weights = torch.ones(len(targets), dtype=torch.float64) if weights is None else weights
+        complete = ~targets.isnan().any(dim=1) & (weights > 0)
+        context, targets = context[complete].to(self.device), targets[complete].to(self.device)
+        levels = self._predict_each(context, lambda distribution, j, rows: distribution.mid_cdf(targets[rows, j]))
+        scores, row_weights = np.abs(levels - 0.5), to_numpy(weights[complete])
+        order = np.argsort(scores, axis=0)
+        self.scores_ = np.take_along_axis(scores, order, axis=0)
+        self.score_weights_ = row_weights[order] / row_weights.mean() if len(row_weights) else scores
+
     def _targets(self, y: Any) -> tuple[Any, list[str], tuple[int, ...]]:
-        """y as a table, with a column for each output, their names, and the shape of one row of y."""
-        if hasattr(y, "to_frame"):  # a series, of pandas or polars
+        """y as a table with a column per output, their names, and the shape of one row of y."""
+        if hasattr(y, "to_frame"):  # a series of pandas or polars
             y = y.to_frame(y.name or "y0")
             return y, column_names(y), ()
         if backend_of(y) != "numpy":
@@ -168,113 +156,130 @@ class FlowConditional(TableModel):
         return y, [f"y{j}" for j in range(y.shape[1])], shape
 
     def _check_kinds(self, schema: Schema) -> None:
-        """Refuse outputs that this estimator is not for."""
+        """Raise a ValueError for outputs that this estimator does not support."""
 
     # --- answers
 
     def log_prob(self, X: Any, y: Any) -> Array:
-        """log q(y | X) of each row in nats, (rows,); of the outputs that are there."""
-        context, targets = self._numbers(X), self._numbers_of(y)
+        """log q(y | X) of the observed outputs of each row in nats, (rows,)."""
+        context, targets = self._pairs(X, y)
         return self._computed(lambda: self.model_.log_marginal(targets, context=context))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The mean of `log_prob`."""
-        return float(np.average(self.log_prob(X, y), weights=sample_weight))
+        """The mean of `log_prob`, weighted by ``sample_weight`` (rows,)."""
+        return self._mean_score(self.log_prob(X, y), sample_weight)
 
     def predict(self, X: Any) -> Any:
-        """The mean of each output given X; of whole numbers the median, of categories the likeliest. Like y."""
-        return self._like_y(self._of_each(self._numbers(X), lambda law, j, rows: law.centre()))
+        """A point prediction of each output given X, in the format of y: the mean of a continuous output, the median of
+        integers, the most probable category."""
+        return self._like_y(self._predict_each(self._numbers(X), lambda distribution, j, rows: distribution.centre()))
 
     def predict_median(self, X: Any) -> Any:
-        """The median of each output given X, like y."""
-        return self._like_y(self._of_each(self._numbers(X), lambda law, j, rows: law.median()))
+        """The median of each output given X, in the format of y."""
+        return self._like_y(self._predict_each(self._numbers(X), lambda distribution, j, rows: distribution.median()))
 
     def predict_quantiles(self, X: Any, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> Array:
         """Quantiles of each output given X, (rows, quantiles) or (rows, outputs, quantiles)."""
-        levels = [float(p) for p in quantiles]
-        context = self._numbers(X)
-        return self._shaped(
-            self._of_each(context, lambda law, j, rows: torch.stack([law.quantile(p) for p in levels], dim=-1))
-        )
+        levels = check_probabilities(type(self).__name__, "quantiles", quantiles)
+
+        def stacked(distribution: ColumnDistribution, j: int, rows: slice) -> Tensor:
+            return torch.stack([distribution.quantile(p) for p in levels], dim=-1)
+
+        return self._shaped(self._predict_each(self._numbers(X), stacked))
 
     def predict_interval(self, X: Any, probability: float = 0.9, *, shortest: bool = False) -> Array:
-        """Lower and upper end of an interval of each output given X, (rows, 2) or (rows, outputs, 2).
+        """Ends of a prediction interval of each output given X, (rows, 2) or (rows, outputs, 2).
 
         Args:
             X: the table.
-            probability: of the interval. With ``calibration`` it is held on average over rows; otherwise as far as the
-                model is right.
-            shortest: the shortest interval instead of the one with as much below it as above. It is not calibrated.
+            probability: of the interval. With ``calibration`` its coverage holds on average over rows; without, as far
+                as the model is correct.
+            shortest: whether to give the shortest interval, which is not calibrated, instead of the central one.
         """
         if not 0 < probability < 1:
             raise ValueError(f"{type(self).__name__}: probability must lie between 0 and 1; got {probability}.")
-        context = self._numbers(X)
-        if shortest:
-            return self._shaped(self._of_each(context, lambda law, j, rows: law.highest_density_interval(probability)))
-        halves = self._halves(probability)
-        return self._shaped(self._of_each(context, lambda law, j, rows: law.around_the_median(halves[j])))
+        halves = self._half_widths(probability)
 
-    def _halves(self, probability: float) -> list[float]:
-        """How far from ½, in probability, the ends of an interval of each output lie."""
+        def interval(distribution: ColumnDistribution, j: int, rows: slice) -> Tensor:
+            if shortest:
+                return distribution.highest_density_interval(probability)
+            return distribution.around_the_median(halves[j])
+
+        return self._shaped(self._predict_each(self._numbers(X), interval))
+
+    def _half_widths(self, probability: float) -> list[float]:
+        """How far from ½, on the scale of probabilities, the ends of the interval of each output lie."""
+        check_is_fitted(self)
         count, outputs = self.scores_.shape
         if not count:
             return [probability / 2] * outputs
-        place = math.ceil((count + 1) * probability)  # too few rows: the whole line
-        return [0.5] * outputs if place > count else self.scores_[place - 1].tolist()
+        cumulative = self.score_weights_.cumsum(axis=0)  # the new row has the mean weight 1, hence count + 1
+        below = (cumulative < (count + 1) * probability - TOLERANCE).sum(axis=0)
+        # With too few rows the interval is the whole line.
+        return [0.5 if place == count else float(self.scores_[place, j]) for j, place in enumerate(below)]
 
     def crps(self, X: Any, y: Any) -> Array:
-        """The continuous ranked probability score of each row in the units of y, (rows,) or (rows, outputs): smaller
-        is better."""
-        context, targets = self._numbers(X), self._numbers_of(y)
-        return self._shaped(self._of_each(context, lambda law, j, rows: law.crps(targets[rows, j])))
+        """The continuous ranked probability score of each row in the units of y, (rows,) or (rows, outputs); lower is
+        better."""
+        context, targets = self._pairs(X, y)
+        scores = self._predict_each(context, lambda distribution, j, rows: distribution.crps(targets[rows, j]))
+        return self._shaped(scores)
 
     def cdf(self, X: Any, y: Any) -> Array:
-        """F(y | X) of each output, (rows,) or (rows, outputs): uniform on (0, 1) where the model is right. Of a
-        discrete output the middle of its step."""
-        context, targets = self._numbers(X), self._numbers_of(y)
-        return self._shaped(self._of_each(context, lambda law, j, rows: law.mid_cdf(targets[rows, j])))
+        """F(y | X) of each output, (rows,) or (rows, outputs), for discrete outputs the mid-distribution function:
+        uniform on (0, 1) under the model."""
+        context, targets = self._pairs(X, y)
+        levels = self._predict_each(context, lambda distribution, j, rows: distribution.mid_cdf(targets[rows, j]))
+        return self._shaped(levels)
 
     def sample(self, X: Any, n_samples: int = 1, random_state: Any = None) -> list[Any]:
-        """So many draws of all outputs for each row of X: a list of n_samples tables like y."""
+        """Samples of all outputs jointly for each row of X: a list of ``n_samples`` tables in the format of y."""
+        check_whole(type(self).__name__, "n_samples", n_samples, 1)
         context, generator = self._numbers(X), self._generator(random_state)
         blank = context.new_full((len(context), *self.model_.event_shape), torch.nan)
         with torch.no_grad():
-            drawn = [self.model_.impute(blank, generator, context) for _ in range(n_samples)]
-        return [self._like_y(outward(own)) for own in drawn]
+            samples = [self.model_.impute(blank, generator, context) for _ in range(n_samples)]
+        return [self._like_y(to_numpy(sample)) for sample in samples]
 
-    def _numbers_of(self, y: Any) -> Tensor:
-        check_is_fitted(self)
-        return torch.as_tensor(self.target_schema_.encode(self._targets(y)[0])).to(self.device)
+    def _pairs(self, X: Any, y: Any) -> tuple[Tensor, Tensor]:
+        """X and y as numbers, with one row of y per row of X."""
+        context = self._numbers(X)
+        targets = torch.as_tensor(self.target_schema_.encode(self._targets(y)[0])).to(self.device)
+        check_consistent_length(context, targets)
+        return context, targets
 
-    def _of_each(self, context: Tensor, function: Callable[[ColumnDistribution, int, slice], Tensor]) -> Array:
-        """What a function makes of the law of each output given X, its number and the rows, (rows, outputs, ...)."""
+    def _predict_each(self, context: Tensor, function: Callable[[ColumnDistribution, int, slice], Tensor]) -> Array:
+        """Apply a function to the marginal distribution of each output given a batch of X, its number and the rows of
+        the batch; (rows, outputs, ...)."""
         outputs = len(self.target_schema_.fields)
 
-        def every() -> Tensor:
-            pieces = []
-            for start in range(0, max(1, len(context)), AT_ONCE):
-                rows = slice(start, start + AT_ONCE)
-                laws = [self.model_.column_marginal(j, context[rows]) for j in range(outputs)]
-                pieces.append(torch.stack([function(law, j, rows) for j, law in enumerate(laws)], dim=1))
-            return torch.cat(pieces)
+        def compute() -> Tensor:
+            batches = []
+            for start in range(0, max(1, len(context)), BATCH_SIZE):
+                rows = slice(start, start + BATCH_SIZE)
+                marginals = [self.model_.column_marginal(j, context[rows]) for j in range(outputs)]
+                batches.append(
+                    torch.stack([function(marginal, j, rows) for j, marginal in enumerate(marginals)], dim=1)
+                )
+            return torch.cat(batches)
 
-        return self._computed(every)
+        return self._computed(compute)
 
     def _shaped(self, values: Array) -> Array:
-        """(rows, outputs, ...) without the axis of outputs where y had none."""
+        """(rows, outputs, ...), without the axis of outputs if y has none."""
         return values if self.target_shape_ else values[:, 0]
 
     def _like_y(self, values: Array) -> Any:
-        """Numbers (rows, outputs) as y had them."""
+        """Numbers (rows, outputs) in the format of y."""
         table = self.target_schema_.decode(values)
         return table if self.target_shape_ or self.target_schema_.backend != "numpy" else table[:, 0]
 
 
 class FlowRegressor(RegressorMixin, FlowConditional):
-    """Numbers y given X, with the whole law of each: its mean, quantiles, intervals, density, samples.
+    """Regression with the whole conditional distribution: mean, quantiles, intervals, density and samples.
 
-    As `FlowConditional`, but y must be numbers, predictions are means, arrays of numbers, and `score` is R², as of
-    scikit-learn's regressors.
+    As `FlowConditional`, but y must be numbers, predictions are arrays of means, and `score` is R², as for the
+    regressors of scikit-learn.
 
     >>> import numpy as np
     >>> from pushforward.estimators import FlowRegressor
@@ -293,11 +298,11 @@ class FlowRegressor(RegressorMixin, FlowConditional):
         return super()._targets(y)
 
     def _check_kinds(self, schema: Schema) -> None:
-        if strange := [field.name for field in schema.fields if not field.kind.ordered]:
+        if unordered := [field.name for field in schema.fields if not field.kind.ordered]:
             raise ValueError(
-                f"FlowRegressor: y must be numbers, but column {strange[0]!r} holds categories. Use FlowConditional."
+                f"FlowRegressor: y must be numbers, but column {unordered[0]!r} holds categories. Use FlowConditional."
             )
 
     def predict(self, X: Any) -> Array:
         """The mean of each output given X, (rows,) or (rows, outputs)."""
-        return self._shaped(self._of_each(self._numbers(X), lambda law, j, rows: law.mean()))
+        return self._shaped(self._predict_each(self._numbers(X), lambda distribution, j, rows: distribution.mean()))

@@ -1,8 +1,8 @@
-"""How well a model fits, whether its density can be trusted, and pictures of both.
+"""Evaluation of fitted models: log-likelihood beside baselines, numerical checks, calibration, fidelity, and reports.
 
-Numbers are here, those about tables of mixed columns in `calibration`, `fidelity` and `learned_rows`. Pictures and
-reports need matplotlib and are imported from their own files: `plots`, `column_plots`, `lecture`, `report`,
-`mixed_report`, `mixed_sections`, `html`, `style`.
+Only numpy, scipy and scikit-learn are imported here. Modules that plot or write pages (`plots`,
+`column_plots`, `digit_grid`, `lecture`, `report`, `mixed_report`, `mixed_sections`, `html`, `style`) also need
+matplotlib and jinja2; those on tables of mixed types are `calibration`, `fidelity`, `memorization` and `utility`.
 """
 
 from pushforward.evaluate.arrays import log_prob_in_batches, sample_in_batches

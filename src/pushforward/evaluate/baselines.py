@@ -1,4 +1,4 @@
-"""What a flow has to beat: a Gaussian and a mixture of Gaussians fitted to the same training rows."""
+"""Baselines for a flow: a Gaussian and a Gaussian mixture fitted to the same training rows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.special import logsumexp
 
 from pushforward.evaluate.arrays import Floats, Rows, as_rows
 
@@ -16,29 +18,30 @@ __all__ = ["Baseline", "baselines_from_dict", "baselines_to_dict", "fit_baseline
 
 COMPONENTS = (1, 2, 4, 8, 16, 32)
 LOG_2PI = math.log(2 * math.pi)
-RIDGE = 1e-10  # of each column's variance: what is left of a column when the others explain the rest
-CHUNK = 65536  # rows scored at a time
+RIDGE = 1e-10  # added to each standardised variance where columns are collinear
+BATCH_SIZE = 65536  # rows scored at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    r"""A mixture of Gaussians over the joint of context c and x, read as the conditional density of x.
+    r"""A Gaussian mixture over the joint of context c and x, conditioned on c.
 
     .. math:: p(x \mid c) = \sum_k w_k(c)\, p_k(x \mid c), \qquad w_k(c) \propto w_k\, p_k(c)
 
     With one component and a context this is linear regression with a full residual covariance; without a context it
-    is an ordinary Gaussian or mixture. Columns are standardised inside; densities are in the units of the rows.
+    is an ordinary Gaussian or Gaussian mixture. Columns are standardised internally; densities are in the units of the
+    rows.
 
     Attributes:
         weights: (components,), summing to one.
         means: (components, context + features), of the standardised columns, context first.
         factors: lower Cholesky factors of the covariances, (components, context + features, context + features).
             With the context first, one triangular solve gives the density of c and of x given c.
-        shift: what standardising subtracts, (context + features,).
-        scale: what it then divides by.
+        shift: means of the training columns, which standardising subtracts, (context + features,).
+        scale: their standard deviations, by which it divides.
         features: number of columns of x.
-        rows: number of training rows that it saw.
-        note: a sentence where the covariance had to be made regular; empty otherwise.
+        rows: number of training rows.
+        note: a sentence if the covariance had to be regularised; empty otherwise.
     """
 
     weights: Floats
@@ -58,8 +61,8 @@ class Baseline:
     def gaussian(cls, x: Rows, context: Rows | None = None) -> Baseline:
         """The maximum-likelihood Gaussian, or the linear-Gaussian p(x | context), from all rows.
 
-        Where columns depend linearly on each other (collinear), 1e-10 of each variance is added, and `note` says so if
-        a column of x is concerned: its density would be infinite.
+        Where columns are collinear, 1e-10 of each variance is added to the diagonal, and `note` says so if a column of
+        x is concerned, whose density would be infinite.
 
         Raises:
             ValueError: rows are too few or not finite, or a column of x is constant.
@@ -82,17 +85,17 @@ class Baseline:
         max_rows: int = 20_000,
         seed: int = 0,
     ) -> Baseline:
-        """A mixture of full-covariance Gaussians by scikit-learn, the number of components chosen by BIC.
+        """scikit-learn's full-covariance Gaussian mixture with the number of components chosen by BIC.
 
-        For a conditional model the mixture is fitted over context and x together, BIC being that of the joint.
+        For a conditional model the mixture is fitted to context and x together, and BIC is that of the joint.
 
         Args:
             x: (rows, features) training rows.
-            context: (rows, context) beside them.
-            components: numbers of components to try; those with less than two rows per column and component are
-                left out.
-            max_rows: more rows than these are replaced by a random choice of as many, fixed by ``seed``.
-            seed: of that choice and of the starts.
+            context: (rows, context columns), one per row of x.
+            components: numbers of components to try; those with fewer than two rows per column and component are
+                skipped.
+            max_rows: larger tables are subsampled to this number of rows.
+            seed: of the subsample and of the initialisation.
 
         Raises:
             ValueError: as in `gaussian`.
@@ -103,17 +106,17 @@ class Baseline:
         owner = "Baseline.mixture"
         rows, features = _joint(owner, x, context)
         if len(rows) > max_rows:
-            kept = np.random.default_rng(seed).choice(len(rows), max_rows, replace=False, shuffle=False)
-            rows = rows[np.sort(kept)]
+            chosen = np.random.default_rng(seed).choice(len(rows), max_rows, replace=False, shuffle=False)
+            rows = rows[np.sort(chosen)]
         shift, scale = _standards(owner, rows, features)
         standard = (rows - shift) / scale
-        tried = [k for k in sorted(set(components)) if k == 1 or 2 * k * rows.shape[1] <= len(rows)]
+        candidates = [k for k in sorted(set(components)) if k == 1 or 2 * k * rows.shape[1] <= len(rows)]
         best: Any = None
         best_bic = math.inf
-        for k in tried or [1]:
+        for k in candidates or [1]:
             model = GaussianMixture(k, covariance_type="full", reg_covar=1e-6, max_iter=200, random_state=seed)
             with warnings.catch_warnings():
-                # Repeated rows make k-means complain; an EM stopped after 200 rounds is still an honest density.
+                # Repeated rows make k-means warn; EM stopped after 200 iterations is still a normalised density.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 bic = float(model.fit(standard).bic(standard))
             if best is None or bic < best_bic:
@@ -132,34 +135,35 @@ class Baseline:
             ValueError: the number of columns is not that of the training rows.
         """
         values = as_rows("Baseline", "x", x)
-        known = self.means.shape[1] - self.features
-        given = np.empty((len(values), 0)) if context is None else as_rows("Baseline", "context", context)
-        if values.shape[1] != self.features or given.shape != (len(values), known):
+        conditions = self.means.shape[1] - self.features  # columns of the context
+        contexts = np.empty((len(values), 0)) if context is None else as_rows("Baseline", "context", context)
+        if values.shape[1] != self.features or contexts.shape != (len(values), conditions):
             raise ValueError(
-                f"Baseline: fitted on {self.features} columns of x and {known} of context; got x of shape "
-                f"{values.shape} and context of shape {given.shape}."
+                f"Baseline: fitted on {self.features} columns of x and {conditions} of context; got x of shape "
+                f"{values.shape} and context of shape {contexts.shape}."
             )
-        answer = np.empty(len(values))
-        for start in range(0, len(values), CHUNK):
-            piece = slice(start, start + CHUNK)
-            answer[piece] = self._log_prob(np.hstack([given[piece], values[piece]]))
-        return answer
+        log_prob = np.empty(len(values))
+        for start in range(0, len(values), BATCH_SIZE):
+            batch = slice(start, start + BATCH_SIZE)
+            log_prob[batch] = self._log_prob(np.hstack([contexts[batch], values[batch]]))
+        return log_prob
 
     def _log_prob(self, rows: Floats) -> Floats:
-        known = rows.shape[1] - self.features
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # rows that are not finite: see the end
+        conditions = rows.shape[1] - self.features
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # non-finite rows are dealt with below
             standard = (rows - self.shift) / self.scale
-            of_context, of_both = [], []
+            context_terms, joint_terms = [], []  # log(w_k p_k(c)) and log(w_k p_k(c, x))
             for weight, mean, factor in zip(self.weights, self.means, self.factors, strict=True):
-                z = (standard - mean) @ np.linalg.inv(factor).T
-                logs = -0.5 * (z * z + LOG_2PI) - np.log(np.diagonal(factor))  # (rows, context + features)
-                of_context.append(np.log(weight) + logs[:, :known].sum(axis=1))
-                of_both.append(of_context[-1] + logs[:, known:].sum(axis=1))
-            value = _log_sum_exp(of_both) - _log_sum_exp(of_context) - np.log(self.scale[known:]).sum()
+                z = solve_triangular(factor, (standard - mean).T, lower=True, check_finite=False).T
+                terms = -0.5 * (z * z + LOG_2PI) - np.log(np.diagonal(factor))  # (rows, context + features)
+                context_terms.append(np.log(weight) + terms[:, :conditions].sum(axis=1))
+                joint_terms.append(context_terms[-1] + terms[:, conditions:].sum(axis=1))
+            value = logsumexp(joint_terms, axis=0) - logsumexp(context_terms, axis=0)
+            value = value - np.log(self.scale[conditions:]).sum()
         return np.where(np.isnan(rows).any(axis=1), np.nan, np.where(np.isnan(value), -np.inf, value))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON: numbers, lists and strings that `from_dict` turns into the same densities, bit for bit."""
+        """A JSON-able description, from which `from_dict` restores the same densities bit for bit."""
         lower = np.tril_indices(self.means.shape[1])
         return {
             "features": self.features,
@@ -173,26 +177,28 @@ class Baseline:
         }
 
     @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Baseline:
-        """The baseline that `to_dict` described.
+    def from_dict(cls, description: Mapping[str, Any]) -> Baseline:
+        """The inverse of `to_dict`.
 
         Raises:
             ValueError: an entry is missing or has the wrong length.
         """
         try:
-            means = np.array(given["means"], dtype=np.float64)
+            means = np.array(description["means"], dtype=np.float64)
             count, size = means.shape
             factors = np.zeros((count, size, size))
             rows, columns = np.tril_indices(size)
-            factors[:, rows, columns] = np.array(given["factors"], dtype=np.float64).reshape(count, len(rows))
-            parts = {key: np.array(given[key], dtype=np.float64) for key in ("weights", "shift", "scale")}
-            features = int(given["features"])
+            factors[:, rows, columns] = np.array(description["factors"], dtype=np.float64).reshape(count, len(rows))
+            parts = {key: np.array(description[key], dtype=np.float64) for key in ("weights", "shift", "scale")}
+            features = int(description["features"])
             if parts["weights"].shape != (count,) or {parts["shift"].shape, parts["scale"].shape} != {(size,)}:
                 raise ValueError("lengths differ")
             if not 1 <= features <= size:
                 raise ValueError(f"features is {features} of {size} columns")
-            note = str(given.get("note", ""))
-            return cls(means=means, factors=factors, features=features, rows=int(given["rows"]), note=note, **parts)
+            note = str(description.get("note", ""))
+            return cls(
+                means=means, factors=factors, features=features, rows=int(description["rows"]), note=note, **parts
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"Baseline: the stored description cannot be read ({error}).") from None
 
@@ -205,7 +211,8 @@ def fit_baselines(
     max_rows: int = 20_000,
     seed: int = 0,
 ) -> dict[str, Baseline]:
-    """``"gaussian"`` from all training rows and ``"gmm"`` from at most ``max_rows`` of them.
+    """A Gaussian (``"gaussian"``) fitted to all training rows and a mixture (``"gmm"``) to at most ``max_rows`` of
+    them.
 
     Arguments as in `Baseline.mixture`.
 
@@ -219,13 +226,13 @@ def fit_baselines(
 
 
 def baselines_to_dict(baselines: Mapping[str, Baseline]) -> dict[str, Any]:
-    """Fitted baselines as JSON, to be kept in a model file."""
+    """A JSON-able description of fitted baselines, to be stored in a model file."""
     return {name: baseline.to_dict() for name, baseline in baselines.items()}
 
 
-def baselines_from_dict(given: Mapping[str, Any]) -> dict[str, Baseline]:
-    """What `baselines_to_dict` described."""
-    return {name: Baseline.from_dict(entry) for name, entry in given.items()}
+def baselines_from_dict(descriptions: Mapping[str, Any]) -> dict[str, Baseline]:
+    """The inverse of `baselines_to_dict`."""
+    return {name: Baseline.from_dict(description) for name, description in descriptions.items()}
 
 
 def _joint(owner: str, x: Rows, context: Rows | None) -> tuple[Floats, int]:
@@ -233,10 +240,13 @@ def _joint(owner: str, x: Rows, context: Rows | None) -> tuple[Floats, int]:
     values = as_rows(owner, "x", x)
     rows = values
     if context is not None:
-        given = as_rows(owner, "context", context)
-        if len(given) != len(values):
-            raise ValueError(f"{owner}: x has {len(values)} rows but context has {len(given)}; one context per row.")
-        rows = np.hstack([given, values])
+        contexts = as_rows(owner, "context", context)
+        if len(contexts) != len(values):
+            raise ValueError(
+                f"{owner}: x has {len(values)} rows but context has {len(contexts)}; give one row of context per row "
+                "of x."
+            )
+        rows = np.hstack([contexts, values])
     if len(rows) < 2:
         raise ValueError(f"{owner}: a covariance needs at least 2 rows; got {len(rows)}.")
     if not np.isfinite(rows).all():
@@ -246,12 +256,12 @@ def _joint(owner: str, x: Rows, context: Rows | None) -> tuple[Floats, int]:
 
 
 def _standards(owner: str, rows: Floats, features: int) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of every column; a constant context says nothing and keeps its own scale."""
+    """Mean and standard deviation of every column; 1 instead of 0 for a constant column of the context."""
     shift, scale = rows.mean(axis=0), rows.std(axis=0)
     constant = (rows == rows[:1]).all(axis=0) | ~(scale > 0)
-    known = rows.shape[1] - features
-    if constant[known:].any():
-        column = int(np.flatnonzero(constant[known:])[0])
+    conditions = rows.shape[1] - features
+    if constant[conditions:].any():
+        column = int(np.flatnonzero(constant[conditions:])[0])
         raise ValueError(f"{owner}: column {column} of x is constant, so its density is infinite. Drop it.")
     return shift, np.where(constant, 1.0, scale)
 
@@ -265,21 +275,13 @@ def _factor(covariance: Floats, features: int) -> tuple[Floats, str]:
     except np.linalg.LinAlgError:
         pass
     factor = np.linalg.cholesky(covariance + RIDGE * np.eye(len(covariance))).astype(np.float64)
-    known = len(covariance) - features
-    left = np.diagonal(factor)[known:] ** 2
-    if left.min() > 10 * RIDGE:  # only context columns repeat each other, which changes no density of x
+    conditions = len(covariance) - features
+    residual = np.diagonal(factor)[conditions:] ** 2  # variance of each column of x given the columns before it
+    if residual.min() > 10 * RIDGE:  # only the context is collinear, which changes no density of x
         return factor, ""
-    column = int(np.argmax(left <= 10 * RIDGE))
-    what = "other columns" if known else "the columns before it"
+    column = int(np.argmax(residual <= 10 * RIDGE))
+    what = "other columns" if conditions else "the columns before it"
     return factor, (
         f"Column {column} of x is a linear combination of {what}, so its Gaussian density is infinite; "
         f"{RIDGE:g} of each variance was added to keep it finite. Drop that column for a fair comparison."
     )
-
-
-def _log_sum_exp(terms: Sequence[Floats]) -> Floats:
-    stacked = np.stack(terms)
-    top = stacked.max(axis=0)
-    top = np.where(np.isfinite(top), top, 0.0)
-    total: Floats = top + np.log(np.exp(stacked - top).sum(axis=0))
-    return total

@@ -1,4 +1,4 @@
-"""Does a model of mixed columns know how sure it may be? What it says of each entry beside what was there."""
+"""Calibration of a mixed-type model: coverage of intervals, PIT histograms and reliability of probabilities."""
 
 from __future__ import annotations
 
@@ -16,48 +16,59 @@ from pushforward.distributions import ColumnDistribution, Constant, MixedTypeMod
 from pushforward.evaluate.arrays import Floats, Rows, evaluation_mode, to_model
 from pushforward.evaluate.metrics import mean_and_error
 
-__all__ = ["LEVELS", "ColumnCalibration", "Reliability", "calibrate", "coverage", "pit_band", "pit_histogram"]
+__all__ = [
+    "CALIBRATED",
+    "LEVELS",
+    "ColumnCalibration",
+    "Reliability",
+    "coverage",
+    "measure_calibration",
+    "pit_band",
+    "pit_histogram",
+]
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
-"""Probabilities of the intervals that are looked at."""
-AT_ONCE = 2_000  # rows whose laws are held at once
-BINS = 10  # of probabilities of categories
-LITTLE = 0.02  # a coverage that far off does not matter much
+"""Probabilities of the central intervals whose coverage is reported."""
+CALIBRATED = "calibrated"
+"""The verdict on a column whose PIT histogram stays within its band."""
+BATCH_SIZE = 2_000  # rows whose conditional distributions are in memory at once
+BINS = 10  # of the reliability diagram
+NEGLIGIBLE = 0.02  # a difference of coverage below this is called "slight"
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Of all probabilities that a model gave to categories, how often the category was there.
+    """Predicted probabilities of categories compared with observed frequencies.
 
     Attributes:
-        hits: part of the rows whose likeliest category was there.
-        sure: mean probability of the likeliest category; equal to ``hits`` for a calibrated model.
-        said: mean probability in each of ten equal parts of [0, 1], NaN in empty ones.
-        seen: how often the category was there, of as many.
-        counts: how many probabilities lie in each part.
+        accuracy: share of the values that are the likeliest category.
+        confidence: mean probability of the likeliest category; equals ``accuracy`` for a calibrated model.
+        predicted: mean predicted probability in each of ten equal bins of [0, 1], NaN in empty bins.
+        observed: observed frequency of the predicted categories in each bin, NaN in empty bins.
+        counts: number of predictions in each bin; every value gives one for each category.
     """
 
-    hits: float
-    sure: float
-    said: Floats
-    seen: Floats
+    accuracy: float
+    confidence: float
+    predicted: Floats
+    observed: Floats
     counts: Floats
 
 
 @dataclass(frozen=True, eq=False)
 class ColumnCalibration:
-    """What a model says of one column in every row, given other entries of the row, beside what was there.
+    """Held-out values of one column under their conditional distributions.
 
     Attributes:
         name: of the column.
-        rows: how many values were looked at: those that are there and that the column can hold.
-        outside: how many are there that the column cannot hold, such as categories that are not known. They count as
-            outside of every interval, and as not foreseen.
-        lower, upper: P(X < x) and P(X ≤ x) of each, (rows,), equal where there is a density; None without an order or
-            with two values alone.
-        reliability: of a column of categories.
-        log_density: log q of each value given others, (rows,).
-        alone: log q of each value given nothing, (rows,); None where the model has one order.
+        rows: number of values in the support of the column.
+        outside: number of values outside of the support, such as unknown categories. They count as outside of every
+            interval and as misclassified.
+        lower, upper: F(x-) = P(X < x) and F(x) = P(X ≤ x) of each value, (rows,), equal where the distribution is
+            continuous; None for columns without an order and for those of two categories.
+        reliability: of a column of categories, else None.
+        log_prob: conditional log-density (log-probability) of each value, (rows,).
+        marginal_log_prob: the same under the marginal distribution, (rows,); None for a model of a fixed column order.
     """
 
     name: str
@@ -66,52 +77,49 @@ class ColumnCalibration:
     lower: Floats | None = field(repr=False)
     upper: Floats | None = field(repr=False)
     reliability: Reliability | None
-    log_density: Floats = field(repr=False)
-    alone: Floats | None = field(repr=False)
+    log_prob: Floats = field(repr=False)
+    marginal_log_prob: Floats | None = field(repr=False)
 
     @property
     def gain(self) -> tuple[float, float]:
-        """How much better the values are known given the others, in nats, and its standard error."""
-        if self.alone is None:
+        """Mean of log q(x | others) - log q(x) in nats, which estimates mutual information, and its standard error."""
+        if self.marginal_log_prob is None:
             return math.nan, math.nan
-        with np.errstate(invalid="ignore"):  # -inf for both: there is no difference
-            return mean_and_error(self.log_density - self.alone)
+        with np.errstate(invalid="ignore"):  # -inf under both: the difference is undefined
+            return mean_and_error(self.log_prob - self.marginal_log_prob)
 
     def coverage(self, probability: float) -> tuple[float, float]:
-        """`coverage` of this column."""
-        part, error = coverage(*self._steps(), probability)
-        return part * self.rows / (self.rows + self.outside), error
+        """`coverage` of this column; values outside of the support are in no interval."""
+        return coverage(*self._steps(), probability, outside=self.outside)
 
     def pit(self, bins: int = 20) -> Floats:
         """`pit_histogram` of this column."""
         return pit_histogram(*self._steps(), bins)
 
-    def _steps(self) -> tuple[Floats, Floats]:
-        if self.lower is None or self.upper is None:
-            raise ValueError(f"{self.name!r} has no order, or two values alone, and so no intervals.")
-        return self.lower, self.upper
-
     def verdict(self, bins: int = 20) -> str:
-        """In words, whether the law of the column fits: all of its PIT histogram lies in the band, as it does for 99
-        in 100 right laws, or how not."""
+        """``"calibrated"`` if the whole PIT histogram lies within its 99 % band; otherwise how it deviates."""
         low, high = pit_band(self.rows, bins)
         heights = self.pit(bins)
         if ((low <= heights) & (heights <= high)).all():
-            return "as it should be"
-        off = max(abs(self.coverage(level)[0] - level) for level in LEVELS)
+            return CALIBRATED
         lower, upper = self._steps()
-        middle = (lower + upper) / 2
-        shift = (middle.mean() - 0.5) / math.sqrt(1 / 12)
-        width = self.coverage(0.5)[0] + self.coverage(0.9)[0] - 1.4
-        size = "a little " if off < LITTLE and abs(shift) < 3 * LITTLE else ""
-        if abs(shift) > abs(width):
-            return f"values lie {size}{'higher' if shift > 0 else 'lower'} than expected"
-        return f"laws are {size}too {'narrow' if width < 0 else 'wide'}"
+        largest = max(abs(self.coverage(level)[0] - level) for level in LEVELS)
+        shift = ((lower + upper).mean() - 1) / 2 / math.sqrt(1 / 12)  # in standard deviations of a uniform variable
+        excess = self.coverage(0.5)[0] + self.coverage(0.9)[0] - 1.4
+        slightly = "slightly " if largest < NEGLIGIBLE and abs(shift) < 3 * NEGLIGIBLE else ""
+        if abs(shift) > abs(excess):
+            return f"values are {slightly}{'higher' if shift > 0 else 'lower'} than predicted"
+        return f"{slightly}too {'narrow' if excess < 0 else 'wide'}"
+
+    def _steps(self) -> tuple[Floats, Floats]:
+        if self.lower is None or self.upper is None:
+            raise ValueError(f"Column {self.name!r} has unordered categories or only two, and so no intervals.")
+        return self.lower, self.upper
 
 
-def calibrate(model: MixedTypeModel, x: Rows, names: Sequence[str]) -> list[ColumnCalibration]:
-    """Ask for the law of every column in every row, given all other entries of the row; of a model with one order given
-    those before it.
+def measure_calibration(model: MixedTypeModel, x: Rows, names: Sequence[str]) -> list[ColumnCalibration]:
+    """Compare the value of every column in every row with its distribution given all other entries of the row (given
+    the entries before it, for a model of a fixed column order).
 
     Args:
         model: of the columns.
@@ -119,110 +127,126 @@ def calibrate(model: MixedTypeModel, x: Rows, names: Sequence[str]) -> list[Colu
         names: of the columns.
 
     Returns:
-        One entry a column; none of constant columns and of those without a usable value.
+        One entry per column, except constant columns and those without a value in their support.
 
     References:
-        | Predictive Model Assessment for Count Data (Czado, Gneiting, Held, 2009): a discrete value is spread evenly
-          from P(X < x) to P(X ≤ x)
+        | Predictive Model Assessment for Count Data (Czado, Gneiting, Held, 2009): the PIT of a discrete value is
+          uniform from P(X < x) to P(X ≤ x)
     """
-    found = []
+    columns = []
     with torch.no_grad(), evaluation_mode(model):
-        values, _ = to_model(model, x, None)
+        rows, _ = to_model(model, x, None)
         for j, name in enumerate(names):
-            kind, own = model.kind_of(j), values[:, j]
-            usable = kind.holds(own[None])[0] & own.isfinite()
-            rows = values[usable]
-            if len(rows) and not isinstance(kind, Constant):
-                outside = int((~usable & ~own.isnan()).sum())
-                found.append(_of_column(model, rows, j, name, outside))
-    return found
+            kind, values = model.column_type(j), rows[:, j]
+            inside = kind.holds(values[None])[0] & values.isfinite()
+            if inside.any() and not isinstance(kind, Constant):
+                outside = int((~inside & ~values.isnan()).sum())
+                columns.append(_measure_column(model, rows[inside], j, name, outside))
+    return columns
 
 
-def coverage(lower: Floats, upper: Floats, probability: float) -> tuple[float, float]:
-    """Part of the values inside the central interval of this probability, and its standard error. A value with a
-    probability of its own counts by the part of that probability which lies inside.
+def coverage(lower: Floats, upper: Floats, probability: float, *, outside: int = 0) -> tuple[float, float]:
+    """Share of the values inside the central interval of a probability, and its standard error. A value of positive
+    probability counts by the part of its step, from P(X < x) to P(X ≤ x), inside the interval.
+
+    Args:
+        lower: P(X < x) of each value, (rows,).
+        upper: P(X ≤ x) of each value, (rows,).
+        probability: of the interval.
+        outside: number of further values that are in no interval.
 
     >>> u = np.linspace(0.005, 0.995, 100)
     >>> round(coverage(u, u, 0.9)[0], 2)
     0.9
     """
     low, high = (1 - probability) / 2, (1 + probability) / 2
-    jump = upper - lower
-    share = np.clip(np.minimum(upper, high) - np.maximum(lower, low), 0, None) / np.where(jump > 0, jump, 1.0)
-    return mean_and_error(np.where(jump > 0, share, (low <= upper) & (upper <= high)))
+    point_mass = upper - lower
+    overlap = np.clip(np.minimum(upper, high) - np.maximum(lower, low), 0, None)
+    share = np.where(
+        point_mass > 0, overlap / np.where(point_mass > 0, point_mass, 1.0), (low <= upper) & (upper <= high)
+    )
+    return mean_and_error(np.concatenate([share, np.zeros(outside)]))
 
 
 def pit_histogram(lower: Floats, upper: Floats, bins: int = 20) -> Floats:
-    """Heights (bins,) of the histogram of the probability integral transform: all are one where the model is right.
+    """Heights (bins,) of the histogram of the probability integral transform, all one for a calibrated model.
+
+    Args:
+        lower: P(X < x) of each value, (rows,).
+        upper: P(X ≤ x) of each value, (rows,); the mass of a discrete value is spread evenly between the two.
+        bins: number of equal bins of [0, 1].
 
     >>> pit_histogram(np.array([0.0, 0.25]), np.array([1.0, 0.25]), 2)
     array([1.5, 0.5])
     """
     edges = np.linspace(0, 1, bins + 1)
-    jump = upper - lower
-    steps = jump > 0
-    heights = np.histogram(upper[~steps], edges)[0].astype(np.float64)
-    if steps.any():
-        inside = np.clip((edges - lower[steps, None]) / jump[steps, None], 0, 1)  # part of each value below each edge
-        heights += np.diff(inside.sum(axis=0))
+    point_mass = upper - lower
+    discrete = point_mass > 0
+    heights = np.histogram(upper[~discrete], edges)[0].astype(np.float64)
+    if discrete.any():
+        below = np.clip((edges - lower[discrete, None]) / point_mass[discrete, None], 0, 1)  # (rows, edges)
+        heights += np.diff(below.sum(axis=0))
     return heights * bins / len(upper)
 
 
 @cache
 def pit_band(rows: int, bins: int = 20, probability: float = 0.99) -> tuple[float, float]:
-    """Between what heights the whole histogram of a right model lies, with this probability; of discrete columns with
-    more. Found by 4,000 draws."""
-    drawn = np.random.default_rng(0).multinomial(rows, np.full(bins, 1 / bins), size=4_000) * bins / rows
-    reach = float(np.quantile(np.abs(drawn - 1).max(axis=1), probability))
-    return max(0.0, 1 - reach), 1 + reach
+    """Simultaneous band (low, high) that contains all heights of the PIT histogram of a calibrated model with this
+    probability (for discrete columns a higher one), from 4,000 simulated histograms."""
+    simulated = np.random.default_rng(0).multinomial(rows, np.full(bins, 1 / bins), size=4_000) * bins / rows
+    half_width = float(np.quantile(np.abs(simulated - 1).max(axis=1), probability))
+    return max(0.0, 1 - half_width), 1 + half_width
 
 
-def _of_column(model: MixedTypeModel, values: Tensor, j: int, name: str, outside: int) -> ColumnCalibration:
-    """Of rows (n, columns) that all hold a value of column j."""
-    kind: Any = model.kind_of(j)
-    levels = kind.levels
-    ordered = kind.has_ranks
+def _measure_column(model: MixedTypeModel, rows: Tensor, j: int, name: str, outside: int) -> ColumnCalibration:
+    """`ColumnCalibration` of column j from rows (n, columns) whose entry of it is in its support."""
+    kind: Any = model.column_type(j)
     conditional = model.next_conditional if model.order == "fixed" else model.full_conditional
-    parts: dict[str, list[Tensor]] = {"log": [], "lower": [], "upper": [], "top": [], "hit": []}
-    sums = torch.zeros(3, BINS, dtype=torch.float64)
-    for rows in values.split(AT_ONCE):
-        law = conditional(rows, j)
-        own = rows[:, j]
-        parts["log"].append(law.log_prob(own))
-        if ordered:
-            upper = law.cdf(own)
-            parts["lower"].append(2 * law.mid_cdf(own) - upper)
-            parts["upper"].append(upper)
-        if levels:
-            top, hit = _count(law, own, sums)
-            parts["top"].append(top)
-            parts["hit"].append(hit)
-    whole = {key: torch.cat(own).double().cpu().numpy() for key, own in parts.items() if own}
-    alone = None
-    if model.order == "any":
-        alone = model.column_marginal(j).log_prob(values[:, j]).double().cpu().numpy()
+    batches: dict[str, list[Tensor]] = {}
+    bin_sums = torch.zeros(3, BINS, dtype=torch.float64)
+    for batch in rows.split(BATCH_SIZE):
+        distribution, values = conditional(batch, j), batch[:, j]
+        results = {"log_prob": distribution.log_prob(values)}
+        if kind.has_ranks:
+            results["upper"] = distribution.cdf(values)
+            results["lower"] = 2 * distribution.mid_cdf(values) - results["upper"]
+        if kind.levels:
+            results["confidence"], results["correct"] = _add_predictions(distribution, values, bin_sums)
+        for key, result in results.items():
+            batches.setdefault(key, []).append(result)
+    whole = {key: torch.cat(parts).double().cpu().numpy() for key, parts in batches.items()}
+    lower, upper = whole.get("lower"), whole.get("upper")
+    if lower is not None and upper is not None:  # in float32 rounding may put lower above upper
+        lower, upper = np.clip(lower, 0, 1), np.clip(upper, 0, 1)
+        lower = np.where(upper - lower < 1e-6, upper, lower)
     reliability = None
-    if levels:
-        counts, said, seen = sums.numpy()
-        with np.errstate(invalid="ignore"):
-            reliability = Reliability(
-                float(whole["hit"].sum() / (len(values) + outside)), float(whole["top"].mean()), said / counts,
-                seen / counts, counts,
-            )  # fmt: skip
-    lower, upper_ends = whole.get("lower"), whole.get("upper")
-    if lower is not None and upper_ends is not None:  # rounding in float32 may cross the ends
-        lower, upper_ends = np.clip(lower, 0, 1), np.clip(upper_ends, 0, 1)
-        lower = np.where(upper_ends - lower < 1e-6, upper_ends, lower)
-    return ColumnCalibration(name, len(values), outside, lower, upper_ends, reliability, whole["log"], alone)
+    if kind.levels:
+        counts, predicted, observed = bin_sums.numpy()
+        accuracy = float(whole["correct"].sum()) / (len(rows) + outside)
+        with np.errstate(invalid="ignore"):  # 0 / 0 in empty bins
+            predicted, observed = predicted / counts, observed / counts
+        reliability = Reliability(accuracy, float(whole["confidence"].mean()), predicted, observed, counts)
+    marginal = None
+    if model.order == "any":
+        marginal = model.column_marginal(j).log_prob(rows[:, j]).double().cpu().numpy()
+    return ColumnCalibration(name, len(rows), outside, lower, upper, reliability, whole["log_prob"], marginal)
 
 
-def _count(law: ColumnDistribution, own: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
-    """Add probabilities of categories to ``sums`` (how many, their sum, how many were there; parts of [0, 1]); gives
-    the largest of each row and whether its category was there."""
-    share = law.probabilities().double().cpu()
-    truth = torch.nn.functional.one_hot(own.long().cpu(), share.shape[1]).double()
-    part = (share * BINS).long().clamp(max=BINS - 1).flatten()
-    for total, what in zip(sums, (torch.ones_like(share), share, truth), strict=True):
-        total.index_add_(0, part, what.flatten())
-    top = share.max(dim=1)
-    return top.values, top.indices == own.cpu()
+def _add_predictions(distribution: ColumnDistribution, codes: Tensor, bin_sums: Tensor) -> tuple[Tensor, Tensor]:
+    """Add the predicted probabilities of all categories to the bins of a reliability diagram.
+
+    Args:
+        distribution: of each row.
+        codes: categories observed, (rows,).
+        bin_sums: (3, bins): number of predictions, sum of their probabilities, number that came true; changed in place.
+
+    Returns:
+        The probability of the likeliest category of each row, (rows,), and whether it was observed, (rows,).
+    """
+    probabilities = distribution.probabilities().double().cpu()  # (rows, levels)
+    observed = torch.nn.functional.one_hot(codes.long().cpu(), probabilities.shape[1]).double()
+    bins = (probabilities * BINS).long().clamp(max=BINS - 1).flatten()
+    for total, terms in zip(bin_sums, (torch.ones_like(probabilities), probabilities, observed), strict=True):
+        total.index_add_(0, bins, terms.flatten())
+    confidence, likeliest = probabilities.max(dim=1)
+    return confidence, likeliest == codes.cpu()

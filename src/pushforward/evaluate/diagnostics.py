@@ -1,4 +1,4 @@
-"""Is the density that a model reports really its density? Three checks on real rows."""
+"""Numerical self-checks of a model on real rows: round trip, log-determinant, and float32 against float64."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ FLOAT32_LIMIT = 1e-2  # nats a row, on average
 
 @dataclass(frozen=True)
 class PrecisionCheck:
-    """What the checks found. An entry is None where the model has no such thing to check.
+    """The results of `precision_check`. An entry is None where the check does not apply to the model.
 
     Attributes:
-        rows: number of rows looked at.
+        rows: number of rows checked.
         round_trip: largest error of a value after data → latent → data, in standard deviations of its column.
-        jacobian_rows: number of rows whose Jacobian was taken by automatic differentiation.
-        ladj: largest difference in nats between the model's log-determinant and that Jacobian's, in float64.
+        jacobian_rows: number of rows whose Jacobian was computed by automatic differentiation.
+        ladj: largest difference in nats between the model's log-determinant and that of this Jacobian, in float64.
         float32_mean: mean absolute difference in nats between log-densities in float32 and in float64.
         float32_max: the largest such difference.
     """
@@ -46,23 +46,23 @@ class PrecisionCheck:
     @property
     def problems(self) -> list[str]:
         """A sentence for every check that failed."""
-        found = []
+        problems = []
         if self.round_trip is not None and not self.round_trip <= ROUND_TRIP_LIMIT:
-            found.append(
-                f"a row sent to latent space and back misses itself by {_small(self.round_trip)} standard deviations, "
+            problems.append(
+                f"the round trip data → latent → data is off by {_small(self.round_trip)} standard deviations, "
                 "so samples and densities disagree"
             )
         if self.ladj is not None and not self.ladj <= LADJ_LIMIT:
-            found.append(
+            problems.append(
                 f"the log-determinant is off by {_small(self.ladj)} nats from automatic differentiation, so "
                 "the density is wrong"
             )
         if not self.float32_mean <= FLOAT32_LIMIT:
-            found.append(
-                f"rounding in float32 moves log-densities by {_small(self.float32_mean)} nats a row, so the model "
+            problems.append(
+                f"rounding in float32 changes log-densities by {_small(self.float32_mean)} nats per row, so the model "
                 "should be scored in float64"
             )
-        return found
+        return problems
 
     @property
     def ok(self) -> bool:
@@ -70,29 +70,29 @@ class PrecisionCheck:
 
     @property
     def verdict(self) -> str:
-        """One sentence in plain words."""
+        """The result in one sentence."""
         if self.ok:
             return (
-                "The density can be trusted: what the model reports agrees with independent computation to within "
+                "The density can be trusted: the model agrees with independent computations to within "
                 f"{_small(max(self.float32_max, self.ladj or 0.0))} nats on every row checked."
             )
         return "The density cannot be trusted as it is: " + "; ".join(self.problems) + "."
 
     def lines(self) -> list[tuple[str, str]]:
-        """What was checked and what was found, for a table."""
-        found = []
+        """Name and result of each check, for a table."""
+        lines = []
         if self.round_trip is not None:
-            what = f"largest error of data → latent → data, {self.rows:,} rows"
-            found.append((what, f"{_small(self.round_trip)} standard deviations"))
+            check = f"largest round-trip error data → latent → data, {self.rows:,} rows"
+            lines.append((check, f"{_small(self.round_trip)} standard deviations"))
         if self.ladj is not None:
-            what = f"log-determinant against automatic differentiation, {self.jacobian_rows:,} rows"
-            found.append((what, f"{_small(self.ladj)} nats"))
-        found.append((f"float32 against float64, mean of {self.rows:,} rows", f"{_small(self.float32_mean)} nats"))
-        found.append(("float32 against float64, worst row", f"{_small(self.float32_max)} nats"))
-        return found
+            check = f"log-determinant against automatic differentiation, {self.jacobian_rows:,} rows"
+            lines.append((check, f"{_small(self.ladj)} nats"))
+        lines.append((f"float32 against float64, mean over {self.rows:,} rows", f"{_small(self.float32_mean)} nats"))
+        lines.append(("float32 against float64, largest difference", f"{_small(self.float32_max)} nats"))
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON; what is not finite becomes null."""
+        """A JSON-able description; non-finite numbers become null."""
         entries = dataclasses.asdict(self)
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entries.items()}
         return {**finite, "ok": self.ok, "verdict": self.verdict}
@@ -101,20 +101,20 @@ class PrecisionCheck:
 def precision_check(
     model: Distribution, x: Rows, context: Rows | None = None, *, rows: int = 256, jacobian_rows: int = 8
 ) -> PrecisionCheck:
-    """Compare a model with itself: there and back, against automatic differentiation, and in both precisions.
+    """Check a model against itself: round trip, log-determinant by automatic differentiation, float32 against float64.
 
-    Rows are taken at equal steps from all over ``x``; rows without a finite density are passed over. The Jacobian
-    costs one pass per column and row, in float64 on the CPU, so that what is measured is the formula, not rounding.
+    Rows are taken at equal steps from ``x``; those without a finite log-density are skipped. The Jacobian costs one
+    pass per column and row and is computed in float64 on the CPU, so that it tests the formula and not rounding.
 
     Args:
-        model: any distribution; for anything but a `Flow` only the two precisions are compared.
+        model: any distribution; only for a `Flow` there is more to check than the two precisions.
         x: (rows, *event_shape).
         context: (rows, *context_shape), for a conditional model.
-        rows: how many rows to look at.
-        jacobian_rows: how many of them to differentiate.
+        rows: largest number of rows to check.
+        jacobian_rows: largest number of rows to differentiate.
 
     Raises:
-        ValueError: no row among those looked at has a finite log-density.
+        ValueError: none of these rows has a finite log-density.
     """
     check_paired("precision_check", x, context)
     chosen = np.unique(np.linspace(0, len(x) - 1, min(rows, len(x))).round().astype(np.int64))
@@ -123,7 +123,7 @@ def precision_check(
     weights = next((p.dtype for p in model.parameters()), model.dtype)
     narrow = model if weights in (torch.float32, None) else copy.deepcopy(model).float()
     with torch.no_grad(), evaluation_mode(model), evaluation_mode(wide), evaluation_mode(narrow):
-        # Both precisions start from the same numbers: those that the narrower one is given.
+        # Both precisions score the same numbers: x rounded to the narrower dtype.
         narrow_x, narrow_context = to_model(narrow, x, context)
         x, context = to_model(wide, narrow_x, narrow_context)
         low = narrow.log_prob(narrow_x, narrow_context).cpu().double()
@@ -133,35 +133,37 @@ def precision_check(
         if not count:
             raise ValueError("precision_check: no row has a finite log-density, so there is nothing to compare.")
         x, context = x[usable], None if context is None else context[usable]
-        here = usable.to(narrow_x.device)
-        narrow_x, narrow_context = narrow_x[here], None if narrow_context is None else narrow_context[here]
-        gap = (low - high)[usable].abs()
+        usable_there = usable.to(narrow_x.device)
+        narrow_x = narrow_x[usable_there]
+        narrow_context = None if narrow_context is None else narrow_context[usable_there]
+        difference = (low - high)[usable].abs()
         round_trip = _round_trip(narrow, narrow_x, narrow_context) if isinstance(narrow, Flow) else None
         ladj = None
-        few = max(0, min(jacobian_rows, count))
-        if isinstance(wide, Flow) and few and _has_jacobian(wide):
-            ladj = max(_ladj_error(wide, x[i], None if context is None else context[i]) for i in range(few))
+        differentiated = max(0, min(jacobian_rows, count))
+        if isinstance(wide, Flow) and differentiated and _has_jacobian(wide):
+            ladj = max(_ladj_error(wide, x[i], None if context is None else context[i]) for i in range(differentiated))
     return PrecisionCheck(
         rows=count,
         round_trip=round_trip,
-        jacobian_rows=0 if ladj is None else few,
+        jacobian_rows=0 if ladj is None else differentiated,
         ladj=ladj,
-        float32_mean=float(gap.mean()),
-        float32_max=float(gap.max()),
+        float32_mean=float(difference.mean()),
+        float32_max=float(difference.max()),
     )
 
 
 def _round_trip(flow: Flow, x: Tensor, context: Tensor | None) -> float | None:
+    """Largest error of data → latent → data in standard deviations of the column; None without both directions."""
     if (
         "none" in {flow.bijection.forward_kind, flow.bijection.inverse_kind}
         or "round_trip" not in flow.bijection.properties
     ):
         return None
-    back = flow.to_data(flow.to_latent(x, context), context).double()
+    restored = flow.to_data(flow.to_latent(x, context), context).double()
     spread = x.double().std(dim=0, correction=0)
     size = x.double().abs().amax(dim=0)
     scale = torch.where(spread > 0, spread, torch.where(size > 0, size, 1.0))
-    return float(((back - x.double()).abs() / scale).max())
+    return float(((restored - x.double()).abs() / scale).max())
 
 
 def _has_jacobian(flow: Flow) -> bool:
@@ -170,21 +172,25 @@ def _has_jacobian(flow: Flow) -> bool:
 
 
 def _ladj_error(flow: Flow, x: Tensor, context: Tensor | None) -> float:
-    known = context if flow.context_map is None or context is None else flow.context_map(context)
+    """Difference in nats between the log-determinant of the flow at one row and that of its autodiff Jacobian."""
+    features = context if flow.context_map is None or context is None else flow.context_map(context)
     if flow.bijection.context_shape is None:
-        known = None
-    _, ladj = flow.bijection.inverse_and_ladj(x, known)
+        features = None
+    _, ladj = flow.bijection.inverse_and_ladj(x, features)
     with torch.enable_grad():
-        jacobian = torch.autograd.functional.jacobian(lambda row: flow.bijection.inverse(row, known), x)
+        jacobian = torch.autograd.functional.jacobian(lambda row: flow.bijection.inverse(row, features), x)
     size = math.prod(flow.event_shape)
     error = abs(float(ladj) - float(torch.linalg.slogdet(jacobian.reshape(size, size)).logabsdet))
     return error if math.isfinite(error) else math.inf
 
 
 def _small(value: float) -> str:
-    """A small error to two digits.
+    """A small error as text, to two significant digits.
 
-    >>> _small(0.0), _small(0.0123), _small(3.21e-7)
-    ('0', '0.012', '3.2e-07')
+    >>> _small(0.0), _small(0.0123), _small(3.21e-7), _small(float("nan"))
+    ('0', '0.012', '3.2e−7', 'nan')
     """
-    return f"{value:.2g}".replace("-", "−") if value >= 1e-3 else (f"{value:.1e}" if value else "0")
+    if value == 0:
+        return "0"
+    text = f"{value:.1e}" if value < 1e-3 else f"{value:.2g}"
+    return text.replace("e-0", "e-").replace("-", "−")

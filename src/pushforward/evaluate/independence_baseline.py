@@ -1,4 +1,4 @@
-"""What a model of mixed columns knows of each column by itself: the least that a joint density must beat."""
+"""The independence baseline of a mixed-type model: the product of its column marginals."""
 
 from __future__ import annotations
 
@@ -13,25 +13,32 @@ from pushforward.distributions import ColumnDistribution, MixedTypeModel
 from pushforward.evaluate.arrays import Floats, Rows, evaluation_mode, to_model
 from pushforward.evaluate.metrics import Evaluation, evaluate
 
-__all__ = ["ColumnsAlone", "evaluate_mixed"]
+__all__ = ["IndependenceBaseline", "evaluate_mixed"]
+
+BATCH_SIZE = 8192  # rows
 
 
 def evaluate_mixed(model: MixedTypeModel, x: Rows) -> Evaluation:
-    """`evaluate` of rows, of the entries that are there, beside their columns by themselves where the model knows any
-    order."""
-    return evaluate(model, x, baselines={"alone": ColumnsAlone(model)} if model.order == "any" else {})
+    """`evaluate` for a table with missing entries; a model of any column order is compared with its independence
+    baseline.
+
+    Args:
+        model: of the columns.
+        x: (rows, columns), NaN where an entry is missing.
+    """
+    return evaluate(model, x, baselines={"independent": IndependenceBaseline(model)} if model.order == "any" else {})
 
 
-AT_ONCE = 8192  # rows
+class IndependenceBaseline:
+    """The columns as if they were independent, each with the marginal distribution that the model gives it.
 
-
-class ColumnsAlone:
-    """The columns as if they had nothing to do with each other: each by the law that the model gives it when nothing is
-    known. A baseline for `evaluate`, of a model of any order.
+    A baseline for `evaluate`: the advantage of the model over it estimates the total correlation of the columns. It
+    needs a model with ``order="any"``, whose marginals take one pass of the network each.
 
     >>> import numpy as np
     >>> from pushforward.distributions import Categorical
-    >>> ColumnsAlone(MixedTypeModel([Categorical(2), Categorical(2)])).log_prob(np.zeros((1, 2))).round(3).tolist()
+    >>> model = MixedTypeModel([Categorical(2), Categorical(2)])
+    >>> IndependenceBaseline(model).log_prob(np.zeros((1, 2))).round(3).tolist()
     [-1.386]
     """
 
@@ -42,15 +49,16 @@ class ColumnsAlone:
         self.model = model
 
     def log_prob(self, x: Rows, context: Rows | None = None) -> Floats:
-        """Log-density of the entries that are there, (rows,)."""
+        """Sum of the marginal log-densities of the observed entries of each row, (rows,)."""
         with torch.no_grad(), evaluation_mode(self.model):
             rows, _ = to_model(self.model, x, None)
-            laws = [self.model.column_marginal(j) for j in range(rows.shape[1])]
-            found: Floats = torch.cat([self._of(own, laws) for own in rows.split(AT_ONCE)]).cpu().double().numpy()
-        return found
+            marginals = [self.model.column_marginal(j) for j in range(rows.shape[1])]
+            batches = [self._log_prob(batch, marginals) for batch in rows.split(BATCH_SIZE)]
+            log_prob: Floats = torch.cat(batches).cpu().double().numpy()
+        return log_prob
 
-    def _of(self, rows: Tensor, laws: Sequence[ColumnDistribution]) -> Tensor:
-        fits = holds_each(self.model.support, rows)
-        usable = torch.where(fits, rows, self.model.support.anchor(rows))
-        terms = torch.stack([law.log_prob(usable[:, j]) for j, law in enumerate(laws)], dim=-1)
-        return torch.where(rows.isnan(), 0.0, torch.where(fits, terms, -torch.inf)).sum(dim=-1)
+    def _log_prob(self, rows: Tensor, marginals: Sequence[ColumnDistribution]) -> Tensor:
+        inside = holds_each(self.model.support, rows)
+        safe = torch.where(inside, rows, self.model.support.anchor(rows))
+        terms = torch.stack([marginal.log_prob(safe[:, j]) for j, marginal in enumerate(marginals)], dim=-1)
+        return torch.where(rows.isnan(), 0.0, torch.where(inside, terms, -torch.inf)).sum(dim=-1)

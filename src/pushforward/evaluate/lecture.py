@@ -1,4 +1,4 @@
-"""The two pictures that a lecture on flows begins with, drawn from the library's own densities."""
+"""Two introductory figures on flows, drawn from exact densities of the library."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def plot_radial_squash(*, points: int = 600, seed: int = 0) -> Figure:
 
 
 def plot_uniform_to_uniform(*, start: float = 0.35, width: float = 0.2) -> Figure:
-    """p(z) dz = q(x) dx, for z uniform on [0, 1] and x = 2z + 1: twice as wide, half as high, the same area.
+    """p(z) dz = q(x) dx for z uniform on [0, 1] and x = 2z + 1: intervals twice as wide, half the density.
 
     Args:
         start: where the highlighted interval dz begins, in [0, 1].
@@ -87,8 +87,8 @@ def plot_uniform_to_uniform(*, start: float = 0.35, width: float = 0.2) -> Figur
     figure, axes = new_figure(2, 1, width=7.0, height=5.4, sharex=True)
     top, bottom = axes[:, 0]
     _uniform_panel(top, base, (start, start + width), "z", f"p(z) = 1 on [0, 1]\nshaded: 1 × {width:g} = {width:g}")
-    words = f"q(x) = ½ on [1, 3]\nshaded: ½ × {x_end - x_start:g} = {width:g}"
-    _uniform_panel(bottom, flow, (x_start, x_end), "x", words)
+    note = f"q(x) = ½ on [1, 3]\nshaded: ½ × {x_end - x_start:g} = {width:g}"
+    _uniform_panel(bottom, flow, (x_start, x_end), "x", note)
     links = [
         (0.0, 1.0, MUTED),
         (1.0, 3.0, MUTED),
@@ -104,7 +104,7 @@ def plot_uniform_to_uniform(*, start: float = 0.35, width: float = 0.2) -> Figur
 
 
 def _density(ax: Axes, density: Distribution, reach: float, size: int = 400) -> Any:
-    """The exact density on a grid, as a picture."""
+    """The exact density on a grid, as an image."""
     side = torch.linspace(-reach, reach, size)
     grid = torch.stack(torch.meshgrid(side, side, indexing="xy"), dim=-1)  # (size, size, 2)
     values: Floats = density.log_prob(grid).exp().numpy()
@@ -114,7 +114,7 @@ def _density(ax: Axes, density: Distribution, reach: float, size: int = 400) -> 
 
 
 def _grid_lines(reach: float, step: float) -> list[torch.Tensor]:
-    """Straight lines across the plane, fine enough to be bent."""
+    """Straight lines across the plane, of so many points that they bend smoothly."""
     along = torch.linspace(-reach, reach, 241)
     lines = []
     for k in range(round(-reach / step), round(reach / step) + 1):
@@ -124,13 +124,13 @@ def _grid_lines(reach: float, step: float) -> list[torch.Tensor]:
 
 
 def _cell(left: float, bottom: float, side: float) -> torch.Tensor:
-    """The edge of one square of the grid, walked once around."""
+    """The outline of one square of the grid."""
     along, zero = torch.linspace(0, side, 31), torch.zeros(31)
     sides = [(along, zero), (zero + side, along), (side - along, zero + side), (zero, side - along)]
     return torch.cat([torch.stack([left + x, bottom + y], dim=-1) for x, y in sides])
 
 
-def _uniform_panel(ax: Axes, density: Distribution, interval: tuple[float, float], name: str, words: str) -> None:
+def _uniform_panel(ax: Axes, density: Distribution, interval: tuple[float, float], name: str, note: str) -> None:
     grid = torch.linspace(-0.3, 4.3, 4001)[:, None]
     heights = density.log_prob(grid).exp().numpy()
     where = grid.ravel().numpy()
@@ -142,7 +142,7 @@ def _uniform_panel(ax: Axes, density: Distribution, interval: tuple[float, float
     ends = {"arrowstyle": "<->", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 7}
     ax.annotate("", (low, 0.07), (high, 0.07), arrowprops=ends)
     ax.text((low + high) / 2, 0.1, f"d{name} = {high - low:g}", ha="center", va="bottom", fontsize=FONT, color=INK)
-    ax.text(3.12, 0.5, words, fontsize=FONT, color=INK, va="center", linespacing=1.5)
+    ax.text(3.12, 0.5, note, fontsize=FONT, color=INK, va="center", linespacing=1.5)
     ax.set(xlim=(-0.3, 4.3), ylim=(0, 1.12), xlabel=name, ylabel="density", xticks=[0, 1, 2, 3], yticks=[0, 0.5, 1])
     ax.tick_params(labelbottom=True)
     tidy(ax)

@@ -1,210 +1,118 @@
-"""What only the rows that were learned from can tell: whether drawn rows copy them, and whether they can stand in."""
+"""Memorization: whether samples lie closer to the training rows than held-out rows do, or even equal some of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pushforward.data.schema import Schema
-from pushforward.distributions import Circular, ColumnType, Constant
+from pushforward.distributions import Circular, ColumnType
 from pushforward.evaluate.arrays import Floats
+from pushforward.evaluate.ranks import subsample, to_ranks
 
-__all__ = ["Copies", "Usefulness", "find_copies", "usefulness"]
+__all__ = ["QUANTILE", "Memorization", "measure_memorization"]
 
-NEAR_ROWS, LEARNED_ROWS = 2_000, 20_000  # rows whose nearest ones are looked for, and among how many
-FOREST_ROWS, COLUMNS, LEVELS = 5_000, 16, 50  # of the comparison of usefulness: rows, columns and categories
-NEAR = 0.05
+QUERY_ROWS, TRAIN_ROWS = 2_000, 20_000  # rows whose distance is measured, and training rows searched for the closest
+BATCH_SIZE = 100  # rows compared with all training rows at once
+QUANTILE = 0.05
+"""Of the distances of held-out rows: the limit below which a sample counts as close to a training row."""
 
 
 @dataclass(frozen=True, eq=False)
-class Copies:
-    """How near drawn rows come to the rows that were learned from, beside how near new real rows come.
+class Memorization:
+    """Distances of samples and of held-out rows to the closest training row.
 
-    Distances are means over columns: of the difference in rank where there is an order, and otherwise of being another.
+    A distance is Gower's: the mean over columns of the difference in rank, or of whether categories differ.
 
     Attributes:
-        drawn: distance of drawn rows to the nearest of some learned ones.
-        real: the same of real rows that were not learned from.
-        searched: how many learned rows were searched for the nearest.
-        same_drawn, same_real: part of the rows that equal one of all learned rows in every column.
-        exact: whether a drawn row that equals a learned one needs an explanation: some column is continuous, and no new
-            real row equals one.
+        samples: distance of each sample to the closest training row, (samples,).
+        held_out: the same of real rows that were not trained on, (rows,).
+        searched: number of training rows that were searched for the closest.
+        equal_samples: share of the samples that equal a training row in every column.
+        equal_held_out: the same of the held-out rows.
+        continuous: whether some column is continuous, so that equal rows do not occur by chance.
     """
 
-    drawn: Floats
-    real: Floats
+    samples: Floats
+    held_out: Floats
     searched: int
-    same_drawn: float
-    same_real: float
-    exact: bool
+    equal_samples: float
+    equal_held_out: float
+    continuous: bool
 
     @property
-    def nearer(self) -> tuple[float, float]:
-        """Part of the drawn rows that lie nearer to a learned one than all but 5 % of the real rows do, and its
-        standard error; about 5 % where nothing is copied. Of rows as far as that limit the part counts that makes it
-        5 % of the real ones."""
-        limit = np.quantile(self.real, NEAR, method="higher")
-        below, at = float((self.real < limit).mean()), float((self.real == limit).mean())
-        part = float((self.drawn < limit).mean() + (NEAR - below) / at * (self.drawn == limit).mean())
-        share = min(max(NEAR, at), 0.5)
-        return part, math.sqrt(share * (1 - share) * (1 / len(self.real) + 1 / len(self.drawn)))
+    def copied(self) -> bool:
+        """Whether samples equal training rows although neither chance nor repeated real rows explain it."""
+        return self.continuous and self.equal_samples > 0 == self.equal_held_out
+
+    @property
+    def close(self) -> tuple[float, float]:
+        """Share of the samples closer to a training row than the 5 % quantile of the held-out rows, and the standard
+        error of its difference to 5 %, which it is for a model that does not memorize.
+
+        Samples at exactly that quantile count by the fraction at which the held-out rows would give 5 %.
+        """
+        limit = np.quantile(self.held_out, QUANTILE, method="higher")
+        below, tied = float((self.held_out < limit).mean()), float((self.held_out == limit).mean())
+        fraction = (QUANTILE - below) / tied
+        share = float((self.samples < limit).mean() + fraction * (self.samples == limit).mean())
+        p = max(QUANTILE, min(tied, 0.5))
+        return share, math.sqrt(p * (1 - p) * (1 / len(self.held_out) + 1 / len(self.samples)))
 
 
-@dataclass(frozen=True)
-class Usefulness:
-    """How well a random forest predicts a column of new real rows from the others, trained on real or on drawn rows.
-
-    Attributes:
-        name: of the column.
-        real: explained when trained on real rows: part of the variance of ranks, or of that of the indicators of
-            categories (a Brier skill score).
-        drawn: explained when trained on as many drawn rows.
-    """
-
-    name: str
-    real: float
-    drawn: float
-
-
-def find_copies(schema: Schema, learned: Floats, drawn: Floats, real: Floats, *, seed: int = 0) -> Copies:
-    """Distances of drawn rows and of new real rows to the nearest row that was learned from.
+def measure_memorization(
+    schema: Schema, train: Floats, samples: Floats, held_out: Floats, *, seed: int = 0
+) -> Memorization:
+    """Compare the distances of samples and of held-out rows to the closest training row.
 
     Args:
         schema: of the columns.
-        learned: (rows, columns) that the model was fitted on, NaN where an entry is missing.
-        drawn: (rows, columns) of the model.
-        real: (rows, columns) that the model has not seen.
-        seed: of the choice among many rows, where the nearest are looked for; equal ones are looked for among all.
-    """
-    known = {row.tobytes() for row in learned + 0.0}  # no -0
-    same = [float(np.mean([row.tobytes() in known for row in rows + 0.0])) for rows in (drawn, real)]
-    some = [
-        _some(rows, count, seed) for rows, count in ((learned, LEARNED_ROWS), (drawn, NEAR_ROWS), (real, NEAR_ROWS))
-    ]
-    own, *others = (_placed(schema, some[0], rows) for rows in some)
-    kinds = [field.kind for field in schema.fields]
-    near = [np.concatenate([_nearest(own, few, kinds) for few in _pieces(rows)]) for rows in others]
-    exact = same[0] > 0 == same[1] and any(kind.is_density for kind in kinds)
-    return Copies(near[0], near[1], len(own), same[0], same[1], exact)
-
-
-def usefulness(
-    schema: Schema,
-    learned: Floats,
-    drawn: Floats,
-    real: Floats,
-    *,
-    gaps: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
-    seed: int = 0,
-) -> list[Usefulness]:
-    """Train on synthetic, test on real: predict each column of new real rows by random forests trained on real
-    or on drawn rows.
-
-    Args:
-        schema: of the columns; the first sixteen of them that vary, have a beginning and an end, and hold at most fifty
-            categories are predicted.
-        learned: (rows, columns) real rows to train on, NaN where an entry is missing.
-        drawn: (rows, columns) of the model, at least as many.
-        real: (rows, columns) other real rows to test on.
-        gaps: where entries of learned and of real rows were filled in: they help to predict others, and are not
-            predicted themselves.
-        seed: of the choice of rows and of the forests.
+        train: (rows, columns) that the model was trained on, NaN where an entry is missing.
+        samples: (rows, columns) from the model.
+        held_out: (rows, columns) that the model was not trained on.
+        seed: of the subsamples for which distances are computed; equality is checked for all rows.
 
     References:
-        | Real-valued (Medical) Time Series Generation with Recurrent Conditional GANs (Esteban, Hyland, Rätsch, 2017),
-          arXiv:1706.02633
+        | A General Coefficient of Similarity and Some of Its Properties (Gower, 1971)
     """
-    count = min(len(learned), len(drawn), FOREST_ROWS)
-    learned_gaps, real_gaps = gaps or (np.isnan(learned), np.isnan(real))
-    learned, learned_gaps = _some(learned, count, seed), _some(learned_gaps, count, seed)
-    real, real_gaps = _some(real, FOREST_ROWS, seed), _some(real_gaps, FOREST_ROWS, seed)
-    drawn = _some(drawn, count, seed)
-    found = []
-    for j, field in enumerate(schema.fields):
-        if isinstance(field.kind, Constant | Circular) or field.kind.levels > LEVELS or len(schema.fields) < 2:
-            continue
-        base, test = learned[~learned_gaps[:, j]], real[~real_gaps[:, j]]
-        of_real, of_drawn = (_explained(schema, rows, base, test, j, seed) for rows in (base, drawn))
-        if of_real is not None and of_drawn is not None:
-            found.append(Usefulness(field.name, of_real, of_drawn))
-        if len(found) == COLUMNS:
-            break
-    return found
+    train_rows = {row.tobytes() for row in train + 0.0}  # + 0.0 turns -0.0 into 0.0
+    searched = subsample(train, TRAIN_ROWS, seed)
+    reference = to_ranks(schema, searched, searched)
+    kinds = [field.kind for field in schema.fields]
 
+    def compare(rows: Floats) -> tuple[Floats, float]:
+        """Distances of a subsample to the closest training row, and the share of all rows that equal one."""
+        ranks = to_ranks(schema, searched, subsample(rows, QUERY_ROWS, seed))
+        equal = float(np.mean([row.tobytes() in train_rows for row in rows + 0.0]))
+        return _distance_to_closest(ranks, reference, kinds), equal
 
-def _explained(schema: Schema, rows: Floats, base: Floats, test: Floats, j: int, seed: int) -> float | None:
-    """What a forest trained on rows explains of column j of test rows beyond what ``base`` says of it by itself."""
-    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-
-    others = [k for k in range(rows.shape[1]) if k != j]
-    options: Any = {"n_estimators": 60, "min_samples_leaf": 5, "max_features": 0.5, "random_state": seed}
-    levels = 0 if schema.fields[j].kind.has_ranks else schema.fields[j].kind.levels
-    rows, test, base = (own[_can_be_asked(own[:, j], levels)] for own in (rows, test, base))
-    if min(len(rows), len(test), len(base)) < 10:
-        return None
-    x, new = (_placed(schema, base, own)[:, others] for own in (rows, test))
-    if not levels:
-        y, truth = (_ranks(base[:, j], own[:, j]) for own in (rows, test))
-        left = np.square(truth - RandomForestRegressor(**options).fit(x, y).predict(new)).mean()
-        whole = np.square(truth - _ranks(base[:, j], base[:, j]).mean()).mean()
-        return 1 - float(left / whole) if whole > 0 else None
-    y, truth = rows[:, j].astype(int), test[:, j].astype(int)
-    share = np.bincount(base[:, j].astype(int), minlength=levels) / len(base)
-    forest = RandomForestClassifier(**options).fit(x, y)
-    given = np.zeros((len(new), levels))
-    given[:, forest.classes_.astype(int)] = forest.predict_proba(new)
-    left, whole = (np.square(np.eye(levels)[truth] - own).sum(axis=1).mean() for own in (given, share))
-    return 1 - float(left / whole) if whole > 0 else None
-
-
-def _can_be_asked(values: Floats, levels: int) -> NDArray[np.bool_]:
-    """Where a value is there, and of so many categories one that is known."""
-    there = ~np.isnan(values)
-    return there & (values >= 0) & (values < levels) if levels else there
-
-
-def _ranks(base: Floats, values: Floats) -> Floats:
-    """Values as the part of the base that lies below, halves of what is equal, from 0 to 1."""
-    if not len(base):
-        return np.full(len(values), 0.5)
-    order = np.sort(base)
-    return (np.searchsorted(order, values, side="left") + np.searchsorted(order, values, side="right")) / (
-        2 * len(base)
+    sample_distances, equal_samples = compare(samples)
+    held_out_distances, equal_held_out = compare(held_out)
+    return Memorization(
+        samples=sample_distances,
+        held_out=held_out_distances,
+        searched=len(searched),
+        equal_samples=equal_samples,
+        equal_held_out=equal_held_out,
+        continuous=any(kind.is_density for kind in kinds),
     )
 
 
-def _placed(schema: Schema, learned: Floats, rows: Floats) -> Floats:
-    """Rows as ranks and codes, -1 where an entry is missing. Equal ranks are equal values, as a rank between those of
-    two learned values is no other's."""
-    found = rows.copy()
-    for j in range(rows.shape[1]):
-        if schema.fields[j].kind.has_ranks:
-            found[:, j] = _ranks(learned[~np.isnan(learned[:, j]), j], rows[:, j])
-    found[np.isnan(rows)] = -1.0
-    return found
+def _distance_to_closest(rows: Floats, reference: Floats, kinds: Sequence[ColumnType]) -> Floats:
+    """Gower's distance of each row of ranks and codes to the closest row of the reference, (rows,)."""
+    batches = np.array_split(rows, max(1, len(rows) // BATCH_SIZE))
+    return np.concatenate([_gower(batch, reference, kinds).min(axis=1) for batch in batches])
 
 
-def _nearest(own: Floats, rows: Floats, kinds: Sequence[ColumnType]) -> Floats:
-    """The distance of each row to the nearest one of its own."""
-    total = np.zeros((len(rows), len(own)))
+def _gower(rows: Floats, reference: Floats, kinds: Sequence[ColumnType]) -> Floats:
+    """Gower's distance of every row to every row of the reference, (rows, reference rows)."""
+    total = np.zeros((len(rows), len(reference)))
     for j, kind in enumerate(kinds):
-        apart = np.abs(rows[:, j, None] - own[:, j])
+        difference = np.abs(rows[:, j, None] - reference[:, j])
         if isinstance(kind, Circular):
-            apart = np.minimum(apart, np.abs(1 - apart))
-        total += np.minimum(apart, 1.0) if kind.has_ranks else apart != 0
-    nearest: Floats = total.min(axis=1) / len(kinds)
-    return nearest
-
-
-def _pieces(rows: Floats) -> list[Floats]:
-    return np.array_split(rows, max(1, len(rows) // 100))
-
-
-def _some(rows: NDArray[Any], count: int, seed: int) -> NDArray[Any]:
-    """At most so many of the rows, in random order."""
-    return rows[np.random.default_rng(seed).permutation(len(rows))[:count]]
+            difference = np.minimum(difference, np.abs(1 - difference))
+        total += np.minimum(difference, 1.0) if kind.has_ranks else difference != 0
+    return total / len(kinds)

@@ -1,4 +1,4 @@
-"""How well a model fits rows that it has not seen, beside what simple models reach."""
+"""Held-out log-likelihood of a model with standard errors, compared row by row with baselines."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from pushforward.core.distribution import Distribution
+from pushforward.core.exactness import Exactness
 from pushforward.evaluate.arrays import Floats, Rows, log_prob_in_batches
 
 __all__ = ["TITLES", "BaselineScore", "Evaluation", "Scorer", "evaluate", "mean_and_error", "signed", "with_error"]
 
-TITLES = {"gaussian": "Gaussian", "gmm": "Gaussian mixture", "alone": "columns by themselves"}
+TITLES = {"gaussian": "Gaussian", "gmm": "Gaussian mixture", "independent": "independence baseline"}
 
 
 class Scorer(Protocol):
-    """What is compared with a model, such as `Baseline`: anything that gives rows log-densities."""
+    """A baseline: anything that gives rows log-densities, such as `Baseline`."""
 
     @property
     def components(self) -> int: ...
@@ -29,16 +30,16 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class BaselineScore:
-    """A baseline on the same rows, and how far the model is ahead of it.
+    """The log-likelihood of a baseline on the same rows, and the advantage of the model over it.
 
     Attributes:
-        log_likelihood: mean log-density in nats a row.
+        log_likelihood: mean log-density in nats per row.
         standard_error: its standard error.
-        difference: mean of (model - baseline) in nats a row; positive where the model is better.
-        difference_error: standard error of that mean. Row by row, what is hard for both cancels, so it is smaller
-            than the two standard errors suggest.
-        components: number of Gaussians in the baseline, 0 where there are none.
-        note: a sentence where the baseline had to be made regular; empty otherwise.
+        difference: mean of (model - baseline) in nats per row; positive where the model is better.
+        difference_error: standard error of that mean. The differences are paired: a row that is hard for both models
+            cancels, so this is smaller than the two standard errors suggest.
+        components: number of mixture components of the baseline, 0 where it is no mixture.
+        note: a sentence if the covariance had to be regularised; empty otherwise.
     """
 
     log_likelihood: float
@@ -49,30 +50,32 @@ class BaselineScore:
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
+        """A JSON-able description; non-finite numbers become null."""
         keys = ("log_likelihood", "standard_error", "difference", "difference_error")
-        found = {key: _jsonable(getattr(self, key)) for key in keys}
-        return {**found, "components": self.components, **({"note": self.note} if self.note else {})}
+        numbers = {key: _jsonable(getattr(self, key)) for key in keys}
+        return {**numbers, "components": self.components, **({"note": self.note} if self.note else {})}
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The fit of a model on held-out rows.
+    """The log-likelihood of a model on held-out rows.
 
-    Means are over *all* rows: one row to which the model gives no density (``-inf``) makes the mean ``-inf``. The
-    mean over the rest is kept apart in ``log_likelihood_inside``, and ``outside`` and ``undefined`` say how many rows
-    that leaves out.
+    Means are over *all* rows: a single row of density zero (log-density ``-inf``) makes the mean ``-inf``. The mean
+    over the rows with a finite log-density is ``log_likelihood_inside``; ``outside`` and ``undefined`` count the other
+    rows.
 
     Attributes:
         rows: number of rows.
-        outside: rows of density zero: outside the support, or infinite themselves.
-        undefined: rows without a number for an answer, such as rows that hold NaN.
-        log_likelihood: mean log-density in nats a row.
+        outside: rows of density zero: outside the support of the model, or infinite themselves.
+        undefined: rows whose log-density is no number, such as rows that hold NaN.
+        log_likelihood: mean log-density in nats per row.
         standard_error: its standard error.
         log_likelihood_inside: mean log-density of the rows that are neither outside nor undefined.
-        bits_per_dimension: -log_likelihood in bits, divided by the number of columns. It depends on the units of the
-            columns, as every density does.
-        baselines: the same rows under simple models, by name.
-        log_densities: one log-density per row, for ``"model"`` and for every baseline.
+        bits_per_dimension: -log_likelihood in bits, divided by the number of columns. Like every density it depends on
+            the units of the columns.
+        baselines: scores of the baselines on the same rows, by name.
+        log_densities: the log-density of each row, under ``"model"`` and under every baseline.
+        exactness: whether the model's numbers are log-densities, unbiased estimates of them, or lower bounds.
     """
 
     rows: int
@@ -84,9 +87,10 @@ class Evaluation:
     bits_per_dimension: float
     baselines: dict[str, BaselineScore]
     log_densities: dict[str, Floats] = field(repr=False)
+    exactness: Exactness = "exact"
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON; what is not finite becomes null, and ``outside`` and ``undefined`` say why."""
+        """A JSON-able description; non-finite numbers become null, which ``outside`` and ``undefined`` explain."""
         return {
             "rows": self.rows,
             "outside": self.outside,
@@ -95,21 +99,20 @@ class Evaluation:
             "standard_error": _jsonable(self.standard_error),
             "log_likelihood_inside": _jsonable(self.log_likelihood_inside),
             "bits_per_dimension": _jsonable(self.bits_per_dimension),
+            "exactness": self.exactness,
             "baselines": {name: score.to_dict() for name, score in self.baselines.items()},
         }
 
     def sentences(self) -> list[str]:
-        """What the numbers mean, in plain words."""
-        found = []
-        if left_out := self.outside + self.undefined:
-            found.append(
-                f"{left_out:,} of {self.rows:,} rows have no finite log-density under the model ({self.outside:,} of "
-                f"density zero, {self.undefined:,} undefined), so their mean is not finite either; the mean of the "
-                f"others is {signed(self.log_likelihood_inside)} nats."
+        """The meaning of the numbers in plain English, one sentence per statement."""
+        sentences = []
+        if excluded := self.outside + self.undefined:
+            sentences.append(
+                f"{excluded:,} of {self.rows:,} rows have no finite log-density under the model ({self.outside:,} of "
+                f"density zero, {self.undefined:,} undefined), so the mean is not finite either; the mean over the "
+                f"other rows is {signed(self.log_likelihood_inside)} nats."
             )
-        for name, score in self.baselines.items():
-            found.append(_compare(TITLES.get(name, name), score))
-        return found
+        return sentences + [_compare(TITLES.get(name, name), score) for name, score in self.baselines.items()]
 
 
 def evaluate(
@@ -120,48 +123,49 @@ def evaluate(
     baselines: Mapping[str, Scorer] | None = None,
     batch_size: int = 8192,
 ) -> Evaluation:
-    """The mean log-likelihood of held-out rows, with standard errors, beside simple models.
+    """The mean log-likelihood of held-out rows with its standard error, compared with baselines.
 
     Args:
         model: any distribution.
         x: (rows, *event_shape), in the units that the model was trained on.
         context: (rows, *context_shape), for a conditional model.
-        baselines: simple models fitted on the *training* rows, as from `fit_baselines`.
+        baselines: simple models fitted to the *training* rows, as from `fit_baselines`.
         batch_size: rows scored at a time.
 
     Raises:
-        ValueError: there are no rows, or shapes do not fit.
+        ValueError: there are no rows, or shapes do not fit the model.
 
     >>> from pushforward.distributions import StandardNormal
     >>> evaluate(StandardNormal(1), np.array([[-1.0], [1.0]])).log_likelihood
     -1.4189385175704956
     """
-    own = log_prob_in_batches(model, x, context, batch_size=batch_size)
+    model_log_prob = log_prob_in_batches(model, x, context, batch_size=batch_size)
     columns = max(1, math.prod(model.event_shape))
-    densities, scores = {"model": own}, {}
+    densities, scores = {"model": model_log_prob}, {}
     for name, baseline in (baselines or {}).items():
-        densities[name] = theirs = baseline.log_prob(x, context)
-        mean, error = mean_and_error(theirs)
-        with np.errstate(invalid="ignore"):  # -inf for both: no difference can be stated
-            difference, difference_error = mean_and_error(own - theirs)
+        densities[name] = baseline_log_prob = baseline.log_prob(x, context)
+        mean, error = mean_and_error(baseline_log_prob)
+        with np.errstate(invalid="ignore"):  # -inf under both: the difference is undefined
+            difference, difference_error = mean_and_error(model_log_prob - baseline_log_prob)
         scores[name] = BaselineScore(mean, error, difference, difference_error, baseline.components, baseline.note)
-    mean, error = mean_and_error(own)
-    finite = np.isfinite(own)
+    mean, error = mean_and_error(model_log_prob)
+    finite = np.isfinite(model_log_prob)
     return Evaluation(
-        rows=len(own),
-        outside=int(np.isneginf(own).sum()),
-        undefined=int((np.isnan(own) | np.isposinf(own)).sum()),
+        rows=len(model_log_prob),
+        outside=int(np.isneginf(model_log_prob).sum()),
+        undefined=int((np.isnan(model_log_prob) | np.isposinf(model_log_prob)).sum()),
         log_likelihood=mean,
         standard_error=error,
-        log_likelihood_inside=float(own[finite].mean()) if finite.any() else math.nan,
+        log_likelihood_inside=float(model_log_prob[finite].mean()) if finite.any() else math.nan,
         bits_per_dimension=-mean / (columns * math.log(2)),
         baselines=scores,
         log_densities=densities,
+        exactness=model.exactness,
     )
 
 
 def mean_and_error(values: Floats) -> tuple[float, float]:
-    """Mean and its standard error; the latter is NaN for one row and for values that are not finite."""
+    """Mean and its standard error; the latter is NaN for a single value and where the mean is not finite."""
     with np.errstate(invalid="ignore"):
         mean = float(values.mean())
     if len(values) < 2 or not math.isfinite(mean):
@@ -170,7 +174,7 @@ def mean_and_error(values: Floats) -> tuple[float, float]:
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """A number to be read, with a true minus sign.
+    """A number as text, with a typographic minus sign.
 
     >>> signed(-1.23456), signed(float("-inf")), signed(2.0, 1)
     ('−1.235', '−∞', '2.0')
@@ -183,7 +187,7 @@ def signed(value: float, digits: int = 3) -> str:
 
 
 def with_error(value: float, error: float) -> str:
-    """A mean with its standard error, both to the digits that the error leaves meaning.
+    """A mean with its standard error, both rounded to two significant digits of the error.
 
     >>> with_error(-7.74213, 0.02412), with_error(1.5, float("nan"))
     ('−7.742 ± 0.024', '1.500')
@@ -195,24 +199,24 @@ def with_error(value: float, error: float) -> str:
 
 
 def _compare(title: str, score: BaselineScore) -> str:
-    gap, error = score.difference, score.difference_error
-    if not math.isfinite(gap):
-        return f"The difference to the {title} cannot be stated: some rows have no finite log-density."
-    amount = f"{with_error(abs(gap), error)} nats a row"
-    if math.isfinite(error) and abs(gap) <= 2 * error:
+    difference, error = score.difference, score.difference_error
+    if not math.isfinite(difference):
+        return f"The difference to the {title} is undefined: some rows have no finite log-density."
+    amount = f"{with_error(abs(difference), error)} nats per row"
+    if math.isfinite(error) and abs(difference) <= 2 * error:
         return f"The model and the {title} cannot be told apart on these rows: they differ by {amount}."
-    times = _times(abs(gap))
-    if gap > 0:
-        return f"The model is better than the {title} by {amount}: a typical row is {times} as likely under it."
-    return f"The model is worse than the {title} by {amount}: a typical row is {times} as likely under the {title}."
+    ratio = _times(abs(difference))
+    if difference > 0:
+        return f"The model is better than the {title} by {amount}: a typical row is {ratio} as likely under the model."
+    return f"The model is worse than the {title} by {amount}: a typical row is {ratio} as likely under the {title}."
 
 
 def _times(nats: float) -> str:
-    """exp(nats) in words of ordinary size."""
+    """The likelihood ratio exp(nats), as text."""
     if nats > 13.8:
         return f"more than a million times (e to the {nats:,.0f})"
-    factor = math.exp(nats)
-    return f"{factor:,.0f} times" if factor >= 10 else f"{factor:.3g} times"
+    ratio = math.exp(nats)
+    return f"{ratio:,.0f} times" if ratio >= 10 else f"{ratio:.3g} times"
 
 
 def _jsonable(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""What a report says of a model of mixed columns, section by section."""
+"""The sections of a report on a mixed-type model: dependence, calibration, fidelity, memorization and utility."""
 
 from __future__ import annotations
 
@@ -8,240 +8,288 @@ import numpy as np
 
 from pushforward.data.schema import Schema
 from pushforward.evaluate.arrays import Floats
-from pushforward.evaluate.calibration import LEVELS, ColumnCalibration
+from pushforward.evaluate.calibration import CALIBRATED, LEVELS, ColumnCalibration
 from pushforward.evaluate.column_plots import (
     plot_associations,
     plot_columns,
-    plot_copies,
+    plot_memorization,
     plot_pit,
     plot_reliability,
 )
 from pushforward.evaluate.fidelity import Distance, TwoSampleTest, associations, pair_distances
-from pushforward.evaluate.html import Html, Section, fact, picture, table
-from pushforward.evaluate.memorization import Copies, Usefulness
+from pushforward.evaluate.html import Fact, Part, Section, Table, picture
+from pushforward.evaluate.memorization import QUANTILE, Memorization
 from pushforward.evaluate.metrics import mean_and_error, signed, with_error
+from pushforward.evaluate.utility import Utility
 
 __all__ = [
-    "FEWEST",
+    "FEWEST_ROWS",
     "ORDERS",
     "calibration_section",
-    "columns_section",
-    "copies_section",
+    "dependence_section",
     "fidelity_section",
-    "usefulness_section",
+    "memorization_section",
+    "utility_section",
 ]
 
-FEWEST = 50  # rows from where on drawn rows are compared with real ones
-ORDERS = 8  # between which densities are compared
-MOST_PAIRED = 40  # columns that are looked at in pairs
-MOST_NAMED = 8  # pairs of columns in the table
+FEWEST_ROWS = 50  # rows needed for a comparison with samples
+ORDERS = 8  # random column orders between which densities are compared
+PAIRED_COLUMNS = 40  # largest number of columns that are compared in pairs
+LISTED_PAIRS = 8  # in the table of the most distant pairs
 
 
-def columns_section(
-    columns: Sequence[ColumnCalibration],
-    *,
-    spread: float | None = None,
-    title: str = "What the columns say about each other",
+def dependence_section(
+    columns: Sequence[ColumnCalibration], *, spread: float | None = None, title: str = "Dependence between columns"
 ) -> Section:
-    """For each column how likely its values are by themselves, given all others, and how much the others help."""
-    ranked = sorted(columns, key=lambda own: -np.nan_to_num(own.gain[0], nan=-np.inf))
+    """How likely the values of each column are under its marginal and its conditional distribution.
+
+    Args:
+        columns: as from `measure_calibration`, of a model of any column order.
+        spread: mean standard deviation of the log-density of a row between random column orders, in nats.
+        title: of the section.
+    """
+    ranked = sorted(columns, key=lambda column: -np.nan_to_num(column.gain[0], nan=-np.inf))
     rows = []
-    for own in ranked:
-        alone = np.asarray(own.alone)
-        rows.append([
-            own.name, f"{own.rows:,}", with_error(*mean_and_error(alone)), with_error(*mean_and_error(own.log_density)),
-            with_error(*own.gain),
-        ])  # fmt: skip
-    header = ["column", "values", "by itself (nats)", "given all others (nats)", "what the others tell"]
+    for column in ranked:
+        marginal, conditional = np.asarray(column.marginal_log_prob), column.log_prob
+        means = (with_error(*mean_and_error(values)) for values in (marginal, conditional))
+        rows.append([column.name, f"{column.rows:,}", *means, with_error(*column.gain)])
+    header = ["column", "values", "marginal (nats)", "given all others (nats)", "gain (nats)"]
     caption = (
-        "Mean log-density, or log-probability, of the held-out values; columns that others tell most of come first."
+        "Mean log-density (log-probability of discrete columns) of the held-out values: marginal, and conditional on "
+        "all other entries of the row. The gain is the difference, an estimate of the mutual information with all "
+        "others."
     )
-    parts: list[str] = []
+    parts: list[Part] = []
     gain, error = ranked[0].gain
     if gain > 2 * error:
-        times = f"{np.exp(min(gain, 13.8)):,.3g} times"
+        ratio = f"{np.exp(min(gain, 13.8)):,.3g} times"
         parts.append(
-            f"The others tell most of {ranked[0].name}: a typical value is {times} as likely once they are known."
+            f"The column best explained by the others is {ranked[0].name}: a typical value is {ratio} as likely once "
+            "the other entries of its row are known."
         )
-    parts.append(table(header, rows, caption=caption))
+    parts.append(Table(header, rows, caption))
     if spread is not None:
         parts.append(
-            f"The model knows the columns in any order. Between {ORDERS} random orders the log-density of a row "
-            f"differs by {spread:.3f} nats (standard deviation, a mean over rows), where 0 is perfect."
+            f"The model gives a density for every column order. Between {ORDERS} random orders the log-density of a "
+            f"row has a standard deviation of {spread:.3f} nats (mean over rows); 0 would be full agreement."
         )
     return Section(title, parts)
 
 
 def calibration_section(
-    columns: Sequence[ColumnCalibration], *, beside: bool = True, title: str = "Can its intervals be trusted?"
+    columns: Sequence[ColumnCalibration], *, any_order: bool = True, title: str = "Can the intervals be trusted?"
 ) -> Section:
-    """Coverage of intervals, PIT histograms with bands, and how often likely categories are right."""
-    others = "all other entries of its row" if beside else "the entries before it in its row"
-    parts: list[str] = []
-    ordered = [own for own in columns if own.lower is not None]
-    if ordered:
-        mean = {level: float(np.mean([own.coverage(level)[0] for own in ordered])) for level in LEVELS}
-        worst = max(ordered, key=lambda own: abs(own.coverage(0.9)[0] - 0.9))
-        verdicts = [own.verdict() for own in ordered]
-        bad = sum(own != "as it should be" for own in verdicts)
-        parts.append(fact(
-            f"Intervals of 90 % hold {mean[0.9]:.1%} of the held-out values, a mean over columns; the column furthest "
-            f"from 90 % is {worst.name} with {worst.coverage(0.9)[0]:.1%}. "
-            + ("The histograms of all columns stay within their bands." if not bad else
-               f"The histograms of {bad} of {len(ordered)} columns leave their bands; of right ones 1 in 100 does.")
-        ))  # fmt: skip
-        rows = [
-            [own.name, _values(own), *(f"{own.coverage(level)[0]:.1%}" for level in LEVELS), verdict]
-            for own, verdict in zip(ordered, verdicts, strict=True)
-        ]
-        rows.append(["mean", "", *(f"{mean[level]:.1%}" for level in LEVELS), ""])
-        header = ["column", "values", *(f"{level:.0%} interval" for level in LEVELS), "its law"]
-        caption = (
-            f"How many values lie inside the central interval that the model gives, knowing {others}. A value with a "
-            "probability of its own, such as a count, is inside by the part of that probability which is."
-        )
-        parts.append(table(header, rows, caption=caption))
-        caption = (
-            "Where each value lies in the law that the model gave it, from 0, its lower end, to 1. Flat is right. "
-            "High at both ends: laws are too narrow; high in the middle: too wide; a slope: shifted."
-        )
-        parts.append(picture(plot_pit(ordered), caption))
-    known = [(own, own.reliability) for own in columns if own.reliability is not None]
-    if known:
-        rows = [
-            [
-                own.name,
-                _values(own),
-                f"{found.hits:.1%}",
-                f"{found.sure:.1%}",
-                with_error(*mean_and_error(-own.log_density)),
-            ]
-            for own, found in known
-        ]
-        header = ["column", "values", "likeliest one is right", "as the model says", "log loss (nats)"]
-        caption = f"Columns with categories, knowing {others}: the second and third number should agree."
-        parts.append(table(header, rows, caption=caption))
-        caption = (
-            "How often a category was there against the probability that the model gave it: the diagonal is right."
-        )
-        parts.append(picture(plot_reliability(columns), caption))
+    """Coverage of intervals, PIT histograms with bands, and reliability of category probabilities.
+
+    Args:
+        columns: as from `measure_calibration`.
+        any_order: whether the conditional distributions are given all other entries, or only those before.
+        title: of the section.
+    """
+    condition = "given all other entries of its row" if any_order else "given the entries before it in its row"
+    parts: list[Part] = []
+    if ordered := [column for column in columns if column.lower is not None]:
+        parts += _interval_parts(ordered, condition)
+    if categorical := [column for column in columns if column.reliability is not None]:
+        parts += _reliability_parts(categorical, condition)
     return Section(title, parts)
+
+
+def _interval_parts(columns: Sequence[ColumnCalibration], condition: str) -> list[Part]:
+    mean = {level: float(np.mean([column.coverage(level)[0] for column in columns])) for level in LEVELS}
+    worst = max(columns, key=lambda column: abs(column.coverage(0.9)[0] - 0.9))
+    verdicts = [column.verdict() for column in columns]
+    deviating = sum(verdict != CALIBRATED for verdict in verdicts)
+    histograms = (
+        f"The PIT histograms of {deviating} of {len(columns)} columns leave their bands; of calibrated ones 1 in 100 "
+        "does."
+        if deviating
+        else "The PIT histograms of all columns stay within their bands."
+    )
+    fact = Fact(
+        f"The 90% intervals contain {mean[0.9]:.1%} of the held-out values on average over columns; the column "
+        f"furthest from 90% is {worst.name} with {worst.coverage(0.9)[0]:.1%}. {histograms}"
+    )
+    rows = [
+        [column.name, _count(column), *(f"{column.coverage(level)[0]:.1%}" for level in LEVELS), verdict]
+        for column, verdict in zip(columns, verdicts, strict=True)
+    ]
+    rows.append(["mean", "", *(f"{mean[level]:.1%}" for level in LEVELS), ""])
+    header = ["column", "values", *(f"{level:.0%} interval" for level in LEVELS), "distribution"]
+    caption = (
+        f"Coverage: the share of the values inside the central interval of the column's distribution {condition}. A "
+        "discrete value counts by the part of its probability that lies inside the interval."
+    )
+    pit = (
+        "Histograms of the probability integral transform (PIT): the position of each value in its predicted "
+        "distribution, from 0 (lower end) to 1 (upper end). Calibrated: flat. High at both ends: distributions too "
+        "narrow; high in the middle: too wide; sloped: shifted."
+    )
+    return [fact, Table(header, rows, caption), picture(plot_pit(columns), pit)]
+
+
+def _reliability_parts(columns: Sequence[ColumnCalibration], condition: str) -> list[Part]:
+    rows = []
+    for column in columns:
+        reliability = column.reliability
+        if reliability is not None:
+            loss = with_error(*mean_and_error(-column.log_prob))
+            rows.append(
+                [column.name, _count(column), f"{reliability.accuracy:.1%}", f"{reliability.confidence:.1%}", loss]
+            )
+    header = ["column", "values", "accuracy", "mean confidence", "log loss (nats)"]
+    caption = (
+        f"Categories predicted {condition}: how often the likeliest one is right, and the mean probability that the "
+        "model gives it. For a calibrated model the two agree."
+    )
+    diagram = (
+        "Reliability diagrams: how often a category occurs against the probability that the model gives it. "
+        "Calibrated: on the diagonal. Bars are two standard errors."
+    )
+    return [Table(header, rows, caption), picture(plot_reliability(columns), diagram)]
 
 
 def fidelity_section(
     schema: Schema,
     real: Floats,
-    drawn: Floats,
-    columns: Sequence[Distance],
+    samples: Floats,
+    distances: Sequence[Distance],
     test: TwoSampleTest | None,
     *,
-    gaps: Floats | None = None,
-    left_out: int = 0,
-    title: str = "Do its rows look real?",
+    imputed: Floats | None = None,
+    excluded: int = 0,
+    title: str = "Do samples look real?",
 ) -> Section:
-    """Columns and pairs of columns of drawn and of real rows, and what a classifier makes of them. ``gaps`` is the part
-    of each column of the real rows that was filled in, (columns,); ``left_out`` says how many rows were not."""
-    parts: list[str] = [] if test is None else [fact(_told_apart(test))]
-    parts.append(f"{len(drawn):,} rows drawn from the model beside {len(real):,} held-out rows.")
-    if gaps is not None and gaps.any():
+    """Columns and pairs of columns of samples and of held-out rows, and whether a classifier tells them apart.
+
+    Args:
+        schema: of the columns.
+        real: (rows, columns) held-out rows without gaps.
+        samples: (rows, columns) from the model.
+        distances: as from `column_distances`.
+        test: as from `two_sample_test`; None if there are too few rows for it.
+        imputed: share of each column of the real rows that was filled in, (columns,).
+        excluded: number of held-out rows that were left out because of their gaps.
+        title: of the section.
+    """
+    parts: list[Part] = [] if test is None else [Fact(_verdict(test))]
+    parts.append(f"{len(samples):,} samples of the model are compared with {len(real):,} held-out rows.")
+    if imputed is not None and imputed.any():
         parts.append(
-            f"{gaps.mean():.1%} of the entries of these are missing and were filled by draws of the model, given what "
-            "is there. That is as it should be for a right model; the more is filled, the less a wrong one shows."
+            f"{imputed.mean():.1%} of the entries of the held-out rows are missing and were filled in by draws from "
+            "the model given the observed entries. For a correct model this changes nothing; the more is filled in, "
+            "the less the comparison shows of a wrong one."
         )
-    if left_out:
-        parts.append(f"{left_out:,} rows with gaps are left out: a model of one order of the columns cannot fill them.")
+    if excluded:
+        parts.append(
+            f"{excluded:,} rows with missing entries are left out: a model of a fixed column order cannot fill them in."
+        )
     if test is None:
-        parts.append(f"Fewer than {FEWEST} rows are too few to train a classifier that tells them apart.")
-    caption = "Each column by itself. A good model's line retraces the filled shape."
-    parts.append(picture(plot_columns(schema, real, drawn, gaps=gaps), caption))
+        parts.append(f"A classifier that tells them apart was not trained: this takes at least {FEWEST_ROWS} rows.")
+    caption = "The marginal distribution of each column. For a good model the line follows the filled shape."
+    parts.append(picture(plot_columns(schema, real, samples, imputed=imputed), caption))
     caption = (
-        "The largest difference of distribution functions, or of the probability of any set of categories: 0 is the "
-        "same, 1 nothing in common. By chance: between two such sets of one law."
+        "Distance of each column: Kolmogorov-Smirnov of ordered columns, total variation of others. 0: equal "
+        "distributions; 1: disjoint ones. By chance: the distance expected between two sets of rows from one "
+        "distribution."
     )
-    parts.append(_distances(columns, caption, "column"))
+    parts.append(_distance_table(distances, caption, "column"))
     if len(schema.fields) > 1:
-        first = Schema(schema.fields[:MOST_PAIRED], schema.backend)
-        real, drawn = real[:, :MOST_PAIRED], drawn[:, :MOST_PAIRED]
-        pairs = pair_distances(first, real, drawn)
-        between = (associations(first, real, rows) for rows in (real, drawn))
-        caption = (
-            "How much columns say about each other, from 0, nothing, to 1, everything; of numbers about the size of "
-            "their correlation, curved or not. For a good model the two halves mirror each other."
-        )
-        if len(schema.fields) > MOST_PAIRED:
-            caption += f" The first {MOST_PAIRED} of {len(schema.fields)} columns."
-        parts.append(picture(plot_associations(first.names, *between), caption))
-        mean, chance = (float(np.mean([getattr(own, what) for own in pairs])) for what in ("distance", "chance"))
-        caption = f"Pairs of columns, in bins: {mean:.3f} on average, {chance:.3f} by chance. The furthest apart:"
-        parts.append(_distances(pairs, caption, "pair"))
+        parts += _pair_parts(schema, real, samples)
     return Section(title, parts)
 
 
-def copies_section(
-    found: Copies, learned: int | None = None, *, title: str = "Does it copy the rows it learned from?"
+def _pair_parts(schema: Schema, real: Floats, samples: Floats) -> list[Part]:
+    first = Schema(schema.fields[:PAIRED_COLUMNS], schema.backend)
+    real, samples = real[:, :PAIRED_COLUMNS], samples[:, :PAIRED_COLUMNS]
+    caption = (
+        "Association of each pair of columns: the informational coefficient of correlation, from 0 (independent) to 1. "
+        "For a Gaussian pair it is the absolute correlation; it sees other dependence as well. For a good model the "
+        "two halves mirror each other."
+    )
+    if len(schema.fields) > PAIRED_COLUMNS:
+        caption += f" The first {PAIRED_COLUMNS} of {len(schema.fields)} columns."
+    figure = plot_associations(first.names, *(associations(first, real, rows) for rows in (real, samples)))
+    pairs = pair_distances(first, real, samples)
+    mean, chance = (float(np.mean([getattr(pair, name) for pair in pairs])) for name in ("distance", "chance"))
+    table_caption = (
+        f"Total variation distance of pairs of columns, in bins: {mean:.3f} on average, where {chance:.3f} is expected "
+        "by chance. The most distant pairs:"
+    )
+    return [picture(figure, caption), _distance_table(pairs, table_caption, "pair", LISTED_PAIRS)]
+
+
+def memorization_section(
+    result: Memorization, train_rows: int | None = None, *, title: str = "Does the model memorize training rows?"
 ) -> Section:
-    """Whether drawn rows lie nearer to learned ones, so many in all, than new real rows do."""
-    part, error = found.nearer
-    near = f"{part:.1%} of the drawn rows lie nearer to a training row than all but 5 % of new real rows do"
-    drawn, real = found.same_drawn, found.same_real
-    equal = f"{drawn:.2%} of the drawn rows and {real:.2%} of the new real rows equal a training row in every column."
-    if real > 0.5:
-        words = (
-            f"{real:.0%} of the held-out rows equal a training row: the model has seen them, or there are few "
-            f"different rows. Of the drawn rows {drawn:.0%} do."
+    """Whether samples lie closer to the training rows, ``train_rows`` in all, than held-out rows do."""
+    share, error = result.close
+    close = f"{share:.1%} of the samples lie closer to a training row than {1 - QUANTILE:.0%} of the held-out rows do"
+    equal = (
+        f"{result.equal_samples:.2%} of the samples and {result.equal_held_out:.2%} of the held-out rows equal a "
+        "training row in every column."
+    )
+    if result.equal_held_out > 0.5:
+        verdict = (
+            f"{result.equal_held_out:.0%} of the held-out rows equal a training row: either the model was trained on "
+            f"them, or the table has few different rows. Of the samples {result.equal_samples:.0%} do."
         )
-    elif found.exact or part > 0.05 + 3 * error:
-        words = f"It may: {equal} {near}." if found.exact else f"It may: {near}, which is more than chance."
-        words += " Look at such rows before they leave the house."
+    elif result.copied:
+        verdict = f"Possibly: {equal} {close}. Inspect the samples before you share them."
+    elif share > QUANTILE + 3 * error:
+        verdict = f"Possibly: {close}, more than expected by chance. Inspect the samples before you share them."
     else:
-        words = f"No sign of it: {near}, no more than chance allows."
-    whole = found.searched if learned is None else learned
+        verdict = f"No sign of it: {close}, which is within chance."
+    total = result.searched if train_rows is None else train_rows
     caption = (
-        f"To the nearest of {found.searched:,} of {whole:,} training rows. A distance is a mean over columns: of the "
-        "difference in rank, or of whether categories differ."
+        f"Distance to the closest of {result.searched:,} of {total:,} training rows: Gower's, the mean over columns of "
+        "the difference in rank or of whether categories differ."
     )
-    return Section(title, [fact(words), equal, picture(plot_copies(found), caption)])
+    return Section(title, [Fact(verdict), equal, picture(plot_memorization(result), caption)])
 
 
-def usefulness_section(found: Sequence[Usefulness], *, title: str = "Can its rows stand in for real ones?") -> Section:
+def utility_section(utilities: Sequence[Utility], *, title: str = "Can samples replace real training rows?") -> Section:
     """Train on synthetic, test on real."""
-    some = [own for own in found if own.real > 0.05]
-    parts: list[str] = []
-    if some:
-        part = sum(own.drawn for own in some) / sum(own.real for own in some)
-        parts.append(fact(
-            f"Forests trained on drawn rows explain {part:.1%} of what those trained on real rows explain of new rows."
+    parts: list[Part] = []
+    if explained := [utility for utility in utilities if utility.real > 0.05]:
+        ratio = sum(utility.samples for utility in explained) / sum(utility.real for utility in explained)
+        parts.append(Fact(
+            f"Random forests trained on samples explain {ratio:.1%} of what those trained on real rows explain of "
+            "held-out rows."
         ))  # fmt: skip
-    rows = [[own.name, signed(own.real), signed(own.drawn)] for own in sorted(found, key=lambda own: -own.real)]
+    ranked = sorted(utilities, key=lambda utility: -utility.real)
+    rows = [[utility.name, signed(utility.real), signed(utility.samples)] for utility in ranked]
     caption = (
-        "Each column of new real rows predicted from the others: the part explained of the variance of its ranks, or "
-        "of which category it is. 1 is all, 0 nothing, and less is worse than knowing nothing."
+        "Each column of the held-out rows predicted from the others by a random forest: R² of its ranks, or the Brier "
+        "skill score of its categories. 1: perfect; 0: no better than the marginal distribution; negative: worse."
     )
-    header = ["column", "trained on real rows", "trained on drawn rows"]
-    return Section(title, [*parts, table(header, rows, caption=caption)])
+    header = ["column", "trained on real rows", "trained on samples"]
+    return Section(title, [*parts, Table(header, rows, caption)])
 
 
-def _told_apart(test: TwoSampleTest) -> str:
-    """What the two-sample test says, in a sentence."""
-    if not test.found_out:
+def _verdict(test: TwoSampleTest) -> str:
+    """The result of the two-sample test in words."""
+    if not test.distinguishable:
         return (
-            f"Gradient boosted trees cannot tell drawn rows from real ones: their AUC is {test.auc:.3f}, as of chance."
+            f"Gradient-boosted trees cannot tell samples from real rows: their AUC is {test.auc:.3f}, where 0.5 is "
+            "expected by chance."
         )
-    by = [name for name, fell in test.leaning.items() if fell > 0.1 * (test.auc - 0.5)][:3]
-    leaning = f" They go by {', '.join(by)}." if by else ""
-    how = "easily" if test.auc > 0.8 else "at times" if test.auc > 0.6 else "barely"
+    ease = "easily" if test.auc > 0.8 else "sometimes" if test.auc > 0.6 else "barely"
+    relevant = [name for name, drop in test.importances.items() if drop > 0.1 * (test.auc - 0.5)][:3]
+    columns = f" The most informative columns are {', '.join(relevant)}." if relevant else ""
     return (
-        f"Gradient boosted trees can {how} tell drawn rows from real ones: an AUC of {test.auc:.3f}, where 0.5 is "
-        f"chance and 1 certain; they are right about {test.accuracy:.1%} of the rows.{leaning}"
+        f"Gradient-boosted trees can {ease} tell samples from real rows: an AUC of {test.auc:.3f}, where 0.5 is "
+        f"expected by chance and 1 is perfect; they classify {test.accuracy:.1%} of the rows correctly.{columns}"
     )
 
 
-def _values(own: ColumnCalibration) -> str:
-    return f"{own.rows:,} + {own.outside:,} impossible" if own.outside else f"{own.rows:,}"
+def _count(column: ColumnCalibration) -> str:
+    return f"{column.rows:,} + {column.outside:,} outside" if column.outside else f"{column.rows:,}"
 
 
-def _distances(found: Sequence[Distance], caption: str, what: str) -> Html:
-    worst = sorted(found, key=lambda own: own.chance - own.distance)  # furthest beyond chance first
-    shown = worst if what == "column" else worst[:MOST_NAMED]
-    rows = [[" and ".join(own.names), f"{own.distance:.3f}", f"{own.chance:.3f}"] for own in shown]
-    return table([what, "distance", "by chance"], rows, caption=caption)
+def _distance_table(distances: Sequence[Distance], caption: str, title: str, limit: int | None = None) -> Table:
+    """The distances, those that exceed chance the most first."""
+    ranked = sorted(distances, key=lambda distance: distance.chance - distance.distance)[:limit]
+    rows = [[" and ".join(entry.names), f"{entry.distance:.3f}", f"{entry.chance:.3f}"] for entry in ranked]
+    return Table([title, "distance", "by chance"], rows, caption)

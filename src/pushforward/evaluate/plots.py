@@ -1,6 +1,6 @@
-"""Pictures of a fit: learning curves, columns and pairs of columns, held-out densities, digits.
+"""Plots of a fit: learning curves, columns and pairs of columns, held-out log-densities.
 
-Every function returns a matplotlib ``Figure`` that belongs to no window; `style.save_figure` writes it.
+Every function returns a matplotlib ``Figure`` without a window; `style.save_figure` writes it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from pushforward.evaluate.arrays import Floats, Rows, as_rows
 from pushforward.evaluate.metrics import TITLES, Evaluation, signed
@@ -21,7 +22,6 @@ from pushforward.evaluate.style import COLORS, FONT, INK, MUTED, new_figure, pla
 __all__ = [
     "HistoryLike",
     "histogram",
-    "plot_digit_grid",
     "plot_learning_curves",
     "plot_log_densities",
     "plot_marginals",
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class HistoryLike(Protocol):
-    """What `plot_learning_curves` reads of the history that `fit` returns."""
+    """The part of the history returned by `fit` that `plot_learning_curves` reads."""
 
     @property
     def records(self) -> Sequence[Any]: ...
@@ -40,10 +40,10 @@ class HistoryLike(Protocol):
 
 
 def plot_learning_curves(history: HistoryLike) -> Figure:
-    """Mean log-likelihood on training and validation rows against the step; the best step is marked.
+    """Mean log-likelihood of training and validation rows against the step; the step whose weights were kept is marked.
 
     Raises:
-        ValueError: nothing was recorded.
+        ValueError: the history has no record.
     """
     records = list(history.records)
     if not records:
@@ -53,40 +53,40 @@ def plot_learning_curves(history: HistoryLike) -> Figure:
     validation = np.array([_number(record.validation) for record in records])
     figure, axes = new_figure(height=3.6)
     ax = axes[0, 0]
-    few = {"marker": "o", "markersize": 3} if len(records) < 12 else {}
+    markers = {"marker": "o", "markersize": 3} if len(records) < 12 else {}
     if np.isfinite(train).any():
-        ax.plot(steps, train, color=COLORS["data"], linewidth=1.2, alpha=0.85, label="training rows", **few)
+        ax.plot(steps, train, color=COLORS["data"], linewidth=1.2, alpha=0.85, label="training rows", **markers)
     if np.isfinite(validation).any():
-        ax.plot(steps, validation, color=COLORS["model"], linewidth=1.8, label="validation rows", **few)
-        chosen = steps == history.best_step
-        best = int(np.flatnonzero(chosen)[0]) if chosen.any() else int(np.nanargmax(validation))
+        ax.plot(steps, validation, color=COLORS["model"], linewidth=1.8, label="validation rows", **markers)
+        is_best = steps == history.best_step
+        best = int(np.flatnonzero(is_best)[0]) if is_best.any() else int(np.nanargmax(validation))
         label = f"kept: step {steps[best]:,.0f}, {signed(validation[best], 2)} nats"
         ax.plot(steps[best], validation[best], "o", color=COLORS["highlight"], markeredgecolor=INK, label=label)
     shown = np.concatenate([train, validation])
     shown = shown[np.isfinite(shown)]
     if shown.size:
-        # The first steps are often hundreds of nats below the rest and would flatten what matters.
+        # The first steps are often hundreds of nats below the rest and would flatten the rest of the curve.
         top, middle = shown.max(), float(np.median(shown))
         low = max(shown.min(), top - 6 * max(top - middle, 1e-3))
         ax.set_ylim(low - 0.05 * (top - low + 1e-9), top + 0.08 * (top - low + 1e-9))
     ax.set_xlabel("training step")
-    ax.set_ylabel("log-likelihood (nats a row)\nhigher is better")
+    ax.set_ylabel("log-likelihood (nats per row)\nhigher is better")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     _legend(ax, loc="lower right")
     return figure
 
 
 def plot_marginals(data: Rows, samples: Rows, names: Sequence[str], *, limit: int = 12) -> Figure:
-    """One histogram a column: data filled, samples as a line. Good samples retrace the data.
+    """A histogram of each column: data filled, samples as a line.
 
-    Axes show all but the outermost 0.1 % of the data on either side; a note says what share of the samples lies
-    outside. Columns with a few very common values get a logarithmic axis.
+    Axes show all but the outermost 0.1 % of the data on either side; a note gives the share of the samples outside.
+    Columns with a few very frequent values get a logarithmic axis.
 
     Args:
         data: (rows, columns).
-        samples: (any number of rows, columns) drawn from the model.
+        samples: (any number of rows, columns) from the model.
         names: of the columns.
-        limit: only the first so many columns are drawn.
+        limit: largest number of columns that are drawn.
     """
     real, drawn = _checked("plot_marginals", data, samples, names)
     count = min(limit, len(names))
@@ -109,20 +109,20 @@ def plot_marginals(data: Rows, samples: Rows, names: Sequence[str], *, limit: in
 
 
 def plot_pairs(data: Rows, samples: Rows, names: Sequence[str], *, limit: int = 5, max_points: int = 20_000) -> Figure:
-    """Pairs of columns: data below the diagonal, samples above it with the same two columns, both on the diagonal.
+    """A matrix of all pairs of columns: data below the diagonal, samples above it, histograms of both on it.
 
-    The picture is its own mirror image, up to swapped axes, where the samples are good.
+    Good samples mirror the data, with axes swapped.
 
     Args:
         data: (rows, columns), at least two columns.
-        samples: (any number of rows, columns) drawn from the model.
+        samples: (any number of rows, columns) from the model.
         names: of the columns.
-        limit: only the first so many columns are drawn.
-        max_points: rows drawn of each kind, the same number of both, so that colours compare.
+        limit: largest number of columns that are drawn.
+        max_points: largest number of rows of either; as many rows of both are drawn, so that colours compare.
     """
     real, drawn = _checked("plot_pairs", data, samples, names)
     if len(names) < 2:
-        raise ValueError("plot_pairs: needs at least two columns; got one. plot_marginals shows it.")
+        raise ValueError("plot_pairs: needs at least two columns; got one. Use plot_marginals.")
     points = min(len(real), len(drawn), max_points)
     real, drawn = _thinned(real, points), _thinned(drawn, points)
     count = min(limit, len(names))
@@ -155,30 +155,34 @@ def plot_pairs(data: Rows, samples: Rows, names: Sequence[str], *, limit: int = 
             if j == 0:
                 ax.set_ylabel(plain(names[i], 18))
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    words = {"data": "data (below the diagonal)", "samples": "samples of the model (above the diagonal)"}
-    shown = [words[label] for label in labels]
+    places = {"data": "data (below the diagonal)", "samples": "samples of the model (above the diagonal)"}
+    labels = [places[label] for label in labels]
     columns = 2 if count > 2 else 1
-    figure.legend(handles, shown, loc="outside upper center", ncols=columns, frameon=False, fontsize=FONT)
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=FONT)
     if count < len(names):
         figure.supxlabel(f"the first {count} of {len(names)} columns", fontsize=FONT, color=MUTED)
     return figure
 
 
 def plot_log_densities(evaluation: Evaluation) -> Figure:
-    """The held-out log-densities, row by row, of the model and of the baselines; dashed lines are their means."""
+    """Histograms of the held-out log-densities of the model and of the baselines, with their means as dashed lines.
+
+    Raises:
+        ValueError: no row has a finite log-density.
+    """
     figure, axes = new_figure(height=3.5)
     ax = axes[0, 0]
     finite = {name: rows[np.isfinite(rows)] for name, rows in evaluation.log_densities.items()}
     finite = {name: rows for name, rows in finite.items() if len(rows)}
     if not finite:
-        raise ValueError("plot_log_densities: no row has a finite log-density, so there is nothing to draw.")
+        raise ValueError("plot_log_densities: no row has a finite log-density, so there is nothing to plot.")
     ends = [np.quantile(rows, [0.02, 0.999]) for rows in finite.values()]
     low, high = float(min(end[0] for end in ends)), float(max(end[1] for end in ends))
-    own_low, own_high = np.quantile(next(iter(finite.values())), [0.005, 0.999])
-    low = max(low, float(own_low - 2 * (own_high - own_low)))  # a hopeless baseline may run out of the picture
+    model_low, model_high = np.quantile(next(iter(finite.values())), [0.005, 0.999])
+    low = max(low, float(model_low - 2 * (model_high - model_low)))  # a poor baseline may leave the plot
     margin = 0.03 * (high - low) or 0.5
     edges = np.linspace(low - margin, high + margin, 90)
-    hidden = []
+    beyond = []
     for name, rows in finite.items():
         color = COLORS.get(name, COLORS["other"])
         title = TITLES.get(name, name)
@@ -188,82 +192,41 @@ def plot_log_densities(evaluation: Evaluation) -> Figure:
             ax.stairs(counts, edges, fill=True, color=color, alpha=0.28)
         ax.stairs(counts, edges, color=color, linewidth=1.6, label=label)
         ax.axvline(float(rows.mean()), color=color, linestyle=(0, (4, 3)), linewidth=1.2)
-        beyond = len(evaluation.log_densities[name]) - int(((rows >= edges[0]) & (rows <= edges[-1])).sum())
-        if beyond:
-            hidden.append(f"{title} {100 * beyond / evaluation.rows:.2g} %")
+        count = len(evaluation.log_densities[name]) - int(((rows >= edges[0]) & (rows <= edges[-1])).sum())
+        if count:
+            beyond.append(f"{title} {100 * count / evaluation.rows:.2g}%")
     ax.set_xlim(edges[0], edges[-1])
     ax.set_xlabel("log-density of a held-out row (nats); further right is better")
     ax.set_ylabel("share of rows per nat")
-    if hidden:
-        words = "rows outside the picture:\n" + "\n".join(hidden)
-        ax.text(0.015, 0.62, words, transform=ax.transAxes, fontsize=FONT - 2, color=MUTED, va="top")
+    if beyond:
+        note = "rows outside the plot:\n" + "\n".join(beyond)
+        ax.text(0.015, 0.62, note, transform=ax.transAxes, fontsize=FONT - 2, color=MUTED, va="top")
     _legend(ax, loc="upper left")
-    return figure
-
-
-def plot_digit_grid(samples: Rows, *, labels: Sequence[str] | None = None, side: int | None = None) -> Figure:
-    """Grey pictures in a square grid, one class a row.
-
-    Args:
-        samples: (10 x 10, pixels) or (rows, columns, height, width): ordered row by row.
-        labels: what each row of the grid shows; the digits 0 to 9 by default for ten rows.
-        side: pixels of one edge; the square root of the number of pixels by default.
-    """
-    array = np.asarray(samples, dtype=np.float64)
-    if array.ndim == 2:
-        count = math.isqrt(len(array))
-        side = side or math.isqrt(array.shape[1])
-        if count * count != len(array) or side * side != array.shape[1]:
-            raise ValueError(
-                f"plot_digit_grid: needs a square number of square pictures; got {array.shape}. "
-                "Give (rows, columns, height, width) for anything else."
-            )
-        array = array.reshape(count, count, side, side)
-    if array.ndim != 4:
-        raise ValueError(f"plot_digit_grid: samples must have 2 or 4 axes; got shape {array.shape}.")
-    rows, columns, height, width = array.shape
-    names = labels if labels is not None else [str(i) for i in range(rows)]
-    gap = max(1, height // 8)
-    low, high = robust_limits(array.ravel(), tail=0.01, pad=0.0)
-    canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap), np.nan)
-    for i in range(rows):
-        for j in range(columns):
-            top, left = gap + i * (height + gap), gap + j * (width + gap)
-            canvas[top : top + height, left : left + width] = array[i, j]
-    figure, axes = new_figure(width=6.2, height=6.2 * canvas.shape[0] / canvas.shape[1])
-    ax = axes[0, 0]
-    ax.imshow(canvas, cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
-    ax.set_yticks([gap + i * (height + gap) + (height - 1) / 2 for i in range(rows)], list(names))
-    ax.tick_params(axis="y", length=0, labelsize=FONT + 1)
-    ax.set_xticks([])
-    ax.grid(False)
-    ax.spines[:].set_visible(False)
-    ax.set_ylabel("class asked for")
     return figure
 
 
 def histogram(
     ax: Axes, real: Floats, drawn: Floats, *, limits: tuple[float, float] | None = None, note: bool = True
 ) -> None:
-    """Draw one column of data (rows,), filled, and of samples, as a line, into axes.
+    """Histograms of one column: data filled, samples as a line.
 
     Args:
-        ax: the axes.
-        real: values of the data.
-        drawn: values of the samples.
+        ax: the axes to draw into.
+        real: (rows,) values of the data.
+        drawn: (any number of rows,) values of the samples.
         limits: of the axis; by default all but the outermost 0.1 % of the data on either side.
-        note: whether to say that the axis is logarithmic, and how many samples lie outside.
+        note: whether to note a logarithmic axis and the share of the samples outside.
     """
     low, high = limits or robust_limits(real)
     edges = _edges(real, low, high, 60)
-    share = np.maximum(np.diff(edges), 1e-280)  # whose inverse is a number still
-    heights = [np.histogram(rows, edges)[0] / max(1, len(rows)) / share for rows in (real, drawn)]
+    widths = np.maximum(np.diff(edges), 1e-280)  # whose inverse does not overflow
+    heights = [np.histogram(rows, edges)[0] / max(1, len(rows)) / widths for rows in (real, drawn)]
     filled = heights[0][heights[0] > 0]
     if filled.size and filled.max() > 60 * np.median(filled):  # a spike would flatten all the rest
         ax.set_yscale("log")
         ax.set_ylim(bottom=0.5 * filled.min())
-        ax.yaxis.set_minor_locator(_no_ticks())
-        floor = 1e-3 * filled.min()  # an empty bin goes below the picture instead of leaving a hole
+        ax.yaxis.set_minor_locator(NullLocator())
+        floor = 1e-3 * filled.min()  # an empty bin goes below the axes instead of interrupting the line
         heights = [np.maximum(height, floor) for height in heights]
         if note:
             ax.set_title("log scale", loc="right", fontsize=FONT - 2.5, color=MUTED, pad=2)
@@ -274,14 +237,22 @@ def histogram(
     ax.set_xlim(low, high)
     ax.locator_params(axis="x", nbins=5)
     outside = float(((drawn < low) | (drawn > high) | ~np.isfinite(drawn)).mean())
-    usual = float(((real < low) | (real > high)).mean())
-    if note and outside > max(0.01, 3 * usual):
-        words = f"{100 * outside:.1f} % of samples\nlie outside"
-        ax.text(0.98, 0.95, words, transform=ax.transAxes, ha="right", va="top", fontsize=FONT - 2, color=MUTED)
+    expected = float(((real < low) | (real > high)).mean())
+    if note and outside > max(0.01, 3 * expected):
+        ax.text(
+            0.98,
+            0.95,
+            f"{100 * outside:.1f}% of samples\nlie outside",
+            transform=ax.transAxes,
+            ha="right",
+            va="top",
+            fontsize=FONT - 2,
+            color=MUTED,
+        )
 
 
 def _edges(values: Floats, low: float, high: float, count: int) -> Floats:
-    """Edges of bins; whole numbers get bins of whole width, centred on them, so that no comb appears."""
+    """Edges of bins; those of integers have integer widths and are centred on integers, to avoid aliasing."""
     inside = values[(values >= low) & (values <= high)]
     if inside.size and (inside == np.round(inside)).all() and high - low >= 2:
         step = max(1, math.ceil((high - low) / count))
@@ -293,7 +264,7 @@ def _edges(values: Floats, low: float, high: float, count: int) -> Floats:
 def _density_map(
     ax: Axes, x: Floats, y: Floats, x_edges: Floats, y_edges: Floats, ramp: Any, color: str, points: int
 ) -> None:
-    """Few points one by one; many as counts on a logarithmic scale, the same for data and samples."""
+    """A scatter plot of few points; for many a 2-D histogram on one logarithmic scale for data and samples."""
     if points <= 1_500:
         ax.plot(x, y, ".", color=color, markersize=4, alpha=0.5, markeredgewidth=0, rasterized=True)
         return
@@ -304,28 +275,22 @@ def _density_map(
 
 
 def ramp(color: str) -> LinearSegmentedColormap:
-    """From a tint to a dark shade of one colour."""
+    """A colour map from a light tint to a dark shade of one colour."""
     return LinearSegmentedColormap.from_list(color, ["#eef1f4", color, "#111111"])
-
-
-def _no_ticks() -> Any:
-    from matplotlib.ticker import NullLocator
-
-    return NullLocator()
 
 
 def _checked(owner: str, data: Rows, samples: Rows, names: Sequence[str]) -> tuple[Floats, Floats]:
     real, drawn = as_rows(owner, "data", data), as_rows(owner, "samples", samples)
     if not real.shape[1] == drawn.shape[1] == len(names):
         raise ValueError(
-            f"{owner}: data, samples and names must have the same columns; got {real.shape[1]}, {drawn.shape[1]} "
-            f"and {len(names)}."
+            f"{owner}: data, samples and names must have equal numbers of columns; got {real.shape[1]}, "
+            f"{drawn.shape[1]} and {len(names)}."
         )
     return real, drawn
 
 
 def _thinned(rows: Floats, count: int) -> Floats:
-    """``count`` rows at equal steps."""
+    """``count`` rows, evenly spaced."""
     return rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
 
 

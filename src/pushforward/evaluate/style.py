@@ -1,4 +1,4 @@
-"""One look for all pictures, and pictures as data URIs. Nothing global in matplotlib is set for good."""
+"""The common style of all figures, and figures as data URIs. No global setting of matplotlib is changed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
     "tidy",
 ]
 
-# Colours that stay apart for every common kind of colour blindness (Okabe and Ito, 2008).
+# Distinguishable with every common form of colour blindness (Okabe and Ito, 2008).
 COLORS = {
     "data": "#0072B2",
     "model": "#D55E00",
@@ -44,7 +44,7 @@ FONT = 9.5
 def new_figure(
     rows: int = 1, columns: int = 1, *, width: float = 7.0, height: float = 3.6, **options: Any
 ) -> tuple[Figure, NDArray[Any]]:
-    """A white figure that belongs to no window, and its axes as an array (rows, columns), tidied."""
+    """A white figure without a window, and its axes as an array (rows, columns) in the common style."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     for ax in axes.flat:
@@ -53,7 +53,7 @@ def new_figure(
 
 
 def tidy(ax: Axes, *, grid: bool = True) -> None:
-    """Only the axes that carry numbers, a faint grid behind the data."""
+    """Put axes into the common style: no frame at the top and right, a faint grid behind the data."""
     ax.set_facecolor("white")
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color("#9a9a9a")
@@ -68,13 +68,14 @@ def tidy(ax: Axes, *, grid: bool = True) -> None:
 
 
 def plain(text: str, limit: int = 28) -> str:
-    """A user's own words for a label: dollar signs are no formulas, and long names are cut."""
+    """Text of the user as a label: dollar signs do not start formulas, and long names are truncated."""
     short = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(c if c.isprintable() else "�" for c in short).replace("$", r"\$")
 
 
 def robust_limits(values: Sequence[Floats] | Floats, *, tail: float = 0.001, pad: float = 0.05) -> tuple[float, float]:
-    """Limits that show all but the outermost ``tail`` of the first array on either side.
+    """Axis limits that show all but the outermost share ``tail`` on either side, of the first array if there are
+    several.
 
     >>> low, high = robust_limits(np.r_[np.linspace(0.0, 1.0, 10_000), 1e9])
     >>> -0.1 < low < 0.0 and 1.0 < high < 1.1
@@ -87,27 +88,27 @@ def robust_limits(values: Sequence[Floats] | Floats, *, tail: float = 0.001, pad
     low, high = (float(v) for v in np.quantile(finite, [tail, 1 - tail]))
     if not low < high:
         low, high = float(finite.min()), float(finite.max())
-    # A column that hardly varies beside its own size would get limits that round to the same number.
+    # Limits of values that hardly vary relative to their size would round to the same number.
     smallest = 1e-9 * max(abs(low), abs(high), 1e-300)
     margin = max(pad * (high - low), smallest) if high > low else max(0.5 * abs(low), 0.5)
     return low - margin, high + margin
 
 
 def save_figure(figure: Figure, target: Any, *, kind: str = "png", dpi: int = 150) -> None:
-    """Write a figure as PNG or SVG: equal figures give equal bytes, and an SVG holds its letters as shapes."""
+    """Write a figure as PNG or SVG: equal figures give equal bytes, and SVG text is drawn as paths."""
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with matplotlib.rc_context({"svg.hashsalt": "pushforward", "svg.fonttype": "path"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the name stands in the tables too
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the tables of a report show the name
         figure.savefig(target, format=kind, dpi=dpi, metadata=metadata)
 
 
 def figure_to_png_uri(figure: Figure, *, dpi: int = 150) -> str:
-    """The picture as a ``data:`` address that an HTML page can hold."""
+    """The figure as a PNG in a ``data:`` URI, which an HTML page can contain."""
     return "data:image/png;base64," + _encoded(figure, "png", dpi)
 
 
 def figure_to_svg_uri(figure: Figure, *, dpi: int = 150) -> str:
-    """The picture as a ``data:`` address, sharp at every size; large for pictures with many points."""
+    """The figure as an SVG in a ``data:`` URI: sharp at every size, but large for many points."""
     return "data:image/svg+xml;base64," + _encoded(figure, "svg", dpi)
 
 

@@ -1,5 +1,6 @@
 """Named flows: functions that assemble the parts into models the field knows."""
 
+from pushforward.flows.options import DataOptions, NetworkOptions, Options
 from pushforward.flows.registry import FLOWS, named_flow
 from pushforward.flows.structured import bnaf, circular_nsf, gaussianization, triangular_map
 from pushforward.flows.triangular import bernstein, ddsf, gaussian_autoregressive, naf, sos, umnn
@@ -7,6 +8,9 @@ from pushforward.flows.vector import iaf, maf, nice, nsf, real_nvp
 
 __all__ = [
     "FLOWS",
+    "DataOptions",
+    "NetworkOptions",
+    "Options",
     "bernstein",
     "bnaf",
     "circular_nsf",

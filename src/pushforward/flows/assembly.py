@@ -1,97 +1,141 @@
-"""How named flows are put together: layers of one kind, what stands between them, and what stands at the ends."""
+"""Assembly of named flows: a stack of layers, the maps between them, the data side and the base."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from pushforward.bijections import LU, Autoregressive, Chain, Coupling, Elementwise, Flip, Permute, Standardize
 from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least, one_of
+from pushforward.core.distribution import Distribution
 from pushforward.distributions import Flow, StandardNormal
+from pushforward.flows.options import Fast, Mix, Options, Tails
+from pushforward.flows.registry import data_options, network_options
 from pushforward.univariate import TailTransform, Univariate
 
-__all__ = ["Fast", "Mix", "Tails", "assemble", "between", "stack"]
+__all__ = ["assemble", "conditioned", "connect", "stack", "stacked"]
 
-Fast = Literal["density", "sampling"]
-Mix = Literal["lu", "permute", "flip", "none"]
-Tails = Literal["normal", "heavy"]
+MIXES = ("lu", "permute", "flip", "none")
 
 
-def assemble(
-    owner: str,
-    features: int,
-    context: int,
-    layers: Sequence[Bijection],
-    *,
-    fast: str = "density",
-    tails: str = "normal",
-    data_dtype: str | None = None,
-) -> Flow:
-    """A flow from standard normals through ``layers``, standardised on the data side.
-
-    With ``fast="density"`` the layers' forward direction goes from data to latent, otherwise from latent to data.
-    Layers that end in straight lines give normal tails; with ``tails="heavy"`` a map with a learned power on each side
-    of each feature stands on their data side, behind a linear map where the flow is not triangular anyway.
-    """
-    one_of(owner, "fast", fast, ("density", "sampling"))
-    one_of(owner, "tails", tails, ("normal", "heavy"))
-    heavy = tails == "heavy"
-    ends: list[Bijection] = [Standardize(features, robust=heavy, data_dtype=data_dtype)]
-    if heavy and not all(layer.is_triangular for layer in layers):
-        ends.append(LU(features))
-    if heavy:
-        ends.append(Elementwise(TailTransform(), features))
-    context_map = Standardize(context, data_dtype=data_dtype) if context else None
-    back = [part.inv for part in reversed(ends)]
-    bijection = Chain([*ends, *layers]).inv if fast == "density" else Chain([*layers, *back])
-    return Flow(StandardNormal(features), bijection, context_map=context_map)
-
-
-def stack(
+def stacked(
     owner: str,
     kind: type[Coupling] | type[Autoregressive],
     univariate: Callable[[], Univariate],
     features: int,
     context: int,
+    options: Options,
+    *,
     depth: int,
-    between: Callable[[int], Bijection] | None,
-    **options: Any,
+    fast: Fast = "density",
+    mix: Mix = "none",
+) -> Flow:
+    """A flow of ``depth`` layers of one kind with maps of one type."""
+    network, data = network_options(owner, options), data_options(owner, options)
+
+    def build(k: int) -> list[Bijection]:
+        return [conditioned(kind, univariate(), features, context, swap=k % 2 == 1, **network)]
+
+    layers = stack(owner, build, features, context, depth=depth, mix=mix)
+    return assemble(owner, layers, features, context, fast=fast, **data)
+
+
+def conditioned(
+    kind: type[Coupling] | type[Autoregressive],
+    univariate: Univariate,
+    features: int,
+    context: int,
+    *,
+    swap: bool = False,
+    **network: Any,
+) -> Bijection:
+    """One layer. A single feature has no other feature to depend on: its layer is `Elementwise`."""
+    if features == 1:
+        return Elementwise(univariate, 1, context=context, **network)
+    if kind is Coupling:
+        return Coupling(univariate, features, context=context, swap=swap, **network)
+    return Autoregressive(univariate, features, context=context, **network)
+
+
+def stack(
+    owner: str,
+    build: Callable[[int], Sequence[Bijection]],
+    features: int,
+    context: int,
+    *,
+    depth: int,
+    mix: Mix = "none",
+    mixes: tuple[str, ...] = MIXES,
 ) -> list[Bijection]:
-    """``depth`` layers of one kind with a rearrangement between neighbours; couplings take turns in what moves."""
+    """The layers ``build(0), ..., build(depth - 1)`` with a map that mixes the features between neighbours."""
     at_least(owner, "features", features, 1)
     at_least(owner, "context", context, 0)
     at_least(owner, "depth", depth, 1)
+    one_of(owner, "mix", mix, mixes)
     layers: list[Bijection] = []
     for k in range(depth):
-        if k and between is not None and features > 1:
-            layers.append(between(k))
-        if features == 1:
-            layers.append(Elementwise(univariate(), 1, context=context, **options))
-        elif kind is Coupling:
-            layers.append(Coupling(univariate(), features, context=context, swap=k % 2 == 1, **options))
-        else:
-            layers.append(Autoregressive(univariate(), features, context=context, **options))
+        if k and features > 1:
+            layers += _between(mix, features, k)
+        layers += build(k)
     return layers
 
 
-def between(owner: str, mix: str, features: int) -> Callable[[int], Bijection] | None:
-    """What stands between the k-th layer and the one before it: a learned linear map, a fixed permutation, the
-    reversed order, or nothing, which keeps a stack of triangular maps triangular."""
-    one_of(owner, "mix", mix, ("lu", "permute", "flip", "none"))
+def _between(mix: Mix, features: int, k: int) -> list[Bijection]:
+    """The map in front of the k-th layer; none where the stack is to stay triangular."""
     if mix == "none":
-        return None
-
-    def build(k: int) -> Bijection:
-        if mix == "lu":
-            return LU(features)
-        return Flip(features) if mix == "flip" else Permute(_shuffled(features, k))
-
-    return build
+        return []
+    if mix == "lu":
+        return [LU(features)]
+    return [Flip(features) if mix == "flip" else Permute(_shuffled(features, k))]
 
 
 def _shuffled(features: int, k: int) -> list[int]:
-    """A permutation that depends on its place in the stack alone: the same in every run, kept in the config."""
-    return torch.randperm(features, generator=torch.Generator().manual_seed(k)).tolist()
+    """A permutation that depends only on its position in the stack: the same in every run, kept in the config."""
+    return torch.randperm(features, generator=torch.Generator().manual_seed(k), device="cpu").tolist()
+
+
+def assemble(
+    owner: str,
+    layers: Sequence[Bijection],
+    features: int,
+    context: int,
+    *,
+    fast: Fast = "density",
+    tails: Tails = "normal",
+    data_dtype: str | None = None,
+) -> Flow:
+    """A flow from standard normals through ``layers``, standardised on the data side.
+
+    Layers that are linear far out give normal tails. With ``tails="heavy"`` a map with a learned power on each side of
+    each feature stands on their data side, behind a linear map where the flow is not triangular anyway.
+    """
+    one_of(owner, "tails", tails, ("normal", "heavy"))
+    heavy = tails == "heavy"
+    data_side: list[Bijection] = [Standardize(features, robust=heavy, data_dtype=data_dtype)]
+    if heavy and not all(layer.is_triangular for layer in layers):
+        data_side.append(LU(features))
+    if heavy:
+        data_side.append(Elementwise(TailTransform(), features))
+    return connect(owner, StandardNormal(features), layers, data_side, context, fast=fast, data_dtype=data_dtype)
+
+
+def connect(
+    owner: str,
+    base: Distribution,
+    layers: Sequence[Bijection],
+    data_side: Sequence[Bijection],
+    context: int,
+    *,
+    fast: Fast,
+    data_dtype: str | None,
+) -> Flow:
+    """The flow of ``base`` through ``layers``. ``data_side`` maps from data towards latent, as the layers do for fast
+    densities; for fast samples the layers map from latent to data."""
+    one_of(owner, "fast", fast, ("density", "sampling"))
+    to_data = [part.inv for part in reversed(data_side)]
+    bijection = Chain([*data_side, *layers]).inv if fast == "density" else Chain([*layers, *to_data])
+    context_map = Standardize(context, data_dtype=data_dtype) if context else None
+    return Flow(base, bijection, context_map=context_map)

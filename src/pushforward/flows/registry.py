@@ -1,20 +1,103 @@
-"""The named flows by name: what the command line and the tests draw from."""
+"""The named flows by name, with complete signatures and docstrings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+import difflib
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, Unpack, cast, get_args, get_type_hints
 
 from pushforward.distributions import Flow
+from pushforward.flows.options import DEFAULTS, DOCUMENTATION, DataOptions, NetworkOptions, Options
 
-__all__ = ["FLOWS", "named_flow"]
+__all__ = ["FLOWS", "data_options", "named_flow", "network_options"]
 
 Builder = TypeVar("Builder", bound=Callable[..., Flow])
+Parameters = Mapping[str, inspect.Parameter]
 
 FLOWS: dict[str, Callable[..., Flow]] = {}
 
 
-def named_flow(build: Builder) -> Builder:
-    """Register a function ``build(features, context=0, *, ...) -> Flow`` under its own name."""
-    FLOWS[build.__name__] = build
-    return build
+def named_flow(**defaults: Unpack[Options]) -> Callable[[Builder], Builder]:
+    """Register a function ``build(features, context=0, *, ..., **options: Unpack[...]) -> Flow`` under its own name.
+
+    ``inspect.signature`` and ``help`` show the shared options as ordinary keyword arguments with their default values,
+    which ``defaults`` replaces for this flow, and with the documentation in `options.DOCUMENTATION`.
+    """
+
+    def register(build: Builder) -> Builder:
+        signature = _expanded(build, {**DEFAULTS, **defaults})
+        cast(Any, build).__signature__ = signature
+        if build.__doc__ is not None:  # python -OO removes docstrings
+            build.__doc__ = _documented(build.__doc__, signature.parameters)
+        FLOWS[build.__name__] = build
+        return build
+
+    return register
+
+
+def network_options(owner: str, options: Mapping[str, Any]) -> NetworkOptions:
+    """The options of the flow's networks, default values included.
+
+    Raises:
+        TypeError: the flow has no option of one of the names.
+    """
+    return cast(NetworkOptions, _select(owner, options, NetworkOptions))
+
+
+def data_options(owner: str, options: Mapping[str, Any]) -> DataOptions:
+    """The options of the flow's data side, default values included.
+
+    Raises:
+        TypeError: the flow has no option of one of the names.
+    """
+    return cast(DataOptions, _select(owner, options, DataOptions))
+
+
+def _select(owner: str, options: Mapping[str, Any], kind: Any) -> dict[str, Any]:
+    parameters = inspect.signature(FLOWS[owner]).parameters
+    for name in options:
+        if name not in parameters:
+            names = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
+            close = difflib.get_close_matches(name, names, n=1)
+            remedy = f"Did you mean {close[0]!r}?" if close else f"Its options are {', '.join(names)}."
+            raise TypeError(f"{owner}: there is no option {name!r}. {remedy}")
+    chosen = {name: parameters[name].default for name in get_type_hints(kind) if name in parameters}
+    return {name: options.get(name, default) for name, default in chosen.items()}
+
+
+def _expanded(build: Callable[..., Flow], defaults: Mapping[str, Any]) -> inspect.Signature:
+    """The signature of ``build`` with the keys of its ``**options`` as keyword arguments."""
+    signature = inspect.signature(build, eval_str=True)
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        if parameter.kind is not parameter.VAR_KEYWORD:
+            parameters.append(parameter)
+            continue
+        (keys,) = get_args(parameter.annotation)  # of Unpack[...]
+        for name, annotation in get_type_hints(keys).items():
+            keyword = inspect.Parameter.KEYWORD_ONLY
+            parameters.append(inspect.Parameter(name, keyword, default=defaults[name], annotation=annotation))
+    return signature.replace(parameters=parameters)
+
+
+def _documented(doc: str, parameters: Parameters) -> str:
+    """``doc`` with every parameter in its section ``Args``, in the order of the signature."""
+    before, after = inspect.cleandoc(doc).split("\nArgs:\n")
+    section, rest = after.split("\n\n", 1)
+    # An entry begins with four spaces, its further lines with eight.
+    written = {entry.split(":")[0].strip(): entry for entry in re.split(r"\n(?= {4}\S)", section)}
+    entries = [written[p] if p in written else _entry(p, DOCUMENTATION[p]) for p in parameters]
+    return "\n".join([before, "Args:", *entries, "", _RAISES, "", rest])
+
+
+def _entry(name: str, text: str) -> str:
+    return textwrap.fill(f"{name}: {text}", 116, initial_indent=" " * 4, subsequent_indent=" " * 8)
+
+
+_RAISES = """\
+Raises:
+    TypeError: there is no option of that name.
+    ValueError: an argument is out of its range."""

@@ -21,9 +21,10 @@ __all__ = ["MAX_HEADER", "Document", "hash_tensors", "read_document", "sealed"]
 
 KEY = "pushforward"
 FORMAT = "pushforward-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 1 was written before the first release and is not read."""
 MAX_HEADER = 1 << 25
-"""Bytes that a header may take: 32 MB hold any model and its history; a damaged length must not fill the memory."""
+"""Largest header in bytes (32 MB): a damaged length field must not exhaust the memory."""
 
 Document = dict[str, Any]
 FIELDS = {
@@ -38,11 +39,11 @@ FIELDS = {
 
 
 def sealed(fields: Document) -> dict[str, str]:
-    """The metadata of a safetensors header that holds ``fields``, the version of the format and the hash of it all."""
+    """The metadata entry of a safetensors header: ``fields``, the format, its version and the hash of all these."""
     document: Document = {"format": FORMAT, "format_version": FORMAT_VERSION, **fields}
     document["sha256"] = _hash_document(document)
     text = _dumps(document)
-    limit = MAX_HEADER // 2  # room for the quoting of a text within a text, and for the tensors' entries
+    limit = MAX_HEADER // 2  # the rest is for escaped quotes and for the entries of the tensors
     if len(text) > limit:
         raise ValueError(
             f"save: config and metadata take {len(text)} bytes as JSON; at most {limit} fit in a header. "
@@ -67,26 +68,27 @@ def read_document(where: str) -> Document:
     damaged = ValueError(f"{where}: the header is damaged or was altered after the file was written.")
     try:
         header = json.loads(raw)
-        own = header.get("__metadata__", {}).get(KEY) if isinstance(header, dict) else None
+        text = header.get("__metadata__", {}).get(KEY) if isinstance(header, dict) else None
     except (ValueError, RecursionError, AttributeError):
         raise damaged from None
-    if not isinstance(own, str):
+    if not isinstance(text, str):
         raise ValueError(_foreign(where, header))
     try:
-        document = json.loads(own)
+        document = json.loads(text)
     except (ValueError, RecursionError):
         raise damaged from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise damaged
     version = document.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
+    if isinstance(version, int) and version != FORMAT_VERSION:
+        remedy = "Install a newer pushforward." if version > FORMAT_VERSION else "Train the model again and save it."
         raise ValueError(
             f"{where}: format version {version} was written by pushforward {document.get('library_version')}, but this "
-            f"is {__version__}, which reads versions up to {FORMAT_VERSION}. Install a newer pushforward."
+            f"is {__version__}, which reads version {FORMAT_VERSION}. {remedy}"
         )
-    # Parsing forgives blanks, escapes and repeated keys. What was written is compact, so text for text it must return.
+    # JSON parsers ignore blanks, escapes and repeated keys, so the compact text is compared as well.
     compact = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    if document.get("sha256") != _hash_document(document) or _dumps(document) != own or raw.rstrip(b" ") != compact:
+    if document.get("sha256") != _hash_document(document) or _dumps(document) != text or raw.rstrip(b" ") != compact:
         raise damaged
     if not all(isinstance(document.get(name), kind) for name, kind in FIELDS.items()):
         raise damaged
@@ -127,8 +129,13 @@ def _looks_like(start: bytes) -> str:
         return "a zip archive, as torch.save writes. Pickles can run code, so they are not read; use pushforward.save"
     if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return "a Python pickle. Pickles can run code, so they are not read; use pushforward.save"
-    known = {b"PAR1": "a Parquet table", b"ARROW1": "a Feather table", b"\x1f\x8b": "a gzip file", b"\x89HDF": "HDF5"}
-    for signature, name in known.items():
+    signatures = {
+        b"PAR1": "a Parquet table",
+        b"ARROW1": "a Feather table",
+        b"\x1f\x8b": "a gzip file",
+        b"\x89HDF": "HDF5",
+    }
+    for signature, name in signatures.items():
         if start.startswith(signature):
             return name
     return "text, such as a CSV" if _is_text(start) else "other binary data"
@@ -141,7 +148,7 @@ def _is_text(start: bytes) -> bool:
 def _foreign(where: str, header: object) -> str:
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     if isinstance(metadata, dict) and str(metadata.get("format", "")).startswith("pushforward-checkpoint"):
-        return f"{where}: a checkpoint of a training run, not a model. Go on with resume=True (--resume)."
+        return f"{where}: a checkpoint of a training run, not a model. Continue it with resume=True (--resume)."
     return (
         f"{where}: a safetensors file that pushforward.save did not write: its header has no config to build a model."
     )

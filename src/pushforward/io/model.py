@@ -1,4 +1,4 @@
-"""Saving and loading a model: its config says how to build it, its tensors what it has learned."""
+"""Saving and loading a model: its config says how to build it, its tensors hold what was learned."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from torch import Tensor, nn
 import pushforward.flows  # noqa: F401 - every part that the library knows gets into the registry
 from pushforward._version import __version__
 from pushforward.core.bijection import Bijection
-from pushforward.core.config import REGISTRY, build
+from pushforward.core.config import REGISTRY
+from pushforward.core.constants import round_constants
 from pushforward.core.distribution import Distribution, FixedContext
 from pushforward.core.files import atomic_path
 from pushforward.io.header import Document, hash_tensors, read_document, sealed
+from pushforward.io.skeleton import assign, skeleton
 
 __all__ = ["Header", "load", "read_header", "save"]
 
@@ -28,11 +30,11 @@ class Header:
     """What a model file says about itself.
 
     Attributes:
-        config: how the model is built.
-        metadata: what was given to `save`.
+        config: the constructor arguments of the model and its parts.
+        metadata: the metadata passed to `save`.
         library_version: the version of pushforward that wrote the file.
         sha256: the hash of everything in the file, tensors included: equal for equal models and metadata.
-        parameters: number of trainable numbers.
+        parameters: number of trainable parameters.
     """
 
     config: dict[str, Any]
@@ -69,8 +71,8 @@ def save(
     from safetensors.torch import save_file
 
     if (parts := getattr(model, "as_saved", None)) is not None:
-        model, own = parts()
-        metadata = {**own, **(metadata or {})}
+        model, columns = parts()
+        metadata = {**columns, **(metadata or {})}
     config = _config_of(model)
     shared = _shared_modules(model)
     state = _state(model, shared)
@@ -82,7 +84,7 @@ def save(
             "config": config,
             "metadata": _as_json({} if metadata is None else metadata),
             "shared": shared,
-            "dtypes": {name: str(t.dtype).removeprefix("torch.") for name, t in _passing_buffers(model)},
+            "dtypes": {name: str(t.dtype).removeprefix("torch.") for name, t in _computed_buffers(model)},
             "parameters": sum(p.numel() for p in model.parameters()),
             "tensors_sha256": hash_tensors(tensors),
         }
@@ -150,6 +152,11 @@ def _config_of(model: object) -> dict[str, Any]:
             f"save: {owner} does not record how it was built. Put @configurable above the class, and give its "
             "constructor numbers, strings and registered parts only."
         )
+    if unknown := _types(config) - REGISTRY.keys():
+        raise ValueError(
+            f"save: {owner} holds a {min(unknown)}, whose class is not registered. Wrap it in a class of your own that "
+            "builds it from numbers and strings, and put @configurable above that class."
+        )
     return config
 
 
@@ -166,7 +173,7 @@ def _as_json(metadata: object) -> Any:
 
 
 def _shared_modules(model: nn.Module) -> dict[str, str]:
-    """Where one module stands in several places: the later path and the first one, outermost modules only."""
+    """Modules that occur more than once: each later path and the first one, outermost modules only."""
     first: dict[int, str] = {}
     shared: dict[str, str] = {}
     for name, module in model.named_modules(remove_duplicate=False):
@@ -184,7 +191,7 @@ def _below(name: str, shared: dict[str, str]) -> bool:
 
 
 def _state(model: nn.Module, shared: dict[str, str]) -> dict[str, Tensor]:
-    """The weights and buffers that are kept, each once."""
+    """The weights and buffers that are saved, each once."""
     state = {name: t for name, t in model.state_dict(keep_vars=True).items() if not _below(name, shared)}
     names: dict[int, str] = {}
     for name, tensor in state.items():
@@ -201,8 +208,8 @@ def _state(model: nn.Module, shared: dict[str, str]) -> dict[str, Tensor]:
     return state
 
 
-def _passing_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Floating-point buffers that are computed anew when the model is built; of these only the dtype is kept."""
+def _computed_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Floating-point buffers that the constructor computes; only their dtype is saved."""
     for prefix, module in model.named_modules():
         for name in module._non_persistent_buffers_set:
             tensor = module._buffers.get(name)
@@ -211,9 +218,8 @@ def _passing_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _check_rebuilds(model: nn.Module, config: dict[str, Any], shared: dict[str, str], state: dict[str, Tensor]) -> None:
-    """Refuse a model that its config would not give back: one that was changed after it was built."""
-    with torch.random.fork_rng(devices=[]):
-        twin: nn.Module = build(config)
+    """Refuse a model that was changed after it was built, since its config would build another one."""
+    twin: nn.Module = skeleton(config)
     others = dict(twin.named_modules(remove_duplicate=False))
     for name, module in model.named_modules(remove_duplicate=False):
         other = others.get(name)
@@ -223,7 +229,7 @@ def _check_rebuilds(model: nn.Module, config: dict[str, Any], shared: dict[str, 
                 "was replaced afterwards. Build the model anew from the parts that it should have."
             )
     _share(twin, shared)
-    wanted = _state(twin, shared)
+    wanted = {name: t for name, t in twin.state_dict(keep_vars=True).items() if not _below(name, shared)}
     odd = sorted(wanted.keys() ^ state.keys()) or [n for n in state if state[n].shape != wanted[n].shape]
     if odd:
         raise ValueError(
@@ -245,8 +251,7 @@ def _read_tensors(where: str) -> dict[str, Tensor]:
 
 def _rebuild(where: str, document: Document) -> nn.Module:
     try:
-        with torch.random.fork_rng(devices=[]):  # initial weights are drawn and thrown away
-            model = build(document["config"])
+        model = skeleton(document["config"])
     except Exception as error:  # a constructor of another version may fail in any way
         unknown = _types(document["config"]) - REGISTRY.keys()
         if unknown:
@@ -260,13 +265,14 @@ def _rebuild(where: str, document: Document) -> nn.Module:
     if not isinstance(model, Distribution | Bijection):
         raise ValueError(f"{where}: the config builds a {type(model).__name__}, not a distribution or bijection.")
     for name, dtype in document["dtypes"].items():
-        path, _, own = name.rpartition(".")
+        path, _, buffer_name = name.rpartition(".")
         try:
-            buffer = model.get_submodule(path)._buffers[own]
+            buffer = model.get_submodule(path)._buffers[buffer_name]
         except (AttributeError, KeyError):
             raise ValueError(f"{where}: this version of pushforward has no buffer {name} in such a model.") from None
         if buffer is not None:
             buffer.data = buffer.data.to(getattr(torch, dtype))
+    round_constants(model)
     return model
 
 
@@ -276,12 +282,12 @@ def _types(config: object) -> set[str]:
         return set().union(*map(_types, config))
     if not isinstance(config, dict):
         return set()
-    own = {config["type"]} if isinstance(config.get("type"), str) else set()
-    return own.union(*map(_types, config.values()))
+    types = {config["type"]} if isinstance(config.get("type"), str) else set()
+    return types.union(*map(_types, config.values()))
 
 
 def _share(model: nn.Module, shared: dict[str, str]) -> None:
-    """Put one module in several places again."""
+    """Restore modules that occur more than once."""
     for path, first in shared.items():
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, model.get_submodule(first))
@@ -293,7 +299,7 @@ def _fill(where: str, model: nn.Module, shared: dict[str, str], tensors: dict[st
         _share(model, shared)
     except AttributeError as error:
         raise ValueError(f"{where}: the header shares a part that the model does not have ({error}).") from None
-    wanted = _state(model, shared)
+    wanted = {name: t for name, t in model.state_dict(keep_vars=True).items() if not _below(name, shared)}
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     if missing or extra:
         lacks = f"it lacks the tensor {missing[0]}" if missing else ""
@@ -308,4 +314,4 @@ def _fill(where: str, model: nn.Module, shared: dict[str, str], tensors: dict[st
                 f"{where}: the tensor {name} has shape {tuple(tensor.shape)}, but the model needs "
                 f"{tuple(target.shape)}."
             )
-        target.data = tensor
+        assign(model, name, target, tensor)

@@ -4,17 +4,34 @@ All networks here put features first: they map ``(in_features, n)`` to ``(out_fe
 parameters arrive with their own axis leading and every later operation runs along contiguous memory.
 """
 
-from pushforward.networks.masked import MASKED, IncrementalForward, MaskedMLP, register_masked
-from pushforward.networks.mlp import DENSE, MLP, register_dense
+from pushforward.networks.conditioner import (
+    DENSE,
+    MASKED,
+    AutoregressiveConditioner,
+    Conditioner,
+    IncrementalPass,
+    ReversePass,
+    register_dense,
+    register_masked,
+)
+from pushforward.networks.conv import CONV, ConvNet, register_conv
+from pushforward.networks.masked import MaskedMLP
+from pushforward.networks.mlp import MLP
 from pushforward.networks.trunk import ACTIVATIONS
 
 __all__ = [
     "ACTIVATIONS",
+    "CONV",
     "DENSE",
     "MASKED",
     "MLP",
-    "IncrementalForward",
+    "AutoregressiveConditioner",
+    "Conditioner",
+    "ConvNet",
+    "IncrementalPass",
     "MaskedMLP",
+    "ReversePass",
+    "register_conv",
     "register_dense",
     "register_masked",
 ]

@@ -17,7 +17,7 @@ BLOCK = 12
 class BlockTriangularMatvec:
     r"""y = M x + b, where x arrives in pieces and the t-th rows of M read pieces 0 .. t alone.
 
-    All steps together cost about one product with the lower staircase of M.
+    All steps together cost about one product with the lower block triangle of M.
 
     Args:
         matrix: M, (rows, columns).
@@ -60,32 +60,34 @@ class BlockTriangularMatvec:
         self.buffer = like.new_zeros((0 if self.keep_graph else matrix.shape[1], like.shape[-1]))
 
     def push(self, piece: Tensor) -> Tensor:
-        """Take the next piece (columns of this step, n); give the rows that it completes (rows of this step, n)."""
+        """Append the next piece of x (columns of this step, n); returns the rows that it completes (rows of this step,
+        n)."""
         if not self.keep_graph:
-            self.place().copy_(piece)
-            return self.rows_completed()
+            self.slot().copy_(piece)
+            return self.completed()
         if self.step % BLOCK == 0:
             self._open()
-        place = self.step - self.start
+        offset = self.step - self.start
         self.step += 1
         self.pieces.append(piece)
         recent = torch.cat(_ordered(self.pieces[self.start :], self.columns))
-        return torch.addmm(self.before[place], self._filled(self.local[place]), recent)
+        return torch.addmm(self.before[offset], self._filled(self.local[offset]), recent)
 
-    def place(self) -> Tensor:
-        """Where the next piece is to be written, with nothing recorded: `push` in two halves, without a copy."""
+    def slot(self) -> Tensor:
+        """Where to write the next piece, if nothing is recorded; `completed` then gives its rows. The two are `push`
+        without a copy."""
         if self.step % BLOCK == 0:
             self._open()
         return self.slots[self.step - self.start]
 
-    def rows_completed(self, out: Tensor | None = None) -> Tensor:
-        """What the piece written to `place` completes."""
-        place = self.step - self.start
+    def completed(self, out: Tensor | None = None) -> Tensor:
+        """The rows that the piece written into `slot` completes."""
+        offset = self.step - self.start
         self.step += 1
-        return torch.addmm(self.before[place], self.local[place], self.recent, out=out)
+        return torch.addmm(self.before[offset], self.local[offset], self.recent, out=out)
 
     def _open(self) -> None:
-        """Start a block: multiply everything that came before it, and look up the pieces of M that its steps need."""
+        """Start a block: multiply everything that came before it, and slice M for the steps of the block."""
         start, stop = self.step, min(self.step + BLOCK, len(self.rows))
         self.start = start
         rows, columns = _span(self.rows[start:stop]), _span(self.columns[start:stop])
@@ -93,9 +95,8 @@ class BlockTriangularMatvec:
         bias = None if self.bias is None else self.bias[rows, None]
         if start:
             done = _span(self.columns[:start])
-            known = torch.cat(_ordered(self.pieces, self.columns)) if self.keep_graph else self.buffer[done]
-            given = matrix[:, done]
-            before = given @ known if bias is None else torch.addmm(bias, given, known)
+            x = torch.cat(_ordered(self.pieces, self.columns)) if self.keep_graph else self.buffer[done]
+            before = matrix[:, done] @ x if bias is None else torch.addmm(bias, matrix[:, done], x)
         else:
             before = self.buffer.new_zeros(len(matrix), self.buffer.shape[-1])
             before = before if bias is None else before + bias

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pushforward.core.checks import at_least, one_of
+from pushforward.networks.conditioner import Conditioner, register_dense
 from pushforward.networks.precision import MixedPrecision
-from pushforward.networks.trunk import ACTIVATIONS, activation_of, trunk
+from pushforward.networks.trunk import ACTIVATIONS, INPUT_LIMIT, activation_of, dropped, trunk
 
-__all__ = ["DENSE", "INPUT_LIMIT", "MLP", "check_hidden", "register_dense"]
-
-# A conditioner may be any function of what it sees, so it may see clamped inputs; a huge finite entry of one row
-# then cannot overflow inside the network and reach the weight gradients of all rows.
-INPUT_LIMIT = 1e6
-
-DENSE: dict[str, Callable[..., nn.Module]] = {}
-"""Conditioners by name: factories called as ``factory(in_features, out_features, hidden=, activation=, dropout=)``
-whose module maps (in_features, n) to (out_features, n)."""
-
-
-def register_dense(name: str, factory: Callable[..., nn.Module]) -> None:
-    """Make a network available as ``conditioner=name`` in `Coupling` and `Elementwise`.
-
-    Args:
-        name: a new name; saved models refer to it.
-        factory: called as ``factory(in_features, out_features, hidden=, activation=, dropout=)``; returns a module
-            that maps (in_features, n) to (out_features, n).
-    """
-    if name in DENSE:
-        raise ValueError(f"register_dense: the name {name!r} is taken. Choose another.")
-    DENSE[name] = factory
+__all__ = ["MLP", "check_hidden"]
 
 
 def check_hidden(owner: str, hidden: Sequence[int], residual: bool, activation: str, dropout: float) -> None:
@@ -50,8 +30,8 @@ def check_hidden(owner: str, hidden: Sequence[int], residual: bool, activation: 
         raise ValueError(f"{owner}: dropout must lie in [0, 1); got {dropout!r}.")
 
 
-class MLP(MixedPrecision):
-    """A perceptron whose last layer starts at zero, so that the layer it steers starts at its identity.
+class MLP(Conditioner, MixedPrecision):
+    """A perceptron whose last layer starts at zero, so that the layer that it conditions starts at its identity.
 
     Args:
         in_features: number of inputs.
@@ -88,11 +68,12 @@ class MLP(MixedPrecision):
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.clamp(-INPUT_LIMIT, INPUT_LIMIT)
-        with self.multiplying(x):
+    def parallel(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        inputs = x if context is None else torch.cat([context, x])
+        inputs = inputs.clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        with self.matmul_scope(inputs):
             act = activation_of(self.activation, self.residual)
-            h = trunk(self._apply_layer, x, self.depth, self.residual, act, self._drop)
+            h = trunk(self._apply_layer, inputs, self.depth, self.residual, act, self._drop)
             return self._apply_layer(-1, h).to(x.dtype)
 
     def _apply_layer(self, k: int, h: Tensor) -> Tensor:
@@ -100,12 +81,8 @@ class MLP(MixedPrecision):
         return torch.addmm(layer.bias[:, None], layer.weight, h)
 
     def _drop(self, h: Tensor) -> Tensor:
-        return F.dropout(h, self.dropout, self.training) if self.dropout else h
-
-
-def _residual_mlp(in_features: int, out_features: int, **options: Any) -> nn.Module:
-    return MLP(in_features, out_features, residual=True, **options)
+        return dropped(h, self.dropout) if self.dropout > 0 and self.training else h
 
 
 register_dense("plain", MLP)
-register_dense("residual", _residual_mlp)
+register_dense("residual", partial(MLP, residual=True))

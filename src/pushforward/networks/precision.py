@@ -1,4 +1,4 @@
-"""Networks that multiply in half the precision while all around them stays as it is."""
+"""Networks that multiply in a smaller dtype while everything around them keeps its own."""
 
 from __future__ import annotations
 
@@ -7,24 +7,20 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PRECISIONS", "MixedPrecision"]
+from pushforward.core.execution_mode import MATMUL_DTYPES, current_execution
 
-PRECISIONS: dict[str, torch.dtype] = {"bf16": torch.bfloat16}
+__all__ = ["MixedPrecision"]
 
 
 class MixedPrecision(nn.Module):
-    """A network whose products may be of another dtype than its weights, its input and what it gives.
+    """A network whose matrix products have the ``matmul_dtype`` of the `execution` scope.
 
-    A conditioner may be any function of what it sees, so rounding inside it makes another model, not a wrong one; what
-    it steers and its log-determinants need all digits and keep them.
+    A conditioner may be any function of its inputs, so rounding inside it gives another model, not a wrong one; the
+    maps that it conditions and their log-determinants need full precision and keep it. Only the parallel pass uses the
+    smaller dtype: incremental passes multiply in the dtype of the weights.
     """
 
-    products: str | None = None
-    """One of ``PRECISIONS`` for the products of the parallel pass, None for the dtype of the weights. It is not saved:
-    the incremental pass and a loaded flow multiply in full."""
-
-    def multiplying(self, x: Tensor) -> AbstractContextManager[object]:
-        """Inside, products are of the dtype asked for."""
-        if self.products is None:
-            return nullcontext()
-        return torch.autocast(x.device.type, dtype=PRECISIONS[self.products])
+    def matmul_scope(self, x: Tensor) -> AbstractContextManager[object]:
+        """A context in which matrix products have the dtype that is set."""
+        name = current_execution().matmul_dtype
+        return nullcontext() if name is None else torch.autocast(x.device.type, dtype=MATMUL_DTYPES[name])

@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pushforward.networks.masked import MaskedLinear, hidden_degrees
-from pushforward.networks.mlp import INPUT_LIMIT, check_hidden
+from pushforward.core.constants import HasConstants
+from pushforward.networks.masked_linear import MaskedLinear, hidden_degrees
+from pushforward.networks.mlp import check_hidden
 from pushforward.networks.precision import MixedPrecision
-from pushforward.networks.trunk import activation_of, trunk
+from pushforward.networks.trunk import INPUT_LIMIT, activation_of, dropped, trunk
 
 __all__ = ["PrefixNetwork", "SubsetNetwork"]
 
 
-class _Network(MixedPrecision):
+class _Network(HasConstants, MixedPrecision):
     """A residual trunk and a last layer for each group of columns, whose rows are (num_params, columns).
 
     Args:
@@ -46,8 +47,8 @@ class _Network(MixedPrecision):
         self.activation, self.dropout = activation, dropout
         self.depth = max(1, len(hidden) - 1)
         self.inputs, self.groups = list(inputs), [(list(columns), count) for columns, count in groups]
-        owner = torch.arange(len(self.inputs)).repeat_interleave(torch.tensor(self.inputs))
-        self.register_buffer("owner", owner, persistent=False)  # of each input
+        owner = [column for column, count in enumerate(self.inputs) for _ in range(count)]
+        self.add_constant("owner", owner, torch.int64)  # of each input
 
     owner: Tensor
     layers: nn.ModuleList
@@ -56,13 +57,13 @@ class _Network(MixedPrecision):
     def forward(self, encoded: Tensor, seen: Tensor, only: int | None = None) -> list[Tensor]:
         """(num_params, columns, n) for each group, or for one alone."""
         inputs = self._inputs(encoded, seen)
-        with self.multiplying(inputs):
-            h, found = self._trunk(inputs), []
+        with self.matmul_scope(inputs):
+            h, params = self._trunk(inputs), []
             for k, (layer, (columns, count)) in enumerate(zip(self.last, self.groups, strict=True)):
                 if only is None or k == only:
                     wide = self._linear(layer, h).to(encoded.dtype)
-                    found.append(wide.unflatten(0, (count, len(columns))))
-        return found
+                    params.append(wide.unflatten(0, (count, len(columns))))
+        return params
 
     @torch.no_grad()
     def scale_last(self, k: int, factor: Tensor) -> None:
@@ -72,7 +73,7 @@ class _Network(MixedPrecision):
         layer.bias.mul_(factor.reshape(-1))
 
     def _inputs(self, encoded: Tensor, seen: Tensor) -> Tensor:
-        """What is seen of values, and which ones are: a zero may be a value."""
+        """The values that are seen, and a flag for each column, since a zero may be a value."""
         shown = torch.where(seen[self.owner], encoded, 0.0).clamp(-INPUT_LIMIT, INPUT_LIMIT)
         return torch.cat([shown, seen.to(encoded.dtype)])
 
@@ -84,11 +85,11 @@ class _Network(MixedPrecision):
         return torch.addmm(layer.bias[:, None], layer.weight, h)
 
     def _drop(self, h: Tensor) -> Tensor:
-        return nn.functional.dropout(h, self.dropout, self.training) if self.dropout else h
+        return dropped(h, self.dropout) if self.dropout > 0 and self.training else h
 
 
 class SubsetNetwork(_Network):
-    """Parameters of all columns, given any set of seen ones: those of a column that is seen mean nothing.
+    """Parameters of all columns, given any set of seen ones; those of seen columns are meaningless.
 
     References:
         | A Deep and Tractable Density Estimator (Uria, Murray, Larochelle, 2014), arXiv:1310.1757
@@ -102,24 +103,32 @@ class SubsetNetwork(_Network):
         self.last = nn.ModuleList(_zero_linear(width, len(columns) * count) for columns, count in self.groups)
 
     def one_each(self, encoded: Tensor, seen: Tensor, asked: Sequence[int]) -> list[Tensor]:
-        """The same where every column that is asked for has a set of its own: encoded (inputs, n), seen
-        (asked, columns, n), whose entry [k] is what is seen for column asked[k]. Of each group those that are asked
-        for, (num_params, columns, n)."""
+        """The same with another set of seen columns for each requested one.
+
+        Args:
+            encoded: (inputs, n).
+            seen: (asked, columns, n); entry [k] holds what is seen for column asked[k].
+            asked: the requested columns.
+
+        Returns:
+            Parameters of the requested columns of each group, (num_params, columns, n).
+        """
         count, n = seen.shape[0], seen.shape[-1]
         tiled = encoded[:, None].expand(-1, count, n).flatten(1)
         inputs = self._inputs(tiled, seen.transpose(0, 1).flatten(1))
         place = {j: k for k, j in enumerate(asked)}
-        with self.multiplying(inputs):
+        with self.matmul_scope(inputs):
             h = self._trunk(inputs).unflatten(1, (count, n))  # (width, asked, n)
-            found = []
-            for layer, (own, params) in zip(self.last, self.groups, strict=True):
+            params = []
+            for layer, (columns, num_params) in zip(self.last, self.groups, strict=True):
                 linear: Any = layer
-                inside = [i for i, j in enumerate(own) if j in place]
-                at = [place[own[i]] for i in inside]
-                weight = linear.weight.unflatten(0, (params, len(own)))[:, inside].transpose(0, 1)
-                bias = linear.bias.unflatten(0, (params, len(own)))[:, inside].t()[..., None]
-                found.append((torch.bmm(weight, h[:, at].transpose(0, 1)) + bias).transpose(0, 1).to(encoded.dtype))
-        return found
+                inside = [i for i, j in enumerate(columns) if j in place]
+                at = [place[columns[i]] for i in inside]
+                weight = linear.weight.unflatten(0, (num_params, len(columns)))[:, inside].transpose(0, 1)
+                bias = linear.bias.unflatten(0, (num_params, len(columns)))[:, inside].t()[..., None]
+                products = torch.bmm(weight, h[:, at].transpose(0, 1)) + bias
+                params.append(products.transpose(0, 1).to(encoded.dtype))
+        return params
 
 
 class PrefixNetwork(_Network):
@@ -129,16 +138,16 @@ class PrefixNetwork(_Network):
         super().__init__(inputs, groups, hidden=hidden, **options)
         count = sum(len(columns) for columns, _ in self.groups)
         context = len(self.inputs) - count
-        own = (torch.arange(len(self.inputs)) + 1 - context).clamp(min=0)  # context stands before all others
-        values = own.repeat_interleave(torch.tensor(self.inputs))
-        both = torch.cat([values, own])
+        place = torch.arange(len(self.inputs), device="cpu")
+        degrees = (place + 1 - context).clamp(min=0)  # context stands before all others
+        values = degrees.repeat_interleave(torch.tensor(self.inputs, device="cpu"))
+        both = torch.cat([values, degrees])
         order = both.argsort(stable=True)  # the value of a column beside whether it is seen: degrees have to rise
-        self.register_buffer("order", order, persistent=False)
+        self.add_constant("order", order.tolist(), torch.int64)
         hiddens = [hidden_degrees(hidden[0], count, context)] * (1 + 2 * self.depth)
-        degrees = [both[order], *hiddens]
-        self.layers = nn.ModuleList(MaskedLinear(i, o) for i, o in pairwise(degrees))
+        self.layers = nn.ModuleList(MaskedLinear(i, o) for i, o in pairwise([both[order], *hiddens]))
         self.last = nn.ModuleList(
-            MaskedLinear(hiddens[-1], own[columns] - 1, copies=number) for columns, number in self.groups
+            MaskedLinear(hiddens[-1], degrees[columns] - 1, copies=number) for columns, number in self.groups
         )
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
@@ -154,7 +163,7 @@ class PrefixNetwork(_Network):
 
 
 def _zero_linear(inputs: int, outputs: int) -> nn.Linear:
-    """A linear map that starts at zero; a kind without parameters has no outputs, at which torch's own start warns."""
+    """A linear map that starts at zero. Built by hand, since `nn.Linear` warns where a group has no parameters."""
     layer = nn.Linear(inputs, 1)
     layer.weight, layer.bias = nn.Parameter(torch.zeros(outputs, inputs)), nn.Parameter(torch.zeros(outputs))
     layer.out_features = outputs

@@ -1,4 +1,4 @@
-"""What all perceptrons share: activations, and everything between the input and the last linear map."""
+"""What all perceptrons share: activations, dropout, and everything between the input and the last linear map."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["ACTIVATIONS", "IN_PLACE", "SLOPE_FROM_OUTPUT", "activation_of", "trunk"]
+from pushforward.core.execution_mode import current_execution
+from pushforward.core.torch_internals import uses_forward_mode
+
+__all__ = ["ACTIVATIONS", "INPUT_LIMIT", "IN_PLACE", "SLOPE_FROM_OUTPUT", "activation_of", "dropped", "trunk"]
+
+# A conditioner may be any function of its inputs, so they may be clamped; a huge finite entry of one row then cannot
+# overflow inside the network and reach the weight gradients of all rows.
+INPUT_LIMIT = 1e6
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -25,10 +32,10 @@ IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": lambda h: F.elu(h, inplace=True),
     "tanh": torch.tanh_,
 }
-"""The same, overwriting what they are applied to."""
+"""The same, overwriting their argument."""
 
 SLOPE_FROM_OUTPUT = ("relu", "elu", "tanh")
-"""Those whose gradients need nothing that is overwritten."""
+"""Activations whose gradients need their output alone, so that they may overwrite their argument."""
 
 
 def trunk(
@@ -55,7 +62,23 @@ def trunk(
 
 
 def activation_of(activation: str, residual: bool) -> Callable[[Tensor], Tensor]:
-    """What `trunk` applies: in place where gradients allow it and nobody else reads the product, as skip connections
+    """What `trunk` applies: in place where derivatives allow it and nothing else reads the product, as skip connections
     do."""
-    in_place = not residual and (activation in SLOPE_FROM_OUTPUT or not torch.is_grad_enabled())
+    # ``torch.func.linearize`` makes constants of what has no tangent; those must not be overwritten.
+    in_place = (
+        not residual and not uses_forward_mode() and (activation in SLOPE_FROM_OUTPUT or not torch.is_grad_enabled())
+    )
     return IN_PLACE[activation] if in_place and activation in IN_PLACE else ACTIVATIONS[activation]
+
+
+def dropped(h: Tensor, probability: float) -> Tensor:
+    """h with units set to zero at random and the others scaled up, drawn by the generator of the `execution` scope.
+
+    Graphs of `torch.compile` take no generator: there, and without one for this device, torch's global generator draws.
+    Seeded alike, both draw the same units.
+    """
+    generator = None if torch.compiler.is_compiling() else current_execution().generator
+    if generator is None or generator.device != h.device:
+        return F.dropout(h, probability)
+    kept = torch.empty_like(h).bernoulli_(1 - probability, generator=generator)
+    return h * kept.div_(1 - probability)

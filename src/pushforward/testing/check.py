@@ -256,8 +256,8 @@ def check_distribution(
     >>> check_distribution(StandardNormal(1))
     """
     for part in _instances("check_distribution", distribution, Distribution, torch.float64, keep_weights):
-        one_context = context_for(part, (), generator(21)) if context is None else context.detach().double()
-        _report(part, distribution_properties(part, one_context))
+        contexts = context_for(part, (), generator(21)) if context is None else context.detach().double()
+        _report(part, distribution_properties(part, contexts))
 
 
 def _instances(caller: str, part: T | type[T], kind: Any, dtype: torch.dtype, keep_weights: bool) -> Iterator[T]:

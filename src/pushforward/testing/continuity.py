@@ -46,8 +46,8 @@ def continuous(univariate: Univariate, params: Tensor) -> None:
     if univariate.smoothness >= 1:
         changes = _zoom(curves, ends, eps, lambda a, b: (a[1] - b[1]).abs())[-1]
         # What three halvings leave as it was is a jump, if it is more than rounding.
-        gap = torch.where(changes[-1] > changes[-4] / 4, changes[-1], 0.0).max()
-        require(gap <= eps**0.25, f"the log-slope jumps by {gap:.3g}")
+        largest = torch.where(changes[-1] > changes[-4] / 4, changes[-1], 0.0).max()
+        require(largest <= eps**0.25, f"the log-slope jumps by {largest:.3g}")
 
 
 def _zoom(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -21,6 +22,7 @@ from pushforward.bijections import (
     Standardize,
 )
 from pushforward.core.bijection import Bijection, TriangularMap
+from pushforward.networks import ConvNet
 from pushforward.testing.case import Case
 from pushforward.testing.comparison import jacobian
 
@@ -34,9 +36,8 @@ NUMERICALLY_ZERO = 1e-12
 
 def pattern(bijection: Bijection) -> Pattern | None:
     """The dependences that a map should have; None where nothing is stated about its kind."""
-    if len(bijection.in_shape) != 1:
-        return None
-    size = bijection.in_shape[0]
+    size = math.prod(bijection.in_shape)
+    place = torch.arange(size).reshape(bijection.in_shape)
     eye, none = torch.eye(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
     on_context = none if bijection.context_shape is None else ~none
     if isinstance(bijection, Angle | Elementwise | Standardize):
@@ -44,18 +45,28 @@ def pattern(bijection: Bijection) -> Pattern | None:
     if isinstance(bijection, TriangularMap):
         return torch.ones(size, size).tril().bool(), on_context
     if isinstance(bijection, Coupling):
-        place = torch.arange(size)
-        moved = place < bijection.moved if bijection.swap else place >= bijection.steering
-        return eye | moved[:, None] & ~moved[None, :], on_context & moved
+        moved = ~torch.tensor(bijection.split.keeps)
+        return eye | moved[:, None] & ~moved[None, :] & _within_reach(bijection), on_context & moved
     if isinstance(bijection, LU | RadialSquash | Rotation):
         return torch.ones(size, size).bool(), on_context
     if isinstance(bijection, Permute):
-        return eye[torch.tensor(bijection.config["order"])], on_context
+        order = torch.tensor(bijection.config["order"])
+        return eye[place.index_select(bijection.config.get("axis", -1), order).flatten()], on_context
     if isinstance(bijection, Flip):
-        return eye.flip(0), on_context
+        return eye[place.flip(bijection.config.get("axis", -1)).flatten()], on_context
     if isinstance(bijection, Inverse):
         return _pattern_of_inverse(bijection.bijection)
     return _compose(map(pattern, _parts(bijection))) if isinstance(bijection, Chain) else None
+
+
+def _within_reach(bijection: Coupling) -> Tensor:
+    """Which entries the conditioner sees from each entry, (out, in): for a convolution the cells within reach."""
+    size = math.prod(bijection.in_shape)
+    if not isinstance(bijection.conditioner, ConvNet):
+        return torch.ones(size, size).bool()
+    axes = [torch.arange(n) for n in bijection.in_shape]
+    cells = torch.cartesian_prod(*axes)[:, 1:]  # of each entry; all channels of a cell are seen together
+    return (cells[:, None] - cells[None, :]).abs().amax(dim=-1) <= len(bijection.conditioner.layers)
 
 
 def _pattern_of_inverse(bijection: Bijection) -> Pattern | None:

@@ -37,7 +37,7 @@ def sample_shapes(distribution: Distribution, context: Tensor | None = None) -> 
     event = distribution.event_shape
     for shape in ((), 3, (3,), (2, 3), (0,)):
         for batch in ((), (4,)) if context is not None else ((),):
-            contexts = None if context is None else context.expand(*batch, *context.shape)
+            contexts = None if context is None else context.expand((*batch, *context.shape))
             full = (*((shape,) if isinstance(shape, int) else shape), *batch)
             x = distribution.sample(shape, contexts)
             require(x.dtype == distribution.dtype, f"samples are {x.dtype}, the distribution {distribution.dtype}")

@@ -67,7 +67,7 @@ def randomize(module: M, seed: int = 0, dtype: torch.dtype = torch.float64, size
 
     for name, parameter in module.named_parameters():
         if name.endswith("weight"):
-            parameter.copy_(size * draw(parameter) / math.sqrt(parameter.shape[-1]))
+            parameter.copy_(size * draw(parameter) / math.sqrt(math.prod(parameter.shape[1:]) or 1))
         elif name.endswith("bias"):  # on the positive side, or whole layers of rectified units may be dead
             parameter.copy_(size * (0.6 * draw(parameter) + 0.5))
         else:

@@ -91,7 +91,7 @@ def bad_row_harms_nobody(
 
 def _unchanged(x: Tensor, context: Tensor | None, spoiled_x: Tensor, spoiled_context: Tensor | None) -> Tensor:
     """Which rows are equal in both."""
-    same = (spoiled_x == x).all(-1)
+    same = (spoiled_x == x).flatten(1).all(-1)
     return same if context is None or spoiled_context is None else same & (spoiled_context == context).all(-1)
 
 

@@ -1,7 +1,34 @@
-"""Learning a distribution from data."""
+"""Learning a distribution from data or from an unnormalised density."""
 
+from pushforward.train.batches import Batch
+from pushforward.train.events import Checkpointed, Event, RolledBack, Started, Stepped, Stop, Stopped, Validated
 from pushforward.train.fit import fit
 from pushforward.train.history import History, Record, TrainingError
+from pushforward.train.losses import Loss, MaximumLikelihood, ReverseKL
+from pushforward.train.schedule import Constant, Cosine, Decay, Linear, Schedule
 from pushforward.train.transport import fit_triangular
 
-__all__ = ["History", "Record", "TrainingError", "fit", "fit_triangular"]
+__all__ = [
+    "Batch",
+    "Checkpointed",
+    "Constant",
+    "Cosine",
+    "Decay",
+    "Event",
+    "History",
+    "Linear",
+    "Loss",
+    "MaximumLikelihood",
+    "Record",
+    "ReverseKL",
+    "RolledBack",
+    "Schedule",
+    "Started",
+    "Stepped",
+    "Stop",
+    "Stopped",
+    "TrainingError",
+    "Validated",
+    "fit",
+    "fit_triangular",
+]

@@ -1,4 +1,4 @@
-"""The whole state of a training run in one file, so that a killed run goes on as if nothing had happened."""
+"""The whole state of a training run in one file, from which a killed run goes on as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pushforward.core.files import atomic_path
@@ -16,12 +15,12 @@ from pushforward.train.history import TrainingError
 
 __all__ = ["fingerprint", "read_checkpoint", "write_checkpoint"]
 
-FORMAT = "pushforward-checkpoint-1"
+FORMAT = "pushforward-checkpoint-2"
 Tensors = dict[str, Tensor]
 
 
 def fingerprint(*tensors: Tensor | None) -> str:
-    """A hash of the data a run learns from: going on with other data would not be the same run."""
+    """A hash of the data that a run learns from: with other data a resumed run would be another one."""
     digest = hashlib.sha256()
     for tensor in tensors:
         if tensor is None:
@@ -33,7 +32,8 @@ def fingerprint(*tensors: Tensor | None) -> str:
 
 
 def write_checkpoint(path: str | os.PathLike[str], state: dict[str, Any], groups: dict[str, Tensors]) -> None:
-    """Write numbers and tensors atomically: killed at any moment, the file holds the old state or the new one.
+    """Write numbers and tensors atomically: whenever the process is killed, the file holds the old state or the new
+    one.
 
     Args:
         path: the file.
@@ -47,7 +47,7 @@ def write_checkpoint(path: str | os.PathLike[str], state: dict[str, Any], groups
     }
     header = {"format": FORMAT, "state": json.dumps(state), "groups": json.dumps(sorted(groups))}
     with atomic_path(path) as temporary:
-        # The same storage may stand under two names (best and current weights); the file wants each on its own.
+        # safetensors refuses tensors that share their storage, as the best and the current weights may.
         save_file({name: t.clone() for name, t in tensors.items()}, temporary, metadata=header)
 
 
@@ -73,23 +73,3 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
         raise TrainingError(
             f"fit: {path} cannot be read as a checkpoint ({error}); delete it to start afresh."
         ) from None
-
-
-def clone(tensors: Tensors) -> Tensors:
-    """A copy that later steps do not change."""
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
-    """The optimiser's moments and step counts by parameter number."""
-    state = optimizer.state_dict()["state"]
-    return {f"{k}.{name}": value for k, entry in state.items() for name, value in entry.items()}
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
-    """The inverse of `optimizer_tensors`."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        k, _, name = key.partition(".")
-        state.setdefault(int(k), {})[name] = value.clone()
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -1,118 +1,97 @@
-"""The training loop: its plan, its state, and one step after the other."""
+"""The training loop: one step after the other, validations between them, and what happens when a loss diverges."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from pushforward.core.distribution import Distribution
-from pushforward.core.native_build import compiled
-from pushforward.train.callbacks import Progress
-from pushforward.train.checkpoint import clone, load_optimizer, optimizer_tensors, read_checkpoint, write_checkpoint
+from pushforward.kernels.native_build import compiled
+from pushforward.train.averaging import WeightAverage, clone
+from pushforward.train.batches import Batch, Batches
+from pushforward.train.checkpoint import read_checkpoint, write_checkpoint
+from pushforward.train.diagnosis import diagnose
+from pushforward.train.draws import Draws
+from pushforward.train.events import Checkpointed, Listeners, RolledBack, Started, Stepped, Stopped, Validated
 from pushforward.train.history import History, Record, TrainingError
-from pushforward.train.objectives import mean_log_likelihood, negative_log_likelihood
+from pushforward.train.losses import Loss, Objective, mean_metric
+from pushforward.train.plan import Plan
+from pushforward.train.schedule import Schedule
+from pushforward.train.snapshot import Snapshot
 
-__all__ = ["Plan", "Rows", "Trainer"]
+__all__ = ["Trainer"]
 
 MAX_ROLLBACKS = 3
-WARMUP = 0.02
-"""Part of the budget in which the rate rises from zero."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that decides the course of a run; a resumed run must have the same."""
-
-    batch_size: int
-    lr: float
-    weight_decay: float
-    clip: float
-    steps: int | None
-    seconds: float | None
-    every: int
-    patience: int | None
-    ema: float | None
-    seed: int
-    data: str
-    compile: bool | None = None
-    precision: str | None = None
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A table as tensors: x (rows, *event), context (rows, *context) and weights (rows,)."""
-
-    x: Tensor
-    context: Tensor | None = None
-    weights: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def take(self, index: Tensor) -> Rows:
-        """Some of the rows, in the order of ``index``."""
-        pick = lambda t: None if t is None else t.index_select(0, index)  # noqa: E731
-        return Rows(self.x.index_select(0, index), pick(self.context), pick(self.weights))
-
-
-Averaged = tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]
-"""Averages and what they follow, in the same order; and pairs that are only copied."""
-
-
-@dataclass(frozen=True)
-class Passes(Rows):
-    """Rows that are others in every pass: those of a table that does not fit into memory."""
-
-    load: Callable[[int], Rows] | None = None
-    number: int = 0
-
-    def at(self, number: int) -> Passes:
-        """The rows of a pass."""
-        if number == self.number or self.load is None:
-            return self
-        rows = self.load(number)
-        if len(rows) != len(self):
-            raise TrainingError(f"fit: pass {number} has {len(rows)} rows; the first one had {len(self)}.")
-        return Passes(rows.x, rows.context, rows.weights, self.load, number)
+COUNTERS = ("step", "lr_scale", "stale_validations", "train_sum", "train_count")
+LIMITS = {"steps": "step limit reached", "seconds": "time limit reached"}
 
 
 class Trainer:
-    """A run under way. Its whole state goes into a checkpoint and comes back bit for bit."""
+    """A run in progress. Its whole state goes into a checkpoint and comes back bit for bit.
 
-    def __init__(self, model: Distribution, train: Rows, validation: Rows | None, plan: Plan) -> None:
-        self.model, self.train, self.validation, self.plan = model, train, validation, plan
+    Args:
+        model: what is trained.
+        loss: what is minimised.
+        batches: of the training rows.
+        held_out: the validation rows, or None.
+        schedule: brings the optimiser and the decay of the learning rate.
+        plan: the schedule worked out for these rows.
+        listeners: the callbacks.
+    """
+
+    def __init__(
+        self,
+        model: Distribution,
+        loss: Loss,
+        batches: Batches,
+        held_out: Batch | None,
+        schedule: Schedule,
+        plan: Plan,
+        listeners: Listeners,
+    ) -> None:
+        self.model, self.loss, self.batches, self.held_out = model, loss, batches, held_out
+        self.decay, self.plan, self.listeners = schedule.rate, plan, listeners
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
             raise TrainingError(f"fit: {type(model).__name__} has no weights to learn.")
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=plan.lr, weight_decay=plan.weight_decay, fused=True, betas=(0.9, 0.99)
-        )
-        self.loss: Callable[..., Tensor] = negative_log_likelihood
+        self.optimizer = _optimizer(schedule, self.parameters)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]  # the highest of each group
+        self.objective: Any = Objective(model, loss)
         if plan.compile:
             # Batches have one shape. On a GPU the kernels of both passes are recorded once and replayed.
-            mode = "reduce-overhead" if train.x.is_cuda else None
-            self.loss = compiled(negative_log_likelihood, dynamic=False, mode=mode, isolate_recompiles=True)
-        self.history = History()
+            mode = "reduce-overhead" if self.parameters[0].is_cuda else None
+            self.objective = compiled(self.objective, dynamic=False, mode=mode, isolate_recompiles=True)
+        self.draws = Draws(model, plan.seed)
+        self.validation_draws = Draws(model, 0)
+        self.history = History(
+            metric=loss.metric,
+            unit=loss.unit,
+            greater_is_better=loss.greater_is_better,
+            exactness=loss.exactness(model),
+        )
         self.step = 0
         self.elapsed = 0.0  # seconds of training in earlier processes
+        self.started = time.monotonic()
         self.lr_scale = 1.0
-        self.bad_looks = 0
+        self.stale_validations = 0  # since the last best one
         self.train_sum, self.train_count = 0.0, 0
-        self.order_epoch, self.order = -1, torch.empty(0)
-        self.ema = clone(model.state_dict()) if plan.ema is not None else None
-        self.averaged: Averaged | None = None
+        self.average = None if plan.ema is None else WeightAverage(model, plan.ema)
         self.best = clone(model.state_dict())
-        self._keep_good()
+        self.good = self._snapshot().copy()  # what a rollback returns to
+        self.phase: Literal["between steps", "gradients", "update", "validation"] = "between steps"
+        self._undo: Callable[[], None] | None = None  # takes an interrupted gradient or validation back
 
-    # The budget, from 0 at the start to 1 at the end.
+    # --- budget
+
     def done(self) -> float:
-        """The part of the budget that is used."""
+        """The part of the budget that is used, from 0 to 1."""
         parts = []
         if self.plan.steps is not None:
             parts.append(self.step / self.plan.steps)
@@ -124,217 +103,236 @@ class Trainer:
         """Seconds of training so far, those of earlier processes included."""
         return self.elapsed + time.monotonic() - self.started
 
-    def rate(self) -> float:
-        """The learning rate now: a linear rise, then half a cosine down to zero."""
+    def factor(self) -> float:
+        """The learning rate of this step as a factor of its highest value."""
         done = self.done()
         if self.plan.steps is not None and self.plan.seconds is None:
             done = (self.step + 0.5) / self.plan.steps  # the middle of the step: neither end has rate zero
-        shape = min(1.0, done / WARMUP) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-        return self.plan.lr * self.lr_scale * shape
+        return self.lr_scale * self.decay(done, self.step)
 
-    def run(
-        self,
-        progress: Progress,
-        callback: Callable[[Record], None] | None,
-        checkpoint: Any,
-        checkpoint_seconds: float,
-    ) -> History:
-        """Train until the budget is used or validation stops improving; leaves the best weights in the model."""
-        self.started = last_written = time.monotonic()
-        self.model.train()  # all parts, whatever state they were in
+    # --- the loop
+
+    def run(self, checkpoint: Any = None, checkpoint_seconds: float = 30.0) -> History:
+        """Train until the budget is used, validation stops improving or a callback asks for it. Leaves the best weights
+        in the model, in evaluation mode, however the run ends."""
+        self.started = written = time.monotonic()
+        self.model.train()  # all parts, whatever mode they were in
         try:
-            while not self.history.stopped:
-                self._step()
-                due = self.step % self.plan.every == 0
-                if due or self.done() >= 1:
-                    self._look(progress, callback)
-                progress.advance(self.done(), self.step)
-                if checkpoint is not None and time.monotonic() - last_written >= checkpoint_seconds:
-                    self.save(checkpoint)
-                    last_written = time.monotonic()
+            self.listeners(Started(self.step, self.done(), self.history))
+            while not self.history.stopped and self.listeners.stop is None:
+                if self._validation_is_due():
+                    self._validate()
+                else:
+                    self._step()
+                if checkpoint is not None and time.monotonic() - written >= checkpoint_seconds:
+                    self._checkpoint(checkpoint)
+                    written = time.monotonic()
             self.history.seconds = self.clock()
             if checkpoint is not None:
-                self.save(checkpoint)
-        except KeyboardInterrupt:
-            if checkpoint is not None:
-                self.save(checkpoint)  # not marked as stopped: it goes on from here
+                self._checkpoint(checkpoint)
+            if not self.history.stopped:
+                # The checkpoint was written before this validation, which an uninterrupted run would not have had.
+                self._finish_early()
+        except BaseException as error:
+            if checkpoint is not None and self._settle():
+                try:
+                    self.save(checkpoint)
+                except OSError as failure:
+                    error.add_note(f"fit: the checkpoint was not written either: {failure}")
             raise
         finally:
-            self.model.load_state_dict(self.best)
+            # Before the first validation no weights are the best; those of the last step are kept then.
+            self.model.load_state_dict(self.best if self.history.records else self._candidate())
             self.model.eval()
+        self.listeners(Stopped(self.step, self.done(), self.history.stopped))
         return self.history
 
     def _step(self) -> None:
         if not self.model.training:  # a walk over all parts, which takes a small model as long as a layer
             self.model.train()
-        batch = self._batch()
-        rate = self.rate()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self._undo = partial(self._go_back_to, self.batches.epoch, self.batches.row, self.draws.state())
+        self.phase = "gradients"
+        factor = self.factor()
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
         for parameter in self.parameters:
             parameter.grad = None
-        loss = self.loss(self.model, batch.x, batch.context, batch.weights)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.plan.clip, foreach=True)
-        if not math.isfinite(value := float(loss.detach())) or not math.isfinite(float(norm)):
-            self._roll_back(batch)
-            return
-        self.optimizer.step()
-        self.step += 1
-        self.train_sum -= value
-        self.train_count += 1
-        if self.ema is not None and self.plan.ema is not None:
-            # A young average forgets its start: the first steps weigh as in a plain mean.
-            self._average(min(self.plan.ema, self.step / (self.step + 9)))
-
-    @torch.no_grad()
-    def _average(self, decay: float) -> None:
-        """Move the averaged weights towards those of the model; what is no number of theirs is copied."""
-        means, own, others = self.averaged or self._pair_up()
-        torch._foreach_lerp_(means, own, 1 - decay)
-        for mean, tensor in others:
-            mean.copy_(tensor)
-
-    def _pair_up(self) -> Averaged:
-        """The averages beside the model's tensors, whose memory they share until the next look."""
-        pairs = [((self.ema or {})[name], tensor) for name, tensor in self.model.state_dict().items()]
-        smooth = [pair for pair in pairs if pair[1].is_floating_point()]
-        others = [pair for pair in pairs if not pair[1].is_floating_point()]
-        self.averaged = [mean for mean, _ in smooth], [tensor for _, tensor in smooth], others
-        return self.averaged
-
-    def _batch(self) -> Rows:
-        per_epoch = max(1, len(self.train) // self.plan.batch_size)
-        epoch, k = divmod(self.step, per_epoch)
-        if epoch != self.order_epoch:
-            if isinstance(self.train, Passes):
-                self.train = self.train.at(epoch)
-            generator = torch.Generator().manual_seed((self.plan.seed + 0x9E3779B9 * (epoch + 1)) % 2**63)
-            self.order = torch.randperm(len(self.train), generator=generator).to(self.train.x.device)
-            self.order_epoch = epoch
-        return self.train.take(self.order[k * self.plan.batch_size : (k + 1) * self.plan.batch_size])
-
-    def _look(self, progress: Progress, callback: Callable[[Record], None] | None) -> None:
-        """Validate, remember the best weights, and decide whether to stop."""
-        history, plan, self.averaged = self.history, self.plan, None
-        current = clone(self.model.state_dict()) if self.ema is None else self.ema
-        value = self._validate(current)
-        if value is not None and not math.isfinite(value) and self.history.best_validation is not None:
-            self._roll_back(None)
-        elif value is None or history.best_validation is None or value > history.best_validation:
-            history.best_validation, history.best_step = value, self.step
-            self.best = clone(current)
-            self.bad_looks = 0
+        with self.draws.scope():
+            batch = self.loss.prepare(self.batches.next(), self.draws.generator)
+            loss = self.objective(batch, self.draws.generator)
+            loss.backward()
+        limit = math.inf if self.plan.clip is None else self.plan.clip
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
+        value = float(loss.detach())
+        self.phase = "update"
+        cause = None
+        self.step += 1  # in any case, so that the budget runs out
+        if math.isfinite(value) and math.isfinite(float(norm)):
+            self.optimizer.step()
+            self.train_sum += -value if self.loss.greater_is_better else value
+            self.train_count += 1
+            if self.average is not None:
+                self.average.update(self.step)
         else:
-            self.bad_looks += 1
-        self._keep_good()
+            cause = self._roll_back(batch)
+        self.phase = "between steps"
+        if cause is not None:
+            self.listeners(RolledBack(self.step, self.done(), cause))
+        if self.listeners:
+            self.listeners(Stepped(self.step, self.done(), value, self.plan.lr * factor))
+
+    def _go_back_to(self, epoch: int, row: int, draws: dict[str, Tensor]) -> None:
+        self.batches.epoch, self.batches.row = epoch, row
+        self.draws.restore(draws)
+
+    def _settle(self) -> bool:
+        """Whether the state is one from which a resumed run repeats an uninterrupted one. A step that was interrupted
+        before it changed any weight is taken back, but for buffers that the model itself changes in its passes."""
+        if self.phase in ("gradients", "validation") and self._undo is not None:
+            self._undo()
+            self.phase, self._undo = "between steps", None
+        return self.phase == "between steps"
+
+    # --- validation
+
+    def _validation_is_due(self) -> bool:
+        if self.history.records and self.history.records[-1].step == self.step:
+            return False
+        return (self.step > 0 and self.step % self.plan.validate_every == 0) or self.done() >= 1
+
+    def _candidate(self) -> dict[str, Tensor]:
+        """The weights that validation judges."""
+        return self.model.state_dict() if self.average is None else self.average.means
+
+    def _validate(self) -> None:
+        """Validate, remember the best weights, and decide whether to stop."""
+        history, plan = self.history, self.plan
+        candidate = clone(self._candidate())
+        value = self._metric(candidate)
+        cause = None
+        self.phase = "update"
+        is_best = value is None or history.best_validation is None or self._is_better(value, history.best_validation)
+        if is_best:
+            history.best_validation, history.best_step = value, self.step
+            self.best, self.stale_validations = candidate, 0
+        elif value is not None and math.isfinite(value):
+            self.stale_validations += 1
+        else:
+            cause = self._roll_back(self.held_out)
+        self.good = self._snapshot().copy()
         mean = self.train_sum / max(1, self.train_count)
         self.train_sum, self.train_count = 0.0, 0
-        epoch = self.step * plan.batch_size / len(self.train)
-        record = Record(self.step, epoch, self.clock(), mean, value, self.rate())
+        rows = len(self.batches.data)
+        epoch = self.step * plan.batch_size / rows if rows else 0.0  # there are none where the loss draws its points
+        record = Record(self.step, epoch, self.clock(), mean, value, plan.lr * self.factor())
         history.records.append(record)
         if self.done() >= 1:
-            history.stopped = "the budget was used"
-        elif plan.patience is not None and self.bad_looks >= plan.patience:
-            history.stopped = f"validation did not improve in {plan.patience} looks"
-        progress.record(record, history.best_validation)
-        if callback is not None:
-            callback(record)
+            history.stopped = LIMITS["steps" if plan.steps is not None and self.step >= plan.steps else "seconds"]
+        elif plan.patience is not None and self.stale_validations >= plan.patience:
+            history.stopped = f"no improvement in {plan.patience} validations"
+        self.phase = "between steps"
+        if cause is not None:
+            self.listeners(RolledBack(self.step, self.done(), cause))
+        self.listeners(Validated(self.step, self.done(), record, history.best_validation, is_best))
 
-    def _validate(self, weights: dict[str, Tensor]) -> float | None:
-        """Mean log-likelihood of the validation rows under these weights; the model keeps its own."""
-        rows = self.validation
-        if rows is None:
+    def _finish_early(self) -> None:
+        """End the run at a callback's request, with its newest weights judged."""
+        reason = "stopped by a callback" if self.listeners.stop is None else self.listeners.stop.reason
+        if not self.history.records or self.history.records[-1].step != self.step:
+            self._validate()
+        self.history.stopped = reason
+
+    def _is_better(self, value: float, best: float) -> bool:
+        if math.isnan(best):
+            return not math.isnan(value)
+        return value > best if self.loss.greater_is_better else value < best
+
+    def _metric(self, weights: dict[str, Tensor]) -> float | None:
+        """The validation number of the model with these weights; the model keeps its own. What a loss draws is the same
+        at each validation, so that two of them can be compared."""
+        if self.held_out is None:
             return None
-        own = clone(self.model.state_dict())
+        self._undo = partial(self.model.load_state_dict, clone(self.model.state_dict()))
+        self.phase = "validation"
         self.model.load_state_dict(weights)
-        value = mean_log_likelihood(self.model, rows.x, rows.context, rows.weights, max(self.plan.batch_size, 1024))
-        self.model.load_state_dict(own)
+        self.validation_draws.restart()
+        with self.validation_draws.scope():
+            generator, size = self.validation_draws.generator, max(self.plan.batch_size, 1024)
+            value = mean_metric(self.model, self.loss, self.held_out, generator, size)
+        self._settle()
         return value
 
-    def _keep_good(self) -> None:
-        self.good = clone(self.model.state_dict())
-        self.good_optimizer = clone(optimizer_tensors(self.optimizer))
-        self.good_ema = None if self.ema is None else clone(self.ema)
+    # --- rollback
 
-    def _roll_back(self, batch: Rows | None) -> None:
-        """Return to the last good state and halve the rate; give up after three times, naming the cause."""
+    def _snapshot(self) -> Snapshot:
+        return Snapshot.take(self.model, self.optimizer, self.average)
+
+    def _roll_back(self, rows: Batch | None) -> str:
+        """Return to the last validated state and halve the learning rate; after three times give up. Returns the likely
+        cause, that of a metric which is not finite on these rows."""
         self.history.rollbacks += 1
-        cause = diagnose(self.model, batch) if batch is not None else "the validation likelihood is not finite"
-        self.model.load_state_dict(self.good)
-        load_optimizer(self.optimizer, self.good_optimizer)
-        self.ema, self.averaged = None if self.good_ema is None else clone(self.good_ema), None
+        draws = Draws(self.model, 0)
+        with draws.scope():
+            cause = "" if rows is None else diagnose(self.model, self.loss, rows, draws.generator)
+        self.good.put_back(self.model, self.optimizer, self.average)
         self.lr_scale *= 0.5
-        # The step counts all the same: the next batch is another one, and the budget runs out in any case.
-        self.step += 1
         if self.history.rollbacks > MAX_ROLLBACKS:
             raise TrainingError(
                 f"fit: the loss was not finite {self.history.rollbacks} times, although the rate was halved each time: "
                 f"{cause}. Lower lr, or look at that column or layer."
             )
+        return cause
+
+    # --- checkpoints
+
+    def _checkpoint(self, path: Any) -> None:
+        self.save(path)
+        self.listeners(Checkpointed(self.step, self.done(), str(path)))
 
     def save(self, path: Any) -> None:
         """Write the whole state to a checkpoint."""
-        names = ("step", "lr_scale", "bad_looks", "train_sum", "train_count")
-        state: dict[str, Any] = {name: getattr(self, name) for name in names}
-        state |= {"elapsed": self.clock(), "history": self.history.to_dict(), "plan": asdict(self.plan)}
-        groups = {
-            "model": self.model.state_dict(),
-            "optimizer": optimizer_tensors(self.optimizer),
-            "best": self.best,
-            "good": self.good,
-            "good_optimizer": self.good_optimizer,
-            "rng": {"state": torch.get_rng_state()},
-        }
-        if self.ema is not None and self.good_ema is not None:
-            groups |= {"ema": self.ema, "good_ema": self.good_ema}
-        write_checkpoint(path, state, groups)
+        now = self._snapshot()
+        state: dict[str, Any] = {name: getattr(self, name) for name in COUNTERS}
+        state |= {"epoch": self.batches.epoch, "row": self.batches.row, "elapsed": self.clock()}
+        state |= {"history": self.history.to_dict(), "plan": asdict(self.plan)}
+        state |= {"optimizer_values": [now.optimizer_values, self.good.optimizer_values]}
+        draws = {"best": self.best, "draws": self.draws.state()}
+        write_checkpoint(path, state, now.groups("now") | self.good.groups("good") | draws)
 
     def restore(self, path: Any) -> None:
-        """Take the state of a checkpoint over.
+        """Take over the state of a checkpoint.
 
         Raises:
             TrainingError: it belongs to another run (other settings, data or model).
         """
         state, groups = read_checkpoint(path)
-        mine, theirs = asdict(self.plan), state["plan"]
-        changed = [name for name in mine if mine[name] != theirs.get(name)]
-        if changed:
-            what = ", ".join(
-                "data" if name == "data" else f"{name} (there {theirs.get(name)}, here {mine[name]})"
-                for name in changed
-            )
-            raise TrainingError(f"fit: {path} is the checkpoint of another run: it differs in {what}. Delete it first.")
+        other_budget = self.plan.check_resumes(state["plan"], path, extendable=not self.decay.depends_on_budget)
+        now, good = (
+            Snapshot.from_groups(name, groups, values)
+            for name, values in zip(("now", "good"), state["optimizer_values"], strict=True)
+        )
         try:
-            self.model.load_state_dict(groups["model"])
+            now.put_back(self.model, self.optimizer, self.average)
         except RuntimeError:
             raise TrainingError(f"fit: {path} is the checkpoint of another model. Delete it first.") from None
-        load_optimizer(self.optimizer, groups["optimizer"])
-        self.best, self.good, self.good_optimizer = groups["best"], groups["good"], groups["good_optimizer"]
-        self.ema, self.good_ema, self.averaged = groups.get("ema"), groups.get("good_ema"), None
-        torch.set_rng_state(groups["rng"]["state"])
-        self.history = History.from_dict(state.pop("history"))
-        state.pop("plan")
-        for name, value in state.items():
-            setattr(self, name, value)
+        self.good, self.best = good, groups["best"]
+        self._go_back_to(state["epoch"], state["row"], groups["draws"])
+        self.history, self.elapsed = History.from_dict(state["history"]), state["elapsed"]
+        for name in COUNTERS:
+            setattr(self, name, state[name])
+        if other_budget and self.history.stopped in LIMITS.values() and self.done() < 1:
+            self.history.stopped = ""  # there is more to use up now
 
 
-def diagnose(model: Distribution, batch: Rows) -> str:
-    """The likely cause of a loss that is not finite, in words."""
-    for name, parameter in model.named_parameters():
-        if not bool(parameter.isfinite().all()):
-            return f"parameter {name} is not finite"
-    model.eval()
-    with torch.no_grad():
-        log_prob = model.estimate(batch.x, batch.context)
-    model.train()
-    bad = ~log_prob.isfinite()
-    if bool(bad.any()):
-        row = batch.x[bad][0].flatten()
-        spread = batch.x.flatten(1).std(dim=0, correction=0).clamp(min=1e-30)
-        column = int(((row - batch.x.flatten(1).median(dim=0).values).abs() / spread).argmax())
-        return f"a row whose column {column} is {row[column].item():.6g} has log-density {log_prob[bad][0].item()}"
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
-            return f"the gradient of parameter {name} is not finite"
-    return "no single row or parameter stands out"
+def _optimizer(schedule: Schedule, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    if schedule.optimizer is None:
+        return torch.optim.AdamW(
+            parameters, lr=schedule.lr, weight_decay=schedule.weight_decay, fused=True, betas=(0.9, 0.99)
+        )
+    optimizer = schedule.optimizer(parameters, lr=schedule.lr)
+    if not isinstance(optimizer, torch.optim.Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
+        raise TrainingError(
+            "fit: optimizer must return a torch.optim.Optimizer whose steps need no closure, such as torch.optim.SGD; "
+            f"got {type(optimizer).__name__}."
+        )
+    return optimizer

@@ -1,109 +1,109 @@
-"""`fit`: learn a distribution from data by maximum likelihood."""
+"""`fit`: learn a distribution by minimising a loss."""
 
 from __future__ import annotations
 
-import math
+import difflib
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pushforward.bijections.chain import Chain
-from pushforward.bijections.recompute import MEMORY
-from pushforward.core.checks import check_context, one_of
+from pushforward.core.checks import one_of
 from pushforward.core.distribution import Distribution
+from pushforward.core.execution_mode import MATMUL_DTYPES, MEMORY, current_execution, execution
 from pushforward.core.files import check_writable
-from pushforward.core.native_build import Compilable, attribute_set
-from pushforward.networks.precision import PRECISIONS, MixedPrecision
-from pushforward.train.callbacks import Progress
+from pushforward.core.random_state import seeded
+from pushforward.networks.precision import MixedPrecision
+from pushforward.train.batches import Batch, Batches
 from pushforward.train.checkpoint import fingerprint
-from pushforward.train.engine import Passes, Plan, Rows, Trainer
-from pushforward.train.history import History, Record, TrainingError
+from pushforward.train.engine import Trainer
+from pushforward.train.events import Callback, Listeners
+from pushforward.train.history import History, TrainingError
+from pushforward.train.inputs import split, to_batch
+from pushforward.train.losses import Loss, MaximumLikelihood
+from pushforward.train.plan import described
+from pushforward.train.progress import ProgressBar
+from pushforward.train.schedule import Schedule, ScheduleOptions
 
 __all__ = ["fit"]
+
+POINTS = 4096
+"""Points drawn at each validation of a loss that learns without data."""
 
 
 def fit(
     flow: Distribution,
-    x: Any,
+    x: Any = None,
     context: Any = None,
     *,
+    loss: Loss | None = None,
+    schedule: Schedule | None = None,
     weights: Any = None,
     validation: float | Sequence[Any] | None = 0.1,
-    steps: int | None = None,
-    epochs: float | None = None,
-    seconds: float | None = None,
-    batch_size: int | None = None,
-    lr: float = 4e-3,
-    weight_decay: float = 1e-4,
-    clip: float = 5.0,
-    patience: int | None = 20,
-    ema: float | None = 0.998,
-    seed: int = 0,
-    generator: torch.Generator | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 30.0,
     resume: bool = False,
-    memory: str | None = None,
+    callbacks: Callback | Sequence[Callback] = (),
+    progress: bool = True,
     compile: bool = False,
     precision: str | None = None,
-    progress: bool = True,
-    callback: Callable[[Record], None] | None = None,
+    memory: str | None = None,
+    **options: Unpack[ScheduleOptions],
 ) -> History:
-    r"""Fit a flow (or any `Distribution` with weights) to data by maximum likelihood.
+    r"""Fit a flow (or any `Distribution` with weights) to data, or to an unnormalised density.
 
-    AdamW with a linear warm-up and half a cosine down to zero over the budget, gradient clipping, weight averaging and
-    early stopping. The weights that did best on validation are left in ``flow``, in evaluation mode.
+    By default maximum likelihood by AdamW, with a linear warm-up and half a cosine down to zero over the budget,
+    gradient clipping, weight averaging and early stopping. The weights that did best on validation are left in
+    ``flow``, in evaluation mode, however the run ends.
 
-    A loss that is not finite returns to the last good state and halves the rate. With ``checkpoint``, a run killed at
-    any moment goes on by ``resume=True`` and, with a budget in steps or epochs and the same number of threads on the
-    CPU, ends in the same weights bit for bit.
+    A loss that is not finite returns to the last validated state and halves the learning rate. With ``checkpoint``, a
+    run killed at any moment goes on by ``resume=True`` and, with a budget in steps or epochs and the same number of
+    threads on the CPU, ends in the same weights bit for bit. So do fits in several threads, compared with the same fits
+    one after the other. Torch's global random state is left as it was.
 
     Args:
-        flow: what to fit; data-dependent parts that were not yet initialised are, from the training rows.
+        flow: what to fit; its data-dependent parts that were not yet initialised are, from the training rows.
         x: data, (rows, *event_shape): a tensor or array, converted to the flow's dtype. NaN is a missing entry where
-            the model learns from such rows, as `MixedTypeModel` does. Or a function that gives the rows of pass
+            the model learns from such rows, as `MixedTypeModel` does. Or a function that gives the rows of epoch
             0, 1, ..., as many each time, for data that does not fit into memory; ``validation`` must then be data.
-        context: (rows, *context_shape), for a conditional flow; NaN as of x.
+            None for losses that learn without data.
+        context: (rows, *context_shape), for a conditional flow; NaN as in x.
+        loss: what to minimise; `MaximumLikelihood` by default, or `ReverseKL`, or another `Loss`.
+        schedule: budget, batches, learning rate, optimiser and early stopping; see `Schedule`.
         weights: how much each row counts, (rows,), not negative.
-        validation: part of the rows held out at random, or ``(x, context, weights)`` or less of
-            it, such as ``(x,)``; None for no validation.
-        steps: budget in optimiser steps.
-        epochs: budget in passes over the training rows.
-        seconds: budget in seconds. Of several budgets the first one used up ends the run; with none, 100 epochs but
-            between 1,000 and 10,000 steps.
-        batch_size: rows per step; by default about a twentieth of the rows, from 64 to 1024.
-        lr: the highest learning rate.
-        weight_decay: of AdamW.
-        clip: largest norm of the gradient.
-        patience: looks at validation without a new best before the run stops early; None to never stop early. A look
-            comes once an epoch, but not before 25 and at latest after 2,000 steps.
-        ema: decay of the averaged weights that are validated and kept; None to use the last ones.
-        seed: of the split, the order of the rows and dropout. Torch's global seed is left as it was.
-        generator: draws the seed instead.
-        checkpoint: file for the state of the run, written atomically every ``checkpoint_seconds`` and at the end.
-        checkpoint_seconds: time between two checkpoints.
-        resume: go on from the checkpoint if it exists.
-        memory: what the chains of the flow keep for gradients, ``"plain"``, ``"checkpoint"`` or ``"invert"``, as in
-            `bijections.Chain`: for deep flows and large batches. None leaves them as they are.
+        validation: part of the rows held out at random, or ``(x, context, weights)`` or less of it, such as ``(x,)``;
+            None for no validation. Losses without data validate on points that they draw.
+        checkpoint: file for the state of the run, written atomically every ``checkpoint_seconds``, at the end, and when
+            an exception ends the run between two steps.
+        checkpoint_seconds: time between two checkpoints; 0 to write one after every step.
+        resume: go on from the checkpoint if it exists. Its run must have had the same data and options; only a run
+            with ``decay="constant"`` may be given another budget, and then goes on from where it ended.
+        callbacks: called with each `Event` of the run, one or several; one that returns `Stop` ends it.
+        progress: show a progress bar on standard error.
         compile: train by native kernels and with the loss and its gradients compiled (`torch.compile`; on a GPU as CUDA
             graphs). Worth it for long runs: compiling takes half a minute or more, less when torch's cache knows the
             flow. Without a C++ compiler a `RuntimeWarning` says so, and training is as it would be without. Not while
             ``memory`` recomputes. The result differs by rounding.
         precision: ``"bf16"`` lets the networks of the flow multiply in bfloat16 during the fit, for GPUs and CPUs that
             are fast at it; weights, splines, log-determinants and the optimiser keep their dtype. None: all in full.
-        progress: show a progress bar on standard error.
-        callback: called with every new `Record`.
+        memory: what the chains of the flow keep for gradients, ``"plain"``, ``"checkpoint"`` or ``"invert"``, as in
+            `bijections.Chain`: for deep flows and large batches. None leaves them as they are.
+        **options: fields of `Schedule` by name, which override those of ``schedule``: ``steps``, ``epochs``,
+            ``seconds``, ``batch_size``, ``lr``, ``decay``, ``optimizer``, ``weight_decay``, ``clip``, ``patience``,
+            ``validate_every``, ``ema``, ``seed``.
 
     Returns:
-        The history: records of training and validation log-likelihood in nats.
+        The history: the loss's metric on training and validation rows, log-likelihoods in nats by default.
 
     Raises:
-        TrainingError: the data cannot be learnt from, the checkpoint does not fit, or the loss stays non-finite.
+        TrainingError: the data cannot be learnt from, an option is out of range, the checkpoint does not fit, or the
+            loss stays non-finite.
 
     >>> import torch, pushforward as pf
     >>> x = 3 + 2 * torch.randn(500, 1, generator=torch.Generator().manual_seed(0))
@@ -112,10 +112,71 @@ def fit(
     >>> round(history.best_validation)  # the entropy of N(3, 2²) is 2.11 nats
     -2
     """
+    if not isinstance(flow, Distribution):
+        raise TypeError(f"fit: flow must be a Distribution, such as pf.flows.nsf(2); got {type(flow).__name__}.")
+    loss, schedule = _loss(loss), _schedule(schedule, options)
+    listeners = [callbacks] if callable(callbacks) else list(callbacks)
+    if not all(callable(listener) for listener in listeners):
+        raise TypeError("fit: callbacks must be functions of an event, one or several.")
+    _check_execution(flow, compile, precision, memory)
+    load = None
+    if callable(x) and not isinstance(x, Tensor):
+        x, load = _first_of_passes(flow, x, context, weights, validation)
+    train, held_out = _rows(flow, loss, schedule, x, context, weights, validation)
+    if train.x is not None:
+        with seeded(schedule.seed, sorted({"cpu", str(train.x.device)})):
+            flow.initialize(train.x, train.context)
+    if checkpoint is not None:
+        check_writable(checkpoint)
+    plan = schedule.plan(
+        None if train.draws else len(train),
+        patience=schedule.patience if held_out is not None else None,
+        loss=described(loss),
+        data=_hash(train) if checkpoint is not None else "",
+        validation=_hash(held_out) if checkpoint is not None else "",
+        compile=compile,
+        precision=precision,
+        memory="invert" if "invert" in _memory(flow, memory) else None,
+    )
+    batches = Batches(train, plan.batch_size, plan.seed, load)
+    trainer = Trainer(flow, loss, batches, held_out, schedule, plan, Listeners(listeners))
+    # Recomputing sets and restores torch's global states in each backward pass, which two threads must not do at once.
+    trainer.draws.always |= bool(_memory(flow, memory) - {"plain"})
+    if resume and checkpoint is not None and Path(checkpoint).exists():
+        trainer.restore(checkpoint)
+    with ExitStack() as stack:
+        if progress:
+            trainer.listeners.callbacks.append(stack.enter_context(ProgressBar(trainer.history)))
+        stack.enter_context(
+            execution(kernels=compile or None, matmul_dtype=precision, memory=memory, generator=trainer.draws.generator)
+        )
+        return trainer.run(checkpoint, checkpoint_seconds)
+
+
+def _loss(loss: Loss | None) -> Loss:
+    if loss is not None and not isinstance(loss, Loss):
+        raise TypeError(f"fit: loss must be a Loss, such as MaximumLikelihood(); got {loss!r}.")
+    return MaximumLikelihood() if loss is None else loss
+
+
+def _schedule(schedule: Schedule | None, options: Any) -> Schedule:
+    if schedule is not None and not isinstance(schedule, Schedule):
+        raise TypeError(f"fit: schedule must be a Schedule, such as Schedule(steps=1000); got {schedule!r}.")
+    names = [field.name for field in fields(Schedule)]
+    for name in options:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            raise TypeError(
+                f"fit: there is no option {name!r}. "
+                + (f"Did you mean {near[0]!r}?" if near else f"Those of a Schedule are {', '.join(names)}.")
+            )
+    return replace(schedule or Schedule(), **options)
+
+
+def _check_execution(flow: Distribution, compile: bool, precision: str | None, memory: str | None) -> None:
     one_of("fit", "memory", memory, (None, *MEMORY))
-    one_of("fit", "precision", precision, (None, *PRECISIONS))
-    kept = {memory} if memory else {part.memory for part in flow.modules() if isinstance(part, Chain)}
-    if compile and (recomputing := kept - {"plain"}):
+    one_of("fit", "precision", precision, (None, *MATMUL_DTYPES))
+    if compile and (recomputing := _memory(flow, memory) - {"plain"}):
         raise ValueError(
             f"fit: memory={recomputing.pop()!r} recomputes where compile=True does not; leave one of them out."
         )
@@ -126,137 +187,40 @@ def fit(
             f"fit: precision={precision!r} is for networks in float32, and this {type(flow).__name__} has none. "
             "Leave it out."
         )
-    if generator is not None:
-        seed = int(torch.randint(2**62, (), generator=generator))
-    passes = x if callable(x) and not isinstance(x, Tensor) else None
-    if passes is not None and isinstance(validation, int | float):
-        raise TrainingError("fit: with a function of passes, validation must be data, (x,), or None.")
-    rows = _rows(flow, x if passes is None else passes(0), context, weights, "x")
-    train, held_out = _split(flow, rows, validation, seed)
-    if passes is not None:
-        if context is not None or weights is not None:
-            raise TrainingError("fit: a function of passes gives x alone. Leave context and weights out.")
-        train = Passes(train.x, load=lambda number: _rows(flow, passes(number), None, None, "x"))
-    flow.initialize(train.x, train.context)
-    plan = _plan(
-        train, fingerprint(rows.x, rows.context, rows.weights), steps, epochs, seconds, batch_size, lr, weight_decay,
-        clip, patience if held_out is not None else None, ema, seed, compile, precision,
-    )  # fmt: skip
-    if checkpoint is not None:
-        check_writable(checkpoint)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        trainer = Trainer(flow, train, held_out, plan)
-        if resume and checkpoint is not None and Path(checkpoint).exists():
-            trainer.restore(checkpoint)
-        with (
-            Progress(progress) as bar,
-            attribute_set(flow, Chain, "memory", memory),
-            attribute_set(flow, MixedPrecision, "products", precision),
-            attribute_set(flow, Compilable, "_native", compile or None),
-        ):
-            return trainer.run(bar, callback, checkpoint, checkpoint_seconds)
 
 
-def _rows(flow: Distribution, x: Any, context: Any, weights: Any, name: str) -> Rows:
-    check_context("fit", context, flow.context_shape)
-    device = next((t.device for t in [*flow.parameters(), *flow.buffers()]), None)
-    x = _tensor(name, x).to(device=device, dtype=flow.dtype)
-    if x.shape[1:] != flow.event_shape or x.ndim != 1 + len(flow.event_shape):
-        expected = ", ".join(["rows", *map(str, flow.event_shape)])
-        raise TrainingError(f"fit: {name} must have shape ({expected}); got {tuple(x.shape)}.")
-    if len(x) < 2:
-        raise TrainingError(f"fit: {len(x)} row(s) cannot be learnt from; at least two are needed.")
-    _refuse_non_finite(name, _of_what_is_there(flow, x))
-    if context is not None:
-        context = _tensor("context", context).to(device=device, dtype=flow.context_dtype)
-        if context.shape != (len(x), *(flow.context_shape or ())):
-            expected = ", ".join(map(str, [len(x), *(flow.context_shape or ())]))
-            raise TrainingError(f"fit: context must have shape ({expected}); got {tuple(context.shape)}.")
-        _refuse_non_finite(
-            "context", torch.where(context.isnan(), 0.0, context) if flow.learns_from_missing else context
-        )
-    if weights is not None:
-        weights = _tensor("weights", weights).to(device=device, dtype=torch.float64)
-        if (
-            weights.shape != (len(x),)
-            or not bool(weights.isfinite().all() & (weights >= 0).all())
-            or weights.sum() <= 0
-        ):
-            raise TrainingError(f"fit: weights must be {len(x)} numbers that are not negative and not all zero.")
-        weights = (weights / weights.mean()).to(torch.float32 if flow.dtype is None else flow.dtype)
-    return Rows(x, context, weights)
+def _memory(flow: Distribution, memory: str | None) -> set[str]:
+    """What the chains of the flow keep for gradients."""
+    everywhere = memory or current_execution().memory
+    return {everywhere} if everywhere else {part.memory for part in flow.modules() if isinstance(part, Chain)}
 
 
-def _tensor(name: str, values: Any) -> Tensor:
-    """Numbers as a tensor: tensors, arrays, lists and data frames of numbers."""
-    if isinstance(values, Tensor):
-        return values
-    try:
-        return torch.as_tensor(np.asarray(values, dtype=np.float64))
-    except (TypeError, ValueError):
-        kind = type(values).__name__
-        raise TrainingError(f"fit: {name} must be a table of numbers; this {kind} holds something else.") from None
-
-
-def _of_what_is_there(flow: Distribution, x: Tensor) -> Tensor:
-    return torch.where(x.isnan(), 0.0, x) if flow.learns_from_missing else x
-
-
-def _refuse_non_finite(name: str, x: Tensor) -> None:
-    bad = (~x.flatten(1).isfinite()).nonzero()
-    if len(bad):
-        row, column = bad[0].tolist()
-        raise TrainingError(
-            f"fit: {name} has a value that is not finite: row {row}, column {column} is "
-            f"{x.flatten(1)[row, column].item()}. Leave out or fill in such rows first."
-        )
-
-
-def _split(
-    flow: Distribution, rows: Rows, validation: float | Sequence[Any] | None, seed: int
-) -> tuple[Rows, Rows | None]:
-    if validation is None or validation == 0:
-        return rows, None
+def _first_of_passes(
+    flow: Distribution, passes: Callable[[int], Any], context: Any, weights: Any, validation: Any
+) -> tuple[Any, Callable[[int], Batch]]:
+    """The rows of epoch 0, and a function for those of any epoch."""
     if isinstance(validation, int | float):
-        if not 0 < validation < 1:
-            raise TrainingError(f"fit: validation must be a part between 0 and 1, or data; got {validation}.")
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed % 2**63)).to(rows.x.device)
-        held = min(len(rows) - 1, max(1, round(validation * len(rows))))
-        return rows.take(order[held:]), rows.take(order[:held])
-    given = list(validation) if isinstance(validation, list | tuple) else [validation]
-    if len(given) > 3:
-        raise TrainingError("fit: validation must be a part between 0 and 1, or (x, context, weights), or less of it.")
-    x, context, weights = [*given, None, None][:3]
-    return rows, _rows(flow, x, context, weights, "validation x")
+        raise TrainingError("fit: with a function of passes, validation must be data, (x,), or None.")
+    if context is not None or weights is not None:
+        raise TrainingError("fit: a function of passes gives x alone. Leave context and weights out.")
+    return passes(0), lambda epoch: to_batch(flow, passes(epoch))
 
 
-def _plan(
-    train: Rows, data: str, steps: int | None, epochs: float | None, seconds: float | None, batch_size: int | None,
-    lr: float, weight_decay: float, clip: float, patience: int | None, ema: float | None, seed: int, compile: bool,
-    precision: str | None,
-) -> Plan:  # fmt: skip
-    for name, value in {
-        "steps": steps,
-        "epochs": epochs,
-        "seconds": seconds,
-        "batch_size": batch_size,
-        "lr": lr,
-    }.items():
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise TrainingError(f"fit: {name} must be positive; got {value}.")
-    if ema is not None and not 0 <= ema < 1:
-        raise TrainingError(f"fit: ema must lie in [0, 1), or be None; got {ema}.")
-    if batch_size is None:
-        batch_size = min(1024, max(64, 2 ** round(math.log2(max(1, len(train) / 20)))))
-    batch_size = min(batch_size, len(train))
-    per_epoch = max(1, len(train) // batch_size)
-    if epochs is not None:
-        by_epochs = max(1, round(epochs * per_epoch))
-        steps = by_epochs if steps is None else min(steps, by_epochs)
-    if steps is None and seconds is None:
-        steps = min(10_000, max(1_000, 100 * per_epoch))
-    every = min(2_000, max(25, per_epoch))
-    return Plan(
-        batch_size, lr, weight_decay, clip, steps, seconds, every, patience, ema, seed, data, compile or None, precision
-    )
+def _rows(
+    flow: Distribution, loss: Loss, schedule: Schedule, x: Any, context: Any, weights: Any, validation: Any
+) -> tuple[Batch, Batch | None]:
+    """The training and the validation rows."""
+    if loss.uses_data and x is None:
+        raise TrainingError(f"fit: {type(loss).__name__} learns from data; give x, a table of rows.")
+    if not loss.uses_data and x is not None:
+        raise TrainingError(f"fit: {type(loss).__name__} learns without data; leave x out.")
+    if x is None and context is None and weights is not None:
+        raise TrainingError(f"fit: weights are of rows, and {type(loss).__name__} has none here. Leave them out.")
+    rows = to_batch(flow, x, context, weights)
+    if rows.draws:
+        return rows, None if validation is None else Batch(None, size=POINTS)
+    return split(flow, rows, validation, schedule.seed)
+
+
+def _hash(rows: Batch | None) -> str:
+    return "" if rows is None else fingerprint(rows.x, rows.context, rows.weights)

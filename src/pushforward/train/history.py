@@ -1,9 +1,11 @@
-"""What a training run tells about itself."""
+"""The record of a training run."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from pushforward.core.exactness import Exactness
 
 __all__ = ["History", "Record", "TrainingError"]
 
@@ -14,20 +16,29 @@ class TrainingError(ValueError):
 
 @dataclass(frozen=True)
 class Record:
-    """One look at the run: mean log-likelihoods in nats, of the training rows seen since the last look and of the
-    validation rows (None without validation)."""
+    """The state of a run at one validation."""
 
     step: int
+    """Optimiser steps so far."""
     epoch: float
+    """Passes over the training rows so far."""
     seconds: float
+    """Time so far, earlier processes of a resumed run included."""
     train: float
+    """The mean of the loss's metric over the training batches since the last validation."""
     validation: float | None
+    """The same over the validation rows; None without validation."""
     lr: float
+    """The learning rate."""
 
 
 @dataclass
 class History:
-    """The course of a training run, returned by `fit`."""
+    """The course of a training run, returned by `fit`.
+
+    ``metric`` names the numbers in ``records``, by default log-likelihoods in nats per row; ``exactness`` says whether
+    they are exact, estimates or bounds.
+    """
 
     records: list[Record] = field(default_factory=list)
     best_step: int = 0
@@ -35,6 +46,11 @@ class History:
     rollbacks: int = 0
     seconds: float = 0.0
     stopped: str = ""
+    """Why the run ended, such as "step limit reached"."""
+    metric: str = "log-likelihood"
+    unit: str = "nats"
+    greater_is_better: bool = True
+    exactness: Exactness = "exact"
 
     def to_dict(self) -> dict[str, Any]:
         """This history as JSON."""

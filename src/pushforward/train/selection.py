@@ -1,9 +1,9 @@
-"""The terms of one component, chosen greedily, as many as cross-validation wants.
+"""Greedy selection of the terms of one component, their number chosen by cross-validation.
 
-Candidates are the neighbours of terms already in, one or two degrees up in one variable. Adaptive transport maps take
-fewer: one degree up, and only where all lower neighbours are in (a reduced margin). A term without its lower
-neighbours says the same with fewer weights, and two degrees at once reach what is even in a variable, of which the
-linear term sees nothing: on 300 rows of UCI pendulum the second brought 0.7 nats in the mean of three splits.
+Candidates are the neighbours of the selected terms, one or two degrees higher in one variable. Adaptive transport maps
+have fewer: one degree higher, and only if all lower neighbours are selected (a reduced margin). Terms without their
+lower neighbours need fewer weights, and steps of two degrees reach dependences that are even in a variable, with which
+the linear term is uncorrelated: on 300 rows of UCI pendulum these gained 0.7 nats in the mean of three splits.
 
 References:
     | On the representation and learning of monotone triangular transport maps (Baptista, Marzouk, Zahm, 2023),
@@ -20,20 +20,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pushforward.train.component import Block, Component, Design, Index, Limits, Rows, Slopes, height
+from pushforward.train.component import Component, Design, Index, Limits, PaddedRows, Slopes, TermBlock, height
 
 __all__ = ["Choice", "choose"]
 
 
 def _roughness(terms: Sequence[Sequence[Index]], like: Tensor) -> Tensor:
-    """r_α: the ridge leaves constant and slope alone, and weighs degrees as a smoothness penalty would."""
-    return like.new_tensor([[sum(t) ** 2 if sum(t) > 1 else sum(t[:-1]) for t in own] for own in terms])
+    """r_α: zero for constant and slope; it grows with the degree like a smoothness penalty."""
+    return like.new_tensor([[sum(t) ** 2 if sum(t) > 1 else sum(t[:-1]) for t in member] for member in terms])
 
 
 class Paths:
-    """Terms entering one after the other, in every member the one that a Newton step from zero gains most from."""
+    """Terms added one by one; in every member, the one whose Newton step from zero gains most."""
 
-    def __init__(self, rows: Rows, ridge: float, limits: Limits) -> None:
+    def __init__(self, rows: PaddedRows, ridge: float, limits: Limits) -> None:
         self.design, self.limits = Design(rows, limits), limits
         self.ridge = ridge / rows.counts.sum(dim=1, keepdim=True)
         members, _, size = rows.values.shape
@@ -49,7 +49,7 @@ class Paths:
         return [Component(list(terms), weights) for terms, weights in zip(self.terms, self.weights, strict=True)]
 
     def _admit(self, member: int, term: Index) -> None:
-        """Put a term in, and its neighbours into the margin."""
+        """Add a term, and its neighbours to the margin."""
         self.terms[member].append(term)
         self.margin[member] = margin = [t for t in self.margin[member] if t != term]
         seen = {*self.terms[member], *margin}
@@ -60,7 +60,7 @@ class Paths:
                 margin.append(new)
 
     def grow(self) -> bool:
-        """Take one term of the margin in, in every member; False where a margin is empty."""
+        """Add one term of the margin in every member; return False if a margin is empty."""
         longest = max(map(len, self.margin))
         if not all(self.margin):
             return False
@@ -71,7 +71,7 @@ class Paths:
         outside = self.design.factors(now, theirs)
         back, factors = self._whitening(now, ours)
         size = outside.square().sum(dim=1)
-        # What the terms inside cannot take over of a candidate: its curvature with all weights free.
+        # Schur complement: the curvature of a candidate after the selected weights are minimised out.
         free = size - (back.mT @ (factors.mT @ outside)).square().sum(dim=1)
         gain = self.design.gradient(now, theirs).square() / torch.maximum(free, 0.05 * size + 1e-12)
         for member, k in enumerate(gain.argmax(dim=1).tolist()):
@@ -83,8 +83,8 @@ class Paths:
     def _penalty(self) -> Tensor:
         return self.ridge * _roughness(self.terms, self.weights)
 
-    def _whitening(self, now: Slopes, block: Block) -> tuple[Tensor, Tensor]:
-        """B with B^T H B = 1 for the curvature H, and the factors that H was made from."""
+    def _whitening(self, now: Slopes, block: TermBlock) -> tuple[Tensor, Tensor]:
+        """B with B^T H B = 1 for the curvature H, and the factors J of H = J^T J + penalty."""
         factors = self.design.factors(now, block)
         penalty = self._penalty()
         curvature = factors.mT @ factors + torch.diag_embed(penalty)
@@ -93,7 +93,7 @@ class Paths:
         return torch.linalg.inv(root).mT, factors
 
     def _minimize(self) -> None:
-        """The weights of least objective, by LBFGS in coordinates in which the curvature at the start is about one."""
+        """Minimise the objective by LBFGS in coordinates in which the initial curvature is about the identity."""
         block, start, penalty = self.design.block(self.terms, height(self.terms)), self.weights, self._penalty()
         back, _ = self._whitening(self.design.slopes(block, start), block)
         moved = torch.zeros_like(start, requires_grad=True)
@@ -127,14 +127,14 @@ class Choice(NamedTuple):
     """The same with the affine start alone."""
 
 
-def choose(train: Rows, held: Rows, ridges: Sequence[float], limits: Limits) -> Choice:
+def choose(train: PaddedRows, held: PaddedRows, ridges: Sequence[float], limits: Limits) -> Choice:
     """Grow terms in all members; keep the number of terms and the ridge that score best on held-out rows.
 
     Args:
-        train: what each member learns from: the folds and, with nothing held out, all rows.
-        held: the rows to judge each member by.
-        ridges: the λ to try.
-        limits: where the search ends.
+        train: the training rows of each member: of each fold and, with nothing held out, all rows.
+        held: the held-out rows of each member.
+        ridges: the values of λ to try.
+        limits: limits of the search.
     """
     judge = Design(held, limits)
     best = Choice([], -math.inf, -math.inf)

@@ -1,4 +1,4 @@
-"""`fit_triangular`: a triangular map learned from little data, its terms chosen by cross-validation."""
+"""`fit_triangular`: a sparse triangular map learned from little data, its terms selected by cross-validation."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor
 from pushforward.bijections import Bijection, Chain, Permute, Standardize, Triangular
 from pushforward.core.checks import at_least
 from pushforward.distributions import Flow, StandardNormal, StudentT
-from pushforward.train.component import Component, Limits, Rows, apply
+from pushforward.train.component import Component, Limits, PaddedRows, apply
 from pushforward.train.history import TrainingError
 from pushforward.train.selection import choose
 
 __all__ = ["fit_triangular"]
 
-BOUND = 4.0  # of the box in standard deviations: rows beyond it are too few to learn a shape from
+BOUND = 4.0  # of the box in standard deviations; few rows lie outside
 NODES = 20
-# One feature at a time: smoother, since what is bent here by mistake spoils every component that reads the feature.
+# Maps of single features are smoother, since their errors enter every component that depends on the feature.
 MARGINAL = Limits(degree=8, interactions=1, terms=8, patience=3, bound=BOUND, nodes=NODES)
 MARGINAL_RIDGE = 3.0
 MARGINAL_GAIN = 0.005  # nats per row that one more layer must gain on held-out rows
@@ -29,16 +29,16 @@ PATIENCE = 4
 
 
 class Folds(NamedTuple):
-    """What each fold learns from and is judged by, context first; the last member learns from all rows."""
+    """Training and held-out rows of each fold, context first; the last member trains on all rows."""
 
-    train: Rows
-    held: Rows
+    train: PaddedRows
+    held: PaddedRows
     ladj: Tensor
     """Log-slopes of the layers so far at the held-out rows, (members, n)."""
 
 
 class Start(NamedTuple):
-    """Layers that bend single features, and the folds as seen behind them."""
+    """Layers of maps of single features, and the folds mapped through them."""
 
     folds: Folds
     layers: list[list[Component]]
@@ -70,36 +70,36 @@ def fit_triangular(
 ) -> Flow:
     r"""Learn a density from little data: a sparse triangular map whose terms are chosen by cross-validation.
 
-    Data are standardised, bent feature by feature where that helps, put in order, and sent through a `Triangular` map S
-    to a base p of independent features. Maximum likelihood then decouples into one problem per component,
+    Data are standardised, mapped feature by feature where that helps, reordered, and mapped by a `Triangular` map S to
+    a base p of independent features. Maximum likelihood then decouples into one problem per component,
 
     .. math:: \min_{S_j}\ \frac1N \sum_i \Bigl[-\log p\bigl(S_j(x^i)\bigr) - \log \partial_j S_j(x^i)\Bigr]
        + \frac{\lambda}{2N} \sum_\alpha r_\alpha w_\alpha^2, \qquad r_\alpha = |\alpha|^2,
 
-    which LBFGS solves while terms enter one by one, each time the neighbour of a term already in that promises most.
-    The number of terms of each component, the bending, the order and λ are those with the best likelihood on held-out
-    rows; features that no term names are never read. Nothing is random but the folds. For a few hundred rows, fitting
-    costs a second or two per feature; there is no need for a validation set.
+    which LBFGS minimises while terms are added one by one, each time the neighbour of a selected term with the largest
+    predicted gain. The number of terms of each component, the maps of single features, the order and λ have the best
+    likelihood on held-out rows; a component does not depend on features that occur in none of its terms. Only the folds
+    are random. For a few hundred rows, fitting costs a second or two per feature, and no validation set is needed.
 
     Args:
         x: data, (rows, features): a tensor or an array of numbers.
         context: (rows, context), for a conditional density.
         degree: highest degree of a feature in a term.
-        interactions: most variables in one term.
-        terms: most terms of a component beyond the affine map of its own variable.
-        ridge: λ, or several to choose from.
-        marginals: most layers that bend single features; 0 for none.
-        orders: orders of the features to choose from; by default the given one and its reverse. With the given one
-            alone the flow is triangular in x itself.
-        df: degrees of freedom of the Student t base, ``math.inf`` for the standard normal. Light normal tails make one
-            row far outside the training data cost hundreds of nats.
-        folds: of the cross-validation.
-        seed: of the folds.
-        dtype: of the flow; the fit itself is done in float64.
-        data_dtype: ``"float64"`` if the flow is to take float64 data although its ``dtype`` is float32.
+        interactions: largest number of variables in one term.
+        terms: largest number of terms of a component beyond the affine map of its last variable.
+        ridge: λ, or several values to select from.
+        marginals: largest number of layers of maps of single features; 0 for none.
+        orders: orders of the features to select from; by default that of the columns and its reverse. With the order of
+            the columns alone, the flow is triangular in x itself.
+        df: degrees of freedom of the Student t base, ``math.inf`` for the standard normal. With normal
+            tails, one row far outside the training data costs hundreds of nats.
+        folds: number of folds of the cross-validation.
+        seed: seed of the assignment of rows to folds.
+        dtype: dtype of the flow; the fit itself is done in float64.
+        data_dtype: ``"float64"`` if x and context are float64 although the weights are float32.
 
     Returns:
-        A flow that densities of data cost one pass of.
+        A flow whose densities cost one pass.
 
     Raises:
         TrainingError: x or context is not a table of finite numbers, has too few rows or a constant column, or an
@@ -116,10 +116,10 @@ def fit_triangular(
     >>> round(flow.log_prob(x).mean().item(), 1)
     -2.7
     """
-    table, known = _table(x, context)
-    features = table.shape[1] - known
-    given = tuple(range(features))
-    tried = [tuple(order) for order in ((given, given[::-1]) if orders is None else orders)]
+    table, context_size = _table(x, context)
+    features = table.shape[1] - context_size
+    natural = tuple(range(features))
+    tried = [tuple(order) for order in ((natural, natural[::-1]) if orders is None else orders)]
     ridges = [float(ridge)] if isinstance(ridge, int | float) else [float(value) for value in ridge]
     for name, got, low in (
         ("degree", degree, 1), ("interactions", interactions, 1), ("terms", terms, 0), ("marginals", marginals, 0),
@@ -131,41 +131,42 @@ def fit_triangular(
     standard.initialize(table)
 
     plain = Start(_split(standard(table), folds, seed), [])
-    bent = _bend_features(plain, known, marginals)
-    starts = [plain, bent] if bent.layers else [plain]
-    drafts = [_fit_joint(start, known, tried[0], ridges, limits) for start in starts]
+    mapped = _fit_marginals(plain, context_size, marginals)
+    starts = [plain, mapped] if mapped.layers else [plain]
+    drafts = [_fit_joint(start, context_size, tried[0], ridges, limits) for start in starts]
     start = starts[max(range(len(starts)), key=lambda k: drafts[k].score)]
-    drafts += [_fit_joint(start, known, order, ridges, limits) for order in dict.fromkeys(tried[1:]) if features > 1]
+    drafts += [
+        _fit_joint(start, context_size, order, ridges, limits) for order in dict.fromkeys(tried[1:]) if features > 1
+    ]
     best = max(drafts, key=lambda draft: draft.score)
-    return _assemble(best, standard, known, df, data_dtype).to(dtype)
+    return _assemble(best, standard, context_size, df, data_dtype).to(dtype)
 
 
 def _split(rows: Tensor, folds: int, seed: int) -> Folds:
-    """Rows dealt out to folds at random."""
+    """Assign the rows to folds at random."""
     fold = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)) % folds
-    train = Rows.stack([*(rows[fold != k] for k in range(folds)), rows])
-    held = Rows.stack([*(rows[fold == k] for k in range(folds)), rows[:0]])
+    train = PaddedRows.stack([*(rows[fold != k] for k in range(folds)), rows])
+    held = PaddedRows.stack([*(rows[fold == k] for k in range(folds)), rows[:0]])
     return Folds(train, held, torch.zeros_like(held.counts))
 
 
-def _bend_features(start: Start, known: int, most: int) -> Start:
-    """Layers of increasing maps of single features, each judged by how much closer to a normal it brings them.
+def _fit_marginals(start: Start, context_size: int, most: int) -> Start:
+    """Layers of increasing maps of single features, each kept if it raises the held-out likelihood of its feature.
 
-    A composition of a few smooth maps reaches shapes (sharp edges, long tails) that one of them reaches with many terms
-    only.
+    A composition of a few smooth maps represents shapes (sharp edges, long tails) for which one map needs many terms.
     """
     folds, layers = start
-    width = folds.train.values.shape[-1] - known
+    width = folds.train.values.shape[-1] - context_size
     active = list(range(width))
     for _ in range(most):
         layer: dict[int, Component] = {}
         for j in active:
-            column = [known + j]
+            column = [context_size + j]
             choice = choose(folds.train.only(column), folds.held.only(column), [MARGINAL_RIDGE], MARGINAL)
             if choice.score >= choice.affine + MARGINAL_GAIN:
                 whole = choice.components[-1]
                 layer[j] = Component([(*(0,) * j, *term) for term in whole.terms], whole.weights)
-                folds = _bend(folds, known + j, choice.components)
+                folds = _map_column(folds, context_size + j, choice.components)
         if not layer:
             break
         nothing = Component([], folds.ladj.new_zeros(0))
@@ -174,43 +175,45 @@ def _bend_features(start: Start, known: int, most: int) -> Start:
     return Start(folds, layers)
 
 
-def _bend(folds: Folds, i: int, components: Sequence[Component]) -> Folds:
-    """Column i sent through each member's own map."""
+def _map_column(folds: Folds, i: int, components: Sequence[Component]) -> Folds:
+    """Map column i of each member by the component of that member."""
     train, _ = apply(folds.train.only([i]), components, MARGINAL)
     held, log_slope = apply(folds.held.only([i]), components, MARGINAL)
     return Folds(folds.train.replace(i, train), folds.held.replace(i, held), folds.ladj + log_slope)
 
 
-def _fit_joint(start: Start, known: int, order: tuple[int, ...], ridges: Sequence[float], limits: Limits) -> Draft:
-    """The components in one order of the features, behind the layers of ``start``."""
+def _fit_joint(
+    start: Start, context_size: int, order: tuple[int, ...], ridges: Sequence[float], limits: Limits
+) -> Draft:
+    """Fit the components in one order of the features, after the layers of ``start``."""
     folds, layers = start
-    columns = [*range(known), *(known + j for j in order)]
+    columns = [*range(context_size), *(context_size + j for j in order)]
     score = float((folds.ladj * folds.held.counts).sum() / folds.held.counts.sum())
     components = []
-    for stop in range(known + 1, len(columns) + 1):
+    for stop in range(context_size + 1, len(columns) + 1):
         choice = choose(folds.train.only(columns[:stop]), folds.held.only(columns[:stop]), ridges, limits)
         components.append(choice.components[-1])
         score += choice.score
     return Draft([*layers, components], order, score)
 
 
-def _assemble(draft: Draft, standard: Standardize, known: int, df: float, data_dtype: str | None) -> Flow:
-    *bending, joint = draft.layers
+def _assemble(draft: Draft, standard: Standardize, context_size: int, df: float, data_dtype: str | None) -> Flow:
+    *marginals, joint = draft.layers
     features = len(joint)
-    parts: list[Bijection] = [_standardize(standard, known, known + features, data_dtype)]
-    parts += [_triangular(layer, 0) for layer in bending]
+    parts: list[Bijection] = [_standardize(standard, context_size, context_size + features, data_dtype)]
+    parts += [_triangular(layer, 0) for layer in marginals]
     if draft.order != tuple(range(features)):
         parts.append(Permute(draft.order))
-    parts.append(_triangular(joint, known))
+    parts.append(_triangular(joint, context_size))
     base = StandardNormal(features) if math.isinf(df) else StudentT(features, df=df)
-    context_map = _standardize(standard, 0, known, data_dtype) if known else None
+    context_map = _standardize(standard, 0, context_size, data_dtype) if context_size else None
     return Flow(base, Chain(parts).inv, context_map=context_map)
 
 
 @torch.no_grad()
-def _triangular(components: Sequence[Component], known: int) -> Triangular:
+def _triangular(components: Sequence[Component], context_size: int) -> Triangular:
     terms = [[list(term) for term in component.terms] for component in components]
-    layer = Triangular(terms, context=known, bound=BOUND, nodes=NODES).to(torch.float64)
+    layer = Triangular(terms, context=context_size, bound=BOUND, nodes=NODES).to(torch.float64)
     layer.weights.copy_(torch.cat([component.weights for component in components]))
     return layer
 

@@ -3,9 +3,11 @@
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.circular import CircularRationalQuadratic, CircularShift, Moebius
 from pushforward.univariate.composed import Composed
+from pushforward.univariate.distribution import UnivariateDistribution, distribution_of
 from pushforward.univariate.elementary import Affine, Shift, SinhArcsinh, YeoJohnson
 from pushforward.univariate.integrated import IntegratedNetwork
-from pushforward.univariate.mixture import GaussianMixtureCDF, LogisticMixtureCDF
+from pushforward.univariate.mixture_distribution import MixtureDistribution
+from pushforward.univariate.mixture_kinds import GaussianMixtureCDF, LogisticMixtureCDF
 from pushforward.univariate.polynomial import Bernstein, SumOfSquares
 from pushforward.univariate.sigmoidal import DeepSigmoidal, DenseDeepSigmoidal
 from pushforward.univariate.spline_kinds import (
@@ -31,6 +33,7 @@ __all__ = [
     "LinearRational",
     "LinearSpline",
     "LogisticMixtureCDF",
+    "MixtureDistribution",
     "Moebius",
     "QuadraticSpline",
     "RationalQuadratic",
@@ -39,5 +42,7 @@ __all__ = [
     "SumOfSquares",
     "TailTransform",
     "Univariate",
+    "UnivariateDistribution",
     "YeoJohnson",
+    "distribution_of",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -11,10 +10,11 @@ import torch
 from torch import Tensor
 
 from pushforward.core.bijection import Kind
+from pushforward.core.constants import HasConstants
+from pushforward.core.dispatch import accelerated
 from pushforward.core.domain import REAL, Domain
-from pushforward.core.native_build import Compilable, compiled
+from pushforward.core.execution_mode import needs_derivatives
 from pushforward.core.numerics import by_table, concrete_bool, invert_increasing, solve_between
-from pushforward.core.reference import REFERENCES, log_width, narrow
 
 __all__ = ["Boxed", "Iterative", "Univariate", "with_free"]
 
@@ -26,7 +26,7 @@ def with_free(params: Tensor, free: Tensor | None) -> Tensor:
     return params if free is None else torch.cat([params, free.expand(free.shape[0], *params.shape[1:])])
 
 
-class Univariate(Compilable, ABC):
+class Univariate(HasConstants, ABC):
     r"""An increasing map of one number, :math:`y = \tau(x; \theta)`, applied entry by entry.
 
     Parameters lead: they have shape ``(num_params, *s)`` for x of shape ``(*s)``, so that softmax, cumsum and the like
@@ -43,15 +43,10 @@ class Univariate(Compilable, ABC):
     codomain: Domain = REAL
     smoothness: int = 0
     """0: continuous, 1: continuous slope, ...; large for analytic maps."""
-    reference: ClassVar[str] = "gaussian"
-    """Of y, one of `core.reference.REFERENCES`, where the map alone is to stand for a distribution."""
     inverse_kind: Kind = "exact"
     """"iterative" where the inverse is the root of an equation."""
-    inverse_is_long: bool = False
-    """Whether the inverse is a closed formula of so many operations that one kernel for them pays."""
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
     config: dict[str, Any]
-    _step: Callable[[Tensor, Tensor], Tensor] | None = None
 
     @abstractmethod
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,63 +64,14 @@ class Univariate(Compilable, ABC):
         """x alone, where the slope costs extra."""
         return self.inverse(y, params)[0]
 
-    def forward_from(self, x: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
-        """`forward` of what a conditioner decides and what it does not, as `with_free` takes them."""
+    def forward_with_free(self, x: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`forward`, with conditional and free parameters given apart, as in `with_free`."""
         return self.forward(x, with_free(params, free))
 
-    def recompute_from_output(self, x: Tensor, y: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
-        """`forward_from` recorded for its gradients alone, where its y is known: what it gives is not looked at."""
-        return self.forward_from(x, params, free)
-
-    def log_density(self, x: Tensor, params: Tensor) -> Tensor:
-        """Log-density of x where y follows the law that the map is named after, a standard normal for most."""
-        y, log_slope = self.forward(x, params)
-        return REFERENCES[self.reference].log_density(y) + log_slope
-
-    def log_tails(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        """The logs of the probabilities below and above x, under that law."""
-        y = self.value(x, params)
-        return REFERENCES[self.reference].log_below(y), REFERENCES[self.reference].log_below(-y)
-
-    def log_mass(self, low: Tensor, high: Tensor, params: Tensor, width: Tensor | None = None) -> Tensor:
-        """The log of the probability between low and high, under that law; no digits are lost far out, nor where low
-        and high are close and their ``width``, from low to high, is given."""
-        width = high - low if width is None else width
-        ends = self.value(low, params), self.value(high, params)
-        between = ends[1] - ends[0]
-        small = narrow(width) | narrow(50 * between)  # where the map is flat, its ends may round to one number
-        tiny = log_width(width) + self.log_density((low + high) / 2, params)
-        return torch.where(small, tiny, REFERENCES[self.reference].log_mass(*ends, torch.where(small, 1.0, between)))
-
-    def quantile(self, p: Tensor, params: Tensor) -> Tensor:
-        """x below which the probability is p, under that law."""
-        return self.inverse_value(REFERENCES[self.reference].point(p), params)
-
-    def compile_step(self, *, backend: Any = "inductor", **options: Any) -> None:
-        """Compile `step` if the inverse is long."""
-        super().compile_step(backend=backend)
-        if self.inverse_is_long:
-            self._step = compiled(self.inverse_value, backend=backend, **options)
-
-    def step(self, y: Tensor, params: Tensor) -> Tensor:
-        """`inverse_value` for one feature of many in turn, without gradients: after `compile_step` in one kernel, where
-        small operations would take longer than their arithmetic."""
-        return (self._step or self.inverse_value)(y, params)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        state.pop("_step", None)
-        return state
-
-    def start(self, x: Tensor) -> Tensor | None:
-        """Parameters (num_params, features) from which learning goes well for data like the sample x (features, n):
-        those that bring it near the standard law. None: zeros, as for most maps."""
-        return None
-
-    def widening(self) -> Tensor | None:
-        """The direction (num_params,) of parameters in which the law grows wider around the same places: t times it
-        makes it about exp(t) times as wide. None where there is none."""
-        return None
+    @property
+    def point_width(self) -> int:
+        """About how many numbers one point needs at once."""
+        return self.num_params
 
     def extra_repr(self) -> str:
         return ", ".join(f"{key}={value}" for key, value in getattr(self, "config", {}).items() if key != "type")
@@ -159,7 +105,7 @@ class Iterative(Univariate):
         return invert_increasing(self._evaluate, partial(self._root, params), y, self._prepare(params))
 
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
+        if needs_derivatives():
             return self.inverse(y, params)[0]
         return self._root(params, y, self._prepare(params))
 
@@ -168,6 +114,7 @@ class Iterative(Univariate):
         return self._evaluate(x, prepared)
 
     @torch.no_grad()
+    @accelerated()
     def _root(self, params: Tensor, y: Tensor, prepared: Any) -> Tensor:
         """τ⁻¹(y) without gradients: from a table where many points share their parameters."""
         start = None

@@ -14,6 +14,7 @@ from torch import Tensor
 from pushforward.core.checks import at_least, below_one
 from pushforward.core.config import configurable
 from pushforward.core.domain import Circle
+from pushforward.core.execution_mode import needs_derivatives
 from pushforward.univariate.base import Iterative, Univariate
 from pushforward.univariate.spline_kinds import SlopedSpline
 from pushforward.univariate.spline_pieces import Piece, RationalQuadraticPiece
@@ -141,10 +142,9 @@ class Moebius(Iterative):
         at_least("Moebius", "centres", centres, 1)
         below_one("Moebius", "radius", radius, "where a map of the circle would be flat")
         self.centres, self.radius, self.num_params = centres, radius, 3 * centres
-        angle = 2 * math.pi * torch.arange(centres) / centres
         ratio = min(0.2 / radius, 0.5) if centres > 1 else 0.0
-        around = ratio / math.sqrt(1 - ratio**2) * torch.stack([angle.cos(), angle.sin()])  # (2, centres)
-        self.register_buffer("around", around, persistent=False)
+        distance, angles = ratio / math.sqrt(1 - ratio**2), [2 * math.pi * k / centres for k in range(centres)]
+        self.add_constant("around", [[distance * f(angle) for angle in angles] for f in (math.cos, math.sin)])
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         y, log_slope = super().forward(x, params)
@@ -185,4 +185,4 @@ def _turn_of(right: Tensor, up: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def _on_circle(angle: Tensor) -> Tensor:
     """The angle, or the nearest one in [-π, π) where rounding went beyond; gradients pass there as well."""
     inside = angle.clamp(-math.pi, math.pi - 2 * torch.finfo(angle.dtype).eps)
-    return inside.detach() + (angle - angle.detach()) if torch.is_grad_enabled() else inside
+    return inside.detach() + (angle - angle.detach()) if needs_derivatives() else inside

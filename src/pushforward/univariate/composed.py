@@ -21,8 +21,8 @@ class Composed(Univariate):
 
     .. math:: y = (\tau_m \circ \dots \circ \tau_1)(x), \qquad \tau_i = \tau_i(\cdot\,; \theta_i)
 
-    An `Affine` before a spline moves and scales what a box of fixed size could not reach: conditional laws whose
-    location follows other features. Both directions cost what the parts cost.
+    An `Affine` before a spline moves and scales what a box of fixed size could not reach: conditional distributions
+    whose location depends on other features. Both directions cost what the parts cost.
 
     Args:
         parts: the maps, the first one first.
@@ -57,7 +57,6 @@ class Composed(Univariate):
         self.smoothness = min(part.smoothness for part in parts)
         iterative = any(part.inverse_kind == "iterative" for part in parts)
         self.inverse_kind = "iterative" if iterative else "exact"
-        self.inverse_is_long = not iterative and any(part.inverse_is_long for part in parts)
         self.num_params, self.num_free = (sum(getattr(p, name) for p in parts) for name in ("num_params", "num_free"))
         # What a conditioner decides comes first, part by part, then what it does not.
         self.sizes = [part.num_params - part.num_free for part in parts] + [part.num_free for part in parts]
@@ -67,31 +66,31 @@ class Composed(Univariate):
         pieces = params.split(self.sizes)
         count = len(self.parts)
         pairs = [
-            (part, torch.cat([own, free]) if free.shape[0] else own)
-            for part, own, free in zip(self.parts, pieces[:count], pieces[count:], strict=True)
+            (part, torch.cat([part_params, free]) if free.shape[0] else part_params)
+            for part, part_params, free in zip(self.parts, pieces[:count], pieces[count:], strict=True)
         ]
         return pairs[::-1] if backwards else pairs
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         total = torch.zeros_like(x)
-        for part, own in self._each(params):
-            x, log_slope = part(x, own)
+        for part, part_params in self._each(params):
+            x, log_slope = part(x, part_params)
             total = total + log_slope
         return x, total
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         total = torch.zeros_like(y)
-        for part, own in self._each(params, backwards=True):
-            y, log_slope = part.inverse(y, own)
+        for part, part_params in self._each(params, backwards=True):
+            y, log_slope = part.inverse(y, part_params)
             total = total + log_slope
         return y, total
 
     def value(self, x: Tensor, params: Tensor) -> Tensor:
-        for part, own in self._each(params):
-            x = part.value(x, own)
+        for part, part_params in self._each(params):
+            x = part.value(x, part_params)
         return x
 
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
-        for part, own in self._each(params, backwards=True):
-            y = part.inverse_value(y, own)
+        for part, part_params in self._each(params, backwards=True):
+            y = part.inverse_value(y, part_params)
         return y

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pushforward.core.checks import positive
 from pushforward.core.config import configurable
+from pushforward.core.dispatch import accelerated
 from pushforward.core.special import expm1_ratio, log1p_over, log_cosh
-from pushforward.univariate.affine_native import native_affine
 from pushforward.univariate.base import Univariate
 
 __all__ = ["Affine", "Shift", "SinhArcsinh", "YeoJohnson"]
@@ -71,39 +71,32 @@ class Affine(Univariate):
         super().__init__()
         positive("Affine", "bound", bound)
         self.bound = bound
-        self.register_buffer("zero", torch.zeros(()), persistent=False)
+        self.add_constant("zero", 0.0)
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        shift, bounded, free = params.unbind()
-        return self._move(x, shift, bounded, free)
+        return self._move(x, *params.unbind())
 
-    def forward_from(self, x: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
-        if type(self) is not Affine or free is None:
-            return super().forward_from(x, params, free)
-        found = native_affine(self._apart, self.bound, x, params, free) if self._native else None
-        return self._apart(x, params, free) if found is None else found
-
-    def _apart(self, x: Tensor, params: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
-        """`forward` without joining the parameters first."""
-        shift, bounded = params.unbind()
+    @accelerated()
+    def forward_with_free(self, x: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
+        if type(self) is not Affine or free is None:  # a subclass may write `forward` alone
+            return super().forward_with_free(x, params, free)
+        shift, bounded = params.unbind()  # without joining them with the free ones in a tensor first
         return self._move(x, shift, bounded, free[0])
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self._read(params)
-        return (y - shift) / log_scale.exp(), -log_scale.expand_as(y)
+        x, log_scale = self._back(y, *params.unbind())
+        return x, -log_scale.expand_as(y)
 
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
-        shift, log_scale = self._read(params)
-        return (y - shift) / log_scale.exp()
+        return self._back(y, *params.unbind())[0]
 
     def _move(self, x: Tensor, shift: Tensor, bounded: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
         log_scale = self._log_scale(bounded, free)
         return torch.addcmul(shift, x, log_scale.exp()), log_scale.expand_as(x)
 
-    def _read(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        """Shift and log-scale."""
-        shift, bounded, free = params.unbind()
-        return shift, self._log_scale(bounded, free)
+    def _back(self, y: Tensor, shift: Tensor, bounded: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale = self._log_scale(bounded, free)
+        return (y - shift) / log_scale.exp(), log_scale
 
     def _log_scale(self, bounded: Tensor, free: Tensor) -> Tensor:
         # ``alpha`` stays a number; a factor would be made a tensor first, which costs more than all else where the

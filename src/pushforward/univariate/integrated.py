@@ -69,6 +69,10 @@ class IntegratedNetwork(Shaped):
             self.inner.weight[:, 0].copy_(torch.linspace(1.0, max(1.0, nodes / 6), units))
             self.inner.bias.uniform_(-math.pi, math.pi)
 
+    @property
+    def point_width(self) -> int:
+        return self.num_params + 4 * (self.units + self.nodes)
+
     def _prepare_shape(self, params: Tensor) -> Squares:
         t = cosines(self.nodes, 2, self.nodes - 1, params)[:, 1]
         angle = t[:, None] * self.inner.weight[:, 0]  # (nodes, units)

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians in one dimension, fitted to data: where mixture maps start from."""
+"""Mixtures of Gaussians in one dimension, fitted to data by expectation maximisation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def fit_gaussians(x: Tensor, components: int, background: float, least: float) -
         inside = (weight / deviation).log()[..., None] + math.log1p(-background) - 0.5 * u.square()
         share = torch.softmax(torch.cat([inside, outside]), dim=0)[:-1]
         mass = share.sum(dim=-1) + PRIOR
-        # A component that no point belongs to stays where it is: it owns a small part of a point there.
+        # A component to which no point belongs stays where it is: the prior is a small part of a point there.
         mean = ((share * x).sum(dim=-1) + PRIOR * mean) / mass
         square = (share * (x - mean[..., None]).square()).sum(dim=-1) + PRIOR * deviation.square()
         weight, deviation = mass / mass.sum(dim=0), torch.maximum((square / mass).sqrt(), least_width)

@@ -136,14 +136,14 @@ def squares(roots: Tensor, least: float) -> Squares:
     return Squares(torch.cat([scaled[:1], scaled[1:2] + least, scaled[2:]]), roots, weight, least, degree)
 
 
-def uneven(count: int) -> Tensor:
+def uneven(count: int) -> list[float]:
     """Fixed factors between 1/2 and 3/2, no two alike.
 
     Parts of a model that are interchangeable at zero parameters would get the same gradients and stay copies of each
     other. Parameters that each enter with a factor of their own leave the identity where it is and break the tie.
     """
     golden = (math.sqrt(5) - 1) / 2
-    return 0.5 + (golden * torch.arange(1, count + 1)) % 1
+    return [0.5 + (golden * k) % 1 for k in range(1, count + 1)]
 
 
 @configurable
@@ -154,7 +154,7 @@ class SumOfSquares(Shaped):
         G'(t) = (1 - \epsilon) \frac{\sum_p q_p(t)^2}{\tfrac12 \int_{-1}^{1} \sum_p q_p^2} + \epsilon
 
     Every polynomial that is positive on the line is a sum of two squares. The :math:`q_p` are given by Chebyshev
-    coefficients; G has degree 2 ``degree`` + 1 and is integrated in closed form. The inverse is found numerically.
+    coefficients; G has degree 2 ``degree`` + 1 and is integrated in closed form. The inverse is powers numerically.
 
     Args:
         polynomials: number P of squares.
@@ -185,15 +185,15 @@ class SumOfSquares(Shaped):
         self.polynomials, self.degree = polynomials, degree
         self._place("SumOfSquares", polynomials * (degree + 1), bound, min_slope)
         # At zero parameters each polynomial is a constant: a sum of squares is one only if each of them is constant.
-        constant = torch.zeros(degree + 1, polynomials)
-        constant[0] = polynomials**-0.5
-        self.register_buffer("constant", constant, persistent=False)
-        self.register_buffer("gains", uneven(constant.numel()).reshape(constant.shape), persistent=False)
+        self.add_constant("constant", [[polynomials**-0.5 if k == 0 else 0.0] * polynomials for k in range(degree + 1)])
+        gains = uneven((degree + 1) * polynomials)
+        self.add_constant("gains", [gains[k * polynomials : (k + 1) * polynomials] for k in range(degree + 1)])
 
     def _prepare_shape(self, params: Tensor) -> Squares:
-        given = params.unflatten(0, (self.degree + 1, self.polynomials))
+        coefficients = params.unflatten(0, (self.degree + 1, self.polynomials))
         one = (1,) * (params.ndim - 1)
-        roots = self.constant.reshape(*self.constant.shape, *one) + self.gains.reshape(*self.gains.shape, *one) * given
+        constant, gains = (t.reshape(*t.shape, *one) for t in (self.constant, self.gains))
+        roots = constant + gains * coefficients
         return squares(roots, self.min_slope)
 
     def _shape(self, t: Tensor, shape: Any) -> tuple[Tensor, Tensor]:
@@ -205,12 +205,12 @@ class SumOfSquares(Shaped):
 
 def powers(u: Tensor, highest: int) -> Tensor:
     """1, u, ..., u^highest, shape (highest + 1, *s), whole blocks at a time."""
-    found = torch.ones_like(u)[None]
+    blocks = torch.ones_like(u)[None]
     step = u
-    while (count := len(found)) <= highest:
-        found = torch.cat([found, found[: highest + 1 - count] * step])
+    while (count := len(blocks)) <= highest:
+        blocks = torch.cat([blocks, blocks[: highest + 1 - count] * step])
         step = step * step
-    return found
+    return blocks
 
 
 @configurable
@@ -222,7 +222,7 @@ class Bernstein(Shaped):
 
     with coefficients that rise from -1 to 1 by softmax shares of at least :math:`\epsilon / n`. Then
     :math:`G' = \sum_k n (c_{k+1} - c_k) / 2\, \tbinom{n-1}{k} u^k (1 - u)^{n-1-k}` is a mean of numbers that are at
-    least :math:`\epsilon`: only positive terms are summed, so high degrees lose no digits. The inverse is found
+    least :math:`\epsilon`: only positive terms are summed, so high degrees lose no digits. The inverse is powers
     numerically.
 
     Args:
@@ -257,9 +257,8 @@ class Bernstein(Shaped):
             )
         self.degree = degree
         self._place("Bernstein", degree, bound, min_slope)
-        # Whole numbers, so that no conversion of the module rounds them.
-        choose = torch.tensor([math.comb(degree - 1, k) for k in range(degree)])
-        self.register_buffer("choose", choose, persistent=False)
+        # Whole numbers, which no conversion of the module rounds.
+        self.add_constant("choose", [math.comb(degree - 1, k) for k in range(degree)], torch.int64)
 
     def _prepare_shape(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Slopes (n, *s) of the shape at the coefficients, and the coefficients but the last (n, *s)."""

@@ -49,10 +49,10 @@ class Sigmoidal(Iterative):
         ins, outs = [1] + [units] * (depth - 1), [units] * (depth - 1) + [1]
         self.sizes = [(n, units, m) for n, m in zip(ins, outs, strict=True)]
         self.num_params = sum(k * (n if n > 1 else 0) + 2 * k + k * m for n, k, m in self.sizes)
-        self.register_buffer("gains", uneven(self.num_params), persistent=False)
+        self.add_constant("gains", uneven(self.num_params))
         steepness, offsets = standing(units)
         self.log_steepness = math.log(steepness)
-        self.register_buffer("offsets", torch.tensor(offsets), persistent=False)
+        self.add_constant("offsets", offsets)
 
     def _prepare(self, params: Tensor) -> list[Layer]:
         rest = params * self.gains.reshape(-1, *(1,) * (params.ndim - 1))
@@ -99,7 +99,7 @@ class Sigmoidal(Iterative):
 def standing(units: int) -> tuple[float, list[float]]:
     r"""Steepness and offsets of equal units whose mean is close to one sigmoid of steepness one.
 
-    The logistic law is that of a narrower one, of scale s, whose place has the density
+    A logistic distribution is that of a narrower one, of scale s, whose place has the density
     :math:`\propto 1 / (\cosh m + \cos \pi s)`; units stand at its quantiles, and the steepness is such that the logit
     of their mean has slope one at zero. Equal units would all get the same gradient, which vanishes on standardised
     data: learning would start at a saddle.

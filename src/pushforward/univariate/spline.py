@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.core.checks import at_least, one_of, positive
+from pushforward.core.dispatch import accelerated
+from pushforward.core.execution_mode import needs_derivatives
 from pushforward.core.numerics import through_root
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.spline_pieces import Piece
@@ -42,7 +44,6 @@ class Spline(Univariate):
         min_bin: smallest size of a bin, as a part of the box.
     """
 
-    inverse_is_long = True
     least: Tensor
 
     def __init__(self, bins: int, *, bound: float, tails: str, min_bin: float) -> None:
@@ -57,8 +58,8 @@ class Spline(Univariate):
                 f"{owner}: {bins} bins of at least {min_bin} of the box leave no room; lower min_bin below 1 / bins."
             )
         self.bins, self.bound, self.tails, self.min_bin = bins, bound, tails, min_bin
-        self.register_buffer("least", torch.arange(1, bins) * min_bin, persistent=False)
-        self.least_numbers = tuple(self.least.tolist())  # for kernels; rounded as the buffer is
+        self.least_numbers = tuple(k * min_bin for k in range(1, bins))
+        self.add_constant("least", self.least_numbers)
         # Numbers that belong to knots: with identity tails those at the ends are given.
         self.free_knots = bins - 1 if tails == "identity" else bins + 1
 
@@ -70,20 +71,22 @@ class Spline(Univariate):
     def _piece(self, width: Tensor, height: Tensor, at_knots: Any, in_bin: Any) -> Piece:
         """The curve across the bin of each point, from its numbers at both knots (2, *s) and its own (*s)."""
 
+    @accelerated()
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         outside, u = self._enter(x)
         left, bottom, width, height, piece = self._find(u, params, 0)
         rise, log_slope = piece.rise((u - left) / width)
         return self._continue(x, outside, self._leave(torch.addcmul(bottom, height, rise)), log_slope)
 
+    @accelerated()
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         outside, v = self._enter(y)
         left, bottom, width, height, piece = self._find(v, params, 1)
-        climbed = v - bottom
+        upper, climbed, piece = _from_nearer_knot(v - bottom, height, piece)
         with torch.no_grad():
             t = piece.fall(climbed).clamp(0.0, 1.0)
             if self.tails != "identity":  # the slope is wanted at the end itself, whatever rounding did
-                t = torch.where(outside, v, t)
+                t = t.masked_fill(outside, 0.0)
 
         def curve(along: Tensor) -> tuple[Tensor, Tensor]:
             rise, log_slope = piece.rise(along / width)
@@ -92,17 +95,19 @@ class Spline(Univariate):
         # The derivative of the root is that of the curve at it: going back through the formula of the root would lose
         # digits where slopes beside it differ a millionfold.
         along = through_root(curve, climbed, t * width)
-        log_slope = -piece.log_slope(along / width)
-        return self._continue(y, outside, self._leave(left + along), log_slope)
+        log_slope = -piece.log_slope_at(along / width, climbed)
+        return self._continue(y, outside, self._leave(left + torch.where(upper, width - along, along)), log_slope)
 
+    @accelerated()
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
         # With gradients the curve is wanted, and its slope for what lies beyond the box with linear tails.
-        if self.tails != "identity" or torch.is_grad_enabled():
+        if self.tails != "identity" or needs_derivatives():
             return self.inverse(y, params)[0]
         outside, v = self._enter(y)
-        left, bottom, width, _, piece = self._find(v, params, 1)
-        t = piece.fall(v - bottom).clamp(0.0, 1.0)
-        return torch.where(outside, y, self._leave(left + t * width))
+        left, bottom, width, height, piece = self._find(v, params, 1)
+        upper, climbed, piece = _from_nearer_knot(v - bottom, height, piece)
+        t = piece.fall(climbed).clamp(0.0, 1.0)
+        return torch.where(outside, y, self._leave(torch.addcmul(left, torch.where(upper, 1 - t, t), width)))
 
     def _enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whether x lies outside the box, and its place in it. Clipping comes before the search: a point evaluated
@@ -130,8 +135,8 @@ class Spline(Univariate):
         lower, upper = knots.expand(-1, -1, *s).gather(1, ends.expand(2, *ends.shape)).unbind(1)  # (axis, *s)
         (left, bottom), (width, height) = lower.unbind(), (upper - lower).unbind()
         beside = None if at_knots is None else at_knots.expand(-1, *s).gather(0, ends)  # (end, *s)
-        own = None if in_bins is None else in_bins.expand(-1, *s).gather(0, index[None])[0]
-        return left, bottom, width, height, self._piece(width, height, beside, own)
+        bin_params = None if in_bins is None else in_bins.expand(-1, *s).gather(0, index[None])[0]
+        return left, bottom, width, height, self._piece(width, height, beside, bin_params)
 
     def _places(self, raw: Tensor) -> Tensor:
         """Inner knots (axes, bins - 1, *s) of bins that share the box: raw is (axes, bins, *s)."""
@@ -148,3 +153,9 @@ class Spline(Univariate):
         if self.tails != "identity":
             return at_knots
         return F.pad(at_knots, (0, 0) * (at_knots.ndim - 1) + (1, 1), value=value)
+
+
+def _from_nearer_knot(climbed: Tensor, height: Tensor, piece: Piece) -> tuple[Tensor, Tensor, Piece]:
+    """Whether the upper knot is nearer along y, and the way from the nearer knot and the piece as seen from it."""
+    upper = climbed > 0.5 * height
+    return upper, torch.where(upper, height - climbed, climbed), piece.seen_from(upper)

@@ -12,7 +12,6 @@ from torch import Tensor
 from pushforward.core.checks import below_one, positive
 from pushforward.core.config import configurable
 from pushforward.univariate.spline import Knots, Spline
-from pushforward.univariate.spline_native import native_curve, native_inverse
 from pushforward.univariate.spline_pieces import (
     CubicPiece,
     LinearPiece,
@@ -61,9 +60,7 @@ class LinearSpline(Spline):
     def __init__(self, bins: int = 8, *, bound: float = 5.0, tails: str = "identity", min_bin: float = 1e-3) -> None:
         super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
         self.num_params = bins
-        self.register_buffer(
-            "places", torch.arange(1.0, bins), persistent=False
-        )  # whole numbers are exact in any dtype
+        self.add_constant("places", range(1, bins))
 
     def _knots(self, params: Tensor) -> Knots:
         heights = self._places(params[None])
@@ -180,10 +177,10 @@ class CubicSpline(Spline):
         below_one("CubicSpline", "min_slope", min_slope, BOX)
         self.min_slope = min_slope
         self.num_params = 2 * bins + (2 if tails == "linear" else 0)
-        floor = torch.full((bins,), min_slope)
+        floor = [min_slope] * bins
         if tails == "identity":  # a slope of one at the end is at most three times the mean slope there
-            floor[[0, -1]] = max(1 / 3, min_slope)
-        self.register_buffer("floor", floor, persistent=False)
+            floor[0] = floor[-1] = max(1 / 3, min_slope)
+        self.add_constant("floor", floor)
         # min_slope + (3 - min_slope) sigmoid(offset) = 1
         self.end_offset = math.log((1 - min_slope) / 2)
 
@@ -194,8 +191,8 @@ class CubicSpline(Spline):
         parabola = (means[:-1] * widths[1:] + means[1:] * widths[:-1]) / (widths[:-1] + widths[1:])
         slopes = self._with_ends(torch.minimum(2 * torch.minimum(means[:-1], means[1:]), parabola), 1.0)
         if self.tails == "linear":
-            room = 3 * torch.stack([means[0], means[-1]]) - self.min_slope
-            first, last = self.min_slope + room * torch.sigmoid(params[2 * self.bins :] + self.end_offset)
+            headroom = 3 * torch.stack([means[0], means[-1]]) - self.min_slope
+            first, last = self.min_slope + headroom * torch.sigmoid(params[2 * self.bins :] + self.end_offset)
             slopes = torch.cat([first[None], slopes, last[None]])
         return Knots(running(widths, widths * means), slopes, means)
 
@@ -330,35 +327,6 @@ class RationalQuadratic(SlopedSpline):
 
     def _piece(self, width: Tensor, height: Tensor, at_knots: Any, in_bin: Any) -> Piece:
         return RationalQuadraticPiece(width, height, *self._slopes(at_knots))
-
-    def native_options(self) -> tuple[float, ...]:
-        """What the native kernels (`spline.h`) are told."""
-        rest = 1 - self.bins * self.min_bin
-        numbers = (self.bins, self.tails == "linear", self.bound, self.min_slope, self.slope_offset, rest)
-        return (*map(float, numbers), *self.least_numbers)
-
-    def plainly(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        """`forward` by operations of torch."""
-        return super().forward(x, params)
-
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        if self._native:
-            found = native_curve(self.plainly, self.native_options(), x, params)
-            if found is not None:
-                return found
-        return self.plainly(x, params)
-
-    def recompute_from_output(self, x: Tensor, y: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
-        found = native_curve(self.plainly, self.native_options(), x, params, y) if self._native else None
-        return found or super().recompute_from_output(x, y, params, free)
-
-    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        found = native_inverse(self.native_options(), y, params, slope=True) if self._native else None
-        return (found[0], found[1]) if found and found[1] is not None else super().inverse(y, params)
-
-    def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
-        found = native_inverse(self.native_options(), y, params, slope=False) if self._native else None
-        return found[0] if found else super().inverse_value(y, params)
 
 
 def spread(raw: Tensor, weights: Tensor, floor: Tensor | float) -> Tensor:

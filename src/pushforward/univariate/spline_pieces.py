@@ -26,6 +26,13 @@ class Piece(ABC):
     """An increasing curve across a bin of known width and height."""
 
     @abstractmethod
+    def seen_from(self, upper: Tensor) -> Piece:
+        """The piece turned by half a turn where ``upper`` is true: t and ``climbed`` are measured from the upper knot.
+
+        Near that knot 1 - t and what is missing of the height have digits that t and ``climbed`` have lost.
+        """
+
+    @abstractmethod
     def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(the share of the height reached at t, the log-slope there)."""
 
@@ -35,7 +42,11 @@ class Piece(ABC):
 
     @abstractmethod
     def log_slope(self, t: Tensor) -> Tensor:
-        """The log-slope at t, for the inverse."""
+        """The log-slope at t."""
+
+    def log_slope_at(self, t: Tensor, climbed: Tensor) -> Tensor:
+        """The log-slope at t, where ``climbed`` is reached: from whichever of the two determines it better."""
+        return self.log_slope(t)
 
 
 class LinearPiece(Piece):
@@ -43,6 +54,9 @@ class LinearPiece(Piece):
 
     def __init__(self, width: Tensor, height: Tensor) -> None:
         self.width, self.height = width, height
+
+    def seen_from(self, upper: Tensor) -> Piece:
+        return self
 
     def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return t, self.log_slope(t)
@@ -61,6 +75,9 @@ class QuadraticPiece(Piece):
         self.slope_left, self.slope_right = slope_left, slope_right
         self.total = slope_left + slope_right
         self.width = width
+
+    def seen_from(self, upper: Tensor) -> Piece:
+        return QuadraticPiece(self.width, *_turned(upper, self.slope_left, self.slope_right))
 
     def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
         share = t * torch.addcmul(self.slope_left * (2 - t), self.slope_right, t) / self.total
@@ -87,7 +104,11 @@ class CubicPiece(Piece):
 
     def __init__(self, width: Tensor, slope: Tensor, slope_left: Tensor, slope_right: Tensor) -> None:
         self.width, self.slope = width, slope
+        self.slope_left, self.slope_right = slope_left, slope_right
         self.a, self.b = slope_left / slope, slope_right / slope
+
+    def seen_from(self, upper: Tensor) -> Piece:
+        return CubicPiece(self.width, self.slope, *_turned(upper, self.slope_left, self.slope_right))
 
     def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return self._share(t), self.log_slope(t)
@@ -131,46 +152,64 @@ class LinearRationalPiece(Piece):
 
     .. math:: \frac{a b λ a t / s}{b (λ - t) + a b m t / s}
 
-    of the height; the right one is the same seen from the upper end.
+    of the height; the right one is the same seen from the upper end. Where they meet, the slope may change by orders of
+    magnitude between neighbouring numbers t; in the height reached it is one over the square of a line.
     """
 
     def __init__(self, width: Tensor, height: Tensor, slope_left: Tensor, slope_right: Tensor, split: Tensor) -> None:
         self.height, self.split = height, split
+        self.slope_left, self.slope_right = slope_left, slope_right
         self.left, self.right = slope_left.sqrt(), slope_right.sqrt()
         self.product = self.left * self.right
-        self.middle = torch.addcmul(self.right * (1 - split), split, self.left)
+        self.average = torch.addcmul(self.right * (1 - split), split, self.left)
         self.pull = self.product * width / height
         self.width = width
+
+    def seen_from(self, upper: Tensor) -> Piece:
+        ends = _turned(upper, self.slope_left, self.slope_right)
+        return LinearRationalPiece(self.width, self.height, *ends, torch.where(upper, 1 - self.split, self.split))
 
     def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
         near = t <= self.split
         place = torch.where(near, t, 1 - t)
-        length, own, other = self._seen_from(near)
-        below = self._below(place, length, other)
-        share = self.pull * length * own * place / below
+        length, near_root, far_root = self._seen_from(near)
+        below = self._below(place, length, far_root)
+        share = self.pull * length * near_root * place / below
         return torch.where(near, share, 1 - share), 2 * torch.log(self.product * length / below)
 
     def fall(self, climbed: Tensor) -> Tensor:
-        share = climbed / self.height
-        near = share * self.middle <= self.split * self.left
-        share = torch.where(near, share, 1 - share)
-        length, own, other = self._seen_from(near)
-        rest = torch.addcmul(length * own, self.middle, share, value=-1).clamp(min=0.0)
-        place = other * length * share / torch.addcmul(other * share, self.pull, rest)
+        near, share, length, _, far_root, below = self._at(climbed)
+        place = far_root * length * share / below
         return torch.where(near, place, 1 - place)
 
     def log_slope(self, t: Tensor) -> Tensor:
         near = t <= self.split
-        length, _, other = self._seen_from(near)
-        return 2 * torch.log(self.product * length / self._below(torch.where(near, t, 1 - t), length, other))
+        length, _, far_root = self._seen_from(near)
+        return 2 * torch.log(self.product * length / self._below(torch.where(near, t, 1 - t), length, far_root))
+
+    def log_slope_at(self, t: Tensor, climbed: Tensor) -> Tensor:
+        _, _, length, _, _, below = self._at(climbed)
+        return 2 * torch.log(below / (self.pull * length))
+
+    def _at(self, climbed: Tensor) -> tuple[Tensor, ...]:
+        """On which side of the meeting point ``climbed`` is reached, the share of the height from that side's end, the
+        numbers of `_seen_from`, and the denominator of the inverse."""
+        share = climbed / self.height
+        rest = torch.addcmul(self.split * self.left, self.average, share, value=-1)
+        near = rest >= 0
+        share = torch.where(near, share, 1 - share)
+        # Seen from the other side the rest is the same number: in 1 - share it would have fewer digits.
+        rest = rest.abs()
+        length, near_root, far_root = self._seen_from(near)
+        return near, share, length, near_root, far_root, torch.addcmul(far_root * share, self.pull, rest)
 
     def _seen_from(self, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Length of the own part and the roots of the slopes at the own and at the other end."""
+        """Length of the half in which the point lies, and the roots of the slopes at its near and far end."""
         length = torch.where(near, self.split, 1 - self.split)
         return length, torch.where(near, self.left, self.right), torch.where(near, self.right, self.left)
 
     def _below(self, place: Tensor, length: Tensor, other: Tensor) -> Tensor:
-        return torch.addcmul(other * (length - place), self.pull * self.middle, place)
+        return torch.addcmul(other * (length - place), self.pull * self.average, place)
 
 
 class RationalQuadraticPiece(Piece):
@@ -183,6 +222,11 @@ class RationalQuadraticPiece(Piece):
         self.height, self.slope = height, height / width
         self.slope_left, self.slope_right = slope_left, slope_right
         self.bend = torch.sub(slope_left + slope_right, self.slope, alpha=2)
+        self.width = width
+
+    def seen_from(self, upper: Tensor) -> Piece:
+        ends = _turned(upper, self.slope_left, self.slope_right)
+        return RationalQuadraticPiece(self.width, self.height, *ends)
 
     def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
         mixed = t * (1 - t)
@@ -204,6 +248,11 @@ class RationalQuadraticPiece(Piece):
         inner = torch.addcmul(2 * self.slope * mixed, self.slope_right, t.square())
         inner = torch.addcmul(inner, self.slope_left, (1 - t).square())
         return torch.log(inner * (self.slope / scale).square())
+
+
+def _turned(upper: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """The two numbers, in the other order where ``upper`` is true."""
+    return torch.where(upper, right, left), torch.where(upper, left, right)
 
 
 def _quadratic_root(a: Tensor, b: Tensor, c: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ from pushforward.core.checks import positive
 from pushforward.core.config import configurable
 from pushforward.core.special import expm1_ratio, log1p_over, log_mills, normal_point
 from pushforward.univariate.base import Univariate
+from pushforward.univariate.distribution import UnivariateDistribution, distribution_of
 
-__all__ = ["TailTransform"]
+__all__ = ["TailDistribution", "TailTransform"]
 
 SMALLEST, LARGEST = 0.02, 5.0  # λ that a start from data may have
 HEADROOM = 0.9  # part of the dtype's exponents that the inverse uses; the rest is for scale and location
@@ -78,7 +79,28 @@ class TailTransform(Univariate):
         x = location + log_scale.exp() * torch.where(y < 0, -reached, reached)
         return x, log_scale + power * exponent - log_mills(size)
 
-    def start(self, x: Tensor) -> Tensor:
+    @property
+    def offset(self) -> float:
+        """Where softplus is ``tail``."""
+        return self.tail + math.log(-math.expm1(-self.tail))
+
+    def _scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        """μ and log σ: arsinh grows like a logarithm, so that no parameter makes σ overflow or vanish."""
+        return params[0], torch.asinh(params[1]) + 0.5 * math.log(math.pi / 2)
+
+    def _side(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """|x| and the λ of its side."""
+        upper, lower = (-F.logsigmoid(-self.offset - params[2:])).unbind()  # softplus, to the last digit
+        return torch.where(x < 0, -x, x), torch.where(x < 0, lower, upper)
+
+
+class TailDistribution(UnivariateDistribution):
+    """Power-law tails: the distribution whose values `TailTransform` makes normal."""
+
+    data_dependent = True
+    univariate: TailTransform
+
+    def initial_params(self, x: Tensor) -> Tensor:
         r"""μ at the median, σ by the median distance from it, each λ by two quantiles of its side.
 
         Where :math:`E = -\log \operatorname{erfc}(|y| / \sqrt 2)` doubles, the distance from μ grows by the factor
@@ -97,27 +119,18 @@ class TailTransform(Univariate):
         middle = (sorted_x - median[:, None]).abs().median(dim=-1).values  # where E = log 2
         scale = middle / (math.log(2) * expm1_ratio(math.log(2) * power.mean(dim=0)))
         log_scale = torch.where(scale > 0, scale, 1.0).log() - 0.5 * math.log(math.pi / 2)
-        raw = power + torch.log(-torch.expm1(-power)) - self._offset
+        raw = power + torch.log(-torch.expm1(-power)) - self.univariate.offset
         return torch.cat([median[None], torch.sinh(log_scale)[None], raw]).to(x.dtype)
 
-    @property
-    def _offset(self) -> float:
-        """Where softplus is ``tail``."""
-        return self.tail + math.log(-math.expm1(-self.tail))
 
-    def _scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        """μ and log σ: arsinh grows like a logarithm, so that no parameter makes σ overflow or vanish."""
-        return params[0], torch.asinh(params[1]) + 0.5 * math.log(math.pi / 2)
-
-    def _side(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        """|x| and the λ of its side."""
-        upper, lower = (-F.logsigmoid(-self._offset - params[2:])).unbind()  # softplus, to the last digit
-        return torch.where(x < 0, -x, x), torch.where(x < 0, lower, upper)
+@distribution_of.register
+def _(univariate: TailTransform) -> UnivariateDistribution:
+    return TailDistribution(univariate)
 
 
 @torch.no_grad()
 def _most(power: Tensor) -> Tensor:
     """The largest E for which (exp(λE) - 1) / λ stays well inside the dtype."""
     power = power.clamp(min=torch.finfo(power.dtype).tiny)
-    room = HEADROOM * math.log(torch.finfo(power.dtype).max) + power.log().clamp(max=0.0)
-    return room.clamp(min=1.0) / power
+    headroom = HEADROOM * math.log(torch.finfo(power.dtype).max) + power.log().clamp(max=0.0)
+    return headroom.clamp(min=1.0) / power

@@ -1,4 +1,4 @@
-"""The law of one column given what is known of a row: its distribution function, quantiles, mean and intervals."""
+"""The distribution of one column given other entries of its row: probabilities, quantiles, mean and intervals."""
 
 from __future__ import annotations
 
@@ -9,68 +9,73 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.distributions.columns.discrete import ColumnType
+from pushforward.distributions.columns.column_type import ColumnType
 
 __all__ = ["ColumnDistribution"]
 
 NODES = 128  # of an integral over quantiles
-ENTRIES = 2**22  # of parameters that are spread over levels at once
-PLACES = 201  # where an interval of given probability may begin
+ENTRIES = 2**22  # of parameters that are expanded over levels at once
+STARTS = 201  # candidates for the lower end of an interval
+EXTREME = 1e-6  # the outermost quantiles of an interval
 
 
 class ColumnDistribution:
-    """One column's law with its parameters fixed, for one row or for a batch of rows.
+    """The distribution of one column with fixed parameters, for one row or for a batch of rows.
 
     Args:
-        kind: of the column.
+        column_type: the type of the column.
         params: (num_params, 1, n).
-        batch: of n rows in all.
+        batch_shape: of the n rows.
 
     Shape:
-        All results are (*batch,), or (*batch, count) for several levels; values in float64. Values that are asked for
-        broadcast against the batch; more of them than rows are possible where there is a single row.
+        Results are (*batch,), or (*batch, count) for several levels; values are float64. Values at which something is
+        evaluated broadcast against the batch; of a single row they may have any shape.
     """
 
-    def __init__(self, kind: ColumnType, params: Tensor, batch: tuple[int, ...]) -> None:
-        self.kind, self.params, self.batch = kind, params, batch
+    def __init__(self, column_type: ColumnType, params: Tensor, batch_shape: tuple[int, ...]) -> None:
+        self.column_type, self.params, self.batch_shape = column_type, params, batch_shape
 
     def log_prob(self, x: Any) -> Tensor:
-        """Log-density, or log-probability of a discrete column, at x of shape (*batch,) or less."""
-        return self._at(self.kind.log_prob, x)
+        """Log-density at x, or log-probability of x where the column is discrete."""
+        return self._at(self.column_type.log_prob, x)
 
     def cdf(self, x: Any) -> Tensor:
         """P(X ≤ x)."""
-        return self._at(self.kind.cdf, x)
+        return self._at(self.column_type.cdf, x)
 
     def mid_cdf(self, x: Any) -> Tensor:
-        """P(X < x) + P(X = x) / 2."""
-        return self._at(self.kind.mid_cdf, x)
+        """The mid-distribution function P(X < x) + P(X = x) / 2."""
+        return self._at(self.column_type.mid_cdf, x)
 
     def quantile(self, p: float) -> Tensor:
         """The smallest x with P(X ≤ x) ≥ p."""
-        self._ask_for_order("quantiles")
+        self._require_order("quantiles")
         if not 0 < p < 1:
             raise ValueError(f"quantile: p must lie between 0 and 1; got {p}.")
         levels = torch.full(self.params.shape[1:], p, dtype=self.params.dtype, device=self.params.device)
-        return self.kind.icdf(levels, self.params).reshape(self.batch)
+        return self.column_type.icdf(levels, self.params).reshape(self.batch_shape)
 
     def median(self) -> Tensor:
         """The quantile of ½."""
         return self.quantile(0.5)
 
     def mean(self) -> Tensor:
-        """The mean, as the integral of the quantiles (those beyond 1e-6 count as that one)."""
-        self._ask_for_order("mean")
-        if levels := self.kind.levels:
+        """The mean, as an integral of the quantile function with 128 nodes, the outermost at probabilities of 5e-5;
+        exact for categories."""
+        self._require_order("mean")
+        if levels := self.column_type.levels:
             share = torch.softmax(self.params, dim=0).to(torch.float64)
-            return (share * torch.arange(levels, dtype=torch.float64)[:, None, None]).sum(dim=0).reshape(self.batch)
-        u, weight = self._levels()
-        return (self._quantiles(u.clamp(1e-6, 1 - 1e-6)) * weight[:, None]).sum(dim=0).reshape(self.batch)
+            codes = torch.arange(levels, dtype=torch.float64, device=share.device)[:, None, None]
+            return (share * codes).sum(dim=0).reshape(self.batch_shape)
+        u, weight = self._quadrature()
+        return (self._quantiles(u) * weight[:, None]).sum(dim=0).reshape(self.batch_shape)
 
-    def _levels(self) -> tuple[Tensor, Tensor]:
-        """Nodes and weights of an integral over (0, 1), denser at both ends: u = 3t² - 2t³."""
+    def _quadrature(self) -> tuple[Tensor, Tensor]:
+        """Nodes and weights (nodes,) of an integral over (0, 1), denser at both ends: the midpoint rule in t, where
+        u = 3t² - 2t³. Weights are normalised, so that constants are integrated exactly."""
         t = (torch.arange(NODES, dtype=torch.float64, device=self.params.device) + 0.5) / NODES
-        return t.square() * (3 - 2 * t), 6 * t * (1 - t) / NODES
+        weight = t * (1 - t)
+        return t.square() * (3 - 2 * t), weight / weight.sum()
 
     def crps(self, x: Any) -> Tensor:
         r"""The continuous ranked probability score of x (*batch,), in the column's units; smaller is better. The
@@ -79,87 +84,95 @@ class ColumnDistribution:
         References:
             | Strictly Proper Scoring Rules, Prediction, and Estimation (Gneiting and Raftery, 2007)
         """
-        self._ask_for_order("CRPS")
-        u, weight = self._levels()
-        values = self._quantiles(u.clamp(1e-6, 1 - 1e-6))  # (levels, n)
-        truth = torch.as_tensor(x, dtype=torch.float64, device=self.params.device).expand(self.batch).reshape(-1)
-        loss = ((truth < values).double() - u[:, None]) * (values - truth)
-        return (2 * loss * weight[:, None]).sum(dim=0).reshape(self.batch)
+        self._require_order("CRPS")
+        u, weight = self._quadrature()
+        quantiles = self._quantiles(u)  # (levels, n)
+        x = torch.as_tensor(x, dtype=torch.float64, device=self.params.device).expand(self.batch_shape).reshape(-1)
+        loss = ((x < quantiles).double() - u[:, None]) * (quantiles - x)
+        return (2 * loss * weight[:, None]).sum(dim=0).reshape(self.batch_shape)
 
     def interval(self, probability: float = 0.9) -> Tensor:
         """The central interval of this probability, (*batch, 2): as much lies below it as above."""
-        return self.around_the_median((1 - self._tail(probability)) / 2)
+        return self.around_the_median((1 - self._outside(probability)) / 2)
 
     def around_the_median(self, half: float) -> Tensor:
-        """From the quantile of ½ - half to that of ½ + half, (*batch, 2); the whole line for ½."""
-        self._ask_for_order("intervals")
+        """From the quantile of ½ - half to that of ½ + half, (*batch, 2); the whole domain for ½."""
+        self._require_order("intervals")
         if half >= 0.5:
-            low, high = self.kind.domain.ends
-            return torch.tensor([low, high], dtype=torch.float64, device=self.params.device).expand(*self.batch, 2)
+            low, high = self.column_type.domain.ends
+            ends = torch.tensor([low, high], dtype=torch.float64, device=self.params.device)
+            return ends.expand(*self.batch_shape, 2)
         tail = max(0.5 - half, torch.finfo(self.params.dtype).eps)
         return torch.stack([self.quantile(tail), self.quantile(1 - tail)], dim=-1)
 
     def highest_density_interval(self, probability: float = 0.9) -> Tensor:
-        """The shortest interval of this probability, (*batch, 2), among 201 that begin at equally likely places."""
-        self._ask_for_order("intervals")
-        tail = self._tail(probability)
-        low = torch.linspace(0, 1, PLACES, dtype=torch.float64, device=self.params.device) * tail
-        ends = torch.stack([low, low + probability]).clamp(1e-6, 1 - 1e-6)  # (2, places)
-        values = self._quantiles(ends.flatten()).unflatten(0, (2, PLACES))  # (2, places, n)
-        best = (values[1] - values[0]).argmin(dim=0)
-        found = values.gather(1, best.expand(2, 1, -1))[:, 0]
-        return found.t().reshape(*self.batch, 2)
+        """The shortest interval of this probability, (*batch, 2), among 201 whose lower ends are equally likely."""
+        self._require_order("intervals")
+        outside = self._outside(probability)
+        low = torch.linspace(0, 1, STARTS, dtype=torch.float64, device=self.params.device) * outside
+        ends = torch.stack([low, low + probability]).clamp(EXTREME, 1 - EXTREME)  # (2, starts)
+        values = self._quantiles(ends.flatten()).unflatten(0, (2, STARTS))  # (2, starts, n)
+        shortest = (values[1] - values[0]).argmin(dim=0)
+        return values.gather(1, shortest.expand(2, 1, -1))[:, 0].t().reshape(*self.batch_shape, 2)
 
     def probabilities(self) -> Tensor:
-        """Of each category, (*batch, levels)."""
-        if not self.kind.levels:
-            raise ValueError(f"probabilities: {type(self.kind).__name__} has no categories. Ask for log_prob instead.")
-        return torch.softmax(self.params, dim=0)[:, 0].t().reshape(*self.batch, -1)
+        """The probability of each category, (*batch, levels)."""
+        if not self.column_type.levels:
+            name = type(self.column_type).__name__
+            raise ValueError(f"probabilities: {name} has no categories. Ask for log_prob instead.")
+        return torch.softmax(self.params, dim=0)[:, 0].t().reshape(*self.batch_shape, -1)
 
     def mode(self) -> Tensor:
-        """The likeliest category; for other kinds the likeliest of 201 quantiles."""
-        if self.kind.levels:
-            return self.params.argmax(dim=0).to(torch.float64).reshape(self.batch)
-        u = (torch.arange(PLACES, dtype=torch.float64, device=self.params.device) + 0.5) / PLACES
-        values = self._quantiles(u)  # (places, n)
-        best = self.kind.log_prob(values, self.params.expand(-1, PLACES, -1)).argmax(dim=0)
-        return values.gather(0, best[None])[0].reshape(self.batch)
+        """The likeliest category; for other types the one of 201 quantiles with the largest density or probability."""
+        if self.column_type.levels:
+            return self.params.argmax(dim=0).to(torch.float64).reshape(self.batch_shape)
+        u = (torch.arange(STARTS, dtype=torch.float64, device=self.params.device) + 0.5) / STARTS
+        values = self._quantiles(u)  # (starts, n)
+        best = self.column_type.log_prob(values, self.params.expand(-1, STARTS, -1)).argmax(dim=0)
+        return values.gather(0, best[None])[0].reshape(self.batch_shape)
 
     def centre(self) -> Tensor:
-        """The mean, or for categories the likeliest one; of a column of whole numbers the median."""
-        if self.kind.levels:
+        """The mean where there is a density, the likeliest category, or else the median."""
+        if self.column_type.levels:
             return self.mode()
-        return self.mean() if self.kind.is_density else self.median()
+        return self.mean() if self.column_type.is_density else self.median()
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """So many values for each row, (count, *batch)."""
-        n, left, drawn = self.params.shape[-1], count, []
-        while left > 0:  # rows stand where columns of the kind would
-            some = min(left, max(1, ENTRIES // (n * max(1, len(self.params)))))
-            drawn.append(self.kind.sample(self.params.expand(-1, some, -1), generator))
-            left -= some
-        return torch.cat(drawn).reshape(count, *self.batch)
+        """``count`` values for each row, (count, *batch)."""
+        left, draws = count, []
+        while left > 0:
+            size = min(left, self._at_once())
+            draws.append(self.column_type.sample(self.params.expand(-1, size, -1), generator))
+            left -= size
+        return torch.cat(draws).reshape(count, *self.batch_shape)
 
     def _quantiles(self, u: Tensor) -> Tensor:
-        """(levels, n) of levels (levels,)."""
-        n, found = self.params.shape[-1], []
-        for own in u.to(self.params.dtype).split(max(1, ENTRIES // (n * max(1, len(self.params))))):
-            levels = own[:, None].expand(-1, n)  # rows stand where columns of the kind would
-            found.append(self.kind.icdf(levels, self.params.expand(-1, len(own), -1)))
-        return torch.cat(found)
+        """The quantiles (levels, n) of levels (levels,)."""
+        pieces = []
+        for levels in u.to(self.params.dtype).split(self._at_once()):
+            wide = levels[:, None].expand(-1, self.params.shape[-1])
+            pieces.append(self.column_type.icdf(wide, self.params.expand(-1, len(levels), -1)))
+        return torch.cat(pieces)
+
+    def _at_once(self) -> int:
+        """How many levels to expand the parameters over, along the axis where columns of the type would stand."""
+        return max(1, ENTRIES // (self.params.shape[-1] * max(1, len(self.params))))
 
     def _at(self, function: Callable[[Tensor, Tensor], Tensor], x: Any) -> Tensor:
         x = torch.as_tensor(x, dtype=torch.float64, device=self.params.device)
-        shape = torch.broadcast_shapes(x.shape, self.batch)
-        params = self.params.reshape(len(self.params), *(1,) * (len(shape) - len(self.batch)), *self.batch)
+        shape = torch.broadcast_shapes(x.shape, self.batch_shape)
+        params = self.params.reshape(len(self.params), *(1,) * (len(shape) - len(self.batch_shape)), *self.batch_shape)
         params = params.expand(len(params), *shape).reshape(len(params), 1, math.prod(shape))
         return function(x.expand(shape).reshape(1, -1), params).reshape(shape)
 
-    def _tail(self, probability: float) -> float:
+    def _outside(self, probability: float) -> float:
+        """The probability outside of an interval."""
         if not 0 < probability < 1 or not math.isfinite(probability):
             raise ValueError(f"interval: probability must lie between 0 and 1; got {probability}.")
         return 1 - probability
 
-    def _ask_for_order(self, what: str) -> None:
-        if not self.kind.ordered:
-            raise ValueError(f"{type(self.kind).__name__}: there is no order and so no {what}. Use probabilities().")
+    def _require_order(self, what: str) -> None:
+        if not self.column_type.ordered:
+            raise ValueError(
+                f"{type(self.column_type).__name__}: there is no order and so no {what}. Use probabilities()."
+            )

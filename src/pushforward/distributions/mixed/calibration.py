@@ -1,108 +1,82 @@
-"""A model of mixed columns over many sets of seen columns: composite likelihoods, and how sure its laws may be."""
+"""How confident the distributions of a model's columns are, fitted to held-out rows: temperature scaling."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from pushforward.core.domain import holds_each
+from pushforward.distributions.columns.column_type import ColumnType
+from pushforward.distributions.mixed.network import ConditionalNetwork
+from pushforward.distributions.mixed.random_sets import split_at_random
 
-if TYPE_CHECKING:
-    from pushforward.distributions.mixed.model import MixedTypeModel
+__all__ = ["calibrate_temperature"]
 
-__all__ = ["calibrate_temperature", "composite"]
-
-ROWS, SETS, PRIOR = 4_096, 16, 0.5
-"""To how many rows, and how many sets of seen columns of each, laws are tempered at most; standard deviation of the
-numbers before."""
-
-
-@torch.no_grad()
-def composite(model: MixedTypeModel, x: Tensor, splits: int, context: Tensor | None) -> Tensor:
-    """`MixedTypeModel.composite`."""
-    model._check_rows("x", x)
-    if model.order == "fixed":
-        raise ValueError(
-            'MixedTypeModel: composite needs any columns given any others. Build the model with order="any".'
-        )
-    fits = holds_each(model.support, x)
-    whole = model._whole(torch.where(fits, x, torch.nan), context)
-    batch, (count,) = whole.shape[:-1], model.event_shape
-    random = torch.Generator().manual_seed(0)
-    halves = torch.stack([torch.randperm(count, generator=random) < count // 2 for _ in range(splits)])
-    shown = torch.cat([halves, ~halves]).to(x.device)  # each column is asked for as often as any other
-    pieces = []
-    for own in whole.reshape(-1, whole.shape[-1]).split(model._rows()):
-        there = ~own.t().isnan()
-        filled = model._filled(own.t(), there)
-        encoded, total = model._encode(filled), torch.zeros((), device=x.device)
-        for half in shown:
-            seen = there.clone()
-            seen[model.offset :] &= half[:, None]
-            asked = [model.offset + j for j, known in enumerate(half.tolist()) if not known]
-            if asked:  # of a single column nothing is in the other half
-                total = total + model._terms(filled, model._only(model.network(encoded, seen), asked), asked)
-        pieces.append(torch.where(there[model.offset :], total / splits, 0.0))
-    terms = torch.cat(pieces, dim=-1).t().reshape(*batch, count)
-    return torch.where(fits | x.isnan(), terms, -torch.inf)
+ROWS, COPIES = 4_096, 16
+"""How many rows, and how many random sets of observed columns for each, are used at most."""
+PRIOR = 0.5
+"""Standard deviation of the normal prior on log-temperatures."""
 
 
 @torch.no_grad()
-def calibrate_temperature(model: MixedTypeModel, x: Tensor, context: Tensor | None) -> Tensor:
-    """`MixedTypeModel.calibrate_temperature`. The factors are folded into
-    the weights of the last layer, so that nothing else has to know of them."""
-    whole = model._whole(x, context).reshape(-1, len(model.everything.parts))
-    copies = min(SETS, max(1, ROWS // len(whole))) if model.order == "any" else 1
-    whole = model._disturbed(whole[:ROWS].repeat(copies, 1).t())
-    filled, seen, asked = model._random_sets(whole)
-    if model.order == "fixed":
-        seen = ~whole.isnan()
-        asked = seen[model.offset :]
-    asked = asked & holds_each(model.support, whole[model.offset :].t()).t()  # other values say nothing
-    params = model.network(model._encode(filled), seen)
-    found = x.new_zeros(model.event_shape[0])
-    for k, own in enumerate(model.places):
-        kind: Any = model.kinds[k]
-        if kind.tempering() is None:
+def calibrate_temperature(network: ConditionalNetwork, rows: Tensor) -> Tensor:
+    """Scale the parameters of each column by the temperature that fits rows (n, context and columns) best.
+
+    The factors are folded into the weights of the network's last layer and the base parameters.
+
+    Returns:
+        the log-temperature of each column, (columns,); 0 where a type has none.
+    """
+    copies = min(COPIES, max(1, ROWS // len(rows))) if network.order == "any" else 1
+    generator = torch.Generator(rows.device).manual_seed(0)
+    table = network.add_noise(rows[:ROWS].repeat(copies, 1).t(), generator)
+    present = ~table.isnan()
+    filled = network.fill(table, present)
+    fixed = network.order == "fixed"  # whose network sees what stands before a column alone
+    observed, targets = (present, network.split(present)[1]) if fixed else split_at_random(network, table, generator)
+    targets = targets & holds_each(network.support, network.split(table)[1].t()).t()  # others have probability zero
+    params = network.params(network.encode(filled), observed)
+    x = network.split(filled)[1]
+    log_temperatures = x.new_zeros(len(network.columns))
+    for k, (column_type, group) in enumerate(network.columns):
+        scaling = column_type.temperature_scaling()
+        if scaling is None:
             continue
-        places = [j - model.offset for j in own]
-        slope, shift = (t.to(params[k])[:, None] for t in kind.tempering())
-        gain = _Gain(kind, filled[own], params[k] + model.starts[k][..., None], asked[places], slope, shift, len(x))
-        t = _largest(gain, len(own), params[k])
-        model.starts[k].copy_(model.starts[k] * (-slope * t).exp() + shift * t)
-        model.network.scale_last(k, (-slope * t).exp())
-        found[places] = t.to(found)
-    return found
+        slope, shift = (t.to(params[k])[:, None] for t in scaling)
+        objective = _Objective(column_type, x[group], params[k], targets[group], slope, shift, len(rows))
+        t = _maximize(objective, len(group), params[k])
+        network.scale_params(k, (-slope * t).exp(), shift * t)
+        log_temperatures[group] = t.to(log_temperatures)
+    return log_temperatures
 
 
 @dataclass(frozen=True)
-class _Gain:
-    """How well tempered laws of some columns fit their values: mean log-densities of those asked for, and a prior."""
+class _Objective:
+    """The mean log-probability of the targets of each column as a function of its log-temperature, plus a log-prior."""
 
-    kind: Any
+    column_type: ColumnType
     values: Tensor  # (columns, n)
     params: Tensor
-    asked: Tensor
+    targets: Tensor
     slope: Tensor
     shift: Tensor
     rows: int
 
     def __call__(self, t: Tensor) -> Tensor:
-        tempered = self.params * (-self.slope * t).exp()[..., None] + (self.shift * t)[..., None]
-        terms = torch.where(self.asked, self.kind.log_prob(self.values, tempered).double(), 0.0)
-        mean = terms.sum(dim=1) / self.asked.sum(dim=1).clamp(min=1)
+        scaled = self.params * (-self.slope * t).exp()[..., None] + (self.shift * t)[..., None]
+        terms = torch.where(self.targets, self.column_type.log_prob(self.values, scaled).double(), 0.0)
+        mean = terms.sum(dim=1) / self.targets.sum(dim=1).clamp(min=1)
         return mean - t.double().square() / (2 * PRIOR**2 * self.rows)
 
 
-def _largest(gain: Callable[[Tensor], Tensor], count: int, like: Tensor) -> Tensor:
-    """Where each of so many functions of one number is largest between -2 and 2: the best of a grid, then of a finer
-    one around it, and again."""
+def _maximize(function: Callable[[Tensor], Tensor], count: int, like: Tensor) -> Tensor:
+    """The maximiser in [-2, 2] of each of ``count`` scalar functions: the best point of a grid, then of two finer grids
+    around it."""
     best, step = like.new_zeros(count), 0.25
     for offsets in (torch.arange(-8, 9), torch.arange(-4, 5) / 4, torch.arange(-4, 5) / 16):
-        tried = best + step * offsets.to(like)[:, None]
-        best = tried.gather(0, torch.stack([gain(t) for t in tried]).argmax(dim=0)[None])[0]
+        points = best + step * offsets.to(like)[:, None]
+        best = points.gather(0, torch.stack([function(t) for t in points]).argmax(dim=0)[None])[0]
     return best

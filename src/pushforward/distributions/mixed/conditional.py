@@ -1,124 +1,162 @@
-"""The law of some columns of a model of mixed columns, given others."""
+"""The distribution of some columns of a mixed-type model, given others."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pushforward.core.bijection import Kind
+from pushforward.core.checks import at_least, common_batch
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Product, holds_each, restrict
 from pushforward.distributions.columns.column_distribution import ColumnDistribution
-
-if TYPE_CHECKING:
-    from pushforward.distributions.mixed.model import MixedTypeModel
+from pushforward.distributions.mixed.discrepancy import Discrepancy, discrepancy
+from pushforward.distributions.mixed.network import ConditionalNetwork
+from pushforward.distributions.mixed.sampling import impute
 
 __all__ = ["MixedConditional"]
 
 
 class MixedConditional(Distribution):
-    """The law of some columns of a `MixedTypeModel` given the others: what `MixedTypeModel.given` returns.
+    """The distribution of some columns of a mixed-type model given the others; what `MixedTypeModel.given` returns.
 
-    ``columns`` says which ones are left, in their order: those of an event.
+    Args:
+        network: the conditional distributions of the model's columns.
+        observed: values of columns by number.
+        context: (*batch, columns of the context), where the model has one.
 
     Shape:
-        With known values of shape (*batch,), samples are (*shape, *batch, columns left).
+        With observed values of shape (*batch,), samples are (*shape, *batch, columns that are not observed).
     """
 
-    known: Tensor
-    is_known: Tensor
+    observed: Tensor
+    is_observed: Tensor
     context: Tensor | None
     reparametrized = False
 
-    def __init__(self, model: MixedTypeModel, known: Mapping[int, Any], context: Tensor | None = None) -> None:
+    def __init__(self, network: ConditionalNetwork, observed: Mapping[int, Any], context: Tensor | None = None) -> None:
         super().__init__()
-        (count,) = model.event_shape
-        for j in known:
+        count = len(network.columns)
+        for j in observed:
             if not isinstance(j, int) or not 0 <= j < count:
-                raise ValueError(f"MixedTypeModel: known columns are numbered 0 .. {count - 1}; got {j!r}.")
-        self.columns = [j for j in range(count) if j not in known]
+                raise ValueError(f"MixedTypeModel: observed columns are numbered 0 .. {count - 1}; got {j!r}.")
+        self.columns = [j for j in range(count) if j not in observed]
+        """The columns that are not observed, in their order: those of an event."""
         if not self.columns:
-            raise ValueError("MixedTypeModel: all columns are known, so nothing is left to ask for. Leave one out.")
-        if model.order == "fixed" and sorted(known) != list(range(len(known))):
+            raise ValueError("MixedTypeModel: all columns are observed, so no column is left to model. Leave one out.")
+        if network.order == "fixed" and sorted(observed) != list(range(len(observed))):
             raise ValueError(
-                f"MixedTypeModel: with one order of the columns only the first ones can be known; got {sorted(known)}. "
+                f"MixedTypeModel: with a fixed order only the first columns can be observed; got {sorted(observed)}. "
                 'Build the model with order="any" for others.'
             )
-        device = model.initialized.device
-        values = {j: torch.as_tensor(value, dtype=model.dtype, device=device) for j, value in known.items()}
-        own_shape = () if context is None else context.shape[:-1]
-        batch = torch.broadcast_shapes(own_shape, *(value.shape for value in values.values()))
-        missing = torch.tensor(torch.nan, dtype=model.dtype, device=device)
-        columns = torch.stack([values.get(j, missing).expand(batch) for j in range(count)], dim=-1)
-        self.model, self.batch_shape, self.event_shape = model, tuple(batch), (len(self.columns),)
-        self.support = Product(tuple(restrict(model.support, j, j + 1) for j in self.columns))
-        self.register_buffer("known", columns)
+        device = network.from_groups.device
+        values = {j: torch.as_tensor(value, dtype=torch.float64, device=device) for j, value in observed.items()}
+        batch = _common_batch(values, context)
+        missing = torch.tensor(torch.nan, dtype=torch.float64, device=device)
+        row = torch.stack([values.get(j, missing).expand(batch) for j in range(count)], dim=-1)
+        network.join(row, context)  # refuses a context that does not fit
+        self.network, self.batch_shape, self.event_shape = network, tuple(batch), (len(self.columns),)
+        self.support = Product(tuple(restrict(network.support, j, j + 1) for j in self.columns))
+        self.register_buffer("observed", row)
         self.register_buffer("context", None if context is None else context.to(device))
-        self.register_buffer("is_known", torch.tensor([j in known for j in range(count)], device=device))
+        self.register_buffer("is_observed", torch.tensor([j in observed for j in range(count)], device=device))
 
     def _apply(self, fn: Any, recurse: bool = True) -> MixedConditional:
-        known, context = self.known, self.context
+        observed, context = self.observed, self.context
         super()._apply(fn, recurse)
-        self.known = known.to(self.known.device)  # moved, but never narrowed
-        self.context = None if context is None else context.to(self.known.device)
+        self.observed = observed.to(self.observed.device)  # moved, but never narrowed
+        self.context = None if context is None else context.to(self.observed.device)
         return self
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.model.dtype
+        return torch.float64
 
     @property
     def sample_kind(self) -> Kind:
         return "sequential"
 
-    def given(self, known: Tensor | Mapping[int, Any]) -> MixedConditional:
-        """The law with more columns known, by their numbers in the whole model."""
-        if isinstance(known, Tensor):
-            known = {self.columns[k]: value for k, value in enumerate(known.unbind(dim=-1))}
-        if again := [j for j in known if self.is_known[j]]:
-            raise ValueError(f"MixedTypeModel: column {again[0]} is known already. Leave it out.")
-        own = {j: self.known[..., j] for j in range(len(self.is_known)) if self.is_known[j]}
-        return MixedConditional(self.model, own | dict(known), self.context)
+    def given(self, observed: Tensor | Mapping[int, Any]) -> MixedConditional:
+        """The distribution with more columns observed, by their numbers in the whole model."""
+        if isinstance(observed, Tensor):
+            observed = {self.columns[k]: value for k, value in enumerate(observed.unbind(dim=-1))}
+        if again := [j for j in observed if j not in self.columns and 0 <= j < len(self.is_observed)]:
+            raise ValueError(f"MixedTypeModel: column {again[0]} is observed already. Leave it out.")
+        before = {j: self.observed[..., j] for j in range(len(self.is_observed)) if j not in self.columns}
+        return MixedConditional(self.network, before | dict(observed), self.context)
 
     def column_marginal(self, j: int) -> ColumnDistribution:
-        """The law of column j, a number in the whole model, given what is known and nothing else."""
+        """The distribution of column j, a number in the whole model, given what is observed and nothing else.
+
+        With ``order="any"`` the network gives it in one pass. The marginal that `log_prob` and `sample` imply differs
+        from it as far as the network has not learned to agree with itself: `marginal_discrepancy` measures it.
+        """
+        self._check_column(j)
+        usable = self._fixed_rows()[0]
+        params = self.network.params_of_rows(j, self.network.join(self._usable_rows(self.batch_shape), self.context))
+        params = torch.where(usable.reshape(-1), params, torch.nan)
+        return ColumnDistribution(self.network.columns.column_type(j), params, self.batch_shape)
+
+    @torch.no_grad()
+    def marginal_discrepancy(self, j: int, draws: int = 4000, generator: torch.Generator | None = None) -> Discrepancy:
+        """How far `column_marginal` of column j is from the marginal that `log_prob` and `sample` imply.
+
+        The latter is the mean of the distributions of column j given draws of the columns before it.
+
+        Args:
+            j: the column, a number in the whole model.
+            draws: how many, for each row that is observed.
+            generator: source of randomness.
+        """
+        at_least("MixedTypeModel", "draws", draws, 2)
+        direct = self.column_marginal(j)
+        rows = self._usable_rows((draws, *self.batch_shape))
+        rows[..., :j] = impute(self.network, rows, self.context, generator, stop=j)[..., :j]
+        params = self.network.params_of_rows(j, self.network.join(rows, self.context))
+        return discrepancy(direct, ColumnDistribution(direct.column_type, params, (draws, *self.batch_shape)))
+
+    def _check_column(self, j: int) -> None:
         if j not in self.columns:
-            raise ValueError(f"MixedTypeModel: column {j} is not one of those that are left, {self.columns}.")
-        if self.model.order == "fixed" and j != self.columns[0]:
+            raise ValueError(f"MixedTypeModel: column {j} is not among the unobserved ones, {self.columns}.")
+        if self.network.order == "fixed" and j != self.columns[0]:
             raise ValueError(
-                f"MixedTypeModel: a model with a fixed order knows the distribution of the next column alone, "
-                f"{self.columns[0]}; got {j}. "
+                f"MixedTypeModel: with a fixed order only the next column has a marginal, {self.columns[0]}; got {j}. "
                 'Build the model with order="any" for others.'
             )
-        ok = self._fixed_rows()[0].reshape(-1)
-        whole = self.model._whole(self.known, self.context)
-        rows = whole.reshape(-1, whole.shape[-1]).t()
-        seen = ~rows.isnan() & ok
-        encoded = self.model._encode(self.model._filled(rows, seen))
-        params = self.model._params_of(j, encoded, seen)
-        params = torch.where(ok, params, torch.nan)
-        return ColumnDistribution(self.model.kind_of(j), params, self.batch_shape)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        whole = self._usable(x.shape[:-1])
-        whole[..., self.columns] = x
-        ranks = self.model._ranks()
-        own = [rank if rank < 0 or rank in self.columns else -1 for rank in ranks]
-        return self.model._in_order(self.model._whole(whole, self.context), own).sum(dim=-1)
+        rows = self._usable_rows(x.shape[:-1])
+        rows[..., self.columns] = x
+        ranks = [j if j in self.columns else -1 for j in range(rows.shape[-1])]
+        return self.network.contributions(self.network.join(rows, self.context), ranks).sum(dim=-1)
 
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        return self.model.impute(self._usable(batch), generator, self.context)[..., self.columns]
+        return impute(self.network, self._usable_rows(batch), self.context, generator)[..., self.columns]
 
-    def _usable(self, batch: tuple[int, ...]) -> Tensor:
-        """What is known of so many rows, (*batch, columns); some point in place of what no column can hold."""
+    def _usable_rows(self, batch: tuple[int, ...]) -> Tensor:
+        """The observed values in a batch shape, (*batch, columns), NaN elsewhere; a fixed point of the domain in place
+        of those that their column cannot hold."""
         ok = self._fixed_rows()[0][..., None]
-        known = torch.where(ok | ~self.is_known, self.known, self.model.support.anchor(self.known))
-        return known.expand(*batch, -1).clone()
+        observed = torch.where(ok | ~self.is_observed, self.observed, self.network.support.anchor(self.observed))
+        return observed.expand(*batch, -1).clone()
 
     def _fixed_rows(self) -> tuple[Tensor, Tensor]:
-        fits = holds_each(self.model.support, self.known)
-        ok = (fits | ~self.is_known).all(dim=-1)
-        return ok, (self.known.isnan() & self.is_known).any(dim=-1)
+        fits = holds_each(self.network.support, self.observed)
+        ok = (fits | ~self.is_observed).all(dim=-1)
+        return ok, (self.observed.isnan() & self.is_observed).any(dim=-1)
+
+
+def _common_batch(values: Mapping[int, Tensor], context: Tensor | None) -> tuple[int, ...]:
+    """The batch shape that values of columns and the context broadcast to."""
+    shapes = {f"column {j}": tuple(value.shape) for j, value in values.items()}
+    if context is not None:
+        shapes["context"] = tuple(context.shape[:-1])
+    batch: tuple[int, ...] = ()
+    first = ""
+    for name, shape in shapes.items():
+        batch = common_batch("MixedTypeModel", first, batch, name, shape)
+        first = first or name
+    return batch

@@ -1,0 +1,107 @@
+"""Speed of this checkout beside another one, call by call in one run: what a change of the code costs or gains.
+
+    git worktree add /tmp/before REVISION
+    OMP_NUM_THREADS=1 .venv/bin/python benchmarks/compare.py /tmp/before --rounds 15
+
+Both checkouts build the flows of `peers.py`; every round asks both for the same call, in turning order, so that noise
+of the machine hits both alike. A row is the median over rounds of the ratio after/before: below one is faster. Rows
+over ``--limit`` are measured again with three times the rounds and marked if they stay there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+VARIANTS = ("ours", "ours-native", "ours-compiled")
+KINDS = ("maf", "nsf", "coupling")
+TASKS = ("step", "log_prob", "sample")
+SHORT = 40.0  # milliseconds: shorter calls are summed up until so much has passed
+PAUSE = 0.005
+
+
+class Checkout:
+    """A process that builds and times the flows of one checkout."""
+
+    def __init__(self, root: Path, variant: str) -> None:
+        self.root, self.variant = root, variant
+        environment = {**os.environ, "PYTHONPATH": str(root / "src")}
+        command = [sys.executable, str(root / "benchmarks/peer_worker.py"), variant]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=environment
+        )
+
+    def ask(self, **request: object) -> float:
+        if self.process.stdin is None or self.process.stdout is None:
+            raise RuntimeError("no pipe to the worker")
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.root} ({self.variant}) ended at {request}")
+        (answer,) = json.loads(line).values()
+        return float(answer)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def ratio(pair: list[Checkout], task: str, rounds: int) -> tuple[float, float, float]:
+    """(median of after/before, milliseconds before, milliseconds after) over the rounds."""
+    for checkout in pair:
+        checkout.ask(run=task, warm=2)
+    repeats = max(1, round(SHORT / pair[0].ask(run=task, warm=1)))
+    times: list[tuple[float, float]] = []
+    for k in range(rounds):
+        took = {}
+        for checkout in pair if k % 2 else pair[::-1]:
+            time.sleep(PAUSE)
+            checkout.ask(run=task)  # the other process has emptied the caches
+            took[checkout.root] = statistics.median(checkout.ask(run=task) for _ in range(repeats))
+        times.append((took[pair[0].root], took[pair[1].root]))
+    before, after = (statistics.median(column) for column in zip(*times, strict=True))
+    return statistics.median(b / a for a, b in times), before, after
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("before", type=Path, help="root of the other checkout")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--features", nargs="+", type=int, default=[6, 63])
+    parser.add_argument("--variants", nargs="+", default=VARIANTS, choices=VARIANTS)
+    parser.add_argument("--limit", type=float, default=1.05)
+    options = parser.parse_args()
+    roots = [options.before.resolve(), HERE.parent]
+    print(
+        "| flow | features | variant | task | before, ms | after, ms | after / before |\n|---|---|---|---|---|---|---|"
+    )
+    for kind, features, variant in itertools.product(options.kinds, options.features, options.variants):
+        pair = [Checkout(root, variant) for root in roots]
+        try:
+            for checkout in pair:
+                checkout.ask(build=kind, features=features, width=256)
+            for task in TASKS:
+                value, before, after = ratio(pair, task, options.rounds)
+                if value > options.limit:
+                    value, before, after = ratio(pair, task, 3 * options.rounds)
+                mark = " (!)" if value > options.limit else ""
+                row = (kind, features, variant, task, f"{before:.2f}", f"{after:.2f}", f"{value:.3f}{mark}")
+                print("| " + " | ".join(map(str, row)) + " |", flush=True)
+        finally:
+            for checkout in pair:
+                checkout.close()
+
+
+if __name__ == "__main__":
+    main()

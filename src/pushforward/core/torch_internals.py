@@ -1,0 +1,95 @@
+"""Every private name of torch that this library uses, so that a new release of torch is checked in one place.
+
+Modules of torch's compiler take longer to import than all else that a flow needs; they are imported where they are
+used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+__all__ = [
+    "PRIVATE_NAMES",
+    "compiler_failure",
+    "constant_in_graphs",
+    "foreach_lerp_",
+    "import_compiler",
+    "is_dropout",
+    "is_legacy_batched",
+    "is_transformed",
+    "load_cpp",
+    "standard_gamma",
+    "uses_forward_mode",
+]
+
+PRIVATE_NAMES = (
+    "torch._C._are_functorch_transforms_active",
+    "torch._C._functorch.is_legacy_batchedtensor",
+    "torch._dynamo.exc.BackendCompilerFailed",
+    "torch._foreach_lerp_",
+    "torch._inductor",
+    "torch._inductor.codecache.CppCodeCache.load",
+    "torch._standard_gamma",
+    "torch.autograd.forward_ad._current_level",
+    "torch.nn.modules.dropout._DropoutNd",
+)
+"""All of them, for a test that looks each one up in the installed torch."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+foreach_lerp_ = torch._foreach_lerp_
+standard_gamma = torch._standard_gamma
+
+
+def is_transformed() -> bool:
+    """Whether a transform of `torch.func` (vmap, grad, jvp, ...) is at work."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def is_legacy_batched(x: Tensor) -> bool:
+    """Whether x is mapped over by ``torch.autograd.grad(..., is_grads_batched=True)``."""
+    return torch._C._functorch.is_legacy_batchedtensor(x)
+
+
+def uses_forward_mode() -> bool:
+    """Whether forward-mode automatic differentiation is on."""
+    return torch.autograd.forward_ad._current_level >= 0
+
+
+def is_dropout(module: nn.Module) -> bool:
+    """Whether the module is one of torch's dropout layers."""
+    return isinstance(module, _DropoutNd)
+
+
+def constant_in_graphs(function: Function) -> Function:
+    """Let `torch.compile` call the function while it traces, and take its answer as a constant.
+
+    This is what `torch.compiler.assume_constant_result` does, without its import of the whole compiler.
+    """
+    vars(function)["_dynamo_marked_constant"] = True
+    return function
+
+
+def compiler_failure() -> type[RuntimeError]:
+    """The error that `torch.compile` raises where a backend fails, for instance for lack of a C++ compiler."""
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    return BackendCompilerFailed
+
+
+def import_compiler() -> None:
+    """Import the compiler behind `torch.compile`, which takes seconds and may fail."""
+
+
+def load_cpp(source: str) -> ctypes.CDLL:
+    """C++ source compiled as ``torch.compile`` does it: with flags for this machine, into torch's cache on disk."""
+    from torch._inductor.codecache import CppCodeCache
+
+    library: ctypes.CDLL = CppCodeCache.load(source, needs_vec_isa=True)
+    return library

@@ -1,0 +1,149 @@
+"""One column of a table: its type, and how its values become numbers and numbers become values again."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pushforward.data.formats import TableError
+from pushforward.data.frame import Raw, raw_columns
+from pushforward.distributions import ColumnType
+
+__all__ = ["DAY", "Field", "labels_of", "show_type"]
+
+DAY = 86_400.0
+"""Seconds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """One column of a table.
+
+    Attributes:
+        name: the column name.
+        kind: the column type that a model uses.
+        why: the rule that chose the type, in words.
+        stored: the data type in the table.
+        form: ``"number"``, ``"bool"``, ``"time"``, ``"day"`` or ``"label"``: how `decode` turns numbers into values.
+        labels: the categories that the codes 0, 1, ... stand for; None for types without categories.
+    """
+
+    name: str
+    kind: ColumnType
+    why: str
+    stored: str
+    form: str = "number"
+    labels: tuple[Any, ...] | None = None
+
+    def encode(self, raw: Raw) -> NDArray[np.float64]:
+        """The column as numbers, (rows,), NaN where it is missing. A category not seen when fitting gets the code after
+        the last one, which has probability zero.
+
+        Raises:
+            TableError: the column holds text but was fitted as numbers.
+        """
+        if self.labels is None:
+            if raw.values is None:
+                texts = [(i, label) for i, label in enumerate(raw.labels or ()) if label is not None]
+                if not texts:
+                    return np.full(len(raw), np.nan)
+                raise TableError(
+                    f"the table: column {self.name!r} holds text in row {texts[0][0] + 1}, {texts[0][1]!r}, but held "
+                    "numbers when fitting. Correct the value."
+                )
+            return raw.values / DAY if self.form == "day" else raw.values
+        codes = {label: float(k) for k, label in enumerate(self.labels)}
+        items = labels_of(raw)
+        unknown = Counter(v for v in items if v is not None and v not in codes)
+        if unknown:
+            shown = ", ".join(repr(v) for v, _ in unknown.most_common(3)) + (", ..." if len(unknown) > 3 else "")
+            warnings.warn(
+                f"column {self.name!r} holds {_counted(len(unknown), 'category', 'categories')} not seen when fitting "
+                f"({shown}): {_counted(unknown.total(), 'row has', 'rows have')} probability zero.",
+                UserWarning,
+                stacklevel=5,
+            )
+        last = float(len(self.labels))
+        return np.array([math.nan if v is None else codes.get(v, last) for v in items], dtype=np.float64)
+
+    def decode(self, values: NDArray[np.float64]) -> Any:
+        """Values in the units and data type of the table, None or NaN where they are missing."""
+        missing = np.isnan(values)
+        if self.labels is not None:
+            items = [None if gone else self.labels[int(v)] for v, gone in zip(values, missing, strict=True)]
+            numbers = all(isinstance(label, int | float) and not isinstance(label, bool) for label in self.labels)
+            return (
+                np.array([math.nan if v is None else v for v in items]) if numbers and self.form != "label" else items
+            )
+        if self.form == "bool":
+            return [None if gone else bool(v) for v, gone in zip(values, missing, strict=True)]
+        if self.form in ("time", "day"):
+            unit = DAY if self.form == "day" else 1.0
+            epoch = dt.datetime(1970, 1, 1)
+            times = [
+                None if gone else epoch + dt.timedelta(seconds=v * unit)
+                for v, gone in zip(values, missing, strict=True)
+            ]
+            return [t.date() if t is not None and self.form == "day" else t for t in times]
+        if "int" in self.stored.lower() and not missing.any() and (values == values.round()).all():
+            return values.astype(np.int64)
+        return values
+
+    def entry(self, number: float) -> Any:
+        """One decoded value; None for NaN and for an unknown category."""
+        nothing = math.isnan(number) or (self.labels is not None and number >= len(self.labels))
+        decoded = None if nothing else self.decode(np.array([number], dtype=np.float64))[0]
+        return decoded.item() if isinstance(decoded, np.generic) else decoded
+
+    def value(self, entry: Any) -> float:
+        """One encoded value: the inverse of `entry`.
+
+        Raises:
+            TableError: the value is missing, not one of the categories, or outside the domain of the column.
+        """
+        raw = raw_columns(np.array([[entry]], dtype=object), [self.name])[0]
+        if self.labels is not None and (label := labels_of(raw)[0]) is not None and label not in self.labels:
+            shown = ", ".join(map(repr, self.labels[:8])) + (", ..." if len(self.labels) > 8 else "")
+            raise TableError(f"column {self.name!r}: there is no category {entry!r}. The categories are {shown}.")
+        number = float(self.encode(raw)[0])
+        if math.isnan(number):
+            raise TableError(f"column {self.name!r}: an observed value must not be missing. Leave the column out.")
+        if not bool(self.kind.holds(torch.tensor([[number]], dtype=torch.float64))):
+            low, high = self.kind.domain.ends
+            raise TableError(
+                f"column {self.name!r}: {entry!r} is outside {show_type(self.kind)}, which takes values "
+                f"from {low:g} to {high:g}."
+            )
+        return number
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    """A number with its noun in the singular or plural."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def labels_of(raw: Raw) -> list[Any]:
+    """The values of a column as categories, None where they are missing; integers and booleans as such."""
+    if raw.labels is not None:
+        return raw.labels
+    numbers = raw.values if raw.values is not None else np.array([])
+    whole = [None if math.isnan(v) else int(v) if v == round(v) else v for v in numbers.tolist()]
+    return [None if v is None else bool(v) for v in whole] if raw.kind == "bool" else whole
+
+
+def show_type(kind: ColumnType) -> str:
+    """A column type with its parameters, such as ``Circular(period=24)``."""
+    parameters = ", ".join(
+        f"{k}={v}" if not isinstance(v, dict) else v["type"]
+        for k, v in kind.config.items()
+        if k not in ("type", "columns")
+    )
+    return f"{type(kind).__name__}({parameters})" if parameters else type(kind).__name__

@@ -1,0 +1,184 @@
+"""The rules by which the type of a column follows from its values, and the checks of a declared type."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pushforward.data.columns import EXACT
+from pushforward.data.fields import DAY, Field, labels_of, show_type
+from pushforward.data.formats import TableError
+from pushforward.data.frame import Raw
+from pushforward.distributions import (
+    Boolean,
+    Categorical,
+    ColumnType,
+    Constant,
+    Continuous,
+    HeavyTailed,
+    Inflated,
+    Integer,
+    Ordinal,
+    Positive,
+    ZeroInflated,
+)
+
+__all__ = ["declared_field", "inferred_field"]
+
+Floats = NDArray[np.float64]
+Typed = tuple[ColumnType, str]  # a column type, and the rule that led to it
+
+MIN_DISTINCT = 12
+"""Distinct values that must remain beside the frequent ones for these to get a probability of their own."""
+FREQUENT, FREQUENT_ROWS = 0.01, 20
+"""Fraction of the rows, and number of rows, from which on a single number may have a probability of its own."""
+MAX_FREQUENT = 32
+SKEWED = 1.5
+"""Skewness from which on a column of positive numbers is modelled on a log scale."""
+HEAVY = 8.0
+"""Interquartile ranges, times the root of the log of the number of rows, from which on tails are heavy."""
+
+
+def declared_field(raw: Raw, kind: ColumnType | str) -> Field:
+    """The field of a column with a declared type: an object, or a name, whose details follow from the values.
+
+    Raises:
+        TableError: there is no such type, or a value is outside its domain.
+    """
+    if isinstance(kind, str):
+        named = {"real": "continuous", "bool": "boolean"}.get(kind.lower(), kind.lower())
+        if named in ("categorical", "ordinal"):
+            return _levels(raw, "declared", ordered=named == "ordinal")
+        simple: dict[str, Any] = {
+            cls.__name__.lower(): cls for cls in (Continuous, Positive, HeavyTailed, Integer, Boolean)
+        }
+        if named not in simple:
+            options = ", ".join([*simple, "categorical", "ordinal"])
+            raise TableError(
+                f"types: {kind!r} is not a column type. Choose {options}, or an object such as Circular(24)."
+            )
+        kind = simple[named]()
+    if not isinstance(kind, ColumnType):
+        raise TableError(
+            f"types: column {raw.name!r} needs a column type, such as Continuous(); got {type(kind).__name__}."
+        )
+    if isinstance(kind, Categorical) and not isinstance(kind, Boolean):
+        field = _levels(raw, "declared", ordered=isinstance(kind, Ordinal))
+        if kind.levels < len(field.labels or ()):
+            raise TableError(
+                f"types: column {raw.name!r} holds {len(field.labels or ())} categories, but {kind.levels} are "
+                "declared. Declare at least as many."
+            )
+        return field
+    if raw.labels is not None:
+        raise TableError(
+            f"types: column {raw.name!r} holds text, so it cannot be {type(kind).__name__}. Try 'categorical'."
+        )
+    values = np.asarray(raw.values)
+    wrong = ~np.isnan(values) & ~kind.holds(torch.as_tensor(values)[None])[0].numpy()
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        low, high = kind.domain.ends
+        raise TableError(
+            f"types: column {raw.name!r} holds {values[first]:g} in row {first + 1}, outside {show_type(kind)}, which "
+            f"takes values from {low:g} to {high:g}. Correct the value, or declare another type."
+        )
+    form = {"time": "time", "bool": "bool"}.get(raw.kind, "number")
+    return Field(raw.name, kind, "declared", raw.stored, form)
+
+
+def _levels(raw: Raw, why: str, *, ordered: bool) -> Field:
+    counts = Counter(v for v in labels_of(raw) if v is not None)
+    if not counts:
+        raise _empty(raw)
+    labels = sorted(counts, key=lambda v: (str(type(v)), v))
+    kind = (Ordinal if ordered else Categorical)(len(labels))
+    form = "label" if raw.labels is not None else raw.kind
+    return Field(raw.name, kind, why, raw.stored, form, tuple(labels))
+
+
+def _empty(raw: Raw) -> TableError:
+    return TableError(f"the table: column {raw.name!r} is empty, all {len(raw)} values are missing. Drop it.")
+
+
+def inferred_field(raw: Raw) -> Field:
+    """The field of a column whose type follows from its values.
+
+    Raises:
+        TableError: all values are missing.
+    """
+    if raw.labels is not None:
+        field = _levels(raw, "", ordered=False)
+        return replace(field, why=f"text, {len(field.labels or ())} different values")
+    values = np.asarray(raw.values)[~np.isnan(np.asarray(raw.values))]
+    if not len(values):
+        raise _empty(raw)
+    form = "bool" if raw.kind == "bool" else "time" if raw.kind == "time" else "number"
+    if form == "time" and (values % DAY == 0).all():
+        values, form = values / DAY, "day"
+    kind, why = _of_numbers(values, form)
+    return Field(raw.name, kind, why, raw.stored, form)
+
+
+def _of_numbers(values: Floats, form: str) -> Typed:
+    """The type of a column of numbers, and the rule in words."""
+    distinct = np.unique(values)
+    if form == "bool":
+        return Boolean(), "true or false"
+    if len(distinct) == 1:
+        return Constant(float(distinct[0])), "one value in all rows"
+    if (distinct == distinct.round()).all() and np.abs(distinct).max() < EXACT:
+        return _of_integers(values, distinct)
+    return _with_frequent(values, distinct, _of_real)
+
+
+def _with_frequent(values: Floats, distinct: Floats, type_of_others: Callable[[Floats], Typed]) -> Typed:
+    """A probability for each value more frequent than its neighbours, and a type for the other values."""
+    counts = np.unique(values, return_counts=True)[1]
+    neighbours = np.convolve(np.pad(counts, 2), [1, 1, 0, 1, 1], "valid")  # the two distinct values on each side
+    often = (counts >= FREQUENT * len(values)) & (counts >= FREQUENT_ROWS) & (counts > neighbours)
+    frequent = distinct[often][:MAX_FREQUENT]
+    others = values[~np.isin(values, frequent)]
+    if not len(frequent) or len(np.unique(others)) < MIN_DISTINCT:
+        return type_of_others(values)
+    kind, why = type_of_others(others)
+    if list(frequent) == [0.0]:
+        return ZeroInflated(kind), f"{1 - len(others) / len(values):.0%} zeros; others: {why}"
+    shown = ", ".join(f"{v:g}" for v in frequent[:3]) + (", ..." if len(frequent) > 3 else "")
+    return Inflated(kind, frequent.tolist()), f"frequent: {shown}; others: {why}"
+
+
+def _of_integers(values: Floats, distinct: Floats) -> Typed:
+    low, high = int(distinct[0]), int(distinct[-1])
+    if (low, high) == (0, 1):
+        return Boolean(), "0 or 1"
+    return _with_frequent(values, distinct, lambda others: _of_counts(others, low))
+
+
+def _of_counts(values: Floats, low: int) -> Typed:
+    skewness = _skewness(values)
+    if low >= 0 and skewness > SKEWED and abs(_skewness(np.log1p(values))) < skewness:
+        return Integer(0, skewed=True), "integers over many orders of magnitude, none negative"
+    return (Integer(0), "integers, none negative") if low in (0, 1) else (Integer(), "integers")
+
+
+def _of_real(values: Floats) -> Typed:
+    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+    if values.min() > 0 and _skewness(values) > SKEWED and abs(_skewness(np.log(values))) < _skewness(values):
+        return Positive(), "positive numbers, skewed"
+    reach = np.abs(values - median).max() if len(values) else 0.0
+    if high > low and reach > HEAVY * (high - low) * math.sqrt(math.log(len(values) + 1)):
+        return HeavyTailed(), "numbers with extreme outliers"
+    return Continuous(), "numbers"
+
+
+def _skewness(values: Floats) -> float:
+    spread = values.std()
+    return float((((values - values.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0

@@ -1,0 +1,149 @@
+"""The protocol of a column type: how a network sees the values of a column, and the distribution it gives them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pushforward.core.checks import at_least
+from pushforward.core.config import build
+from pushforward.core.constants import HasConstants
+from pushforward.core.domain import Domain
+
+__all__ = ["ColumnType"]
+
+
+class ColumnType(HasConstants, ABC):
+    """A type of column: its values as inputs of a network, and their distribution with parameters from a network.
+
+    One module stands for ``columns`` columns of the type side by side, so that they are computed together.
+
+    Shape:
+        Values are (columns, n) in float64, whatever the dtype of the weights, in the column's own units; categories
+        are numbered 0, 1, ... . Parameters lead, (num_params, columns, n), in the dtype of the weights, and so are all
+        results but quantiles and samples, which are float64. `initialize` gives parameters that fit a whole column.
+    """
+
+    num_params: int
+    num_inputs: int
+    """How many inputs of a network encode one value."""
+    domain: Domain
+    ordered: bool = True
+    """Whether values have an order, so that there are quantiles."""
+    is_density: bool = True
+    """Whether `log_prob` is a density, in units of one over the column's, or a probability."""
+    levels: int = 0
+    """The number of categories; 0 for types without."""
+    smoothing: float = 0.0
+    """Bandwidth of the noise that `add_noise` adds, in standard deviations of the column."""
+    per_column: ClassVar[tuple[str, ...]] = ()
+    """Names of the tensors (columns, ...) whose rows belong to one column each."""
+    config: dict[str, Any]
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        at_least(type(self).__name__, "columns", columns, 1)
+        self.columns = columns
+        self.add_constant("like", 0.0)  # has the dtype of the model; its value is not used
+
+    like: Tensor
+
+    def holds(self, x: Tensor) -> Tensor:
+        """Where x (columns, n) has a positive density or probability."""
+        return self.domain.contains(x)
+
+    @property
+    def has_ranks(self) -> bool:
+        """Whether ranks of values are informative: they have an order, and there are more than two."""
+        return self.ordered and self.levels != 2
+
+    def column(self, k: int) -> ColumnType:
+        """Column k alone, sharing its tensors with this module."""
+        return self._select(slice(k, k + 1), 1)
+
+    def select(self, columns: Sequence[int]) -> ColumnType:
+        """These columns alone, with copies of the tensors that belong to single columns."""
+        return self._select(list(columns), len(columns))
+
+    def _select(self, which: slice | list[int], count: int) -> ColumnType:
+        if self.columns == count:
+            return self
+        part: ColumnType = object.__new__(type(self))
+        part.__dict__.update(self.__dict__)
+        tensors = {**self._parameters, **self._buffers}
+        rows = {name: t[which] if name in self.per_column and t is not None else t for name, t in tensors.items()}
+        modules = {
+            name: m._select(which, count) if isinstance(m, ColumnType) else m for name, m in self._modules.items()
+        }
+        part.__dict__.update(_parameters={}, _buffers=rows, _modules=modules, columns=count)
+        return part
+
+    def repeated(self, columns: int) -> ColumnType:
+        """A fresh module of this type for so many columns."""
+        module: ColumnType = build({**self.config, "columns": columns})
+        return module
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """x as inputs of a network, (columns, num_inputs, n)."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        """Log-density or log-probability of x, (columns, n); -inf outside of the domain."""
+
+    @abstractmethod
+    def cdf(self, x: Tensor, params: Tensor) -> Tensor:
+        """P(X ≤ x), (columns, n)."""
+
+    def mid_cdf(self, x: Tensor, params: Tensor) -> Tensor:
+        """The mid-distribution function P(X < x) + P(X = x) / 2, (columns, n), which `icdf` takes back to x."""
+        return self.cdf(x, params) - 0.5 * self.point_mass(x, params)
+
+    def point_mass(self, x: Tensor, params: Tensor) -> Tensor:
+        """P(X = x), (columns, n); zero where there is a density."""
+        return self.log_prob(x, params).exp() if not self.is_density else torch.zeros_like(x, dtype=params.dtype)
+
+    @abstractmethod
+    def icdf(self, p: Tensor, params: Tensor) -> Tensor:
+        """The smallest x with P(X ≤ x) ≥ p, (columns, n), in float64."""
+
+    def temperature_scaling(self) -> tuple[Tensor, Tensor] | None:
+        """(a, b), each (num_params,), such that exp(-a t) params + b t is the same distribution made less confident,
+        by about exp(t); None for types whose distribution cannot be changed so."""
+        return None
+
+    def add_noise(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The training target (columns, n) of the values x: x, plus noise where the type is smoothed."""
+        return x
+
+    def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One value for each parameter vector, (columns, n), in float64."""
+        u = torch.rand(params.shape[1:], dtype=torch.float64, device=params.device, generator=generator)
+        eps = torch.finfo(params.dtype).eps
+        return self.icdf(u.clamp(eps, 1 - eps).to(params.dtype), params)
+
+    def initialize(self, x: Tensor, observed: Tensor) -> Tensor:
+        """Measure statistics of each whole column, such as mean and scale, from its observed values.
+
+        Args:
+            x: values (columns, n).
+            observed: (columns, n), false where an entry is missing.
+
+        Returns:
+            parameters (num_params, columns) from which learning starts.
+        """
+        rows = zip(x, observed, strict=True)
+        return torch.stack([self.column(k)._measure(values[mask]) for k, (values, mask) in enumerate(rows)], dim=-1)
+
+    @abstractmethod
+    def _measure(self, x: Tensor) -> Tensor:
+        """Measure a single column with the values (n,), where n may be zero; its first parameters (num_params,)."""
+
+    def extra_repr(self) -> str:
+        options = {k: v for k, v in getattr(self, "config", {}).items() if k != "type" and not isinstance(v, dict)}
+        return ", ".join(f"{key}={value}" for key, value in options.items())

@@ -1,0 +1,120 @@
+"""What column types on the real line share: standardisation, network inputs, and a scalar map's distribution."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pushforward.core.constants import moved_wide
+from pushforward.core.domain import Real
+from pushforward.distributions.columns.column_type import ColumnType
+from pushforward.univariate.base import Univariate
+from pushforward.univariate.distribution import distribution_of
+from pushforward.univariate.mixture_kinds import LogisticMixtureCDF
+
+__all__ = ["FAR", "LARGEST_EXPONENT", "Scaled"]
+
+INPUT_LIMIT = 10.0  # of a standardised value as an input of a network
+FAR = 1e5  # of a standardised value: everything beyond counts as this
+COMPONENTS, LOG_WIDTHS = 12, 7.0
+"""Of the default mixture. Values of tables are often rounded, or follow from others: widths down to a thousandth."""
+OCTAVES = 4
+LARGEST_EXPONENT = 650.0
+"""Of an exponential in float64."""
+
+
+class Scaled(ColumnType):
+    """Standardised values whose distribution is that of a scalar map, such as a mixture of logistics.
+
+    u = (v - mean) / scale, where v is x or what `_unconstrain` makes of it, in float64; the rest in the dtype of the
+    weights. A network sees u and sines and cosines of it, with which it tells near values apart.
+
+    References:
+        | On Embeddings for Numerical Features in Tabular Deep Learning (Gorishniy et al., 2022), arXiv:2203.05556
+    """
+
+    num_inputs = 1 + 2 * OCTAVES
+    per_column: ClassVar[tuple[str, ...]] = ("mean", "scale")
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, univariate: Univariate | None, columns: int) -> None:
+        super().__init__(columns)
+        self.univariate = LogisticMixtureCDF(COMPONENTS, log_widths=LOG_WIDTHS) if univariate is None else univariate
+        if self.univariate.domain != Real() or self.univariate.codomain != Real():
+            raise ValueError(
+                f"{type(self).__name__}: univariate must be a map of the real line; got "
+                f"{type(self.univariate).__name__}. Try univariate.LogisticMixtureCDF()."
+            )
+        self.distribution = distribution_of(self.univariate)
+        self.num_params = self.univariate.num_params
+        self.register_buffer("mean", torch.zeros(columns, 1, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(columns, 1, dtype=torch.float64))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Scaled:
+        statistics = {name: self._buffers[name] for name in self.per_column}
+        super()._apply(fn, recurse)
+        for name, tensor in statistics.items():
+            moved = self._buffers[name]
+            self._buffers[name] = None if tensor is None or moved is None else moved_wide(tensor, moved)
+        return self
+
+    def temperature_scaling(self) -> tuple[Tensor, Tensor] | None:
+        direction = self.distribution.widening()
+        return None if direction is None else (torch.zeros_like(direction), direction)
+
+    def _unconstrain(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(v, log dv/dx) with v on the real line for x in the domain; any finite numbers elsewhere."""
+        return x, torch.zeros_like(x)
+
+    def _constrain(self, v: Tensor) -> Tensor:
+        """x from v."""
+        return v
+
+    def holds(self, x: Tensor) -> Tensor:
+        return super().holds(x) & self._inside(x) if self.is_density else super().holds(x)
+
+    def _inside(self, x: Tensor) -> Tensor:
+        """Where there is a density: strictly between the ends of the domain."""
+        low, high = self.domain.ends
+        return (x > low) & (x < high)
+
+    def _standardize(self, v: Tensor) -> Tensor:
+        return self._standardize64(v).to(self.like.dtype)
+
+    def _standardize64(self, v: Tensor) -> Tensor:
+        return ((v - self.mean) / self.scale).clamp(-FAR, FAR)
+
+    def encode(self, x: Tensor) -> Tensor:
+        u = self._standardize(self._unconstrain(x)[0]).clamp(-INPUT_LIMIT, INPUT_LIMIT)[:, None]
+        angles = u * (0.5 * math.pi * 2.0 ** torch.arange(OCTAVES, dtype=u.dtype, device=u.device))[:, None]
+        return torch.cat([u, angles.sin(), angles.cos()], dim=1)
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        v, log_slope = self._unconstrain(x)
+        log_density = self.distribution.log_density(self._standardize(v), params)
+        log_density = log_density + (log_slope - self.scale.log()).to(log_density.dtype)
+        return torch.where(self._inside(x), log_density, -torch.inf)
+
+    def cdf(self, x: Tensor, params: Tensor) -> Tensor:
+        low, high = self.domain.ends
+        below = self.distribution.log_tails(self._standardize(self._unconstrain(x)[0]), params)[0].exp()
+        return torch.where(x <= low, 0.0, torch.where(x >= high, 1.0, below))
+
+    def icdf(self, p: Tensor, params: Tensor) -> Tensor:
+        u = self.distribution.quantile(p, params)
+        return self._constrain(u.to(torch.float64) * self.scale + self.mean)
+
+    def _measure(self, x: Tensor) -> Tensor:
+        v = self._unconstrain(x[None])[0][0]
+        if len(v):
+            self.mean[0] = v.mean()
+            deviation = (v - v.mean()).square().mean().sqrt()
+            self.scale[0] = deviation if deviation > 0 else 1.0
+        noisy = self.add_noise(x[None], torch.Generator(x.device).manual_seed(0))
+        u = self._standardize(self._unconstrain(noisy)[0])
+        params = self.distribution.initial_params(u) if len(v) > 1 else None
+        return self.like.new_zeros(self.num_params) if params is None else params[:, 0]

@@ -1,0 +1,78 @@
+"""Columns of a table, gathered into groups of equal type that are computed together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.distributions.columns.column_type import ColumnType
+
+__all__ = ["ColumnGroups"]
+
+
+class ColumnGroups(nn.Module):
+    """Columns by type: those of equal type are one group, with one module for all of them.
+
+    Args:
+        columns: the type of each column.
+
+    Shape:
+        Tables are (columns, n): a row of the tensor is a column of the table.
+    """
+
+    def __init__(self, columns: Sequence[ColumnType]) -> None:
+        super().__init__()
+        positions: dict[str, list[int]] = {}
+        for j, column in enumerate(columns):
+            positions.setdefault(json.dumps(column.config, sort_keys=True), []).append(j)
+        self.positions = list(positions.values())
+        """The columns of each group, in increasing order."""
+        self.types = nn.ModuleList(columns[group[0]].repeated(len(group)) for group in self.positions)
+        self.place = {j: (k, i) for k, group in enumerate(self.positions) for i, j in enumerate(group)}
+        """Group of each column, and its number there."""
+        self.domains = tuple(column.domain for column in columns)
+
+    def __iter__(self) -> Iterator[tuple[ColumnType, list[int]]]:
+        """Type and columns of each group."""
+        return iter(zip(cast("list[ColumnType]", list(self.types)), self.positions, strict=True))
+
+    def __len__(self) -> int:
+        """The number of columns."""
+        return len(self.domains)
+
+    def column_type(self, j: int) -> ColumnType:
+        """The type of column j, with the statistics measured of it."""
+        k, i = self.place[j]
+        return cast(ColumnType, self.types[k]).column(i)
+
+    def anchors(self, x: Tensor) -> list[Tensor]:
+        """A fixed inner point of each column's domain, with dtype and device of x."""
+        return [domain.anchor(x) for domain in self.domains]
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """Inputs of a network (num_inputs, n) for each column of the table x."""
+        parts: dict[int, Tensor] = {}
+        for column_type, group in self:
+            parts.update(zip(group, column_type.encode(x[group]).unbind(), strict=True))
+        return [parts[j] for j in range(len(self))]
+
+    @property
+    def smoothed(self) -> bool:
+        """Whether `add_noise` adds any."""
+        return any(column_type.smoothing for column_type, _ in self)
+
+    def add_noise(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+        """Add to the table x, in place, the noise of columns that are smoothed."""
+        for column_type, group in self:
+            if column_type.smoothing:
+                x[group] = column_type.add_noise(x[group], generator)
+
+    def initialize(self, x: Tensor) -> list[Tensor]:
+        """Measure the columns of the table x, NaN where an entry is missing; the first parameters of each group,
+        (num_params, columns of the group)."""
+        observed = ~x.isnan()
+        return [column_type.initialize(x[group], observed[group]) for column_type, group in self]

@@ -1,0 +1,70 @@
+"""Log-probabilities given random sets of observed columns: the training objective and composite likelihoods."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pushforward.distributions.mixed.network import ConditionalNetwork
+
+__all__ = ["any_order_estimate", "composite_log_probs", "split_at_random"]
+
+
+def split_at_random(
+    network: ConditionalNetwork, table: Tensor, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Split the entries of each row of a table into a random part that is observed and the rest.
+
+    How many are observed is uniform from zero to all but one, and which ones is uniform as well, so that all orders of
+    the columns count alike. The context is observed wherever it is not missing.
+
+    Returns:
+        what is observed, (context and columns, n), and the targets, (columns, n): entries that are neither missing nor
+        observed, at least one where a row has any.
+    """
+    context, present = network.split(~table.isnan())
+    draws = torch.rand(present.shape, device=table.device, generator=generator).masked_fill(~present, torch.inf)
+    rank = draws.argsort(dim=0).argsort(dim=0)  # entries that are present first, in random order
+    total = present.sum(dim=0)
+    count = (torch.rand(total.shape, device=table.device, generator=generator) * total).floor()
+    observed = present & (rank < count.clamp(max=(total - 1).clamp(min=0)))
+    return torch.cat([context, observed]), present & ~observed
+
+
+def any_order_estimate(network: ConditionalNetwork, table: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """An unbiased estimate of the mean of log q of each row over all orders of its columns, (n,), in one pass.
+
+    References:
+        | A Deep and Tractable Density Estimator (Uria, Murray, Larochelle, 2014), arXiv:1310.1757
+    """
+    observed, targets = split_at_random(network, table, generator)
+    present = ~table.isnan()
+    filled = network.fill(table, present)
+    terms = network.evaluate("log_prob", filled, network.params(network.encode(filled), observed))
+    weight = network.split(present)[1].sum(dim=0) / targets.sum(dim=0).clamp(min=1)
+    return torch.where(targets, terms, 0.0).sum(dim=0) * weight
+
+
+def composite_log_probs(network: ConditionalNetwork, rows: Tensor, splits: int) -> Tensor:
+    """log q of each entry given half of the other columns, the mean over ``splits`` random halves: of rows
+    (*batch, context and columns), NaN where an entry is missing, (*batch, columns), zero at missing entries."""
+    batch, count, first = rows.shape[:-1], len(network.columns), len(network.context)
+    generator = torch.Generator().manual_seed(0)
+    halves = torch.stack([torch.randperm(count, generator=generator) < count // 2 for _ in range(splits)])
+    halves = torch.cat([halves, ~halves]).to(rows.device)  # so that each column is a target equally often
+    pieces = []
+    for piece in rows.reshape(-1, rows.shape[-1]).split(network.piece_size()):
+        present = ~piece.t().isnan()
+        table = network.fill(piece.t(), present)
+        encoded, total = network.encode(table), torch.zeros((), device=rows.device)
+        for half in halves:
+            observed = present.clone()
+            observed[first:] &= half[:, None]
+            targets = [j for j, inside in enumerate(half.tolist()) if not inside]
+            if targets:  # one half of a single column is empty
+                params = network.params(encoded, observed)
+                some = None if len(targets) == count else targets
+                params = params if some is None else network.choose(params, some)
+                total = total + network.evaluate("log_prob", table, params, some)
+        pieces.append(torch.where(present[first:], total / splits, 0.0))
+    return torch.cat(pieces, dim=-1).t().reshape(*batch, count)

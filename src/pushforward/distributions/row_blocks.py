@@ -1,0 +1,61 @@
+"""Large batches in blocks of rows, so that memory for intermediate results does not grow with the batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.bijections.triangular import Triangular
+from pushforward.core.bijection import Bijection
+from pushforward.univariate.base import Univariate
+
+__all__ = ["in_row_blocks", "row_width"]
+
+CPU_BYTES, OTHER_BYTES = 1 << 27, 1 << 30
+"""Memory for the intermediate results of one block. On a CPU smaller blocks are no slower, on a GPU they may be."""
+COPIES = 6
+"""How often memory for the widest intermediate result is taken at once: 4 to 10 times in the named flows."""
+LEAST_ROWS = 64
+"""Of a block, however wide they are: products with fewer rows are slow."""
+
+
+def row_width(module: nn.Module) -> int:
+    """About how many numbers the widest intermediate result of one row holds."""
+    widths = [1]
+    for part in module.modules():
+        # Rows of weights are the outputs of a linear map.
+        widths += [p.numel() // p.shape[-1] for p in part.parameters(recurse=False) if p.ndim > 1 and p.numel()]
+        univariate = getattr(part, "univariate", None)
+        if isinstance(part, Bijection) and isinstance(univariate, Univariate):
+            widths.append(univariate.point_width * math.prod(part.in_shape))
+        if isinstance(part, Triangular):
+            widths.append(part.rise.point_width * part.in_shape[-1])
+    return max(widths)
+
+
+def in_row_blocks(
+    function: Callable[..., tuple[Tensor, ...]], width: int, event_ndim: int, x: Tensor, context: Tensor | None
+) -> tuple[Tensor, ...]:
+    """function(x, context) for a function that treats rows apart, in blocks of rows where the batch is large.
+
+    Args:
+        function: from x and context of batch shape (n,), or of the whole one, to tensors of the same batch shape.
+        width: of a row, as `row_width` gives it.
+        event_ndim: number of trailing axes of x that make up one row.
+        x: (*batch, *event).
+        context: (*batch, *context_shape), or None.
+    """
+    batch = x.shape[: x.ndim - event_ndim]
+    size = CPU_BYTES if x.device.type == "cpu" else OTHER_BYTES
+    rows = max(LEAST_ROWS, size // (COPIES * width * x.element_size()))
+    if batch.numel() <= rows:
+        return function(x, context)
+    blocks = x.reshape(-1, *x.shape[len(batch) :]).split(rows)
+    contexts = [None] * len(blocks)
+    if context is not None:
+        contexts = context.reshape(-1, *context.shape[len(batch) :]).split(rows)
+    parts = [function(*pair) for pair in zip(blocks, contexts, strict=True)]
+    return tuple(torch.cat(part).reshape(*batch, *part[0].shape[1:]) for part in zip(*parts, strict=True))

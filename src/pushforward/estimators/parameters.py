@@ -1,0 +1,51 @@
+"""Validation of what users pass to estimators: numpy's numbers count as numbers, and every message names a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+
+__all__ = ["check_probabilities", "check_training", "check_whole"]
+
+
+def check_whole(owner: str, name: str, value: Any, low: int) -> None:
+    """Raise a ValueError unless the value is a whole number of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < low:
+        raise ValueError(f"{owner}: {name} must be a whole number of at least {low}; got {value!r}.")
+
+
+def check_probabilities(owner: str, name: str, values: Any) -> list[float]:
+    """The values as floats; a ValueError unless they are one or more numbers between 0 and 1."""
+    listed = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else []
+    if not listed or not all(isinstance(p, Real) and 0 < float(p) < 1 for p in listed):
+        raise ValueError(f"{owner}: {name} must list numbers between 0 and 1, such as (0.05, 0.95); got {values!r}.")
+    return [float(p) for p in listed]
+
+
+def check_training(owner: str, parameters: Mapping[str, Any]) -> None:
+    """Raise a ValueError for a parameter of `TableEstimator` that training cannot use."""
+    for name in ("steps", "batch_size", "patience"):
+        if parameters[name] is not None:
+            check_whole(owner, name, parameters[name], 1)
+    for name in ("seconds", "lr"):
+        value = parameters[name]
+        if value is not None and not (isinstance(value, Real) and 0 < float(value) < float("inf")):
+            raise ValueError(f"{owner}: {name} must be a positive number; got {value!r}.")
+    validation = parameters["validation"]
+    if validation is not None and not (isinstance(validation, Real) and 0 <= float(validation) < 1):
+        raise ValueError(f"{owner}: validation must be a share of the rows below 1, or None; got {validation!r}.")
+    if parameters["types"] is not None and not isinstance(parameters["types"], Mapping):
+        raise ValueError(f'{owner}: types must map column names to types, such as {{"x0": "integer"}}; '
+                         f"got {parameters['types']!r}.")  # fmt: skip
+    if parameters["n_jobs"] is not None and not isinstance(parameters["n_jobs"], Integral):
+        raise ValueError(f"{owner}: n_jobs must be a whole number of threads, or None; got {parameters['n_jobs']!r}.")
+    if parameters["device"] is not None:
+        try:
+            torch.empty(0, device=parameters["device"])
+        except (AssertionError, RuntimeError, TypeError):
+            raise ValueError(
+                f"{owner}: the device {parameters['device']!r} is not available. Use None for the CPU."
+            ) from None

@@ -1,0 +1,123 @@
+"""Conditional distributions of the columns of a table, in the table's names, labels and dates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pushforward.data.schema import Field, Schema
+from pushforward.distributions import ColumnDistribution, MixedConditional
+from pushforward.estimators.parameters import check_whole
+
+__all__ = ["ColumnConditional", "TableConditional", "to_numpy"]
+
+
+class TableConditional:
+    """The joint distribution of the other columns of a table given some: what ``FlowDensity.given`` returns.
+
+    It is exactly normalised: the other columns follow the observed ones in the order of the table.
+    """
+
+    def __init__(
+        self, schema: Schema, distribution: MixedConditional, generator: Callable[[Any], torch.Generator]
+    ) -> None:
+        self.schema, self.distribution, self._generator = schema, distribution, generator
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns that are not conditioned on."""
+        return [self.schema.names[j] for j in self.distribution.columns]
+
+    def log_prob(self, X: Any) -> NDArray[np.float64]:
+        """Conditional log-density of each row of ``columns``, (rows,). X may hold other columns, which are ignored."""
+        part = Schema(tuple(self.schema.fields[j] for j in self.distribution.columns), self.schema.backend)
+        with torch.no_grad():
+            return to_numpy(self.distribution.log_prob(torch.as_tensor(part.encode(X))))
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+        """Samples of ``columns`` as a table."""
+        check_whole("FlowDensity", "n_samples", n_samples, 1)
+        samples = self.distribution.sample((int(n_samples),), generator=self._generator(random_state))
+        return self.schema.decode(to_numpy(samples), self.distribution.columns)
+
+    def marginal(self, name: str) -> ColumnConditional:
+        """The distribution of one column given the observed ones alone."""
+        j = self.schema.place(name)
+        if j not in self.distribution.columns:
+            others = ", ".join(map(repr, self.columns))
+            raise ValueError(f"column {name!r} is conditioned on. Ask for one of the others: {others}.")
+        with torch.no_grad():
+            return ColumnConditional(self.schema.fields[j], self.distribution.column_marginal(j))
+
+    def marginal_discrepancy(self, name: str, draws: int = 4000, random_state: Any = None) -> tuple[float, float]:
+        """How far `marginal` of a column is from that of the joint distribution, and the standard error.
+
+        The network gives the marginal of a column directly and has learned to agree with the joint distribution, which
+        `log_prob` and `sample` stand for, only approximately. For categories the measure is the total variation
+        distance, a bound on the error of every probability; for numbers the largest difference between distribution
+        functions. See `distributions.MixedConditional.marginal_discrepancy`.
+        """
+        j = self.schema.place(name)
+        result = self.distribution.marginal_discrepancy(j, draws, self._generator(random_state))
+        return float(result.distance), float(result.standard_error)
+
+
+class ColumnConditional:
+    """The conditional distribution of one column: densities, quantiles, mean and intervals in the column's values."""
+
+    def __init__(self, field: Field, distribution: ColumnDistribution) -> None:
+        self.field, self.distribution = field, distribution
+
+    def log_prob(self, value: Any) -> float:
+        """Log-density of a value, or log-probability in a discrete column."""
+        return float(self.distribution.log_prob(self.field.value(value)))
+
+    def cdf(self, value: Any) -> float:
+        """P(X ≤ value)."""
+        return float(self.distribution.cdf(self.field.value(value)))
+
+    def quantile(self, p: float) -> Any:
+        """The smallest value x with P(X ≤ x) ≥ p."""
+        return self._value(self.distribution.quantile(p))
+
+    def median(self) -> Any:
+        """The quantile of ½."""
+        return self.quantile(0.5)
+
+    def mean(self) -> Any:
+        """The mean; of ordered categories and booleans in terms of their codes 0, 1, ... ."""
+        mean = self.distribution.mean()
+        return float(mean) if self.field.labels is not None or self.field.form == "bool" else self._value(mean)
+
+    def interval(self, probability: float = 0.9) -> tuple[Any, Any]:
+        """The central interval of a probability."""
+        low, high = self.distribution.interval(probability)
+        return self._value(low), self._value(high)
+
+    def highest_density_interval(self, probability: float = 0.9) -> tuple[Any, Any]:
+        """The shortest interval of a probability."""
+        low, high = self.distribution.highest_density_interval(probability)
+        return self._value(low), self._value(high)
+
+    def probabilities(self) -> dict[Any, float]:
+        """The probability of each category, by its value as `mode` gives it."""
+        probabilities = to_numpy(self.distribution.probabilities())
+        return {self.field.entry(code): float(p) for code, p in enumerate(probabilities)}
+
+    def mode(self) -> Any:
+        """The most probable value."""
+        return self._value(self.distribution.mode())
+
+    def _value(self, number: Tensor) -> Any:
+        return self.field.entry(float(number))
+
+
+def to_numpy(values: Tensor) -> NDArray[np.float64]:
+    """A tensor as a float64 array."""
+    array: NDArray[np.float64] = values.detach().cpu().to(torch.float64).numpy()
+    return array

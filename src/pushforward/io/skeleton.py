@@ -1,0 +1,55 @@
+"""Models without memory for their weights, which come from a file."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.core.config import build
+from pushforward.core.constants import HasConstants, round_constants
+
+__all__ = ["assign", "skeleton"]
+
+
+def skeleton(config: dict[str, Any]) -> Any:
+    """Build the model of a config with its weights and saved buffers on the meta device, its constants on the CPU.
+
+    If a part cannot be built on the meta device, such as a user's part whose constructor reads the values of tensors,
+    the whole model is built on the CPU.
+    """
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and discarded
+        with suppress(Exception):  # an error of the config is raised again on the CPU
+            with torch.device("meta"):
+                model = build(config)
+            if _fill_constants(model):
+                return model
+        return build(config)
+
+
+def _fill_constants(model: Any) -> bool:
+    """Compute the constants of a model on the meta device; return False if it has other tensors that no file holds."""
+    if not isinstance(model, nn.Module):
+        return False
+    for part in model.modules():
+        constants = part.constants if isinstance(part, HasConstants) else frozenset()
+        hidden = any(isinstance(value, Tensor) for value in vars(part).values())
+        if hidden or not part._non_persistent_buffers_set <= constants:
+            return False
+        for name in part._non_persistent_buffers_set:
+            buffer = part._buffers[name]
+            part._buffers[name] = None if buffer is None else torch.empty_like(buffer, device="cpu")
+    round_constants(model)
+    return True
+
+
+def assign(model: nn.Module, name: str, before: Tensor, tensor: Tensor) -> None:
+    """Put a tensor in the place of the weight or buffer ``before``, which may be on the meta device."""
+    path, _, attribute = name.rpartition(".")
+    part = model.get_submodule(path)
+    if attribute in part._parameters:
+        part._parameters[attribute] = nn.Parameter(tensor, requires_grad=before.requires_grad)
+    else:
+        part._buffers[attribute] = tensor

@@ -1,0 +1,160 @@
+"""The masked perceptron, plain or with skip connections: one native call for each pass of training."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pushforward.core.dispatch import Kernel, register
+from pushforward.core.execution_mode import current_execution
+from pushforward.kernels.blas import gemm_address
+from pushforward.kernels.native_build import NATIVE_TYPES, native_library
+from pushforward.kernels.native_operator import NativeOperator
+from pushforward.networks import MaskedMLP
+from pushforward.networks.trunk import ACTIVATIONS, SLOPE_FROM_OUTPUT, trunk
+
+__all__ = ["ACTIVATION_HEADER", "NATIVE_ACTIVATIONS", "PerceptronForward", "hidden_units", "mask_columns"]
+
+ACTIVATION_HEADER, SOURCE = (Path(__file__).with_name(name) for name in ("activations.h", "perceptron.cpp"))
+NATIVE_ACTIVATIONS = ("relu", "silu", "gelu", "elu", "tanh")
+"""Activations in the order of their numbers in the kernels."""
+
+
+class _Sizes(NamedTuple):
+    """The integers that the kernel is given of a network."""
+
+    depth: int
+    active: int  # how many of its layers, the first ones, end in an activation
+    residual: int
+    activation: int
+    saves: int  # whether gradients may be asked for
+
+    def skips(self, k: int) -> bool:
+        """Whether the sums of the layer but one before are added to those of layer k."""
+        return bool(self.residual) and k % 2 == 0 and 0 < k < self.active
+
+    def saves_sums(self, k: int) -> bool:
+        """Whether the argument of the activation of layer k is read again, by its slope or by a skip connection."""
+        needs_sums = NATIVE_ACTIVATIONS[self.activation] not in SLOPE_FROM_OUTPUT
+        return k < self.active and (needs_sums or (bool(self.residual) and k % 2 == 0))
+
+
+class _Operator(NativeOperator):
+    """Inputs are x (columns, n), then for each layer its weight (rows, columns), its bias (rows,) and how many columns
+    each row reads. Results are the units (rows, n) of the last layer and, for gradients, those of the others and some
+    sums before activations."""
+
+    def is_available(self, dtype: torch.dtype, device: str) -> bool:
+        return (
+            device == "cpu"
+            and gemm_address(dtype) is not None
+            and native_library(ACTIVATION_HEADER, SOURCE) is not None
+        )
+
+    def allocate(self, inputs: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+        network, x = _Sizes(*sizes), inputs[0]
+        shapes = [(len(weight), x.shape[1]) for weight in inputs[1::3]]
+        if not network.saves:
+            return [x.new_empty(shapes[-1])]
+        saved = [shapes[-1], *shapes[:-1], *(shape for k, shape in enumerate(shapes) if network.saves_sums(k))]
+        return [x.new_empty(shape) for shape in saved]
+
+    def forward(self, inputs: Any, results: Any, options: Any, sizes: Any) -> None:
+        self._call("forward", inputs, results, _Sizes(*sizes))
+
+    def backward(
+        self, grad_outputs: Any, inputs: Any, results: Any, grad_inputs: Any, options: Any, sizes: Any
+    ) -> None:
+        self._call("backward", inputs, results, _Sizes(*sizes), grad_outputs[0], grad_inputs)
+
+    def _call(
+        self,
+        name: str,
+        inputs: Sequence[Tensor],
+        results: Sequence[Tensor],
+        network: _Sizes,
+        grad_output: Tensor | None = None,
+        grad_inputs: Sequence[Tensor] = (),
+    ) -> None:
+        x, depth = inputs[0], network.depth
+        units = [*(results[1:depth] if network.saves else [None] * (depth - 1)), results[0]]
+        sums = iter(results[depth:])
+        rows: list[int] = []  # the structures of the kernel, which hold nothing but addresses and integers
+        for k in range(depth):
+            saved = next(sums) if network.saves and network.saves_sums(k) else None
+            weight, bias, ends = inputs[3 * k + 1 : 3 * k + 4]
+            grad_weights = grad_inputs[2 * k + 1 : 2 * k + 3] if grad_inputs else (None, None)
+            tensors = (weight, bias, ends, saved, units[k], *grad_weights)
+            rows += [*map(_address, tensors), *weight.shape, k < network.active, network.skips(k)]
+        layers = (ctypes.c_int64 * len(rows))(*rows)
+        grad_x = grad_inputs[0] if grad_inputs else None
+        addresses = (*map(_address, (x, grad_output, grad_x)), ctypes.addressof(layers))
+        counts = (depth, x.shape[1], network.activation, torch.get_num_threads())
+        numbers = (gemm_address(x.dtype) or 0, *addresses, *counts)
+        library: Any = native_library(ACTIVATION_HEADER, SOURCE)
+        library[f"{name}_{NATIVE_TYPES[x.dtype]}"]((ctypes.c_int64 * len(numbers))(*numbers))
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+OPERATOR = _Operator("perceptron", outputs=1)
+
+
+@register(MaskedMLP.parallel, MaskedMLP)
+class PerceptronForward(Kernel):
+    """All layers, with gradients, in the dtype of the weights."""
+
+    def supports(self, network: MaskedMLP, x: Tensor, context: Tensor | None = None) -> bool:
+        return _can_run(network, [*network.layers, network.last], x)
+
+    def run(self, network: MaskedMLP, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return network.split(_run(network, [*network.layers, network.last], network.inputs(x, context)))
+
+
+def hidden_units(network: MaskedMLP, x: Tensor, context: Tensor | None) -> Tensor:
+    """What the last layer reads, (units, n), by the kernel where it can run."""
+    layers, inputs = list(network.layers), network.inputs(x, context)
+    return _run(network, layers, inputs) if _can_run(network, layers, inputs) else network.hidden_units(inputs)
+
+
+def _tensors(layers: Sequence[Any]) -> list[Tensor]:
+    return [tensor for layer in layers for tensor in (layer.weight, layer.bias, layer.ends)]
+
+
+def _can_run(network: MaskedMLP, layers: Sequence[Any], x: Tensor) -> bool:
+    if network.drops_units or network.activation not in NATIVE_ACTIVATIONS or current_execution().matmul_dtype:
+        return False
+    counts = x.shape[1] < 2**31  # the matrix library counts in 32 bits
+    return counts and OPERATOR.can_run([x, *_tensors(layers)])
+
+
+def _run(network: MaskedMLP, layers: Sequence[Any], inputs: Tensor) -> Tensor:
+    numbers = int(network.residual), NATIVE_ACTIVATIONS.index(network.activation), int(torch.is_grad_enabled())
+    sizes = _Sizes(len(layers), len(network.layers), *numbers)
+    return OPERATOR([inputs, *_tensors(layers)], (), sizes, partial(_plainly, sizes))[0]
+
+
+def mask_columns(weight: Tensor, ends: Tensor) -> Tensor:
+    """The weight (rows, columns) with zeros from column ends[r] on in each row r."""
+    return weight * (torch.arange(weight.shape[1]) < ends[:, None])
+
+
+def _plainly(network: _Sizes, x: Tensor, *tensors: Tensor) -> tuple[Tensor]:
+    """The same by operations whose derivatives have derivatives."""
+
+    def apply(k: int, h: Tensor) -> Tensor:
+        weight, bias, ends = tensors[3 * k : 3 * k + 3]
+        return torch.addmm(bias[:, None], mask_columns(weight, ends), h)
+
+    depth = (network.active - 1) // 2 if network.residual else network.active
+    act = ACTIVATIONS[NATIVE_ACTIVATIONS[network.activation]]
+    h = trunk(apply, x, depth, bool(network.residual), act, lambda h: h)
+    return (h if network.active == network.depth else apply(network.active, h),)
