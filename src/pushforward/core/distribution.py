@@ -13,6 +13,7 @@ from torch import Tensor
 from pushforward.core.bijection import Kind
 from pushforward.core.checks import NotInvertibleError, broadcast, check_context, check_precision, common_batch
 from pushforward.core.constants import HasConstants
+from pushforward.core.data_start import warn_if_not_started
 from pushforward.core.domain import Domain, Real
 from pushforward.core.numerics import concrete_bool
 
@@ -45,6 +46,8 @@ class Distribution(HasConstants, ABC):
     """Whether `estimate` takes NaN for what is missing."""
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
     config: dict[str, Any]
+    _start_checked: bool = False
+    """Whether `warn_if_not_started` has looked at the parts that start from data."""
 
     @abstractmethod
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
@@ -113,6 +116,8 @@ class Distribution(HasConstants, ABC):
         x, context = broadcast(
             owner, "x", x, self.event_shape, context, self.context_shape, self.dtype, self.context_dtype
         )
+        if self.training and not self._start_checked:
+            warn_if_not_started(self, stacklevel=3)
         x, context = self._spread("x", x, context)
         ok, nan = self._screen(x, self.event_shape)
         if not isinstance(self.support, Real):  # which contains whatever is finite
