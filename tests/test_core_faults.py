@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import pushforward as pf
-from pushforward.bijections import Rotation
+from pushforward.bijections import LU, Rotation
 from pushforward.core.bijection import Bijection
 from pushforward.core.config import build, configurable
 from pushforward.core.student import student_cdf, student_icdf
@@ -498,3 +498,43 @@ def test_half_precision_is_refused_in_one_sentence(flow, dtype):
             call((4,))
     with pytest.raises(ValueError, match=message):
         StandardNormal(2).half().log_prob(x)
+
+
+# --- training loops that forget the start from data -------------------------------------------------------------------
+
+
+def test_a_training_loop_without_a_start_from_data_is_warned_once():
+    x = 1e3 + 50 * torch.randn(64, 2, generator=generator(1))
+    message = (
+        r"Flow: training begins before its data-dependent parts \(Standardize\) have seen data. Call initialize\(x\)"
+    )
+    flow = named_flow({"flow": "maf", "features": 2, "context": 0})
+    with pytest.warns(UserWarning, match=message) as caught:
+        losses = [-flow.log_prob(x).mean() for _ in range(3)]
+    assert len(losses) == 3
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match=r"\(Elementwise, Rotation, Standardize\)"):
+        named_flow({"flow": "gaussianization", "features": 2, "context": 0}).log_prob(x)
+    conditional = named_flow({"flow": "maf", "features": 2, "context": 1})
+    with pytest.warns(UserWarning, match="FixedContext: training begins") as caught:
+        conditional.condition(torch.zeros(1)).log_prob(x)
+    assert len(caught) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_warning_where_the_start_was_made_or_nothing_is_learned(tmp_path):
+    x = torch.randn(64, 2, generator=generator(1))
+    spec = {"flow": "maf", "features": 2, "context": 0}
+    started = named_flow(spec)
+    started.initialize(x)
+    started.log_prob(x).mean().backward()
+    pf.save(started, tmp_path / "model.safetensors")
+    pf.load(tmp_path / "model.safetensors").train().log_prob(x).mean().backward()
+    named_flow(spec).eval().log_prob(x)
+    with torch.no_grad():
+        named_flow(spec).log_prob(x)
+    named_flow(spec).rsample_and_log_prob((4,))[1].mean().backward()
+    pf.fit(named_flow(spec), x, steps=2)
+    torch.compile(named_flow(spec), backend="eager", fullgraph=True)(x).mean().backward()
+    pf.Flow(StandardNormal(2), LU(2)).log_prob(x).mean().backward()
