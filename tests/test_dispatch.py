@@ -1,12 +1,13 @@
 """The seam between definitions and kernels: which kernel runs when, for exactly which types."""
 
 import pytest
+from torch import nn
 
 from pushforward.core.dispatch import Kernel, accelerated, definition, kernels_for, register
 from pushforward.core.execution_mode import execution
 
 
-class Small:
+class Small(nn.Module):
     pass
 
 
@@ -14,8 +15,9 @@ class Subclass(Small):
     pass
 
 
-class Part:
+class Part(nn.Module):
     def __init__(self, inner):
+        super().__init__()
         self.inner = inner
 
     @accelerated("inner")
@@ -33,7 +35,7 @@ class Picky(Kernel):
         return NotImplemented if x > 100 else ["picky", 2 * x]
 
 
-@register(Part.double, Part, (Small, int))
+@register(Part.double, Part, (Small, nn.Identity))
 class General(Kernel):
     def supports(self, part, x):
         return x >= 0
@@ -55,7 +57,7 @@ def test_the_first_kernel_that_supports_the_arguments_runs():
 
 def test_types_are_exact():
     with execution(kernels=True):
-        assert Part(3).double(20)[0] == "general"
+        assert Part(nn.Identity()).double(20)[0] == "general"
         assert Part(Subclass()).double(20)[0] == "definition"
         assert type("Other", (Part,), {})(Small()).double(20)[0] == "definition"
     assert [type(kernel) for kernel in kernels_for(Part.double, Part, Small)] == [Picky, General]

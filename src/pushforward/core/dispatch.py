@@ -39,10 +39,11 @@ _KERNELS: dict[tuple[Any, ...], list[Kernel]] = {}
 def accelerated(*parts: str) -> Callable[[Method], Method]:
     """Mark a method as the definition of an operation for which kernels may be registered.
 
-    The method takes positional arguments only. Without kernels it costs one call more than the method itself.
+    The method belongs to a module and takes positional arguments only. Without kernels it costs one call more than the
+    method itself.
 
     Args:
-        *parts: names of the attributes whose types, after that of the instance, belong to the key.
+        *parts: names of the submodules whose types, after that of the instance, belong to the key.
     """
 
     def decorate(method: Method) -> Method:
@@ -51,7 +52,8 @@ def accelerated(*parts: str) -> Callable[[Method], Method]:
         @functools.wraps(method)
         def dispatch(self: Any, *args: Any) -> Any:
             if current_execution().kernels:
-                key = (operation, type(self), *[type(getattr(self, name)) for name in parts])
+                modules = self._modules  # attributes of modules, found without `nn.Module.__getattr__`
+                key = (operation, type(self), *[type(modules[name]) for name in parts])
                 if key in _KERNELS:
                     for kernel in _KERNELS[key]:
                         if kernel.supports(self, *args):

@@ -69,25 +69,22 @@ class _LayerKernel(Kernel):
     def call(layer: Autoregressive, columns: Tensor, context: Tensor | None, *, inverse: bool) -> Any:
         """(x, x) from y for the inverse, otherwise (y, log-slopes) from x, all (features, n); context is (context, n)
         or None."""
-        conditioner: Any = layer.conditioner
-        free = layer.free
-        weights = _weights(conditioner, free)
-        tensors = weights if context is None else [*weights, context]
+        plan, dtype = _plan(layer.univariate, layer.conditioner, layer.free), columns.dtype
         if (
-            any(t.dtype != columns.dtype or not t.is_cpu for t in tensors)
+            plan.dtype != dtype
+            or (context is not None and not (context.dtype == dtype and context.is_cpu))
             or (library := native_library(TILE, ACTIVATION_HEADER, SPLINE_HEADER, SOURCE)) is None
         ):
             return NotImplemented
-        plan = _plan(layer.univariate, conditioner, weights)
         columns, context = columns.contiguous(), None if context is None else context.contiguous()
-        outputs = torch.empty(columns.shape, dtype=columns.dtype)
-        log_slope = outputs if inverse else torch.empty(columns.shape, dtype=columns.dtype)
+        outputs = torch.empty(columns.shape, dtype=dtype)
+        log_slope = outputs if inverse else torch.empty(columns.shape, dtype=dtype)
         problem = _Problem.from_buffer_copy(plan.problem)  # one for each call, since threads share plans
         problem.inputs, problem.outputs, problem.points = columns.data_ptr(), outputs.data_ptr(), columns.shape[1]
         problem.context = 0 if context is None else context.data_ptr()
         problem.log_slope = 0 if inverse else log_slope.data_ptr()
         problem.threads = torch.get_num_threads()
-        library[f"run_{NATIVE_TYPES[columns.dtype]}"](ctypes.byref(problem))
+        library[f"run_{NATIVE_TYPES[dtype]}"](ctypes.byref(problem))
         return outputs, log_slope
 
 
@@ -99,8 +96,10 @@ class LayerForward(_LayerKernel):
         return super().supports(layer, x, context) and current_execution().matmul_dtype is None
 
     def run(self, layer: Autoregressive, x: Tensor, context: Tensor | None) -> Any:
-        results = self.call(layer, to_columns(x), context_columns(context), inverse=False)
-        return results if results is NotImplemented else tuple(from_columns(t, x.shape[:-1]) for t in results)
+        results, batch = self.call(layer, to_columns(x), context_columns(context), inverse=False), x.shape[:-1]
+        if results is NotImplemented:
+            return results
+        return from_columns(results[0], batch), from_columns(results[1], batch)
 
 
 @register(Autoregressive._solve, Autoregressive, tuple(UNIVARIATES), MaskedMLP)
@@ -125,6 +124,7 @@ class _Plan(NamedTuple):
     """Everything that the kernel is told of a layer, whatever the points are."""
 
     key: tuple[Any, ...]  # everything that it depends on
+    dtype: torch.dtype | None  # None where weights differ in dtype, or are not on the CPU
     problem: _Problem
     alive: list[Any]  # for as long as the kernel reads from it
 
@@ -139,9 +139,10 @@ def _weights(conditioner: MaskedMLP, free: Tensor | None) -> list[Tensor]:
     return weights if free is None else [*weights, free]
 
 
-def _plan(univariate: Univariate, conditioner: MaskedMLP, weights: list[Tensor]) -> _Plan:
+def _plan(univariate: Univariate, conditioner: Any, free: Tensor | None) -> _Plan:
     """The plan made before, if all that it depends on is where it was: addresses are part of it, numbers are not."""
-    places = tuple((tensor.data_ptr(), tensor.dtype, tensor.stride()) for tensor in weights)
+    weights = _weights(conditioner, free)
+    places = tuple([(tensor.data_ptr(), tensor.dtype, tensor.stride()) for tensor in weights])
     options = tuple(UNIVARIATES[type(univariate)](univariate))
     key = (type(univariate), options, places)
     plan = _PLANS.get(conditioner)
@@ -188,4 +189,5 @@ def _make_plan(key: tuple[Any, ...], univariate: Univariate, conditioner: Masked
         univariate=list(UNIVARIATES).index(type(univariate)),
         limit=INPUT_LIMIT,
     )
-    return _Plan(key, problem, alive)
+    dtypes = {weight.dtype if weight.is_cpu else None for weight in weights}
+    return _Plan(key, dtypes.pop() if len(dtypes) == 1 else None, problem, alive)

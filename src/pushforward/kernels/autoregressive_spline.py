@@ -81,17 +81,17 @@ class SplineConditioner(Kernel):
     """An autoregressive layer of splines, forwards, with gradients."""
 
     def supports(self, layer: Any, x: Tensor, context: Tensor | None) -> bool:
-        conditioner, last = layer.conditioner, layer.conditioner.last
-        if conditioner.channels > 1 or current_execution().matmul_dtype:  # it multiplies in the dtype of the weights
-            return False
-        return OPERATOR.can_run([x, last.weight, last.bias, last.ends, *([] if context is None else [context])])
+        # The last layer is multiplied in the dtype of its weights.
+        return layer.conditioner.channels == 1 and current_execution().matmul_dtype is None
 
-    def run(self, layer: Any, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        conditioner, last, spline = layer.conditioner, layer.conditioner.last, layer.univariate
-        columns = to_columns(x)
-        inputs = [columns, hidden_units(conditioner, columns, context_columns(context))]
-        inputs += [last.weight, last.bias, last.ends]
-        y, log_slope = OPERATOR(inputs, spline_options(spline), (), partial(_plainly, spline))
+    def run(self, layer: Any, x: Tensor, context: Tensor | None) -> Any:
+        conditioner, spline = layer.conditioner, layer.univariate
+        last, columns = conditioner.last, to_columns(x)
+        weights = [last.weight, last.bias, last.ends]
+        if not OPERATOR.can_run([columns, *weights, *([] if context is None else [context])]):
+            return NotImplemented
+        units = hidden_units(conditioner, columns, context_columns(context))
+        y, log_slope = OPERATOR([columns, units, *weights], spline_options(spline), (), partial(_plainly, spline))
         return from_columns(y, x.shape[:-1]), from_columns(log_slope, x.shape[:-1])
 
 

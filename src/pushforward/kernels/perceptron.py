@@ -113,33 +113,36 @@ class PerceptronForward(Kernel):
     """All layers, with gradients, in the dtype of the weights."""
 
     def supports(self, network: MaskedMLP, x: Tensor, context: Tensor | None = None) -> bool:
-        return _can_run(network, [*network.layers, network.last], x)
+        return _knows(network, x)
 
-    def run(self, network: MaskedMLP, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return network.split(_run(network, [*network.layers, network.last], network.inputs(x, context)))
+    def run(self, network: MaskedMLP, x: Tensor, context: Tensor | None = None) -> Any:
+        params = _run(network, [*network.layers, network.last], network.inputs(x, context))
+        return params if params is NotImplemented else network.split(params)
 
 
 def hidden_units(network: MaskedMLP, x: Tensor, context: Tensor | None) -> Tensor:
     """What the last layer reads, (units, n), by the kernel where it can run."""
-    layers, inputs = list(network.layers), network.inputs(x, context)
-    return _run(network, layers, inputs) if _can_run(network, layers, inputs) else network.hidden_units(inputs)
+    inputs = network.inputs(x, context)
+    units = _run(network, list(network.layers), inputs) if _knows(network, x) else NotImplemented
+    return network.hidden_units(inputs) if units is NotImplemented else units
 
 
-def _tensors(layers: Sequence[Any]) -> list[Tensor]:
-    return [tensor for layer in layers for tensor in (layer.weight, layer.bias, layer.ends)]
-
-
-def _can_run(network: MaskedMLP, layers: Sequence[Any], x: Tensor) -> bool:
-    if network.drops_units or network.activation not in NATIVE_ACTIVATIONS or current_execution().matmul_dtype:
+def _knows(network: MaskedMLP, x: Tensor) -> bool:
+    if x.shape[1] >= 2**31:  # the matrix library counts in 32 bits
         return False
-    counts = x.shape[1] < 2**31  # the matrix library counts in 32 bits
-    return counts and OPERATOR.can_run([x, *_tensors(layers)])
+    if network.drops_units or network.activation not in NATIVE_ACTIVATIONS:
+        return False
+    return current_execution().matmul_dtype is None
 
 
-def _run(network: MaskedMLP, layers: Sequence[Any], inputs: Tensor) -> Tensor:
+def _run(network: MaskedMLP, layers: Sequence[Any], inputs: Tensor) -> Any:
+    """What the last of these layers gives; ``NotImplemented`` where the operator cannot run."""
+    tensors = [inputs, *(tensor for layer in layers for tensor in (layer.weight, layer.bias, layer.ends))]
+    if not OPERATOR.can_run(tensors):
+        return NotImplemented
     numbers = int(network.residual), NATIVE_ACTIVATIONS.index(network.activation), int(torch.is_grad_enabled())
     sizes = _Sizes(len(layers), len(network.layers), *numbers)
-    return OPERATOR([inputs, *_tensors(layers)], (), sizes, partial(_plainly, sizes))[0]
+    return OPERATOR(tensors, (), sizes, partial(_plainly, sizes))[0]
 
 
 def mask_columns(weight: Tensor, ends: Tensor) -> Tensor:
