@@ -624,6 +624,11 @@ CASES = [
         lambda: Chain([MixedTypeModel(), Flip(2)]),
         r"Chain: parts\[1\] \(Flip\) reorders features that live on different domains",
     ),
+    (
+        lambda: StandardNormal(2).half().log_prob(FLAT.half()),
+        r"StandardNormal: densities in torch\.float16 would be right to three digits at best\. Keep points and model in",
+    ),
+    (lambda: StandardNormal(2).to(torch.bfloat16).sample(), r"StandardNormal: densities in torch\.bfloat16 would be"),
     *MISTAKES,
     *SHAPE_MISTAKES,
 ]
