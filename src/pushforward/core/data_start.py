@@ -25,7 +25,7 @@ def warn_if_not_started(model: nn.Module, *, stacklevel: int) -> None:
     parts: list[Any] = list(model.modules())
     for part in parts:
         flag = part._buffers.get("initialized")
-        if flag is not None and concrete_bool(flag) is False:
+        if flag is not None and part.training and concrete_bool(flag) is False:
             waiting.add(type(part).__name__)
         if hasattr(part, "_start_checked"):
             part._start_checked = True
