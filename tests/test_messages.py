@@ -151,6 +151,7 @@ def changed_in_place():
 
 
 CASES = [
+    (lambda: pf.flows.nsf(2, dept=3), r"nsf: there is no option 'dept'\. Did you mean 'depth'\?"),
     # calls
     (lambda: Flip(2)([1.0, 2.0]), r"Flip: x must be a torch\.Tensor; got list\. Use torch\.as_tensor\."),
     (lambda: Flip(2)(torch.zeros(3)), r"Flip: x must have shape \(\*batch, 2\); got \(3,\)\."),
@@ -606,7 +607,7 @@ CASES = [
     (lambda: total_degree(1, 0), r"total_degree: degree must be a whole number of at least 1; got 0\."),
     (lambda: triangular_map(0), r"triangular_map: features must be a whole number of at least 1; got 0\."),
     (lambda: triangular_map(1, -1), r"triangular_map: context must be a whole number of at least 0; got -1\."),
-    (lambda: circular_nsf(2, mix="lu"), r"circular_nsf: mix must be one of 'flip', 'permute', 'none'; got 'lu'\."),
+    (lambda: circular_nsf(2, mix="lu"), r"circular_nsf: mix must be one of 'permute', 'flip', 'none'; got 'lu'\."),
     (lambda: circular_nsf(2, fast="no"), r"circular_nsf: fast must be one of 'density', 'sampling'; got 'no'\."),
     (lambda: circular_nsf(2, depth=0), r"circular_nsf: depth must be a whole number of at least 1; got 0\."),
     (lambda: gaussianization(2, depth=0), r"gaussianization: depth must be a whole number of at least 1; got 0\."),
@@ -636,7 +637,7 @@ CASES = [
 
 @pytest.mark.parametrize(("call", "match"), CASES, ids=[re.sub(r"[^\w .:-]", "", match)[:60] for _, match in CASES])
 def test_the_refusal_says(call, match):
-    with pytest.raises((ValueError, NotImplementedError, RuntimeError), match=f"^{match}"):
+    with pytest.raises((ValueError, TypeError, NotImplementedError, RuntimeError), match=f"^{match}"):
         call()
 
 
@@ -689,7 +690,7 @@ def reached(calls):
     for call in calls:
         try:
             call()
-        except (ValueError, NotImplementedError, RuntimeError) as error:
+        except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
             lines |= {(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)}
     return lines
 

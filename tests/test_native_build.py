@@ -10,10 +10,10 @@ import warnings
 import pytest
 import torch
 from cases import needs_compiler
-from pushforward.core.native_build import native_library
 
 import pushforward as pf
-from pushforward.core import native_build
+from pushforward.kernels import native_build
+from pushforward.kernels.native_build import native_library
 
 
 @pytest.fixture(autouse=True)

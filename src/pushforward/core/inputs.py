@@ -77,7 +77,7 @@ class ScreenedInputs(HasConstants):
         dtype = self.context_dtype
         context, _ = broadcast(owner, "context", context, self.context_shape, None, None, dtype, None)
         context, ok, _ = self._screened_context(context)
-        batch = (*shape, *common_batch(owner, "context", tuple(ok.shape), "known", self.batch_shape))
+        batch = (*shape, *common_batch(owner, "context", tuple(ok.shape), "observed", self.batch_shape))
         return batch, context.expand((*batch, *self.context_shape)), (ok & fixed_ok).expand(batch)
 
     def _spread(self, name: str, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -85,7 +85,7 @@ class ScreenedInputs(HasConstants):
         if not self.batch_shape:
             return x, context
         batch = tuple(x.shape[: x.ndim - len(self.event_shape)])
-        batch = common_batch(type(self).__name__, name, batch, "known", self.batch_shape)
+        batch = common_batch(type(self).__name__, name, batch, "observed", self.batch_shape)
         x = x.expand((*batch, *self.event_shape))
         return x, None if context is None else context.expand((*batch, *(self.context_shape or ())))
 

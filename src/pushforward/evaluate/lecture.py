@@ -80,6 +80,7 @@ def plot_uniform_to_uniform(*, start: float = 0.35, width: float = 0.2) -> Figur
     stretch = Standardize(1)  # x = (z + 1/2) / (1/2) = 2z + 1
     stretch.mean.fill_(-0.5)
     stretch.scale.fill_(0.5)
+    stretch.initialized.fill_(True)
     base = Uniform([0.0], [1.0])
     flow = Flow(base, stretch)
     ends = torch.tensor([[start], [start + width]])
