@@ -44,7 +44,7 @@ FORCE:
 demo: setup  ## fit real data, draw digits, write report.html (about two minutes)
 	$(BIN)/pushforward demo
 
-test: lint types pytest  ## lint, types, tests, doctests: before every commit (about five minutes)
+test: lint types pytest  ## lint, types, tests, doctests: before every commit
 
 test-all: lint types  ## the same with every product of options: weekly and before a release
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --exhaustive
