@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from cases import generator, needs_compiler
+from cases import exhaustive, generator, needs_compiler
 
 import pushforward as pf
 
@@ -91,7 +91,7 @@ def test_one_graph_serves_every_batch_size():
 
 @pytest.mark.slow
 @needs_compiler
-@each
+@pytest.mark.parametrize("name", [pytest.param(n, marks=exhaustive) if n != "coupling" else n for n in FLOWS])
 def test_mapped_graphs_and_exports_go_the_plain_way(name):
     torch._dynamo.reset()
     fast, plain, given = pair(name)
