@@ -122,7 +122,8 @@ class Autoregressive(TriangularMap):
         if self._sweeps():  # a parallel pass at x gives slopes whose gradients need no second sweep
             x = self._inverse(y, context)
             return x, -self._forward_and_slopes(x, context)[1]
-        x, log_slope = self._feature_by_feature(self.univariate.inverse, to_columns(y), context_columns(context))
+        invert = self.univariate.inverse_with_free
+        x, log_slope = self._feature_by_feature(invert, to_columns(y), context_columns(context))
         return from_columns(x, y.shape[:-1]), from_columns(log_slope, y.shape[:-1])
 
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
@@ -137,20 +138,21 @@ class Autoregressive(TriangularMap):
     @accelerated("univariate", "conditioner")
     def _solve(self, y: Tensor, context: Tensor | None) -> Tensor:
         """x (features, n) from y (features, n), without the reverse sweep."""
-        return self._feature_by_feature(lambda y, params: (self.univariate.inverse_value(y, params),), y, context)[0]
+        value = self.univariate.inverse_value_with_free
+        return self._feature_by_feature(lambda *args: (value(*args),), y, context)[0]
 
     def _feature_by_feature(
-        self, invert: Callable[[Tensor, Tensor], tuple[Tensor, ...]], y: Tensor, context: Tensor | None
+        self, invert: Callable[..., tuple[Tensor, ...]], y: Tensor, context: Tensor | None
     ) -> list[Tensor]:
         """``invert`` of each feature in turn, x_j first of its results, with the parameters that the features before it
         decide; each of the results as (features, n)."""
         y = y.contiguous()  # (features, n)
         incremental = self.conditioner.start(y, context)
-        free = [None] * len(y) if self.free is None else self.free[..., None].expand(-1, *y.shape).unbind(dim=1)
+        free = [None] * len(y) if self.free is None else self.free[..., None].unbind(dim=1)  # (num_free, 1) each
         block, results = None, []
         for y_j, free_j in zip(y.unbind(), free, strict=True):
             params = incremental.step(block)  # (num_params, n)
-            results.append(invert(y_j, params if free_j is None else torch.cat([params, free_j])))
+            results.append(invert(y_j, params, free_j))
             block = embed(self.domain, results[-1][0][None])  # (channels, n)
         return [torch.stack(columns) for columns in zip(*results, strict=True)]
 

@@ -68,6 +68,14 @@ class Univariate(HasConstants, ABC):
         """`forward`, with conditional and free parameters given apart, as in `with_free`."""
         return self.forward(x, with_free(params, free))
 
+    def inverse_with_free(self, y: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`inverse`, likewise."""
+        return self.inverse(y, with_free(params, free))
+
+    def inverse_value_with_free(self, y: Tensor, params: Tensor, free: Tensor | None) -> Tensor:
+        """`inverse_value`, likewise."""
+        return self.inverse_value(y, with_free(params, free))
+
     @property
     def point_width(self) -> int:
         """About how many numbers one point needs at once."""

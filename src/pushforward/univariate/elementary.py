@@ -90,6 +90,12 @@ class Affine(Univariate):
     def inverse_value(self, y: Tensor, params: Tensor) -> Tensor:
         return self._back(y, *params.unbind())[0]
 
+    def inverse_value_with_free(self, y: Tensor, params: Tensor, free: Tensor | None) -> Tensor:
+        if type(self) is not Affine or free is None:
+            return super().inverse_value_with_free(y, params, free)
+        shift, bounded = params.unbind()
+        return self._back(y, shift, bounded, free[0])[0]
+
     def _move(self, x: Tensor, shift: Tensor, bounded: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
         log_scale = self._log_scale(bounded, free)
         return torch.addcmul(shift, x, log_scale.exp()), log_scale.expand_as(x)
