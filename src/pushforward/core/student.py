@@ -93,8 +93,8 @@ def student_icdf(u: Tensor, log_df: Tensor) -> Tensor:
     y = through_root(lambda y: _minus_log_twice_tail(y, df), goal, y)
     v = y.square() / df
     large = v > 40
-    limit = 0.98 * math.log(torch.finfo(u.dtype).max)  # beyond, the quantile overflows
-    far = df.sqrt() * torch.exp((0.5 * torch.where(large, v, 0.0)).clamp(max=limit))
+    limit = math.log(torch.finfo(u.dtype).max) - 1e-3  # beyond, the quantile overflows
+    far = torch.exp((0.5 * (torch.where(large, v, 0.0) + log_df)).clamp(max=limit))
     size = torch.where(large, far, y * expm1_ratio(torch.where(large, 0.0, v)).sqrt())
     return torch.where(u < 0.5, -size, size)
 

@@ -317,11 +317,14 @@ class StudentT(Independent):
         return student_icdf(u, self.log_df)
 
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        df = self.log_df.exp()
-        normal = _randn((*batch, *self.event_shape), df, generator)
-        # Gamma draws carry gradients to ν; torch's sampler takes the generator as its last argument.
-        gamma = standard_gamma((df / 2).expand_as(normal), generator=generator)
-        return normal * (df / 2 / gamma.clamp(min=torch.finfo(df.dtype).tiny)).sqrt()
+        half = 0.5 * self.log_df.exp()
+        normal = _randn((*batch, *self.event_shape), half, generator)
+        # Gamma draws carry gradients to ν; torch's sampler takes the generator as its last argument. The draw for ν / 2
+        # is that for ν / 2 + 1 times a power of a uniform number, kept as a logarithm: for small ν it underflows.
+        above = standard_gamma((half + 1).expand_as(normal), generator=generator)
+        log_gamma = above.log() + torch.log1p(-_rand(tuple(normal.shape), half, generator)) / half
+        limit = math.log(torch.finfo(half.dtype).max) - 3  # leaves room for the factor, a normal number
+        return normal * torch.exp((0.5 * (half.log() - log_gamma)).clamp(max=limit))
 
 
 def _randn(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:

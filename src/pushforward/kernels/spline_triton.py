@@ -51,9 +51,8 @@ def _shares(raw, point, n, valid, k, BINS: constexpr):
 
 @triton.jit
 def _ends(shares, k, min_bin, shared, BINS: constexpr):
-    """Where each bin ends, (bins, points); the last one at 1 exactly. The least sizes are rounded to float32, as those
-    of the plain formulas are where they were built in it."""
-    ends = (k + 1)[:, None] * min_bin + shared * tl.cumsum(shares, axis=0)
+    """Where each bin ends, (bins, points); the last one at 1 exactly."""
+    ends = (k + 1).to(shares.dtype)[:, None] * min_bin + shared * tl.cumsum(shares, axis=0)
     return tl.where((k >= BINS - 1)[:, None], 1.0, ends)
 
 
