@@ -150,4 +150,4 @@ def _orthogonal_exp(skew: Tensor) -> Tensor:
     # (https://github.com/pytorch/pytorch/issues/196592).
     q = torch.linalg.matrix_exp(skew.expand(2, *skew.shape))[0]
     # Squaring adds up rounding errors; one Newton-Schulz step towards the nearest orthogonal matrix takes them out.
-    return 1.5 * q - 0.5 * q @ (q.t() @ q)
+    return torch.addmm(q, q, q.t() @ q, beta=1.5, alpha=-0.5)

@@ -21,9 +21,10 @@ __all__ = [
     "polynomial",
 ]
 
-NEAR = 0.5  # where series take over: the usual derivatives subtract close numbers there
+# Where series take over, for the usual derivatives subtract close numbers there. The terms reach float64's rounding.
+EXP_NEAR, LOG_NEAR = 0.5, 0.1
 EXP_SERIES = [1 / math.factorial(k + 1) for k in range(15)]
-ATANH_SERIES = [1 / (2 * k + 1) for k in range(12)]
+ATANH_SERIES = [1 / (2 * k + 1) for k in range(6)]
 GAMMA_SHIFT = 16.0  # from here on, five terms of the series below reach float64's rounding
 GAMMA_SERIES = [-1 / 8, 1 / 192, -1 / 640, 17 / 14336, -31 / 18432]  # -(2 - 2^-n) B_(n+1) / (n (n + 1)) for odd n
 HALLEY_STEPS = 3  # from the start in `normal_point`, they reach float64's rounding
@@ -31,7 +32,7 @@ HALLEY_STEPS = 3  # from the start in `normal_point`, they reach float64's round
 
 def expm1_ratio(t: Tensor) -> Tensor:
     r""":math:`(e^t - 1) / t`, one at zero; for t whose exponential does not overflow."""
-    near = t.abs() < NEAR
+    near = t.abs() < EXP_NEAR
     small, large = torch.where(near, t, 0.0), torch.where(near, 1.0, t)
     return torch.where(near, polynomial(small, EXP_SERIES), torch.expm1(large) / large)
 
@@ -43,7 +44,7 @@ def log1p_over(t: Tensor, p: Tensor) -> Tensor:
     Nothing is divided by p t, whose square a derivative would overflow with.
     """
     product = p * t
-    near = product < NEAR
+    near = product < LOG_NEAR
     small = torch.where(near, product, 0.0)
     series = 2 / (2 + small) * polynomial((small / (2 + small)).square(), ATANH_SERIES)
     return torch.where(near, t * series, torch.log1p(torch.where(near, 1.0, product)) / torch.where(near, 1.0, p))

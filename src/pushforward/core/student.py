@@ -45,24 +45,19 @@ def student_log_density(x: Tensor, log_df: Tensor) -> Tensor:
     .. math:: -\tfrac12 \log 2\pi + \log\frac{\Gamma((\nu + 1) / 2)}{\Gamma(\nu / 2) \sqrt{\nu / 2}}
         - \frac{\nu + 1}{2} \log(1 + x^2 / \nu)
     """
-    norm = log_gamma_half_step(0.5 * log_df.exp()) - 0.5 * math.log(2 * math.pi)
-    return norm - 0.5 * (_scaled_log1p(x, log_df) + log1p_square(x, log_df))
-
-
-def _scaled_log1p(x: Tensor, log_df: Tensor) -> Tensor:
-    """ν log(1 + x²/ν), about x² for large ν.
-
-    Computed as log(1 + p x²) / p with p = 1 / ν: the derivative of the product in ν would be the difference of two
-    numbers of the size of x², which is about x⁴ / ν.
-    """
-    far = _overflows(x)
-    near = log1p_over(torch.where(far, 0.0, x).square(), torch.exp(-log_df))
-    return torch.where(far, log_df.exp() * log1p_square(torch.where(far, x, 0.0), log_df), near)
+    df = log_df.exp()
+    rate, far = 1 / df, _overflows(x)
+    # ν log(1 + x²/ν) as log(1 + p x²) / p with p = 1 / ν: the derivative of the product in ν would be the difference of
+    # two numbers of the size of x², which is about x⁴ / ν.
+    near = log1p_over(torch.where(far, 0.0, x).square(), rate)
+    growth = torch.where(far, df * log1p_square(torch.where(far, x, 0.0), log_df), near)
+    norm = log_gamma_half_step(0.5 * df) - 0.5 * math.log(2 * math.pi)
+    return norm - 0.5 * (1 + rate) * growth
 
 
 def _overflows(x: Tensor) -> Tensor:
-    """Whether x² leaves the dtype, or nearly."""
-    return x.abs() > 1e-2 * torch.finfo(x.dtype).max ** 0.5
+    """Whether x² may leave the dtype, also divided by a small ν."""
+    return x.abs() > 1e-4 * torch.finfo(x.dtype).max ** 0.5
 
 
 def student_cdf(x: Tensor, log_df: Tensor) -> Tensor:

@@ -7,7 +7,9 @@ are lost in differences of close numbers, and every formula stays finite on the 
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -49,6 +51,9 @@ class Piece(ABC):
         return self.log_slope(t)
 
 
+P = TypeVar("P", bound=Piece)
+
+
 class LinearPiece(Piece):
     """A straight line."""
 
@@ -77,7 +82,7 @@ class QuadraticPiece(Piece):
         self.width = width
 
     def seen_from(self, upper: Tensor) -> Piece:
-        return QuadraticPiece(self.width, *_turned(upper, self.slope_left, self.slope_right))
+        return _turned(self, upper, "slope_left", "slope_right")
 
     def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
         share = t * torch.addcmul(self.slope_left * (2 - t), self.slope_right, t) / self.total
@@ -104,11 +109,10 @@ class CubicPiece(Piece):
 
     def __init__(self, width: Tensor, slope: Tensor, slope_left: Tensor, slope_right: Tensor) -> None:
         self.width, self.slope = width, slope
-        self.slope_left, self.slope_right = slope_left, slope_right
         self.a, self.b = slope_left / slope, slope_right / slope
 
     def seen_from(self, upper: Tensor) -> Piece:
-        return CubicPiece(self.width, self.slope, *_turned(upper, self.slope_left, self.slope_right))
+        return _turned(self, upper, "a", "b")
 
     def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return self._share(t), self.log_slope(t)
@@ -158,7 +162,6 @@ class LinearRationalPiece(Piece):
 
     def __init__(self, width: Tensor, height: Tensor, slope_left: Tensor, slope_right: Tensor, split: Tensor) -> None:
         self.height, self.split = height, split
-        self.slope_left, self.slope_right = slope_left, slope_right
         self.left, self.right = slope_left.sqrt(), slope_right.sqrt()
         self.product = self.left * self.right
         self.average = torch.addcmul(self.right * (1 - split), split, self.left)
@@ -166,8 +169,9 @@ class LinearRationalPiece(Piece):
         self.width = width
 
     def seen_from(self, upper: Tensor) -> Piece:
-        ends = _turned(upper, self.slope_left, self.slope_right)
-        return LinearRationalPiece(self.width, self.height, *ends, torch.where(upper, 1 - self.split, self.split))
+        turned = _turned(self, upper, "left", "right")
+        turned.split = torch.where(upper, 1 - self.split, self.split)
+        return turned
 
     def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
         near = t <= self.split
@@ -222,11 +226,9 @@ class RationalQuadraticPiece(Piece):
         self.height, self.slope = height, height / width
         self.slope_left, self.slope_right = slope_left, slope_right
         self.bend = torch.sub(slope_left + slope_right, self.slope, alpha=2)
-        self.width = width
 
     def seen_from(self, upper: Tensor) -> Piece:
-        ends = _turned(upper, self.slope_left, self.slope_right)
-        return RationalQuadraticPiece(self.width, self.height, *ends)
+        return _turned(self, upper, "slope_left", "slope_right")
 
     def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
         mixed = t * (1 - t)
@@ -250,9 +252,13 @@ class RationalQuadraticPiece(Piece):
         return torch.log(inner * (self.slope / scale).square())
 
 
-def _turned(upper: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """The two numbers, in the other order where ``upper`` is true."""
-    return torch.where(upper, right, left), torch.where(upper, left, right)
+def _turned(piece: P, upper: Tensor, left: str, right: str) -> P:
+    """The piece with its numbers at the two ends, ``left`` and ``right``, exchanged where ``upper`` is true; all else
+    belongs to the bin as a whole."""
+    turned, ends = copy.copy(piece), (getattr(piece, left), getattr(piece, right))
+    setattr(turned, left, torch.where(upper, ends[1], ends[0]))
+    setattr(turned, right, torch.where(upper, *ends))
+    return turned
 
 
 def _quadratic_root(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
