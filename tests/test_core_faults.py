@@ -2,41 +2,24 @@
 
 import copy
 import math
-import weakref
-from contextlib import contextmanager
 
 import mpmath
 import pytest
 import torch
-from cases import (
-    BIJECTIONS,
-    DISTRIBUTIONS,
-    UNIVARIATES,
-    bijection_of,
-    generator,
-    inputs,
-    label,
-    named_flow,
-    random_part,
-)
+from cases import generator, named_flow
 from scipy import stats
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 import pushforward as pf
 from pushforward.bijections import LU, Rotation
-from pushforward.core.bijection import Bijection
-from pushforward.core.config import build, configurable
+from pushforward.core.config import build
 from pushforward.core.student import student_cdf, student_icdf
-from pushforward.distributions import StandardNormal, StudentT, row_blocks
-from pushforward.flows import FLOWS
-from pushforward.io.skeleton import skeleton
+from pushforward.distributions import StandardNormal, StudentT
 from pushforward.univariate import spline_pieces
 
 EPS = {dtype: torch.finfo(dtype).eps for dtype in (torch.float32, torch.float64)}
 both = pytest.mark.parametrize("dtype", EPS, ids=["float32", "float64"])
 
-# --- Student's t at any degrees of freedom --------------------------------------------------------------------------
+# --- Student's t at any degrees of freedom ----------------------------------------------------------------------------
 
 POINTS = (0.0, 1e-3, 0.3, 2.5, 40.0, 1e12)
 
@@ -115,7 +98,7 @@ def test_student_samples_of_few_degrees_of_freedom_have_their_tails(dtype):
     assert slope.item() == pytest.approx((at[1] - at[0]) / 2e-3, abs=2e-3)
 
 
-# --- rotations ------------------------------------------------------------------------------------------------------
+# --- rotations --------------------------------------------------------------------------------------------------------
 
 
 @both
@@ -212,295 +195,6 @@ def test_inverses_of_steep_splines(name):
         assert ((got - x).abs() <= 1e-4 + 20 * far).all(), f"x is off by {(got - x).abs().max():.3g}"
     got = narrow.inverse(y, params)[1]
     assert ((got - falling).abs() <= 2e-2 + 4 * slope_far).all(), f"slope off by {(got - falling).abs().max():.3g}"
-
-
-# --- derivatives that travel forwards ---------------------------------------------------------------------------------
-
-SEQUENTIAL = [
-    {"type": "Autoregressive", "univariate": univariate, "features": 3, "context": 1, "hidden": [6]}
-    for univariate in (
-        {"type": "Affine"},
-        {"type": "RationalQuadratic", "bins": 3},
-        {"type": "SumOfSquares", "polynomials": 2, "degree": 2},
-    )
-] + [{"type": "BlockNeural", "features": 3, "context": 1, "units": 3, "layers": 1}]
-FIRST_OF_EACH = list({config["type"]: config for config in reversed(UNIVARIATES)}.values())
-ELEMENTWISE = [{"type": "Elementwise", "univariate": config, "features": 2} for config in FIRST_OF_EACH]
-
-
-@pytest.mark.parametrize("config", SEQUENTIAL + ELEMENTWISE, ids=label)
-def test_forward_mode_is_reverse_mode(config):
-    """``jacfwd`` of both directions equals ``jacrev``, also where ``no_grad`` stops gradients, but not tangents."""
-    layer = bijection_of(config)
-    x, context = inputs(layer, (1,))
-    y = layer.forward(x, context).detach()
-    for function, start in ((layer.forward_and_ladj, x), (layer.inverse_and_ladj, y), (layer.inverse, y)):
-        expected = torch.func.jacrev(lambda t, f=function: f(t, context))(start)
-        for recording in (True, False) if config in SEQUENTIAL else (False,):
-            with torch.set_grad_enabled(recording):
-                got = torch.func.jacfwd(lambda t, f=function: f(t, context))(start)
-            torch.testing.assert_close(got, expected, rtol=1e-7, atol=1e-9)
-    with torch.no_grad():
-        again = torch.func.jacrev(lambda t: layer.inverse(t, context))(y)
-    torch.testing.assert_close(again, expected, rtol=1e-7, atol=1e-9)
-
-
-@pytest.mark.parametrize("config", SEQUENTIAL, ids=label)
-def test_hessians_and_linear_maps_through_a_sequential_inverse(config):
-    layer = bijection_of(config)
-    x, context = inputs(layer, ())
-    y = layer.forward(x, context).detach()
-
-    def loss(t):
-        back, ladj = layer.inverse_and_ladj(t, context)
-        return back.sin().sum() + ladj
-
-    hessian = torch.func.hessian(loss)(y)
-    torch.testing.assert_close(hessian, torch.func.jacrev(torch.func.jacrev(loss))(y), rtol=1e-6, atol=1e-8)
-    along = torch.ones_like(y)
-    slope = torch.func.jvp(loss, (y,), (along,))[1]
-    torch.testing.assert_close(slope, torch.func.grad(loss)(y) @ along)
-    weights = dict(layer.named_parameters())
-    tangents = {name: torch.ones_like(weight) for name, weight in weights.items()}
-
-    def of_weights(weights):
-        return torch.func.functional_call(layer, weights, (x, context)).sum() + torch.func.functional_call(
-            Call(layer), {f"layer.{name}": weight for name, weight in weights.items()}, (y, context)
-        )
-
-    forwards = torch.func.jvp(of_weights, (weights,), (tangents,))[1]
-    backwards = sum((grad * tangents[name]).sum() for name, grad in torch.func.grad(of_weights)(weights).items())
-    torch.testing.assert_close(forwards, backwards)
-
-
-class Call(torch.nn.Module):
-    """The inverse of a layer as a module."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, y, context):
-        return self.layer.inverse(y, context).sum()
-
-
-def test_a_sequential_inverse_can_be_linearized():
-    layer = bijection_of(SEQUENTIAL[0])
-    x, context = inputs(layer, ())
-    value, linear = torch.func.linearize(lambda t: layer.inverse(t, context), x)
-    torch.testing.assert_close(value, layer.inverse(x, context))
-    torch.testing.assert_close(
-        linear(torch.ones_like(x)), torch.func.jacrev(lambda t: layer.inverse(t, context))(x).sum(1)
-    )
-
-
-# --- constants follow from the config alone, whatever the default dtype was -------------------------------------------
-
-PARTS = [*FIRST_OF_EACH, *BIJECTIONS, *DISTRIBUTIONS]
-
-
-@contextmanager
-def default_dtype(dtype):
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-def not_saved(module):
-    """Buffers that no file holds, by name."""
-    names = {f"{path}.{own}".lstrip(".") for path, m in module.named_modules() for own in m._non_persistent_buffers_set}
-    return {name: buffer for name, buffer in module.named_buffers() if name in names}
-
-
-def same_buffers(got, expected):
-    assert got.keys() == expected.keys()
-    for name, buffer in expected.items():
-        assert got[name].dtype == buffer.dtype, f"{name} is {got[name].dtype}"
-        assert torch.equal(got[name], buffer), f"{name}: {got[name]} is not {buffer}"
-
-
-@pytest.mark.parametrize("configs", [PARTS[k::8] for k in range(8)])
-def test_constants_are_rounded_once(configs):
-    """Built in float32 and converted, or built in float64; there and back through bfloat16; from the meta device."""
-    for config in configs:
-        with default_dtype(torch.float64):
-            expected = not_saved(build(config))
-        with default_dtype(torch.float32):
-            narrow = not_saved(build(config))
-        same_buffers(not_saved(build(config).double()), expected)
-        same_buffers(not_saved(build(config).to(torch.bfloat16).double()), expected)
-        same_buffers(not_saved(build(config).to(torch.bfloat16).float()), narrow)
-        with torch.device("meta"):
-            empty = build(config)
-        for part in empty.modules():
-            assert part._non_persistent_buffers_set <= getattr(part, "constants", frozenset()), type(part).__name__
-        same_buffers(not_saved(empty.to_empty(device="cpu")), narrow)
-
-
-@pytest.mark.parametrize("name", ["ddsf", "naf", "nsf", "sos", "gaussianization", "triangular_map"])
-def test_a_file_alone_says_what_a_model_computes(name, tmp_path):
-    """A float64 ddsf loaded where the default is float32 was off by 2.7e-5."""
-    with default_dtype(torch.float64):
-        model = named_flow({"flow": name, "features": 2, "context": 0})
-    x = torch.randn(5, 2, generator=generator(1), dtype=torch.float64)
-    expected = model.eval().log_prob(x)
-    pf.save(model, tmp_path / "model.safetensors")
-    for dtype in (torch.float32, torch.float64):
-        with default_dtype(dtype):
-            assert torch.equal(pf.load(tmp_path / "model.safetensors").log_prob(x), expected), dtype
-
-
-@pytest.mark.parametrize(
-    ("config", "x"),
-    [({"type": "Uniform", "low": [0.1], "high": [0.7]}, 0.7), ({"type": "StudentT", "features": 1, "df": 3.3}, 0.4)],
-)
-def test_numbers_of_base_distributions_are_exact_in_float64(config, x):
-    x = torch.tensor([x], dtype=torch.float64)
-    with default_dtype(torch.float64):
-        expected = build(config).log_prob(x)
-    assert expected.isfinite()
-    assert torch.equal(build(config).double().log_prob(x), expected)
-
-
-def test_integration_rules_keep_their_digits_in_a_converted_map():
-    """Their nodes were float64 numbers that ``.float()`` rounded for good."""
-    layer = bijection_of({"type": "Triangular", "terms": [[[1], [2], [3]]]})
-    x = torch.randn(6, 1, generator=generator(1), dtype=torch.float64)
-    again = copy.deepcopy(layer).float().double()
-    again.load_state_dict(layer.state_dict())
-    assert torch.equal(again(x), layer(x))
-
-
-# --- models without memory for their weights --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", sorted(FLOWS))
-def test_flows_are_built_on_the_meta_device(name):
-    flow = named_flow({"flow": name, "features": 3, "context": 2})
-    with torch.device("meta"):
-        empty = named_flow({"flow": name, "features": 3, "context": 2})
-    assert {p.device.type for p in empty.parameters()} == {"meta"}
-    filled = empty.to_empty(device="cpu")
-    filled.load_state_dict(flow.state_dict())
-    z, context = torch.randn(4, 3, generator=generator(1)), torch.randn(4, 2, generator=generator(2))
-    if name == "circular_nsf":
-        z = z.clamp(-3, 3)
-    for got, expected in ((filled.eval(), flow.eval()),):
-        x = expected.to_data(z, context)
-        assert torch.equal(got.to_data(z, context), x)
-        assert torch.equal(got.log_prob(x, context), expected.log_prob(x, context))
-
-
-def test_loading_takes_no_memory_for_weights_that_a_file_replaces(tmp_path):
-    flow = named_flow({"flow": "nsf", "features": 3, "context": 1})
-    assert {p.device.type for p in skeleton(flow.config).parameters()} == {"meta"}
-    pf.save(flow, tmp_path / "model.safetensors")
-    loaded = pf.load(tmp_path / "model.safetensors")
-    assert {t.device.type for t in [*loaded.parameters(), *loaded.buffers()]} == {"cpu"}
-    assert all(p.requires_grad for p in loaded.parameters())
-
-
-def test_parts_that_read_values_while_they_are_built_are_loaded_all_the_same(tmp_path):
-    model = ReadsValues(3)
-    pf.save(model, tmp_path / "model.safetensors")
-    loaded = pf.load(tmp_path / "model.safetensors")
-    x = torch.ones(3)
-    assert torch.equal(loaded(x), model(x))
-
-
-@configurable
-class ReadsValues(Bijection):
-    """A part of a user: its constructor reads a tensor, keeps one in a buffer that is not saved and one beside."""
-
-    def __init__(self, features):
-        super().__init__()
-        self.in_shape = self.out_shape = (features,)
-        self.scale = torch.nn.Parameter(torch.full((features,), 2.0))
-        self.register_buffer("offset", torch.linspace(0.0, 1.0, features), persistent=False)
-        self.largest = float(torch.arange(features).max())
-        self.hidden = torch.arange(features)
-
-    def _forward_and_ladj(self, x, context):
-        y = x * self.scale + self.offset + self.largest + self.hidden
-        return y, self.scale.log().sum().expand(x.shape[:-1])
-
-    def _inverse_and_ladj(self, y, context):
-        x = (y - self.offset - self.largest - self.hidden) / self.scale
-        return x, -self.scale.log().sum().expand(y.shape[:-1])
-
-
-# --- large batches without gradients go block by block ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "config", [{"flow": "nsf"}, {"flow": "sos"}, {"flow": "bnaf"}, {"flow": "circular_nsf"}], ids=label
-)
-def test_blocks_of_rows_give_what_the_whole_batch_gives(config, monkeypatch):
-    flow = random_part({"features": 2, "context": 1, **config})
-    x, context = (
-        flow.sample((3, 40), torch.zeros(1, dtype=torch.float64), generator=generator(1)),
-        torch.randn(40, 1, generator=generator(2), dtype=torch.float64),
-    )
-    calls = {
-        "log_prob": lambda: flow.log_prob(x, context),
-        "sample": lambda: flow.sample((3,), context, generator=generator(3)),
-        "both": lambda: torch.cat(
-            [t.flatten() for t in flow.rsample_and_log_prob((3,), context, generator=generator(3))]
-        ),
-        "to_latent": lambda: flow.to_latent(x, context),
-        "to_data": lambda: flow.to_data(flow.base.sample((3, 40), generator=generator(4)), context),
-        "scalar": lambda: flow.log_prob(x[0, 0], context[0]),
-        "none": lambda: flow.log_prob(x[:, :0], context[:0]),
-    }
-    with torch.no_grad():
-        expected = {name: call() for name, call in calls.items()}
-        sizes = []
-        inverse = flow.bijection._inverse_and_ladj
-        monkeypatch.setattr(flow.bijection, "_inverse_and_ladj", lambda x, c: sizes.append(len(x)) or inverse(x, c))
-        monkeypatch.setattr(row_blocks, "CPU_BYTES", 1)
-        for name, call in calls.items():
-            torch.testing.assert_close(call(), expected[name], rtol=1e-12, atol=1e-12, msg=name)
-        assert sizes[:2] == [64, 56], f"blocks of {sizes}"
-    sizes.clear()
-    flow.log_prob(x, context)  # gradients are recorded: all at once
-    assert sizes == [3]
-
-
-class PeakMemory(TorchDispatchMode):
-    """The largest number of bytes that new tensors hold at once."""
-
-    def __init__(self):
-        super().__init__()
-        self.held = self.peak = 0
-        self.seen = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
-            if storage is not None and storage.data_ptr() not in self.seen:
-                self.seen.add(storage.data_ptr())
-                self.held += storage.nbytes()
-                weakref.finalize(storage, self.freed, storage.data_ptr(), storage.nbytes())
-        self.peak = max(self.peak, self.held)
-        return out
-
-    def freed(self, address, size):
-        self.seen.discard(address)
-        self.held -= size
-
-
-@pytest.mark.parametrize("name", sorted(FLOWS))
-def test_the_width_of_rows_says_what_a_flow_allocates(name):
-    """Counted from weights and univariates, against the memory that densities really take."""
-    flow, rows = FLOWS[name](6).eval(), 512
-    with torch.no_grad(), PeakMemory() as memory:
-        flow.log_prob(torch.zeros(rows, 6))
-    copies = memory.peak / (rows * row_blocks.row_width(flow) * 4)
-    assert 1 <= copies <= 3 * row_blocks.COPIES, f"{name}: {copies:.1f} times the widest result of a row"
 
 
 # --- dtypes with too few digits ---------------------------------------------------------------------------------------
