@@ -171,7 +171,8 @@ def label(config: Config) -> str:
     return "-".join([head, *(words(v) for k, v in config.items() if k not in ("type", "flow"))])
 
 
-UNIVARIATES = examples(Univariate)
+# A map for a given number of features is tried feature by feature, and in layers of that many.
+UNIVARIATES = [config for config in examples(Univariate) if config["type"] != "PerFeature"]
 
 
 def firsts(configs: list[Config]) -> list[Config]:

@@ -150,3 +150,12 @@ def test_a_decreasing_map_and_one_that_goes_round_twice_are_caught(univariate):
     for turns in (-1, 2):
         with pytest.raises(AssertionError, match="one turn of x makes"):
             properties.increasing(Spoiled(turns), x, params)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_turn_by_nothing_leaves_the_last_angle_where_it_is(dtype):
+    last = torch.nextafter(torch.tensor(math.pi, dtype=dtype), torch.zeros((), dtype=dtype))
+    x = torch.stack([last, torch.nextafter(last, torch.zeros((), dtype=dtype)), torch.tensor(-math.pi, dtype=dtype)])
+    x = x[(x >= -math.pi) & (x < math.pi)]
+    assert len(x) == 3
+    assert torch.equal(CircularShift()(x, torch.zeros(1, 1, dtype=dtype))[0], x)

@@ -176,6 +176,7 @@ def test_every_module_class_of_the_lower_floors_is_private_abstract_or_tested():
     """A part that nobody listed in ``__all__`` would escape the properties."""
     tested = {c["type"] for c in [*BIJECTIONS, *UNIVARIATES, *DISTRIBUTIONS]}
     tested |= {name for name, cls in REGISTRY.items() if issubclass(cls, distributions.ColumnType)}  # by `test_kinds`
+    tested |= {c["univariate"]["type"] for c in BIJECTIONS if "univariate" in c}
     for floor in (bijections, univariate, distributions):
         for module in pkgutil.iter_modules(floor.__path__, floor.__name__ + "."):
             if module.name.endswith("_triton"):  # holds no classes, and cannot be imported everywhere

@@ -72,6 +72,16 @@ class Autoregressive(TriangularMap):
         {"univariate": {"type": "RationalQuadratic", "bins": 4}, "features": 3, "context": 2, "hidden": [12, 12]},
         {"univariate": {"type": "Affine"}, "features": 5, "context": 1, "hidden": [2], "activation": "silu"},
         {
+            "univariate": {
+                "type": "PerFeature",
+                "parts": [{"type": "CircularRationalQuadratic", "bins": 3}, {"type": "Affine"}],
+                "counts": [2, 1],
+            },
+            "features": 3,
+            "context": 1,
+            "hidden": [12],
+        },
+        {
             "univariate": {"type": "RationalQuadratic", "bins": 4},
             "features": 3,
             "context": 1,
@@ -93,7 +103,7 @@ class Autoregressive(TriangularMap):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_univariate("Autoregressive", univariate)
+        check_univariate("Autoregressive", univariate, features)
         at_least("Autoregressive", "features", features, 2, "Use Elementwise for one feature.")
         at_least("Autoregressive", "context", context, 0)
         self.in_shape = self.out_shape = (features,)
@@ -122,8 +132,9 @@ class Autoregressive(TriangularMap):
         if self._sweeps():  # a parallel pass at x gives slopes whose gradients need no second sweep
             x = self._inverse(y, context)
             return x, -self._forward_and_slopes(x, context)[1]
-        invert = self.univariate.inverse_with_free
-        x, log_slope = self._feature_by_feature(invert, to_columns(y), context_columns(context))
+        x, log_slope = self._feature_by_feature(
+            lambda univariate, *args: univariate.inverse_with_free(*args), to_columns(y), context_columns(context)
+        )
         return from_columns(x, y.shape[:-1]), from_columns(log_slope, y.shape[:-1])
 
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
@@ -138,22 +149,23 @@ class Autoregressive(TriangularMap):
     @accelerated("univariate", "conditioner")
     def _solve(self, y: Tensor, context: Tensor | None) -> Tensor:
         """x (features, n) from y (features, n), without the reverse sweep."""
-        value = self.univariate.inverse_value_with_free
-        return self._feature_by_feature(lambda *args: (value(*args),), y, context)[0]
+        return self._feature_by_feature(
+            lambda univariate, *args: (univariate.inverse_value_with_free(*args),), y, context
+        )[0]
 
     def _feature_by_feature(
         self, invert: Callable[..., tuple[Tensor, ...]], y: Tensor, context: Tensor | None
     ) -> list[Tensor]:
-        """``invert`` of each feature in turn, x_j first of its results, with the parameters that the features before it
-        decide; each of the results as (features, n)."""
+        """``invert(univariate, y_j, params, free)`` of each feature in turn, x_j first of its results, with the
+        parameters that the features before it decide; each of the results as (features, n)."""
         y = y.contiguous()  # (features, n)
         incremental = self.conditioner.start(y, context)
         free = [None] * len(y) if self.free is None else self.free[..., None].unbind(dim=1)  # (num_free, 1) each
         block, results = None, []
-        for y_j, free_j in zip(y.unbind(), free, strict=True):
+        for j, (y_j, free_j) in enumerate(zip(y.unbind(), free, strict=True)):
             params = incremental.step(block)  # (num_params, n)
-            results.append(invert(y_j, params, free_j))
-            block = embed(self.domain, results[-1][0][None])  # (channels, n)
+            results.append(invert(self.univariate.for_feature(j), y_j, params, free_j))
+            block = embed(self.domain, results[-1][0][None], j)  # (channels, n)
         return [torch.stack(columns) for columns in zip(*results, strict=True)]
 
     def _free(self) -> Tensor | None:

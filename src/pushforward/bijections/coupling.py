@@ -15,7 +15,7 @@ from pushforward.core.bijection import Bijection, Kind
 from pushforward.core.capabilities import RecomputedPass, SupportsRecompute, SupportsSlopes
 from pushforward.core.checks import at_least, one_of
 from pushforward.core.config import configurable
-from pushforward.core.domain import REAL, Domain, product
+from pushforward.core.domain import REAL, Domain, domain_of_each, product
 from pushforward.core.shapes import EventSize, event_shape
 from pushforward.networks import CONV, DENSE
 from pushforward.univariate.base import Univariate, with_free
@@ -67,6 +67,17 @@ class Coupling(Bijection, SupportsSlopes, SupportsRecompute):
         {"univariate": {"type": "Shift"}, "features": 2, "hidden": [8, 8], "swap": True, "activation": "tanh"},
         {"univariate": {"type": "RationalQuadratic", "bins": 4}, "features": 4, "context": 2, "hidden": [8]},
         {
+            "univariate": {
+                "type": "PerFeature",
+                "parts": [{"type": "CircularRationalQuadratic", "bins": 3}, {"type": "Affine"}],
+                "counts": [3, 2],
+            },
+            "features": 5,
+            "context": 1,
+            "hidden": [8],
+            "swap": True,
+        },
+        {
             "univariate": {"type": "RationalQuadratic", "bins": 4},
             "features": 3,
             "hidden": [8, 8],
@@ -102,7 +113,6 @@ class Coupling(Bijection, SupportsSlopes, SupportsRecompute):
         axis: int | None = None,
     ) -> None:
         super().__init__()
-        check_univariate("Coupling", univariate)
         if isinstance(features, int):
             at_least("Coupling", "features", features, 2, "Use Elementwise for one feature.")
         at_least("Coupling", "context", context, 0)
@@ -110,14 +120,12 @@ class Coupling(Bijection, SupportsSlopes, SupportsRecompute):
         shape = event_shape("Coupling", features)
         self.in_shape = self.out_shape = shape
         self.context_shape = (context,) if context else None
-        self.univariate = univariate
-        self.inverse_kind: Kind = univariate.inverse_kind
+        check_univariate("Coupling", univariate, math.prod(shape))
         self.split = split_of("Coupling", shape, mask, axis, swap=swap)
         self.is_triangular = isinstance(self.split, HalfSplit) and not swap
-        # Where a map takes its domain to itself, kept entries live there too; elsewhere they are real.
-        self.kept_domain = univariate.domain if univariate.domain == univariate.codomain else REAL
-        self.domain = self._event_domain(univariate.domain)
-        self.codomain = self._event_domain(univariate.codomain)
+        self.domain, self.codomain, self.kept_domain = self._domains(univariate)
+        self.univariate = univariate = univariate.select([j for j, keep in enumerate(self.split.keeps) if not keep])
+        self.inverse_kind: Kind = univariate.inverse_kind
         # A convolution needs a whole grid: halves of the channels are one, other kept entries are put among zeros.
         self.fills_grid = conditioner in CONV and not isinstance(self.split, HalfSplit)
         self.free = free_params(univariate, self.split.moved)
@@ -138,8 +146,16 @@ class Coupling(Bijection, SupportsSlopes, SupportsRecompute):
         options = {**options, "context": context, "channels": inputs}
         return make_conditioner("Coupling", CONV, name, (kept, *spatial), outputs * moved, **options)
 
-    def _event_domain(self, moved: Domain) -> Domain:
-        return product(tuple(self.kept_domain if keep else moved for keep in self.split.keeps), self.in_shape)
+    def _domains(self, univariate: Univariate) -> tuple[Domain, Domain, Domain]:
+        """The domains of events before and after, and that of the vector of kept entries."""
+        ends = (domain_of_each(domain, len(self.split.keeps)) for domain in (univariate.domain, univariate.codomain))
+        entries = list(zip(self.split.keeps, *ends, strict=True))
+        # Where a map takes its domain to itself, a kept entry lives there too; elsewhere it is real.
+        kept = [before if before == after else REAL for _, before, after in entries]
+        before = tuple(k if keep else before for k, (keep, before, _) in zip(kept, entries, strict=True))
+        after = tuple(k if keep else after for k, (keep, _, after) in zip(kept, entries, strict=True))
+        apart = tuple(k for k, keep in zip(kept, self.split.keeps, strict=True) if keep)
+        return product(before, self.in_shape), product(after, self.in_shape), product(apart)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self._move(_joined(lambda *arguments: (self.univariate.value(*arguments), None)), x, context)[0]

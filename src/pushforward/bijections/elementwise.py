@@ -18,6 +18,7 @@ from pushforward.bijections.layout import (
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
+from pushforward.core.domain import domain_of_each, product
 from pushforward.core.shapes import EventSize, event_shape
 from pushforward.networks import DENSE, Conditioner
 from pushforward.univariate.base import Univariate, with_free
@@ -60,6 +61,12 @@ class Elementwise(TriangularMap):
         {"univariate": {"type": "RationalQuadratic", "bins": 4}, "features": 3},
         {"univariate": {"type": "Affine"}, "features": 2, "context": 2, "hidden": [8]},
         {"univariate": {"type": "RationalQuadratic", "bins": 4}, "features": [2, 2, 2], "context": 1, "hidden": [8]},
+        {
+            "univariate": {"type": "PerFeature", "parts": [{"type": "CircularShift"}, {"type": "Affine"}]},
+            "features": 2,
+            "context": 1,
+            "hidden": [8],
+        },
         {"univariate": {"type": "GaussianMixtureCDF", "components": 2}, "features": 2},
         {"univariate": {"type": "TailTransform"}, "features": 2, "context": 1, "hidden": [8], "data_start": False},
         {
@@ -86,12 +93,13 @@ class Elementwise(TriangularMap):
         data_start: bool = True,
     ) -> None:
         super().__init__()
-        check_univariate("Elementwise", univariate)
         at_least("Elementwise", "context", context, 0)
         self.in_shape = self.out_shape = event_shape("Elementwise", features)
         entries = math.prod(self.in_shape)
+        check_univariate("Elementwise", univariate, entries)
         self.context_shape = (context,) if context else None
-        self.domain, self.codomain = univariate.domain, univariate.codomain
+        self.domain = product(domain_of_each(univariate.domain, entries), self.in_shape)
+        self.codomain = product(domain_of_each(univariate.codomain, entries), self.in_shape)
         self.inverse_kind: Kind = univariate.inverse_kind
         self.univariate = univariate
         self.conditioner: Conditioner | None = None

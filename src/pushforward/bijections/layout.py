@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.checks import one_of
-from pushforward.core.domain import Circle, Domain
+from pushforward.core.domain import Circle, Domain, Product, domain_of_each
 from pushforward.networks import MASKED, AutoregressiveConditioner, Conditioner
 from pushforward.univariate.base import Univariate
 
@@ -42,29 +42,50 @@ def from_columns(columns: Tensor, batch: tuple[int, ...]) -> Tensor:
 
 
 def channels(domain: Domain) -> int:
-    """Number of conditioner inputs for each feature of this domain."""
-    return 2 if isinstance(domain, Circle) else 1
+    """Number of conditioner inputs for each feature of this domain: two where one of them is an angle."""
+    return 2 if any(isinstance(part, Circle) for part in domain_of_each(domain, 1)) else 1
 
 
-def embed(domain: Domain, columns: Tensor) -> Tensor:
-    """Conditioner inputs (features · channels, n), feature by feature, from (features, n): the numbers themselves, or
-    the cosine and sine of an angle (a function of the angle itself would jump where the circle closes)."""
+def embed(domain: Domain, columns: Tensor, start: int = 0) -> Tensor:
+    """Conditioner inputs (features · channels, n), feature by feature, from the columns (features, n) of the features
+    from ``start`` on: the numbers themselves, or the cosine and sine of an angle (a function of the angle itself would
+    jump where the circle closes). Beside angles the second input of a number is zero."""
     if channels(domain) == 1:
         return columns
-    return torch.stack([columns.cos(), columns.sin()], dim=-2).flatten(-3, -2)
+    cosine_or_number, sine_or_zero = columns.cos(), columns.sin()
+    if isinstance(domain, Product):
+        angle = _angles(domain, columns, start)
+        cosine_or_number = torch.where(angle, cosine_or_number, columns)
+        sine_or_zero = torch.where(angle, sine_or_zero, 0.0)
+    return torch.stack([cosine_or_number, sine_or_zero], dim=-2).flatten(-3, -2)
 
 
 def embed_slope(domain: Domain, columns: Tensor) -> Tensor:
     """Derivative of each channel of `embed` with respect to its feature, (features, channels, n)."""
     if channels(domain) == 1:
         return torch.ones_like(columns)[:, None]
-    return torch.stack([-columns.sin(), columns.cos()], dim=-2)
+    first, second = -columns.sin(), columns.cos()
+    if isinstance(domain, Product):
+        angle = _angles(domain, columns, 0)
+        first, second = torch.where(angle, first, 1.0), torch.where(angle, second, 0.0)
+    return torch.stack([first, second], dim=-2)
 
 
-def check_univariate(owner: str, univariate: object) -> None:
-    """Refuse anything but a `Univariate`."""
+def _angles(domain: Product, columns: Tensor, start: int) -> Tensor:
+    """Whether each of the features from ``start`` on is an angle, (features, 1)."""
+    parts = domain.parts[start : start + columns.shape[-2]]
+    return torch.tensor([[isinstance(part, Circle)] for part in parts], device=columns.device)
+
+
+def check_univariate(owner: str, univariate: object, features: int) -> None:
+    """Refuse anything but a `Univariate`, and one that has maps for another number of features."""
     if not isinstance(univariate, Univariate):
         raise ValueError(f"{owner}: univariate must be a Univariate; got {univariate!r}. Try univariate.Affine().")
+    if univariate.features not in (None, features):
+        raise ValueError(
+            f"{owner}: univariate has maps for {univariate.features} features; got {features} features. Give both the "
+            "same number."
+        )
 
 
 def free_params(univariate: Univariate, features: int) -> nn.Parameter | None:

@@ -30,6 +30,7 @@ __all__ = [
     "Simplex",
     "Sphere",
     "contains_each",
+    "domain_of_each",
     "ends",
     "product",
     "restrict",
@@ -312,11 +313,17 @@ def _points(domain: Domain, event_shape: Sequence[int]) -> int:
     return math.prod(event_shape[:-ndim])
 
 
-def product(parts: tuple[Domain, ...], event_shape: tuple[int, ...]) -> Domain:
-    """The domain of events whose entries, in row-major order, have the domains ``parts``; where all agree, that one."""
+def product(parts: tuple[Domain, ...], event_shape: tuple[int, ...] | None = None) -> Domain:
+    """The domain of events whose entries, in row-major order, have the domains ``parts``; where all agree, that one.
+    Without ``event_shape`` events are vectors."""
     if len(set(parts)) == 1:
         return parts[0]
-    return Product(parts, None if len(event_shape) == 1 else event_shape)
+    return Product(parts, None if event_shape is None or len(event_shape) == 1 else event_shape)
+
+
+def domain_of_each(domain: Domain, entries: int) -> tuple[Domain, ...]:
+    """The domain of each entry of an event, in row-major order."""
+    return domain.parts if isinstance(domain, Product) else (domain,) * entries
 
 
 def contains_each(domain: Domain, x: Tensor) -> Tensor:
@@ -331,12 +338,9 @@ def holds_each(domain: Domain, x: Tensor) -> Tensor:
 
 def restrict(domain: Domain, start: int, stop: int) -> Domain:
     """The domain of the features from start to stop."""
-    if not isinstance(domain, Product):
-        return domain
-    parts = domain.parts[start:stop]
-    return parts[0] if len(set(parts)) == 1 else Product(parts)
+    return product(domain.parts[start:stop]) if isinstance(domain, Product) else domain
 
 
 def ends(domain: Domain, features: int) -> list[tuple[float, float]]:
     """The smallest and the largest value of each feature."""
-    return [part.ends for part in (domain.parts if isinstance(domain, Product) else (domain,) * features)]
+    return [part.ends for part in domain_of_each(domain, features)]

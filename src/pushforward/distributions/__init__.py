@@ -12,6 +12,7 @@ from pushforward.distributions.columns.discrete import Boolean, Categorical, Con
 from pushforward.distributions.columns.inflated import Inflated, ZeroInflated
 from pushforward.distributions.columns.integer import Integer
 from pushforward.distributions.flow import Flow
+from pushforward.distributions.joint import Joint
 from pushforward.distributions.mixed.conditional import MixedConditional
 from pushforward.distributions.mixed.model import MixedTypeModel
 from pushforward.distributions.mixture import GaussianMixture, MultivariateNormal
@@ -36,6 +37,7 @@ __all__ = [
     "Independent",
     "Inflated",
     "Integer",
+    "Joint",
     "MixedConditional",
     "MixedTypeModel",
     "MultivariateNormal",

@@ -224,7 +224,8 @@ def check_univariate(
     >>> from pushforward.univariate import Affine
     >>> check_univariate(Affine())
     """
-    for part in _instances("check_univariate", univariate, Univariate, dtype, keep_weights=True):
+    wholes = _instances("check_univariate", univariate, Univariate, dtype, keep_weights=True)
+    for part in (whole.for_feature(j) for whole in wholes for j in range(whole.features or 1)):
         # What rounding does between the parts of a composition, the next part may magnify without limit.
         composed = isinstance(part, Composed)
         for size in (MODERATE, EXTREME) if params is None and not composed else (MODERATE,):

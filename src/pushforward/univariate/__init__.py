@@ -8,6 +8,7 @@ from pushforward.univariate.elementary import Affine, Shift, SinhArcsinh, YeoJoh
 from pushforward.univariate.integrated import IntegratedNetwork
 from pushforward.univariate.mixture_distribution import MixtureDistribution
 from pushforward.univariate.mixture_kinds import GaussianMixtureCDF, LogisticMixtureCDF
+from pushforward.univariate.per_feature import PerFeature
 from pushforward.univariate.polynomial import Bernstein, SumOfSquares
 from pushforward.univariate.sigmoidal import DeepSigmoidal, DenseDeepSigmoidal
 from pushforward.univariate.spline_kinds import (
@@ -35,6 +36,7 @@ __all__ = [
     "LogisticMixtureCDF",
     "MixtureDistribution",
     "Moebius",
+    "PerFeature",
     "QuadraticSpline",
     "RationalQuadratic",
     "Shift",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -37,6 +38,8 @@ class Univariate(HasConstants, ABC):
     conditioner decide them.
     """
 
+    features: int | None = None
+    """The number of features, where each has a map of its own (`PerFeature`); None: one map for any number."""
     num_params: int
     num_free: int = 0
     domain: Domain = REAL
@@ -75,6 +78,14 @@ class Univariate(HasConstants, ABC):
     def inverse_value_with_free(self, y: Tensor, params: Tensor, free: Tensor | None) -> Tensor:
         """`inverse_value`, likewise."""
         return self.inverse_value(y, with_free(params, free))
+
+    def for_feature(self, j: int) -> Univariate:
+        """The map of feature j alone, for points (*s) and the same parameters (num_params, *s)."""
+        return self
+
+    def select(self, features: Sequence[int]) -> Univariate:
+        """The map of some of the features."""
+        return self
 
     @property
     def point_width(self) -> int:

@@ -50,6 +50,8 @@ class CircularShift(Univariate):
 
     def _turn(self, angle: Tensor) -> Tensor:
         turns = torch.floor((angle + math.pi) / (2 * math.pi))
+        # The sum may round up to a whole turn just below π, where there is none.
+        turns = turns.masked_fill((angle >= -math.pi) & (angle < math.pi), 0.0)
         return _on_circle(torch.sub(angle, turns, alpha=2 * math.pi))
 
 

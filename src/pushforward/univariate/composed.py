@@ -45,8 +45,10 @@ class Composed(Univariate):
     def __init__(self, parts: Sequence[Univariate]) -> None:
         super().__init__()
         parts = list(parts)
-        if not parts or not all(isinstance(part, Univariate) for part in parts):
-            raise ValueError("Composed: parts must list one or more univariates.")
+        if not parts or not all(isinstance(part, Univariate) and part.features is None for part in parts):
+            raise ValueError(
+                "Composed: parts must list one or more univariates. Put it inside of a PerFeature, not around."
+            )
         for a, b in pairwise(parts):
             if a.codomain != b.domain:
                 raise ValueError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,7 +28,7 @@ class UnivariateDistribution:
         x and results: (*s); params: (num_params, *s), where sizes of one broadcast.
     """
 
-    data_dependent: ClassVar[bool] = False
+    data_dependent: bool = False
     """Whether `initial_params` says where to start from for given data."""
 
     def __init__(self, univariate: Univariate, reference: ReferenceDistribution = REFERENCES["gaussian"]) -> None:
