@@ -66,15 +66,18 @@ const T* hidden(const Problem<T>& p, int64_t from, int64_t to, const T* layer_in
         const int64_t first = layer.row_starts[from], count = layer.row_starts[to] - first;
         const Rows<T> all{layer.weight, layer.bias, layer.columns, 1, layer.ends, 1}, rows = all.from(first);
         T* out = units + first * TILE<T>;
-        products<T>(rows, count, layer_input, out);
-        if (p.residual && k % 2 == 0) {
-            for (int64_t i = 0; i < count * TILE<T>; i += LANES<T>) {
+        const bool adds = p.residual && k % 2 == 0;
+        if (p.activation == 0 && !adds) {  // the default is so cheap that a pass of its own would be felt
+            products<T, Relu<T>>(rows, count, layer_input, out);
+        } else {
+            products<T>(rows, count, layer_input, out);
+            for (int64_t i = 0; adds && i < count * TILE<T>; i += LANES<T>) {
                 auto h = Vec<T>::loadu(out + i);
                 if (k > 0) h = h + Vec<T>::loadu(sums + i);
                 h.store(sums + i), h.store(out + i);
             }
+            activate<T>(p.activation, out, count * TILE<T>);
         }
-        activate<T>(p.activation, out, count * TILE<T>);
         layer_input = units;
         units += layer.row_starts[p.features] * TILE<T>;
     }

@@ -31,8 +31,13 @@ struct Rows {
     int64_t end(int64_t r) const { return ends[r * ends_stride]; }
 };
 
-// R rows of one tile: out[r] = bias[r] + weight[r] · inputs. Masked weights, from the ends on, are not read.
-template <typename T, int64_t R>
+template <typename T>
+struct Identity {
+    static Vec<T> of(Vec<T> h) { return h; }
+};
+
+// R rows of one tile: out[r] = act(bias[r] + weight[r] · inputs). Masked weights, from the ends on, are not read.
+template <typename T, typename Act, int64_t R>
 void product(const Rows<T>& rows, const T* inputs, T* out, int64_t out_stride) {
     for (int64_t start = 0; start < TILE<T>; start += WIDE * LANES<T>) {
         Vec<T> sums[R][WIDE];
@@ -54,7 +59,8 @@ void product(const Rows<T>& rows, const T* inputs, T* out, int64_t out_stride) {
             add(std::integral_constant<int64_t, r() + 1>(), rows.end(r()), rows.end(r() + 1));
         });
         for (int64_t r = 0; r < R; ++r)
-            for (int64_t v = 0; v < WIDE; ++v) sums[r][v].store(out + r * out_stride + start + v * LANES<T>);
+            for (int64_t v = 0; v < WIDE; ++v)
+                Act::of(sums[r][v]).store(out + r * out_stride + start + v * LANES<T>);
     }
 }
 
@@ -87,11 +93,11 @@ int64_t together(const Rows<T>& rows, int64_t count) {
     return count;
 }
 
-template <typename T>
+template <typename T, typename Act = Identity<T>>
 void products(Rows<T> rows, int64_t count, const T* inputs, T* out, int64_t out_stride = TILE<T>) {
     while (count > 0) {
         const int64_t rows_at_once = together(rows, count);
-        with_constant(rows_at_once, [&](auto group) { product<T, group()>(rows, inputs, out, out_stride); });
+        with_constant(rows_at_once, [&](auto group) { product<T, Act, group()>(rows, inputs, out, out_stride); });
         rows = rows.from(rows_at_once), out += rows_at_once * out_stride, count -= rows_at_once;
     }
 }
