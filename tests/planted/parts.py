@@ -273,7 +273,7 @@ def context_taken_from_the_first_row(patch, layer):
 
 @bug(continuity.continuous, curves)
 def edge_slope_of_the_spline_is_not_one(patch, spline):
-    spline.slope_offset += 0.3
+    spline.offset += 0.3
 
 
 @bug(continuity.continuous, curves)

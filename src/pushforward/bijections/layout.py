@@ -50,25 +50,24 @@ def embed(domain: Domain, columns: Tensor, start: int = 0) -> Tensor:
     """Conditioner inputs (features · channels, n), feature by feature, from the columns (features, n) of the features
     from ``start`` on: the numbers themselves, or the cosine and sine of an angle (a function of the angle itself would
     jump where the circle closes). Beside angles the second input of a number is zero."""
-    if channels(domain) == 1:
+    if isinstance(domain, Circle):
+        return torch.stack([columns.cos(), columns.sin()], dim=-2).flatten(-3, -2)
+    if not isinstance(domain, Product) or channels(domain) == 1:
         return columns
-    cosine_or_number, sine_or_zero = columns.cos(), columns.sin()
-    if isinstance(domain, Product):
-        angle = _angles(domain, columns, start)
-        cosine_or_number = torch.where(angle, cosine_or_number, columns)
-        sine_or_zero = torch.where(angle, sine_or_zero, 0.0)
-    return torch.stack([cosine_or_number, sine_or_zero], dim=-2).flatten(-3, -2)
+    angle = _angles(domain, columns, start)
+    inputs = [torch.where(angle, columns.cos(), columns), torch.where(angle, columns.sin(), 0.0)]
+    return torch.stack(inputs, dim=-2).flatten(-3, -2)
 
 
 def embed_slope(domain: Domain, columns: Tensor) -> Tensor:
     """Derivative of each channel of `embed` with respect to its feature, (features, channels, n)."""
     if channels(domain) == 1:
         return torch.ones_like(columns)[:, None]
-    first, second = -columns.sin(), columns.cos()
-    if isinstance(domain, Product):
-        angle = _angles(domain, columns, 0)
-        first, second = torch.where(angle, first, 1.0), torch.where(angle, second, 0.0)
-    return torch.stack([first, second], dim=-2)
+    slopes = torch.stack([-columns.sin(), columns.cos()], dim=-2)
+    if not isinstance(domain, Product):
+        return slopes
+    of_number = slopes.new_tensor([[1.0], [0.0]])
+    return torch.where(_angles(domain, columns, 0)[:, None], slopes, of_number)
 
 
 def _angles(domain: Product, columns: Tensor, start: int) -> Tensor:

@@ -9,7 +9,6 @@ from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.core.checks import at_least, one_of, positive
@@ -45,6 +44,11 @@ class Spline(Univariate):
     """
 
     least: Tensor
+    low: Tensor
+    high: Tensor
+    size: Tensor
+    middle: Tensor
+    either_end: Tensor
 
     def __init__(self, bins: int, *, bound: float, tails: str, min_bin: float) -> None:
         super().__init__()
@@ -60,6 +64,12 @@ class Spline(Univariate):
         self.bins, self.bound, self.tails, self.min_bin = bins, bound, tails, min_bin
         self.least_numbers = tuple(k * min_bin for k in range(1, bins))
         self.add_constant("least", self.least_numbers)
+        # As tensors: torch converts each plain number into one first, which takes as long as adding a few hundred.
+        self.add_constant("low", -bound)
+        self.add_constant("high", bound)
+        self.add_constant("size", 2 * bound)
+        self.add_constant("middle", 0.5)
+        self.add_constant("either_end", [0, 1], torch.int64)
         # Numbers that belong to knots: with identity tails those at the ends are given.
         self.free_knots = bins - 1 if tails == "identity" else bins + 1
 
@@ -107,15 +117,16 @@ class Spline(Univariate):
         left, bottom, width, height, piece = self._find(v, params, 1)
         upper, climbed, piece = _from_nearer_knot(v - bottom, height, piece)
         t = piece.fall(climbed).clamp(0.0, 1.0)
-        return torch.where(outside, y, self._leave(torch.addcmul(left, torch.where(upper, 1 - t, t), width)))
+        along = t * width
+        return torch.where(outside, y, self._leave(left + torch.where(upper, width - along, along)))
 
     def _enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whether x lies outside the box, and its place in it. Clipping comes before the search: a point evaluated
         outside and masked afterwards would give NaN gradients to the whole batch."""
-        return x.abs() >= self.bound, x.clamp(-self.bound, self.bound) / (2 * self.bound) + 0.5
+        return x.abs() >= self.high, torch.addcdiv(self.middle, x.clamp(-self.bound, self.bound), self.size)
 
     def _leave(self, v: Tensor) -> Tensor:
-        return v * (2 * self.bound) - self.bound
+        return torch.add(self.low, v, alpha=2 * self.bound)
 
     def _continue(self, x: Tensor, outside: Tensor, y: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
         """What holds for all x, from what holds for x clipped to the box; either direction."""
@@ -130,7 +141,7 @@ class Spline(Univariate):
         zero = torch.zeros_like(inner[:, :1])
         knots = torch.cat([zero, inner, torch.ones_like(zero)], dim=1)  # (axis, bins + 1, *s)
         index = (u >= inner[axis]).sum(dim=0)  # (*s), 0 .. bins - 1
-        ends = torch.stack([index, index + 1])
+        ends = index + self.either_end.reshape(2, *(1,) * index.ndim)
         s = index.shape  # parameters that points share have less
         lower, upper = knots.expand(-1, -1, *s).gather(1, ends.expand(2, *ends.shape)).unbind(1)  # (axis, *s)
         (left, bottom), (width, height) = lower.unbind(), (upper - lower).unbind()
@@ -152,10 +163,13 @@ class Spline(Univariate):
         """Numbers for all knots: with identity tails ``value`` at the ends."""
         if self.tails != "identity":
             return at_knots
-        return F.pad(at_knots, (0, 0) * (at_knots.ndim - 1) + (1, 1), value=value)
+        end = torch.full_like(at_knots[:1], value)
+        return torch.cat([end, at_knots, end])
 
 
 def _from_nearer_knot(climbed: Tensor, height: Tensor, piece: Piece) -> tuple[Tensor, Tensor, Piece]:
     """Whether the upper knot is nearer along y, and the way from the nearer knot and the piece as seen from it."""
-    upper = climbed > 0.5 * height
-    return upper, torch.where(upper, height - climbed, climbed), piece.seen_from(upper)
+    missing = height - climbed
+    upper = climbed > missing
+    # Not `torch.minimum`: halfway up, where both are equal, its gradients would cancel.
+    return upper, torch.where(upper, missing, climbed), piece.seen_from(upper)

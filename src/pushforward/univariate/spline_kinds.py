@@ -204,13 +204,16 @@ class SlopedSpline(Spline):
     r"""A spline that is free to choose its knots along both axes and its slopes there: K widths, K heights, slopes."""
 
     smoothness = 1
+    offset: Tensor
+    least_slope: Tensor
 
     def __init__(self, bins: int, *, bound: float, tails: str, min_bin: float, min_slope: float) -> None:
         super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
         below_one(type(self).__name__, "min_slope", min_slope, BOX)
-        self.min_slope = min_slope
         # softplus(offset) + min_slope = 1: zero parameters give slope one, as have identity tails.
-        self.slope_offset = math.log(math.expm1(1.0 - min_slope))
+        self.slope_offset, self.min_slope = math.log(math.expm1(1.0 - min_slope)), min_slope
+        self.add_constant("offset", self.slope_offset)
+        self.add_constant("least_slope", min_slope)
         self.num_params = 2 * bins + self.free_knots
 
     def _knots(self, params: Tensor) -> Knots:
@@ -219,7 +222,7 @@ class SlopedSpline(Spline):
 
     def _slopes(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """The slopes at both ends of each point's bin: raw is (2, *s)."""
-        left, right = (F.softplus(raw + self.slope_offset) + self.min_slope).unbind()
+        left, right = (F.softplus(raw + self.offset) + self.least_slope).unbind()
         return left, right
 
 

@@ -7,7 +7,6 @@ are lost in differences of close numbers, and every formula stays finite on the 
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from typing import TypeVar
 
@@ -231,10 +230,11 @@ class RationalQuadraticPiece(Piece):
         return _turned(self, upper, "slope_left", "slope_right")
 
     def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        mixed = t * (1 - t)
+        rest, square = 1 - t, t.square()
+        mixed = t * rest
         scale = torch.addcmul(self.slope, self.bend, mixed)
-        share = torch.addcmul(self.slope_left * mixed, self.slope, t.square()) / scale
-        return share, self._log_slope(t, mixed, scale)
+        share = torch.addcmul(self.slope_left * mixed, self.slope, square) / scale
+        return share, self._log_slope(rest, square, mixed, scale)
 
     def fall(self, climbed: Tensor) -> Tensor:
         bent = climbed * self.bend
@@ -243,21 +243,23 @@ class RationalQuadraticPiece(Piece):
         return _quadratic_root(a, b, self.slope * climbed)
 
     def log_slope(self, t: Tensor) -> Tensor:
-        mixed = t * (1 - t)
-        return self._log_slope(t, mixed, torch.addcmul(self.slope, self.bend, mixed))
+        rest = 1 - t
+        mixed = t * rest
+        return self._log_slope(rest, t.square(), mixed, torch.addcmul(self.slope, self.bend, mixed))
 
-    def _log_slope(self, t: Tensor, mixed: Tensor, scale: Tensor) -> Tensor:
-        inner = torch.addcmul(2 * self.slope * mixed, self.slope_right, t.square())
-        inner = torch.addcmul(inner, self.slope_left, (1 - t).square())
+    def _log_slope(self, rest: Tensor, square: Tensor, mixed: Tensor, scale: Tensor) -> Tensor:
+        inner = torch.addcmul(self.slope_right * square, self.slope, mixed, value=2)
+        inner = torch.addcmul(inner, self.slope_left, rest.square())
         return torch.log(inner * (self.slope / scale).square())
 
 
 def _turned(piece: P, upper: Tensor, left: str, right: str) -> P:
     """The piece with its numbers at the two ends, ``left`` and ``right``, exchanged where ``upper`` is true; all else
     belongs to the bin as a whole."""
-    turned, ends = copy.copy(piece), (getattr(piece, left), getattr(piece, right))
-    setattr(turned, left, torch.where(upper, ends[1], ends[0]))
-    setattr(turned, right, torch.where(upper, *ends))
+    at_left, at_right = getattr(piece, left), getattr(piece, right)
+    turned = object.__new__(type(piece))
+    ends = {left: torch.where(upper, at_right, at_left), right: torch.where(upper, at_left, at_right)}
+    vars(turned).update(vars(piece), **ends)
     return turned
 
 
@@ -269,5 +271,5 @@ def _quadratic_root(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """
     # Rounding may have put the discriminant below zero.
     root = torch.addcmul(b.square(), a, c, value=4).clamp(min=torch.finfo(b.dtype).tiny).sqrt()
-    other = torch.relu(-b) / root  # how much the second form counts
-    return torch.addcmul(c + c, other, root - b) / torch.addcmul(root + b, other, a, value=2)
+    other = b.clamp(max=0.0) / root  # minus how much the second form counts
+    return torch.addcmul(c + c, other, root - b, value=-1) / torch.addcmul(root + b, other, a, value=-2)
