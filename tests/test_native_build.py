@@ -1,5 +1,6 @@
 """Compiling native kernels: what a user is told where it fails, and what threads and forked processes may do."""
 
+import importlib
 import multiprocessing
 import os
 import subprocess
@@ -12,6 +13,7 @@ import torch
 from cases import needs_compiler
 
 import pushforward as pf
+from pushforward.core.torch_internals import import_compiler
 from pushforward.kernels import native_build
 from pushforward.kernels.native_build import native_library
 
@@ -94,6 +96,24 @@ def test_a_process_without_a_usable_cache_works_and_warns_once(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("RuntimeWarning: compiled kernels are off") == 1, done.stderr
+
+
+def test_the_compiler_is_imported_before_it_is_asked_for(monkeypatch):
+    names = []
+    monkeypatch.setattr(importlib, "import_module", names.append)
+    import_compiler()
+    assert names == ["torch._inductor.compile_fx"]
+
+
+def test_without_torch_s_compiler_functions_run_uncompiled(monkeypatch):
+    def fails():
+        raise OSError("no folder to write to")
+
+    monkeypatch.setattr(native_build, "import_compiler", fails)
+    native_build._compiler_imports.cache_clear()
+    with pytest.warns(RuntimeWarning, match="no folder to write to"):
+        assert native_build.compiled(abs) is abs
+    native_build._compiler_imports.cache_clear()
 
 
 def test_threads_compile_one_at_a_time_and_warn_once(tmp_path, monkeypatch):

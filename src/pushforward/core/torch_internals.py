@@ -7,6 +7,7 @@ used.
 from __future__ import annotations
 
 import ctypes
+import importlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -33,7 +34,7 @@ PRIVATE_NAMES = (
     "torch._C._functorch.is_legacy_batchedtensor",
     "torch._dynamo.exc.BackendCompilerFailed",
     "torch._foreach_lerp_",
-    "torch._inductor",
+    "torch._inductor.compile_fx",
     "torch._inductor.codecache.CppCodeCache.load",
     "torch._standard_gamma",
     "torch.autograd.forward_ad._current_level",
@@ -85,6 +86,7 @@ def compiler_failure() -> type[RuntimeError]:
 
 def import_compiler() -> None:
     """Import the compiler behind `torch.compile`, which takes seconds and may fail."""
+    importlib.import_module("torch._inductor.compile_fx")
 
 
 def load_cpp(source: str) -> ctypes.CDLL:
