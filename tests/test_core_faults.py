@@ -228,15 +228,16 @@ def test_a_training_loop_without_a_start_from_data_is_warned_once():
     )
     flow = named_flow({"flow": "maf", "features": 2, "context": 0})
     with pytest.warns(UserWarning, match=message) as caught:
-        losses = [-flow.log_prob(x).mean() for _ in range(3)]
-    assert len(losses) == 3
+        for loss in [-flow.log_prob(x).mean() for _ in range(3)]:
+            loss.backward()
+        torch.autograd.grad(flow.log_prob(x).mean(), list(flow.parameters()), allow_unused=True)
     assert len(caught) == 1
     assert caught[0].filename == __file__
     with pytest.warns(UserWarning, match=r"\(Elementwise, Rotation, Standardize\)"):
-        named_flow({"flow": "gaussianization", "features": 2, "context": 0}).log_prob(x)
+        named_flow({"flow": "gaussianization", "features": 2, "context": 0}).log_prob(x).mean().backward()
     conditional = named_flow({"flow": "maf", "features": 2, "context": 1})
-    with pytest.warns(UserWarning, match="FixedContext: training begins") as caught:
-        conditional.condition(torch.zeros(1)).log_prob(x)
+    with pytest.warns(UserWarning, match="^Flow: training begins") as caught:
+        conditional.condition(torch.zeros(1)).log_prob(x).mean().backward()
     assert len(caught) == 1
 
 
@@ -249,7 +250,11 @@ def test_no_warning_where_the_start_was_made_or_nothing_is_learned(tmp_path):
     started.log_prob(x).mean().backward()
     pf.save(started, tmp_path / "model.safetensors")
     pf.load(tmp_path / "model.safetensors").train().log_prob(x).mean().backward()
-    named_flow(spec).eval().log_prob(x)
+    named_flow(spec).eval().log_prob(x).mean().backward()
+    unstarted = named_flow(spec | {"depth": 1})
+    unstarted.log_prob(x)  # not differentiated
+    unstarted.marginal(1).log_prob(x[:, :1])
+    unstarted.given(x[0, :1]).log_prob(x[:, 1:])
     with torch.no_grad():
         named_flow(spec).log_prob(x)
     named_flow(spec).rsample_and_log_prob((4,))[1].mean().backward()

@@ -79,15 +79,17 @@ def test_hooks_of_the_model_see_every_call() -> None:
     assert seen == [(True, 30)] * 6 + [(False, 10)]
 
 
-def test_gradients_travel_through_distributed_data_parallel(tmp_path: Path) -> None:
-    flow, x = small_flow(), banana(20)
-    batch = Batch(x)
-    (-flow.log_prob(x).mean()).backward()
+@pytest.mark.parametrize("loss", [MaximumLikelihood(), ReverseKL(lambda x: -x.square().sum(dim=-1))])
+def test_gradients_travel_through_distributed_data_parallel(tmp_path: Path, loss: Loss) -> None:
+    flow = small_flow()
+    flow.initialize(banana(20))
+    batch = Batch(banana(20))
+    loss(flow, batch, generator()).backward()
     expected = [parameter.grad.clone() for parameter in flow.parameters()]
     flow.zero_grad()
     torch.distributed.init_process_group("gloo", f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
-        DistributedDataParallel(Objective(flow, MaximumLikelihood()))(batch, generator()).backward()
+        DistributedDataParallel(Objective(flow, loss))(batch, generator()).backward()
     finally:
         torch.distributed.destroy_process_group()
     for parameter, gradient in zip(flow.parameters(), expected, strict=True):

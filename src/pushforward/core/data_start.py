@@ -2,37 +2,77 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from pushforward.core.execution_mode import runs_eagerly
 from pushforward.core.numerics import concrete_bool
 
-__all__ = ["warn_if_not_started"]
+__all__ = ["watch_for_training"]
+
+LIBRARIES = ("torch", "pushforward")
 
 
-def warn_if_not_started(model: nn.Module, *, stacklevel: int) -> None:
-    """Warn once where learning begins although a part with an ``initialized`` buffer has not seen data.
+def watch_for_training(model: nn.Module, density: Tensor) -> None:
+    """Let the first backward pass through ``density`` warn if a part with an ``initialized`` buffer has not seen data.
 
-    Data in raw units then meet a model built for standardised ones, which learns slowly or not at all. Reading the
-    buffers may wait for a device, so it happens once for a model, at the first density that records gradients.
+    Data in raw units then meet a model built for standardised ones, which learns slowly or not at all. Densities that
+    nobody differentiates draw no warning. Reading the buffers may wait for a device, so it ends as soon as all parts
+    have seen data or the warning is given.
+
+    Args:
+        model: the distribution whose density it is.
+        density: the result of ``log_prob``, with its graph.
     """
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if not density.requires_grad or not runs_eagerly(density):
         return
-    waiting = set()
-    parts: list[Any] = list(model.modules())
-    for part in parts:
-        flag = part._buffers.get("initialized")
-        if flag is not None and part.training and concrete_bool(flag) is False:
-            waiting.add(type(part).__name__)
-        if hasattr(part, "_start_checked"):
-            part._start_checked = True
-    if waiting:
+    waiting = _waiting_parts(model)
+    if not waiting:
+        _stop_watching(model)
+        return
+
+    def warn(gradient: Tensor) -> None:
+        if vars(model).get("_start_checked"):
+            return
+        _stop_watching(model)
         warnings.warn(
-            f"{type(model).__name__}: training begins before its data-dependent parts ({', '.join(sorted(waiting))}) "
-            "have seen data. Call initialize(x) with the training data once, before the first step; fit does.",
+            f"{_started_by_data(model)}: training begins before its data-dependent parts ({', '.join(waiting)}) have "
+            "seen data. Call initialize(x) with the training data once, before the first step; fit does.",
             UserWarning,
-            stacklevel=stacklevel + 1,
+            stacklevel=_level_of_caller(),
         )
+
+    density.register_hook(warn)
+
+
+def _waiting_parts(model: nn.Module) -> list[str]:
+    """The classes of the parts that have not seen data."""
+    parts: list[Any] = [part for part in model.modules() if part.training]
+    flags = [(part, dict(part.named_buffers(recurse=False)).get("initialized")) for part in parts]
+    return sorted({type(part).__name__ for part, flag in flags if flag is not None and concrete_bool(flag) is False})
+
+
+def _stop_watching(model: nn.Module) -> None:
+    parts: list[Any] = [part for part in model.modules() if hasattr(part, "_start_checked")]
+    for part in parts:
+        part._start_checked = True
+
+
+def _started_by_data(model: nn.Module) -> str:
+    """The class of the outermost distribution that `initialize` does something to: of a flow, not of its marginals."""
+    for part in model.modules():
+        if any("_initialize" in vars(kind) for kind in type(part).__mro__ if kind.__name__ != "Distribution"):
+            return type(part).__name__
+    return type(model).__name__
+
+
+def _level_of_caller() -> int:
+    """What ``stacklevel`` must be for the caller's line: the first one outside of torch and this library."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in LIBRARIES:
+        level, frame = level + 1, frame.f_back
+    return level

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pushforward.core.bijection import Kind
 from pushforward.core.checks import NotInvertibleError, broadcast, check_context
-from pushforward.core.data_start import warn_if_not_started
+from pushforward.core.data_start import watch_for_training
 from pushforward.core.exactness import Exactness
 from pushforward.core.inputs import ScreenedInputs
 from pushforward.core.screening import warn_unsolved
@@ -42,7 +42,7 @@ class Distribution(ScreenedInputs, ABC):
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
     config: dict[str, Any]
     _start_checked: bool = False
-    """Whether `warn_if_not_started` has looked at the parts that start from data."""
+    """Whether `watch_for_training` has nothing more to watch for."""
 
     @abstractmethod
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
@@ -110,13 +110,14 @@ class Distribution(ScreenedInputs, ABC):
             ValueError: a shape or dtype is wrong, or context is missing or unexpected.
         """
         x, context, ok, nan = self._screened(x, context)
-        if self.training and not self._start_checked:
-            warn_if_not_started(self, stacklevel=3)
         value = self._log_prob(*self._arguments(x, context, generator))
         if self.log_prob_kind == "iterative":
             warn_unsolved(type(self).__name__, value, ok)
         out = torch.where(nan, torch.nan, -torch.inf).to(value.dtype)
-        return torch.where(ok, value, out)
+        value = torch.where(ok, value, out)
+        if self.training and not self._start_checked:
+            watch_for_training(self, value)
+        return value
 
     @final
     @torch.no_grad()

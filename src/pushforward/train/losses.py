@@ -20,11 +20,13 @@ __all__ = ["Loss", "MaximumLikelihood", "Objective", "ReverseKL", "mean_metric"]
 class Loss(ABC):
     """What `fit` minimises, and the number by which it judges a model on the validation rows.
 
-    A subclass writes `per_row`. It calls the model as a module, ``model(x, context, generator=generator)``, so that
-    forward hooks, ``torch.compile`` and wrappers for several devices see the call, and it draws with ``generator``
-    alone, so that a run repeats bit for bit. The rest has defaults: `prepare` for draws that belong to the data, such
-    as the times and the noise of flow matching; `metric_per_row` for a validation number other than the loss. A loss
-    with options is best a frozen dataclass: a checkpoint then knows them, and refuses a run with others.
+    A subclass writes `per_row`. It scores rows by calling the model as a module, ``model(x, context,
+    generator=generator)``, so that forward hooks see the call, and it draws with ``generator`` alone, so that a run
+    repeats bit for bit. Wrappers such as ``DistributedDataParallel`` and ``torch.compile`` wrap `Objective`, model and
+    loss together, and so see whatever a loss asks of the model, samples too. The rest has defaults: `prepare` for draws
+    that belong to the data, such as the times and the noise of flow matching; `metric_per_row` for a validation number
+    other than the loss. A loss with options is best a frozen dataclass: a checkpoint then knows them, and refuses a run
+    with others.
     """
 
     uses_data: ClassVar[bool] = True
