@@ -1,7 +1,7 @@
 """One graph, both directions: nothing in a pass branches on numbers, so every part compiles whole and exports.
 
 Dynamo alone (``backend="eager"``) finds every graph break in a second; the real compiler costs many seconds a flow and
-runs over two of them (over five in `make test-all`), where there is a C++ compiler.
+runs over one of them (over five in `make test-all`), where there is a C++ compiler.
 """
 
 import pytest
@@ -143,7 +143,11 @@ def test_every_univariate_compiles_in_a_layer(config):
     compiles(bijection, "inverse_and_ladj", given_to(bijection, "inverse_and_ladj"))
 
 
-@each(firsts(EXAMPLES))
+# Parts that export as one graph are made of operations that do: among layers, one of each way to compute.
+EXPORTED = ("Autoregressive", "Chain", "Coupling", "Elementwise", "Inverse", "LU", "Rotation", "Standardize", "Triangular")
+
+
+@each([c if c["type"] in EXPORTED else pytest.param(c, marks=exhaustive, id=label(c)) for c in firsts(EXAMPLES)])
 def test_every_bijection_exports(config, subtests):
     bijection = bijection_of(config)
     for direction in closed(bijection, "", DIRECTIONS[2:]):
@@ -157,7 +161,7 @@ def test_every_univariate_compiles(config, subtests):
     univariate, x, params = univariate_at_points(config)
     for direction in closed(univariate, config["type"], ["forward", "inverse"]):
         for check in (
-            (compiles, exports) if config["type"] in ("Affine", "CubicSpline", "SumOfSquares") else (compiles,)
+            (compiles, exports) if config["type"] in ("Affine", "RationalQuadratic") else (compiles,)
         ):
             with subtests.test(f"{direction} {check.__name__}"):
                 check(univariate, direction, (x, params))
@@ -254,7 +258,7 @@ INDUCTOR = [
 
 @pytest.mark.slow
 @needs_compiler
-@each([*INDUCTOR[-2:], *(pytest.param(config, marks=exhaustive, id=label(config)) for config in INDUCTOR[:-2])])
+@each([INDUCTOR[-1], *(pytest.param(config, marks=exhaustive, id=label(config)) for config in INDUCTOR[:-1])])
 def test_inductor_gives_the_same_numbers(config):
     flow = random_part(config)
     x = torch.randn(6, 3, dtype=torch.float64, generator=generator(1))

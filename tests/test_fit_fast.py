@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 import torch
-from cases import generator, needs_compiler
+from cases import exhaustive, generator, needs_compiler
 
 import pushforward as pf
 from pushforward.core.execution_mode import current_execution, execution
@@ -27,7 +27,7 @@ def twice(name="maf", **options):
 
 @pytest.mark.slow
 @needs_compiler
-@pytest.mark.parametrize("name", ["maf", "nsf"])
+@pytest.mark.parametrize("name", [pytest.param("maf", marks=exhaustive), "nsf"])
 def test_compiled_training_ends_where_training_ends(name):
     torch._dynamo.reset()
     plain, fast = twice(name)

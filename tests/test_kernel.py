@@ -16,7 +16,6 @@ FLOWS = {
     ),
     "coupling": (lambda: pf.flows.nsf(4, layer="coupling", depth=2, hidden=(40,), context=1), {"rational_quadratic"}),
 }
-each = pytest.mark.parametrize("name", FLOWS)
 
 
 def pair(name):
@@ -57,7 +56,7 @@ class Graphs:
 
 @pytest.mark.slow
 @needs_compiler
-@each
+@pytest.mark.parametrize("name", [pytest.param(n, marks=exhaustive) if n == "maf" else n for n in FLOWS])
 def test_kernels_are_nodes_of_the_graph(name):
     torch._dynamo.reset()
     fast, plain, given = pair(name)

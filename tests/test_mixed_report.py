@@ -396,7 +396,7 @@ def test_samples_of_another_distribution_are_less_useful(tables):
 # --- the report
 
 
-@pytest.mark.parametrize("order", ["any", "fixed"])
+@pytest.mark.parametrize("order", ["any", pytest.param("fixed", marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("gap", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_gaps_do_not_condemn_a_correct_model(order, gap):
     """Gaps of one column where the other one is large. A model of a fixed order is compared with complete rows only, so

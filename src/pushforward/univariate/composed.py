@@ -33,7 +33,7 @@ class Composed(Univariate):
     >>> import torch
     >>> from pushforward.univariate import Affine, RationalQuadratic
     >>> both = Composed([Affine(), RationalQuadratic(4)])
-    >>> both(torch.tensor([2.0]), torch.zeros(both.num_params, 1))[0]
+    >>> both(torch.tensor([2.0]), torch.zeros(both.num_params, 1))[0].round(decimals=4)
     tensor([2.])
     """
 
