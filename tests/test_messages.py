@@ -4,10 +4,12 @@ The last tests read the source: each ``raise`` and each use of a checking functi
 """
 
 import ast
+import json
 import re
 import traceback
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mixed_mistakes import MISTAKES
@@ -675,7 +677,7 @@ FILES = sorted(
     if path.name != "files.py"  # paths and permissions: tested with real files
 )
 CHECKS = {
-    *(name for name in dir(checks) if callable(getattr(checks, name))),
+    *checks.__all__,
     "check_hidden",
     "check_univariate",
     "make_conditioner",
@@ -723,3 +725,14 @@ def test_an_untested_sentence_is_noticed():
     assert len(found) == 6
     lines = reached([lambda: Chain([])])
     assert sum(any((SOURCE / "bijections" / "chain.py", line) in lines for line in site) for site in found) == 1
+
+
+def test_numbers_of_numpy_are_numbers():
+    """And are written to the config as Python's, so that the model can be saved."""
+    layer = Coupling(Affine(np.float32(2.0)), np.int64(4), hidden=[np.int32(8)], swap=np.bool_(True))
+    assert json.loads(json.dumps(layer.config)) == layer.config
+    assert build(layer.config).config == layer.config
+    assert pf.flows.nsf(np.int64(3), depth=np.int64(1), bins=np.int64(4)).event_shape == (3,)
+    for wrong in (np.bool_(True), np.float64(3.0), np.int64(0)):
+        with pytest.raises(ValueError, match="features must be a whole number of at least"):
+            Elementwise(Affine(), wrong)

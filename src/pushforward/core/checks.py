@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -30,14 +31,14 @@ class NotInvertibleError(ValueError):
 
 
 def at_least(owner: str, name: str, got: object, low: int, remedy: str = "") -> None:
-    """Refuse a whole number below ``low``."""
-    if isinstance(got, bool) or not isinstance(got, int) or got < low:
+    """Refuse what is no whole number, or one below ``low``; those of NumPy count."""
+    if isinstance(got, bool) or not isinstance(got, Integral) or got < low:
         raise ValueError(f"{owner}: {name} must be a whole number of at least {low}; got {got!r}.{_after(remedy)}")
 
 
-def positive(owner: str, name: str, got: float, remedy: str = "") -> None:
-    """Refuse a number that is not positive and finite."""
-    if not (isinstance(got, int | float) and 0 < got < float("inf")):
+def positive(owner: str, name: str, got: object, remedy: str = "") -> None:
+    """Refuse what is no positive, finite number; those of NumPy count."""
+    if isinstance(got, bool) or not (isinstance(got, Real) and 0 < float(got) < math.inf):
         raise ValueError(f"{owner}: {name} must be a positive number; got {got!r}.{_after(remedy)}")
 
 

@@ -6,6 +6,8 @@ import functools
 import inspect
 from typing import Any, TypeVar
 
+import torch
+
 __all__ = ["REGISTRY", "build", "configurable"]
 
 REGISTRY: dict[str, type] = {}
@@ -35,6 +37,7 @@ def configurable(cls: C) -> C:
 
     @functools.wraps(init)
     def recording(self: Any, *args: Any, **kwargs: Any) -> None:
+        args, kwargs = plain(args), {key: plain(value) for key, value in kwargs.items()}
         init(self, *args, **kwargs)
         if type(self) is cls:
             arguments = dict(signature.bind(self, *args, **kwargs).arguments)
@@ -48,6 +51,14 @@ def configurable(cls: C) -> C:
     owner.__init__ = recording
     REGISTRY[cls.__name__] = cls
     return cls
+
+
+def plain(value: Any) -> Any:
+    """NumPy's scalars as numbers of Python, which JSON knows, in lists and tuples too; anything else as it is."""
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    is_scalar = hasattr(value, "dtype") and getattr(value, "shape", None) == () and not isinstance(value, torch.Tensor)
+    return value.item() if is_scalar else value
 
 
 def encode(value: Any, owner: str, name: str) -> Any:

@@ -6,7 +6,6 @@ import sys
 import warnings
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from pushforward.core.execution_mode import runs_eagerly
@@ -25,7 +24,7 @@ def watch_for_training(model: nn.Module, density: Tensor) -> None:
     have seen data or the warning is given.
 
     Args:
-        model: the distribution whose density it is.
+        model: the distribution that was asked for a density.
         density: the result of ``log_prob``, with its graph.
     """
     if not density.requires_grad or not runs_eagerly(density):

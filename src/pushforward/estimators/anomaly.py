@@ -14,10 +14,9 @@ from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from pushforward.core.checks import one_of
+from pushforward.core.checks import at_least, one_of
 from pushforward.data.schema import Field, Schema
 from pushforward.distributions import Constant, Continuous
-from pushforward.estimators.parameters import check_whole
 from pushforward.estimators.table import TableEstimator
 from pushforward.estimators.table_conditional import to_numpy
 from pushforward.univariate import LogisticMixtureCDF
@@ -189,7 +188,7 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
         >>> reasons[0][0].column
         'x2'
         """
-        check_whole("FlowAnomaly", "top", top, 1)
+        at_least("FlowAnomaly", "top", top, 1)
         x = self._numbers(X)
         surprise = np.where(x.isnan().cpu().numpy(), -np.inf, self.usual_ - self._contributions(x))
         ranked = np.argsort(-surprise, axis=1)[:, :top]

@@ -14,10 +14,11 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from pushforward.core.checks import at_least
 from pushforward.data.frame import backend_of, column_names
 from pushforward.data.schema import Schema
 from pushforward.distributions import ColumnDistribution
-from pushforward.estimators.parameters import check_probabilities, check_whole
+from pushforward.estimators.parameters import check_probabilities
 from pushforward.estimators.table import TableEstimator
 from pushforward.estimators.table_conditional import to_numpy
 
@@ -234,7 +235,7 @@ class FlowConditional(TableEstimator):
 
     def sample(self, X: Any, n_samples: int = 1, random_state: Any = None) -> list[Any]:
         """Samples of all outputs jointly for each row of X: a list of ``n_samples`` tables in the format of y."""
-        check_whole(type(self).__name__, "n_samples", n_samples, 1)
+        at_least(type(self).__name__, "n_samples", n_samples, 1)
         context, generator = self._numbers(X), self._generator(random_state)
         blank = context.new_full((len(context), *self.model_.event_shape), torch.nan)
         with torch.no_grad():

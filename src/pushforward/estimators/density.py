@@ -15,13 +15,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from pushforward.core.checks import at_least
 from pushforward.core.domain import Product, holds_each
 from pushforward.core.files import check_writable
 from pushforward.data.formats import TableError
 from pushforward.data.frame import build_frame
 from pushforward.data.parquet import ParquetRows, of_length
 from pushforward.data.schema import Schema
-from pushforward.estimators.parameters import check_training, check_whole
+from pushforward.estimators.parameters import check_training
 from pushforward.estimators.table import TableEstimator
 from pushforward.estimators.table_conditional import TableConditional, to_numpy
 
@@ -158,7 +159,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     def order_spread(self, X: Any, orders: int = 8, random_state: Any = 0) -> NDArray[np.float64]:
         """Standard deviation of the log-density of each row between random column orders in nats, (rows,): how much the
         conditionals of a model with ``order="any"`` disagree."""
-        check_whole("FlowDensity", "orders", orders, 2)
+        at_least("FlowDensity", "orders", orders, 2)
         x = self._numbers(X)
         random = check_random_state(random_state)
         permutations = [random.permutation(x.shape[1]).tolist() for _ in range(orders)]
@@ -167,7 +168,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Samples of the model, as a table like the one it was fitted to."""
         check_is_fitted(self)
-        check_whole("FlowDensity", "n_samples", n_samples, 1)
+        at_least("FlowDensity", "n_samples", n_samples, 1)
         samples = self.model_.sample((int(n_samples),), generator=self._generator(random_state))
         return self.schema_.decode(to_numpy(samples))
 
@@ -227,7 +228,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             random_state: seed of the random imputations.
         """
         if n is not None:
-            check_whole("FlowDensity", "n", n, 1)
+            at_least("FlowDensity", "n", n, 1)
         x = self._numbers(X)
         with torch.no_grad():
             if n is None:

@@ -8,13 +8,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["check_probabilities", "check_training", "check_whole"]
+from pushforward.core.checks import at_least, positive
 
-
-def check_whole(owner: str, name: str, value: Any, low: int) -> None:
-    """Raise a ValueError unless the value is a whole number of at least ``low``."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < low:
-        raise ValueError(f"{owner}: {name} must be a whole number of at least {low}; got {value!r}.")
+__all__ = ["check_probabilities", "check_training"]
 
 
 def check_probabilities(owner: str, name: str, values: Any) -> list[float]:
@@ -29,11 +25,10 @@ def check_training(owner: str, parameters: Mapping[str, Any]) -> None:
     """Raise a ValueError for a parameter of `TableEstimator` that training cannot use."""
     for name in ("steps", "batch_size", "patience"):
         if parameters[name] is not None:
-            check_whole(owner, name, parameters[name], 1)
+            at_least(owner, name, parameters[name], 1)
     for name in ("seconds", "lr"):
-        value = parameters[name]
-        if value is not None and not (isinstance(value, Real) and 0 < float(value) < float("inf")):
-            raise ValueError(f"{owner}: {name} must be a positive number; got {value!r}.")
+        if parameters[name] is not None:
+            positive(owner, name, parameters[name])
     validation = parameters["validation"]
     if validation is not None and not (isinstance(validation, Real) and 0 <= float(validation) < 1):
         raise ValueError(f"{owner}: validation must be a share of the rows below 1, or None; got {validation!r}.")

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pushforward.core.checks import at_least
 from pushforward.data.schema import Field, Schema
 from pushforward.distributions import ColumnDistribution, MixedConditional
-from pushforward.estimators.parameters import check_whole
 
 __all__ = ["ColumnConditional", "TableConditional", "to_numpy"]
 
@@ -41,7 +41,7 @@ class TableConditional:
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Samples of ``columns`` as a table."""
-        check_whole("FlowDensity", "n_samples", n_samples, 1)
+        at_least("FlowDensity", "n_samples", n_samples, 1)
         samples = self.distribution.sample((int(n_samples),), generator=self._generator(random_state))
         return self.schema.decode(to_numpy(samples), self.distribution.columns)
 
