@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
@@ -20,7 +20,7 @@ Mask = str | Sequence[Any]
 """``"checkerboard"``, or a nested list of booleans that broadcasts to the event: true where an entry is kept."""
 
 
-class Split(HasConstants):
+class Split(HasConstants, ABC):
     """A partition of the entries of an event, in row-major order, into kept and moved ones.
 
     Args:

@@ -10,6 +10,7 @@ both sides.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -41,7 +42,7 @@ Measure = Literal["Lebesgue", "surface", "counting", "product"]
 
 
 @dataclass(frozen=True)
-class Domain:
+class Domain(ABC):
     """A set of points; subclasses say which points it contains and give some of them."""
 
     @property
@@ -72,13 +73,13 @@ class Domain:
         """The smallest and the largest value of an entry."""
         return -math.inf, math.inf
 
+    @abstractmethod
     def contains(self, x: Tensor) -> Tensor:
         """Whether each point lies in the set; shape: that of ``x`` without its last ``event_ndim`` axes."""
-        raise NotImplementedError(f"{type(self).__name__} does not say which points it contains")
 
+    @abstractmethod
     def example(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
         """Random points of the set as a tensor of ``shape`` (float64 where the set is continuous)."""
-        raise NotImplementedError(f"{type(self).__name__} gives no example points")
 
     def anchor(self, x: Tensor) -> Tensor:
         """A fixed inner point of the set that broadcasts against ``x``: stands in for points that are not in it."""
