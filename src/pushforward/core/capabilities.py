@@ -1,7 +1,8 @@
 """Optional abilities of bijections, each declared by inheriting from a small class.
 
-What every bijection can do is in `Bijection`. A map that can do more inherits from one of these classes as well, and
-callers ask with ``isinstance`` (or ``is_triangular``, where a composition has the ability only if its parts have it).
+What every bijection can do is in `Bijection`. A map that can do more inherits from one of these classes as well.
+Callers ask with ``isinstance`` whether it recomputes, but with ``is_triangular`` whether it has slopes: `Chain` and
+`Inverse` inherit from `SupportsSlopes` whatever their parts are, and have slopes only if their parts have.
 """
 
 from __future__ import annotations
