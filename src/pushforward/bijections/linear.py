@@ -11,7 +11,7 @@ from pushforward.core.bijection import Bijection
 from pushforward.core.cache import TensorCache
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
-from pushforward.core.execution_mode import runs_directly
+from pushforward.core.execution_mode import runs_eagerly_without_grad
 
 __all__ = ["LU", "Rotation"]
 
@@ -125,7 +125,9 @@ class Rotation(Bijection):
         self.initialized.fill_(True)
 
     def _matrix(self) -> Tensor:
-        if runs_directly(self.angles) and self.angles.is_cpu:  # elsewhere comparing would wait for the device
+        if (
+            runs_eagerly_without_grad(self.angles) and self.angles.is_cpu
+        ):  # elsewhere comparing would wait for the device
             return self._memo(self._turn, self.angles, self.axes)
         return self._turn(self.angles, self.axes)
 

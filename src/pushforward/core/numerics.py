@@ -15,13 +15,13 @@ from torch import Tensor
 from pushforward.core.execution_mode import needs_derivatives
 
 __all__ = [
+    "attach_root_gradients",
     "by_table",
     "concrete_bool",
     "invert_increasing",
     "quartiles",
     "solve_between",
     "solve_increasing",
-    "through_root",
 ]
 
 Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -187,11 +187,11 @@ def invert_increasing(
     # A row without a root goes through the formulas at zero and becomes NaN only at the end, by `where`: its NaN would
     # reach the gradients of weights that all rows share.
     target = torch.where(ok, y, curve(torch.zeros_like(y), params)[0].detach())
-    x = through_root(lambda x: curve(x, params), target, torch.where(ok, root, 0.0))
+    x = attach_root_gradients(lambda x: curve(x, params), target, torch.where(ok, root, 0.0))
     return torch.where(ok, x, torch.nan), torch.where(ok, -curve(x, params)[1], torch.nan)
 
 
-def through_root(curve: Curve, y: Tensor, x: Tensor) -> Tensor:
+def attach_root_gradients(curve: Curve, y: Tensor, x: Tensor) -> Tensor:
     r"""The root x of curve(x) = y, found without gradients, with the gradients that it has.
 
     Two Newton steps of size zero put them there. The first makes first derivatives those of the implicit function

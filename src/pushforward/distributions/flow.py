@@ -19,7 +19,7 @@ from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Real
 from pushforward.core.exactness import Exactness, least_exact
-from pushforward.core.execution_mode import execution, runs_directly
+from pushforward.core.execution_mode import execution, runs_eagerly_without_grad
 from pushforward.distributions.autoregressive import AutoregressiveDistribution
 from pushforward.distributions.context import context_map_dtype, context_map_shapes, map_context
 from pushforward.distributions.protocols import Noise
@@ -298,7 +298,7 @@ class Flow(AutoregressiveDistribution):
     ) -> tuple[Tensor, ...]:
         """function(x, context) at a mapped context; in blocks of rows where no derivatives are recorded."""
         context = context if self.bijection.context_shape is not None or self.base.context_shape is not None else None
-        if not runs_directly(x):
+        if not runs_eagerly_without_grad(x):
             return function(x, context)
         if self._row_width is None:
             self._row_width = row_width(self)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.bijections import Autoregressive
-from pushforward.bijections.layout import context_columns, from_columns, to_columns
+from pushforward.bijections.layout import context_features_first, to_batch_first, to_features_first
 from pushforward.core.dispatch import Kernel, register
-from pushforward.core.execution_mode import current_execution, runs_directly
+from pushforward.core.execution_mode import current_execution, runs_eagerly_without_grad
 from pushforward.kernels.native_build import NATIVE_TYPES, native_library
 from pushforward.kernels.perceptron import ACTIVATION_HEADER, NATIVE_ACTIVATIONS
 from pushforward.kernels.spline import SPLINE_HEADER, spline_options
@@ -58,7 +58,7 @@ class _LayerKernel(Kernel):
     def supports(self, layer: Autoregressive, x: Tensor, context: Tensor | None) -> bool:
         conditioner: Any = layer.conditioner
         return bool(
-            runs_directly(x)
+            runs_eagerly_without_grad(x)
             and x.is_cpu
             and x.dtype in NATIVE_TYPES
             and conditioner.channels == 1
@@ -96,10 +96,13 @@ class LayerForward(_LayerKernel):
         return super().supports(layer, x, context) and current_execution().matmul_dtype is None
 
     def run(self, layer: Autoregressive, x: Tensor, context: Tensor | None) -> Any:
-        results, batch = self.call(layer, to_columns(x), context_columns(context), inverse=False), x.shape[:-1]
+        results, batch = (
+            self.call(layer, to_features_first(x), context_features_first(context), inverse=False),
+            x.shape[:-1],
+        )
         if results is NotImplemented:
             return results
-        return from_columns(results[0], batch), from_columns(results[1], batch)
+        return to_batch_first(results[0], batch), to_batch_first(results[1], batch)
 
 
 @register(Autoregressive._solve, Autoregressive, tuple(UNIVARIATES), MaskedMLP)

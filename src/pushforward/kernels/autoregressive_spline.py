@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pushforward.bijections import Autoregressive
-from pushforward.bijections.layout import context_columns, from_columns, to_columns
+from pushforward.bijections.layout import context_features_first, to_batch_first, to_features_first
 from pushforward.core.dispatch import Kernel, definition, register
 from pushforward.core.execution_mode import current_execution
 from pushforward.kernels.autoregressive import TILE
@@ -86,13 +86,13 @@ class SplineConditioner(Kernel):
 
     def run(self, layer: Any, x: Tensor, context: Tensor | None) -> Any:
         conditioner, spline = layer.conditioner, layer.univariate
-        last, columns = conditioner.last, to_columns(x)
+        last, columns = conditioner.last, to_features_first(x)
         weights = [last.weight, last.bias, last.ends]
         if not OPERATOR.can_run([columns, *weights, *([] if context is None else [context])]):
             return NotImplemented
-        units = hidden_units(conditioner, columns, context_columns(context))
+        units = hidden_units(conditioner, columns, context_features_first(context))
         y, log_slope = OPERATOR([columns, units, *weights], spline_options(spline), (), partial(_plainly, spline))
-        return from_columns(y, x.shape[:-1]), from_columns(log_slope, x.shape[:-1])
+        return to_batch_first(y, x.shape[:-1]), to_batch_first(log_slope, x.shape[:-1])
 
 
 def _plainly(

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pushforward.core.dispatch import Kernel, definition, register
-from pushforward.core.execution_mode import runs_directly
+from pushforward.core.execution_mode import runs_eagerly_without_grad
 from pushforward.kernels.native_build import compiled
 from pushforward.univariate import (
     CircularRationalQuadratic,
@@ -36,7 +36,7 @@ class CompiledStep(Kernel):
     """`inverse_value` of one feature (n,), whose many small operations take longer than their arithmetic."""
 
     def supports(self, univariate: Univariate, y: Tensor, params: Tensor) -> bool:
-        return y.ndim == 1 and runs_directly(y)
+        return y.ndim == 1 and runs_eagerly_without_grad(y)
 
     def run(self, univariate: Univariate, y: Tensor, params: Tensor) -> Tensor:
         x: Tensor = _compiled(type(univariate).inverse_value)(univariate, y, params)

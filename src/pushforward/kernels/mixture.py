@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.dispatch import Kernel, register
-from pushforward.core.execution_mode import runs_directly
+from pushforward.core.execution_mode import runs_eagerly_without_grad
 from pushforward.core.numerics import CLOSE, POLISH
 from pushforward.kernels.native_build import NATIVE_TYPES, native_library
 from pushforward.univariate import GaussianMixtureCDF, LogisticMixtureCDF
@@ -41,7 +41,7 @@ class MixtureRoot(Kernel):
         shared = (*y.shape[:-1], 1)
         return (
             mixture._many(params, y)
-            and runs_directly(y)
+            and runs_eagerly_without_grad(y)
             and y.is_cpu
             and y.dtype in NATIVE_TYPES
             and all(t.is_cpu and t.shape[-len(shared) :] == shared for t in prepared)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.dispatch import Kernel, definition, register
-from pushforward.core.execution_mode import runs_directly
+from pushforward.core.execution_mode import runs_eagerly_without_grad
 from pushforward.kernels.native_build import NATIVE_TYPES, native_library
 from pushforward.kernels.native_operator import NativeOperator
 from pushforward.univariate import RationalQuadratic
@@ -105,7 +105,7 @@ class _Inverse(Kernel):
     """Without gradients, where each point has parameters of its own."""
 
     def supports(self, spline: RationalQuadratic, y: Tensor, params: Tensor) -> bool:
-        return runs_directly(y) and _can_run(y, params)
+        return runs_eagerly_without_grad(y) and _can_run(y, params)
 
     @staticmethod
     def solve(spline: RationalQuadratic, y: Tensor, params: Tensor, *, slope: bool) -> list[Tensor]:

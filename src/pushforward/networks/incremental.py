@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from pushforward.core.execution_mode import runs_directly
+from pushforward.core.execution_mode import runs_eagerly_without_grad
 from pushforward.networks.block_triangular import BlockTriangularMatvec
 from pushforward.networks.conditioner import IncrementalPass
 from pushforward.networks.masked_linear import MaskedLinear
@@ -46,7 +46,7 @@ class IncrementalForward(IncrementalPass):
         context: Tensor | None,
     ) -> None:
         self.trunk = trunk
-        self.activation = activation if runs_directly(x_like) else None
+        self.activation = activation if runs_eagerly_without_grad(x_like) else None
         self.products = [
             BlockTriangularMatvec(layer.weight, layer.rows(), layer.columns()[:features], x_like, layer.bias)
             for layer in layers

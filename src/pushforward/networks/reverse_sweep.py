@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.core.execution_mode import runs_directly
+from pushforward.core.execution_mode import runs_eagerly_without_grad
 from pushforward.networks.block_triangular import BlockTriangularMatvec
 from pushforward.networks.conditioner import ReversePass
 from pushforward.networks.masked_linear import MaskedLinear
@@ -80,7 +80,7 @@ class ReverseSweep(ReversePass):
             weight = last.weight.detach().view(num_params, features, -1).permute(2, 1, 0).flatten(1)
             params = [slice(j * num_params, (j + 1) * num_params) for j in range(features)]
             self.products.append(BlockTriangularMatvec(weight, last.columns()[falling], params[falling], like))
-            self.in_buffers = runs_directly(like) and not residual
+            self.in_buffers = runs_eagerly_without_grad(like) and not residual
         self.inside = (x.detach().abs() <= INPUT_LIMIT).to(x.dtype)
         # Each activation's slopes, at the units of each degree; all layers of a residual network share the degrees.
         self.slopes = []

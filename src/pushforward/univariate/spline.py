@@ -14,7 +14,7 @@ from torch import Tensor
 from pushforward.core.checks import at_least, one_of, positive
 from pushforward.core.dispatch import accelerated
 from pushforward.core.execution_mode import needs_derivatives
-from pushforward.core.numerics import through_root
+from pushforward.core.numerics import attach_root_gradients
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.spline_pieces import Piece
 
@@ -104,7 +104,7 @@ class Spline(Univariate):
 
         # The derivative of the root is that of the curve at it: going back through the formula of the root would lose
         # digits where slopes beside it differ a millionfold.
-        along = through_root(curve, climbed, t * width)
+        along = attach_root_gradients(curve, climbed, t * width)
         log_slope = -piece.log_slope_at(along / width, climbed)
         return self._continue(y, outside, self._leave(left + torch.where(upper, width - along, along)), log_slope)
 
