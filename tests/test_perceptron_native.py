@@ -50,7 +50,7 @@ def units_of(network):
     """The units that the last layer reads, by the kernel or plainly."""
     if isinstance(network, WithKernels):
         return lambda x, context=None: hidden_units(network.part, x, context)
-    return lambda x, context=None: network.hidden_units(network.inputs(x, context))
+    return lambda x, context=None: network.hidden_units(network.prepare_inputs(x, context))
 
 
 def everything(network, x, context, last=True):

@@ -141,7 +141,7 @@ class Coupling(Bijection, SupportsSlopes, SupportsRecompute):
         # Of a map with one part for each feature, the parts of the moved entries.
         self.univariate = univariate = univariate.select([j for j, keep in enumerate(self.split.keeps) if not keep])
         self.inverse_kind: Kind = univariate.inverse_kind
-        # A convolution needs a full grid (channels, *spatial). Kept channels form one; entries kept by a mask are placed
+        # A convolution needs a full grid (channels, *spatial). Kept channels form one; entries kept by a mask are put
         # in a grid of the event's shape, with zeros at the moved entries.
         self.zero_fills_grid = conditioner in CONV and not isinstance(self.split, HalfSplit)
         self.free = free_params(univariate, self.split.moved)

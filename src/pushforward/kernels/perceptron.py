@@ -116,13 +116,13 @@ class PerceptronForward(Kernel):
         return _knows(network, x)
 
     def run(self, network: MaskedMLP, x: Tensor, context: Tensor | None = None) -> Any:
-        params = _run(network, [*network.layers, network.last], network.inputs(x, context))
-        return params if params is NotImplemented else network.split(params)
+        params = _run(network, [*network.layers, network.last], network.prepare_inputs(x, context))
+        return params if params is NotImplemented else network.split_params(params)
 
 
 def hidden_units(network: MaskedMLP, x: Tensor, context: Tensor | None) -> Tensor:
     """What the last layer reads, (units, n), by the kernel where it can run."""
-    inputs = network.inputs(x, context)
+    inputs = network.prepare_inputs(x, context)
     units = _run(network, list(network.layers), inputs) if _knows(network, x) else NotImplemented
     return network.hidden_units(inputs) if units is NotImplemented else units
 
