@@ -273,7 +273,7 @@ def context_taken_from_the_first_row(patch, layer):
 
 @bug(continuity.continuous, curves)
 def edge_slope_of_the_spline_is_not_one(patch, spline):
-    spline.offset += 0.3
+    spline.slope_offset_tensor += 0.3
 
 
 @bug(continuity.continuous, curves)
@@ -300,11 +300,11 @@ def spline_clamp_missing(patch, spline):
     """Points outside the box go through the bins unclipped and are masked afterwards."""
 
     def unclipped(self, x):
-        outside, _ = enter(self, x)
+        outside, _ = to_box(self, x)
         return outside, x / (2 * self.bound) + 0.5
 
-    enter = RationalQuadratic._enter
-    patch.setattr(RationalQuadratic, "_enter", unclipped)
+    to_box = RationalQuadratic._to_box
+    patch.setattr(RationalQuadratic, "_to_box", unclipped)
 
 
 # --- modules -------------------------------------------------------------------------------------------------------

@@ -192,11 +192,11 @@ def invert_increasing(
 
 
 def attach_root_gradients(curve: Curve, y: Tensor, x: Tensor) -> Tensor:
-    r"""The root x of curve(x) = y, found without gradients, with the gradients that it has.
+    r"""Attach gradients to the root x of curve(x) = y, which was computed without.
 
-    Two Newton steps of size zero put them there. The first makes first derivatives those of the implicit function
-    theorem, :math:`dx = (dy - \partial_\theta f\, d\theta) / f'`, the second makes derivatives right up to the third
-    order.
+    Each of two Newton steps adds :math:`(y - f(x)) / f'(x)`, whose value is set to zero but whose derivative is that of
+    the implicit function theorem, :math:`dx = (dy - \partial_\theta f\, d\theta) / f'`. The second step makes
+    derivatives up to the third order correct.
     """
     if needs_derivatives():
         x = x.detach()

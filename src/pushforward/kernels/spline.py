@@ -28,7 +28,7 @@ def spline_options(spline: RationalQuadratic) -> tuple[float, ...]:
     """The numbers that `spline.h` and the Triton kernels are given of a spline."""
     share = 1 - spline.bins * spline.min_bin
     numbers = (spline.bins, spline.tails == "linear", spline.bound, spline.min_slope, spline.slope_offset, share)
-    return (*map(float, numbers), *spline.least_numbers)
+    return (*map(float, numbers), *spline.least_knots)
 
 
 class _Problem(ctypes.Structure):
