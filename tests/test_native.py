@@ -12,10 +12,9 @@ import pushforward as pf
 from pushforward.bijections import Autoregressive
 from pushforward.core.dispatch import kernels_for
 from pushforward.kernels import autoregressive, native_build
-from pushforward.kernels.autoregressive import SOURCE, TILE, UNIVARIATES, LayerForward, LayerInverse
-from pushforward.kernels.native_build import native_library
-from pushforward.kernels.perceptron import ACTIVATION_HEADER, NATIVE_ACTIVATIONS
-from pushforward.kernels.spline import SPLINE_HEADER
+from pushforward.kernels.autoregressive import SOURCE, UNIVARIATES, LayerForward, LayerInverse
+from pushforward.kernels.native_build import ACTIVATION_HEADER, SPLINE_HEADER, TILE_HEADER, native_library
+from pushforward.kernels.perceptron import NATIVE_ACTIVATIONS
 from pushforward.networks import MaskedMLP
 from pushforward.univariate import Affine, CircularRationalQuadratic, RationalQuadratic, Shift
 
@@ -197,7 +196,7 @@ def test_without_a_compiler_one_warning_says_so(monkeypatch, tmp_path):
     source.write_text("this is no C++\n")
     monkeypatch.setattr(native_build, "_warned", False)
     with pytest.warns(RuntimeWarning, match=r"compiled kernels are off: the C\+\+ compiler failed .*error:"):
-        assert native_library(TILE, ACTIVATION_HEADER, SPLINE_HEADER, source) is None
+        assert native_library(TILE_HEADER, ACTIVATION_HEADER, SPLINE_HEADER, source) is None
     monkeypatch.setattr(autoregressive, "SOURCE", source)
     layer = layer_of(CASES[0])
     y, _ = inputs(CASES[0], 3)

@@ -11,8 +11,8 @@ from rounding import assert_rounded
 from pushforward.core.dispatch import kernels_for
 from pushforward.core.execution_mode import execution
 from pushforward.kernels import affine, perceptron
-from pushforward.kernels.native_build import native_library
-from pushforward.kernels.perceptron import ACTIVATION_HEADER, SOURCE, hidden_units
+from pushforward.kernels.native_build import ACTIVATION_HEADER, native_library
+from pushforward.kernels.perceptron import SOURCE, hidden_units
 from pushforward.networks import MaskedMLP
 from pushforward.univariate import Affine
 

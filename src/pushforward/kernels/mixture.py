@@ -23,6 +23,7 @@ SOURCE = Path(__file__).with_name("mixture.cpp")
 
 
 class _Problem(ctypes.Structure):
+    # Field order and types must equal struct Problem in mixture.cpp.
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("y", "weight", "location", "steepness", "rate", "low", "high", "x")),
         *((name, ctypes.c_int64) for name in ("points", "features", "components", "threads", "steps")),
