@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+import torch.nn.functional as F
 from cases import WithKernels, generator, needs_compiler
 from rounding import SPLINES, assert_rounded
 
@@ -15,7 +16,7 @@ from pushforward.kernels import autoregressive, native_build
 from pushforward.kernels.autoregressive import SOURCE, UNIVARIATES, LayerForward, LayerInverse
 from pushforward.kernels.native_build import ACTIVATION_HEADER, SPLINE_HEADER, TILE_HEADER, native_library
 from pushforward.kernels.perceptron import NATIVE_ACTIVATIONS
-from pushforward.networks import MaskedMLP
+from pushforward.networks import MaskedMLP, trunk
 from pushforward.univariate import Affine, CircularRationalQuadratic, RationalQuadratic, Shift
 
 # Tiles hold 32 points of float32 or 16 of float64 (vectors of 256 bits): none, one, a part of one, several with a rest.
@@ -176,6 +177,16 @@ def test_other_univariates_have_no_such_kernel(registered, univariate):
     y = layer.codomain.example((3, 2), generator(4)).double()
     with torch.no_grad():
         assert torch.equal(WithKernels(layer).inverse(y), layer.inverse(y))
+
+
+def test_an_activation_that_the_kernels_do_not_know_runs_in_python(monkeypatch):
+    monkeypatch.setitem(trunk.ACTIVATIONS, "mish", F.mish)
+    monkeypatch.setitem(trunk.IN_PLACE, "mish", lambda h: F.mish(h, inplace=True))
+    monkeypatch.setattr(autoregressive._LayerKernel, "call", refuse)
+    layer = Autoregressive(Affine(), 3, hidden=(8,), activation="mish")
+    with torch.no_grad():
+        assert torch.equal(WithKernels(layer).inverse(torch.ones(2, 3)), layer.inverse(torch.ones(2, 3)))
+        assert torch.equal(WithKernels(layer)(torch.ones(2, 3)), layer(torch.ones(2, 3)))
 
 
 def test_dropped_units_recorded_and_mapped_calls_do_not_reach_the_kernel(monkeypatch):

@@ -120,7 +120,7 @@ class Rotation(Bijection):
         flat = flat - flat.mean(dim=0)
         axes = torch.linalg.eigh(flat.t() @ flat).eigenvectors.t().flip(0)
         axes[-1] *= torch.linalg.det(axes).sign()
-        # Data on the out side want the inverse map to give principal axes: the transpose of an orthogonal matrix.
+        # Outputs of `forward` want the inverse map to give principal axes: the transpose of an orthogonal matrix.
         self.axes.copy_(axes.t() if inverse else axes)
         self.initialized.fill_(True)
 

@@ -134,5 +134,5 @@ def runs_eagerly(like: Tensor) -> bool:
 
 
 def runs_eagerly_without_grad(like: Tensor) -> bool:
-    """Whether such operations also record no gradients, so that results may be written into buffers (``out=``)."""
+    """The same without gradients being recorded: results may be written into buffers (``out=``)."""
     return not torch.is_grad_enabled() and runs_eagerly(like)

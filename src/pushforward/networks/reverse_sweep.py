@@ -22,7 +22,7 @@ class ReverseSweep(ReversePass):
 
     Hidden units are sorted by degree: when ``step`` brings the cotangents of the parameters of feature j, those of the
     hidden units of degree j are complete, and with them those of feature j - 1. Each step multiplies by one block of
-    each transposed weight, so the sweep costs one pass of arithmetic.
+    each transposed weight, so all steps together cost one pass of arithmetic.
 
     Args:
         layers: the hidden layers.
@@ -60,7 +60,7 @@ class ReverseSweep(ReversePass):
                 slopes.append(torch.autograd.grad(out.sum(), leaf)[0])
             return out.detach()
 
-        # Each layer's graph reaches its own weights alone (the first one's the context, too): the sweep finds the
+        # Each layer's graph reaches its own weights alone (the first one's the context, too): the steps find the
         # cotangents of all layers, so none needs to go back through the others.
         self.outputs: list[Tensor] = []
 
