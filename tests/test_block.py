@@ -8,7 +8,7 @@ from cases import generator, randomize
 
 from pushforward.bijections import BlockNeural
 from pushforward.bijections.block import _bracket, _each
-from pushforward.core.numerics import through_root
+from pushforward.core.numerics import attach_root_gradients
 
 
 def random_layer(features=4, context=0, size=0.8, **options):
@@ -76,7 +76,7 @@ def naive_inverse(layer, y, context):
             value, slopes = layer._forward_and_slopes(torch.cat([x, t[..., None], found[..., j + 1 :]], -1), context)
             return value[..., j], slopes[..., j]
 
-        x = torch.cat([x, through_root(curve, y[..., j], found[..., j])[..., None]], dim=-1)
+        x = torch.cat([x, attach_root_gradients(curve, y[..., j], found[..., j])[..., None]], dim=-1)
     return x
 
 

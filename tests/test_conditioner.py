@@ -45,7 +45,7 @@ class Prefixes(AutoregressiveConditioner):
         before = torch.cat([torch.zeros_like(by_feature[:1]), by_feature.cumsum(dim=0)[:-1]])
         return self.weight[..., None] * (1 + before) + self._from_context(context)
 
-    def start(self, x_like, context=None):
+    def start(self, like, context=None):
         return Running(self, self._from_context(context))
 
     def _from_context(self, context):
@@ -56,9 +56,9 @@ class Running(IncrementalPass):
     def __init__(self, network, from_context):
         self.network, self.from_context, self.j, self.total = network, from_context, 0, 1.0
 
-    def step(self, block):
-        if block is not None:
-            self.total = self.total + block.tanh().sum(dim=0)
+    def step(self, previous):
+        if previous is not None:
+            self.total = self.total + previous.tanh().sum(dim=0)
         j, self.j = self.j, self.j + 1
         other = self.from_context if isinstance(self.from_context, float) else self.from_context[:, j]
         params = self.network.weight[:, j, None] * self.total + other

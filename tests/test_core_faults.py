@@ -161,12 +161,12 @@ def test_inverse_slopes_in_steep_bins(kind):
     for upper in (False, True):
         side = torch.full((COUNT,), upper)
         slopes = []
-        for piece, climbed in ((narrow, height * share), (wide, (height * share).double())):
-            seen = piece.seen_from(side)
-            slopes.append(seen.log_slope_at(seen.fall(climbed).clamp(0, 1), climbed).double())
-        # A unit in the last place of what is climbed moves the slope as well.
-        seen, climbed = wide.seen_from(side), (height * share).double() * (1 + 2 * EPS[torch.float32])
-        moved = seen.log_slope_at(seen.fall(climbed).clamp(0, 1), climbed)
+        for piece, dy in ((narrow, height * share), (wide, (height * share).double())):
+            seen = piece.rotated_where(side)
+            slopes.append(seen.log_slope_at(seen.solve(dy).clamp(0, 1), dy).double())
+        # A unit in the last place of dy moves the slope as well.
+        seen, dy = wide.rotated_where(side), (height * share).double() * (1 + 2 * EPS[torch.float32])
+        moved = seen.log_slope_at(seen.solve(dy).clamp(0, 1), dy)
         room = 5e-3 + 4 * (moved - slopes[1]).abs()
         off = (slopes[0] - slopes[1]).abs() / room
         assert off.max() <= 1, f"off by {(slopes[0] - slopes[1]).abs().max():.3g}, {off.max():.3g} times the tolerance"
@@ -179,12 +179,12 @@ def test_inverses_of_steep_splines(name):
     params = 7 * torch.randn(narrow.num_params, COUNT, generator=generator(1))
     x = narrow.domain.example((COUNT,), generator(2)).float()
     y = narrow(x, params)[0]
-    outside, v = narrow._enter(y)
+    outside, v = narrow._to_box(y)
     knots = narrow._knots(params)
     wide._knots = lambda params: type(knots)(*(None if part is None else part.double() for part in knots))
 
     def exact(shift):
-        wide._enter = lambda y: (outside, v.double() * (1 + shift))
+        wide._to_box = lambda y: (outside, v.double() * (1 + shift))
         return wide.inverse(y.double(), params.double())
 
     x, falling = exact(0.0)

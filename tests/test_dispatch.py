@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from pushforward.core.dispatch import Kernel, accelerated, definition, kernels_for, register
+from pushforward.core.dispatch import Kernel, accelerated, kernels_for, register, undecorated
 from pushforward.core.execution_mode import execution
 
 
@@ -65,10 +65,12 @@ def test_types_are_exact():
 
 
 def test_the_definition_is_within_reach():
-    assert definition(Part.double)(Part(Small()), 20) == ["definition", 40]
+    assert undecorated(Part.double)(Part(Small()), 20) == ["definition", 40]
     assert Part.double.__doc__ == "Twice x."
 
 
 def test_a_kernel_names_one_type_for_each_part():
-    with pytest.raises(ValueError, match=r"register: Part\.double has 2 parts, itself included; got 1 types"):
+    with pytest.raises(
+        ValueError, match=r"register: Part\.double needs 2 types, of its instance and of each submodule; got 1"
+    ):
         register(Part.double, Part)

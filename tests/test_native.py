@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+import torch.nn.functional as F
 from cases import WithKernels, generator, needs_compiler
 from rounding import SPLINES, assert_rounded
 
@@ -12,11 +13,10 @@ import pushforward as pf
 from pushforward.bijections import Autoregressive
 from pushforward.core.dispatch import kernels_for
 from pushforward.kernels import autoregressive, native_build
-from pushforward.kernels.autoregressive import SOURCE, TILE, UNIVARIATES, LayerForward, LayerInverse
-from pushforward.kernels.native_build import native_library
-from pushforward.kernels.perceptron import ACTIVATION_HEADER, NATIVE_ACTIVATIONS
-from pushforward.kernels.spline import SPLINE_HEADER
-from pushforward.networks import MaskedMLP
+from pushforward.kernels.autoregressive import SOURCE, UNIVARIATES, LayerForward, LayerInverse
+from pushforward.kernels.native_build import ACTIVATION_HEADER, SPLINE_HEADER, TILE_HEADER, native_library
+from pushforward.kernels.perceptron import NATIVE_ACTIVATIONS
+from pushforward.networks import MaskedMLP, trunk
 from pushforward.univariate import Affine, CircularRationalQuadratic, RationalQuadratic, Shift
 
 # Tiles hold 32 points of float32 or 16 of float64 (vectors of 256 bits): none, one, a part of one, several with a rest.
@@ -179,6 +179,16 @@ def test_other_univariates_have_no_such_kernel(registered, univariate):
         assert torch.equal(WithKernels(layer).inverse(y), layer.inverse(y))
 
 
+def test_an_activation_that_the_kernels_do_not_know_runs_in_python(monkeypatch):
+    monkeypatch.setitem(trunk.ACTIVATIONS, "mish", F.mish)
+    monkeypatch.setitem(trunk.IN_PLACE, "mish", lambda h: F.mish(h, inplace=True))
+    monkeypatch.setattr(autoregressive._LayerKernel, "call", refuse)
+    layer = Autoregressive(Affine(), 3, hidden=(8,), activation="mish")
+    with torch.no_grad():
+        assert torch.equal(WithKernels(layer).inverse(torch.ones(2, 3)), layer.inverse(torch.ones(2, 3)))
+        assert torch.equal(WithKernels(layer)(torch.ones(2, 3)), layer(torch.ones(2, 3)))
+
+
 def test_dropped_units_recorded_and_mapped_calls_do_not_reach_the_kernel(monkeypatch):
     monkeypatch.setattr(autoregressive._LayerKernel, "call", refuse)
     dropping = layer_of({"univariate": RationalQuadratic(4), "features": 2, "dropout": 0.5}).train()
@@ -197,7 +207,7 @@ def test_without_a_compiler_one_warning_says_so(monkeypatch, tmp_path):
     source.write_text("this is no C++\n")
     monkeypatch.setattr(native_build, "_warned", False)
     with pytest.warns(RuntimeWarning, match=r"compiled kernels are off: the C\+\+ compiler failed .*error:"):
-        assert native_library(TILE, ACTIVATION_HEADER, SPLINE_HEADER, source) is None
+        assert native_library(TILE_HEADER, ACTIVATION_HEADER, SPLINE_HEADER, source) is None
     monkeypatch.setattr(autoregressive, "SOURCE", source)
     layer = layer_of(CASES[0])
     y, _ = inputs(CASES[0], 3)

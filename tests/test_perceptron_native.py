@@ -11,8 +11,8 @@ from rounding import assert_rounded
 from pushforward.core.dispatch import kernels_for
 from pushforward.core.execution_mode import execution
 from pushforward.kernels import affine, perceptron
-from pushforward.kernels.native_build import native_library
-from pushforward.kernels.perceptron import ACTIVATION_HEADER, SOURCE, hidden_units
+from pushforward.kernels.native_build import ACTIVATION_HEADER, native_library
+from pushforward.kernels.perceptron import SOURCE, hidden_units
 from pushforward.networks import MaskedMLP
 from pushforward.univariate import Affine
 
@@ -50,7 +50,7 @@ def units_of(network):
     """The units that the last layer reads, by the kernel or plainly."""
     if isinstance(network, WithKernels):
         return lambda x, context=None: hidden_units(network.part, x, context)
-    return lambda x, context=None: network.hidden_units(network.inputs(x, context))
+    return lambda x, context=None: network.hidden_units(network.prepare_inputs(x, context))
 
 
 def everything(network, x, context, last=True):

@@ -6,7 +6,7 @@ from cases import UNIVARIATES, examples, generator, inputs, label, randomize
 from torch.func import functional_call, jacrev, stack_module_state, vmap
 
 from pushforward.bijections import Autoregressive
-from pushforward.bijections.layout import embed, from_columns, to_columns
+from pushforward.bijections.layout import embed, to_batch_first, to_features_first
 from pushforward.core.bijection import Bijection
 from pushforward.core.config import build
 from pushforward.networks.block_triangular import BlockTriangularMatvec
@@ -18,14 +18,14 @@ D, N = 6, 5
 
 def naive_inverse(layer, y, context):
     """D full passes of the conditioner, each of which gives one more feature: the textbook, slow and plain."""
-    columns, known = to_columns(y), None if context is None else to_columns(context)
+    columns, known = to_features_first(y), None if context is None else to_features_first(context)
     x = layer.domain.example(columns.shape, generator(0)).to(y.dtype)
     for j in range(len(columns)):
         params = layer.conditioner(embed(layer.domain, x), known)
         params = with_free(params, None if layer.free is None else layer.free[..., None])
         x_j = layer.univariate.inverse(columns[j], params[:, j])[0]
         x = torch.cat([x[:j], x_j[None], x[j + 1 :]])
-    return from_columns(x, y.shape[:-1])
+    return to_batch_first(x, y.shape[:-1])
 
 
 def case(univariate, context=0, **options):

@@ -9,8 +9,8 @@ from rounding import SPLINES, assert_rounded
 
 import pushforward as pf
 from pushforward.kernels import spline as kernel_module
-from pushforward.kernels.native_build import native_library
-from pushforward.kernels.spline import SOURCE, SPLINE_HEADER
+from pushforward.kernels.native_build import SPLINE_HEADER, native_library
+from pushforward.kernels.spline import SOURCE
 from pushforward.univariate import RationalQuadratic
 
 KINDS = [

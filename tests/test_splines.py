@@ -193,14 +193,14 @@ def test_the_root_of_a_cubic_keeps_its_digits():
     a, b, share = (t[(a <= 2) | (b <= 2)] for t in (a, b, share))
     one = torch.ones_like(a)
     piece = CubicPiece(one, one, a, b)
-    t = piece.fall(share)
+    t = piece.solve(share)
     assert bool(((t >= 0) & (t <= 1)).all())
-    assert (piece.rise(t)[0] - share).abs().max() < 1e-15
+    assert (piece.evaluate(t)[0] - share).abs().max() < 1e-15
     # Bisection knows no cancellation.
     low, high = torch.zeros_like(share), one
     for _ in range(60):
         middle = 0.5 * (low + high)
-        less = piece.rise(middle)[0] < share
+        less = piece.evaluate(middle)[0] < share
         low, high = torch.where(less, middle, low), torch.where(less, high, middle)
     steep = piece.log_slope(t).exp() > 0.1
     assert (t - high)[steep].abs().max() < 1e-14
@@ -211,8 +211,8 @@ def test_the_root_of_a_rational_quadratic_keeps_its_digits_below_a_steep_end():
     t = 1 - 10 ** torch.linspace(-6, -2, 50, dtype=torch.float64)
     one = torch.ones_like(t)
     piece = RationalQuadraticPiece(one, 0.01 * one, 0.01 * one, 44 * one)
-    share, log_slope = piece.rise(t)
-    error = (piece.fall(0.01 * share) - t).abs()
+    share, log_slope = piece.evaluate(t)
+    error = (piece.solve(0.01 * share) - t).abs()
     assert bool((error <= 4e-16 * (1 + 0.02 * (-log_slope).exp())).all())
 
 

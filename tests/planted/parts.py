@@ -239,8 +239,8 @@ def context_ignored_for_the_first_feature(patch, layer):
 
 @bug(of_case(dependence.dependence), part(COUPLING))
 def context_ignored_by_a_coupling(patch, layer):
-    move = layer._move
-    patch.setattr(layer, "_move", lambda how, x, context: move(how, x, torch.zeros_like(context)))
+    parts = layer._parts_and_params
+    patch.setattr(layer, "_parts_and_params", lambda x, context: parts(x, torch.zeros_like(context)))
 
 
 @bug(
@@ -248,8 +248,8 @@ def context_ignored_by_a_coupling(patch, layer):
     part({"type": "Elementwise", "univariate": SPLINE, "features": 3, "context": 1, "hidden": [8]}),
 )
 def features_mixed_by_an_elementwise_map(patch, layer):
-    columns = layer._columns
-    patch.setattr(layer, "_columns", lambda x, c: columns(x + 0.1 * x.roll(1, -1), c))
+    entries = layer._entries_and_params
+    patch.setattr(layer, "_entries_and_params", lambda x, c: entries(x + 0.1 * x.roll(1, -1), c))
 
 
 @bug(of_case(bijections.batch_shapes), part(COUPLING))
@@ -260,12 +260,12 @@ def conditioner_normalises_over_the_batch(patch, layer):
 
 @bug(of_case(bijections.batch_shapes), part(COUPLING))
 def context_taken_from_the_first_row(patch, layer):
-    move = layer._move
+    parts = layer._parts_and_params
 
-    def first_row(how, x, context):
-        return move(how, x, context[:1].expand_as(context) if context.ndim > 1 else context)
+    def first_row(x, context):
+        return parts(x, context[:1].expand_as(context) if context.ndim > 1 else context)
 
-    patch.setattr(layer, "_move", first_row)
+    patch.setattr(layer, "_parts_and_params", first_row)
 
 
 # --- splines -------------------------------------------------------------------------------------------------------
@@ -273,7 +273,7 @@ def context_taken_from_the_first_row(patch, layer):
 
 @bug(continuity.continuous, curves)
 def edge_slope_of_the_spline_is_not_one(patch, spline):
-    spline.offset += 0.3
+    spline.slope_offset_tensor += 0.3
 
 
 @bug(continuity.continuous, curves)
@@ -300,11 +300,11 @@ def spline_clamp_missing(patch, spline):
     """Points outside the box go through the bins unclipped and are masked afterwards."""
 
     def unclipped(self, x):
-        outside, _ = enter(self, x)
+        outside, _ = to_box(self, x)
         return outside, x / (2 * self.bound) + 0.5
 
-    enter = RationalQuadratic._enter
-    patch.setattr(RationalQuadratic, "_enter", unclipped)
+    to_box = RationalQuadratic._to_box
+    patch.setattr(RationalQuadratic, "_to_box", unclipped)
 
 
 # --- modules -------------------------------------------------------------------------------------------------------

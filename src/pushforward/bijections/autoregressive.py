@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,15 +11,15 @@ from torch import Tensor
 from pushforward.bijections.layout import (
     channels,
     check_univariate,
-    context_columns,
+    context_features_first,
     embed,
     embed_slope,
     free_params,
-    from_columns,
     make_conditioner,
-    to_columns,
+    to_batch_first,
+    to_features_first,
 )
-from pushforward.bijections.sequential import sequential_inverse, sweeps
+from pushforward.bijections.sequential import sequential_inverse, uses_custom_backward
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
@@ -32,13 +32,15 @@ __all__ = ["Autoregressive"]
 
 @configurable
 class Autoregressive(TriangularMap):
-    r"""Move each feature by a map whose parameters the features before it decide: an increasing triangular map.
+    r"""Transform feature j by an increasing univariate map whose parameters are a function of features 1..j-1.
+
+    A masked network computes the parameters; it reads the context, too.
 
     .. math:: y_j = \tau\bigl(x_j;\ \theta_j(x_{<j}, c)\bigr), \qquad \log|\det| = \sum_j \log \tau'(x_j)
 
     The forward direction costs one pass of the masked conditioner. The inverse solves for one feature at a time, with
-    the parameters that the conditioner's incremental pass gives: about one pass of arithmetic in all. So do its
-    gradients, by one reverse sweep.
+    the parameters that the conditioner's incremental pass gives: about one pass of arithmetic in all. Its gradients
+    cost about one more: back substitution through the triangular Jacobian, without storing it.
 
     Args:
         univariate: the map of each feature.
@@ -114,93 +116,104 @@ class Autoregressive(TriangularMap):
         options = {"context": context, "hidden": hidden, "activation": activation, "dropout": dropout}
         if channels(self.domain) > 1:
             options["channels"] = channels(self.domain)
-        conditional = univariate.num_params - univariate.num_free
+        num_conditional = univariate.num_params - univariate.num_free
         self.conditioner: AutoregressiveConditioner = make_conditioner(
-            "Autoregressive", MASKED, conditioner, features, conditional, **options
+            "Autoregressive", MASKED, conditioner, features, num_conditional, **options
         )
+        # Parameters learned for each feature, not computed by the conditioner.
         self.free = free_params(univariate, features)
 
     @accelerated("univariate", "conditioner")
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        columns = to_columns(x)  # (features, n)
-        params = self.conditioner(embed(self.domain, columns), context_columns(context))  # (num_params, features, n)
-        y, log_slope = self.univariate.forward_with_free(columns, params, self._free())
-        return from_columns(y, x.shape[:-1]), from_columns(log_slope, x.shape[:-1])
+        x_rows = to_features_first(x)  # (features, n)
+        inputs = embed(self.domain, x_rows), context_features_first(context)
+        params = self.conditioner(*inputs)  # (num_conditional, features, n)
+        y, log_slope = self.univariate.forward_with_free(x_rows, params, self._free())
+        return to_batch_first(y, x.shape[:-1]), to_batch_first(log_slope, x.shape[:-1])
 
     @accelerated("univariate", "conditioner")
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        if self._sweeps():  # a parallel pass at x gives slopes whose gradients need no second sweep
+        if self._uses_custom_backward():
+            # x carries the custom backward of `sequential_inverse`. Log-slopes of one forward pass at x are
+            # differentiated by ordinary autograd; their gradient reaches weights and y through that same backward.
             x = self._inverse(y, context)
             return x, -self._forward_and_slopes(x, context)[1]
         x, log_slope = self._feature_by_feature(
-            lambda univariate, *args: univariate.inverse_with_free(*args), to_columns(y), context_columns(context)
+            "inverse_with_free", to_features_first(y), context_features_first(context)
         )
-        return from_columns(x, y.shape[:-1]), from_columns(log_slope, y.shape[:-1])
+        return to_batch_first(x, y.shape[:-1]), to_batch_first(log_slope, y.shape[:-1])
 
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
-        columns, context = to_columns(y), context_columns(context)
-        x = sequential_inverse(self, columns, context) if self._sweeps() else self._solve(columns, context)
-        return from_columns(x, y.shape[:-1])
+        y_rows, context = to_features_first(y), context_features_first(context)
+        x = sequential_inverse(self, y_rows, context) if self._uses_custom_backward() else self._solve(y_rows, context)
+        return to_batch_first(x, y.shape[:-1])
 
-    def _sweeps(self) -> bool:
-        """Whether gradients of the inverse are computed by the reverse sweep."""
-        return sweeps() and self.conditioner.has_reverse_pass
+    def _uses_custom_backward(self) -> bool:
+        """Whether the inverse is recorded as one custom autograd function, not as D steps."""
+        return uses_custom_backward() and self.conditioner.has_reverse_pass
 
     @accelerated("univariate", "conditioner")
     def _solve(self, y: Tensor, context: Tensor | None) -> Tensor:
-        """x (features, n) from y (features, n), without the reverse sweep."""
-        return self._feature_by_feature(
-            lambda univariate, *args: (univariate.inverse_value_with_free(*args),), y, context
-        )[0]
+        """Solve for x, (features, n) to (features, n). With gradients on, autograd records the whole loop.
 
-    def _feature_by_feature(
-        self, invert: Callable[..., tuple[Tensor, ...]], y: Tensor, context: Tensor | None
-    ) -> list[Tensor]:
-        """``invert(univariate, y_j, params, free)`` of each feature in turn, x_j first of its results, with the
-        parameters that the features before it decide; each of the results as (features, n)."""
+        `sequential_inverse` calls it inside an autograd function, where gradients are off: there the native kernel
+        runs, in training as well.
+        """
+        return self._feature_by_feature("inverse_value_with_free", y, context)[0]
+
+    def _feature_by_feature(self, method: str, y: Tensor, context: Tensor | None) -> list[Tensor]:
+        """Each feature inverted in turn by this method of its univariate map, with parameters computed from the
+        features before it; x, and whatever else the method returns after it, as (features, n)."""
         y = y.contiguous()  # (features, n)
         incremental = self.conditioner.start(y, context)
         free = [None] * len(y) if self.free is None else self.free[..., None].unbind(dim=1)  # (num_free, 1) each
-        block, results = None, []
+        previous, results = None, []  # the network's input of the previous feature
         for j, (y_j, free_j) in enumerate(zip(y.unbind(), free, strict=True)):
-            params = incremental.step(block)  # (num_params, n)
-            results.append(invert(self.univariate.for_feature(j), y_j, params, free_j))
-            block = embed(self.domain, results[-1][0][None], j)  # (channels, n)
-        return [torch.stack(columns) for columns in zip(*results, strict=True)]
+            params = incremental.step(previous)  # (num_conditional, n)
+            result = getattr(self.univariate.for_feature(j), method)(y_j, params, free_j)
+            results.append(result if isinstance(result, tuple) else (result,))
+            previous = embed(self.domain, results[-1][0][None], j)  # (channels, n)
+        return [torch.stack(rows) for rows in zip(*results, strict=True)]
 
     def _free(self) -> Tensor | None:
         """The free parameters, (num_free, features, 1)."""
         return None if self.free is None else self.free[..., None]
 
-    def _sweep(self, x: Tensor, context: Tensor | None, v: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        r"""Back substitution from the last feature to the first; see `sequential_inverse`.
+    def _back_substitute(
+        self, x: Tensor, context: Tensor | None, grad_x: Tensor
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        r"""See `SequentiallyInvertible`.
 
-        With :math:`g = J^{-\top} v`, :math:`g_j = \bigl(v_j - \sum_{i > j} g_i\, \partial y_i / \partial x_j\bigr) /
-        \tau'_j`, where the sum is what the conditioner's reverse pass gives.
+        With v for grad_x, :math:`g = J^{-\top} v` solves :math:`g_j = \bigl(v_j - \sum_{i > j} g_i\, \partial y_i /
+        \partial x_j\bigr) / \tau'_j`, where the sum is what the conditioner's reverse pass gives.
         """
-        reverse = self.conditioner.start_reverse(embed(self.domain, x), context, v)
-        conditional = len(reverse.params)
+        reverse = self.conditioner.start_reverse(embed(self.domain, x), context, grad_x)
+        num_conditional = len(reverse.params)
         x_leaf, free = x.detach().requires_grad_(), self._free()
         params = with_free(reverse.params.detach(), None if free is None else free.detach()).requires_grad_()
         y = self.univariate.value(x_leaf, params)
-        slope, grad_params = torch.autograd.grad(y.sum(), (x_leaf, params), retain_graph=True)
+        # The graph is kept for parameters of the univariate map itself, see below.
+        slope, dy_dparams = torch.autograd.grad(y.sum(), (x_leaf, params), retain_graph=True)
         with torch.no_grad():
-            # From cotangents of conditioner inputs to what they add to g, (features, channels, n).
-            weights = -embed_slope(self.domain, x) / slope[:, None]
-            weight = (weights * reverse.inside.view_as(weights)).unbind()
-            scaled, per_feature = v / slope, grad_params[:conditional].transpose(0, 1).unbind()
-            g_j, g = scaled[-1], [scaled[-1]]
+            # Chain rule from the gradient with respect to conditioner inputs to g, (features, channels, n):
+            # -(d embed / d x) / tau', zero where the input is clamped.
+            scales = -embed_slope(self.domain, x) / slope[:, None]
+            input_scale = (scales * reverse.inside.view_as(scales)).unbind()
+            v_over_slope, dy_dparams_of = grad_x / slope, dy_dparams[:num_conditional].transpose(0, 1).unbind()
+            g_j, g = v_over_slope[-1], [v_over_slope[-1]]
             for j in reversed(range(1, len(x))):
-                cotangents = reverse.step(per_feature[j], g_j)  # (channels, n)
-                if len(cotangents) == 1:
-                    g_j = torch.addcmul(scaled[j - 1], cotangents[0], weight[j - 1][0])
+                grad_inputs = reverse.step(dy_dparams_of[j], g_j)  # (channels, n)
+                if len(grad_inputs) == 1:
+                    g_j = torch.addcmul(v_over_slope[j - 1], grad_inputs[0], input_scale[j - 1][0])
                 else:
-                    g_j = scaled[j - 1] + (cotangents * weight[j - 1]).sum(dim=0)
+                    g_j = v_over_slope[j - 1] + (grad_inputs * input_scale[j - 1]).sum(dim=0)
                 g.append(g_j)
-            reverse.step(per_feature[0], g_j)  # completes the cotangents of units that see the context alone
+            # Completes the cotangents of units that see the context alone; there is no feature before the first.
+            reverse.step(dy_dparams_of[0], g_j)
             g_all = torch.stack(g[::-1])
-            grad_params = grad_params * g_all
-        pairs = [(reverse.params, grad_params[:conditional]), (y, g_all), *reverse.cotangents()]
+            grad_params = dy_dparams * g_all
+        # y: for learnable parameters inside the univariate map itself, if it has any.
+        pairs = [(reverse.params, grad_params[:num_conditional]), (y, g_all), *reverse.cotangents()]
         if self.free is not None:
-            pairs.append((self.free, grad_params[conditional:].sum(dim=-1)))
+            pairs.append((self.free, grad_params[num_conditional:].sum(dim=-1)))
         return g_all, pairs

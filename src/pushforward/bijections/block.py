@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.layout import context_columns, from_columns, to_columns
+from pushforward.bijections.layout import context_features_first, to_batch_first, to_features_first
 from pushforward.bijections.sequential import sequential_inverse
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least, below_one, positive
@@ -52,7 +52,7 @@ class BlockNeural(TriangularMap):
 
     Forward costs one pass. The inverse is computed one feature at a time: a bracket in closed form, since a unit stays
     within :math:`|\alpha|` of a straight line, and a numerical root; the products between the features cost about one
-    pass in all. Gradients of the inverse cost one reverse sweep.
+    pass in all. Gradients of the inverse cost about one more, by back substitution.
 
     Args:
         features: number of features D.
@@ -147,16 +147,18 @@ class BlockNeural(TriangularMap):
         return layer(inputs.clamp(-INPUT_LIMIT, INPUT_LIMIT)).unflatten(0, (len(h), -1))
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        columns, blocks = context_columns(context), self._blocks()
-        y, _, tanhs = _pass(to_columns(x), blocks, lambda k, h: self._offsets(k, h, columns))
-        return from_columns(y, x.shape[:-1]), from_columns(_log_slope(blocks, tanhs), x.shape[:-1])
+        columns, blocks = context_features_first(context), self._blocks()
+        y, _, tanhs = _pass(to_features_first(x), blocks, lambda k, h: self._offsets(k, h, columns))
+        return to_batch_first(y, x.shape[:-1]), to_batch_first(_log_slope(blocks, tanhs), x.shape[:-1])
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x = self._inverse(y, context)
         return x, -self._forward_and_slopes(x, context)[1]
 
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
-        return from_columns(sequential_inverse(self, to_columns(y), context_columns(context)), y.shape[:-1])
+        return to_batch_first(
+            sequential_inverse(self, to_features_first(y), context_features_first(context)), y.shape[:-1]
+        )
 
     def _solve(self, y: Tensor, context: Tensor | None) -> Tensor:
         """x (features, n), feature by feature; see `sequential_inverse`."""
@@ -179,8 +181,10 @@ class BlockNeural(TriangularMap):
                 inputs = [h[0].clamp(-INPUT_LIMIT, INPUT_LIMIT) for h in hidden]
         return torch.cat(roots)
 
-    def _sweep(self, x: Tensor, context: Tensor | None, v: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Back substitution from the last feature to the first; see `sequential_inverse`.
+    def _back_substitute(
+        self, x: Tensor, context: Tensor | None, grad_x: Tensor
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """See `SequentiallyInvertible`. With J the Jacobian, g is the solution of Jᵀ g = grad_x.
 
         The cotangent of x_j needs the contributions of all later features, which reach the units of j first and x_j
         through these. Feature j itself contributes g_j times the derivative of S_j to the cotangents of its units.
@@ -193,20 +197,24 @@ class BlockNeural(TriangularMap):
             falling = slice(len(x) - 1, None, -1)
             layers: list[Any] = list(self.between)
             products = [
-                BlockTriangularMatvec(layer.weight.detach().t(), layer.columns()[falling], layer.rows()[falling], v)
+                BlockTriangularMatvec(
+                    layer.weight.detach().t(), layer.columns()[falling], layer.rows()[falling], grad_x
+                )
                 for layer in layers
             ]
-            inside = [(h.abs() <= INPUT_LIMIT).to(v.dtype) for h in inputs]
-            later = [v.new_zeros(h.shape[1], v.shape[-1]) for h in inputs]  # cotangents of the units of j so far
-            g = [v[:0]] * len(x)
+            inside = [(h.abs() <= INPUT_LIMIT).to(grad_x.dtype) for h in inputs]
+            later = [
+                grad_x.new_zeros(h.shape[1], grad_x.shape[-1]) for h in inputs
+            ]  # cotangents of the units of j so far
+            g = [grad_x[:0]] * len(x)
             for j in reversed(range(len(x))):
                 within = _backward_within(j, blocks, slopes, later)
-                g[j] = (v[j] - within[0][0]) / derivatives[0][j, 0]
+                g[j] = (grad_x[j] - within[0][0]) / derivatives[0][j, 0]
                 if j:
                     whole = [a + g[j] * d[j] for a, d in zip(within[1:], derivatives[1:], strict=True)]
                     later = [p.push(piece) * i[j - 1] for p, piece, i in zip(products, whole, inside, strict=True)]
-            grad_y = torch.stack(g)
-        return grad_y, [(y, grad_y)]
+            g_all = torch.stack(g)
+        return g_all, [(y, g_all)]
 
 
 def _pass(

@@ -1,4 +1,4 @@
-"""Each feature moved on its own."""
+"""Each feature transformed on its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pushforward.bijections.layout import (
     check_univariate,
     free_params,
     make_conditioner,
-    to_columns,
+    to_features_first,
 )
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
@@ -29,13 +29,15 @@ __all__ = ["Elementwise"]
 
 @configurable
 class Elementwise(TriangularMap):
-    r"""Move every feature by a univariate map of its own, :math:`y_j = \tau(x_j;\ \theta_j(c))`.
+    r"""Transform every feature by a univariate map of its own, :math:`y_j = \tau(x_j;\ \theta_j(c))`.
 
     Without context the parameters are learned numbers; with context a network gives them. Both directions cost one
-    pass. This is the one layer that one feature needs.
+    pass. With a single feature this is the only layer needed: there is nothing to condition on. Kernels need parameters
+    for each point: those that all points share, without context, run by the definition.
 
-    Where `UnivariateDistribution.initial_params` gives parameters for a sample, learning starts from those of the
-    sample that `initialize` first sees on the in side: a buffer keeps them, and what is learned is the difference.
+    Data-dependent initialisation: the first call of `initialize` with a sample of x stores the parameters that
+    `UnivariateDistribution.initial_params` gives for it, where there are any, in the buffer ``start``. The parameters
+    in use are ``start`` plus the learned ones, which begin at zero.
 
     Args:
         univariate: the map of each feature.
@@ -80,6 +82,10 @@ class Elementwise(TriangularMap):
         },
     )
 
+    start: Tensor | None
+    """Initial parameters, added to the learned ones."""
+    initialized: Tensor | None
+
     def __init__(
         self,
         univariate: Univariate,
@@ -104,26 +110,26 @@ class Elementwise(TriangularMap):
         self.univariate = univariate
         self.conditioner: Conditioner | None = None
         if context:
-            outputs = (univariate.num_params - univariate.num_free) * entries
+            num_outputs = (univariate.num_params - univariate.num_free) * entries
             options = {"hidden": hidden, "activation": activation, "dropout": dropout}
-            self.conditioner = make_conditioner("Elementwise", DENSE, conditioner, context, outputs, **options)
+            self.conditioner = make_conditioner("Elementwise", DENSE, conditioner, context, num_outputs, **options)
+            # Only the parameters that the conditioner does not give; None if there are none.
             self.params = free_params(univariate, entries)
         else:
             self.params = nn.Parameter(torch.zeros(univariate.num_params, entries))
-        starts = data_start and distribution_of(univariate).data_dependent
-        self.register_buffer("start", torch.zeros(univariate.num_params, entries) if starts else None)
+        has_data_start = data_start and distribution_of(univariate).data_dependent
+        self.register_buffer("start", torch.zeros(univariate.num_params, entries) if has_data_start else None)
         # A buffer, so that a loaded model does not start again.
-        self.register_buffer("initialized", torch.tensor(False) if starts else None)
-
-    start: Tensor | None
-    initialized: Tensor | None
+        self.register_buffer("initialized", torch.tensor(False) if has_data_start else None)
 
     @property
     def data_dependent(self) -> bool:
         return self.start is not None
 
     def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
-        if self.start is None or self.initialized is None or inverse or bool(self.initialized):
+        if inverse or self.start is None or self.initialized is None:  # only inputs of `forward` can initialise
+            return
+        if bool(self.initialized):
             return
         start = distribution_of(self.univariate).initial_params(self._entries(x))
         if start is not None:
@@ -131,36 +137,37 @@ class Elementwise(TriangularMap):
             self.initialized.fill_(True)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return _to_event(self.univariate.value(*self._columns(x, context)), x)
+        return _to_event(self.univariate.value(*self._entries_and_params(x, context)), x)
 
     def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
-        return _to_event(self.univariate.inverse_value(*self._columns(y, context)), y)
+        return _to_event(self.univariate.inverse_value(*self._entries_and_params(y, context)), y)
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        y, log_slope = self.univariate(*self._columns(x, context))
+        y, log_slope = self.univariate.forward(*self._entries_and_params(x, context))
         return _to_event(y, x), _to_event(log_slope, x)
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, log_slope = self.univariate.inverse(*self._columns(y, context))
+        x, log_slope = self.univariate.inverse(*self._entries_and_params(y, context))
         return _to_event(x, y), _to_event(log_slope, y)
 
-    def _columns(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The entries of x as (entries, n), and the parameters."""
-        columns = self._entries(x)
-        learned = None if self.params is None else self.params[..., None]  # shared by all rows
+    def _entries_and_params(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The entries of x as (entries, n), and all parameters: (num_params, entries, n), without context (.., 1)."""
+        entries = self._entries(x)
+        # Without context all parameters, otherwise the free ones, if there are any; shared by all points.
+        shared = None if self.params is None else self.params[..., None]
         if self.conditioner is None or context is None:
-            params = cast(Tensor, learned)
+            params = cast(Tensor, shared)
         else:
-            params = with_free(self.conditioner(to_columns(context)).unflatten(0, (-1, len(columns))), learned)
+            params = with_free(self.conditioner(to_features_first(context)).unflatten(0, (-1, len(entries))), shared)
         if self.start is not None:
             params = params + self.start[..., None]
-        return columns, params
+        return entries, params
 
     def _entries(self, x: Tensor) -> Tensor:
         """(*batch, *event shape) as (entries, n)."""
-        return to_columns(x.flatten(-len(self.in_shape)))
+        return to_features_first(x.flatten(-len(self.in_shape)))
 
 
-def _to_event(columns: Tensor, like: Tensor) -> Tensor:
+def _to_event(entries: Tensor, like: Tensor) -> Tensor:
     """(entries, n) in the shape of the event ``like``, without a copy."""
-    return columns.t().reshape(like.shape)
+    return entries.t().reshape(like.shape)

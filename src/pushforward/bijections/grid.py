@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.bijections.layout import from_columns, to_columns
+from pushforward.bijections.layout import to_batch_first, to_features_first
 from pushforward.core.bijection import TriangularMap
 from pushforward.core.checks import at_least, finite_numbers
 from pushforward.core.config import configurable
@@ -112,24 +112,24 @@ class GridRosenblatt(TriangularMap):
         return cls(values.tolist(), low, high)
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        first, second = to_columns(x).unbind()
+        first, second = to_features_first(x).unbind()
         at, first_slope = _quantile(first, self._marginal())
         along, second_slope = _quantile(second, self._section(at))
         scales = [(b - a) / (n - 1) for a, b, n in zip(self.low, self.high, self.table.shape, strict=True)]
         places = zip((at, along), self.low, self.high, scales, strict=True)
         y = [(low + scale * place).clamp(low, high) for place, low, high, scale in places]
         log_slopes = [s + math.log(scale) for s, scale in zip((first_slope, second_slope), scales, strict=True)]
-        return from_columns(torch.stack(y), x.shape[:-1]), from_columns(torch.stack(log_slopes), x.shape[:-1])
+        return to_batch_first(torch.stack(y), x.shape[:-1]), to_batch_first(torch.stack(log_slopes), x.shape[:-1])
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         scales = [(n - 1) / (b - a) for a, b, n in zip(self.low, self.high, self.table.shape, strict=True)]
-        columns = zip(to_columns(y).unbind(), self.low, scales, self.table.shape, strict=True)
+        columns = zip(to_features_first(y).unbind(), self.low, scales, self.table.shape, strict=True)
         at, along = (((column - low) * scale).clamp(0, n - 1) for column, low, scale, n in columns)
         first, first_slope = _score(at, self._marginal())
         second, second_slope = _score(along, self._section(at))
         log_slopes = [s + math.log(scale) for s, scale in zip((first_slope, second_slope), scales, strict=True)]
         x = torch.stack([first, second])
-        return from_columns(x, y.shape[:-1]), from_columns(torch.stack(log_slopes), y.shape[:-1])
+        return to_batch_first(x, y.shape[:-1]), to_batch_first(torch.stack(log_slopes), y.shape[:-1])
 
     def _marginal(self) -> Tensor:
         """The density of the first feature at its nodes, up to a factor, (rows, 1)."""

@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.layout import from_columns, to_columns
+from pushforward.bijections.layout import to_batch_first, to_features_first
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import finite_numbers, positive
 from pushforward.core.config import configurable
-from pushforward.core.numerics import invert_increasing, through_root
+from pushforward.core.numerics import attach_root_gradients, invert_increasing
 from pushforward.univariate.mixture import Components
 from pushforward.univariate.mixture_kinds import GaussianMixtureCDF
 
@@ -163,7 +163,7 @@ class MixtureRosenblatt(TriangularMap):
 
     def log_density(self, x: Tensor) -> Tensor:
         """The log-density of the mixture at x (*batch, features), shape (*batch,)."""
-        _, log_joint = self._walk(to_columns(x).unbind(), lambda x, mixture: (x, None))
+        _, log_joint = self._walk(to_features_first(x).unbind(), lambda x, mixture: (x, None))
         return torch.logsumexp(log_joint, dim=0).reshape(x.shape[:-1])
 
     def reparametrize(self, x: Tensor) -> Tensor:
@@ -173,15 +173,15 @@ class MixtureRosenblatt(TriangularMap):
             | Implicit Reparameterization Gradients (Figurnov et al., 2018), arXiv:1805.08498
         """
         with torch.no_grad():
-            columns = to_columns(x)
-            z = to_columns(self._inverse(x, None)).detach()
+            columns = to_features_first(x)
+            z = to_features_first(self._inverse(x, None)).detach()
 
         def step(pair: tuple[Tensor, Tensor], mixture: Components) -> tuple[Tensor, Tensor]:
-            x = through_root(lambda x: self.score._evaluate(x, mixture), *pair)
+            x = attach_root_gradients(lambda x: self.score._evaluate(x, mixture), *pair)
             return x, x
 
         moving, _ = self._walk(list(zip(z, columns, strict=True)), step)
-        return from_columns(torch.stack(moving), x.shape[:-1])
+        return to_batch_first(torch.stack(moving), x.shape[:-1])
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         def step(z: Tensor, mixture: Components) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -194,8 +194,8 @@ class MixtureRosenblatt(TriangularMap):
         return self._both(y, lambda x, mixture: (x, self.score._evaluate(x, mixture)))
 
     def _both(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        values, log_slopes = zip(*self._walk(to_columns(x).unbind(), step)[0], strict=True)
-        return from_columns(torch.stack(values), x.shape[:-1]), from_columns(torch.stack(log_slopes), x.shape[:-1])
+        values, log_slopes = zip(*self._walk(to_features_first(x).unbind(), step)[0], strict=True)
+        return to_batch_first(torch.stack(values), x.shape[:-1]), to_batch_first(torch.stack(log_slopes), x.shape[:-1])
 
     def _walk(self, columns: Sequence[Any], step: Step) -> tuple[list[Any], Tensor]:
         """Call ``step(column, mixture)`` for one feature after the other.

@@ -16,27 +16,27 @@ from pushforward.univariate.base import Univariate
 __all__ = [
     "channels",
     "check_univariate",
-    "context_columns",
+    "context_features_first",
     "embed",
     "embed_slope",
     "free_params",
-    "from_columns",
     "make_conditioner",
-    "to_columns",
+    "to_batch_first",
+    "to_features_first",
 ]
 
 
-def to_columns(x: Tensor) -> Tensor:
-    """(*batch, features) as (features, n). No copy where it comes from `from_columns`."""
+def to_features_first(x: Tensor) -> Tensor:
+    """(*batch, features) as (features, n). No copy where it comes from `to_batch_first`."""
     return x.reshape(-1, x.shape[-1]).t()
 
 
-def context_columns(context: Tensor | None) -> Tensor | None:
+def context_features_first(context: Tensor | None) -> Tensor | None:
     """(*batch, context) as (context, n), or None."""
-    return None if context is None else to_columns(context)
+    return None if context is None else to_features_first(context)
 
 
-def from_columns(columns: Tensor, batch: tuple[int, ...]) -> Tensor:
+def to_batch_first(columns: Tensor, batch: tuple[int, ...]) -> Tensor:
     """(features, n) as (*batch, features), without a copy."""
     return columns.t().reshape(*batch, columns.shape[0])
 

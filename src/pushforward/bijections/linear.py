@@ -11,7 +11,7 @@ from pushforward.core.bijection import Bijection
 from pushforward.core.cache import TensorCache
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
-from pushforward.core.execution_mode import runs_directly
+from pushforward.core.execution_mode import runs_eagerly_without_grad
 
 __all__ = ["LU", "Rotation"]
 
@@ -120,12 +120,14 @@ class Rotation(Bijection):
         flat = flat - flat.mean(dim=0)
         axes = torch.linalg.eigh(flat.t() @ flat).eigenvectors.t().flip(0)
         axes[-1] *= torch.linalg.det(axes).sign()
-        # Data on the out side want the inverse map to give principal axes: the transpose of an orthogonal matrix.
+        # Outputs of `forward` want the inverse map to give principal axes: the transpose of an orthogonal matrix.
         self.axes.copy_(axes.t() if inverse else axes)
         self.initialized.fill_(True)
 
     def _matrix(self) -> Tensor:
-        if runs_directly(self.angles) and self.angles.is_cpu:  # elsewhere comparing would wait for the device
+        if (
+            runs_eagerly_without_grad(self.angles) and self.angles.is_cpu
+        ):  # elsewhere comparing would wait for the device
             return self._memo(self._turn, self.angles, self.axes)
         return self._turn(self.angles, self.axes)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from pushforward.bijections.sequential import at_places
+from pushforward.bijections.sequential import scatter_grads
 from pushforward.core.bijection import Bijection, Inverse
 from pushforward.core.capabilities import RecomputedPass, SupportsRecompute
 from pushforward.core.execution_mode import Execution, current_execution, resume, runs_eagerly
@@ -182,13 +182,13 @@ class _Inverted(torch.autograd.Function):
         context = None if context is None else context.detach().requires_grad_(ctx.needs_input_grad[3])
         recomputed = ctx.outputs.recompute_from_output(ctx.k, context)
         others = [context, *ctx.outputs.parts[ctx.k].parameters()]
-        wanted = [t if t is not None and t.requires_grad else None for t in others]
+        needed = [t if t is not None and t.requires_grad else None for t in others]
         pairs = zip(recomputed.outputs, (grad_y, grad_ladj), strict=True)
-        outputs, cotangents = zip(*((o, g) for o, g in pairs if o.requires_grad), strict=True)  # y depends on x
-        leaves = [*recomputed.leaves, *(t for t in wanted if t is not None)]
-        grads = torch.autograd.grad(outputs, leaves, cotangents, allow_unused=True, materialize_grads=False)
+        outputs, grad_outputs = zip(*((o, g) for o, g in pairs if o.requires_grad), strict=True)  # y depends on x
+        leaves = [*recomputed.leaves, *(t for t in needed if t is not None)]
+        grads = torch.autograd.grad(outputs, leaves, grad_outputs, allow_unused=True, materialize_grads=False)
         count = len(recomputed.leaves)
         grad_leaves = [
             torch.zeros_like(leaf) if g is None else g for leaf, g in zip(recomputed.leaves, grads, strict=False)
         ]
-        return None, None, recomputed.join(*grad_leaves), *at_places(wanted, grads[count:])
+        return None, None, recomputed.join(*grad_leaves), *scatter_grads(needed, grads[count:])

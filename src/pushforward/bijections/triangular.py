@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.bijections.hermite import hermite_slopes, hermite_values
-from pushforward.bijections.layout import from_columns, to_columns
+from pushforward.bijections.layout import to_batch_first, to_features_first
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least, positive
 from pushforward.core.config import configurable
@@ -175,16 +175,16 @@ class Triangular(TriangularMap):
 
     def _context_columns(self, x: Tensor, context: Tensor | None) -> Tensor:
         """The context as columns, (context, n); no rows without one."""
-        return to_columns(x)[:0] if context is None else to_columns(context)
+        return to_features_first(x)[:0] if context is None else to_features_first(context)
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        columns = to_columns(x)
+        columns = to_features_first(x)
         table = self._table(torch.cat([self._context_columns(x, context), columns[:-1]]))
         y, log_slopes = self.rise(columns, self._params(table, 0, len(columns)))
-        return from_columns(y, x.shape[:-1]), from_columns(log_slopes, x.shape[:-1])
+        return to_batch_first(y, x.shape[:-1]), to_batch_first(log_slopes, x.shape[:-1])
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        columns = to_columns(y)
+        columns = to_features_first(y)
         variables, log_slopes = [self._context_columns(y, context)], []
         for j, column in enumerate(columns):
             params = self._params(self._table(torch.cat(variables)), j, j + 1)
@@ -192,7 +192,7 @@ class Triangular(TriangularMap):
             variables.append(x)
             log_slopes.append(log_slope)
         batch = y.shape[:-1]
-        return from_columns(torch.cat(variables[1:]), batch), from_columns(torch.cat(log_slopes), batch)
+        return to_batch_first(torch.cat(variables[1:]), batch), to_batch_first(torch.cat(log_slopes), batch)
 
 
 def _check_terms(terms: Sequence[Sequence[MultiIndex]], context: int) -> None:

@@ -19,6 +19,8 @@ from pushforward.core.shapes import sum_event
 __all__ = ["ALL_PROPERTIES", "Bijection", "Inverse", "Kind", "StochasticMap", "TriangularMap"]
 
 Kind = Literal["exact", "sequential", "iterative", "none"]
+"""How a direction is computed. "exact": a closed formula, in one pass. "sequential": closed formulas, one feature at a
+time. "iterative": a numerical search for a root. "none": not available."""
 
 ALL_PROPERTIES = frozenset({"round_trip", "inverse_ladj", "jacobian"})
 
@@ -70,7 +72,7 @@ class Bijection(HasConstants, ABC):
         return self._inverse_and_ladj(y, context)[0]
 
     def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
-        """Set data-dependent values from x, which lies on the out side if ``inverse``; most maps have none."""
+        """Set data-dependent values from x, which is an output of `forward` if ``inverse``; most maps have none."""
 
     @property
     def data_dependent(self) -> bool:
@@ -122,9 +124,9 @@ class Bijection(HasConstants, ABC):
         """Set what depends on data (such as the mean of `Standardize`) from a sample, once.
 
         Args:
-            x: a sample on the in side of the map, or on its out side if ``inverse``.
+            x: a sample of inputs of `forward`, or of its outputs if ``inverse``.
             context: the sample's context, where the map has one.
-            inverse: whether data enters on the out side.
+            inverse: whether data are the outputs of `forward`.
         """
         x, context = self._checked(x, context, inverse)
         self._initialize(x, context, inverse=inverse)

@@ -20,8 +20,8 @@ __all__ = [
     "execution",
     "needs_derivatives",
     "resume",
-    "runs_directly",
     "runs_eagerly",
+    "runs_eagerly_without_grad",
 ]
 
 MATMUL_DTYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16}
@@ -133,6 +133,6 @@ def runs_eagerly(like: Tensor) -> bool:
     return not is_transformed() and not uses_forward_mode()
 
 
-def runs_directly(like: Tensor) -> bool:
-    """Whether such operations also record no gradients, so that results may be written into buffers (``out=``)."""
+def runs_eagerly_without_grad(like: Tensor) -> bool:
+    """The same without gradients being recorded: results may be written into buffers (``out=``)."""
     return not torch.is_grad_enabled() and runs_eagerly(like)

@@ -15,13 +15,13 @@ from torch import Tensor
 from pushforward.core.execution_mode import needs_derivatives
 
 __all__ = [
+    "attach_root_gradients",
     "by_table",
     "concrete_bool",
     "invert_increasing",
     "quartiles",
     "solve_between",
     "solve_increasing",
-    "through_root",
 ]
 
 Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -187,16 +187,16 @@ def invert_increasing(
     # A row without a root goes through the formulas at zero and becomes NaN only at the end, by `where`: its NaN would
     # reach the gradients of weights that all rows share.
     target = torch.where(ok, y, curve(torch.zeros_like(y), params)[0].detach())
-    x = through_root(lambda x: curve(x, params), target, torch.where(ok, root, 0.0))
+    x = attach_root_gradients(lambda x: curve(x, params), target, torch.where(ok, root, 0.0))
     return torch.where(ok, x, torch.nan), torch.where(ok, -curve(x, params)[1], torch.nan)
 
 
-def through_root(curve: Curve, y: Tensor, x: Tensor) -> Tensor:
-    r"""The root x of curve(x) = y, found without gradients, with the gradients that it has.
+def attach_root_gradients(curve: Curve, y: Tensor, x: Tensor) -> Tensor:
+    r"""Attach gradients to the root x of curve(x) = y, which was computed without.
 
-    Two Newton steps of size zero put them there. The first makes first derivatives those of the implicit function
-    theorem, :math:`dx = (dy - \partial_\theta f\, d\theta) / f'`, the second makes derivatives right up to the third
-    order.
+    Each of two Newton steps adds :math:`(y - f(x)) / f'(x)`, whose value is set to zero but whose derivative is that of
+    the implicit function theorem, :math:`dx = (dy - \partial_\theta f\, d\theta) / f'`. The second step makes
+    derivatives up to the third order correct.
     """
     if needs_derivatives():
         x = x.detach()

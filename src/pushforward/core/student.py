@@ -17,7 +17,7 @@ import math
 import torch
 from torch import Tensor
 
-from pushforward.core.numerics import through_root
+from pushforward.core.numerics import attach_root_gradients
 from pushforward.core.quadrature import gauss_legendre
 from pushforward.core.special import expm1_ratio, log1p_over, log_gamma_half_step, polynomial
 
@@ -85,7 +85,7 @@ def student_icdf(u: Tensor, log_df: Tensor) -> Tensor:
         for _ in range(6):
             value, log_slope = _minus_log_twice_tail(y, df)
             y = (y - (value - goal) * torch.exp(-log_slope)).clamp(min=0.0)
-    y = through_root(lambda y: _minus_log_twice_tail(y, df), goal, y)
+    y = attach_root_gradients(lambda y: _minus_log_twice_tail(y, df), goal, y)
     v = y.square() / df
     large = v > 40
     limit = math.log(torch.finfo(u.dtype).max) - 1e-3  # beyond, the quantile overflows

@@ -19,7 +19,7 @@ from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Real
 from pushforward.core.exactness import Exactness, least_exact
-from pushforward.core.execution_mode import execution, runs_directly
+from pushforward.core.execution_mode import execution, runs_eagerly_without_grad
 from pushforward.distributions.autoregressive import AutoregressiveDistribution
 from pushforward.distributions.context import context_map_dtype, context_map_shapes, map_context
 from pushforward.distributions.protocols import Noise
@@ -173,15 +173,15 @@ class Flow(AutoregressiveDistribution):
         return least_exact(self.base.exactness, self.bijection.log_det)
 
     def use_kernels(self, enabled: bool = True) -> None:
-        """Let native kernels run in place of the plain operations of this flow from now on, to rounding.
+        """Let native kernels run in place of the plain operations of this flow from now on.
 
-        On the CPU autoregressive layers of affine maps and rational-quadratic splines compute all features of a sample
-        in one native call, mostly ten times as fast; masked networks, affine maps and rational-quadratic splines have
-        kernels for densities and gradients, splines and mixtures for inverses. Other layers keep their loop over the
-        features; where an inverse is a long formula, its step is compiled. All of it is compiled at the first use, in
-        some ten seconds a kernel, and kept in torch's cache for later processes. Where there is no C++ compiler a
-        `RuntimeWarning` says so, and the plain operations run as before. On a GPU rational-quadratic splines have
-        Triton kernels.
+        Results are equal up to floating-point rounding. On the CPU autoregressive layers of affine maps and
+        rational-quadratic splines compute all features of a sample in one native call, mostly ten times as fast; masked
+        networks, affine maps and rational-quadratic splines have kernels for densities and gradients, splines and
+        mixtures for inverses. Other layers keep their loop over the features; where an inverse is a long formula, its
+        step is compiled. All of it is compiled at the first use, in some ten seconds a kernel, and kept in torch's
+        cache for later processes. Where there is no C++ compiler a `RuntimeWarning` says so, and the plain operations
+        run as before. On a GPU rational-quadratic splines have Triton kernels.
 
         Inside ``torch.compile`` the kernels of densities and gradients are nodes of its graphs: ``torch.compile(flow)``
         after this is the fastest way to train small flows, and what ``fit(compile=True)`` does.
@@ -298,7 +298,7 @@ class Flow(AutoregressiveDistribution):
     ) -> tuple[Tensor, ...]:
         """function(x, context) at a mapped context; in blocks of rows where no derivatives are recorded."""
         context = context if self.bijection.context_shape is not None or self.base.context_shape is not None else None
-        if not runs_directly(x):
+        if not runs_eagerly_without_grad(x):
             return function(x, context)
         if self._row_width is None:
             self._row_width = row_width(self)

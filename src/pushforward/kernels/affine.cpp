@@ -1,3 +1,5 @@
+// Compiled after native.h, which `native_library` puts before it.
+//
 // Forward and backward pass of affine maps with bounded log-scales. The Python module fills in the structure.
 
 namespace {

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.core.dispatch import Kernel, definition, register
+from pushforward.core.dispatch import Kernel, register, undecorated
 from pushforward.core.execution_mode import runs_eagerly
 from pushforward.kernels.native_build import NATIVE_TYPES, native_library
 from pushforward.kernels.native_operator import NativeOperator
@@ -23,6 +23,7 @@ SOURCE = Path(__file__).with_name("affine.cpp")
 
 
 class _Problem(ctypes.Structure):
+    # Field order and types must equal struct Problem in affine.cpp.
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("x", "params", "free", "grad_y", "grad_log_slope")),
         *((name, ctypes.c_void_p) for name in ("y", "log_slope", "grad_x", "grad_params", "grad_free")),
@@ -79,6 +80,6 @@ class AffineForward(Kernel):
         )
 
     def run(self, affine: Affine, x: Tensor, params: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
-        plainly = partial(definition(Affine.forward_with_free), affine)
-        y, log_slope = OPERATOR((x, params, free), (affine.bound,), (), plainly)
+        reference = partial(undecorated(Affine.forward_with_free), affine)
+        y, log_slope = OPERATOR((x, params, free), (affine.bound,), (), reference)
         return y, log_slope

@@ -1,3 +1,5 @@
+// Compiled after native.h, tile.h, activations.h, spline.h, which `native_library` puts before it.
+//
 // An autoregressive map with a masked perceptron, and its inverse feature by feature.
 //
 // A tile of points goes through all features while its hidden units stay in the cache. The forward pass computes all
@@ -23,15 +25,16 @@ struct Problem {
     const T* free;           // (num_free, features)
     T* target;               // y, or for the inverse x, (features, n)
     T* log_slope;            // (features, n), or null for the inverse
-    const Layer<T>* layers;  // depth hidden ones, then the last, whose rows are (num_params, features)
+    const Layer<T>* layers;  // num_hidden hidden ones, then the last, whose rows are (num_params, features)
     const double* options;   // of the univariate
-    int64_t points, features, num_context, depth, num_params, num_free;
+    int64_t points, features, num_context, num_hidden, num_params, num_free;
     int64_t residual, activation, univariate, threads;
     double limit;  // inputs of the network are clamped to -limit .. limit
 };
 
 // Univariate maps of a vector of points. Parameter k of the first point is `params[k * TILE]`; maps may overwrite the
-// parameters. Formulas and order of the parameters are those of the Python classes; `RationalQuadratic` is the third.
+// parameters. Formulas and order of the parameters are those of the Python classes; `RationalQuadratic`
+// is in spline.h.
 
 template <typename T>
 struct Shift {
@@ -61,13 +64,13 @@ struct Affine {
 // connections every second layer is added to `sums`, and its units are the activation of the sum.
 template <typename T>
 const T* hidden(const Problem<T>& p, int64_t from, int64_t to, const T* layer_input, T* units, T* sums) {
-    for (int64_t k = 0; k < p.depth; ++k) {
+    for (int64_t k = 0; k < p.num_hidden; ++k) {
         const Layer<T>& layer = p.layers[k];
         const int64_t first = layer.row_starts[from], count = layer.row_starts[to] - first;
         const Rows<T> all{layer.weight, layer.bias, layer.columns, 1, layer.ends, 1}, rows = all.from(first);
         T* out = units + first * TILE<T>;
         const bool adds = p.residual && k % 2 == 0;
-        if (p.activation == 0 && !adds) {  // the default is so cheap that a pass of its own would be felt
+        if (p.activation == 0 && !adds) {  // within the product: a pass of its own over the units takes noticeable time
             products<T, Relu<T>>(rows, count, layer_input, out);
         } else {
             products<T>(rows, count, layer_input, out);
@@ -87,7 +90,7 @@ const T* hidden(const Problem<T>& p, int64_t from, int64_t to, const T* layer_in
 // The parameters of features j .. j + count: num_params + num_free rows of a tile per feature.
 template <typename T>
 void conditioner_params(const Problem<T>& p, int64_t j, int64_t count, const T* layer_input, T* params) {
-    const Layer<T>& last = p.layers[p.depth];
+    const Layer<T>& last = p.layers[p.num_hidden];
     const Rows<T> all{last.weight, last.bias, last.columns, 1, last.ends, 1}, from_j = all.from(j);
     const int64_t each = (p.num_params + p.num_free) * TILE<T>;
     if (count == 1) {
@@ -107,16 +110,16 @@ void run(const Problem<T>& p) {
     const Univariate univariate(p.options);
     const bool forwards = p.log_slope != nullptr;
     // With few parameters per feature, products group rows over features, if their ends are near each other.
-    const bool groups = forwards && p.num_params < ROWS && p.layers[p.depth].columns <= NEAR * p.features;
-    const int64_t together = groups ? std::min(4 * ROWS, p.features) : 1;
+    const bool groups = forwards && p.num_params < ROWS && p.layers[p.num_hidden].columns <= NEAR * p.features;
+    const int64_t features_at_once = groups ? std::min(4 * ROWS, p.features) : 1;
     const int64_t each = (p.num_params + p.num_free) * TILE<T>;
     const int64_t tiles = (p.points + TILE<T> - 1) / TILE<T>;
     const int64_t inputs = p.num_context + p.features, sums = p.layers[0].row_starts[p.features];
     int64_t units = 0;
-    for (int64_t k = 0; k < p.depth; ++k) units += p.layers[k].row_starts[p.features];
+    for (int64_t k = 0; k < p.num_hidden; ++k) units += p.layers[k].row_starts[p.features];
 #pragma omp parallel num_threads(threads_for(p.threads, tiles))
     {
-        std::vector<T> buffer((inputs + units + sums) * TILE<T> + together * each);  // rows of TILE
+        std::vector<T> buffer((inputs + units + sums) * TILE<T> + features_at_once * each);  // rows of TILE
         T *input = buffer.data(), *unit = input + inputs * TILE<T>;
         T *sum = unit + units * TILE<T>, *params = sum + sums * TILE<T>;
 #pragma omp for schedule(static)
@@ -138,8 +141,8 @@ void run(const Problem<T>& p) {
                 write_inputs(p.source, p.features, p.num_context);
                 layer_input = hidden<T>(p, 0, p.features, input, unit, sum);
             }
-            for (int64_t first = 0; first < p.features; first += together) {
-                const int64_t count = std::min(together, p.features - first);
+            for (int64_t first = 0; first < p.features; first += features_at_once) {
+                const int64_t count = std::min(features_at_once, p.features - first);
                 if (!forwards) layer_input = hidden<T>(p, first, first + 1, input, unit, sum);
                 conditioner_params(p, first, count, layer_input, params);
                 for (int64_t j = first; j < first + count; ++j) {

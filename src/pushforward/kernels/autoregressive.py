@@ -12,29 +12,37 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.bijections import Autoregressive
-from pushforward.bijections.layout import context_columns, from_columns, to_columns
+from pushforward.bijections.layout import context_features_first, to_batch_first, to_features_first
 from pushforward.core.dispatch import Kernel, register
-from pushforward.core.execution_mode import current_execution, runs_directly
-from pushforward.kernels.native_build import NATIVE_TYPES, native_library
-from pushforward.kernels.perceptron import ACTIVATION_HEADER, NATIVE_ACTIVATIONS
-from pushforward.kernels.spline import SPLINE_HEADER, spline_options
+from pushforward.core.execution_mode import current_execution, runs_eagerly_without_grad
+from pushforward.kernels.native_build import (
+    ACTIVATION_HEADER,
+    NATIVE_TYPES,
+    SPLINE_HEADER,
+    TILE_HEADER,
+    native_library,
+)
+from pushforward.kernels.perceptron import NATIVE_ACTIVATIONS
+from pushforward.kernels.spline import spline_options
 from pushforward.networks import MaskedMLP
 from pushforward.networks.trunk import INPUT_LIMIT
 from pushforward.univariate import Affine, RationalQuadratic, Shift, Univariate
 
-__all__ = ["TILE", "UNIVARIATES", "LayerForward", "LayerInverse", "LayerInverseAndSlopes"]
+__all__ = ["UNIVARIATES", "LayerForward", "LayerInverse", "LayerInverseAndSlopes"]
 
-TILE, SOURCE = (Path(__file__).with_name(name) for name in ("tile.h", "autoregressive.cpp"))
+SOURCE = Path(__file__).with_name("autoregressive.cpp")
 
 UNIVARIATES: dict[type[Univariate], Callable[[Any], Sequence[float]]] = {
     Shift: lambda shift: (),
     Affine: lambda affine: (affine.bound,),
     RationalQuadratic: spline_options,
 }
-"""The univariates that the kernel knows, in the order of their numbers there, with their options."""
+"""The univariate maps that the kernel knows, with their options, in the order of their numbers in `by_univariate` of
+autoregressive.cpp. A new one needs a struct and a line there."""
 
 
 class _Layer(ctypes.Structure):
+    # Field order and types must equal struct Layer in autoregressive.cpp, and those of `_Problem` struct Problem.
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("weight", "bias", "ends", "row_starts")),
         ("columns", ctypes.c_int64),
@@ -43,9 +51,12 @@ class _Layer(ctypes.Structure):
 
 class _Problem(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("inputs", "context", "free", "outputs", "log_slope", "layers")),
+        *((name, ctypes.c_void_p) for name in ("source", "context", "free", "target", "log_slope", "layers")),
         ("options", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("points", "features", "num_context", "depth", "num_params", "num_free")),
+        *(
+            (name, ctypes.c_int64)
+            for name in ("points", "features", "num_context", "num_hidden", "num_params", "num_free")
+        ),
         *((name, ctypes.c_int64) for name in ("residual", "activation", "univariate", "threads")),
         ("limit", ctypes.c_double),
     )
@@ -58,34 +69,35 @@ class _LayerKernel(Kernel):
     def supports(self, layer: Autoregressive, x: Tensor, context: Tensor | None) -> bool:
         conditioner: Any = layer.conditioner
         return bool(
-            runs_directly(x)
+            runs_eagerly_without_grad(x)
             and x.is_cpu
             and x.dtype in NATIVE_TYPES
             and conditioner.channels == 1
+            and conditioner.activation in NATIVE_ACTIVATIONS
             and not conditioner.drops_units
         )
 
     @staticmethod
     def call(layer: Autoregressive, columns: Tensor, context: Tensor | None, *, inverse: bool) -> Any:
-        """(x, x) from y for the inverse, otherwise (y, log-slopes) from x, all (features, n); context is (context, n)
-        or None."""
-        plan, dtype = _plan(layer.univariate, layer.conditioner, layer.free), columns.dtype
+        """(y, log-slopes) from x, or (x, None) from y for the inverse, all (features, n); context is (context, n) or
+        None. In C++ the direction is the inverse if the address of the log-slopes is null."""
+        cached, dtype = _cached_problem(layer.univariate, layer.conditioner, layer.free), columns.dtype
         if (
-            plan.dtype != dtype
+            cached.dtype != dtype
             or (context is not None and not (context.dtype == dtype and context.is_cpu))
-            or (library := native_library(TILE, ACTIVATION_HEADER, SPLINE_HEADER, SOURCE)) is None
+            or (library := native_library(TILE_HEADER, ACTIVATION_HEADER, SPLINE_HEADER, SOURCE)) is None
         ):
             return NotImplemented
         columns, context = columns.contiguous(), None if context is None else context.contiguous()
-        outputs = torch.empty(columns.shape, dtype=dtype)
-        log_slope = outputs if inverse else torch.empty(columns.shape, dtype=dtype)
-        problem = _Problem.from_buffer_copy(plan.problem)  # one for each call, since threads share plans
-        problem.inputs, problem.outputs, problem.points = columns.data_ptr(), outputs.data_ptr(), columns.shape[1]
+        target = torch.empty(columns.shape, dtype=dtype)
+        log_slope = None if inverse else torch.empty(columns.shape, dtype=dtype)
+        problem = _Problem.from_buffer_copy(cached.problem)  # one for each call, since threads share the cached one
+        problem.source, problem.target, problem.points = columns.data_ptr(), target.data_ptr(), columns.shape[1]
         problem.context = 0 if context is None else context.data_ptr()
-        problem.log_slope = 0 if inverse else log_slope.data_ptr()
+        problem.log_slope = 0 if log_slope is None else log_slope.data_ptr()
         problem.threads = torch.get_num_threads()
         library[f"run_{NATIVE_TYPES[dtype]}"](ctypes.byref(problem))
-        return outputs, log_slope
+        return target, log_slope
 
 
 @register(Autoregressive._forward_and_slopes, Autoregressive, tuple(UNIVARIATES), MaskedMLP)
@@ -96,10 +108,13 @@ class LayerForward(_LayerKernel):
         return super().supports(layer, x, context) and current_execution().matmul_dtype is None
 
     def run(self, layer: Autoregressive, x: Tensor, context: Tensor | None) -> Any:
-        results, batch = self.call(layer, to_columns(x), context_columns(context), inverse=False), x.shape[:-1]
+        results, batch = (
+            self.call(layer, to_features_first(x), context_features_first(context), inverse=False),
+            x.shape[:-1],
+        )
         if results is NotImplemented:
             return results
-        return from_columns(results[0], batch), from_columns(results[1], batch)
+        return to_batch_first(results[0], batch), to_batch_first(results[1], batch)
 
 
 @register(Autoregressive._solve, Autoregressive, tuple(UNIVARIATES), MaskedMLP)
@@ -120,16 +135,19 @@ class LayerInverseAndSlopes(_LayerKernel):
         return x, -layer._forward_and_slopes(x, context)[1]
 
 
-class _Plan(NamedTuple):
-    """Everything that the kernel is told of a layer, whatever the points are."""
+class _CachedProblem(NamedTuple):
+    """The fields of the problem that depend on the layer, not on the points.
 
-    key: tuple[Any, ...]  # everything that it depends on
+    They hold addresses of weights, not values: training in place keeps them valid, a moved weight makes new ones.
+    """
+
+    key: tuple[Any, ...]  # addresses, options and types from which it was made
     dtype: torch.dtype | None  # None where weights differ in dtype, or are not on the CPU
     problem: _Problem
     alive: list[Any]  # for as long as the kernel reads from it
 
 
-_PLANS: WeakKeyDictionary[nn.Module, _Plan] = WeakKeyDictionary()
+_CACHE: WeakKeyDictionary[nn.Module, _CachedProblem] = WeakKeyDictionary()
 
 
 def _weights(conditioner: MaskedMLP, free: Tensor | None) -> list[Tensor]:
@@ -139,21 +157,23 @@ def _weights(conditioner: MaskedMLP, free: Tensor | None) -> list[Tensor]:
     return weights if free is None else [*weights, free]
 
 
-def _plan(univariate: Univariate, conditioner: Any, free: Tensor | None) -> _Plan:
-    """The plan made before, if all that it depends on is where it was: addresses are part of it, numbers are not."""
+def _cached_problem(univariate: Univariate, conditioner: Any, free: Tensor | None) -> _CachedProblem:
+    """The one made before, if weights are where they were and nothing else that it depends on has changed."""
     weights = _weights(conditioner, free)
     places = tuple([(tensor.data_ptr(), tensor.dtype, tensor.stride()) for tensor in weights])
     options = tuple(UNIVARIATES[type(univariate)](univariate))
     key = (type(univariate), options, places)
-    plan = _PLANS.get(conditioner)
-    if plan is None or plan.key != key:
-        plan = _make_plan(key, univariate, conditioner, [tensor.detach().contiguous() for tensor in weights])
-        if all(tensor.is_contiguous() for tensor in weights):  # the plan holds no copies that would become stale
-            _PLANS[conditioner] = plan
-    return plan
+    cached = _CACHE.get(conditioner)
+    if cached is None or cached.key != key:
+        cached = _make_problem(key, univariate, conditioner, [tensor.detach().contiguous() for tensor in weights])
+        if all(tensor.is_contiguous() for tensor in weights):  # it holds no copies that would become stale
+            _CACHE[conditioner] = cached
+    return cached
 
 
-def _make_plan(key: tuple[Any, ...], univariate: Univariate, conditioner: MaskedMLP, weights: list[Tensor]) -> _Plan:
+def _make_problem(
+    key: tuple[Any, ...], univariate: Univariate, conditioner: MaskedMLP, weights: list[Tensor]
+) -> _CachedProblem:
     linears: list[Any] = [*conditioner.layers, conditioner.last]
     alive: list[Any] = [*weights]
 
@@ -181,7 +201,7 @@ def _make_plan(key: tuple[Any, ...], univariate: Univariate, conditioner: Masked
         options=keep((ctypes.c_double * len(options))(*options)),
         features=conditioner.features,
         num_context=conditioner.context,
-        depth=len(layers) - 1,
+        num_hidden=len(layers) - 1,
         num_params=conditioner.num_params,
         num_free=univariate.num_free,
         residual=conditioner.residual,
@@ -190,4 +210,4 @@ def _make_plan(key: tuple[Any, ...], univariate: Univariate, conditioner: Masked
         limit=INPUT_LIMIT,
     )
     dtypes = {weight.dtype if weight.is_cpu else None for weight in weights}
-    return _Plan(key, dtypes.pop() if len(dtypes) == 1 else None, problem, alive)
+    return _CachedProblem(key, dtypes.pop() if len(dtypes) == 1 else None, problem, alive)

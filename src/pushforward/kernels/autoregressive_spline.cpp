@@ -1,3 +1,5 @@
+// Compiled after native.h, tile.h, spline.h, which `native_library` puts before it.
+//
 // The last product of a masked perceptron and the splines that read it, in both passes of training.
 //
 // The parameters of a feature are computed for one tile of points and used at once; the backward pass recomputes them.

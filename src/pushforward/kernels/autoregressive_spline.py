@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from pushforward.bijections import Autoregressive
-from pushforward.bijections.layout import context_columns, from_columns, to_columns
-from pushforward.core.dispatch import Kernel, definition, register
+from pushforward.bijections.layout import context_features_first, to_batch_first, to_features_first
+from pushforward.core.dispatch import Kernel, register, undecorated
 from pushforward.core.execution_mode import current_execution
-from pushforward.kernels.autoregressive import TILE
-from pushforward.kernels.native_build import NATIVE_TYPES, native_library
+from pushforward.kernels.native_build import NATIVE_TYPES, SPLINE_HEADER, TILE_HEADER, native_library
 from pushforward.kernels.native_operator import NativeOperator
 from pushforward.kernels.perceptron import hidden_units, mask_columns
-from pushforward.kernels.spline import SPLINE_HEADER, spline_options
+from pushforward.kernels.spline import spline_options
 from pushforward.networks import MaskedMLP
 from pushforward.univariate import RationalQuadratic
 from pushforward.univariate.spline import Spline
@@ -33,6 +32,7 @@ GRADIENTS = ("grad_x", "grad_units", "grad_weight", "grad_bias")
 
 
 class _Problem(ctypes.Structure):
+    # Field order and types must equal struct Problem in autoregressive_spline.cpp.
     _fields_ = (
         *((name, ctypes.c_void_p) for name in (*INPUTS[:-1], "grad_y", "grad_log_slope", "y", "log_slope")),
         *((name, ctypes.c_void_p) for name in (*GRADIENTS, "ends", "options")),
@@ -45,7 +45,7 @@ class _Operator(NativeOperator):
     (num_params, features), and how many units each row reads; outputs are y and log-slopes, like x."""
 
     def is_available(self, dtype: torch.dtype, device: str) -> bool:
-        return device == "cpu" and native_library(TILE, SPLINE_HEADER, SOURCE) is not None
+        return device == "cpu" and native_library(TILE_HEADER, SPLINE_HEADER, SOURCE) is not None
 
     def forward(self, inputs: Any, results: Any, options: Any, sizes: Any) -> None:
         self._call("forward", options, inputs, y=results[0], log_slope=results[1])
@@ -69,7 +69,7 @@ class _Operator(NativeOperator):
             threads=torch.get_num_threads(),
             **{key: tensor.data_ptr() for key, tensor in tensors.items()},
         )
-        library: Any = native_library(TILE, SPLINE_HEADER, SOURCE)
+        library: Any = native_library(TILE_HEADER, SPLINE_HEADER, SOURCE)
         library[f"{name}_{NATIVE_TYPES[x.dtype]}"](ctypes.byref(problem))
 
 
@@ -86,19 +86,21 @@ class SplineConditioner(Kernel):
 
     def run(self, layer: Any, x: Tensor, context: Tensor | None) -> Any:
         conditioner, spline = layer.conditioner, layer.univariate
-        last, columns = conditioner.last, to_columns(x)
+        last, columns = conditioner.last, to_features_first(x)
         weights = [last.weight, last.bias, last.ends]
         if not OPERATOR.can_run([columns, *weights, *([] if context is None else [context])]):
             return NotImplemented
-        units = hidden_units(conditioner, columns, context_columns(context))
-        y, log_slope = OPERATOR([columns, units, *weights], spline_options(spline), (), partial(_plainly, spline))
-        return from_columns(y, x.shape[:-1]), from_columns(log_slope, x.shape[:-1])
+        units = hidden_units(conditioner, columns, context_features_first(context))
+        y, log_slope = OPERATOR(
+            [columns, units, *weights], spline_options(spline), (), partial(_differentiable_reference, spline)
+        )
+        return to_batch_first(y, x.shape[:-1]), to_batch_first(log_slope, x.shape[:-1])
 
 
-def _plainly(
+def _differentiable_reference(
     spline: RationalQuadratic, x: Tensor, units: Tensor, weight: Tensor, bias: Tensor, ends: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The same by operations whose derivatives have derivatives."""
+    """The same in torch operations, for second derivatives."""
     params = torch.addmm(bias[:, None], mask_columns(weight, ends), units)
-    y, log_slope = definition(Spline.forward)(spline, x, params.unflatten(0, (-1, len(x))))
+    y, log_slope = undecorated(Spline.forward)(spline, x, params.unflatten(0, (-1, len(x))))
     return y, log_slope

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pushforward.core.dispatch import Kernel, definition, register
-from pushforward.core.execution_mode import runs_directly
+from pushforward.core.dispatch import Kernel, register, undecorated
+from pushforward.core.execution_mode import runs_eagerly_without_grad
 from pushforward.kernels.native_build import compiled
 from pushforward.univariate import (
     CircularRationalQuadratic,
@@ -28,15 +28,15 @@ SPLINES = (CircularRationalQuadratic, CubicSpline, LinearRational, LinearSpline,
 
 @cache
 def _compiled(operation: Callable[..., Any]) -> Callable[..., Any]:
-    return compiled(definition(operation))
+    return compiled(undecorated(operation))
 
 
 @register(Spline.inverse_value, SPLINES)
 class CompiledStep(Kernel):
-    """`inverse_value` of one feature (n,), whose many small operations take longer than their arithmetic."""
+    """`inverse_value` of one feature (n,) by `torch.compile`: the overhead of many small operations dominates it."""
 
     def supports(self, univariate: Univariate, y: Tensor, params: Tensor) -> bool:
-        return y.ndim == 1 and runs_directly(y)
+        return y.ndim == 1 and runs_eagerly_without_grad(y)
 
     def run(self, univariate: Univariate, y: Tensor, params: Tensor) -> Tensor:
         x: Tensor = _compiled(type(univariate).inverse_value)(univariate, y, params)

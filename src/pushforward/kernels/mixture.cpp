@@ -1,7 +1,9 @@
+// Compiled after native.h, which `native_library` puts before it.
+//
 // Quantiles of mixtures, for many values with the same parameters.
 //
-// The algorithm is that of `by_table` and `newton` in Python: start from inverse cubic interpolation in a table, then take
-// Newton steps on the log of the smaller tail. The functions return how many values did not converge; the caller
+// The algorithm is that of `by_table` and `newton` in Python: start from inverse cubic interpolation in a table, then
+// take Newton steps on the log of the smaller tail. The functions return how many values did not converge; the caller
 // must solve those in another way, their outputs are meaningless.
 
 #include <ATen/native/Math.h>

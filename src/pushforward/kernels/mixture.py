@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.dispatch import Kernel, register
-from pushforward.core.execution_mode import runs_directly
+from pushforward.core.execution_mode import runs_eagerly_without_grad
 from pushforward.core.numerics import CLOSE, POLISH
 from pushforward.kernels.native_build import NATIVE_TYPES, native_library
 from pushforward.univariate import GaussianMixtureCDF, LogisticMixtureCDF
@@ -23,6 +23,7 @@ SOURCE = Path(__file__).with_name("mixture.cpp")
 
 
 class _Problem(ctypes.Structure):
+    # Field order and types must equal struct Problem in mixture.cpp.
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("y", "weight", "location", "steepness", "rate", "low", "high", "x")),
         *((name, ctypes.c_int64) for name in ("points", "features", "components", "threads", "steps")),
@@ -41,7 +42,7 @@ class MixtureRoot(Kernel):
         shared = (*y.shape[:-1], 1)
         return (
             mixture._many(params, y)
-            and runs_directly(y)
+            and runs_eagerly_without_grad(y)
             and y.is_cpu
             and y.dtype in NATIVE_TYPES
             and all(t.is_cpu and t.shape[-len(shared) :] == shared for t in prepared)

@@ -15,7 +15,15 @@ import torch
 
 from pushforward.core.torch_internals import compiler_failure, import_compiler, load_cpp
 
-__all__ = ["NATIVE_TYPES", "compiled", "native_library", "warn_slower"]
+__all__ = [
+    "ACTIVATION_HEADER",
+    "NATIVE_TYPES",
+    "SPLINE_HEADER",
+    "TILE_HEADER",
+    "compiled",
+    "native_library",
+    "warn_slower",
+]
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
@@ -56,7 +64,10 @@ def _compiler_imports() -> bool:
 
 # The name of each supported dtype in the names of native functions.
 NATIVE_TYPES = {torch.float32: "float", torch.float64: "double"}
-HEAD = Path(__file__).with_name("native.h")
+HEAD, TILE_HEADER, ACTIVATION_HEADER, SPLINE_HEADER = (
+    Path(__file__).with_name(f"{name}.h") for name in ("native", "tile", "activations", "spline")
+)
+"""The headers of the kernels, in the order in which they are joined: the C++ files have no ``#include`` of them."""
 
 
 @cache

@@ -19,7 +19,7 @@ __all__ = ["NativeOperator"]
 _LIBRARY = Library("pushforward", "DEF")
 _CONSTANTS = "float[] options, int[] sizes"
 
-Definition = Callable[..., tuple[Tensor, ...]]
+Reference = Callable[..., tuple[Tensor, ...]]
 
 
 class NativeOperator(ABC):
@@ -91,17 +91,17 @@ class NativeOperator(ABC):
         return fits and _is_available(self, dtype, device.type)
 
     def __call__(
-        self, inputs: Sequence[Tensor], options: Sequence[float], sizes: Sequence[int], definition: Definition
+        self, inputs: Sequence[Tensor], options: Sequence[float], sizes: Sequence[int], reference: Reference
     ) -> list[Tensor]:
         """The outputs, with gradients; to be called where the operator `can_run`.
 
-        ``definition(*inputs)`` computes the same by operations of torch, whose derivatives have derivatives.
+        ``reference(*inputs)`` computes the same by operations of torch, whose derivatives have derivatives.
         """
         if torch.compiler.is_compiling():
             return list(self._node(inputs, options, sizes)[: self.outputs])
         if not torch.is_grad_enabled():
             return self.compute(inputs, options, sizes)[: self.outputs]
-        return list(_Eager.apply(self, definition, options, sizes, *inputs))
+        return list(_Eager.apply(self, reference, options, sizes, *inputs))
 
     def compute(self, inputs: Sequence[Tensor], options: Sequence[float], sizes: Sequence[int]) -> list[Tensor]:
         """Outputs and tensors saved for backward."""
@@ -139,9 +139,9 @@ class NativeOperator(ABC):
 
 class _Eager(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, operator: NativeOperator, definition: Any, options: Any, sizes: Any, *inputs: Tensor) -> Any:
+    def forward(ctx: Any, operator: NativeOperator, reference: Any, options: Any, sizes: Any, *inputs: Tensor) -> Any:
         results = operator.compute(inputs, options, sizes)
-        ctx.operator, ctx.definition, ctx.constants, ctx.count = operator, definition, (options, sizes), len(inputs)
+        ctx.operator, ctx.reference, ctx.constants, ctx.count = operator, reference, (options, sizes), len(inputs)
         ctx.save_for_backward(*inputs, *results)
         return tuple(results[: operator.outputs])
 
@@ -149,7 +149,7 @@ class _Eager(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
         inputs, results = _saved(ctx)
         if torch.is_grad_enabled():  # derivatives of this derivative will be asked for
-            vjp = torch.func.vjp(lambda *floating: ctx.definition(*_merged(inputs, floating)), *_floating(inputs))[1]
+            vjp = torch.func.vjp(lambda *floating: ctx.reference(*_merged(inputs, floating)), *_floating(inputs))[1]
             floating = vjp(grad_outputs)
         else:
             floating = ctx.operator.compute_gradients(grad_outputs, inputs, results, *ctx.constants)

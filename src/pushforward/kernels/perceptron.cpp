@@ -1,3 +1,5 @@
+// Compiled after native.h, activations.h, which `native_library` puts before it.
+//
 // Forward and backward pass of a masked perceptron, plain or with skip connections, by products of blocks.
 //
 // Row r of a layer reads the columns before ends[r]; rows come in runs along which ends rise. A band of rows is
@@ -29,7 +31,7 @@ struct Problem {
     const T* grad_units;    // gradient of the units of the last layer
     T* grad_input;          // gradient of the input
     const Layer<T>* layers;
-    int64_t depth, points, activation, threads;
+    int64_t num_layers, points, activation, threads;
 };
 
 constexpr int64_t BAND = 32;    // rows or columns of a triangular mask per product
@@ -97,14 +99,14 @@ struct Weights {
 
     explicit Weights(const Problem<T>& problem) : p(problem) {
         size_t total = 0;
-        for (int64_t k = 0; k < p.depth; ++k) {
+        for (int64_t k = 0; k < p.num_layers; ++k) {
             const Layer<T>& layer = p.layers[k];
             bands.push_back(bands_of(layer));
             widest = std::max(widest, layer.rows), rows += layer.rows;
             total += layer.rows * layer.columns;
         }
         T* buffer = thread_buffer<T, 0>(total);
-        for (int64_t k = 0; k < p.depth; ++k) {
+        for (int64_t k = 0; k < p.num_layers; ++k) {
             const Layer<T>& layer = p.layers[k];
             masked.push_back(buffer);
             buffer += layer.rows * layer.columns;
@@ -113,7 +115,7 @@ struct Weights {
 
     // Called by all threads of the team.
     void mask() {
-        for (int64_t k = 0; k < p.depth; ++k) {
+        for (int64_t k = 0; k < p.num_layers; ++k) {
             const Layer<T>& layer = p.layers[k];
 #pragma omp for schedule(static) nowait
             for (int64_t r = 0; r < layer.rows; ++r) {
@@ -129,14 +131,14 @@ struct Weights {
 // Whether the sums of layer k are added to those of layer k + 2.
 template <typename T>
 bool next_skips(const Problem<T>& p, int64_t k) {
-    return k + 2 < p.depth && p.layers[k + 2].skips;
+    return k + 2 < p.num_layers && p.layers[k + 2].skips;
 }
 
 template <typename T, typename Act>
 void forward(const Problem<T>& p) {
     Weights<T> weights(p);
     const Shares shares(p.points, p.threads);
-    const bool keeps = p.layers[0].units != nullptr || p.depth == 1;
+    const bool keeps = p.layers[0].units != nullptr || p.num_layers == 1;
     // Without the region, a single thread would not count as parallel and the matrix library would start its own.
 #pragma omp parallel num_threads(p.threads)
     {
@@ -148,7 +150,7 @@ void forward(const Problem<T>& p) {
             const int64_t count = std::min(shares.chunk, p.points - start);
             const T* inputs = p.input + start;
             int64_t stride = p.points;
-            for (int64_t k = 0; k < p.depth; ++k) {
+            for (int64_t k = 0; k < p.num_layers; ++k) {
                 const Layer<T>& layer = p.layers[k];
                 const bool stored = layer.units != nullptr;
                 const int64_t out_stride = stored ? p.points : shares.chunk;
@@ -240,12 +242,12 @@ void backward(const Problem<T>& p) {
     std::vector<std::pair<int64_t, Band>> jobs;
     std::vector<T*> grad_sums;
     T* buffer = thread_buffer<T, 2>(weights.rows * stride);
-    for (int64_t k = 0; k < p.depth; ++k) {
+    for (int64_t k = 0; k < p.num_layers; ++k) {
         for (const auto& band : weights.bands[k]) jobs.emplace_back(k, band);
         grad_sums.push_back(buffer);
         buffer += p.layers[k].rows * stride;
     }
-    const int64_t count_jobs = jobs.size(), last = p.depth - 1;
+    const int64_t count_jobs = jobs.size(), last = p.num_layers - 1;
 #pragma omp parallel num_threads(p.threads)
     {
         weights.mask();

@@ -14,29 +14,29 @@ from torch import Tensor
 from pushforward.core.dispatch import Kernel, register
 from pushforward.core.execution_mode import current_execution
 from pushforward.kernels.blas import gemm_address
-from pushforward.kernels.native_build import NATIVE_TYPES, native_library
+from pushforward.kernels.native_build import ACTIVATION_HEADER, NATIVE_TYPES, native_library
 from pushforward.kernels.native_operator import NativeOperator
 from pushforward.networks import MaskedMLP
 from pushforward.networks.trunk import ACTIVATIONS, SLOPE_FROM_OUTPUT, trunk
 
-__all__ = ["ACTIVATION_HEADER", "NATIVE_ACTIVATIONS", "PerceptronForward", "hidden_units", "mask_columns"]
+__all__ = ["NATIVE_ACTIVATIONS", "PerceptronForward", "hidden_units", "mask_columns"]
 
-ACTIVATION_HEADER, SOURCE = (Path(__file__).with_name(name) for name in ("activations.h", "perceptron.cpp"))
+SOURCE = Path(__file__).with_name("perceptron.cpp")
 NATIVE_ACTIVATIONS = ("relu", "silu", "gelu", "elu", "tanh")
-"""Activations in the order of their numbers in the kernels."""
+"""Activations in the order of their numbers in `activations.h`."""
 
 
 class _Sizes(NamedTuple):
-    """The integers that the kernel is given of a network."""
+    """The integers that describe a network to the kernel."""
 
-    depth: int
-    active: int  # how many of its layers, the first ones, end in an activation
+    num_layers: int  # linear maps
+    active: int  # how many of them, the first ones, are followed by an activation
     residual: int
     activation: int
     saves: int  # whether gradients may be asked for
 
     def skips(self, k: int) -> bool:
-        """Whether the sums of the layer but one before are added to those of layer k."""
+        """Whether the sums (pre-activations) of layer k - 2 are added to those of layer k."""
         return bool(self.residual) and k % 2 == 0 and 0 < k < self.active
 
     def saves_sums(self, k: int) -> bool:
@@ -47,8 +47,8 @@ class _Sizes(NamedTuple):
 
 class _Operator(NativeOperator):
     """Inputs are x (columns, n), then for each layer its weight (rows, columns), its bias (rows,) and how many columns
-    each row reads. Results are the units (rows, n) of the last layer and, for gradients, those of the others and some
-    sums before activations."""
+    each row reads. Results are the units (activations, (rows, n)) of the last layer and, for gradients, those of the
+    others and some sums (pre-activations)."""
 
     def is_available(self, dtype: torch.dtype, device: str) -> bool:
         return (
@@ -82,11 +82,13 @@ class _Operator(NativeOperator):
         grad_output: Tensor | None = None,
         grad_inputs: Sequence[Tensor] = (),
     ) -> None:
-        x, depth = inputs[0], network.depth
-        units = [*(results[1:depth] if network.saves else [None] * (depth - 1)), results[0]]
-        sums = iter(results[depth:])
-        rows: list[int] = []  # the structures of the kernel, which hold nothing but addresses and integers
-        for k in range(depth):
+        x, num_layers = inputs[0], network.num_layers
+        units = [*(results[1:num_layers] if network.saves else [None] * (num_layers - 1)), results[0]]
+        sums = iter(results[num_layers:])
+        # Field order and types must equal struct Layer and, below, struct Problem in perceptron.cpp, which hold nothing
+        # but addresses and integers.
+        rows: list[int] = []
+        for k in range(num_layers):
             saved = next(sums) if network.saves and network.saves_sums(k) else None
             weight, bias, ends = inputs[3 * k + 1 : 3 * k + 4]
             grad_weights = grad_inputs[2 * k + 1 : 2 * k + 3] if grad_inputs else (None, None)
@@ -95,7 +97,7 @@ class _Operator(NativeOperator):
         layers = (ctypes.c_int64 * len(rows))(*rows)
         grad_x = grad_inputs[0] if grad_inputs else None
         addresses = (*map(_address, (x, grad_output, grad_x)), ctypes.addressof(layers))
-        counts = (depth, x.shape[1], network.activation, torch.get_num_threads())
+        counts = (num_layers, x.shape[1], network.activation, torch.get_num_threads())
         numbers = (gemm_address(x.dtype) or 0, *addresses, *counts)
         library: Any = native_library(ACTIVATION_HEADER, SOURCE)
         library[f"{name}_{NATIVE_TYPES[x.dtype]}"]((ctypes.c_int64 * len(numbers))(*numbers))
@@ -116,13 +118,13 @@ class PerceptronForward(Kernel):
         return _knows(network, x)
 
     def run(self, network: MaskedMLP, x: Tensor, context: Tensor | None = None) -> Any:
-        params = _run(network, [*network.layers, network.last], network.inputs(x, context))
-        return params if params is NotImplemented else network.split(params)
+        params = _run(network, [*network.layers, network.last], network.prepare_inputs(x, context))
+        return params if params is NotImplemented else network.split_params(params)
 
 
 def hidden_units(network: MaskedMLP, x: Tensor, context: Tensor | None) -> Tensor:
     """What the last layer reads, (units, n), by the kernel where it can run."""
-    inputs = network.inputs(x, context)
+    inputs = network.prepare_inputs(x, context)
     units = _run(network, list(network.layers), inputs) if _knows(network, x) else NotImplemented
     return network.hidden_units(inputs) if units is NotImplemented else units
 
@@ -142,7 +144,7 @@ def _run(network: MaskedMLP, layers: Sequence[Any], inputs: Tensor) -> Any:
         return NotImplemented
     numbers = int(network.residual), NATIVE_ACTIVATIONS.index(network.activation), int(torch.is_grad_enabled())
     sizes = _Sizes(len(layers), len(network.layers), *numbers)
-    return OPERATOR(tensors, (), sizes, partial(_plainly, sizes))[0]
+    return OPERATOR(tensors, (), sizes, partial(_differentiable_reference, sizes))[0]
 
 
 def mask_columns(weight: Tensor, ends: Tensor) -> Tensor:
@@ -150,14 +152,14 @@ def mask_columns(weight: Tensor, ends: Tensor) -> Tensor:
     return weight * (torch.arange(weight.shape[1]) < ends[:, None])
 
 
-def _plainly(network: _Sizes, x: Tensor, *tensors: Tensor) -> tuple[Tensor]:
-    """The same by operations whose derivatives have derivatives."""
+def _differentiable_reference(network: _Sizes, x: Tensor, *tensors: Tensor) -> tuple[Tensor]:
+    """The same in torch operations, for second derivatives."""
 
     def apply(k: int, h: Tensor) -> Tensor:
         weight, bias, ends = tensors[3 * k : 3 * k + 3]
         return torch.addmm(bias[:, None], mask_columns(weight, ends), h)
 
-    depth = (network.active - 1) // 2 if network.residual else network.active
+    num_blocks = (network.active - 1) // 2 if network.residual else network.active
     act = ACTIVATIONS[NATIVE_ACTIVATIONS[network.activation]]
-    h = trunk(apply, x, depth, bool(network.residual), act, lambda h: h)
-    return (h if network.active == network.depth else apply(network.active, h),)
+    h = trunk(apply, x, num_blocks, bool(network.residual), act, lambda h: h)
+    return (h if network.active == network.num_layers else apply(network.active, h),)

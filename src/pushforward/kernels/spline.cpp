@@ -1,3 +1,5 @@
+// Compiled after native.h, spline.h, which `native_library` puts before it.
+//
 // Forward, inverse and backward pass of the rational-quadratic spline. The Python module fills in the structure.
 
 namespace {

@@ -6,25 +6,25 @@ template <typename T, int64_t STRIDE>
 struct RationalQuadratic {
     int64_t bins;
     bool linear;
-    T bound, min_slope, slope_offset, shared;
+    T bound, min_slope, slope_offset, free_width;
     const double* least;  // positions of the inner knots if all bins had the least width
 
     explicit RationalQuadratic(const double* options)
         : bins(int64_t(options[0])), linear(options[1] != 0), bound(T(options[2])), min_slope(T(options[3])),
-          slope_offset(T(options[4])), shared(T(options[5])), least(options + 6) {}
+          slope_offset(T(options[4])), free_width(T(options[5])), least(options + 6) {}
 
     // The bin of each point: index, positions of its ends on both axes, raw slopes at its ends.
     struct Bin {
         Vec<T> index, left, right, bottom, top, raw_left, raw_right;
-        Vec<T> over_x, over_y;  // reciprocal sums of the exponentials
+        Vec<T> inv_sum_x, inv_sum_y;  // reciprocal sums of the exponentials
     };
 
     // Replaces raw values by exp(raw - max); returns the reciprocal of their sum.
     Vec<T> exponentials(T* raw) const {
-        Vec<T> most = Vec<T>::loadu(raw), sum(T(0));
-        for (int64_t k = 1; k < bins; ++k) most = at::vec::maximum(most, Vec<T>::loadu(raw + k * STRIDE));
+        Vec<T> max_raw = Vec<T>::loadu(raw), sum(T(0));
+        for (int64_t k = 1; k < bins; ++k) max_raw = at::vec::maximum(max_raw, Vec<T>::loadu(raw + k * STRIDE));
         for (int64_t k = 0; k < bins; ++k) {
-            const auto e = (Vec<T>::loadu(raw + k * STRIDE) - most).exp();
+            const auto e = (Vec<T>::loadu(raw + k * STRIDE) - max_raw).exp();
             e.store(raw + k * STRIDE);
             sum = sum + e;
         }
@@ -33,10 +33,10 @@ struct RationalQuadratic {
 
     // Finds the bin of v in [0, 1] along x (axis 0) or y (axis 1). Overwrites widths and heights by exponentials.
     Bin locate(Vec<T> v, T* params, int axis) const {
-        const Vec<T> zero(T(0)), one(T(1)), all(shared);
+        const Vec<T> zero(T(0)), one(T(1)), free_width_v(free_width);
         T *widths = params, *heights = params + bins * STRIDE, *slopes = params + 2 * bins * STRIDE;
         Bin bin{zero, zero, one, zero, one, zero, zero, exponentials(widths), exponentials(heights)};
-        const auto across = all * bin.over_x, up = all * bin.over_y;
+        const auto across = free_width_v * bin.inv_sum_x, up = free_width_v * bin.inv_sum_y;
         auto at_x = zero, at_y = zero, sum_x = zero, sum_y = zero;
         for (int64_t k = 0; k < bins; ++k) {
             sum_x = sum_x + Vec<T>::loadu(widths + k * STRIDE);
@@ -70,29 +70,30 @@ struct RationalQuadratic {
 
     // The rational-quadratic curve in one bin, as in `RationalQuadraticPiece`.
     struct Curve {
-        Vec<T> t, mixed, mean, d0, d1, scale, share, inner, log_slope;
+        Vec<T> t, t_rest, mean, d0, d1, denominator, fraction, numerator, log_slope;
     };
 
     Curve curve(Vec<T> t, Vec<T> width, Vec<T> height, Vec<T> d0, Vec<T> d1) const {
         const Vec<T> one(T(1));
-        const auto rest = one - t, mixed = t * rest, mean = height / width;
-        const auto scale = at::vec::fmadd(d0 + d1 - mean - mean, mixed, mean);
-        const auto share = at::vec::fmadd(mean, t * t, d0 * mixed) / scale;
-        const auto inner = at::vec::fmadd(d0, rest * rest, at::vec::fmadd(d1, t * t, (mean + mean) * mixed));
-        const auto ratio = mean / scale;
-        return {t, mixed, mean, d0, d1, scale, share, inner, (inner * (ratio * ratio)).log()};
+        const auto one_minus_t = one - t, t_rest = t * one_minus_t, mean = height / width;
+        const auto denominator = at::vec::fmadd(d0 + d1 - mean - mean, t_rest, mean);
+        const auto fraction = at::vec::fmadd(mean, t * t, d0 * t_rest) / denominator;
+        const auto numerator =
+            at::vec::fmadd(d0, one_minus_t * one_minus_t, at::vec::fmadd(d1, t * t, (mean + mean) * t_rest));
+        const auto ratio = mean / denominator;
+        return {t, t_rest, mean, d0, d1, denominator, fraction, numerator, (numerator * (ratio * ratio)).log()};
     }
 
-    Vec<T> enter(Vec<T> boxed) const { return boxed / Vec<T>(2 * bound) + Vec<T>(T(0.5)); }
-    Vec<T> leave(Vec<T> v) const { return v * Vec<T>(2 * bound) - Vec<T>(bound); }
+    Vec<T> to_box(Vec<T> boxed) const { return boxed / Vec<T>(2 * bound) + Vec<T>(T(0.5)); }
+    Vec<T> from_box(Vec<T> v) const { return v * Vec<T>(2 * bound) - Vec<T>(bound); }
     Vec<T> is_outside(Vec<T> x) const { return x.abs() >= Vec<T>(bound); }
 
     void forward(Vec<T> x, T* params, Vec<T>& y, Vec<T>& log_slope) const {
-        const auto boxed = clamped(x, -bound, bound), u = enter(boxed);
+        const auto boxed = clamped(x, -bound, bound), u = to_box(boxed);
         const auto bin = locate(u, params, 0);
         const auto width = bin.right - bin.left, height = bin.top - bin.bottom;
         const auto c = curve((u - bin.left) / width, width, height, slope(bin.raw_left), slope(bin.raw_right));
-        const auto inside = leave(at::vec::fmadd(height, c.share, bin.bottom));
+        const auto inside = from_box(at::vec::fmadd(height, c.fraction, bin.bottom));
         y = linear ? at::vec::fmadd(x - boxed, c.log_slope.exp(), inside) : choose(inside, x, is_outside(x));
         log_slope = linear ? c.log_slope : choose(c.log_slope, Vec<T>(T(0)), is_outside(x));
     }
@@ -100,7 +101,7 @@ struct RationalQuadratic {
     // Returns the gradient of x; overwrites the parameters by their gradients.
     Vec<T> backward(Vec<T> x, T* params, Vec<T> grad_y, Vec<T> grad_log_slope) const {
         const Vec<T> zero(T(0)), one(T(1)), two(T(2)), side(2 * bound);
-        const auto outside = is_outside(x), boxed = clamped(x, -bound, bound), u = enter(boxed);
+        const auto outside = is_outside(x), boxed = clamped(x, -bound, bound), u = to_box(boxed);
         const auto bin = locate(u, params, 0);
         const auto width = bin.right - bin.left, height = bin.top - bin.bottom;
         const auto c = curve((u - bin.left) / width, width, height, slope(bin.raw_left), slope(bin.raw_right));
@@ -112,28 +113,29 @@ struct RationalQuadratic {
         }
         const auto grad_v = (linear ? grad_y : choose(grad_y, zero, outside)) * side;
 
-        // share = up / scale, log_slope = log inner + 2 log mean - 2 log scale
-        const auto t = c.t, rest = one - t, turn = one - two * t;
-        const auto grad_up = grad_v * height / c.scale;
-        const auto grad_scale = (grad_up * c.share + two * grad_log_slope / c.scale).neg();
-        const auto grad_inner = grad_log_slope / c.inner;
-        const auto grad_mean = grad_up * t * t + grad_scale * (one - two * c.mixed) + grad_inner * two * c.mixed +
+        // fraction = up / denominator, log_slope = log numerator + 2 log mean - 2 log denominator
+        const auto t = c.t, one_minus_t = one - t, turn = one - two * t;
+        const auto grad_up = grad_v * height / c.denominator;
+        const auto grad_denominator = (grad_up * c.fraction + two * grad_log_slope / c.denominator).neg();
+        const auto grad_numerator = grad_log_slope / c.numerator;
+        const auto grad_mean = grad_up * t * t + grad_denominator * (one - two * c.t_rest) +
+                             grad_numerator * two * c.t_rest +
                              two * grad_log_slope / c.mean;
-        const auto grad_d0 = (grad_up + grad_scale) * c.mixed + grad_inner * rest * rest;
-        const auto grad_d1 = grad_scale * c.mixed + grad_inner * t * t;
+        const auto grad_d0 = (grad_up + grad_denominator) * c.t_rest + grad_numerator * one_minus_t * one_minus_t;
+        const auto grad_d1 = grad_denominator * c.t_rest + grad_numerator * t * t;
         const auto grad_t = grad_up * (two * c.mean * t + c.d0 * turn) +
-                          grad_scale * (c.d0 + c.d1 - two * c.mean) * turn +
-                          grad_inner * two * (c.mean * turn + c.d1 * t - c.d0 * rest);
+                          grad_denominator * (c.d0 + c.d1 - two * c.mean) * turn +
+                          grad_numerator * two * (c.mean * turn + c.d1 * t - c.d0 * one_minus_t);
         const auto grad_u = grad_t / width;
-        const auto grad_height = at::vec::fmadd(grad_v, c.share, grad_mean / width);
+        const auto grad_height = at::vec::fmadd(grad_v, c.fraction, grad_mean / width);
         const auto grad_width = ((grad_mean * c.mean + grad_t * t) / width).neg();
 
-        // Positions of the knots: each is the sum of all shares before it. The last one is fixed.
+        // Positions of the knots: each is the sum of all probabilities before it, scaled. The last one is fixed.
         const auto inner_end = bin.index < Vec<T>(T(bins - 1));
         const auto grad_right = choose(zero, grad_width, inner_end), grad_top = choose(zero, grad_height, inner_end);
         const auto grad_left = (grad_u + grad_width).neg(), grad_bottom = grad_v - grad_height;
-        shares_backward(params, bin.over_x, bin.index, grad_left + grad_right, grad_right);
-        shares_backward(params + bins * STRIDE, bin.over_y, bin.index, grad_bottom + grad_top, grad_top);
+        softmax_backward(params, bin.inv_sum_x, bin.index, grad_left + grad_right, grad_right);
+        softmax_backward(params + bins * STRIDE, bin.inv_sum_y, bin.index, grad_bottom + grad_top, grad_top);
 
         const auto raw0 = grad_d0 * slope_by_raw(bin.raw_left), raw1 = grad_d1 * slope_by_raw(bin.raw_right);
         T* slopes = params + 2 * bins * STRIDE;
@@ -148,44 +150,44 @@ struct RationalQuadratic {
                       : choose(grad_u / side, grad_y, outside);
     }
 
-    // Backward pass of the softmax: the gradient is `before` for shares of the bins before the point's bin, `here` for
-    // the share of its bin and zero for the others.
-    void shares_backward(T* shares, Vec<T> over, Vec<T> index, Vec<T> before, Vec<T> here) const {
-        const Vec<T> zero(T(0)), all(shared);
-        before = before * all, here = here * all;
+    // Backward pass of the softmax: the gradient is `before` for probabilities of the bins before the point's bin,
+    // `here` for that of its bin and zero for the others.
+    void softmax_backward(T* exps, Vec<T> inv_sum, Vec<T> index, Vec<T> before, Vec<T> here) const {
+        const Vec<T> zero(T(0)), free_width_v(free_width);
+        before = before * free_width_v, here = here * free_width_v;
         auto mean = zero;
         for (int64_t k = 0; k < bins; ++k) {
-            const auto share = Vec<T>::loadu(shares + k * STRIDE) * over, at = Vec<T>(T(k));
+            const auto prob = Vec<T>::loadu(exps + k * STRIDE) * inv_sum, at = Vec<T>(T(k));
             const auto grad = choose(choose(zero, here, index == at), before, index > at);
-            mean = at::vec::fmadd(share, grad, mean);
+            mean = at::vec::fmadd(prob, grad, mean);
         }
         for (int64_t k = 0; k < bins; ++k) {
-            const auto share = Vec<T>::loadu(shares + k * STRIDE) * over, at = Vec<T>(T(k));
+            const auto prob = Vec<T>::loadu(exps + k * STRIDE) * inv_sum, at = Vec<T>(T(k));
             const auto grad = choose(choose(zero, here, index == at), before, index > at);
-            (share * (grad - mean)).store(shares + k * STRIDE);
+            (prob * (grad - mean)).store(exps + k * STRIDE);
         }
     }
 
     void invert(Vec<T> y, T* params, Vec<T>& x, Vec<T>* log_slope) const {
         const Vec<T> zero(T(0)), one(T(1));
-        const auto outside = is_outside(y), boxed = clamped(y, -bound, bound), v = enter(boxed);
+        const auto outside = is_outside(y), boxed = clamped(y, -bound, bound), v = to_box(boxed);
         const auto bin = locate(v, params, 1);
         const auto width = bin.right - bin.left, height = bin.top - bin.bottom, mean = height / width;
-        const auto left = slope(bin.raw_left), right = slope(bin.raw_right), risen = v - bin.bottom;
+        const auto left = slope(bin.raw_left), right = slope(bin.raw_right), dy_from_bottom = v - bin.bottom;
         // From the nearer knot, see `_from_nearer_knot`.
-        const auto upper = risen > Vec<T>(T(0.5)) * height;
-        const auto climbed = choose(risen, height - risen, upper);
-        const auto d0 = choose(left, right, upper), d1 = choose(right, left, upper);
-        const auto curved = climbed * (d0 + d1 - mean - mean);
-        const auto a = at::vec::fmadd(height, mean - d0, curved), b = height * d0 - curved, c = mean * climbed;
+        const auto from_upper = dy_from_bottom > Vec<T>(T(0.5)) * height;
+        const auto dy = choose(dy_from_bottom, height - dy_from_bottom, from_upper);
+        const auto d0 = choose(left, right, from_upper), d1 = choose(right, left, from_upper);
+        const auto dy_curvature = dy * (d0 + d1 - mean - mean);
+        const auto a = at::vec::fmadd(height, mean - d0, dy_curvature), b = height * d0 - dy_curvature, c = mean * dy;
         // The smallest root of a t² + b t = c without cancellation; see `_quadratic_root`.
         const Vec<T> tiny(std::numeric_limits<T>::min());
         const auto root = at::vec::maximum(at::vec::fmadd(Vec<T>(T(4)) * a, c, b * b), tiny).sqrt();
-        const auto other = at::vec::maximum(b.neg(), zero) / root;
-        auto t = at::vec::fmadd(other, root - b, c + c) / at::vec::fmadd(other + other, a, root + b);
+        const auto k = at::vec::maximum(b.neg(), zero) / root;
+        auto t = at::vec::fmadd(k, root - b, c + c) / at::vec::fmadd(k + k, a, root + b);
         t = clamped(t, 0.0, 1.0);
         if (linear) t = choose(t, zero, outside);  // the slope exactly at the end knot, free of rounding
-        const auto inside = leave(at::vec::fmadd(choose(t, one - t, upper), width, bin.left));
+        const auto inside = from_box(at::vec::fmadd(choose(t, one - t, from_upper), width, bin.left));
         const auto end = choose(left, right, v > Vec<T>(T(0.5)));  // the slope there, with linear tails
         x = choose(inside, linear ? boxed + (y - boxed) / end : y, outside);
         if (log_slope == nullptr) return;

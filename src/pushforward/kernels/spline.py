@@ -12,26 +12,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.core.dispatch import Kernel, definition, register
-from pushforward.core.execution_mode import runs_directly
-from pushforward.kernels.native_build import NATIVE_TYPES, native_library
+from pushforward.core.dispatch import Kernel, register, undecorated
+from pushforward.core.execution_mode import runs_eagerly_without_grad
+from pushforward.kernels.native_build import NATIVE_TYPES, SPLINE_HEADER, native_library
 from pushforward.kernels.native_operator import NativeOperator
 from pushforward.univariate import RationalQuadratic
 from pushforward.univariate.spline import Spline
 
-__all__ = ["SPLINE_HEADER", "SplineForward", "SplineInverse", "SplineInverseValue", "spline_options"]
+__all__ = ["SplineForward", "SplineInverse", "SplineInverseValue", "spline_options"]
 
-SPLINE_HEADER, SOURCE = (Path(__file__).with_name(name) for name in ("spline.h", "spline.cpp"))
+SOURCE = Path(__file__).with_name("spline.cpp")
 
 
 def spline_options(spline: RationalQuadratic) -> tuple[float, ...]:
-    """The numbers that `spline.h` and the Triton kernels are given of a spline."""
-    share = 1 - spline.bins * spline.min_bin
-    numbers = (spline.bins, spline.tails == "linear", spline.bound, spline.min_slope, spline.slope_offset, share)
-    return (*map(float, numbers), *spline.least_numbers)
+    """The numbers that describe a spline to `spline.h` and the Triton kernels, which read them in this order."""
+    free_width = 1 - spline.bins * spline.min_bin  # what is left of the box if all bins are as small as they may be
+    numbers = (spline.bins, spline.tails == "linear", spline.bound, spline.min_slope, spline.slope_offset, free_width)
+    return (*map(float, numbers), *spline.least_knots)
 
 
 class _Problem(ctypes.Structure):
+    # Field order and types must equal struct Problem in spline.cpp.
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("x", "params", "grad_y", "grad_log_slope")),
         *((name, ctypes.c_void_p) for name in ("y", "log_slope", "grad_x", "grad_params", "options")),
@@ -96,8 +97,8 @@ class SplineForward(Kernel):
         return _can_run(x, params)
 
     def run(self, spline: RationalQuadratic, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        plainly = partial(definition(Spline.forward), spline)
-        y, log_slope = OPERATOR([x, params], spline_options(spline), (), plainly)
+        reference = partial(undecorated(Spline.forward), spline)
+        y, log_slope = OPERATOR([x, params], spline_options(spline), (), reference)
         return y, log_slope
 
 
@@ -105,7 +106,7 @@ class _Inverse(Kernel):
     """Without gradients, where each point has parameters of its own."""
 
     def supports(self, spline: RationalQuadratic, y: Tensor, params: Tensor) -> bool:
-        return runs_directly(y) and _can_run(y, params)
+        return runs_eagerly_without_grad(y) and _can_run(y, params)
 
     @staticmethod
     def solve(spline: RationalQuadratic, y: Tensor, params: Tensor, *, slope: bool) -> list[Tensor]:

@@ -39,7 +39,7 @@ def _clamp(v, bound: constexpr, BLOCK: constexpr):
 
 
 @triton.jit
-def _shares(raw, point, n, valid, k, BINS: constexpr):
+def _probs(raw, point, n, valid, k, BINS: constexpr):
     """Softmax over the bins, (bins, points)."""
     at = raw + k[:, None] * n + point[None, :]
     raw = tl.load(at, mask=(k < BINS)[:, None] & valid[None, :], other=-float("inf"))
@@ -50,9 +50,9 @@ def _shares(raw, point, n, valid, k, BINS: constexpr):
 
 
 @triton.jit
-def _ends(shares, k, min_bin, shared, BINS: constexpr):
+def _ends(probs, k, min_bin, free_width, BINS: constexpr):
     """Where each bin ends, (bins, points); the last one at 1 exactly."""
-    ends = (k + 1).to(shares.dtype)[:, None] * min_bin + shared * tl.cumsum(shares, axis=0)
+    ends = (k + 1).to(probs.dtype)[:, None] * min_bin + free_width * tl.cumsum(probs, axis=0)
     return tl.where((k >= BINS - 1)[:, None], 1.0, ends)
 
 
@@ -67,17 +67,17 @@ def _raw_slope(raw, knot, point, n, valid, BINS: constexpr, LINEAR: constexpr):
     """The parameter of the slope at a knot, 0 .. BINS; with identity tails those at the ends have none."""
     if LINEAR:
         return tl.load(raw + knot * n + point, mask=valid, other=0.0)
-    inner = valid & (knot > 0) & (knot < BINS)
-    return tl.load(raw + (knot - 1) * n + point, mask=inner, other=0.0)
+    is_inner = valid & (knot > 0) & (knot < BINS)
+    return tl.load(raw + (knot - 1) * n + point, mask=is_inner, other=0.0)
 
 
 @triton.jit
-def _bin(place, params, point, n, valid, min_bin, shared, min_slope, offset, k,
+def _bin(place, params, point, n, valid, min_bin, free_width, min_slope, offset, k,
          BINS: constexpr, LINEAR: constexpr, AXIS: constexpr):  # fmt: skip
     """The bin of each point along x (axis 0) or y (axis 1), and all that belongs to it."""
-    across = _shares(params, point, n, valid, k, BINS)
-    up = _shares(params + BINS * n, point, n, valid, k, BINS)
-    ends_x, ends_y = _ends(across, k, min_bin, shared, BINS), _ends(up, k, min_bin, shared, BINS)
+    across = _probs(params, point, n, valid, k, BINS)
+    up = _probs(params + BINS * n, point, n, valid, k, BINS)
+    ends_x, ends_y = _ends(across, k, min_bin, free_width, BINS), _ends(up, k, min_bin, free_width, BINS)
     searched = ends_x if AXIS == 0 else ends_y
     passed = (place[None, :] >= searched) & (k < BINS - 1)[:, None]
     index = tl.sum(passed.to(tl.int32), axis=0)
@@ -92,19 +92,19 @@ def _bin(place, params, point, n, valid, min_bin, shared, min_slope, offset, k,
 
 @triton.jit
 def _curve(t, width, height, d0, d1):
-    """(share of the height, log-slope, denominator, numerator of the slope) at t in one bin."""
-    rest, mean = 1.0 - t, height / width
-    mixed = t * rest
-    scale = mean + (d0 + d1 - 2.0 * mean) * mixed
-    share = (mean * t * t + d0 * mixed) / scale
-    inner = d0 * rest * rest + d1 * t * t + 2.0 * mean * mixed
-    ratio = mean / scale
-    return share, tl.log(inner * ratio * ratio), scale, inner
+    """(fraction of the height, log-slope, denominator, numerator of the slope) at t in one bin."""
+    one_minus_t, mean = 1.0 - t, height / width
+    t_rest = t * one_minus_t
+    denominator = mean + (d0 + d1 - 2.0 * mean) * t_rest
+    fraction = (mean * t * t + d0 * t_rest) / denominator
+    numerator = d0 * one_minus_t * one_minus_t + d1 * t * t + 2.0 * mean * t_rest
+    ratio = mean / denominator
+    return fraction, tl.log(numerator * ratio * ratio), denominator, numerator
 
 
 @triton.jit
 def _forward(x_at, params, y_at, log_slope_at, n,
-             bound: constexpr, min_bin: constexpr, shared: constexpr, min_slope: constexpr, offset: constexpr,
+             bound: constexpr, min_bin: constexpr, free_width: constexpr, min_slope: constexpr, offset: constexpr,
              BINS: constexpr, WIDE: constexpr, LINEAR: constexpr, BLOCK: constexpr):  # fmt: skip
     point = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     valid, k = point < n, tl.arange(0, WIDE)
@@ -112,10 +112,10 @@ def _forward(x_at, params, y_at, log_slope_at, n,
     boxed = _clamp(x, bound, BLOCK)
     u = boxed / (2.0 * bound) + 0.5
     _, _, _, left, width, bottom, height, _, _, d0, d1 = _bin(
-        u, params, point, n, valid, min_bin, shared, min_slope, offset, k, BINS, LINEAR, 0
+        u, params, point, n, valid, min_bin, free_width, min_slope, offset, k, BINS, LINEAR, 0
     )
-    share, log_slope, _, _ = _curve((u - left) / width, width, height, d0, d1)
-    y = (bottom + height * share) * (2.0 * bound) - bound
+    fraction, log_slope, _, _ = _curve((u - left) / width, width, height, d0, d1)
+    y = (bottom + height * fraction) * (2.0 * bound) - bound
     if LINEAR:
         y += (x - boxed) * tl.exp(log_slope)
     else:
@@ -127,7 +127,7 @@ def _forward(x_at, params, y_at, log_slope_at, n,
 
 @triton.jit
 def _inverse(y_at, params, x_at, log_slope_at, n,
-             bound: constexpr, min_bin: constexpr, shared: constexpr, min_slope: constexpr, offset: constexpr,
+             bound: constexpr, min_bin: constexpr, free_width: constexpr, min_slope: constexpr, offset: constexpr,
              tiny: constexpr, BINS: constexpr, WIDE: constexpr, LINEAR: constexpr, BLOCK: constexpr):  # fmt: skip
     point = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     valid, k = point < n, tl.arange(0, WIDE)
@@ -136,23 +136,23 @@ def _inverse(y_at, params, x_at, log_slope_at, n,
     boxed = _clamp(y, bound, BLOCK)
     v = boxed / (2.0 * bound) + 0.5
     _, _, _, left, width, bottom, height, _, _, d_left, d_right = _bin(
-        v, params, point, n, valid, min_bin, shared, min_slope, offset, k, BINS, LINEAR, 1
+        v, params, point, n, valid, min_bin, free_width, min_slope, offset, k, BINS, LINEAR, 1
     )
-    # From the nearer knot, as in `spline`.
-    upper = v - bottom > 0.5 * height
-    d0, d1 = tl.where(upper, d_right, d_left), tl.where(upper, d_left, d_right)
+    # From the nearer knot, as in `_from_nearer_knot`.
+    from_upper = v - bottom > 0.5 * height
+    d0, d1 = tl.where(from_upper, d_right, d_left), tl.where(from_upper, d_left, d_right)
     # The smallest root of a t² + b t = c without differences of close numbers, as in `spline_pieces`.
-    climbed, mean = tl.where(upper, height - (v - bottom), v - bottom), height / width
-    bent = climbed * (d0 + d1 - 2.0 * mean)
-    a, b, c = height * (mean - d0) + bent, height * d0 - bent, mean * climbed
+    dy, mean = tl.where(from_upper, height - (v - bottom), v - bottom), height / width
+    dy_curvature = dy * (d0 + d1 - 2.0 * mean)
+    a, b, c = height * (mean - d0) + dy_curvature, height * d0 - dy_curvature, mean * dy
     root = tl.sqrt(tl.maximum(b * b + 4.0 * a * c, tiny))
-    other = tl.maximum(-b, 0.0) / root
-    t = (other * (root - b) + 2.0 * c) / (2.0 * other * a + root + b)
+    weight = tl.maximum(-b, 0.0) / root
+    t = (weight * (root - b) + 2.0 * c) / (2.0 * weight * a + root + b)
     t = tl.where(t != t, t, tl.minimum(tl.maximum(t, 0.0), 1.0))
     if LINEAR:
         t = tl.where(outside, 0.0, t)
     _, log_slope, _, _ = _curve(t, width, height, d0, d1)
-    inside = (left + tl.where(upper, 1.0 - t, t) * width) * (2.0 * bound) - bound
+    inside = (left + tl.where(from_upper, 1.0 - t, t) * width) * (2.0 * bound) - bound
     if LINEAR:
         x = tl.where(outside, boxed + (y - boxed) / tl.where(v > 0.5, d_right, d_left), inside)
     else:
@@ -162,18 +162,19 @@ def _inverse(y_at, params, x_at, log_slope_at, n,
 
 
 @triton.jit
-def _send_to_shares(out, shares, index, before, here, point, n, valid, k, BINS: constexpr):
-    """Through the softmax: ``before`` reaches the shares before the point's raw bin, ``here`` its raw."""
+def _softmax_backward(out, probs, index, before, here, point, n, valid, k, BINS: constexpr):
+    """Backward pass of the softmax. The gradient is ``before`` for the probabilities of bins before the point's bin,
+    ``here`` for that of its bin, zero for later bins."""
     grad_raw = tl.where(k[:, None] < index[None, :], before[None, :], 0.0)
     grad_raw = tl.where(k[:, None] == index[None, :], here[None, :], grad_raw)
-    mean = tl.sum(shares * grad_raw, axis=0)
+    mean = tl.sum(probs * grad_raw, axis=0)
     at = out + k[:, None] * n + point[None, :]
-    tl.store(at, shares * (grad_raw - mean[None, :]), mask=(k < BINS)[:, None] & valid[None, :])
+    tl.store(at, probs * (grad_raw - mean[None, :]), mask=(k < BINS)[:, None] & valid[None, :])
 
 
 @triton.jit
 def _backward(x_at, params, grad_y_at, grad_log_slope_at, grad_x_at, grad_params, n,
-              bound: constexpr, min_bin: constexpr, shared: constexpr, min_slope: constexpr, offset: constexpr,
+              bound: constexpr, min_bin: constexpr, free_width: constexpr, min_slope: constexpr, offset: constexpr,
               BINS: constexpr, WIDE: constexpr, LINEAR: constexpr, BLOCK: constexpr):  # fmt: skip
     point = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     valid, k = point < n, tl.arange(0, WIDE)
@@ -184,10 +185,10 @@ def _backward(x_at, params, grad_y_at, grad_log_slope_at, grad_x_at, grad_params
     boxed = _clamp(x, bound, BLOCK)
     u = boxed / (2.0 * bound) + 0.5
     across, up, index, left, width, _, height, raw_left, raw_right, d0, d1 = _bin(
-        u, params, point, n, valid, min_bin, shared, min_slope, offset, k, BINS, LINEAR, 0
+        u, params, point, n, valid, min_bin, free_width, min_slope, offset, k, BINS, LINEAR, 0
     )
     t = (u - left) / width
-    share, log_slope, scale, inner = _curve(t, width, height, d0, d1)
+    fraction, log_slope, denominator, numerator = _curve(t, width, height, d0, d1)
     steepness, grad_inside = tl.exp(log_slope), grad_y
     if LINEAR:
         grad_log_slope += grad_y * (x - boxed) * steepness
@@ -195,32 +196,45 @@ def _backward(x_at, params, grad_y_at, grad_log_slope_at, grad_x_at, grad_params
         grad_log_slope, grad_inside = tl.where(outside, 0.0, grad_log_slope), tl.where(outside, 0.0, grad_y)
     grad_v = grad_inside * (2.0 * bound)
 
-    # share = up / scale, log_slope = log inner + 2 log mean - 2 log scale
-    mean, rest, turn, mixed = height / width, 1.0 - t, 1.0 - 2.0 * t, t * (1.0 - t)
-    grad_up = grad_v * height / scale
-    grad_scale = -(grad_up * share + 2.0 * grad_log_slope / scale)
-    grad_inner = grad_log_slope / inner
-    grad_mean = grad_up * t * t + grad_scale * (1.0 - 2.0 * mixed) + 2.0 * (grad_inner * mixed + grad_log_slope / mean)
-    grad_d0 = (grad_up + grad_scale) * mixed + grad_inner * rest * rest
-    grad_d1 = grad_scale * mixed + grad_inner * t * t
-    grad_t = grad_up * (2.0 * mean * t + d0 * turn) + grad_scale * (d0 + d1 - 2.0 * mean) * turn
-    grad_t += 2.0 * grad_inner * (mean * turn + d1 * t - d0 * rest)
+    # fraction = up / denominator, log_slope = log numerator + 2 log mean - 2 log denominator
+    mean, one_minus_t, turn, t_rest = height / width, 1.0 - t, 1.0 - 2.0 * t, t * (1.0 - t)
+    grad_up = grad_v * height / denominator
+    grad_denominator = -(grad_up * fraction + 2.0 * grad_log_slope / denominator)
+    grad_numerator = grad_log_slope / numerator
+    grad_mean = (
+        grad_up * t * t
+        + grad_denominator * (1.0 - 2.0 * t_rest)
+        + 2.0 * (grad_numerator * t_rest + grad_log_slope / mean)
+    )
+    grad_d0 = (grad_up + grad_denominator) * t_rest + grad_numerator * one_minus_t * one_minus_t
+    grad_d1 = grad_denominator * t_rest + grad_numerator * t * t
+    grad_t = grad_up * (2.0 * mean * t + d0 * turn) + grad_denominator * (d0 + d1 - 2.0 * mean) * turn
+    grad_t += 2.0 * grad_numerator * (mean * turn + d1 * t - d0 * one_minus_t)
     grad_u = grad_t / width
-    grad_height, grad_width = grad_v * share + grad_mean / width, -(grad_mean * mean + grad_t * t) / width
+    grad_height, grad_width = grad_v * fraction + grad_mean / width, -(grad_mean * mean + grad_t * t) / width
 
-    # Places of the knots: each is the sum of all shares before it. The last one is not learned.
+    # Places of the knots: each is the sum of all probabilities before it, scaled. The last one is not learned.
     ends_inside = index < BINS - 1
     grad_right, grad_top = tl.where(ends_inside, grad_width, 0.0), tl.where(ends_inside, grad_height, 0.0)
     grad_left, grad_bottom = -(grad_u + grad_width), grad_v - grad_height
-    _send_to_shares(
-        grad_params, across, index, shared * (grad_left + grad_right), shared * grad_right, point, n, valid, k, BINS
+    _softmax_backward(
+        grad_params,
+        across,
+        index,
+        free_width * (grad_left + grad_right),
+        free_width * grad_right,
+        point,
+        n,
+        valid,
+        k,
+        BINS,
     )
-    _send_to_shares(
+    _softmax_backward(
         grad_params + BINS * n,
         up,
         index,
-        shared * (grad_bottom + grad_top),
-        shared * grad_top,
+        free_width * (grad_bottom + grad_top),
+        free_width * grad_top,
         point,
         n,
         valid,
@@ -250,9 +264,9 @@ def launch(name: str, options: Sequence[float], params: Tensor, **tensors: Tenso
 
     Tensors are contiguous and in this order, params (num_params, *s), with options as in `spline.h`.
     """
-    bins, linear, bound, min_slope, offset, shared = options[:6]
+    bins, linear, bound, min_slope, offset, free_width = options[:6]
     x, *others = tensors.values()
-    numbers = [bound, (1 - shared) / bins, shared, min_slope, offset]
+    numbers = [bound, (1 - free_width) / bins, free_width, min_slope, offset]
     if name == "inverse":
         numbers.append(torch.finfo(params.dtype).tiny)
     count, wide = x.numel(), triton.next_power_of_2(int(bins))

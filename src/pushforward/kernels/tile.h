@@ -84,10 +84,10 @@ void in_groups(int64_t count, const Act& act) {
         with_constant(std::min(ROWS, count - r), [&](auto group) { act(r, group); });
 }
 
-// How many of the next `count` rows go into one product: those with ends near that of the first, because columns that
-// only rows_at_once of the rows read use few registers.
+// How many of the next `count` rows go into one product: those with ends near that of the first, because a
+// column that only some of these rows read keeps few registers busy.
 template <typename T>
-int64_t together(const Rows<T>& rows, int64_t count) {
+int64_t rows_per_product(const Rows<T>& rows, int64_t count) {
     count = std::min(count, ROWS);
     while (rows.end(count - 1) - rows.end(0) > NEAR) --count;
     return count;
@@ -96,7 +96,7 @@ int64_t together(const Rows<T>& rows, int64_t count) {
 template <typename T, typename Act = Identity<T>>
 void products(Rows<T> rows, int64_t count, const T* inputs, T* out, int64_t out_stride = TILE<T>) {
     while (count > 0) {
-        const int64_t rows_at_once = together(rows, count);
+        const int64_t rows_at_once = rows_per_product(rows, count);
         with_constant(rows_at_once, [&](auto group) { product<T, Act, group()>(rows, inputs, out, out_stride); });
         rows = rows.from(rows_at_once), out += rows_at_once * out_stride, count -= rows_at_once;
     }

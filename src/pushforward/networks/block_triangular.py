@@ -31,11 +31,12 @@ class BlockTriangularMatvec:
     recorded is overwritten.
     """
 
-    # Under torch.compile, attributes kept in a __dict__ forget what they were set to when a loop (a numeric inverse)
-    # has been traced in between; those in slots do not.
+    # torch.compile loses assignments to attributes in a __dict__ made before it traces a while-loop (a numeric
+    # inverse); __slots__ avoid that.
     __slots__ = (
         "before",
         "bias",
+        "block_start",
         "buffer",
         "columns",
         "keep_graph",
@@ -45,7 +46,6 @@ class BlockTriangularMatvec:
         "recent",
         "rows",
         "slots",
-        "start",
         "step",
     )
 
@@ -54,7 +54,7 @@ class BlockTriangularMatvec:
     ) -> None:
         self.matrix, self.rows, self.columns, self.bias = matrix, rows, columns, bias
         self.keep_graph = torch.is_grad_enabled()
-        self.step, self.start = 0, 0
+        self.step, self.block_start = 0, 0
         self.pieces: list[Tensor] = []
         # Zeros: columns of a block that are not filled yet add nothing.
         self.buffer = like.new_zeros((0 if self.keep_graph else matrix.shape[1], like.shape[-1]))
@@ -67,29 +67,29 @@ class BlockTriangularMatvec:
             return self.completed()
         if self.step % BLOCK == 0:
             self._open()
-        offset = self.step - self.start
+        offset = self.step - self.block_start
         self.step += 1
         self.pieces.append(piece)
-        recent = torch.cat(_ordered(self.pieces[self.start :], self.columns))
+        recent = torch.cat(_ordered(self.pieces[self.block_start :], self.columns))
         return torch.addmm(self.before[offset], self._filled(self.local[offset]), recent)
 
     def slot(self) -> Tensor:
-        """Where to write the next piece, if nothing is recorded; `completed` then gives its rows. The two are `push`
-        without a copy."""
+        """Where to write the next piece, if nothing is recorded. Write it, then call `completed`, once a step: the two
+        are `push` without a copy."""
         if self.step % BLOCK == 0:
             self._open()
-        return self.slots[self.step - self.start]
+        return self.slots[self.step - self.block_start]
 
     def completed(self, out: Tensor | None = None) -> Tensor:
         """The rows that the piece written into `slot` completes."""
-        offset = self.step - self.start
+        offset = self.step - self.block_start
         self.step += 1
         return torch.addmm(self.before[offset], self.local[offset], self.recent, out=out)
 
     def _open(self) -> None:
         """Start a block: multiply everything that came before it, and slice M for the steps of the block."""
         start, stop = self.step, min(self.step + BLOCK, len(self.rows))
-        self.start = start
+        self.block_start = start
         rows, columns = _span(self.rows[start:stop]), _span(self.columns[start:stop])
         matrix = self.matrix[rows]
         bias = None if self.bias is None else self.bias[rows, None]
@@ -108,7 +108,10 @@ class BlockTriangularMatvec:
 
     def _filled(self, local: Tensor) -> Tensor:
         """The columns of the pieces of this block so far."""
-        span, done = _span(self.columns[self.start : self.start + BLOCK]), _span(self.columns[self.start : self.step])
+        span, done = (
+            _span(self.columns[self.block_start : self.block_start + BLOCK]),
+            _span(self.columns[self.block_start : self.step]),
+        )
         return local[:, done.start - span.start : done.stop - span.start]
 
 

@@ -45,11 +45,11 @@ class IncrementalPass(ABC):
     """The parameters of one feature after the other, each from the features before it."""
 
     @abstractmethod
-    def step(self, block: Tensor | None) -> Tensor:
+    def step(self, previous: Tensor | None) -> Tensor:
         """The parameters of the next feature.
 
         Args:
-            block: the feature before it, as the network sees it, (channels, n); None in the first step.
+            previous: the feature before it, as the network sees it, (channels, n); None in the first step.
 
         Returns:
             (num_params, n).
@@ -60,11 +60,11 @@ class ReversePass(ABC):
     r"""The transposed Jacobian of a parallel pass, applied from the last feature to the first.
 
     It gives the gradients of an autoregressive inverse by back substitution: the cotangent of feature j is complete
-    once those of the features after it are.
+    once those of the features after it are. The cotangent of a tensor is the gradient of the loss with respect to it.
     """
 
     params: Tensor
-    """What the parallel pass gives, (num_params, features, n). Its graph reaches the last layer's weights alone."""
+    """The outputs of the parallel pass, (num_params, features, n). Its graph reaches the last layer's weights alone."""
     inside: Tensor
     """(features · channels, n): 0 where an input is clamped, so that nothing depends on it, 1 elsewhere."""
 
@@ -86,8 +86,8 @@ class AutoregressiveConditioner(Conditioner):
     """A network whose parameters of feature j depend on the features before it and the context alone.
 
     Subclasses write `parallel`, which gives (num_params, features, n), and `start`. Those that can compute gradients of
-    an inverse by a sweep from the last feature to the first set ``has_reverse_pass`` and write `start_reverse`; for
-    others, autodiff goes back through the incremental pass.
+    an inverse by back substitution, from the last feature to the first, set ``has_reverse_pass`` and write
+    `start_reverse`; for others, autodiff goes back through the incremental pass.
     """
 
     @property
@@ -96,9 +96,9 @@ class AutoregressiveConditioner(Conditioner):
         return False
 
     @abstractmethod
-    def start(self, x_like: Tensor, context: Tensor | None = None) -> IncrementalPass:
-        """Begin an incremental pass for points like the columns of ``x_like`` (features, n), whose values are not
-        read."""
+    def start(self, like: Tensor, context: Tensor | None = None) -> IncrementalPass:
+        """Begin an incremental pass. ``like`` (features, n) gives dtype, device and number of points; its values are
+        ignored."""
 
     def start_reverse(self, x: Tensor, context: Tensor | None, like: Tensor) -> ReversePass:
         """Begin a reverse pass at the inputs x (features · channels, n), for cotangents like ``like`` (features, n)."""

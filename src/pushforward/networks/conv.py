@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pushforward.networks.conditioner import Conditioner
 from pushforward.networks.mlp import INPUT_LIMIT, check_hidden
 from pushforward.networks.precision import MixedPrecision
-from pushforward.networks.trunk import activation_of, dropped, trunk
+from pushforward.networks.trunk import activation_of, blocks_of, dropped, trunk
 
 __all__ = ["CONV", "ConvNet", "register_conv"]
 
@@ -89,8 +89,8 @@ class ConvNet(Conditioner, MixedPrecision):
             raise ValueError(f"ConvNet: kernel must be an odd whole number; got {kernel!r}.")
         self.in_shape, self.context, self.channels = tuple(in_shape), context, channels
         self.residual, self.activation, self.dropout = residual, activation, dropout
-        self.depth = max(1, len(hidden) - 1) if residual else len(hidden)
-        widths = [hidden[0]] * (1 + 2 * self.depth) if residual else list(hidden)
+        self.num_blocks = blocks_of(hidden, residual)
+        widths = [hidden[0]] * (1 + 2 * self.num_blocks) if residual else list(hidden)
         sizes = [in_shape[0] * channels + context, *widths, out_channels]
         convolution = CONVOLUTIONS[len(in_shape)]
         self.layers = nn.ModuleList(convolution(i, o, kernel, padding=kernel // 2) for i, o in pairwise(sizes))
@@ -102,7 +102,7 @@ class ConvNet(Conditioner, MixedPrecision):
         grid = self._grid(x.clamp(-INPUT_LIMIT, INPUT_LIMIT))
         with self.matmul_scope(x):
             act = activation_of(self.activation, self.residual)
-            h = trunk(self._apply_layer, grid, self.depth, self.residual, act, self._drop)
+            h = trunk(self._apply_layer, grid, self.num_blocks, self.residual, act, self._drop)
             return self._apply_layer(-1, h).to(x.dtype).flatten(1).t()  # (out_channels · prod(spatial), n)
 
     def _grid(self, x: Tensor) -> Tensor:

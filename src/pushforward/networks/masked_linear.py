@@ -21,25 +21,25 @@ class MaskedLinear(HasConstants):
     Args:
         in_degrees: rising, (columns,).
         out_degrees: rising, (rows,).
-        copies: how many times the rows are repeated, one run of rising degrees after the other.
+        repeats: how many times the rows are repeated, one run of rising degrees after the other.
 
     Shape:
-        (columns, n) to (copies · rows, n).
+        (columns, n) to (repeats · rows, n).
     """
 
     mask: Tensor
     ends: Tensor
     derived_constants = ("mask",)
 
-    def __init__(self, in_degrees: Tensor, out_degrees: Tensor, *, copies: int = 1) -> None:
+    def __init__(self, in_degrees: Tensor, out_degrees: Tensor, *, repeats: int = 1) -> None:
         super().__init__()
         ins, outs = len(in_degrees), len(out_degrees)
-        ends = torch.searchsorted(in_degrees, out_degrees, right=True).repeat(copies)
+        ends = torch.searchsorted(in_degrees, out_degrees, right=True).repeat(repeats)
         self.add_constant("ends", ends.tolist(), torch.int64)  # how many inputs each row reads, from the first
-        self.register_buffer("mask", torch.empty(copies * outs, ins), persistent=False)
+        self.register_buffer("mask", torch.empty(repeats * outs, ins), persistent=False)
         self._round_constants()
-        self.weight = nn.Parameter(torch.empty(copies * outs, ins))
-        self.bias = nn.Parameter(torch.empty(copies * outs))
+        self.weight = nn.Parameter(torch.empty(repeats * outs, ins))
+        self.bias = nn.Parameter(torch.empty(repeats * outs))
         # Variance-preserving for the inputs that a row really reads, not for the masked ones.
         scale = self.ends.clamp(min=1).to(self.weight.dtype).rsqrt()
         with torch.no_grad():

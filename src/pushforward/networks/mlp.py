@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pushforward.core.checks import at_least, one_of
 from pushforward.networks.conditioner import Conditioner, register_dense
 from pushforward.networks.precision import MixedPrecision
-from pushforward.networks.trunk import ACTIVATIONS, INPUT_LIMIT, activation_of, dropped, trunk
+from pushforward.networks.trunk import ACTIVATIONS, INPUT_LIMIT, activation_of, blocks_of, dropped, trunk
 
 __all__ = ["MLP", "check_hidden"]
 
@@ -58,10 +58,10 @@ class MLP(Conditioner, MixedPrecision):
     ) -> None:
         super().__init__()
         check_hidden("MLP", hidden, residual, activation, dropout)
+        self.num_blocks = blocks_of(hidden, residual)
         widths = [in_features, *hidden]
         if residual:
-            widths = [in_features] + [hidden[0]] * (1 + 2 * max(1, len(hidden) - 1))
-        self.depth = max(1, len(hidden) - 1) if residual else len(hidden)
+            widths = [in_features] + [hidden[0]] * (1 + 2 * self.num_blocks)
         self.residual, self.activation, self.dropout = residual, activation, dropout
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(widths, [*widths[1:], out_features], strict=True))
         last = self.layers[-1]
@@ -73,7 +73,7 @@ class MLP(Conditioner, MixedPrecision):
         inputs = inputs.clamp(-INPUT_LIMIT, INPUT_LIMIT)
         with self.matmul_scope(inputs):
             act = activation_of(self.activation, self.residual)
-            h = trunk(self._apply_layer, inputs, self.depth, self.residual, act, self._drop)
+            h = trunk(self._apply_layer, inputs, self.num_blocks, self.residual, act, self._drop)
             return self._apply_layer(-1, h).to(x.dtype)
 
     def _apply_layer(self, k: int, h: Tensor) -> Tensor:

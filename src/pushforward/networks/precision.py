@@ -17,7 +17,9 @@ class MixedPrecision(nn.Module):
 
     A conditioner may be any function of its inputs, so rounding inside it gives another model, not a wrong one; the
     maps that it conditions and their log-determinants need full precision and keep it. Only the parallel pass uses the
-    smaller dtype: incremental passes multiply in the dtype of the weights.
+    smaller dtype: incremental passes multiply in the dtype of the weights. So the log-slopes of an inverse that a
+    parallel pass computes are those of the bfloat16 network, at an x solved with the full-precision one: the two agree
+    to bfloat16 rounding only.
     """
 
     def matmul_scope(self, x: Tensor) -> AbstractContextManager[object]:

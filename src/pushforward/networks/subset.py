@@ -13,7 +13,7 @@ from pushforward.core.constants import HasConstants
 from pushforward.networks.masked_linear import MaskedLinear, hidden_degrees
 from pushforward.networks.mlp import check_hidden
 from pushforward.networks.precision import MixedPrecision
-from pushforward.networks.trunk import INPUT_LIMIT, activation_of, dropped, trunk
+from pushforward.networks.trunk import INPUT_LIMIT, activation_of, blocks_of, dropped, trunk
 
 __all__ = ["PrefixNetwork", "SubsetNetwork"]
 
@@ -45,7 +45,7 @@ class _Network(HasConstants, MixedPrecision):
         super().__init__()
         check_hidden(type(self).__name__, hidden, True, activation, dropout)
         self.activation, self.dropout = activation, dropout
-        self.depth = max(1, len(hidden) - 1)
+        self.num_blocks = blocks_of(hidden, True)
         self.inputs, self.groups = list(inputs), [(list(columns), count) for columns, count in groups]
         owner = [column for column, count in enumerate(self.inputs) for _ in range(count)]
         self.add_constant("owner", owner, torch.int64)  # of each input
@@ -79,7 +79,7 @@ class _Network(HasConstants, MixedPrecision):
 
     def _trunk(self, inputs: Tensor) -> Tensor:
         act = activation_of(self.activation, True)
-        return trunk(lambda k, h: self._linear(self.layers[k], h), inputs, self.depth, True, act, self._drop)
+        return trunk(lambda k, h: self._linear(self.layers[k], h), inputs, self.num_blocks, True, act, self._drop)
 
     def _linear(self, layer: Any, h: Tensor) -> Tensor:
         return torch.addmm(layer.bias[:, None], layer.weight, h)
@@ -98,7 +98,7 @@ class SubsetNetwork(_Network):
     def __init__(self, inputs: Sequence[int], groups: Any, *, hidden: Sequence[int], **options: Any) -> None:
         super().__init__(inputs, groups, hidden=hidden, **options)
         width = hidden[0]
-        widths = [sum(inputs) + len(inputs)] + [width] * (1 + 2 * self.depth)
+        widths = [sum(inputs) + len(inputs)] + [width] * (1 + 2 * self.num_blocks)
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         self.last = nn.ModuleList(_zero_linear(width, len(columns) * count) for columns, count in self.groups)
 
@@ -144,10 +144,10 @@ class PrefixNetwork(_Network):
         both = torch.cat([values, degrees])
         order = both.argsort(stable=True)  # the value of a column beside whether it is seen: degrees have to rise
         self.add_constant("order", order.tolist(), torch.int64)
-        hiddens = [hidden_degrees(hidden[0], count, context)] * (1 + 2 * self.depth)
+        hiddens = [hidden_degrees(hidden[0], count, context)] * (1 + 2 * self.num_blocks)
         self.layers = nn.ModuleList(MaskedLinear(i, o) for i, o in pairwise([both[order], *hiddens]))
         self.last = nn.ModuleList(
-            MaskedLinear(hiddens[-1], degrees[columns] - 1, copies=number) for columns, number in self.groups
+            MaskedLinear(hiddens[-1], degrees[columns] - 1, repeats=number) for columns, number in self.groups
         )
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,16 @@ from torch import Tensor
 from pushforward.core.execution_mode import current_execution
 from pushforward.core.torch_internals import uses_forward_mode
 
-__all__ = ["ACTIVATIONS", "INPUT_LIMIT", "IN_PLACE", "SLOPE_FROM_OUTPUT", "activation_of", "dropped", "trunk"]
+__all__ = [
+    "ACTIVATIONS",
+    "INPUT_LIMIT",
+    "IN_PLACE",
+    "SLOPE_FROM_OUTPUT",
+    "activation_of",
+    "blocks_of",
+    "dropped",
+    "trunk",
+]
 
 # A conditioner may be any function of its inputs, so they may be clamped; a huge finite entry of one row then cannot
 # overflow inside the network and reach the weight gradients of all rows.
@@ -38,10 +47,15 @@ SLOPE_FROM_OUTPUT = ("relu", "elu", "tanh")
 """Activations whose gradients need their output alone, so that they may overwrite their argument."""
 
 
+def blocks_of(hidden: Sequence[int], residual: bool) -> int:
+    """How many blocks `trunk` has: of one linear map each, or with ``residual`` of two, behind a first linear map."""
+    return max(1, len(hidden) - 1) if residual else len(hidden)
+
+
 def trunk(
     apply: Callable[[int, Tensor], Tensor],
     x: Tensor,
-    depth: int,
+    num_blocks: int,
     residual: bool,
     act: Callable[[Tensor], Tensor],
     drop: Callable[[Tensor], Tensor],
@@ -52,18 +66,18 @@ def trunk(
     so the parallel and the incremental pass of a masked network share this one recursion.
     """
     if not residual:
-        for k in range(depth):
+        for k in range(num_blocks):
             x = drop(act(apply(k, x)))
         return x
     h = apply(0, x)
-    for block in range(depth):
+    for block in range(num_blocks):
         h = h + apply(2 * block + 2, drop(act(apply(2 * block + 1, act(h)))))
     return act(h)
 
 
 def activation_of(activation: str, residual: bool) -> Callable[[Tensor], Tensor]:
-    """What `trunk` applies: in place where derivatives allow it and nothing else reads the product, as skip connections
-    do."""
+    """The activation that `trunk` applies: the in-place version if autograd does not need the input of the activation
+    and no skip connection reads it."""
     # ``torch.func.linearize`` makes constants of what has no tangent; those must not be overwritten.
     in_place = (
         not residual and not uses_forward_mode() and (activation in SLOPE_FROM_OUTPUT or not torch.is_grad_enabled())

@@ -31,8 +31,8 @@ class Univariate(HasConstants, ABC):
     r"""An increasing map of one number, :math:`y = \tau(x; \theta)`, applied entry by entry.
 
     Parameters lead: they have shape ``(num_params, *s)`` for x of shape ``(*s)``, so that softmax, cumsum and the like
-    run over the first axis and vectorise over all points. Where points share them, sizes of one stand for the whole
-    axis, and what follows from parameters alone is computed once. ``params = 0`` is the identity or the closest member.
+    run over the first axis and vectorise over all points. Where points share them, sizes of one broadcast, and what
+    follows from parameters alone is computed once. ``params = 0`` is the identity or the closest member.
 
     The last ``num_free`` of the parameters are free: the layer learns them per feature instead of letting its
     conditioner decide them.
@@ -70,6 +70,10 @@ class Univariate(HasConstants, ABC):
     def forward_with_free(self, x: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
         """`forward`, with conditional and free parameters given apart, as in `with_free`."""
         return self.forward(x, with_free(params, free))
+
+    def value_with_free(self, x: Tensor, params: Tensor, free: Tensor | None) -> Tensor:
+        """`value`, likewise."""
+        return self.value(x, with_free(params, free))
 
     def inverse_with_free(self, y: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
         """`inverse`, likewise."""

@@ -64,7 +64,7 @@ class CircularRationalQuadratic(SlopedSpline):
 
     Args:
         bins: number of bins K; the map has 3K parameters (K widths, K heights, K slopes).
-        min_bin: smallest width and height of a bin, as a part of the circle; less than 1 / bins.
+        min_bin: smallest width and height of a bin, as a fraction of the circle; less than 1 / bins.
         min_slope: smallest slope at a knot; less than 1.
 
     References:
@@ -82,12 +82,12 @@ class CircularRationalQuadratic(SlopedSpline):
     def __init__(self, bins: int = 8, *, min_bin: float = 1e-3, min_slope: float = 1e-3) -> None:
         # With linear tails the slopes at the ends are learned; here they are one number, and nothing lies beyond.
         super().__init__(bins, bound=math.pi, tails="linear", min_bin=min_bin, min_slope=min_slope)
-        self.free_knots, self.num_params = bins, 3 * bins
+        self.num_knot_params, self.num_params = bins, 3 * bins
 
     def _with_ends(self, at_knots: Tensor, value: float) -> Tensor:
         return torch.cat([at_knots, at_knots[:1]])
 
-    def _continue(self, x: Tensor, outside: Tensor, y: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
+    def _extend_tails(self, x: Tensor, outside: Tensor, y: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
         return _on_circle(y), log_slope
 
     def _piece(self, width: Tensor, height: Tensor, at_knots: Any, in_bin: Any) -> Piece:

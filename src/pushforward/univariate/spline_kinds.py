@@ -23,7 +23,7 @@ from pushforward.univariate.spline_pieces import (
 
 __all__ = ["CubicSpline", "LinearRational", "LinearSpline", "QuadraticSpline", "RationalQuadratic", "SlopedSpline"]
 
-BOX = "the mean slope in the box"
+MEAN_SLOPE_IN_BOX = "the mean slope in the box"  # which is 1: for messages
 
 
 @configurable
@@ -39,7 +39,7 @@ class LinearSpline(Spline):
         bins: number of bins K; the map has K parameters (heights).
         bound: half-width of the box, which is mapped onto itself.
         tails: beyond the box ``"identity"``, or ``"linear"`` with the slopes of the first and the last line.
-        min_bin: smallest height of a bin, as a part of the box; less than 1 / bins.
+        min_bin: smallest height of a bin, as a fraction of the box; less than 1 / bins.
 
     References:
         | Neural Importance Sampling (Müller et al., 2019), arXiv:1808.03856
@@ -83,7 +83,7 @@ class QuadraticSpline(Spline):
         bins: number of bins K; the map has K widths and, with identity or linear tails, K - 1 or K + 1 slopes.
         bound: half-width of the box, which is mapped onto itself.
         tails: beyond the box ``"identity"``, or ``"linear"`` with the learned slopes at the ends.
-        min_bin: smallest width of a bin, as a part of the box; less than 1 / bins.
+        min_bin: smallest width of a bin, as a fraction of the box; less than 1 / bins.
         min_slope: smallest slope; less than 1.
 
     References:
@@ -111,18 +111,18 @@ class QuadraticSpline(Spline):
         min_slope: float = 1e-3,
     ) -> None:
         super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
-        below_one("QuadraticSpline", "min_slope", min_slope, BOX)
+        below_one("QuadraticSpline", "min_slope", min_slope, MEAN_SLOPE_IN_BOX)
         self.min_slope = min_slope
-        self.num_params = bins + self.free_knots
+        self.num_params = bins + self.num_knot_params
 
     def _knots(self, params: Tensor) -> Knots:
         widths = self._sizes(params[: self.bins])
         # A knot's slope counts for half of the bins beside it; given slopes at the ends fill their own half bins.
         beside = widths if self.tails == "identity" else F.pad(widths, (0, 0) * (widths.ndim - 1) + (1, 1))
-        free = spread(params[self.bins :], 0.5 * (beside[:-1] + beside[1:]), self.min_slope)
+        free = normalised_densities(params[self.bins :], 0.5 * (beside[:-1] + beside[1:]), self.min_slope)
         slopes = self._with_ends(free, 1.0)
         heights = 0.5 * widths * (slopes[:-1] + slopes[1:])
-        return Knots(running(widths, heights), slopes)
+        return Knots(cumulative_knots(widths, heights), slopes)
 
     def _piece(self, width: Tensor, height: Tensor, at_knots: Any, in_bin: Any) -> Piece:
         return QuadraticPiece(width, *at_knots.unbind())
@@ -143,7 +143,7 @@ class CubicSpline(Spline):
         bins: number of bins K; the map has K widths, K mean slopes and, with linear tails, 2 slopes at the ends.
         bound: half-width of the box, which is mapped onto itself.
         tails: beyond the box ``"identity"``, or ``"linear"`` with the learned slopes at the ends.
-        min_bin: smallest width of a bin, as a part of the box; less than 1 / bins.
+        min_bin: smallest width of a bin, as a fraction of the box; less than 1 / bins.
         min_slope: smallest mean slope of a bin and smallest slope at a knot; less than 1.
 
     References:
@@ -174,7 +174,7 @@ class CubicSpline(Spline):
         min_slope: float = 1e-3,
     ) -> None:
         super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
-        below_one("CubicSpline", "min_slope", min_slope, BOX)
+        below_one("CubicSpline", "min_slope", min_slope, MEAN_SLOPE_IN_BOX)
         self.min_slope = min_slope
         self.num_params = 2 * bins + (2 if tails == "linear" else 0)
         floor = [min_slope] * bins
@@ -187,14 +187,14 @@ class CubicSpline(Spline):
     def _knots(self, params: Tensor) -> Knots:
         widths = self._sizes(params[: self.bins])
         floor = self.floor.reshape(-1, *(1,) * (params.ndim - 1))
-        means = spread(params[self.bins : 2 * self.bins], widths, floor)
+        means = normalised_densities(params[self.bins : 2 * self.bins], widths, floor)
         parabola = (means[:-1] * widths[1:] + means[1:] * widths[:-1]) / (widths[:-1] + widths[1:])
         slopes = self._with_ends(torch.minimum(2 * torch.minimum(means[:-1], means[1:]), parabola), 1.0)
         if self.tails == "linear":
             headroom = 3 * torch.stack([means[0], means[-1]]) - self.min_slope
             first, last = self.min_slope + headroom * torch.sigmoid(params[2 * self.bins :] + self.end_offset)
             slopes = torch.cat([first[None], slopes, last[None]])
-        return Knots(running(widths, widths * means), slopes, means)
+        return Knots(cumulative_knots(widths, widths * means), slopes, means)
 
     def _piece(self, width: Tensor, height: Tensor, at_knots: Any, in_bin: Any) -> Piece:
         return CubicPiece(width, in_bin, *at_knots.unbind())
@@ -204,25 +204,26 @@ class SlopedSpline(Spline):
     r"""A spline that is free to choose its knots along both axes and its slopes there: K widths, K heights, slopes."""
 
     smoothness = 1
-    offset: Tensor
-    least_slope: Tensor
+    slope_offset_tensor: Tensor
+    min_slope_tensor: Tensor
 
     def __init__(self, bins: int, *, bound: float, tails: str, min_bin: float, min_slope: float) -> None:
         super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
-        below_one(type(self).__name__, "min_slope", min_slope, BOX)
-        # softplus(offset) + min_slope = 1: zero parameters give slope one, as have identity tails.
+        below_one(type(self).__name__, "min_slope", min_slope, MEAN_SLOPE_IN_BOX)
+        # softplus(slope_offset) + min_slope = 1: zero parameters give slope one, as have identity tails.
         self.slope_offset, self.min_slope = math.log(math.expm1(1.0 - min_slope)), min_slope
-        self.add_constant("offset", self.slope_offset)
-        self.add_constant("least_slope", min_slope)
-        self.num_params = 2 * bins + self.free_knots
+        # The same constants as tensors, because torch converts a plain number on every call.
+        self.add_constant("slope_offset_tensor", self.slope_offset)
+        self.add_constant("min_slope_tensor", min_slope)
+        self.num_params = 2 * bins + self.num_knot_params
 
     def _knots(self, params: Tensor) -> Knots:
         inner = self._places(params[: 2 * self.bins].unflatten(0, (2, self.bins)))
-        return Knots(inner, self._with_ends(params[-self.free_knots :], 0.0))
+        return Knots(inner, self._with_ends(params[-self.num_knot_params :], 0.0))
 
     def _slopes(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """The slopes at both ends of each point's bin: raw is (2, *s)."""
-        left, right = (F.softplus(raw + self.offset) + self.least_slope).unbind()
+        left, right = (F.softplus(raw + self.slope_offset_tensor) + self.min_slope_tensor).unbind()
         return left, right
 
 
@@ -238,7 +239,7 @@ class LinearRational(SlopedSpline):
             K + 1 slopes.
         bound: half-width of the box, which is mapped onto itself.
         tails: beyond the box ``"identity"``, or ``"linear"`` with the learned slopes at the ends.
-        min_bin: smallest width and height of a bin, as a part of the box; less than 1 / bins.
+        min_bin: smallest width and height of a bin, as a fraction of the box; less than 1 / bins.
         min_slope: smallest slope at a knot; less than 1.
         min_split: least distance of λ from 0 and 1; less than 1/2.
 
@@ -291,14 +292,16 @@ class RationalQuadratic(SlopedSpline):
 
     .. math:: y = y_0 + h\, \frac{s t^2 + d_0 t (1 - t)}{s + (d_0 + d_1 - 2 s)\, t (1 - t)}
 
-    Both directions cost the same; the inverse is the root of a quadratic in the form without cancellation.
+    Both directions cost the same. The inverse is the root of a quadratic, measured from the nearer knot of the bin, in
+    a form free of cancellation.
 
     Args:
-        bins: number of bins K; the map has K widths, K heights and, with identity or linear tails, K - 1 or K + 1
-            slopes.
+        bins: number of bins K. The parameters are, in this order, K width logits and K height logits (through softmax,
+            then scaled to leave ``min_bin`` for each), and K - 1 raw slopes with identity tails, K + 1 with linear ones
+            (through softplus).
         bound: half-width of the box, which is mapped onto itself.
         tails: beyond the box ``"identity"``, or ``"linear"`` with the learned slopes at the ends.
-        min_bin: smallest width and height of a bin, as a part of the box; less than 1 / bins.
+        min_bin: smallest width and height of a bin, as a fraction of the box; less than 1 / bins.
         min_slope: smallest slope at a knot; less than 1.
 
     References:
@@ -332,12 +335,12 @@ class RationalQuadratic(SlopedSpline):
         return RationalQuadraticPiece(width, height, *self._slopes(at_knots))
 
 
-def spread(raw: Tensor, weights: Tensor, floor: Tensor | float) -> Tensor:
+def normalised_densities(raw: Tensor, weights: Tensor, floor: Tensor | float) -> Tensor:
     """Densities over the first axis: at least ``floor``, of weighted mean one, all one where raw is zero."""
-    free = (1 - floor) * torch.softmax(raw, dim=0)
-    return floor + free * ((weights * (1 - floor)).sum(dim=0) / (weights * free).sum(dim=0))
+    above_floor = (1 - floor) * torch.softmax(raw, dim=0)
+    return floor + above_floor * ((weights * (1 - floor)).sum(dim=0) / (weights * above_floor).sum(dim=0))
 
 
-def running(widths: Tensor, heights: Tensor) -> Tensor:
-    """Inner knots along both axes from the sizes (bins, *s) of the bins. A small last one may be lost in rounding."""
+def cumulative_knots(widths: Tensor, heights: Tensor) -> Tensor:
+    """Inner knots along both axes from the sizes (bins, *s) of the bins. Rounding may give the last bin zero width."""
     return torch.stack([widths, heights]).cumsum(dim=1)[:, :-1].clamp(max=1.0)

@@ -1,8 +1,9 @@
 """What lies between two knots of a spline: one formula, its slope and its inverse for each kind.
 
-Everything is seen from inside one bin: t in [0, 1] is the place in it, ``climbed`` the way up from its lower knot, in
-units where the box is [0, 1] × [0, 1]. All tensors have the points' shape. `rise` meets both ends exactly, no digits
-are lost in differences of close numbers, and every formula stays finite on the whole closed bin.
+Everything is measured inside one bin: t in [0, 1] is the place in it, dy the distance in y from its lower knot,
+``fraction`` the same as a fraction of the bin's height, in units where the box is [0, 1] × [0, 1]. All tensors have the
+points' shape. `evaluate` meets both ends exactly, no digits are lost in differences of close numbers, and every formula
+stays finite on the whole closed bin.
 """
 
 from __future__ import annotations
@@ -27,26 +28,26 @@ class Piece(ABC):
     """An increasing curve across a bin of known width and height."""
 
     @abstractmethod
-    def seen_from(self, upper: Tensor) -> Piece:
-        """The piece turned by half a turn where ``upper`` is true: t and ``climbed`` are measured from the upper knot.
+    def rotated_where(self, from_upper: Tensor) -> Piece:
+        """The piece rotated by 180° where ``from_upper`` is true: t and dy are measured from the upper knot.
 
-        Near that knot 1 - t and what is missing of the height have digits that t and ``climbed`` have lost.
+        Near that knot 1 - t has digits that t has lost.
         """
 
     @abstractmethod
-    def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(the share of the height reached at t, the log-slope there)."""
+    def evaluate(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(the fraction of the height reached at t, the log-slope there)."""
 
     @abstractmethod
-    def fall(self, climbed: Tensor) -> Tensor:
-        """t where ``climbed`` is reached, up to rounding beyond [0, 1]; its gradients are not asked for."""
+    def solve(self, dy: Tensor) -> Tensor:
+        """t where dy is reached, without gradients. Rounding may put it slightly outside [0, 1]: the caller clamps."""
 
     @abstractmethod
     def log_slope(self, t: Tensor) -> Tensor:
         """The log-slope at t."""
 
-    def log_slope_at(self, t: Tensor, climbed: Tensor) -> Tensor:
-        """The log-slope at t, where ``climbed`` is reached: from whichever of the two determines it better."""
+    def log_slope_at(self, t: Tensor, dy: Tensor) -> Tensor:
+        """The log-slope at t, where dy is reached: from whichever of the two determines it better."""
         return self.log_slope(t)
 
 
@@ -59,14 +60,14 @@ class LinearPiece(Piece):
     def __init__(self, width: Tensor, height: Tensor) -> None:
         self.width, self.height = width, height
 
-    def seen_from(self, upper: Tensor) -> Piece:
+    def rotated_where(self, from_upper: Tensor) -> Piece:
         return self
 
-    def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return t, self.log_slope(t)
 
-    def fall(self, climbed: Tensor) -> Tensor:
-        return climbed / self.height
+    def solve(self, dy: Tensor) -> Tensor:
+        return dy / self.height
 
     def log_slope(self, t: Tensor) -> Tensor:
         return torch.log(self.height / self.width)
@@ -80,18 +81,18 @@ class QuadraticPiece(Piece):
         self.total = slope_left + slope_right
         self.width = width
 
-    def seen_from(self, upper: Tensor) -> Piece:
-        return _turned(self, upper, "slope_left", "slope_right")
+    def rotated_where(self, from_upper: Tensor) -> Piece:
+        return _rotated(self, from_upper, "slope_left", "slope_right")
 
-    def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        share = t * torch.addcmul(self.slope_left * (2 - t), self.slope_right, t) / self.total
-        return share, self.log_slope(t)
+    def evaluate(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        fraction = t * torch.addcmul(self.slope_left * (2 - t), self.slope_right, t) / self.total
+        return fraction, self.log_slope(t)
 
-    def fall(self, climbed: Tensor) -> Tensor:
+    def solve(self, dy: Tensor) -> Tensor:
         # The height is the area under the slope; the knots' difference may have rounded to nothing.
-        share = (2 * climbed / (self.width * self.total)).clamp(0.0, 1.0)
-        slope = torch.lerp(self.slope_left.square(), self.slope_right.square(), share).sqrt()
-        return share * self.total / (self.slope_left + slope)
+        fraction = (2 * dy / (self.width * self.total)).clamp(0.0, 1.0)
+        slope = torch.lerp(self.slope_left.square(), self.slope_right.square(), fraction).sqrt()
+        return fraction * self.total / (self.slope_left + slope)
 
     def log_slope(self, t: Tensor) -> Tensor:
         return torch.lerp(self.slope_left, self.slope_right, t).log()
@@ -110,41 +111,45 @@ class CubicPiece(Piece):
         self.width, self.slope = width, slope
         self.a, self.b = slope_left / slope, slope_right / slope
 
-    def seen_from(self, upper: Tensor) -> Piece:
-        return _turned(self, upper, "a", "b")
+    def rotated_where(self, from_upper: Tensor) -> Piece:
+        return _rotated(self, from_upper, "a", "b")
 
-    def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        return self._share(t), self.log_slope(t)
+    def evaluate(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return self._fraction(t), self.log_slope(t)
 
-    def fall(self, climbed: Tensor) -> Tensor:
-        return self._root((climbed / (self.width * self.slope)).clamp(0.0, 1.0))
+    def solve(self, dy: Tensor) -> Tensor:
+        return self._root((dy / (self.width * self.slope)).clamp(0.0, 1.0))
 
     def log_slope(self, t: Tensor) -> Tensor:
         return torch.log(self.slope * self._steepness(t))
 
-    def _share(self, t: Tensor) -> Tensor:
-        rest = 1 - t
-        return t * torch.addcmul(t * torch.addcmul(t, 3 - self.b, rest), self.a, rest.square())
+    def _fraction(self, t: Tensor) -> Tensor:
+        one_minus_t = 1 - t
+        return t * torch.addcmul(t * torch.addcmul(t, 3 - self.b, one_minus_t), self.a, one_minus_t.square())
 
     def _steepness(self, t: Tensor) -> Tensor:
-        rest = 1 - t
-        middle = 2 * (3 - self.a - self.b) * t * rest
-        return torch.addcmul(torch.addcmul(middle, self.a, rest.square()), self.b, t.square())
+        one_minus_t = 1 - t
+        middle = 2 * (3 - self.a - self.b) * t * one_minus_t
+        return torch.addcmul(torch.addcmul(middle, self.a, one_minus_t.square()), self.b, t.square())
 
-    def _root(self, share: Tensor) -> Tensor:
+    def _root(self, fraction: Tensor) -> Tensor:
         """Halley's steps from the inverse of the rational quadratic with the same ends.
 
         Unlike the trigonometric roots this needs no case for a leading coefficient near zero or the number of roots.
         """
         a, b = self.a, self.b
         second, third = 3 - 2 * a - b, a + b - 2
-        t = _quadratic_root(torch.addcmul(1 - a, third, share), torch.addcmul(a, third, share, value=-1), share)
+        t = _quadratic_root(
+            torch.addcmul(1 - a, third, fraction), torch.addcmul(a, third, fraction, value=-1), fraction
+        )
         for _ in range(self.STEPS):
-            gap = torch.addcmul(-share, torch.addcmul(a, torch.addcmul(second, third, t), t), t)
-            bend = torch.addcmul(second, third, t, value=3)
-            slope = torch.addcmul(a, second + bend, t)
-            below = torch.addcmul(slope.square(), gap, bend, value=-1).clamp(min=torch.finfo(t.dtype).tiny)
-            t = torch.addcdiv(t, gap * slope, below, value=-1).clamp(0.0, 1.0)
+            gap = torch.addcmul(-fraction, torch.addcmul(a, torch.addcmul(second, third, t), t), t)
+            half_curvature = torch.addcmul(second, third, t, value=3)
+            slope = torch.addcmul(a, second + half_curvature, t)
+            denominator = torch.addcmul(slope.square(), gap, half_curvature, value=-1).clamp(
+                min=torch.finfo(t.dtype).tiny
+            )
+            t = torch.addcdiv(t, gap * slope, denominator, value=-1).clamp(0.0, 1.0)
         return t
 
 
@@ -167,52 +172,54 @@ class LinearRationalPiece(Piece):
         self.pull = self.product * width / height
         self.width = width
 
-    def seen_from(self, upper: Tensor) -> Piece:
-        turned = _turned(self, upper, "left", "right")
-        turned.split = torch.where(upper, 1 - self.split, self.split)
-        return turned
+    def rotated_where(self, from_upper: Tensor) -> Piece:
+        rotated = _rotated(self, from_upper, "left", "right")
+        rotated.split = torch.where(from_upper, 1 - self.split, self.split)
+        return rotated
 
-    def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        near = t <= self.split
-        place = torch.where(near, t, 1 - t)
-        length, near_root, far_root = self._seen_from(near)
-        below = self._below(place, length, far_root)
-        share = self.pull * length * near_root * place / below
-        return torch.where(near, share, 1 - share), 2 * torch.log(self.product * length / below)
+    def evaluate(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        in_left = t <= self.split
+        t_near = torch.where(in_left, t, 1 - t)
+        length, near_root, far_root = self._half(in_left)
+        denominator = self._denominator(t_near, length, far_root)
+        fraction = self.pull * length * near_root * t_near / denominator
+        return torch.where(in_left, fraction, 1 - fraction), 2 * torch.log(self.product * length / denominator)
 
-    def fall(self, climbed: Tensor) -> Tensor:
-        near, share, length, _, far_root, below = self._at(climbed)
-        place = far_root * length * share / below
-        return torch.where(near, place, 1 - place)
+    def solve(self, dy: Tensor) -> Tensor:
+        in_left, fraction, length, _, far_root, denominator = self._at(dy)
+        t_near = far_root * length * fraction / denominator
+        return torch.where(in_left, t_near, 1 - t_near)
 
     def log_slope(self, t: Tensor) -> Tensor:
-        near = t <= self.split
-        length, _, far_root = self._seen_from(near)
-        return 2 * torch.log(self.product * length / self._below(torch.where(near, t, 1 - t), length, far_root))
+        in_left = t <= self.split
+        length, _, far_root = self._half(in_left)
+        return 2 * torch.log(
+            self.product * length / self._denominator(torch.where(in_left, t, 1 - t), length, far_root)
+        )
 
-    def log_slope_at(self, t: Tensor, climbed: Tensor) -> Tensor:
-        _, _, length, _, _, below = self._at(climbed)
-        return 2 * torch.log(below / (self.pull * length))
+    def log_slope_at(self, t: Tensor, dy: Tensor) -> Tensor:
+        _, _, length, _, _, denominator = self._at(dy)
+        return 2 * torch.log(denominator / (self.pull * length))
 
-    def _at(self, climbed: Tensor) -> tuple[Tensor, ...]:
-        """On which side of the meeting point ``climbed`` is reached, the share of the height from that side's end, the
-        numbers of `_seen_from`, and the denominator of the inverse."""
-        share = climbed / self.height
-        rest = torch.addcmul(self.split * self.left, self.average, share, value=-1)
-        near = rest >= 0
-        share = torch.where(near, share, 1 - share)
-        # Seen from the other side the rest is the same number: in 1 - share it would have fewer digits.
-        rest = rest.abs()
-        length, near_root, far_root = self._seen_from(near)
-        return near, share, length, near_root, far_root, torch.addcmul(far_root * share, self.pull, rest)
+    def _at(self, dy: Tensor) -> tuple[Tensor, ...]:
+        """Whether dy is reached to the left of the meeting point, the fraction of the height from that side's end, the
+        numbers of `_half`, and the denominator of the inverse."""
+        fraction = dy / self.height
+        to_meeting = torch.addcmul(self.split * self.left, self.average, fraction, value=-1)
+        in_left = to_meeting >= 0
+        fraction = torch.where(in_left, fraction, 1 - fraction)
+        # From the other side this is the same number: computed from 1 - fraction it would have fewer digits.
+        to_meeting = to_meeting.abs()
+        length, near_root, far_root = self._half(in_left)
+        return in_left, fraction, length, near_root, far_root, torch.addcmul(far_root * fraction, self.pull, to_meeting)
 
-    def _seen_from(self, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _half(self, in_left: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Length of the half in which the point lies, and the roots of the slopes at its near and far end."""
-        length = torch.where(near, self.split, 1 - self.split)
-        return length, torch.where(near, self.left, self.right), torch.where(near, self.right, self.left)
+        length = torch.where(in_left, self.split, 1 - self.split)
+        return length, torch.where(in_left, self.left, self.right), torch.where(in_left, self.right, self.left)
 
-    def _below(self, place: Tensor, length: Tensor, other: Tensor) -> Tensor:
-        return torch.addcmul(other * (length - place), self.pull * self.average, place)
+    def _denominator(self, t_near: Tensor, length: Tensor, far_root: Tensor) -> Tensor:
+        return torch.addcmul(far_root * (length - t_near), self.pull * self.average, t_near)
 
 
 class RationalQuadraticPiece(Piece):
@@ -224,52 +231,54 @@ class RationalQuadraticPiece(Piece):
     def __init__(self, width: Tensor, height: Tensor, slope_left: Tensor, slope_right: Tensor) -> None:
         self.height, self.slope = height, height / width
         self.slope_left, self.slope_right = slope_left, slope_right
-        self.bend = torch.sub(slope_left + slope_right, self.slope, alpha=2)
+        # Of the denominator: d0 + d1 - 2s.
+        self.curvature = torch.sub(slope_left + slope_right, self.slope, alpha=2)
 
-    def seen_from(self, upper: Tensor) -> Piece:
-        return _turned(self, upper, "slope_left", "slope_right")
+    def rotated_where(self, from_upper: Tensor) -> Piece:
+        return _rotated(self, from_upper, "slope_left", "slope_right")
 
-    def rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        rest, square = 1 - t, t.square()
-        mixed = t * rest
-        scale = torch.addcmul(self.slope, self.bend, mixed)
-        share = torch.addcmul(self.slope_left * mixed, self.slope, square) / scale
-        return share, self._log_slope(rest, square, mixed, scale)
+    def evaluate(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        one_minus_t, square = 1 - t, t.square()
+        t_rest = t * one_minus_t  # t (1 - t)
+        denominator = torch.addcmul(self.slope, self.curvature, t_rest)
+        fraction = torch.addcmul(self.slope_left * t_rest, self.slope, square) / denominator
+        return fraction, self._log_slope(one_minus_t, square, t_rest, denominator)
 
-    def fall(self, climbed: Tensor) -> Tensor:
-        bent = climbed * self.bend
-        a = torch.addcmul(bent, self.height, self.slope - self.slope_left)
-        b = self.height * self.slope_left - bent
-        return _quadratic_root(a, b, self.slope * climbed)
+    def solve(self, dy: Tensor) -> Tensor:
+        curved = dy * self.curvature
+        a = torch.addcmul(curved, self.height, self.slope - self.slope_left)
+        b = self.height * self.slope_left - curved
+        return _quadratic_root(a, b, self.slope * dy)
 
     def log_slope(self, t: Tensor) -> Tensor:
-        rest = 1 - t
-        mixed = t * rest
-        return self._log_slope(rest, t.square(), mixed, torch.addcmul(self.slope, self.bend, mixed))
+        one_minus_t = 1 - t
+        t_rest = t * one_minus_t
+        return self._log_slope(one_minus_t, t.square(), t_rest, torch.addcmul(self.slope, self.curvature, t_rest))
 
-    def _log_slope(self, rest: Tensor, square: Tensor, mixed: Tensor, scale: Tensor) -> Tensor:
-        inner = torch.addcmul(self.slope_right * square, self.slope, mixed, value=2)
-        inner = torch.addcmul(inner, self.slope_left, rest.square())
-        return torch.log(inner * (self.slope / scale).square())
+    def _log_slope(self, one_minus_t: Tensor, square: Tensor, t_rest: Tensor, denominator: Tensor) -> Tensor:
+        numerator = torch.addcmul(self.slope_right * square, self.slope, t_rest, value=2)
+        numerator = torch.addcmul(numerator, self.slope_left, one_minus_t.square())
+        return torch.log(numerator * (self.slope / denominator).square())
 
 
-def _turned(piece: P, upper: Tensor, left: str, right: str) -> P:
-    """The piece with its numbers at the two ends, ``left`` and ``right``, exchanged where ``upper`` is true; all else
-    belongs to the bin as a whole."""
+def _rotated(piece: P, from_upper: Tensor, left: str, right: str) -> P:
+    """The piece with its numbers at the two ends, ``left`` and ``right``, exchanged where ``from_upper`` is true; the
+    rest belongs to the bin as a whole."""
     at_left, at_right = getattr(piece, left), getattr(piece, right)
-    turned = object.__new__(type(piece))
-    ends = {left: torch.where(upper, at_right, at_left), right: torch.where(upper, at_left, at_right)}
-    vars(turned).update(vars(piece), **ends)
-    return turned
+    rotated = object.__new__(type(piece))
+    ends = {left: torch.where(from_upper, at_right, at_left), right: torch.where(from_upper, at_left, at_right)}
+    vars(rotated).update(vars(piece), **ends)
+    return rotated
 
 
 def _quadratic_root(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """The smallest t ≥ 0 with a t² + b t = c ≥ 0, where there is one: b < 0 leaves one only where a > 0.
 
     With R the root of the discriminant, t = 2c / (R + b) = (R - b) / 2a, of which one form or the other subtracts close
-    numbers. Equal fractions stay so when numerators and denominators are added; this sum subtracts none.
+    numbers. If p / q = r / s, then (p + k r) / (q + k s) is the same for any k with a denominator other than zero;
+    with k = max(-b, 0) / R no close numbers are subtracted.
     """
     # Rounding may have put the discriminant below zero.
     root = torch.addcmul(b.square(), a, c, value=4).clamp(min=torch.finfo(b.dtype).tiny).sqrt()
-    other = b.clamp(max=0.0) / root  # minus how much the second form counts
-    return torch.addcmul(c + c, other, root - b, value=-1) / torch.addcmul(root + b, other, a, value=-2)
+    minus_k = b.clamp(max=0.0) / root
+    return torch.addcmul(c + c, minus_k, root - b, value=-1) / torch.addcmul(root + b, minus_k, a, value=-2)
