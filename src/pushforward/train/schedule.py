@@ -14,7 +14,7 @@ import torch
 from pushforward.train.history import TrainingError
 from pushforward.train.plan import Plan, described
 
-__all__ = ["Constant", "Cosine", "Decay", "Linear", "Schedule", "ScheduleOptions"]
+__all__ = ["ConstantRate", "CosineDecay", "Decay", "LinearDecay", "Schedule", "ScheduleOptions"]
 
 
 class Decay(ABC):
@@ -29,7 +29,7 @@ class Decay(ABC):
 
 
 @dataclass(frozen=True)
-class Cosine(Decay):
+class CosineDecay(Decay):
     """A linear rise over the part ``warmup`` of the budget, and half a cosine down to zero over all of it.
 
     References:
@@ -39,27 +39,27 @@ class Cosine(Decay):
     warmup: float = 0.02
 
     def __post_init__(self) -> None:
-        _check_warmup("Cosine", self.warmup)
+        _check_warmup("CosineDecay", self.warmup)
 
     def __call__(self, done: float, step: int) -> float:
         return _rise(done, self.warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 @dataclass(frozen=True)
-class Linear(Decay):
+class LinearDecay(Decay):
     """A linear rise over the part ``warmup`` of the budget, and a straight line down to zero over all of it."""
 
     warmup: float = 0.02
 
     def __post_init__(self) -> None:
-        _check_warmup("Linear", self.warmup)
+        _check_warmup("LinearDecay", self.warmup)
 
     def __call__(self, done: float, step: int) -> float:
         return _rise(done, self.warmup) * (1 - min(1.0, done))
 
 
 @dataclass(frozen=True)
-class Constant(Decay):
+class ConstantRate(Decay):
     """A linear rise over ``warmup`` steps, then one rate: for runs without a known end."""
 
     warmup: int = 100
@@ -67,7 +67,7 @@ class Constant(Decay):
 
     def __post_init__(self) -> None:
         if not (isinstance(self.warmup, int) and self.warmup >= 0):
-            raise TrainingError(f"Constant: warmup must be a number of steps, 0 or more; got {self.warmup!r}.")
+            raise TrainingError(f"ConstantRate: warmup must be a number of steps, 0 or more; got {self.warmup!r}.")
 
     def __call__(self, done: float, step: int) -> float:
         return min(1.0, (step + 1) / (self.warmup + 1))
@@ -82,7 +82,7 @@ def _check_warmup(owner: str, warmup: float) -> None:
         raise TrainingError(f"{owner}: warmup must be a part of the budget, from 0 up to 1; got {warmup}.")
 
 
-DECAYS: dict[str, Decay] = {"cosine": Cosine(), "linear": Linear(), "constant": Constant()}
+DECAYS: dict[str, Decay] = {"cosine": CosineDecay(), "linear": LinearDecay(), "constant": ConstantRate()}
 STEPS_WITHOUT_DATA = 2_000
 
 
@@ -107,7 +107,7 @@ class Schedule:
     """The highest learning rate."""
     decay: str | Decay = "cosine"
     """The learning rate over the budget: "cosine", "linear" or "constant", or an object such as
-    ``Cosine(warmup=0.1)``."""
+    ``CosineDecay(warmup=0.1)``."""
     optimizer: Callable[..., torch.optim.Optimizer] | None = None
     """Called as ``optimizer(parameters, lr=lr)``, such as ``torch.optim.SGD`` or ``functools.partial(torch.optim.AdamW,
     amsgrad=True)``; parameter groups keep the ratios of their rates. By default AdamW with betas (0.9, 0.99)."""
