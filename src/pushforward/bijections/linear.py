@@ -107,7 +107,7 @@ class Rotation(Bijection):
         self.register_buffer("axes", torch.eye(features))
         # A buffer, so that a loaded model is not measured again.
         self.register_buffer("initialized", torch.tensor(False))
-        self._memo = TensorCache()
+        self._cache = TensorCache()
 
     @property
     def data_dependent(self) -> bool:
@@ -126,7 +126,7 @@ class Rotation(Bijection):
 
     def _matrix(self) -> Tensor:
         if runs_directly(self.angles) and self.angles.is_cpu:  # elsewhere comparing would wait for the device
-            return self._memo(self._turn, self.angles, self.axes)
+            return self._cache(self._turn, self.angles, self.axes)
         return self._turn(self.angles, self.axes)
 
     def _turn(self, angles: Tensor, axes: Tensor) -> Tensor:

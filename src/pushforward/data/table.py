@@ -202,7 +202,7 @@ def _convert(
 
 
 def _regroup(parts: Iterator[NDArray[np.float64]], rows: int) -> Iterator[NDArray[np.float64]]:
-    """The same rows in pieces of ``rows``."""
+    """The rows of all parts, in pieces of ``rows``."""
     held: list[NDArray[np.float64]] = []
     count = 0
     for part in parts:

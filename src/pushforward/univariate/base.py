@@ -72,11 +72,11 @@ class Univariate(HasConstants, ABC):
         return self.forward(x, with_free(params, free))
 
     def inverse_with_free(self, y: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
-        """`inverse`, likewise."""
+        """`inverse`, with conditional and free parameters given apart, as in `with_free`."""
         return self.inverse(y, with_free(params, free))
 
     def inverse_value_with_free(self, y: Tensor, params: Tensor, free: Tensor | None) -> Tensor:
-        """`inverse_value`, likewise."""
+        """`inverse_value`, with conditional and free parameters given apart, as in `with_free`."""
         return self.inverse_value(y, with_free(params, free))
 
     def for_feature(self, j: int) -> Univariate:

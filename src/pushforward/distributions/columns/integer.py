@@ -31,7 +31,7 @@ class Integer(Scaled):
         low: the smallest number, if there is one.
         high: the largest number, if there is one.
         skewed: whether F is a distribution of log(k - low + 1), for numbers of many magnitudes.
-        univariate: as of `Continuous`.
+        univariate: the map whose distribution the transformed column has, as in `Continuous`.
         columns: how many such columns stand side by side.
 
     References:
