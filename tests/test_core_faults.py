@@ -167,8 +167,8 @@ def test_inverse_slopes_in_steep_bins(kind):
         # A unit in the last place of what is climbed moves the slope as well.
         seen, climbed = wide.seen_from(side), (height * share).double() * (1 + 2 * EPS[torch.float32])
         moved = seen.log_slope_at(seen.fall(climbed).clamp(0, 1), climbed)
-        room = 5e-3 + 4 * (moved - slopes[1]).abs()
-        off = (slopes[0] - slopes[1]).abs() / room
+        tolerance = 5e-3 + 4 * (moved - slopes[1]).abs()
+        off = (slopes[0] - slopes[1]).abs() / tolerance
         assert off.max() <= 1, f"off by {(slopes[0] - slopes[1]).abs().max():.3g}, {off.max():.3g} times the tolerance"
 
 

@@ -719,7 +719,7 @@ def test_no_sentence_is_left_untested():
 
 
 def test_an_untested_sentence_is_noticed():
-    found = list(sites(SOURCE / "bijections" / "chain.py"))
-    assert len(found) == 6
+    places = list(sites(SOURCE / "bijections" / "chain.py"))
+    assert len(places) == 6
     lines = reached([lambda: Chain([])])
-    assert sum(any((SOURCE / "bijections" / "chain.py", line) in lines for line in site) for site in found) == 1
+    assert sum(any((SOURCE / "bijections" / "chain.py", line) in lines for line in site) for site in places) == 1
