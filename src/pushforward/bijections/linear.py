@@ -29,6 +29,9 @@ class LU(Bijection):
     Shape:
         ``x``, ``y``: (*batch, features), ``ladj``: (*batch,).
 
+    Raises:
+        ValueError: there is no feature.
+
     References:
         | Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma and Dhariwal, 2018), arXiv:1807.03039
         | Neural Spline Flows (Durkan et al., 2019), arXiv:1906.04032
@@ -80,6 +83,9 @@ class Rotation(Bijection):
 
     Shape:
         ``x``, ``y``: (*batch, features), ``ladj``: (*batch,).
+
+    Raises:
+        ValueError: there are fewer than two features.
 
     References:
         | Iterative Gaussianization: from ICA to Random Rotations (Laparra et al., 2011), arXiv:1602.00229

@@ -21,6 +21,9 @@ def configurable(cls: C) -> C:
     parents, so a registered class may extend another. Arguments that the class lists in ``takes_any_module`` may be
     modules of classes that are not registered: the config then names their class, and cannot be built or saved.
 
+    Raises:
+        ValueError: another class is registered by this name; a built object, if an argument is not JSON-able.
+
     >>> from pushforward.bijections import Flip
     >>> Flip(3).config
     {'type': 'Flip', 'features': 3}
@@ -51,7 +54,11 @@ def configurable(cls: C) -> C:
 
 
 def encode(value: Any, owner: str, name: str) -> Any:
-    """A constructor argument as JSON; configurable objects become their config."""
+    """A constructor argument as JSON; configurable objects become their config.
+
+    Raises:
+        ValueError: the value is neither JSON-able nor configurable.
+    """
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):

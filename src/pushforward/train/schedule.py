@@ -32,6 +32,9 @@ class Decay(ABC):
 class CosineDecay(Decay):
     """A linear rise over the part ``warmup`` of the budget, and half a cosine down to zero over all of it.
 
+    Raises:
+        TrainingError: ``warmup`` is not a part from 0 up to 1.
+
     References:
         | SGDR: Stochastic Gradient Descent with Warm Restarts (Loshchilov, Hutter, 2017), arXiv:1608.03983
     """
@@ -47,7 +50,11 @@ class CosineDecay(Decay):
 
 @dataclass(frozen=True)
 class LinearDecay(Decay):
-    """A linear rise over the part ``warmup`` of the budget, and a straight line down to zero over all of it."""
+    """A linear rise over the part ``warmup`` of the budget, and a straight line down to zero over all of it.
+
+    Raises:
+        TrainingError: ``warmup`` is not a part from 0 up to 1.
+    """
 
     warmup: float = 0.02
 
@@ -60,7 +67,11 @@ class LinearDecay(Decay):
 
 @dataclass(frozen=True)
 class ConstantRate(Decay):
-    """A linear rise over ``warmup`` steps, then one rate: for runs without a known end."""
+    """A linear rise over ``warmup`` steps, then one rate: for runs without a known end.
+
+    Raises:
+        TrainingError: ``warmup`` is not a whole number of at least 0.
+    """
 
     warmup: int = 100
     depends_on_budget = False
@@ -92,6 +103,9 @@ class Schedule:
 
     The budget is ``steps``, ``epochs`` or ``seconds``; of several the first one used up ends the run. With none it is
     100 epochs, but between 1,000 and 10,000 steps (2,000 steps for losses that learn without data).
+
+    Raises:
+        TrainingError: a field is out of its range.
     """
 
     steps: int | None = None

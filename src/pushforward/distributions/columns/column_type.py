@@ -26,6 +26,9 @@ class ColumnType(HasConstants, ABC):
         Values are (columns, n) in float64, whatever the dtype of the weights, in the column's own units; categories
         are numbered 0, 1, ... . Parameters lead, (num_params, columns, n), in the dtype of the weights, and so are all
         results but quantiles and samples, which are float64. `initialize` gives parameters that fit a whole column.
+
+    Raises:
+        ValueError: there is no column.
     """
 
     num_params: int

@@ -28,6 +28,9 @@ class Continuous(Scaled):
         univariate: the map whose distribution the standardised column has; a mixture of logistics by default.
         smoothing: the bandwidth h.
         columns: how many such columns stand side by side.
+
+    Raises:
+        ValueError: ``smoothing`` is negative or not finite.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (

@@ -34,6 +34,9 @@ class Integer(Scaled):
         univariate: the map whose distribution the transformed column has, as in `Continuous`.
         columns: how many such columns stand side by side.
 
+    Raises:
+        ValueError: ``low`` is not below ``high``, or ``skewed`` lacks a ``low`` to count from.
+
     References:
         | PixelCNN++ (Salimans et al., 2017), arXiv:1701.05517, §2.1
     """
