@@ -6,7 +6,7 @@ import functools
 import inspect
 from typing import Any, TypeVar
 
-__all__ = ["REGISTRY", "build", "configurable"]
+__all__ = ["REGISTRY", "build", "configurable", "shown_config"]
 
 REGISTRY: dict[str, type] = {}
 """Every configurable class by its name: what tests, the gallery, saved files and the command line draw from."""
@@ -106,3 +106,13 @@ def decode(value: Any) -> Any:
     if isinstance(value, dict):
         return build(value) if "type" in value else {key: decode(item) for key, item in value.items()}
     return [decode(item) for item in value] if isinstance(value, list) else value
+
+
+def shown_config(module: Any) -> str:
+    """The constructor arguments of a module for its printed form; parts among them print themselves."""
+    arguments = {key: value for key, value in getattr(module, "config", {}).items() if key != "type"}
+    return ", ".join(f"{key}={value}" for key, value in arguments.items() if not _has_parts(value))
+
+
+def _has_parts(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(_has_parts, value)))

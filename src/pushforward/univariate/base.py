@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.bijection import Kind
+from pushforward.core.config import shown_config
 from pushforward.core.constants import HasConstants
 from pushforward.core.dispatch import accelerated
 from pushforward.core.domain import REAL, Domain
@@ -93,7 +94,7 @@ class Univariate(HasConstants, ABC):
         return self.num_params
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{key}={value}" for key, value in getattr(self, "config", {}).items() if key != "type")
+        return shown_config(self)
 
 
 class Iterative(Univariate):

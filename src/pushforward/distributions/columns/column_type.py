@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.checks import at_least
-from pushforward.core.config import build
+from pushforward.core.config import build, shown_config
 from pushforward.core.constants import HasConstants
 from pushforward.core.domain import Domain
 
@@ -148,5 +148,4 @@ class ColumnType(HasConstants, ABC):
         """Measure a single column with the values (n,), where n may be zero; its first parameters (num_params,)."""
 
     def extra_repr(self) -> str:
-        options = {k: v for k, v in getattr(self, "config", {}).items() if k != "type" and not isinstance(v, dict)}
-        return ", ".join(f"{key}={value}" for key, value in options.items())
+        return shown_config(self)
