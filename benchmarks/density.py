@@ -149,7 +149,7 @@ def main() -> None:
         f"rows, tested once on {len(test):,} rows by `pushforward evaluate` in a new process ({seconds:.0f} s for both",
         "tables).",
         f"Options: nsf {json.dumps(arguments.flow)}, fit {json.dumps(arguments.fit)}; {saved.parameters:,} weights,",
-        f"{history['records'][-1]['step']:,} steps in {history['seconds']:.0f} s, with the last look at validation;",
+        f"{history['records'][-1]['step']:,} steps in {history['seconds']:.0f} s, the last validation included;",
         f"best validation {history['best_validation']:.3f} nats.",
         "",
         "Course of the run (validation nats): "

@@ -77,7 +77,8 @@ def mixture(train: Rows, test: Rows) -> Rows:
 
 
 def any_mixture(train: Rows, test: Rows) -> Rows:
-    """The same with full, tied, diagonal and spherical covariances to choose from, three starts each."""
+    """Gaussian mixtures as in `mixture`, but with full, tied, diagonal and spherical covariances to choose from, and
+    three starts each."""
     from sklearn.mixture import GaussianMixture
 
     shift, scale = train.mean(axis=0), train.std(axis=0)

@@ -2,7 +2,7 @@
 
     PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/tables.py [--sets 537_houses protein adult ...]
 
-Defaults throughout: the kinds of columns are inferred. Of Adult the columns that hold codes of categories are declared.
+Defaults throughout: the types of columns are inferred. Of Adult the columns that hold codes of categories are declared.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ def with_error(scores: Array) -> str:
 def with_densities(train: Array) -> dict[str, Any]:
     """Kinds of the columns of real numbers in which some values come often: those of the other values. By default such
     values have probabilities, with which no density at them can be compared."""
-    kinds: dict[str, Any] = {}
+    types: dict[str, Any] = {}
     for field, x in zip(Schema.infer(train).fields, train.T, strict=True):
-        if isinstance(field.kind, Inflated) and field.kind.is_density:
-            inner = field.kind.inner
-            kinds[field.name] = inner if bool(inner.holds(torch.as_tensor(x)[None]).all()) else Continuous()
-    return kinds
+        if isinstance(field.column_type, Inflated) and field.column_type.is_density:
+            inner = field.column_type.inner
+            types[field.name] = inner if bool(inner.holds(torch.as_tensor(x)[None]).all()) else Continuous()
+    return types
 
 
 def measured(name: str) -> str:
@@ -211,7 +211,7 @@ def main() -> None:
         "    PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/tables.py",
         "",
         f"{machine()}. Mean log-likelihood of held-out rows (a tenth, of small sets a fifth) in nats, in the units",
-        "of the columns; ± one standard error. `FlowDensity()` infers the kinds of the columns; of a column of whole",
+        "of the columns; ± one standard error. `FlowDensity()` infers the types of the columns; of a column of whole",
         "numbers it gives probabilities, which compare with densities as its unit is one. *Mixture*: of Gaussians with",
         "full covariances, 2 to 64 components by BIC. *Kernel*: Gaussian kernel, bandwidth by five-fold",
         "cross-validation. Of the sets marked † some columns of real numbers hold single values often, to which",

@@ -31,7 +31,7 @@ def conditional_model():
     return MixedTypeModel([Continuous(), Categorical(3), Integer(0, 4)], context=[Continuous()], hidden=(4,))
 
 
-def law() -> ColumnDistribution:
+def marginal() -> ColumnDistribution:
     return model().column_marginal(0)
 
 
@@ -159,9 +159,9 @@ MISTAKES = [
         r"MixedTypeModel: the batch shapes of column 0 \(2,\) and context \(4,\) do not broadcast\.",
     ),
     (lambda: model().condition(WHOLE), r"MixedTypeModel: built without context; got one\."),
-    (lambda: law().quantile(0.0), r"quantile: p must lie between 0 and 1; got 0\.0\."),
-    (lambda: law().interval(1.5), r"interval: probability must lie between 0 and 1; got 1\.5\."),
-    (lambda: law().highest_density_interval(0.0), r"interval: probability must lie between 0 and 1; got 0\.0\."),
-    (lambda: law().probabilities(), r"probabilities: Continuous has no categories\. Ask for log_prob instead\."),
+    (lambda: marginal().quantile(0.0), r"quantile: p must lie between 0 and 1; got 0\.0\."),
+    (lambda: marginal().interval(1.5), r"interval: probability must lie between 0 and 1; got 1\.5\."),
+    (lambda: marginal().highest_density_interval(0.0), r"interval: probability must lie between 0 and 1; got 0\.0\."),
+    (lambda: marginal().probabilities(), r"probabilities: Continuous has no categories\. Ask for log_prob instead\."),
     (lambda: model().column_marginal(1).mean(), r"Categorical: there is no order and so no mean"),
 ]

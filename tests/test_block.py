@@ -67,16 +67,16 @@ def test_the_bracket_holds_and_the_root_is_exact(size, scale):
 
 def naive_inverse(layer, y, context):
     """Feature by feature, each by the implicit function theorem on a whole pass."""
-    found = layer.inverse(y, context).detach()
-    torch.testing.assert_close(layer(found, context), y, rtol=1e-11, atol=1e-11)
-    x = found[..., :0]
+    solution = layer.inverse(y, context).detach()
+    torch.testing.assert_close(layer(solution, context), y, rtol=1e-11, atol=1e-11)
+    x = solution[..., :0]
     for j in range(y.shape[-1]):
 
         def curve(t, x=x, j=j):
-            value, slopes = layer._forward_and_slopes(torch.cat([x, t[..., None], found[..., j + 1 :]], -1), context)
+            value, slopes = layer._forward_and_slopes(torch.cat([x, t[..., None], solution[..., j + 1 :]], -1), context)
             return value[..., j], slopes[..., j]
 
-        x = torch.cat([x, attach_root_gradients(curve, y[..., j], found[..., j])[..., None]], dim=-1)
+        x = torch.cat([x, attach_root_gradients(curve, y[..., j], solution[..., j])[..., None]], dim=-1)
     return x
 
 
@@ -84,18 +84,18 @@ def naive_inverse(layer, y, context):
 def test_the_sweep_is_autodiff_through_naive_passes(features, context, layers):
     layer = random_layer(features, context, units=3, layers=layers)
     y = points(5, features).requires_grad_()
-    known = points(5, context, 2).requires_grad_() if context else None
-    leaves = [y, *([] if known is None else [known]), *layer.parameters()]
+    c = points(5, context, 2).requires_grad_() if context else None
+    leaves = [y, *([] if c is None else [c]), *layer.parameters()]
     v = points(5, features, 3)
-    x = layer.inverse(y, known)
+    x = layer.inverse(y, c)
     got = torch.autograd.grad(x, leaves, v)
-    expected = torch.autograd.grad(naive_inverse(layer, y, known), leaves, v)
+    expected = torch.autograd.grad(naive_inverse(layer, y, c), leaves, v)
     for a, b in zip(got, expected, strict=True):
         assert (a - b).abs().max() <= 1e-9 * (1 + b.abs().max())
 
 
 def test_second_derivatives():
     layer = random_layer(3, 1, units=3)
-    y, known = points(2, 3).requires_grad_(), points(2, 1, 2).requires_grad_()
-    torch.autograd.gradcheck(layer.inverse, (y, known))
-    torch.autograd.gradgradcheck(layer.inverse, (y, known))
+    y, c = points(2, 3).requires_grad_(), points(2, 1, 2).requires_grad_()
+    torch.autograd.gradcheck(layer.inverse, (y, c))
+    torch.autograd.gradgradcheck(layer.inverse, (y, c))

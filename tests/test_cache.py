@@ -1,4 +1,4 @@
-"""A memo: it computes once, and again after any change."""
+"""A cache of the last result: it computes once, and again after any change."""
 
 import copy
 import pickle
@@ -18,21 +18,21 @@ def counting(calls):
 
 
 def test_it_computes_again_only_after_a_change():
-    calls, memo, given = [], TensorCache(), torch.randn(3)
+    calls, cache, x = [], TensorCache(), torch.randn(3)
     function = counting(calls)
-    assert torch.equal(memo(function, given), memo(function, given.clone()))
+    assert torch.equal(cache(function, x), cache(function, x.clone()))
     assert len(calls) == 1
-    given.data[1] += 1  # leaves no trace in the version counter of the tensor
-    assert torch.equal(memo(function, given), 2 * given)
-    assert memo(function, given.double()).dtype == torch.float64
-    assert memo(function, given[:2]).shape == (2,)
+    x.data[1] += 1  # leaves no trace in the version counter of the tensor
+    assert torch.equal(cache(function, x), 2 * x)
+    assert cache(function, x.double()).dtype == torch.float64
+    assert cache(function, x[:2]).shape == (2,)
     assert len(calls) == 4
 
 
 def test_copies_start_empty():
-    memo = TensorCache()
-    memo(torch.neg, torch.ones(2))
-    for other in (copy.deepcopy(memo), pickle.loads(pickle.dumps(memo))):
+    cache = TensorCache()
+    cache(torch.neg, torch.ones(2))
+    for other in (copy.deepcopy(cache), pickle.loads(pickle.dumps(cache))):
         calls = []
         other(counting(calls), torch.ones(2))
         assert len(calls) == 1

@@ -75,17 +75,17 @@ def test_fit_tells_what_it_did_and_deletes_its_checkpoint(tmp_path):
 
 def test_fit_as_json_and_what_the_file_keeps(tmp_path):
     table, out = write_csv(tmp_path / "train.csv"), tmp_path / "model.safetensors"
-    found = run_json("fit", table, "--out", out, "--drop", "id", "--given", "temp", *TINY)
-    assert (found["columns"], found["given"], found["dropped"]) == (["a", "b"], ["temp"], ["id"])
-    assert (found["train_rows"], found["validation_rows"], found["steps"]) == (270, 30, 40)
-    assert set(found["baselines"]) == {"gaussian", "gmm"}
-    assert all(math.isfinite(found[part]) for part in ("train", "validation", "validation_error"))
+    answer = run_json("fit", table, "--out", out, "--drop", "id", "--given", "temp", *TINY)
+    assert (answer["columns"], answer["given"], answer["dropped"]) == (["a", "b"], ["temp"], ["id"])
+    assert (answer["train_rows"], answer["validation_rows"], answer["steps"]) == (270, 30, 40)
+    assert set(answer["baselines"]) == {"gaussian", "gmm"}
+    assert all(math.isfinite(answer[part]) for part in ("train", "validation", "validation_error"))
     kept = pf.io.read_header(out).metadata
     assert (kept["columns"], kept["given"], kept["column_types"]) == (["a", "b"], ["temp"], ["double", "double"])
     assert (kept["flow"], kept["options"]) == ("nsf", {"depth": 1, "hidden": [8], "bins": 4})
     assert kept["train_rows"] == 270
     assert kept["history"]["records"][-1]["step"] == 40
-    assert kept["history"]["best_validation"] == pytest.approx(found["validation"], abs=1e-5)
+    assert kept["history"]["best_validation"] == pytest.approx(answer["validation"], abs=1e-5)
 
 
 def test_the_same_seed_gives_the_same_model(tmp_path):
@@ -102,36 +102,36 @@ def test_every_flow_fits(tmp_path, flow):
     table = write_csv(tmp_path / "train.csv", columns=("a", "b"), rows=100)
     out = tmp_path / "model"
     if flow == "triangular_map":  # chooses its terms instead of taking steps
-        found = run_json("fit", table, "--out", out, "--flow", flow, "--set", "terms=3")
-        assert (found["flow"], found["options"]) == (flow, {"terms": 3})
+        answer = run_json("fit", table, "--out", out, "--flow", flow, "--set", "terms=3")
+        assert (answer["flow"], answer["options"]) == (flow, {"terms": 3})
         assert pf.load(out).event_shape == (2,)
         return
-    known = inspect.signature(FLOWS[flow]).parameters
+    accepted = inspect.signature(FLOWS[flow]).parameters
     small = {"depth": "2", "hidden": "8", "period": "100"}  # wide enough for every angle of the table
-    options = [word for name, value in small.items() if name in known for word in ("--set", f"{name}={value}")]
-    found = run_json("fit", table, "--out", out, "--flow", flow, *options, "--steps", 5)
-    assert found["flow"] == flow
+    options = [word for name, value in small.items() if name in accepted for word in ("--set", f"{name}={value}")]
+    answer = run_json("fit", table, "--out", out, "--flow", flow, *options, "--steps", 5)
+    assert answer["flow"] == flow
     assert pf.load(out).event_shape == (2,)
     assert flow in run("fit", "--help").stdout
 
 
 def test_fit_takes_a_validation_table_and_none_at_all(tmp_path, folder):
     table, out = write_csv(tmp_path / "train.csv", columns=("a", "b")), tmp_path / "model"
-    found = run_json("fit", table, "--out", out, "--validation", folder / "test.csv", *TINY)
-    assert (found["train_rows"], found["validation_rows"]) == (300, 120)
-    found = run_json("fit", table, "--out", out, "--validation", "0", *TINY)
-    assert (found["train_rows"], found["validation_rows"], found["validation"]) == (300, 0, None)
+    answer = run_json("fit", table, "--out", out, "--validation", folder / "test.csv", *TINY)
+    assert (answer["train_rows"], answer["validation_rows"]) == (300, 120)
+    answer = run_json("fit", table, "--out", out, "--validation", "0", *TINY)
+    assert (answer["train_rows"], answer["validation_rows"], answer["validation"]) == (300, 0, None)
     assert "0 validation rows" in run("fit", table, "--out", out, "--validation", "0", *TINY).stdout
 
 
 def test_evaluate(folder):
-    found = run_json("evaluate", folder / "given.safetensors", folder / "test.csv")
-    assert {"rows", "log_likelihood", "standard_error", "baselines"} <= found.keys()
-    assert set(found["baselines"]) == {"gaussian", "gmm"}
+    answer = run_json("evaluate", folder / "given.safetensors", folder / "test.csv")
+    assert {"rows", "log_likelihood", "standard_error", "baselines"} <= answer.keys()
+    assert set(answer["baselines"]) == {"gaussian", "gmm"}
     flow = pf.load(folder / "given.safetensors")
     rows = torch.from_numpy(read_table(folder / "test.csv", ["a", "b", "temp"]).values)
-    assert found["rows"] == 120
-    assert found["log_likelihood"] == pytest.approx(flow.log_prob(rows[:, :2], rows[:, 2:]).mean().item(), abs=1e-5)
+    assert answer["rows"] == 120
+    assert answer["log_likelihood"] == pytest.approx(flow.log_prob(rows[:, :2], rows[:, 2:]).mean().item(), abs=1e-5)
     printed = run("evaluate", folder / "given.safetensors", folder / "test.csv")
     for words in ("this model", "Gaussian mixture", "120 rows", "nats"):
         assert words in printed.stdout
@@ -140,15 +140,15 @@ def test_evaluate(folder):
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".feather"])
 def test_scores_are_those_of_log_prob_to_the_last_digit(tmp_path, folder, suffix):
     out = tmp_path / f"scores{suffix}"
-    found = run_json("score", folder / "given.safetensors", folder / "test.csv", "--out", out)
+    answer = run_json("score", folder / "given.safetensors", folder / "test.csv", "--out", out)
     flow = pf.load(folder / "given.safetensors")
     rows = torch.from_numpy(read_table(folder / "test.csv", ["a", "b", "temp"]).values)
     expected = flow.log_prob(rows[:, :2], rows[:, 2:]).double().detach().numpy()
     scores = read_table(out)
     assert scores.names == ("log_density",)
     assert np.array_equal(scores.values[:, 0], expected)
-    assert (found["rows"], found["finite"]) == (120, 120)
-    assert found["mean_log_density"] == pytest.approx(expected.mean())
+    assert (answer["rows"], answer["finite"]) == (120, 120)
+    assert answer["mean_log_density"] == pytest.approx(expected.mean())
 
 
 def test_a_model_of_python_with_float32_weights_scores_too(tmp_path):
@@ -164,8 +164,8 @@ def test_a_model_of_python_with_float32_weights_scores_too(tmp_path):
 
 def test_sample_draws_rows_that_can_be_scored(tmp_path, folder):
     out = tmp_path / "new.csv"
-    found = run_json("sample", folder / "given.safetensors", "-n", 50, "--given", "temp=12.5", "--out", out)
-    assert found == {"out": str(out), "rows": 50, "columns": ["a", "b", "temp"], "given": {"temp": 12.5}, "seed": 0}
+    answer = run_json("sample", folder / "given.safetensors", "-n", 50, "--given", "temp=12.5", "--out", out)
+    assert answer == {"out": str(out), "rows": 50, "columns": ["a", "b", "temp"], "given": {"temp": 12.5}, "seed": 0}
     drawn = read_table(out)
     assert drawn.names == ("a", "b", "temp")
     assert drawn.values.shape == (50, 3)
@@ -191,9 +191,9 @@ def test_sample_goes_by_the_seed(tmp_path, folder):
 
 def test_report_writes_one_page(tmp_path, folder):
     out = tmp_path / "report.html"
-    found = run_json("report", folder / "given.safetensors", folder / "test.csv", "--out", out)
+    answer = run_json("report", folder / "given.safetensors", folder / "test.csv", "--out", out)
     page = out.read_text()
-    assert found["rows"] == 120
+    assert answer["rows"] == 120
     assert page.count("<html") == 1
     assert "temp" in page
     assert page.count("data:image/png;base64") >= 3
@@ -203,10 +203,10 @@ def test_info_tells_what_the_file_holds(folder):
     printed = run("info", folder / "given.safetensors").stdout
     for words in ("a (double), b (double)", "temp", "left out", "id", "40 steps", "gmm", pf.__version__, "Autoregress"):
         assert words in printed
-    found = run_json("info", folder / "given.safetensors")
-    assert found["metadata"]["columns"] == ["a", "b"]
-    assert found["config"]["type"] == "Flow"
-    assert found["parameters"] == sum(p.numel() for p in pf.load(folder / "given.safetensors").parameters())
+    answer = run_json("info", folder / "given.safetensors")
+    assert answer["metadata"]["columns"] == ["a", "b"]
+    assert answer["config"]["type"] == "Flow"
+    assert answer["parameters"] == sum(p.numel() for p in pf.load(folder / "given.safetensors").parameters())
 
 
 def test_info_of_a_model_saved_from_python(tmp_path):

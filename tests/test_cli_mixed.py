@@ -38,26 +38,26 @@ def test_a_table_as_it_is_fits_without_a_word_about_its_kind(folder, tmp_path):
     result = run("fit", folder / "people.csv", "--out", tmp_path / "m.safetensors", "--steps", 5, "--drop", "since")
     assert "Column 'sex' holds text: fitting a mixed-type model." in result.stderr
     assert "Categorical(levels=2)  text, 2 different values" in result.stdout
-    found = run_json("info", folder / "m.safetensors")
-    assert found["metadata"]["columns"] == ["age", "sex", "income", "since"]
-    assert found["metadata"]["column_types"] == ["Integer", "Categorical", "Continuous", "Integer"]
+    answer = run_json("info", folder / "m.safetensors")
+    assert answer["metadata"]["columns"] == ["age", "sex", "income", "since"]
+    assert answer["metadata"]["column_types"] == ["Integer", "Categorical", "Continuous", "Integer"]
 
 
 def test_kinds_are_declared(folder, tmp_path):
-    found = run_json(
+    answer = run_json(
         "fit", folder / "people.csv", "--out", tmp_path / "m.safetensors", "--steps", 5,
         "--type", "age=circular:100,income=continuous",
     )  # fmt: skip
-    assert found["column_types"] == ["Circular", "Categorical", "Continuous", "Integer"]
+    assert answer["column_types"] == ["Circular", "Categorical", "Continuous", "Integer"]
 
 
 def test_any_columns_can_be_given_to_sample(folder, tmp_path):
-    for given in ("sex=F,age=40", "since=2021-05-04", "income=20000.5"):
-        run("sample", folder / "m.safetensors", "--given", given, "-n", 30, "--out", tmp_path / "new.csv")
+    for conditions in ("sex=F,age=40", "since=2021-05-04", "income=20000.5"):
+        run("sample", folder / "m.safetensors", "--given", conditions, "-n", 30, "--out", tmp_path / "new.csv")
         new = pd.read_csv(tmp_path / "new.csv")
         assert list(new.columns) == ["age", "sex", "income", "since"]
         assert len(new) == 30
-        for name, value in (pair.split("=") for pair in given.split(",")):
+        for name, value in (pair.split("=") for pair in conditions.split(",")):
             assert (new[name].astype(str) == value).all()
         assert set(new["sex"]) <= {"F", "M"}
         assert (new["age"] == new["age"].round()).all()
@@ -66,15 +66,15 @@ def test_any_columns_can_be_given_to_sample(folder, tmp_path):
 
 
 def test_rows_with_gaps_are_scored_and_filled(folder, tmp_path):
-    found = run_json("score", folder / "m.safetensors", folder / "people.csv", "--out", tmp_path / "scores.parquet")
-    assert found["rows"] == found["finite"] == 400
+    answer = run_json("score", folder / "m.safetensors", folder / "people.csv", "--out", tmp_path / "scores.parquet")
+    assert answer["rows"] == answer["finite"] == 400
     people()[30:].to_csv(tmp_path / "whole.csv", index=False)
     mean = run_json("score", folder / "m.safetensors", tmp_path / "whole.csv", "--out", tmp_path / "s.csv")
     evaluated = run_json("evaluate", folder / "m.safetensors", tmp_path / "whole.csv")
     assert evaluated["log_likelihood"] == pytest.approx(mean["mean_log_density"])
-    found = run_json("impute", folder / "m.safetensors", folder / "people.csv", "--out", tmp_path / "filled.csv")
+    answer = run_json("impute", folder / "m.safetensors", folder / "people.csv", "--out", tmp_path / "filled.csv")
     filled, before = pd.read_csv(tmp_path / "filled.csv"), people()
-    assert found["filled"] == before.isna().sum().sum() == 23
+    assert answer["filled"] == before.isna().sum().sum() == 23
     assert not filled.isna().any().any()
     there = before["income"].notna()
     np.testing.assert_allclose(filled["income"][there], before["income"][there])
@@ -84,8 +84,8 @@ def test_rows_with_gaps_are_scored_and_filled(folder, tmp_path):
 
 def test_intervals_of_a_column_given_the_others(folder, tmp_path):
     arguments = ("intervals", folder / "m.safetensors")
-    found = run_json(*arguments, folder / "people.csv", "--column", "income", "--out", tmp_path / "low.csv")
-    assert 0.75 < found["covered"] <= 1
+    answer = run_json(*arguments, folder / "people.csv", "--column", "income", "--out", tmp_path / "low.csv")
+    assert 0.75 < answer["covered"] <= 1
     table = pd.read_csv(tmp_path / "low.csv")
     assert ((table["low"] < table["median"]) & (table["median"] < table["high"])).all()
     people().drop(columns="sex").to_csv(tmp_path / "part.csv", index=False)  # what is asked for may be absent
@@ -100,12 +100,12 @@ def test_anomalies_are_listed_with_reasons(tmp_path):
     table.loc[100, "income"] = 9e6
     table.to_csv(tmp_path / "t.csv", index=False)
     common = ("--steps", 60, "--top", 3, "--out", tmp_path / "scores.csv")
-    found = run_json("anomalies", tmp_path / "t.csv", *common)
-    assert found["top"][0]["row"] == 101
-    assert found["top"][0]["reasons"][0]["column"] == "income"
+    answer = run_json("anomalies", tmp_path / "t.csv", *common)
+    assert answer["top"][0]["row"] == 101
+    assert answer["top"][0]["reasons"][0]["column"] == "income"
     scores = pd.read_csv(tmp_path / "scores.csv")
     assert scores["score"].idxmin() == 100
-    assert scores["outlier"].sum() == found["outliers"]
+    assert scores["outlier"].sum() == answer["outliers"]
     shown = run("anomalies", tmp_path / "t.csv", "--explain", *common).stdout
     assert "income is 9e+06, not" in " ".join(shown.split()) or "income is 9000000" in " ".join(shown.split())
 
@@ -113,7 +113,7 @@ def test_anomalies_are_listed_with_reasons(tmp_path):
 def test_a_report_says_whether_the_model_can_be_trusted(folder, tmp_path):
     people(200, seed=5).to_csv(tmp_path / "new.csv", index=False)
     common = ("report", folder / "m.safetensors", tmp_path / "new.csv", "--out", tmp_path / "r.html")
-    found = run_json(*common, "--train", folder / "people.csv")
+    answer = run_json(*common, "--train", folder / "people.csv")
     text = (tmp_path / "r.html").read_text()
     for title in (
         "better than the independence baseline", "Dependence between columns",
@@ -121,14 +121,14 @@ def test_a_report_says_whether_the_model_can_be_trusted(folder, tmp_path):
         "Can samples replace real training rows?", "How to reproduce", "--train", "2 different values",
     ):  # fmt: skip
         assert title in text, title
-    assert found["rows"] == 200
-    assert found["log_likelihood"] > found["baselines"]["independent"]["log_likelihood"]
-    assert set(found["coverage"]) == {"age", "income", "since"}
-    assert 0.6 < found["coverage"]["income"]["90%"] <= 1
-    assert 0.4 < found["two_sample_auc"] < 0.9
-    assert set(found["utility"]) == {"age", "sex", "income", "since"}
+    assert answer["rows"] == 200
+    assert answer["log_likelihood"] > answer["baselines"]["independent"]["log_likelihood"]
+    assert set(answer["coverage"]) == {"age", "income", "since"}
+    assert 0.6 < answer["coverage"]["income"]["90%"] <= 1
+    assert 0.4 < answer["two_sample_auc"] < 0.9
+    assert set(answer["utility"]) == {"age", "sex", "income", "since"}
     again = run_json(*common)
-    assert again["coverage"] == found["coverage"]
+    assert again["coverage"] == answer["coverage"]
     assert "memorize training rows" not in (tmp_path / "r.html").read_text()
 
 
@@ -136,9 +136,9 @@ def test_a_report_says_whether_the_model_can_be_trusted(folder, tmp_path):
 def test_a_report_on_a_few_rows_says_what_it_can(folder, tmp_path, rows):
     people(rows).to_csv(tmp_path / "few.csv", index=False)
     train = ("--train", folder / "people.csv")
-    found = run_json("report", folder / "m.safetensors", tmp_path / "few.csv", "--out", tmp_path / "r.html", *train)
-    assert found["rows"] == rows
-    assert found["two_sample_auc"] is None
+    answer = run_json("report", folder / "m.safetensors", tmp_path / "few.csv", "--out", tmp_path / "r.html", *train)
+    assert answer["rows"] == rows
+    assert answer["two_sample_auc"] is None
     assert "Can the intervals be trusted?" in (tmp_path / "r.html").read_text()
 
 
@@ -220,8 +220,8 @@ def test_labels_that_look_like_numbers_stay_labels(tmp_path):
     both.to_csv(tmp_path / "both.csv", index=False)
     both.assign(size="7").to_csv(tmp_path / "one.csv", index=False)  # what a piece of a long file may look like
     run("fit", tmp_path / "both.csv", "--out", tmp_path / "m.safetensors", "--steps", 5)
-    found = run_json("score", tmp_path / "m.safetensors", tmp_path / "one.csv", "--out", tmp_path / "scores.csv")
-    assert found["finite"] == found["rows"] == 200
+    answer = run_json("score", tmp_path / "m.safetensors", tmp_path / "one.csv", "--out", tmp_path / "scores.csv")
+    assert answer["finite"] == answer["rows"] == 200
     piece = next(stream_arrow(tmp_path / "one.csv", ["size"], texts=["size"]))
     assert set(piece.column("size").to_pylist()) == {"7"}
     assert set(next(stream_arrow(tmp_path / "one.csv", ["size"])).column("size").to_pylist()) == {7}

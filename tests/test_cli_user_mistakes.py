@@ -208,8 +208,8 @@ def test_a_target_in_no_folder_or_that_is_one(tmp_path, model):
 
 
 def test_overwriting_what_is_read(tmp_path, model):
-    path, own = table(tmp_path / "t.csv"), tmp_path / "m.csv"
-    shutil.copy(model, own)
+    path, csv_model = table(tmp_path / "t.csv"), tmp_path / "m.csv"
+    shutil.copy(model, csv_model)
     before = path.read_bytes()
     refused("fit", path, "--out", path, match=r"--out: .*t\.csv is also read or written by this command")
     refused(
@@ -222,7 +222,7 @@ def test_overwriting_what_is_read(tmp_path, model):
         match=r"--checkpoint: .*also read or written",
     )
     refused("score", model, path, "--out", path, match=r"--out: .*t\.csv is also read or written by this command")
-    refused("sample", own, "--out", own, match=r"--out: .*m\.csv is also read or written by this command")
+    refused("sample", csv_model, "--out", csv_model, match=r"--out: .*m\.csv is also read or written by this command")
     refused("report", model, path, "--out", path, match=r"--out: .*t\.csv is also read")
     assert path.read_bytes() == before
 

@@ -52,8 +52,8 @@ class Only(nn.Module):
         super().__init__()
         self.part, self.method = part, method
 
-    def forward(self, *given):
-        return getattr(self.part, self.method)(*given)
+    def forward(self, *inputs):
+        return getattr(self.part, self.method)(*inputs)
 
 
 def tensors(out):
@@ -72,15 +72,15 @@ def given_to(bijection, direction):
     return (x,) if context is None else (x, context)
 
 
-def compiles(part, method, given):
+def compiles(part, method, inputs):
     """One graph, with the same numbers as without compiling; pairs record gradients, values alone do not: passes may
     take another path where nothing is recorded."""
     compiled = torch.compile(getattr(part, method), fullgraph=True, backend="eager")
     if method in ("forward", "inverse", "to_data", "to_latent") and isinstance(part, Bijection | Distribution):
         with torch.no_grad():
-            agree(compiled(*given), getattr(part, method)(*given), f"compiled {method}")
+            agree(compiled(*inputs), getattr(part, method)(*inputs), f"compiled {method}")
         return
-    got, expected = compiled(*given), getattr(part, method)(*given)
+    got, expected = compiled(*inputs), getattr(part, method)(*inputs)
     agree(got, expected, f"compiled {method}")
     weights = list(part.parameters())
     if weights and tensors(expected)[-1].requires_grad:
@@ -91,9 +91,9 @@ def compiles(part, method, given):
                 close(a, b, f"gradients of compiled {method}", SHARP)
 
 
-def exports(part, method, given):
-    program = torch.export.export(Only(part, method), given, strict=False)
-    agree(program.module()(*given), getattr(part, method)(*given), f"exported {method}")
+def exports(part, method, inputs):
+    program = torch.export.export(Only(part, method), inputs, strict=False)
+    agree(program.module()(*inputs), getattr(part, method)(*inputs), f"exported {method}")
 
 
 def is_numeric(config):
@@ -179,8 +179,8 @@ def test_every_direction_of_every_example_compiles_and_exports(config, subtests)
         for direction in ("forward", "inverse") if config in UNIVARIATES else ("forward_and_ladj", "inverse_and_ladj"):
             with subtests.test(f"{direction} {check.__name__}"):
                 if config in UNIVARIATES:
-                    univariate, *given = univariate_at_points(config)
-                    check(univariate, direction, tuple(given))
+                    univariate, *inputs = univariate_at_points(config)
+                    check(univariate, direction, tuple(inputs))
                 else:
                     check(bijection_of(config), direction, given_to(bijection_of(config), direction))
 
@@ -197,12 +197,12 @@ def test_every_distribution_compiles(config):
     distribution = random_part(config)
     x = torch.randn(5, *distribution.event_shape, dtype=torch.float64, generator=generator(1))
     context = context_for(distribution, (5,), generator(2))
-    given = (x,) if context is None else (x, context)
-    compiles(distribution, "log_prob", given)
+    inputs = (x,) if context is None else (x, context)
+    compiles(distribution, "log_prob", inputs)
     x[1, 0], x[2, 0] = torch.nan, torch.inf
     compiled = torch.compile(distribution.log_prob, fullgraph=True, backend="eager")
-    assert torch.equal(compiled(*given).isnan(), torch.tensor([False, True, False, False, False]))
-    assert compiled(*given)[2] == -torch.inf
+    assert torch.equal(compiled(*inputs).isnan(), torch.tensor([False, True, False, False, False]))
+    assert compiled(*inputs)[2] == -torch.inf
 
 
 @each(SCREENED_FIRST)

@@ -53,8 +53,8 @@ def test_a_flow_with_kernels_gives_the_same_numbers(spec):
             torch.testing.assert_close(flow.to_data(z, context), x, rtol=1e-10, atol=1e-10)
         (got,) = torch.autograd.grad(flow.to_data(z_leaf, context).sum(), z_leaf)
         torch.testing.assert_close(got, slope, rtol=1e-9, atol=1e-9)
-        known = () if context is None else (context,)
-        torch.testing.assert_close(torch.vmap(flow.to_data)(z, *known), x, rtol=1e-10, atol=1e-10)
+        contexts = () if context is None else (context,)
+        torch.testing.assert_close(torch.vmap(flow.to_data)(z, *contexts), x, rtol=1e-10, atol=1e-10)
 
 
 def layer_of(univariate):

@@ -57,7 +57,7 @@ def runs(monkeypatch):
     monkeypatch.setattr(
         autoregressive_spline._Operator,
         "_call",
-        lambda own, name, *args, **others: seen.append(name) or run(own, name, *args, **others),
+        lambda self, name, *args, **others: seen.append(name) or run(self, name, *args, **others),
     )
     return seen
 
@@ -69,8 +69,8 @@ def runs(monkeypatch):
 def test_values_and_gradients(case, dtype, runs):
     fast, plain = pair(case, dtype)
     for count in COUNTS:
-        given = inputs(case, count, dtype)
-        assert_rounded(everything(fast, *given), everything, plain, *given, times=SPLINES)
+        arguments = inputs(case, count, dtype)
+        assert_rounded(everything(fast, *arguments), everything, plain, *arguments, times=SPLINES)
     assert runs == ["forward", "backward"] * (len(COUNTS) - 1)  # nothing to do for no points
 
 
@@ -83,9 +83,9 @@ def test_weights_that_are_masked_are_neither_read_nor_moved(runs):
         for part in fast.modules():
             if hasattr(part, "mask"):
                 part.weight.masked_fill_(part.mask == 0, 1e3)
-    given = inputs(case, 50)
-    found = zip(everything(fast, *given), everything(plain, *given), strict=True)
-    for got, expected in found:
+    arguments = inputs(case, 50)
+    pairs = zip(everything(fast, *arguments), everything(plain, *arguments), strict=True)
+    for got, expected in pairs:
         assert (got - expected).abs().max() <= 1e-10 * (1 + expected.abs().max())
     assert runs
 
@@ -94,8 +94,8 @@ def test_weights_that_are_masked_are_neither_read_nor_moved(runs):
 @needs_compiler
 def test_the_same_numbers_again_and_with_any_number_of_threads(runs):
     fast, _ = pair(CASES[0])
-    given = inputs(CASES[0], 300)
-    steady(lambda: everything(fast, *given))
+    arguments = inputs(CASES[0], 300)
+    steady(lambda: everything(fast, *arguments))
     assert len(runs) == 12
 
 
@@ -121,18 +121,18 @@ def test_a_wild_row_is_its_own_trouble(runs):
 @each
 def test_derivatives_of_derivatives_and_mapped_calls(case, runs):
     x, context = inputs(case, 5)
-    found = []
+    results = []
     for layer in pair(case):
         leaf, weight = x.clone().requires_grad_(), layer.conditioner.last.weight
         ladj = layer.forward_and_ladj(leaf, context)[1]
         first = torch.autograd.grad(ladj.sum(), [leaf, weight], create_graph=True)
-        found.append([*first, *torch.autograd.grad(sum(g.square().sum() for g in first), [leaf, weight])])
-    for got, expected in zip(*found, strict=True):
+        results.append([*first, *torch.autograd.grad(sum(g.square().sum() for g in first), [leaf, weight])])
+    for got, expected in zip(*results, strict=True):
         assert (got - expected).norm() <= 1e-9 * (1 + expected.norm())
     assert runs == ["forward"]
     fast, plain = pair(case)
-    known = () if context is None else (context,)
-    torch.testing.assert_close(torch.vmap(fast)(x, *known), plain(x, context))
+    contexts = () if context is None else (context,)
+    torch.testing.assert_close(torch.vmap(fast)(x, *contexts), plain(x, context))
     assert runs == ["forward"]
 
 

@@ -195,10 +195,10 @@ def test_a_normal_has_the_conditionals_of_the_textbook(way):
         mean = loc[k:] + (x[:, :k] - loc[:k]) @ gain.t()
         rest = covariance[k:, k:] - gain @ covariance[:k, k:]
         expected = torch.distributions.MultivariateNormal(mean, rest)
-        given = normal.given(x[:, :k])
-        properties.close(given.log_prob(x[:, k:]), expected.log_prob(x[:, k:]), "log_prob", {DTYPE: 1e-10})
-        properties.close(given.icdf(torch.full((5, 4 - k), 0.5, dtype=DTYPE)), mean, "the median", {DTYPE: 1e-10})
-        sample = given.sample((20000,), generator=generator(2))
+        conditional = normal.given(x[:, :k])
+        properties.close(conditional.log_prob(x[:, k:]), expected.log_prob(x[:, k:]), "log_prob", {DTYPE: 1e-10})
+        properties.close(conditional.icdf(torch.full((5, 4 - k), 0.5, dtype=DTYPE)), mean, "the median", {DTYPE: 1e-10})
+        sample = conditional.sample((20000,), generator=generator(2))
         assert ((sample.mean(0) - mean) / rest.diagonal().sqrt()).abs().max() < 0.04
         assert (torch.cov(sample[:, 0].t()) - rest).div(rest.diagonal().max()).abs().max() < 0.04
         margin = torch.distributions.MultivariateNormal(loc[:k], covariance[:k, :k])
@@ -253,21 +253,21 @@ def test_views_have_the_transform_of_the_whole(config):
     distribution, x, context = situation(config)
     u = distribution.cdf(x, context)
     for k in prefixes(distribution):
-        given, margin = distribution.given(x[..., :k]), distribution.marginal(k)
-        properties.close(given.cdf(x[..., k:], context), u[..., k:], "cdf of given", {DTYPE: 1e-11})
-        properties.close(given.icdf(u[..., k:], context), x[..., k:], "icdf of given", {DTYPE: 1e-7})
+        conditional, margin = distribution.given(x[..., :k]), distribution.marginal(k)
+        properties.close(conditional.cdf(x[..., k:], context), u[..., k:], "cdf of given", {DTYPE: 1e-11})
+        properties.close(conditional.icdf(u[..., k:], context), x[..., k:], "icdf of given", {DTYPE: 1e-7})
         properties.close(margin.cdf(x[..., :k], context), u[..., :k], "cdf of a margin", {DTYPE: 1e-11})
         properties.close(margin.icdf(u[..., :k], context), x[..., :k], "icdf of a margin", {DTYPE: 1e-7})
 
 
 def test_known_points_far_in_the_tail_keep_their_digits():
-    """A probability of 1 - 10⁻⁴⁰ is one: what is known must not pass through its cdf."""
+    """A probability of 1 - 10⁻⁴⁰ is one: the observed value must not pass through its cdf."""
     normal = MultivariateNormal([0.0, 0.0], [[1.0, 0.5], [0.5, 1.0]]).to(DTYPE)
-    given = normal.given(torch.tensor([30.0], dtype=DTYPE))
+    conditional = normal.given(torch.tensor([30.0], dtype=DTYPE))
     properties.close(
-        given.icdf(torch.tensor([0.5], dtype=DTYPE)), torch.tensor([15.0], dtype=DTYPE), "median", {DTYPE: 1e-12}
+        conditional.icdf(torch.tensor([0.5], dtype=DTYPE)), torch.tensor([15.0], dtype=DTYPE), "median", {DTYPE: 1e-12}
     )
-    assert (given.sample((1000,), generator=generator(1)) - 15).abs().max() < 5
+    assert (conditional.sample((1000,), generator=generator(1)) - 15).abs().max() < 5
 
 
 # --- Student's t ---------------------------------------------------------------------------------------------------
@@ -338,32 +338,32 @@ def test_student_in_single_precision(df):
 def test_shapes_with_many_known_rows(config):
     distribution = random_part(config)
     x = distribution.sample((4,), generator=generator(1))
-    for known in (x[:, :1], x[0, :1], x[:, :1].reshape(2, 2, 1)):
-        given, batch = distribution.given(known), tuple(known.shape[:-1])
-        assert given.event_shape == (2,)
-        assert given.batch_shape == batch
+    for observed in (x[:, :1], x[0, :1], x[:, :1].reshape(2, 2, 1)):
+        conditional, batch = distribution.given(observed), tuple(observed.shape[:-1])
+        assert conditional.event_shape == (2,)
+        assert conditional.batch_shape == batch
         for shape in ((), (3,), (2, 3), (0,)):
-            assert given.sample(shape).shape == (*shape, *batch, 2)
-            y, log_prob = given.rsample_and_log_prob(shape)
+            assert conditional.sample(shape).shape == (*shape, *batch, 2)
+            y, log_prob = conditional.rsample_and_log_prob(shape)
             assert (y.shape, log_prob.shape) == ((*shape, *batch, 2), (*shape, *batch))
-            properties.close(log_prob, given.log_prob(y.detach()), "rsample_and_log_prob", {DTYPE: 1e-6})
-        assert given.log_prob(x[0, 1:]).shape == batch
-        assert given.cdf(x[0, 1:]).shape == given.icdf(given.cdf(x[0, 1:])).shape == (*batch, 2)
-        assert given.given(x[0, 1:2]).log_prob(x[0, 2:]).shape == batch
+            properties.close(log_prob, conditional.log_prob(y.detach()), "rsample_and_log_prob", {DTYPE: 1e-6})
+        assert conditional.log_prob(x[0, 1:]).shape == batch
+        assert conditional.cdf(x[0, 1:]).shape == conditional.icdf(conditional.cdf(x[0, 1:])).shape == (*batch, 2)
+        assert conditional.given(x[0, 1:2]).log_prob(x[0, 2:]).shape == batch
 
 
 @each(CONDITIONAL)
 def test_context_before_or_after(config):
     """`condition` and `given` commute, one by one and row by row, and agree with context as an argument."""
     distribution, x, context = situation(config)
-    known, rest = x[:, :1], x[:, 1:]
-    expected = distribution.given(known).log_prob(rest, context)
-    views = [distribution.condition(context).given(known), distribution.given(known).condition(context)]
+    observed, rest = x[:, :1], x[:, 1:]
+    expected = distribution.given(observed).log_prob(rest, context)
+    views = [distribution.condition(context).given(observed), distribution.given(observed).condition(context)]
     for view in views:
         assert torch.equal(view.log_prob(rest), expected)
-        assert torch.equal(view.cdf(rest), distribution.given(known).cdf(rest, context))
+        assert torch.equal(view.cdf(rest), distribution.given(observed).cdf(rest, context))
         sample = view.sample((5,), generator=generator(1))
-        assert torch.equal(sample, distribution.given(known).sample((5,), context, generator=generator(1)))
+        assert torch.equal(sample, distribution.given(observed).sample((5,), context, generator=generator(1)))
         assert sample.shape == (5, 6, 2)
     assert torch.equal(distribution.condition(context).cdf(x), distribution.cdf(x, context))
     assert torch.equal(
@@ -372,9 +372,9 @@ def test_context_before_or_after(config):
     )
     u = distribution.cdf(x, context)
     assert torch.equal(distribution.condition(context).icdf(u), distribution.icdf(u, context))
-    one = distribution.given(known[0])  # one known row beside six contexts, and six rows beside one context
-    assert one.sample((5,), context).shape == distribution.given(known).sample((5,), context[0]).shape == (5, 6, 2)
-    wide = distribution.given(known[:, None]).sample((5,), context)
+    one = distribution.given(observed[0])  # one known row beside six contexts, and six rows beside one context
+    assert one.sample((5,), context).shape == distribution.given(observed).sample((5,), context[0]).shape == (5, 6, 2)
+    wide = distribution.given(observed[:, None]).sample((5,), context)
     assert wide.shape == (5, 6, 6, 2)
     with pytest.raises(ValueError, match=r"^FixedContext: built without context; got one"):
         distribution.condition(context).cdf(x, context)
@@ -384,25 +384,25 @@ def test_a_wide_flow_keeps_wide_conditionals():
     model = nsf(2, depth=1, hidden=(8,), data_dtype="float64")
     x = 1.7e9 + 3600 * torch.rand(200, 2, dtype=DTYPE, generator=generator(1))
     model.initialize(x)
-    given = model.given(x[:, :1])
-    assert given.dtype == DTYPE
-    assert given.sample(()).dtype == DTYPE
-    assert ((given.sample((), generator=generator(1)) - 1.7e9 - 1800).abs() < 2e4).all()
-    assert given.to(torch.float32).observed.dtype == DTYPE, "what is observed was narrowed"
+    conditional = model.given(x[:, :1])
+    assert conditional.dtype == DTYPE
+    assert conditional.sample(()).dtype == DTYPE
+    assert ((conditional.sample((), generator=generator(1)) - 1.7e9 - 1800).abs() < 2e4).all()
+    assert conditional.to(torch.float32).observed.dtype == DTYPE, "what is observed was narrowed"
 
 
 def test_a_view_follows_the_model():
     """It shares the weights: one step of training shows in it. It moves and copies with them."""
     distribution = random_part(ALL[1])
-    given = distribution.given(torch.zeros(1, dtype=DTYPE))
+    conditional = distribution.given(torch.zeros(1, dtype=DTYPE))
     x = torch.zeros(2, dtype=DTYPE)
-    before = given.log_prob(x).item()
+    before = conditional.log_prob(x).item()
     with torch.no_grad():
         for parameter in distribution.parameters():
             parameter.mul_(0.9)
-    assert given.log_prob(x).item() != before
-    assert given.to(torch.float32).log_prob(x.float()).dtype == torch.float32
-    assert {id(p) for p in given.parameters()} == {id(p) for p in distribution.parameters()}
+    assert conditional.log_prob(x).item() != before
+    assert conditional.to(torch.float32).log_prob(x.float()).dtype == torch.float32
+    assert {id(p) for p in conditional.parameters()} == {id(p) for p in distribution.parameters()}
 
 
 # --- gradients -----------------------------------------------------------------------------------------------------
@@ -441,12 +441,12 @@ def test_the_filling_leaves_no_trace_in_gradients():
 
 def test_rsample_of_given_moves_as_its_gradient_says():
     distribution = random_part(ALL[1])
-    known = torch.tensor([0.4], dtype=DTYPE, requires_grad=True)
+    observed = torch.tensor([0.4], dtype=DTYPE, requires_grad=True)
 
-    def draw(known):
-        return distribution.given(known).rsample((8,), generator=generator(1))
+    def draw(observed):
+        return distribution.given(observed).rsample((8,), generator=generator(1))
 
-    assert torch.autograd.gradcheck(draw, (known,), eps=1e-6, atol=1e-5)
+    assert torch.autograd.gradcheck(draw, (observed,), eps=1e-6, atol=1e-5)
 
 
 # --- bad rows ------------------------------------------------------------------------------------------------------
@@ -458,17 +458,17 @@ def test_a_bad_known_row_spoils_itself_only(config):
     rows = torch.arange(6)
     good_log_prob = distribution.given(x[:, :1]).log_prob(x[:, 1:])
     for value, answer in ((math.nan, math.nan), (math.inf, -math.inf), (-math.inf, -math.inf)):
-        known = x[:, :1].clone()
-        known[2] = value
-        given = distribution.given(known)
-        log_prob = given.log_prob(x[:, 1:])
+        observed = x[:, :1].clone()
+        observed[2] = value
+        conditional = distribution.given(observed)
+        log_prob = conditional.log_prob(x[:, 1:])
         properties.same([log_prob[rows != 2]], [good_log_prob[rows != 2]], "the other rows")
         assert log_prob[2].item() == answer or (math.isnan(answer) and log_prob[2].isnan())
-        assert given.cdf(x[:, 1:]).isnan().any(-1).tolist() == (rows == 2).tolist()
-        assert given.icdf(torch.full_like(x[:, 1:], 0.5)).isnan().any(-1).tolist() == (rows == 2).tolist()
-        sample, sample_log_prob = given.rsample_and_log_prob((3,))
+        assert conditional.cdf(x[:, 1:]).isnan().any(-1).tolist() == (rows == 2).tolist()
+        assert conditional.icdf(torch.full_like(x[:, 1:], 0.5)).isnan().any(-1).tolist() == (rows == 2).tolist()
+        sample, sample_log_prob = conditional.rsample_and_log_prob((3,))
         assert sample.isnan().any(-1).any(0).tolist() == sample_log_prob.isnan().any(0).tolist() == (rows == 2).tolist()
-        assert given.rsample(2).isnan().any(-1).any(0).tolist() == (rows == 2).tolist()
+        assert conditional.rsample(2).isnan().any(-1).any(0).tolist() == (rows == 2).tolist()
         distribution.zero_grad()
         (log_prob[rows != 2].sum() + sample[:, rows != 2].sum() + sample_log_prob[:, rows != 2].sum()).backward()
         assert all(p.grad is None or p.grad.isfinite().all() for p in distribution.parameters())
@@ -476,10 +476,10 @@ def test_a_bad_known_row_spoils_itself_only(config):
 
 def test_a_known_point_outside_the_support():
     uniform = Uniform([0.0, 0.0], [1.0, 2.0])
-    given = uniform.given(torch.tensor([[0.5], [1.5]]))
-    assert given.log_prob(torch.tensor([1.0])).tolist() == [pytest.approx(-math.log(2)), -math.inf]
-    assert given.support == uniform.support.parts[1]
-    assert given.sample(()).isnan().flatten().tolist() == [False, True]
+    conditional = uniform.given(torch.tensor([[0.5], [1.5]]))
+    assert conditional.log_prob(torch.tensor([1.0])).tolist() == [pytest.approx(-math.log(2)), -math.inf]
+    assert conditional.support == uniform.support.parts[1]
+    assert conditional.sample(()).isnan().flatten().tolist() == [False, True]
 
 
 @each([c for c in ALL if "Grid" not in str(c) and "Circular" not in str(c) and c["type"] != "StudentT"])
@@ -579,9 +579,9 @@ def test_views_compile_as_one_graph_and_map_over_rows():
     distribution = random_part(ALL[0])
     x = torch.randn(5, 3, dtype=DTYPE, generator=generator(1))
     x[1, 2] = math.nan
-    given = distribution.given(x[:, :1])
-    expected = given.log_prob(x[:, 1:])
-    compiled = torch.compile(given.log_prob, fullgraph=True, backend="eager")
+    conditional = distribution.given(x[:, :1])
+    expected = conditional.log_prob(x[:, 1:])
+    compiled = torch.compile(conditional.log_prob, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(x[:, 1:]), expected, equal_nan=True)
     u = torch.compile(distribution.cdf, fullgraph=True, backend="eager")(x)
     torch.testing.assert_close(u, distribution.cdf(x), equal_nan=True)

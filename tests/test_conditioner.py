@@ -91,12 +91,12 @@ def registered():
 def test_layers_invert_themselves_and_have_their_gradients(make, univariate, context, registered):
     layer = randomize(make(univariate, context))
     x = layer.domain.example((5, 4), generator(1)).double()
-    given = torch.randn(5, context, dtype=torch.float64, generator=generator(2)) if context else None
-    y, ladj = layer.forward_and_ladj(x, given)
-    back, minus = layer.inverse_and_ladj(y, given)
+    c = torch.randn(5, context, dtype=torch.float64, generator=generator(2)) if context else None
+    y, ladj = layer.forward_and_ladj(x, c)
+    back, minus = layer.inverse_and_ladj(y, c)
     torch.testing.assert_close(back, x, rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(minus, -ladj, rtol=1e-8, atol=1e-8)
-    jacobian = torch.autograd.functional.jacobian(lambda y: layer.inverse(y, given), y)
+    jacobian = torch.autograd.functional.jacobian(lambda y: layer.inverse(y, c), y)
     rows = torch.stack([jacobian[k, :, k] for k in range(5)])
     torch.testing.assert_close(torch.linalg.slogdet(rows).logabsdet, minus, rtol=1e-8, atol=1e-8)
 

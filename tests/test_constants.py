@@ -39,7 +39,7 @@ def default_dtype(dtype):
 
 def not_saved(module):
     """Buffers that no file holds, by name."""
-    names = {f"{path}.{own}".lstrip(".") for path, m in module.named_modules() for own in m._non_persistent_buffers_set}
+    names = {f"{path}.{key}".lstrip(".") for path, m in module.named_modules() for key in m._non_persistent_buffers_set}
     return {name: buffer for name, buffer in module.named_buffers() if name in names}
 
 

@@ -167,8 +167,8 @@ def test_inverse_slopes_in_steep_bins(kind):
         # A unit in the last place of dy moves the slope as well.
         seen, dy = wide.rotated_where(side), (height * share).double() * (1 + 2 * EPS[torch.float32])
         moved = seen.log_slope_at(seen.solve(dy).clamp(0, 1), dy)
-        room = 5e-3 + 4 * (moved - slopes[1]).abs()
-        off = (slopes[0] - slopes[1]).abs() / room
+        tolerance = 5e-3 + 4 * (moved - slopes[1]).abs()
+        off = (slopes[0] - slopes[1]).abs() / tolerance
         assert off.max() <= 1, f"off by {(slopes[0] - slopes[1]).abs().max():.3g}, {off.max():.3g} times the tolerance"
 
 

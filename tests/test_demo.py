@@ -12,7 +12,7 @@ from pushforward.cli.demo import draw_digits, run_demo
 def test_the_demo_writes_its_report_and_a_model_that_scores(tmp_path: Path) -> None:
     lines: list[str] = []
     before = torch.get_rng_state()
-    found = run_demo(tmp_path, seconds=2, progress=False, say=lines.append)
+    numbers = run_demo(tmp_path, seconds=2, progress=False, say=lines.append)
     assert torch.equal(before, torch.get_rng_state())
     page = (tmp_path / "report.html").read_text()
     assert page.count("<img") >= 8  # densities, columns, pairs, two learning curves, digits and the lecture's two
@@ -21,7 +21,7 @@ def test_the_demo_writes_its_report_and_a_model_that_scores(tmp_path: Path) -> N
         assert title in page
     told = "\n".join(lines)
     assert all(word in told for word in ("this model", "Gaussian", "Gaussian mixture", "report.html"))
-    assert found.to_dict()["power"]["rows"] == 10_000
+    assert numbers.to_dict()["power"]["rows"] == 10_000
     model = pf.load(tmp_path / "power.safetensors")
     assert model.sample(3).shape == (3, 6)
 

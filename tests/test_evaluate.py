@@ -25,7 +25,7 @@ from pushforward.evaluate import (
     sample_in_batches,
 )
 from pushforward.evaluate.digit_grid import plot_digit_grid
-from pushforward.evaluate.html import Code, Fact, Section, Table, page, picture, write_report
+from pushforward.evaluate.html import Code, Fact, HtmlTable, Section, page, picture, write_report
 from pushforward.evaluate.lecture import plot_radial_squash, plot_uniform_to_uniform
 from pushforward.evaluate.metrics import signed, with_error
 from pushforward.evaluate.plots import (
@@ -546,7 +546,7 @@ def test_a_report_needs_a_name_a_column():
 
 
 def test_every_string_on_a_page_is_escaped():
-    parts = ["<p1>", Fact("<f>"), Code("<c>"), Code("<d>", "<s>"), Table(["<h>"], [["<r>", "<t>"]], "<k>")]
+    parts = ["<p1>", Fact("<f>"), Code("<c>"), Code("<d>", "<s>"), HtmlTable(["<h>"], [["<r>", "<t>"]], "<k>")]
     text = page("<x>", [Section("<y>", [*parts, picture(Figure((1, 1)), '"><b>', dpi=20)])], lead="<l>")
     body = text[text.index("</style>") :]
     tags = "body|main|h1|p|section|h2|pre|code|details|summary|figure|figcaption|table|thead|tr|th|tbody|td|img"
@@ -557,7 +557,11 @@ def test_every_string_on_a_page_is_escaped():
 
 
 def test_tables_and_folded_code_have_their_markup():
-    parts = [Table(["a", "b"], [["x", "1"]], "A caption."), Table([], [["x", "words"]], words=True), Code("c", "fold")]
+    parts = [
+        HtmlTable(["a", "b"], [["x", "1"]], "A caption."),
+        HtmlTable([], [["x", "words"]], words=True),
+        Code("c", "fold"),
+    ]
     text = page("t", [Section("s", parts)])
     assert '<th scope="col">b</th>' in text
     assert '<tr><th scope="row">x</th><td>1</td></tr>' in text

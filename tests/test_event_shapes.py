@@ -322,9 +322,9 @@ def test_events_and_contexts_of_any_rank(shape, context_shape):
     properties_distribution.sample_shapes(distribution, context)
     properties_distribution.log_prob_of_samples(distribution, context)
     batch = torch.zeros(2, 1, *shape, dtype=torch.float64)
-    known = None if context is None else context.expand(5, *context_shape)
-    assert distribution.log_prob(batch, known).shape == ((2, 1) if context is None else (2, 5))
-    fixed = distribution if context is None else distribution.condition(known)
+    expanded = None if context is None else context.expand(5, *context_shape)
+    assert distribution.log_prob(batch, expanded).shape == ((2, 1) if context is None else (2, 5))
+    fixed = distribution if context is None else distribution.condition(expanded)
     assert fixed.sample((4,)).shape == (4, *(() if context is None else (5,)), *shape)
     spoiled = batch.clone()
     spoiled[0] = math.nan

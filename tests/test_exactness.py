@@ -188,12 +188,12 @@ def test_what_is_printed_says_so():
     assert qualified("log-likelihood", "exact") == "log-likelihood"
     assert qualified("log-likelihood", "unbiased") == "log-likelihood (estimate)"
     x = torch.tensor([[0.0], [3.0]], dtype=torch.float64).numpy()
-    found = evaluate(Flow(Uniform([0.0], [4.0]).double(), Floor(1, 4)), x)
-    assert found.exactness == found.to_dict()["exactness"] == "bound"
+    evaluation = evaluate(Flow(Uniform([0.0], [4.0]).double(), Floor(1, 4)), x)
+    assert evaluation.exactness == evaluation.to_dict()["exactness"] == "bound"
     from pushforward.cli.evaluate import evaluation_rows
     from pushforward.evaluate.report import likelihood_section
 
-    assert evaluation_rows(found)[0][0] == "this model (lower bound)"
-    assert "this model (lower bound)" in str(likelihood_section(found))
+    assert evaluation_rows(evaluation)[0][0] == "this model (lower bound)"
+    assert "this model (lower bound)" in str(likelihood_section(evaluation))
     exact = evaluate(StandardNormal(1).double(), x)
     assert evaluation_rows(exact)[0][0] == "this model"

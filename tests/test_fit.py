@@ -11,7 +11,7 @@ from fitting import banana, same, small_flow, weights_of
 
 import pushforward as pf
 from pushforward.distributions import MultivariateNormal, Normal, StandardNormal
-from pushforward.train import Constant, Cosine, Decay, History, Linear, Schedule, TrainingError, Validated
+from pushforward.train import ConstantRate, CosineDecay, Decay, History, LinearDecay, Schedule, TrainingError, Validated
 from pushforward.train.schedule import ScheduleOptions
 
 
@@ -251,11 +251,13 @@ def test_a_schedule_and_options_that_override_it() -> None:
 
 
 def test_decays_of_the_rate() -> None:
-    for decay in (Cosine(warmup=0.1), Linear(warmup=0.1)):
+    for decay in (CosineDecay(warmup=0.1), LinearDecay(warmup=0.1)):
         assert decay(0.05, 5) == pytest.approx(0.5 * decay(0.05 + 1e-9, 5) / 0.5)
         assert [decay(0.0, 0), decay(1.0, 100)] == pytest.approx([0.0, 0.0])
-    assert [Cosine(0.0)(0.5, 50), Linear(0.0)(0.25, 25)] == pytest.approx([0.5, 0.75])
-    assert [Constant(9)(0.0, 0), Constant(9)(0.9, 20), Constant(0)(0.0, 0)] == pytest.approx([0.1, 1.0, 1.0])
+    assert [CosineDecay(0.0)(0.5, 50), LinearDecay(0.0)(0.25, 25)] == pytest.approx([0.5, 0.75])
+    assert [ConstantRate(9)(0.0, 0), ConstantRate(9)(0.9, 20), ConstantRate(0)(0.0, 0)] == pytest.approx(
+        [0.1, 1.0, 1.0]
+    )
 
     class Half(Decay):
         def __call__(self, done: float, step: int) -> float:
@@ -264,13 +266,13 @@ def test_decays_of_the_rate() -> None:
     history = pf.fit(small_flow(), banana(100), steps=5, lr=0.01, decay=Half(), progress=False)
     assert history.records[-1].lr == pytest.approx(0.005)
     for wrong, message in (
-        (lambda: Cosine(1.0), "Cosine: warmup must be a part"),
-        (lambda: Linear(-1), "Linear: warm"),
+        (lambda: CosineDecay(1.0), "CosineDecay: warmup must be a part"),
+        (lambda: LinearDecay(-1), "LinearDecay: warm"),
     ):
         with pytest.raises(TrainingError, match=message):
             wrong()
-    with pytest.raises(TrainingError, match=r"Constant: warmup must be a number of steps, 0 or more; got 0\.5"):
-        Constant(0.5)
+    with pytest.raises(TrainingError, match=r"ConstantRate: warmup must be a number of steps, 0 or more; got 0\.5"):
+        ConstantRate(0.5)
 
 
 def test_another_optimizer_keeps_the_ratio_of_its_rates() -> None:
@@ -283,7 +285,7 @@ def test_another_optimizer_keeps_the_ratio_of_its_rates() -> None:
 
     fitted, by_hand = Normal([0.0]), Normal([0.0])
     by_hand.initialize(x)
-    options = {"steps": 5, "lr": 0.1, "decay": Constant(0), "ema": None, "clip": None, "validation": None}
+    options = {"steps": 5, "lr": 0.1, "decay": ConstantRate(0), "ema": None, "clip": None, "validation": None}
     pf.fit(fitted, x, batch_size=64, optimizer=optimizer, progress=False, **options)
     step = optimizer(list(by_hand.parameters()), 0.1)
     for _ in range(5):

@@ -33,8 +33,8 @@ def test_compiled_training_ends_where_training_ends(name):
     plain, fast = twice(name)
     expected, got = (pf.fit(flow, table(), compile=c, **QUICK) for flow, c in ((plain, False), (fast, True)))
     assert got.records[-1].train == pytest.approx(expected.records[-1].train, abs=1e-4)
-    for (own, p), q in zip(plain.named_parameters(), fast.named_parameters(), strict=True):
-        torch.testing.assert_close(q[1], p, rtol=1e-2, atol=1e-3, msg=own)
+    for (key, p), q in zip(plain.named_parameters(), fast.named_parameters(), strict=True):
+        torch.testing.assert_close(q[1], p, rtol=1e-2, atol=1e-3, msg=key)
     assert not fast._kernels
     assert not current_execution().kernels
 
@@ -54,7 +54,7 @@ def test_without_a_compiler_training_goes_on_with_one_warning(monkeypatch):
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         pf.fit(fast, table(), compile=True, **QUICK)
-    assert ["no compiler here" in str(own.message) for own in seen] == [True]
+    assert ["no compiler here" in str(warning.message) for warning in seen] == [True]
     for p, q in zip(plain.parameters(), fast.parameters(), strict=True):
         torch.testing.assert_close(p, q)
 
@@ -69,14 +69,14 @@ def test_networks_in_bfloat16_alone():
         assert torch.equal(density, exact)  # it starts at the identity: what networks give is zero in any precision
         for parameter in flow.parameters():
             parameter.data.add_(0.2 * torch.randn_like(parameter))
-        given = []
+        dtypes = []
         for part in flow.modules():
             if isinstance(part, MixedPrecision):
-                part.register_forward_hook(lambda part, x, out, given=given: given.append(out.dtype))
+                part.register_forward_hook(lambda part, x, out, dtypes=dtypes: dtypes.append(out.dtype))
         exact = flow(x)
         with execution(matmul_dtype="bf16"):
             density = flow(x)
-        assert given == [torch.float32] * 4
+        assert dtypes == [torch.float32] * 4
         assert density.dtype == torch.float32
         error = (density - exact).abs()
         assert 0 < error.median() < 0.05  # products rounded to eight bits, and nothing else

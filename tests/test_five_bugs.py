@@ -116,10 +116,10 @@ def test_bug_3_one_feature_falls_back_to_elementwise_visibly(name, context):
     assert not kinds & {Coupling, Autoregressive}
     assert "Elementwise(" in repr(flow) or kinds & {BlockNeural, Triangular}
     flow = randomize(flow, seed=1)
-    known = context_for(flow, (9,), generator(1))
-    x = flow.sample(() if context else (9,), known)
+    batch = context_for(flow, (9,), generator(1))
+    x = flow.sample(() if context else (9,), batch)
     assert x.shape == (9, 1)
-    assert bool(flow.log_prob(x, known).isfinite().all())
+    assert bool(flow.log_prob(x, batch).isfinite().all())
 
 
 @pytest.mark.parametrize("kind", [Coupling, Autoregressive])
@@ -153,8 +153,8 @@ def test_bug_4_a_flow_can_be_pickled_copied_and_moved(config):
         assert torch.equal(twin.log_prob(x, context), expected)
     moves_whole(flow)
     meta = copy.deepcopy(flow).to("meta")
-    known = None if context is None else context.to("meta")
-    assert meta.log_prob(x.to("meta"), known).device.type == "meta", "a tensor made on the way stays on the CPU"
+    meta_context = None if context is None else context.to("meta")
+    assert meta.log_prob(x.to("meta"), meta_context).device.type == "meta", "a tensor made on the way stays on the CPU"
 
 
 # --- 5. boolean masks and branches on numbers ----------------------------------------------------------------------

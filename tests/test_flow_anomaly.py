@@ -93,13 +93,13 @@ def test_new_categories_and_gaps(fitted):
 def test_kinds_are_smoothed_unless_declared_or_asked_not_to():
     table = people(200).round()
     options = {"hidden": (8,), "steps": 10, "random_state": 0}
-    kinds = [type(f.kind).__name__ for f in FlowAnomaly(**options).fit(table).schema_.fields]
+    kinds = [type(f.column_type).__name__ for f in FlowAnomaly(**options).fit(table).schema_.fields]
     assert kinds == ["Continuous", "Continuous", "Categorical"]
     model = FlowAnomaly(smoothing=0, **options).fit(table)
-    assert isinstance(model.schema_.fields[0].kind, Integer)
+    assert isinstance(model.schema_.fields[0].column_type, Integer)
     model = FlowAnomaly(types={"height": Continuous()}, **options).fit(table)
-    assert model.schema_.fields[0].kind.smoothing == 0
-    assert model.schema_.fields[1].kind.smoothing > 0
+    assert model.schema_.fields[0].column_type.smoothing == 0
+    assert model.schema_.fields[1].column_type.smoothing > 0
 
 
 @pytest.mark.parametrize(

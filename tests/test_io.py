@@ -121,9 +121,9 @@ def test_every_registered_example_comes_back(path):
 @pytest.mark.parametrize("name", sorted(pf.flows.FLOWS))
 def test_every_named_flow_comes_back(path, name):
     small = {"depth": 2, "hidden": [8]}
-    known = inspect.signature(pf.flows.FLOWS[name]).parameters
+    accepted = inspect.signature(pf.flows.FLOWS[name]).parameters
     for features, context in ((1, 0), (3, 2)):
-        flow = pf.flows.FLOWS[name](features, context, **{k: v for k, v in small.items() if k in known})
+        flow = pf.flows.FLOWS[name](features, context, **{k: v for k, v in small.items() if k in accepted})
         save(flow, path)
         assert same(flow, load(path))
 

@@ -59,18 +59,18 @@ class Graphs:
 @pytest.mark.parametrize("name", [pytest.param(n, marks=exhaustive) if n == "maf" else n for n in FLOWS])
 def test_kernels_are_nodes_of_the_graph(name):
     torch._dynamo.reset()
-    fast, plain, given = pair(name)
+    fast, plain, inputs = pair(name)
     graphs = Graphs()
     compiled = torch.compile(fast, backend=graphs, fullgraph=True)
-    densities = [flow(*given) for flow in (compiled, plain)]
+    densities = [flow(*inputs) for flow in (compiled, plain)]
     torch.testing.assert_close(*densities, rtol=1e-9, atol=1e-9)
     for density in densities:
         (-density.mean()).backward()
-    for (own, p), q in zip(plain.named_parameters(), fast.parameters(), strict=True):
-        torch.testing.assert_close(q.grad, p.grad, rtol=1e-9, atol=1e-9, msg=own)
+    for (operator, p), q in zip(plain.named_parameters(), fast.parameters(), strict=True):
+        torch.testing.assert_close(q.grad, p.grad, rtol=1e-9, atol=1e-9, msg=operator)
     expected = FLOWS[name][1]
     assert set(graphs.forward) == expected
-    assert set(graphs.backward) == {f"{own}_backward" for own in expected}
+    assert set(graphs.backward) == {f"{operator}_backward" for operator in expected}
     assert len(graphs.forward) == len(graphs.backward) == 2 * len(expected)
 
 
@@ -82,9 +82,9 @@ def test_one_graph_serves_every_batch_size():
     graphs = Graphs()
     compiled = torch.compile(fast, backend=graphs, dynamic=True)
     for count in (60, 7, 33):
-        given = x[:count].clone(), context[:count].clone()
+        inputs = x[:count].clone(), context[:count].clone()
         with torch.no_grad():
-            torch.testing.assert_close(compiled(*given), plain(*given))
+            torch.testing.assert_close(compiled(*inputs), plain(*inputs))
     assert graphs.forward == ["perceptron"] * 2  # two layers, once
 
 
@@ -93,11 +93,11 @@ def test_one_graph_serves_every_batch_size():
 @pytest.mark.parametrize("name", [pytest.param(n, marks=exhaustive) if n != "coupling" else n for n in FLOWS])
 def test_mapped_graphs_and_exports_go_the_plain_way(name):
     torch._dynamo.reset()
-    fast, plain, given = pair(name)
+    fast, plain, inputs = pair(name)
     graphs = Graphs()
-    mapped = torch.compile(lambda *given: torch.vmap(fast)(*given), backend=graphs)
-    torch.testing.assert_close(mapped(*given), plain(*given))
-    exported = torch.export.export(fast, given)
-    torch.testing.assert_close(exported.module()(*given), plain(*given))
+    mapped = torch.compile(lambda *inputs: torch.vmap(fast)(*inputs), backend=graphs)
+    torch.testing.assert_close(mapped(*inputs), plain(*inputs))
+    exported = torch.export.export(fast, inputs)
+    torch.testing.assert_close(exported.module()(*inputs), plain(*inputs))
     assert not graphs.forward
     assert "pushforward" not in " ".join(str(node.target) for node in exported.graph.nodes)

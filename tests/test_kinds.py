@@ -108,8 +108,8 @@ def test_the_whole_probability_is_one(case):
 def test_what_it_holds_is_what_has_a_probability(case):
     kind, params = ready(case)
     low, high = kind.domain.ends
-    own = [data_of(case)[:1, :40], torch.tensor([[low, high, low - 1, high + 1, 0.0, 0.5, 3.0]], dtype=torch.float64)]
-    x = torch.cat(own, dim=1).nan_to_num(posinf=1e4, neginf=-1e4).expand(kind.columns, -1)
+    edges = [data_of(case)[:1, :40], torch.tensor([[low, high, low - 1, high + 1, 0.0, 0.5, 3.0]], dtype=torch.float64)]
+    x = torch.cat(edges, dim=1).nan_to_num(posinf=1e4, neginf=-1e4).expand(kind.columns, -1)
     assert torch.equal(kind.holds(x), kind.log_prob(x, expanded(params, x)).isfinite())
 
 
@@ -150,7 +150,7 @@ def test_distribution_functions_are_the_sums_of_probabilities(case):
 
 @each
 @torch.no_grad()
-def test_samples_follow_the_law(case):
+def test_samples_follow_the_distribution(case):
     kind, params = ready(case, size=0.3)
     params = expanded(params, torch.empty(1, 4000))
     x = kind.sample(params, generator(3))
@@ -170,13 +170,13 @@ def test_what_it_cannot_hold_has_no_probability_and_harms_nobody(case):
     others = torch.tensor([-1e300, 1e300, 0.123456789, -7.5, 1e9])
     mixed = torch.cat([x, others.expand(kind.columns, -1).double()], dim=-1)
     leaf = expanded(params, mixed).clone().requires_grad_()
-    found = kind.log_prob(mixed, leaf)
-    assert not found.isnan().any()
-    assert (found[:, :6] > -torch.inf).all()
+    log_prob = kind.log_prob(mixed, leaf)
+    assert not log_prob.isnan().any()
+    assert (log_prob[:, :6] > -torch.inf).all()
     outside = ~kind.domain.contains(mixed)
-    assert (found[outside] == -torch.inf).all()
+    assert (log_prob[outside] == -torch.inf).all()
     if kind.num_params:
-        found[:, :6].sum().backward()
+        log_prob[:, :6].sum().backward()
         assert leaf.grad.isfinite().all()
     seen = kind.encode(mixed)
     assert seen.shape == (kind.columns, kind.num_inputs, mixed.shape[-1])
@@ -204,8 +204,9 @@ def test_one_of_several_is_the_same_alone(case):
     x = data_of(case, 9)
     for k in range(kind.columns):
         one = kind.column(k)
-        own = expanded(params, x)[:, k : k + 1]
-        torch.testing.assert_close(one.log_prob(x[k : k + 1], own), kind.log_prob(x, expanded(params, x))[k : k + 1])
+        column_params = expanded(params, x)[:, k : k + 1]
+        log_prob = kind.log_prob(x, expanded(params, x))[k : k + 1]
+        torch.testing.assert_close(one.log_prob(x[k : k + 1], column_params), log_prob)
         assert torch.equal(one.encode(x[k : k + 1]), kind.encode(x)[k : k + 1])
 
 
@@ -216,14 +217,14 @@ def test_integers_far_out_keep_their_digits(univariate):
     kind.mean.zero_()
     kind.scale.fill_(2.0)
     x = torch.tensor([[-60.0, -12.0, 0.0, 12.0, 60.0]], dtype=torch.float64)
-    found = kind.log_prob(x, expanded(params, x))
-    assert found.isfinite().all()
+    log_prob = kind.log_prob(x, expanded(params, x))
+    assert log_prob.isfinite().all()
     # A sum over a finer grid of the density, which never subtracts.
     steps = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000 - 0.5
     nodes = (x[..., None] + steps).reshape(1, -1) / 2
     inner = kind.distribution.log_density(nodes, expanded(params, nodes)).unflatten(1, (5, 2000))
     expected = torch.logsumexp(inner, dim=-1) - math.log(2000) - math.log(2)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(log_prob, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_whole_numbers_beyond_float32_are_told_apart():
@@ -271,9 +272,9 @@ def test_whole_numbers_where_a_map_is_flat_or_far_out_learn_on(univariate):
         kind.scale.fill_(scale)
         values = x + torch.arange(400, dtype=torch.float64)[None]
         params = (4 * torch.randn(kind.num_params, 1, 400, generator=generator(1))).requires_grad_()
-        found = kind.log_prob(values, params)
-        assert found.isfinite().all()
-        assert torch.autograd.grad(found.sum(), params)[0].isfinite().all()
+        log_prob = kind.log_prob(values, params)
+        assert log_prob.isfinite().all()
+        assert torch.autograd.grad(log_prob.sum(), params)[0].isfinite().all()
 
 
 def test_kinds_of_kinds_are_one_column_too():

@@ -328,7 +328,7 @@ CASES = [
     (lambda: execution(memory="little"), r"execution: memory must be one of 'plain', .*; got 'little'\."),
     (
         lambda: register(MaskedMLP.parallel, MaskedMLP, Affine),
-        r"register: MaskedMLP\.parallel has 1 parts, itself included; got 2 types\.",
+        r"register: MaskedMLP\.parallel needs 1 types, of its instance and of each submodule; got 2\.",
     ),
     # univariates
     (lambda: Affine(0.0), r"Affine: bound must be a positive number; got 0\.0\."),
@@ -719,10 +719,10 @@ def test_no_sentence_is_left_untested():
 
 
 def test_an_untested_sentence_is_noticed():
-    found = list(sites(SOURCE / "bijections" / "chain.py"))
-    assert len(found) == 6
+    places = list(sites(SOURCE / "bijections" / "chain.py"))
+    assert len(places) == 6
     lines = reached([lambda: Chain([])])
-    assert sum(any((SOURCE / "bijections" / "chain.py", line) in lines for line in site) for site in found) == 1
+    assert sum(any((SOURCE / "bijections" / "chain.py", line) in lines for line in site) for site in places) == 1
 
 
 def test_numbers_of_numpy_are_numbers():

@@ -47,14 +47,14 @@ def data(columns, rows=60, seed=1):
     for j, column in enumerate(columns):
         g, inner = generator(seed + j), getattr(column, "inner", column)
         if isinstance(column, Constant):
-            own = torch.full((rows,), column.value, dtype=torch.float64)
+            values = torch.full((rows,), column.value, dtype=torch.float64)
         elif isinstance(inner, Integer) and inner.high > 1000:
-            own = torch.randn(rows, generator=g, dtype=torch.float64).exp().floor()
+            values = torch.randn(rows, generator=g, dtype=torch.float64).exp().floor()
         else:
-            own = inner.domain.example((rows,), g).double()
+            values = inner.domain.example((rows,), g).double()
         if isinstance(column, ZeroInflated):
-            own = torch.where(torch.rand(rows, generator=g) < 0.4, 0.0, own)
-        parts.append(own)
+            values = torch.where(torch.rand(rows, generator=g) < 0.4, 0.0, values)
+        parts.append(values)
     return torch.stack(parts, dim=-1)
 
 
@@ -88,7 +88,7 @@ def test_probabilities_of_all_columns_add_up_to_one(order):
     model = model_of(SMALL, order)
     axes = [grid(column) for column in SMALL]
     x = torch.cartesian_prod(*(nodes for nodes, _ in axes))
-    weights = torch.cartesian_prod(*(own for _, own in axes)).prod(dim=-1)
+    weights = torch.cartesian_prod(*(weight for _, weight in axes)).prod(dim=-1)
     assert (model.log_prob(x).exp() * weights).sum().item() == pytest.approx(1, abs=1e-3)
 
 
@@ -96,37 +96,37 @@ def test_probabilities_of_all_columns_add_up_to_one(order):
 def test_probabilities_given_any_columns_add_up_to_one():
     model, point = model_of(SMALL), data(SMALL, 1)[0]
     for size in (1, 2):
-        for known in itertools.combinations(range(3), size):
-            law = model.given({j: point[j] for j in known})
-            axes = [grid(SMALL[j]) for j in law.columns]
+        for observed in itertools.combinations(range(3), size):
+            conditional = model.given({j: point[j] for j in observed})
+            axes = [grid(SMALL[j]) for j in conditional.columns]
             x = torch.cartesian_prod(*(nodes for nodes, _ in axes)).reshape(-1, len(axes))
-            weights = torch.cartesian_prod(*(own for _, own in axes)).reshape(-1, len(axes)).prod(dim=-1)
-            assert (law.log_prob(x).exp() * weights).sum().item() == pytest.approx(1, abs=1e-3)
+            weights = torch.cartesian_prod(*(weight for _, weight in axes)).reshape(-1, len(axes)).prod(dim=-1)
+            assert (conditional.log_prob(x).exp() * weights).sum().item() == pytest.approx(1, abs=1e-3)
 
 
 @torch.no_grad()
 def test_the_chain_rule_holds_along_the_stated_order():
     """log q(rest | known) is the sum of the properties of single columns, known first and then in their order."""
     model, x = model_of(WIDE), data(WIDE, 7)
-    for known in ([], [0], [3, 8], [9, 1, 4], [0, 1, 2, 3, 4, 6, 7, 8, 9]):
-        law = model.given({j: x[:, j] for j in known})
-        seen, total = list(known), 0.0
-        for j in law.columns:
+    for observed in ([], [0], [3, 8], [9, 1, 4], [0, 1, 2, 3, 4, 6, 7, 8, 9]):
+        conditional = model.given({j: x[:, j] for j in observed})
+        seen, total = list(observed), 0.0
+        for j in conditional.columns:
             total = total + model.given({i: x[:, i] for i in seen}).column_marginal(j).log_prob(x[:, j])
             seen.append(j)
-        torch.testing.assert_close(law.log_prob(x[:, law.columns]), total, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(conditional.log_prob(x[:, conditional.columns]), total, rtol=1e-9, atol=1e-9)
 
 
 @orders
 @torch.no_grad()
-def test_the_law_of_a_column_before_the_others_is_its_part_of_the_whole(order):
+def test_the_next_conditional_of_a_column_is_its_part_of_the_whole(order):
     model, x = model_of(WIDE, order), data(WIDE, 9)
     x[2, 3] = x[5, 0] = torch.nan
     parts = model.contributions(x)
     for j in (0, 3, 4, 9):
-        found = model.next_conditional(x, j).log_prob(x[:, j])
+        log_prob = model.next_conditional(x, j).log_prob(x[:, j])
         there = ~x[:, j].isnan()
-        torch.testing.assert_close(found[there], parts[there, j], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(log_prob[there], parts[there, j], rtol=1e-9, atol=1e-9)
 
 
 @orders
@@ -143,7 +143,7 @@ def test_a_prefix_and_the_rest_make_the_whole(order):
 
 @orders
 @torch.no_grad()
-def test_what_is_missing_is_not_looked_at(order):
+def test_what_is_missing_is_not_seen(order):
     model, x = model_of(WIDE, order), data(WIDE, 30)
     there = torch.rand(x.shape, generator=generator(3)) < 0.6
     other = torch.where(there, x, data(WIDE, 30, seed=99))
@@ -155,14 +155,14 @@ def test_what_is_missing_is_not_looked_at(order):
 
 
 @torch.no_grad()
-def test_other_orders_are_other_laws_of_the_same_columns():
+def test_other_orders_are_other_distributions_of_the_same_columns():
     model, x = model_of(SMALL), data(SMALL, 5)
     order = [2, 0, 1]
-    found = model.contributions(x, order=order)
+    contributions = model.contributions(x, order=order)
     first = model.column_marginal(2).log_prob
-    torch.testing.assert_close(found[:, 2], torch.stack([first(v) for v in x[:, 2]]))
+    torch.testing.assert_close(contributions[:, 2], torch.stack([first(v) for v in x[:, 2]]))
     last = model.given({0: x[:, 0], 2: x[:, 2]}).column_marginal(1).log_prob(x[:, 1])
-    torch.testing.assert_close(found[:, 1], last)
+    torch.testing.assert_close(contributions[:, 1], last)
     with pytest.raises(ValueError, match="MixedTypeModel: order must rearrange"):
         model.contributions(x, order=[0, 0, 1])
     with pytest.raises(ValueError, match="MixedTypeModel: this model has one order"):
@@ -218,17 +218,17 @@ def test_a_bad_row_harms_nobody(order):
         bad = x.clone()
         bad[3, column] = value
         model.zero_grad()
-        found = model.log_prob(bad)
+        log_prob = model.log_prob(bad)
         good = torch.arange(8) != 3
-        torch.testing.assert_close(found[good], right[good])
-        assert found[3].isnan() if value != value else value == 1e300 or found[3] == -torch.inf
-        found[good].sum().backward()
+        torch.testing.assert_close(log_prob[good], right[good])
+        assert log_prob[3].isnan() if value != value else value == 1e300 or log_prob[3] == -torch.inf
+        log_prob[good].sum().backward()
         assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
 
 
 @orders
 @torch.no_grad()
-def test_samples_follow_the_law(order):
+def test_samples_follow_the_distribution(order):
     model = model_of(SMALL, order)
     x = model.sample((20_000,), generator=generator(5))
     assert torch.equal(x, model.sample((20_000,), generator=generator(5)))
@@ -244,10 +244,10 @@ def test_samples_follow_the_law(order):
 @torch.no_grad()
 def test_conditionals_draw_the_other_columns_alone():
     model, x = model_of(WIDE), data(WIDE, 4)
-    law = model.given({8: x[:, 8], 1: 1.0})
-    assert law.columns == [0, 2, 3, 4, 5, 6, 7, 9]
-    assert law.sample((3,), generator=generator(1)).shape == (3, 4, 8)
-    more = law.given({0: 0.5})
+    conditional = model.given({8: x[:, 8], 1: 1.0})
+    assert conditional.columns == [0, 2, 3, 4, 5, 6, 7, 9]
+    assert conditional.sample((3,), generator=generator(1)).shape == (3, 4, 8)
+    more = conditional.given({0: 0.5})
     assert more.columns == [2, 3, 4, 5, 6, 7, 9]
     torch.testing.assert_close(
         more.log_prob(x[:, more.columns]), model.given({0: 0.5, 1: 1.0, 8: x[:, 8]}).log_prob(x[:, more.columns])
@@ -273,7 +273,7 @@ def test_the_middle_of_steps_goes_there_and_back(order):
 
 
 @torch.no_grad()
-def test_imputation_leaves_what_is_there_and_follows_the_law():
+def test_imputation_leaves_what_is_there_and_follows_the_distribution():
     model, x = model_of(SMALL), data(SMALL, 1).expand(8000, -1).clone()
     x[:, 1] = torch.nan
     filled = model.impute(x, generator(2))
@@ -283,21 +283,21 @@ def test_imputation_leaves_what_is_there_and_follows_the_law():
     torch.testing.assert_close(got.double(), expected, rtol=0, atol=0.03)
     x = data(SMALL, 1).expand(3, -1).clone()
     x[:, 0] = torch.nan
-    law = model.given({1: x[0, 1], 2: x[0, 2]}).column_marginal(0)
-    torch.testing.assert_close(model.expected(x)[:, 0], law.mean().expand(3))
+    marginal = model.given({1: x[0, 1], 2: x[0, 2]}).column_marginal(0)
+    torch.testing.assert_close(model.expected(x)[:, 0], marginal.mean().expand(3))
 
 
 @torch.no_grad()
-def test_the_law_of_a_column():
+def test_the_marginal_of_a_column():
     model = model_of(SMALL)
-    law = model.given({1: 2.0}).column_marginal(0)
-    draws = law.sample(40_000, generator(8))
-    assert law.mean() == pytest.approx(draws.mean().item(), abs=5 * draws.std().item() / 200)
-    assert law.cdf(law.quantile(0.3)) == pytest.approx(0.3, abs=1e-6)
-    low, high = law.interval(0.8)
-    assert law.cdf(high) - law.cdf(low) == pytest.approx(0.8, abs=1e-6)
-    shortest = law.highest_density_interval(0.8)
-    assert law.cdf(shortest[1]) - law.cdf(shortest[0]) == pytest.approx(0.8, abs=1e-4)
+    marginal = model.given({1: 2.0}).column_marginal(0)
+    draws = marginal.sample(40_000, generator(8))
+    assert marginal.mean() == pytest.approx(draws.mean().item(), abs=5 * draws.std().item() / 200)
+    assert marginal.cdf(marginal.quantile(0.3)) == pytest.approx(0.3, abs=1e-6)
+    low, high = marginal.interval(0.8)
+    assert marginal.cdf(high) - marginal.cdf(low) == pytest.approx(0.8, abs=1e-6)
+    shortest = marginal.highest_density_interval(0.8)
+    assert marginal.cdf(shortest[1]) - marginal.cdf(shortest[0]) == pytest.approx(0.8, abs=1e-4)
     assert shortest[1] - shortest[0] <= high - low
     categories = model.column_marginal(1)
     assert categories.probabilities().sum() == pytest.approx(1)
@@ -309,12 +309,12 @@ def test_the_law_of_a_column():
         with pytest.raises(ValueError, match="Categorical: there is no order"):
             ask()
     with pytest.raises(ValueError, match="probabilities: Continuous has no categories"):
-        law.probabilities()
+        marginal.probabilities()
     for wrong in (0.0, 1.0, 1.5):
         with pytest.raises(ValueError, match="must lie between 0 and 1"):
-            law.quantile(wrong)
+            marginal.quantile(wrong)
         with pytest.raises(ValueError, match="must lie between 0 and 1"):
-            law.interval(wrong)
+            marginal.interval(wrong)
 
 
 @orders
@@ -380,67 +380,68 @@ def with_context(order="any"):
     with torch.random.fork_rng():
         torch.manual_seed(4)
         model = MixedTypeModel(SMALL, context=context, order=order, hidden=(16, 16)).double()
-    x, known = data(SMALL, 40), data(context, 40, seed=50)
-    model.initialize(x, known)
+    x, c = data(SMALL, 40), data(context, 40, seed=50)
+    model.initialize(x, c)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.4 * torch.randn(parameter.shape, generator=generator(6), dtype=torch.float64))
-    return model.eval(), x, known
+    return model.eval(), x, c
 
 
 @orders
 @torch.no_grad()
-def test_a_context_is_seen_by_all_and_has_no_law(order):
-    model, x, known = with_context(order)
+def test_a_context_is_seen_by_all_and_has_no_distribution(order):
+    model, x, c = with_context(order)
     axes = [grid(column) for column in SMALL]
-    nodes = torch.cartesian_prod(*(own for own, _ in axes))
-    weights = torch.cartesian_prod(*(own for _, own in axes)).prod(dim=-1)
-    for row in known[:2]:
+    nodes = torch.cartesian_prod(*(nodes for nodes, _ in axes))
+    weights = torch.cartesian_prod(*(weight for _, weight in axes)).prod(dim=-1)
+    for row in c[:2]:
         assert (model.log_prob(nodes, row).exp() * weights).sum().item() == pytest.approx(1, abs=1e-3)
-    parts = model.contributions(x, context=known)
+    parts = model.contributions(x, context=c)
     for j in range(3):  # every column is looked at, by every column
-        moved = known.clone()
-        moved[:, j] = known.flip(0)[:, j]
+        moved = c.clone()
+        moved[:, j] = c.flip(0)[:, j]
         differs = model.contributions(x, context=moved) != parts
-        assert differs[moved[:, j] != known[:, j]].any(dim=0).all()
-    torch.testing.assert_close(parts.sum(dim=-1), model.log_prob(x, known))
-    drawn = model.sample((5,), known, generator=generator(1))
+        assert differs[moved[:, j] != c[:, j]].any(dim=0).all()
+    torch.testing.assert_close(parts.sum(dim=-1), model.log_prob(x, c))
+    drawn = model.sample((5,), c, generator=generator(1))
     assert drawn.shape == (5, 40, 3)
-    assert model.log_prob(drawn, known).isfinite().all()
+    assert model.log_prob(drawn, c).isfinite().all()
 
 
 @orders
 @torch.no_grad()
-def test_what_is_missing_of_a_context_or_strange_to_it_is_not_looked_at(order):
-    model, x, known = with_context(order)
-    gaps = known.clone()
+def test_what_is_missing_of_a_context_or_strange_to_it_is_not_seen(order):
+    model, x, c = with_context(order)
+    gaps = c.clone()
     gaps[:, 1] = torch.nan
-    strange = known.clone()
+    strange = c.clone()
     strange[:, 1] = torch.inf
     expected = model.log_marginal(x, context=gaps)
     assert expected.isfinite().all()
     assert torch.equal(model.log_marginal(x, context=strange), expected)
-    assert not torch.equal(model.log_marginal(x, context=known), expected)
+    assert not torch.equal(model.log_marginal(x, context=c), expected)
 
 
 @torch.no_grad()
 def test_conditionals_within_a_context():
-    model, x, known = with_context()
-    law = model.given({1: x[:, 1]}, known)
-    first = model.column_marginal(1, known).log_prob(x[:, 1])
-    second = model.given({1: x[:, 1]}, known).column_marginal(0).log_prob(x[:, 0])
+    model, x, c = with_context()
+    conditional = model.given({1: x[:, 1]}, c)
+    first = model.column_marginal(1, c).log_prob(x[:, 1])
+    second = model.given({1: x[:, 1]}, c).column_marginal(0).log_prob(x[:, 0])
     torch.testing.assert_close(
-        first + law.log_prob(x[:, [0, 2]]), model.contributions(x, order=[1, 0, 2], context=known).sum(-1)
+        first + conditional.log_prob(x[:, [0, 2]]), model.contributions(x, order=[1, 0, 2], context=c).sum(-1)
     )
-    torch.testing.assert_close(law.given({0: x[:, 0]}).log_prob(x[:, 2:]) + second, law.log_prob(x[:, [0, 2]]))
-    filled = model.impute(torch.where(torch.arange(3) == 1, x, torch.nan), generator(2), known)
+    third = conditional.given({0: x[:, 0]}).log_prob(x[:, 2:])
+    torch.testing.assert_close(third + second, conditional.log_prob(x[:, [0, 2]]))
+    filled = model.impute(torch.where(torch.arange(3) == 1, x, torch.nan), generator(2), c)
     assert torch.equal(filled[:, 1], x[:, 1])
-    assert model.log_prob(filled, known).isfinite().all()
-    u = model.mid_cdf(x, known)
-    torch.testing.assert_close(model.from_mid_cdf(u, known), x, rtol=1e-6, atol=1e-6)
+    assert model.log_prob(filled, c).isfinite().all()
+    u = model.mid_cdf(x, c)
+    torch.testing.assert_close(model.from_mid_cdf(u, c), x, rtol=1e-6, atol=1e-6)
 
 
-def test_smoothing_learns_the_wider_law():
+def test_smoothing_learns_the_wider_distribution():
     x = torch.randn(4000, 1, generator=generator(1), dtype=torch.float64) * 3
     model = MixedTypeModel([Continuous(smoothing=0.75)], hidden=(8,)).double()
     pf.fit(model, x, steps=60, batch_size=500, validation=None, seed=0)
@@ -452,13 +453,14 @@ def test_smoothing_learns_the_wider_law():
 @torch.no_grad()
 def test_the_composite_is_a_mean_over_halves():
     model, x = model_of(SMALL), data(SMALL, 6)
-    found = model.composite(x, splits=400)
+    composite = model.composite(x, splits=400)
     others = {0: [1, 2], 1: [0, 2], 2: [0, 1]}
     for j, pair in others.items():  # of three columns one half is one column, the other two
-        cases = [model.given({i: x[:, i] for i in known}).column_marginal(j) for known in ([pair[0]], [pair[1]], pair)]
+        halves = ([pair[0]], [pair[1]], pair)
+        cases = [model.given({i: x[:, i] for i in half}).column_marginal(j) for half in halves]
         one, other, both = (case.log_prob(x[:, j]) for case in cases)
         mean = (one + other) / 3 + both / 3
-        torch.testing.assert_close(found[:, j], mean, rtol=0.15, atol=0.15)
+        torch.testing.assert_close(composite[:, j], mean, rtol=0.15, atol=0.15)
     gaps = x.clone()
     gaps[:, 1] = torch.nan
     assert (model.composite(gaps)[:, 1] == 0).all()
@@ -468,7 +470,7 @@ def test_the_composite_is_a_mean_over_halves():
 
 
 @torch.no_grad()
-def test_tempering_undoes_laws_that_are_too_sure():
+def test_calibrating_the_temperature_undoes_overconfidence():
     columns = (Continuous(), Categorical(4), ZeroInflated(Positive()), Circular(1.0), Integer())
     model = model_of(columns, "fixed", size=0.2)
     x = model.sample(6000, generator=generator(3))
@@ -481,21 +483,21 @@ def test_tempering_undoes_laws_that_are_too_sure():
     narrow = model.log_prob(fresh).mean()
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        found = model.calibrate_temperature(learned)
-    torch.testing.assert_close(found[[0, 1, 2, 4]], torch.ones(4).double(), rtol=0, atol=0.35)
-    assert found[3] == 0
+        temperatures = model.calibrate_temperature(learned)
+    torch.testing.assert_close(temperatures[[0, 1, 2, 4]], torch.ones(4).double(), rtol=0, atol=0.35)
+    assert temperatures[3] == 0
     after = model.log_prob(fresh).mean()
     assert best - after < 0.1 * (best - narrow)
     assert torch.equal(model.log_prob(fresh), copy.deepcopy(model).log_prob(fresh))
 
 
 @torch.no_grad()
-def test_the_law_beside_all_else_is_that_given_it():
+def test_a_full_conditional_is_that_given_all_else():
     model, x = model_of(WIDE), data(WIDE, 6)
     for j in (0, 3, 9):
-        law = model.full_conditional(x, j)
+        conditional = model.full_conditional(x, j)
         same = model.given({i: x[:, i] for i in range(10) if i != j}).column_marginal(j)
-        torch.testing.assert_close(law.log_prob(x[:, j]), same.log_prob(x[:, j]))
+        torch.testing.assert_close(conditional.log_prob(x[:, j]), same.log_prob(x[:, j]))
     gaps = x.clone()
     gaps[:, 4] = torch.nan
     fewer = model.given({i: x[:, i] for i in range(10) if i not in (0, 4)}).column_marginal(0)
@@ -508,24 +510,24 @@ def test_the_discrepancy_of_a_marginal_is_what_integrating_the_joint_density_giv
     """By a grid over the columns before: total variation of categories, Kolmogorov's distance otherwise."""
     if context:
         model, _, rows = with_context()
-        given = model.given({}, rows[0])
+        conditional = model.given({}, rows[0])
     else:
         model = model_of(SMALL)
-        given = model.given({})
+        conditional = model.given({})
     axes = [grid(column) for column in SMALL]
     x = torch.cartesian_prod(*(nodes for nodes, _ in axes))
     weights = torch.cartesian_prod(*(weight for _, weight in axes)).prod(dim=-1)
-    mass = given.log_prob(x).exp() * weights
+    mass = conditional.log_prob(x).exp() * weights
     for j, levels in ((1, 3), (2, 5)):
         implied = torch.stack([mass[x[:, j] == k].sum() for k in range(levels)])
-        direct = given.column_marginal(j).log_prob(torch.arange(levels)).exp()
+        direct = conditional.column_marginal(j).log_prob(torch.arange(levels)).exp()
         off = implied - direct
         expected = 0.5 * off.abs().sum() if j == 1 else off.cumsum(0).abs().max()
-        found = given.marginal_discrepancy(j, 4000, generator(3))
-        assert 0 < found.standard_error < 0.02
-        assert abs(found.distance - expected) < 4.5 * found.standard_error + 1e-3
-        assert expected > 3 * found.standard_error  # else nothing would be measured here
-    assert given.marginal_discrepancy(0, 10).distance < 1e-12  # no column stands before it
+        discrepancy = conditional.marginal_discrepancy(j, 4000, generator(3))
+        assert 0 < discrepancy.standard_error < 0.02
+        assert abs(discrepancy.distance - expected) < 4.5 * discrepancy.standard_error + 1e-3
+        assert expected > 3 * discrepancy.standard_error  # else nothing would be measured here
+    assert conditional.marginal_discrepancy(0, 10).distance < 1e-12  # no column stands before it
     several = model.given({2: torch.tensor([0.0, 3.0, torch.nan])}, *([rows[0]] if context else []))
     distance, error = several.marginal_discrepancy(1, 50, generator(1))
     assert distance.isnan().tolist() == error.isnan().tolist() == [False, False, True]
@@ -547,8 +549,8 @@ def test_means_and_scores_move_with_the_column():
     for column, offset in ((Continuous(), 0.0), (Continuous(), shift)):
         x = torch.randn(500, generator=generator(1), dtype=torch.float64)[None] + offset
         start = column.initialize(x, torch.ones_like(x, dtype=torch.bool)).double()
-        law = ColumnDistribution(column.double(), start[..., None], (1,))
-        assert (law.mean() - x.mean()).abs() < 0.02
+        distribution = ColumnDistribution(column.double(), start[..., None], (1,))
+        assert (distribution.mean() - x.mean()).abs() < 0.02
         if not offset:
-            score = law.crps(0.3)
-    torch.testing.assert_close(law.crps(shift + 0.3), score, rtol=0, atol=1e-5)
+            score = distribution.crps(0.3)
+    torch.testing.assert_close(distribution.crps(shift + 0.3), score, rtol=0, atol=1e-5)

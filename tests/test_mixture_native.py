@@ -60,13 +60,13 @@ def test_the_kernel_finds_the_roots(univariate, dtype, answers):
 @needs_compiler
 @each
 def test_gradients_and_densities_are_those_of_the_plain_solve(univariate, answers):
-    found = []
+    results = []
     for layer in layers(univariate):
         y = normals().requires_grad_()
         x, ladj = layer.inverse_and_ladj(y)
-        found.append([x, ladj, *torch.autograd.grad(x.sum() + ladj.sum(), [y, layer.params])])
+        results.append([x, ladj, *torch.autograd.grad(x.sum() + ladj.sum(), [y, layer.params])])
     assert len(answers) == 1
-    for fast, plain in zip(*found, strict=True):
+    for fast, plain in zip(*results, strict=True):
         torch.testing.assert_close(fast, plain, rtol=1e-9, atol=1e-9)
 
 

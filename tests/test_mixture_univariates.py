@@ -69,10 +69,10 @@ def test_far_out_the_widest_component_is_all_there_is(kind, x, side):
     v = side * (x - location[widest]) * torch.exp(-log_width[widest])
     if kind is GaussianMixtureCDF:  # log w + log Φ(-v) = log Φ(-y), with y - v small
         expected = v - log_weight[widest] / v
-        room = 5 * v**-3
+        tolerance = 5 * v**-3
     else:
-        expected, room = v - log_weight[widest], 0.0
-    assert ((side * y - expected).abs() <= room + 4e-15 * v).all()
+        expected, tolerance = v - log_weight[widest], 0.0
+    assert ((side * y - expected).abs() <= tolerance + 4e-15 * v).all()
     torch.testing.assert_close(log_slope, -log_width[widest].expand(1), rtol=0, atol=(10 / v**2).item() + 1e-14)
 
 
@@ -93,7 +93,7 @@ def test_derivatives_are_right_up_to_the_second_order(kind):
     params = params.clone().requires_grad_()
     for direction in (univariate.forward, univariate.inverse):
         assert torch.autograd.gradcheck(direction, (x, params))
-        assert torch.autograd.gradgradcheck(lambda *given, to=direction: to(*given)[0], (x, params))
+        assert torch.autograd.gradgradcheck(lambda *inputs, to=direction: to(*inputs)[0], (x, params))
 
 
 @each_kind
@@ -102,9 +102,9 @@ def test_the_bracket_holds_the_root(kind, size):
     univariate, x, params = random(kind, [-1e6, -9.0, -1.0, 0.0, 0.4, 3.0, 70.0, 1e6], size=size)
     prepared = univariate._prepare(params)
     low, high = univariate._bracket(univariate(x, params)[0], prepared)
-    room = 1e-9 * (1 + x.abs())  # the root of a rounded y
+    tolerance = 1e-9 * (1 + x.abs())  # the root of a rounded y
     flat = univariate(x, params)[1] < -20  # where x is not known from y
-    assert (((low - room <= x) & (x <= high + room)) | flat).all()
+    assert (((low - tolerance <= x) & (x <= high + tolerance)) | flat).all()
 
 
 @each_kind

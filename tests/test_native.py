@@ -85,7 +85,7 @@ def test_the_kernel_finds_what_the_solve_feature_by_feature_finds(case, dtype):
     for count in COUNTS:
         y, context = inputs(case, count, dtype)
         fast, _ = both(layer, y, context)
-        assert_rounded([fast], lambda layer, *given: [layer.inverse(*given)], layer, y, context, times=allowed(case))
+        assert_rounded([fast], lambda layer, *points: [layer.inverse(*points)], layer, y, context, times=allowed(case))
 
 
 @pytest.mark.slow
@@ -268,9 +268,9 @@ def turned_and_changed(layer):
 def forward(layer):
     x, context = inputs(CASES[0], 20)
     x = x.to(layer.free.dtype)
-    found = LayerForward().run(layer, x, context)
-    assert found is not NotImplemented
-    return found[0]
+    outputs = LayerForward().run(layer, x, context)
+    assert outputs is not NotImplemented
+    return outputs[0]
 
 
 @pytest.mark.slow

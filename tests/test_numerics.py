@@ -39,10 +39,10 @@ def kink(x):
 def test_the_root_is_found_to_rounding(curve, dtype):
     x = 8 * torch.rand(4000, generator=generator(0), dtype=torch.float64).to(dtype) - 4
     y, log_slope = curve(x)
-    found = solve_increasing(curve, y, torch.full_like(x, -5), torch.full_like(x, 5))
+    solution = solve_increasing(curve, y, torch.full_like(x, -5), torch.full_like(x, 5))
     eps = torch.finfo(dtype).eps
-    room = 100 * eps * (1 + x.abs() + (1 + y.abs()) * (-log_slope).exp())
-    assert bool(((found - x).abs() <= room).all())
+    tolerance = 100 * eps * (1 + x.abs() + (1 + y.abs()) * (-log_slope).exp())
+    assert bool(((solution - x).abs() <= tolerance).all())
 
 
 @pytest.mark.parametrize("size", [1e6, 1e100])
@@ -52,8 +52,8 @@ def test_far_brackets(size):
     def curve(x):
         return 2 * x + torch.tanh(x), torch.log(3 - torch.tanh(x).square())
 
-    found = solve_increasing(curve, y, (y - 1) / 2, (y + 1) / 2)
-    assert bool(((curve(found)[0] - y).abs() <= 4e-16 * (1 + y.abs())).all())
+    solution = solve_increasing(curve, y, (y - 1) / 2, (y + 1) / 2)
+    assert bool(((curve(solution)[0] - y).abs() <= 4e-16 * (1 + y.abs())).all())
 
 
 def test_guesses_from_a_table_are_close():
@@ -71,8 +71,8 @@ def test_guesses_from_a_table_are_close():
 
 def test_a_known_answer_is_left_alone():
     y = torch.tensor([3.0, -7.0], dtype=torch.float64)
-    found = solve_increasing(lambda x: (x, torch.zeros_like(x)), y, y, y)
-    assert found.tolist() == y.tolist()
+    solution = solve_increasing(lambda x: (x, torch.zeros_like(x)), y, y, y)
+    assert solution.tolist() == y.tolist()
 
 
 def test_gradients_of_all_orders():
@@ -108,8 +108,8 @@ def test_no_root_in_the_bracket_is_nan():
     def rough(x):  # rises, but what it says of its slope is wrong, and 30 is out of reach
         return torch.floor(8 * x) / 8, torch.full_like(x, 30.0)
 
-    found = solve_increasing(rough, y, torch.zeros_like(y), torch.ones_like(y))
-    assert bool(found[2].isnan())
+    solution = solve_increasing(rough, y, torch.zeros_like(y), torch.ones_like(y))
+    assert bool(solution[2].isnan())
 
 
 def test_a_row_that_does_not_converge_is_nan_and_one_warning_says_so(monkeypatch):

@@ -117,10 +117,10 @@ def test_each_feature_is_moved_by_its_own_map():
     assert (whole.features, whole.num_free, whole.num_params) == (5, 1, 9)
     params = torch.randn(9, 5, 6, generator=generator(1), dtype=torch.float64)
     x = torch.randn(5, 6, generator=generator(2), dtype=torch.float64)
-    own = [params[[0, 1, 8], 0], params[:1, 1], params[:1, 2], params[:8, 3], params[:5, 4]]
+    feature_params = [params[[0, 1, 8], 0], params[:1, 1], params[:1, 2], params[:8, 3], params[:5, 4]]
     maps = [parts[0], parts[1], parts[1], parts[2], parts[3]]
     y, log_slope = whole(x, params)
-    for j, (part, its) in enumerate(zip(maps, own, strict=True)):
+    for j, (part, its) in enumerate(zip(maps, feature_params, strict=True)):
         expected = part.double()(x[j], its)
         torch.testing.assert_close((y[j], log_slope[j]), expected)
         single = whole.for_feature(j)

@@ -69,7 +69,7 @@ def everything(network, x, context, last=True):
 def runs(monkeypatch):
     """The passes of the perceptron's kernel as they run."""
     seen, run = [], perceptron._Operator._call
-    monkeypatch.setattr(perceptron._Operator, "_call", lambda own, name, *a: seen.append(name) or run(own, name, *a))
+    monkeypatch.setattr(perceptron._Operator, "_call", lambda self, name, *a: seen.append(name) or run(self, name, *a))
     return seen
 
 
@@ -81,8 +81,8 @@ def runs(monkeypatch):
 def test_values_and_gradients(case, last, dtype, runs):
     fast, plain = pair(case, dtype)
     for count in COUNTS:
-        given = inputs(case, count, dtype)
-        assert_rounded(everything(fast, *given, last), partial(everything, last=last), plain, *given)
+        arguments = inputs(case, count, dtype)
+        assert_rounded(everything(fast, *arguments, last), partial(everything, last=last), plain, *arguments)
     assert runs == ["forward", "forward", "backward"] * (len(COUNTS) - 1)
 
 
@@ -104,8 +104,8 @@ def test_weights_that_are_masked_are_neither_read_nor_moved(runs):
 @needs_compiler
 def test_the_same_numbers_again_and_with_any_number_of_threads(runs):
     fast, _ = pair(NETWORKS[3])
-    given = inputs(NETWORKS[3], 700)
-    steady(lambda: everything(fast, *given))
+    arguments = inputs(NETWORKS[3], 700)
+    steady(lambda: everything(fast, *arguments))
     assert len(runs) == 18
 
 
@@ -116,11 +116,11 @@ def test_a_wild_point_is_its_own_trouble(runs):
     x, _ = inputs(NETWORKS[0], 40)
     wild = x.clone()
     wild[:, 7], wild[2, 9] = torch.nan, 1e300
-    found, expected = fast(wild), plain(wild)
-    assert found[..., 7].isnan().equal(expected[..., 7].isnan())
-    torch.testing.assert_close(found[..., 9], expected[..., 9], rtol=1e-9, atol=1e-9)
+    outputs, expected = fast(wild), plain(wild)
+    assert outputs[..., 7].isnan().equal(expected[..., 7].isnan())
+    torch.testing.assert_close(outputs[..., 9], expected[..., 9], rtol=1e-9, atol=1e-9)
     calm = ~torch.isin(torch.arange(40), torch.tensor([7, 9]))
-    torch.testing.assert_close(found[..., calm], plain(x)[..., calm], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(outputs[..., calm], plain(x)[..., calm], rtol=1e-12, atol=1e-12)
     assert runs == ["forward"]
 
 
@@ -129,20 +129,20 @@ def test_a_wild_point_is_its_own_trouble(runs):
 @each
 def test_derivatives_of_derivatives_and_mapped_calls(case, runs):
     x, context = inputs(case, 5)
-    known = () if context is None else (context,)
-    found = []
+    contexts = () if context is None else (context,)
+    results = []
     for network in pair(case):
         leaf, weight = x.clone().requires_grad_(), network.last.weight
-        first = torch.autograd.grad(network(leaf, *known).sin().sum(), [leaf, weight], create_graph=True)
-        found.append([*first, *torch.autograd.grad(sum(g.square().sum() for g in first), [leaf, weight])])
-    for got, expected in zip(*found, strict=True):
+        first = torch.autograd.grad(network(leaf, *contexts).sin().sum(), [leaf, weight], create_graph=True)
+        results.append([*first, *torch.autograd.grad(sum(g.square().sum() for g in first), [leaf, weight])])
+    for got, expected in zip(*results, strict=True):
         assert (got - expected).norm() <= 1e-9 * (1 + expected.norm())
     assert runs == ["forward", "backward"]  # the first gradient plainly; that of the sine in it goes back once more
     fast, plain = pair(case)
-    mapped = torch.vmap(lambda *given: fast(*(g[:, None] for g in given))[..., 0], in_dims=1, out_dims=2)
-    torch.testing.assert_close(mapped(x, *known), plain(x, *known))
-    along = torch.func.jvp(lambda x: fast(x, *known), (x,), (torch.ones_like(x),))[1]
-    torch.testing.assert_close(along, torch.func.jvp(lambda x: plain(x, *known), (x,), (torch.ones_like(x),))[1])
+    mapped = torch.vmap(lambda *arguments: fast(*(g[:, None] for g in arguments))[..., 0], in_dims=1, out_dims=2)
+    torch.testing.assert_close(mapped(x, *contexts), plain(x, *contexts))
+    along = torch.func.jvp(lambda x: fast(x, *contexts), (x,), (torch.ones_like(x),))[1]
+    torch.testing.assert_close(along, torch.func.jvp(lambda x: plain(x, *contexts), (x,), (torch.ones_like(x),))[1])
     assert len(runs) == 2
 
 
@@ -171,18 +171,18 @@ def test_affine_maps(dtype):
     eps = torch.finfo(dtype).eps
     for features, count in ((1, 1), (3, 37), (7, 2000)):
         shapes = (features, count), (2, features, count), (1, features, 1)
-        given = [torch.randn(shape, generator=generator(7), dtype=torch.float64).to(dtype) for shape in shapes]
-        found = []
+        arguments = [torch.randn(shape, generator=generator(7), dtype=torch.float64).to(dtype) for shape in shapes]
+        results = []
         for univariate in (fast, plain):
-            leaves = [t.clone().requires_grad_() for t in given]
+            leaves = [t.clone().requires_grad_() for t in arguments]
             y, log_slope = univariate.forward_with_free(*leaves)
             ran = y.grad_fn is log_slope.grad_fn
             assert ran == (univariate is fast)
             first = torch.autograd.grad((y * log_slope).sin().sum(), leaves, retain_graph=True)
             again = torch.autograd.grad(y.sin().sum() + log_slope.sum(), leaves, create_graph=True)
             second = torch.autograd.grad(sum(g.square().sum() for g in again), leaves)
-            found.append([y, log_slope, *first, *second])
-        for got, expected in zip(*found, strict=True):
+            results.append([y, log_slope, *first, *second])
+        for got, expected in zip(*results, strict=True):
             torch.testing.assert_close(got, expected, rtol=0, atol=100 * eps * (1 + expected.abs().sum().item()))
 
 
@@ -196,8 +196,8 @@ def test_the_kernels_compile_without_warnings():
 def test_where_torch_hides_its_matrix_library_the_plain_way_is_taken(monkeypatch, runs):
     monkeypatch.setattr(perceptron, "gemm_address", lambda dtype: None)
     fast, plain = pair(NETWORKS[0])
-    given = inputs(NETWORKS[0], 9)
-    for got, expected in zip(everything(fast, *given), everything(plain, *given), strict=True):
+    arguments = inputs(NETWORKS[0], 9)
+    for got, expected in zip(everything(fast, *arguments), everything(plain, *arguments), strict=True):
         assert torch.equal(got, expected)
     assert not runs
 

@@ -144,8 +144,8 @@ STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # o
 
 def unseen_options(cls):
     """Constructor arguments that no example gives."""
-    given = {name for example in cls.examples for name in example}
-    return [p.name for p in inspect.signature(cls).parameters.values() if p.name not in given and p.kind not in STARRED]
+    tried = {name for example in cls.examples for name in example}
+    return [p.name for p in inspect.signature(cls).parameters.values() if p.name not in tried and p.kind not in STARRED]
 
 
 def test_every_public_class_has_an_example():

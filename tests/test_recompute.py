@@ -76,11 +76,11 @@ def test_weights_that_are_frozen_stay_without_gradients():
 
 def kept(flow, memory):
     """Bytes that are kept for the gradients of a large batch, weights apart."""
-    own = {p.data_ptr() for p in [*flow.parameters(), *flow.buffers()]}
+    storages = {p.data_ptr() for p in [*flow.parameters(), *flow.buffers()]}
     seen = {}
 
     def pack(tensor):
-        if tensor.data_ptr() not in own:
+        if tensor.data_ptr() not in storages:
             seen[tensor.untyped_storage().data_ptr()] = tensor  # alive, so that no two share an address
         return tensor
 
@@ -156,15 +156,15 @@ def chain_of(memory):
 
 @pytest.mark.parametrize("loss", ["y", "ladj", "both"])
 def test_inverted_chains_can_be_asked_in_part_and_again(loss):
-    found = []
+    results = []
     for memory in ("plain", "invert"):
         chain, (x, context) = chain_of(memory), inputs()
         y, ladj = chain.forward_and_ladj(x.requires_grad_(), context)
         value = sum({"y": [y.sin().sum()], "ladj": [ladj.sum()], "both": [y.sin().sum(), ladj.sum()]}[loss])
         asked = [x, *chain.parts[1].parameters(), *chain.parts[3].parameters()]
         first = torch.autograd.grad(value, asked, retain_graph=True, allow_unused=True)
-        found.append([*first, *torch.autograd.grad(value, asked, allow_unused=True)])
-    for got, expected in zip(*found, strict=True):
+        results.append([*first, *torch.autograd.grad(value, asked, allow_unused=True)])
+    for got, expected in zip(*results, strict=True):
         assert (got is None) == (expected is None)
         assert got is None or (got - expected).norm() <= 1e-10 * (1 + expected.norm())
 

@@ -143,13 +143,13 @@ def test_a_point_outside_the_support_changes_nothing_else(config):
 
 def calls(flow, x, context):
     """Every public way in."""
-    given = {"context": context}
+    options = {"context": context}
     return {
         "log_prob": lambda: flow.log_prob(x, context),
         "forward": lambda: flow(x, context),
-        "sample": lambda: flow.sample((2,), **given),
-        "rsample": lambda: flow.rsample((2,), **given),
-        "rsample_and_log_prob": lambda: flow.rsample_and_log_prob((2,), **given),
+        "sample": lambda: flow.sample((2,), **options),
+        "rsample": lambda: flow.rsample((2,), **options),
+        "rsample_and_log_prob": lambda: flow.rsample_and_log_prob((2,), **options),
         "to_latent": lambda: flow.to_latent(x, context),
         "to_data": lambda: flow.to_data(x, context),
         "initialize": lambda: flow.initialize(x, context),

@@ -26,8 +26,8 @@ each_state = pytest.mark.parametrize("trained", [False, True], ids=["untrained",
 
 def family(name, dtype, trained):
     """A flow measured on data at mean 300 and scale 50, with its start weights or with random ones."""
-    known = inspect.signature(FLOWS[name]).parameters
-    flow = FLOWS[name](FEATURES, **{k: v for k, v in {**FLOW_OPTIONS, **SMALL}.items() if k in known})
+    accepted = inspect.signature(FLOWS[name]).parameters
+    flow = FLOWS[name](FEATURES, **{k: v for k, v in {**FLOW_OPTIONS, **SMALL}.items() if k in accepted})
     if trained:
         flow = randomize(flow, 5, dtype, size=0.4)
         for part in flow.modules():  # `randomize` fills in statistics of its own

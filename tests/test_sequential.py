@@ -18,10 +18,10 @@ D, N = 6, 5
 
 def naive_inverse(layer, y, context):
     """D full passes of the conditioner, each of which gives one more feature: the textbook, slow and plain."""
-    columns, known = to_features_first(y), None if context is None else to_features_first(context)
+    columns, context_columns = to_features_first(y), None if context is None else to_features_first(context)
     x = layer.domain.example(columns.shape, generator(0)).to(y.dtype)
     for j in range(len(columns)):
-        params = layer.conditioner(embed(layer.domain, x), known)
+        params = layer.conditioner(embed(layer.domain, x), context_columns)
         params = with_free(params, None if layer.free is None else layer.free[..., None])
         x_j = layer.univariate.inverse(columns[j], params[:, j])[0]
         x = torch.cat([x[:j], x_j[None], x[j + 1 :]])
@@ -33,9 +33,9 @@ def case(univariate, context=0, **options):
     layer = randomize(Autoregressive(univariate, D, context=context, hidden=(14, 14), **options), size=0.5)
     random = generator(1)
     x = layer.domain.example((N, D), random)
-    known = torch.randn(N, context, dtype=torch.float64, generator=random) if context else None
-    y = layer.forward(x, known).detach().requires_grad_()
-    return layer, y, None if known is None else known.requires_grad_(), torch.randn(N, D, generator=random).double()
+    c = torch.randn(N, context, dtype=torch.float64, generator=random) if context else None
+    y = layer.forward(x, c).detach().requires_grad_()
+    return layer, y, None if c is None else c.requires_grad_(), torch.randn(N, D, generator=random).double()
 
 
 def gradients(x, layer, y, context, v):
@@ -107,10 +107,10 @@ def test_the_jacobian_of_samples_by_jacrev_over_vmap(config):
     layer = randomize(build(config), size=0.5)
     x, context = inputs(layer, (N,))
     y = layer.forward(x, context).detach()
-    known = () if context is None else (context,)
-    jacobians = vmap(jacrev(layer.inverse))(y, *known)
+    contexts = () if context is None else (context,)
+    jacobians = vmap(jacrev(layer.inverse))(y, *contexts)
     for row, jacobian in enumerate(jacobians):
-        one = [c[row] for c in known]
+        one = [c[row] for c in contexts]
         expected = torch.autograd.functional.jacobian(lambda y, one=one: layer.inverse(y, *one), y[row])
         torch.testing.assert_close(jacobian, expected, rtol=1e-9, atol=1e-9)
 
@@ -153,7 +153,7 @@ class Inverted(torch.nn.Module):
 
 @pytest.mark.parametrize("falling", [False, True])
 @pytest.mark.parametrize("recording", [False, True])
-def test_a_staircase_is_a_masked_product(falling, recording):
+def test_a_block_triangular_product_is_a_masked_product(falling, recording):
     """Against the whole product with what no step may see set to zero; more steps than one block, some pieces empty."""
     random = generator(6)
     sizes = [(0, 2), (3, 1), (1, 0), *[(2, 1)] * 7, (1, 3)]  # rows and columns of each step

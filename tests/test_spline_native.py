@@ -51,8 +51,8 @@ def everything(spline, x, params):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 def test_values_slopes_and_gradients(options, dtype):
     plain, fast = pair(options, dtype)
-    given = points(plain, dtype)
-    assert_rounded(everything(fast, *given), everything, plain, *given, times=SPLINES)
+    arguments = points(plain, dtype)
+    assert_rounded(everything(fast, *arguments), everything, plain, *arguments, times=SPLINES)
 
 
 @pytest.mark.slow
@@ -77,12 +77,12 @@ def test_a_wild_point_is_its_own_trouble(options):
     calm = everything(fast, x, params)
     x[2, 5], x[2, 9], x[2, 11] = torch.nan, torch.inf, 1e300
     params[:, 2, 13] = torch.nan
-    found = everything(fast, x, params)
+    results = everything(fast, x, params)
     wild = torch.zeros(x.shape, dtype=torch.bool)
     wild[2, [5, 9, 11, 13]] = True
-    for got, expected in zip(found, calm, strict=True):
+    for got, expected in zip(results, calm, strict=True):
         assert torch.equal(got[..., ~wild], expected[..., ~wild])
-    assert found[0][2, 5].isnan()
+    assert results[0][2, 5].isnan()
 
 
 @pytest.mark.slow
@@ -128,8 +128,8 @@ def test_whole_flows_train_alike(layer):
     x, context = torch.randn(40, 3, dtype=torch.float64), torch.randn(40, 1, dtype=torch.float64)
     fast = copy.deepcopy(flow)
     fast.use_kernels()
-    for own in (flow, fast):
-        (-own(x, context).mean()).backward()
+    for model in (flow, fast):
+        (-model(x, context).mean()).backward()
     for (name, p), q in zip(flow.named_parameters(), fast.parameters(), strict=True):
         torch.testing.assert_close(q.grad, p.grad, rtol=1e-9, atol=1e-9, msg=name)
 

@@ -39,19 +39,19 @@ def launched(spline, x, params, by):
     """(y, log-slope, gradients in x and in the parameters, x and minus the log-slope of the inverse)."""
     from pushforward.kernels.spline_triton import launch
 
-    y, log_slope, by_x, back, falling = (torch.empty_like(x) for _ in range(5))
-    by_params, options = torch.empty_like(params), spline_options(spline)
+    y, log_slope, grad_x, back, falling = (torch.empty_like(x) for _ in range(5))
+    grad_params, options = torch.empty_like(params), spline_options(spline)
     launch("forward", options, params, x=x, y=y, log_slope=log_slope)
-    launch("backward", options, params, x=x, by_y=by[0], by_log_slope=by[1], by_x=by_x, by_params=by_params)
+    launch("backward", options, params, x=x, grad_y=by[0], grad_log_slope=by[1], grad_x=grad_x, grad_params=grad_params)
     launch("inverse", options, params, x=x, y=back, log_slope=falling)
-    return [y, log_slope, by_x, by_params, back, falling]
+    return [y, log_slope, grad_x, grad_params, back, falling]
 
 
 def plainly(spline, x, params, by):
     x, params = x.clone().requires_grad_(), params.clone().requires_grad_()
     y, log_slope = spline(x, params)
-    sent = torch.autograd.grad((y, log_slope), (x, params), tuple(by))
-    return [t.detach() for t in (y, log_slope, *sent, *spline.inverse(x, params))]
+    gradients = torch.autograd.grad((y, log_slope), (x, params), tuple(by))
+    return [t.detach() for t in (y, log_slope, *gradients, *spline.inverse(x, params))]
 
 
 @both
@@ -60,12 +60,12 @@ def test_values_gradients_and_inverses(options, dtype):
     spline = RationalQuadratic(**options).to(DEVICE, dtype)
     exact = [t.double() for t in plainly(spline.double(), *points(spline))]
     spline = spline.to(dtype)
-    given = points(spline, dtype)
+    arguments = points(spline, dtype)
     eps = torch.finfo(dtype).eps
-    for got, expected, right in zip(launched(spline, *given), plainly(spline, *given), exact, strict=True):
-        own, others = (got.double() - right).abs(), (expected.double() - right).abs()
-        assert own.max() <= 4 * others.max() + 1e3 * eps * right.abs().max()
-        assert own.mean() <= 4 * others.mean() + 20 * eps * right.abs().mean()
+    for got, expected, right in zip(launched(spline, *arguments), plainly(spline, *arguments), exact, strict=True):
+        error, others = (got.double() - right).abs(), (expected.double() - right).abs()
+        assert error.max() <= 4 * others.max() + 1e3 * eps * right.abs().max()
+        assert error.mean() <= 4 * others.mean() + 20 * eps * right.abs().mean()
 
 
 def test_a_wild_point_is_its_own_trouble():

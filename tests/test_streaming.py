@@ -74,9 +74,9 @@ def test_the_command_streams_large_files(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(mixed, "IN_MEMORY", 1000)
     monkeypatch.setattr(density, "PASS", 1000)
     where = ("fit", folder / "x.parquet", "--out", tmp_path / "m.safetensors")
-    found = run_json(*where, "--flow", "mixed", "--steps", 20, "--drop", "n")
-    assert found["train_rows"] == 4000
-    assert found["columns"] == ["a", "b", "kind"]
+    answer = run_json(*where, "--flow", "mixed", "--steps", 20, "--drop", "n")
+    assert answer["train_rows"] == 4000
+    assert answer["columns"] == ["a", "b", "kind"]
     run("sample", tmp_path / "m.safetensors", "-n", 20_000, "--out", tmp_path / "new.parquet")
     assert pq.ParquetFile(tmp_path / "new.parquet").metadata.num_rows == 20_000
 

@@ -114,22 +114,22 @@ def test_nothing_overflows(dtype, theta):
     points = torch.tensor([-far, -1e6, 30.0, 60.0, far], dtype=dtype)
     values = torch.tensor([0.0, 0.0, theta, theta], dtype=dtype)[:, None].expand(-1, 5)
     for direction in (TailTransform().forward, TailTransform().inverse):
-        start, known = points.clone().requires_grad_(), values.clone().requires_grad_()
-        value, log_slope = direction(start, known)
+        start, target = points.clone().requires_grad_(), values.clone().requires_grad_()
+        value, log_slope = direction(start, target)
         assert value.isfinite().all()
         assert log_slope.isfinite().all()
         (1e-3 * far**-0.1 * log_slope.sum()).backward()
         assert start.grad.isfinite().all()
-        assert known.grad.isfinite().all()
+        assert target.grad.isfinite().all()
 
 
-@pytest.mark.parametrize(("df", "room"), [(1.0, 0.1), (2.0, 0.15)])
-def test_the_start_finds_the_tail(df, room):
+@pytest.mark.parametrize(("df", "tolerance"), [(1.0, 0.1), (2.0, 0.15)])
+def test_the_start_finds_the_tail(df, tolerance):
     x = 3 + 2 * draws(df)
     univariate = TailTransform()
     values = distribution_of(univariate).initial_params(x)
     upper, lower = powers(univariate, values)
-    assert torch.cat([upper, lower]).mean().item() == pytest.approx(1 / df, abs=room)
+    assert torch.cat([upper, lower]).mean().item() == pytest.approx(1 / df, abs=tolerance)
     assert values[0].tolist() == pytest.approx([3.0] * 3, abs=0.1)
 
 

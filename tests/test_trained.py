@@ -40,8 +40,8 @@ PAIRS = [(name, features) for name in sorted(FLOWS) for features in (1, 2)]
 )
 def test_trained_flows_integrate_to_one(name, features):
     torch.manual_seed(0)
-    known = inspect.signature(FLOWS[name]).parameters
-    flow = FLOWS[name](features, **{k: v for k, v in {**FLOW_OPTIONS, "hidden": [24]}.items() if k in known})
+    accepted = inspect.signature(FLOWS[name]).parameters
+    flow = FLOWS[name](features, **{k: v for k, v in {**FLOW_OPTIONS, "hidden": [24]}.items() if k in accepted})
     x = data(flow)
     flow.initialize(x)
     before = flow.log_prob(x).mean().item()

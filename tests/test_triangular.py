@@ -67,9 +67,9 @@ def test_feature_slopes_are_derivatives():
 
 def by_definition(config, weights, x, context, j, nodes=200):
     """S_j at one point inside the box from f_j alone, its derivative by autodiff."""
-    known = config.get("context", 0)
+    count = config.get("context", 0)
     terms = config["terms"][j]
-    before = torch.cat([context[:known], x[:j]]) if known else x[:j]
+    before = torch.cat([context[:count], x[:j]]) if count else x[:j]
 
     def f(t):
         total = torch.zeros_like(t)
@@ -396,10 +396,10 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("given", "options", "message"), REFUSALS, ids=range(len(REFUSALS)))
-def test_what_cannot_be_learned_from_is_refused(given, options, message):
+@pytest.mark.parametrize(("x", "options", "message"), REFUSALS, ids=range(len(REFUSALS)))
+def test_what_cannot_be_learned_from_is_refused(x, options, message):
     with pytest.raises(ValueError, match="fit_triangular: " + message):
-        fit_triangular(*given, **options)
+        fit_triangular(*x, **options)
 
 
 def test_refusals_about_data_are_training_errors():

@@ -130,10 +130,10 @@ def test_many_points_with_the_same_parameters_are_inverted_as_one(config, dtype,
         x, log_slope = univariate.inverse(y, params)
         alone, slope_alone = univariate.inverse(y, params.expand(-1, *y.shape))
         images = univariate(x, params)[0]
-    room = rounding(y) + rounding(x) * torch.exp(-torch.minimum(log_slope, slope_alone))
-    assert (difference(univariate.codomain, images, y).abs() <= room).all()
-    room = rounding(x) + rounding(y) * torch.exp(torch.maximum(log_slope, slope_alone))
-    assert (difference(univariate.domain, x, alone).abs() <= room).all()
+    tolerance = rounding(y) + rounding(x) * torch.exp(-torch.minimum(log_slope, slope_alone))
+    assert (difference(univariate.codomain, images, y).abs() <= tolerance).all()
+    tolerance = rounding(x) + rounding(y) * torch.exp(torch.maximum(log_slope, slope_alone))
+    assert (difference(univariate.domain, x, alone).abs() <= tolerance).all()
 
 
 IDENTITY = {

@@ -1,7 +1,8 @@
-"""Words that the source does not use: ``python tests/words.py [paths]`` prints where it does.
+"""Words that this project does not use: ``python tests/words.py [paths]`` prints where it does.
 
-Three lists: names of variables that say nothing of what they hold, names that parts had before they got the field's,
-and phrases that a reader who is new here would stumble over. `test_house` lets no file have any.
+Names of variables that say nothing of what they hold, names that parts had before they got the field's, and phrases
+that a reader who is new here would stumble over. `test_house` lets no file have any. Of pages only phrases and what
+stands in backticks are read: "given the context" and "known" are good English.
 """
 
 import ast
@@ -14,34 +15,69 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-SOURCE = CHECKOUT / "src" / "pushforward"
+READ = [
+    *(CHECKOUT / name for name in ("src", "tests", "benchmarks", "examples", "docs")),
+    *sorted(CHECKOUT.glob("*.md")),
+]
+SUFFIXES = (".py", ".cpp", ".h", ".md")
+ABOUT_WORDS = {"tests/words.py", "tests/test_house.py"}
+"""They quote what they forbid."""
 
 VARIABLES = {"own", "found", "given", "known", "sent", "law", "laws", "room"}
 """As names of variables and arguments; a method may be called `given`."""
 
 OLD_NAMES = {
-    "Retraced", "Memo", "Staircase", "Ordered", "Factorised", "Conditioned", "ColumnLaw", "Law", "Multiplying",
-    "law_of", "law_beside", "law_in_turn", "middle_cdf", "jump", "temper", "disturbed", "steer", "by_x", "read_by",
-    "compile_steps", "native_conditional", "_retrace",
+    "Retraced", "Memo", "Staircase", "Ordered", "Factorised", "Conditioned", "ColumnLaw", "Law", "Multiplying", "Mixed",
+    "Prefix", "Suffix", "law_of", "law_beside", "law_in_turn", "middle_cdf", "jump", "temper", "disturbed", "steer",
+    "by_x", "by_y", "by_params", "by_log_slope", "read_by", "compile_steps", "native_conditional", "_retrace",
+    "looked_at", "context_kinds", "Cosine", "_memo",
 }  # fmt: skip
 OLD_FILES = {
     "law.py", "heap.py", "modes.py", "memo.py", "compiled.py", "kinds.py", "measured.py", "mixed_sets.py",
-    "of_column.py", "alone.py", "learned_rows.py", "sets.py",
+    "of_column.py", "alone.py", "learned_rows.py", "sets.py", "native.py", "keep_freed_memory.py",
 }  # fmt: skip
+STEMS = re.compile(r"(?<!power)(?:^|_)(?:laws?|memos?|temper(?:ed|ing|s)?|retrac\w*|factoris\w*|steer\w*)(?=_|$)")
+"""Parts of names in snake case, whatever stands before or after them; power laws are the field's."""
 
-PHRASES = [
-    # A distribution is a distribution; what tests check are properties. Power laws are the field's.
-    r"(?<!power.)\blaws?\b(?! of (?:large|total|iterated))",
-    r"\bas of chance\b",
-    r"\bthe budget was used\b",
-    r"\bin \S+ looks\b",
-    r"\bhas another part in this command\b",
+DISTRIBUTIONS = r"(?<!power.)\blaws?\b(?! of (?:large|total|iterated))"
+"""A distribution is a distribution; what tests check are properties."""
+UNCLEAR = [
     r"\bwhat is (found|given|known|sent)\b",
     r"\bwhat (it|they) (is|are|was|were) given\b",
     r"\bit is\.\s*$",
 ]
+"""In code, where these stand for the name of a tensor; English elsewhere."""
+PHRASES = [
+    DISTRIBUTIONS,
+    # What users read.
+    r"\bas of chance\b",
+    r"\bthe budget was used\b",
+    r"\bin \S+ looks\b",
+    r"\blast look at\b",
+    r"\bhas another part in this command\b",
+    r"\bnot all numbers:",
+    # Sentences that nobody understood, by the words that gave them away.
+    r"\bempty tensors for what\b",
+    r"\bstands? for what is to be\b",
+    r"\band is not floating\b",
+    r"\bonce more from what it gave\b",
+    r"\bwhat the outputs were computed from\b",
+    r"\bin what way torch runs\b",
+    r"\bteach glibc\b",
+    r"\bglibc learns\b",
+    r"\bsentences they answer with\b",
+    r"\bcannot run or is not to\b",
+    r"\bruns of parts\b",
+    r"\bwhat is learned from where\b",
+    r"\bbeside whose densities\b",
+    r"\bwhat is no number of\b",
+    r"\bin the same words\b",
+    r'(?<=""")(?:the same,|the same (?:by|with|over|as|statistics)\b|`\w+`, likewise)',
+]
 PHRASE = re.compile("|".join(PHRASES), re.IGNORECASE | re.MULTILINE)
+PHRASE_IN_CODE = re.compile("|".join(PHRASES + UNCLEAR), re.IGNORECASE | re.MULTILINE)
 IN_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+IN_BACKTICKS = re.compile(r"`+([^`\n]+)`+")
 
 Offence = tuple[int, str]
 
@@ -49,12 +85,18 @@ Offence = tuple[int, str]
 def offences(source: str, path: str) -> list[Offence]:
     """(line, what) of every offence in a file; `path` decides its language."""
     name = Path(path).name
-    found: list[Offence] = [(1, f"file name {name}")] if name in OLD_FILES else []
+    seen: list[Offence] = [(1, f"file name {name}")] if name in OLD_FILES else []
     if path.endswith(".py"):
-        found += [*names_in(ast.parse(source)), *phrases_in_python(source)]
+        seen += [*names_in(ast.parse(source)), *phrases_in_python(source)]
     elif path.endswith((".cpp", ".h")):
-        found += phrases_in_cpp(source)
-    return sorted(found)
+        seen += phrases_in_cpp(source)
+    elif path.endswith(".md"):
+        seen += [*phrases(source, 1, PHRASE), *names_in_page(source)]
+    return sorted(seen)
+
+
+def is_old(name: str) -> bool:
+    return name in OLD_NAMES or STEMS.search(name) is not None
 
 
 def names_in(tree: ast.AST) -> Iterator[Offence]:
@@ -67,12 +109,22 @@ def names_in(tree: ast.AST) -> Iterator[Offence]:
             bound = [node.id]
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             bound = [node.attr]
-        for name in bound:
-            if name.strip("_") in VARIABLES:
-                yield node.lineno, f"variable {name}"
-        used = getattr(node, "name", None) or getattr(node, "id", None) or getattr(node, "attr", None)
-        if isinstance(used, str) and used in OLD_NAMES:
-            yield getattr(node, "lineno", 1), f"old name {used}"
+        empty = [name for name in bound if name.strip("_") in VARIABLES]
+        for name in empty:
+            yield node.lineno, f"variable {name}"
+        used = {getattr(node, key, None) for key in ("name", "id", "attr", "arg")} - {*empty, "memo"}  # of deepcopy
+        for name in used:
+            if isinstance(name, str) and is_old(name):
+                yield getattr(node, "lineno", 1), f"old name {name}"
+
+
+def names_in_page(text: str) -> Iterator[Offence]:
+    """Old names of parts and files in backticks."""
+    for code in IN_BACKTICKS.finditer(text):
+        line = text.count("\n", 0, code.start()) + 1
+        for name in re.findall(r"\w+(?:\.py\b)?", code.group(1)):
+            if is_old(name) or name in OLD_FILES:
+                yield line, f"old name {name}"
 
 
 def phrases_in_python(source: str) -> Iterator[Offence]:
@@ -92,33 +144,35 @@ def phrases_in_cpp(source: str) -> Iterator[Offence]:
         yield code.count("\n", 0, name.start()) + 1, f"variable {name.group(1)}"
 
 
-def phrases(text: str, line: int) -> Iterator[Offence]:
-    for hit in PHRASE.finditer(text):
+def phrases(text: str, line: int, forbidden: re.Pattern[str] = PHRASE_IN_CODE) -> Iterator[Offence]:
+    for hit in forbidden.finditer(text):
         yield line + text.count("\n", 0, hit.start()), f"phrase {' '.join(hit.group().split())!r}"
 
 
 def files(paths: list[Path]) -> Iterator[Path]:
     for path in paths:
-        yield from sorted(p for p in path.rglob("*") if p.suffix in (".py", ".cpp", ".h")) if path.is_dir() else [path]
+        yield from sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES) if path.is_dir() else [path]
+
+
+def places(paths: list[Path]) -> Iterator[tuple[str, int, str]]:
+    """(path in the checkout, line, what) of every offence."""
+    for path in files(paths):
+        name = path.resolve().relative_to(CHECKOUT).as_posix()
+        if name not in ABOUT_WORDS:
+            yield from ((name, line, what) for line, what in offences(path.read_text("utf-8"), name))
 
 
 def counts() -> dict[str, int]:
-    """Number of offences by file of the source, relative to the package."""
-    number = Counter[str]()
-    for path in files([SOURCE]):
-        name = path.relative_to(SOURCE).as_posix()
-        number[name] += len(offences(path.read_text("utf-8"), name))
-    return {name: count for name, count in sorted(number.items()) if count}
+    """Number of offences by file of the project."""
+    return dict(Counter(name for name, _, _ in places(READ)))
 
 
 def main(arguments: list[str]) -> int:
-    total = 0
-    for path in files([Path(argument) for argument in arguments] or [SOURCE]):
-        for line, what in offences(path.read_text("utf-8"), path.as_posix()):
-            print(f"{path}:{line}: {what}")
-            total += 1
-    print(f"{total} places")
-    return int(total > 0)
+    every = [*places([Path(argument) for argument in arguments] or READ)]
+    for name, line, what in every:
+        print(f"{name}:{line}: {what}")
+    print(f"{len(every)} places")
+    return int(bool(every))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,9 @@ class Angle(TriangularMap):
     Shape:
         ``x``, ``y``: (*batch, *event shape), ``ladj``: (*batch,).
 
+    Raises:
+        ValueError: ``period`` is not positive, or ``data_dtype`` has no such value.
+
     >>> import torch
     >>> Angle(1, period=24.0, low=0.0)(torch.tensor([12.0])).item()
     0.0

@@ -252,6 +252,9 @@ class Banana(TriangularMap):
     Shape:
         ``z``, ``x``: (*batch, 2), ``ladj``: (*batch,).
 
+    Raises:
+        ValueError: ``bend`` is not positive.
+
     References:
         | Adaptive proposal distribution for random walk Metropolis algorithm (Haario et al., 1999)
 

@@ -29,6 +29,9 @@ class LU(Bijection):
     Shape:
         ``x``, ``y``: (*batch, features), ``ladj``: (*batch,).
 
+    Raises:
+        ValueError: there is no feature.
+
     References:
         | Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma and Dhariwal, 2018), arXiv:1807.03039
         | Neural Spline Flows (Durkan et al., 2019), arXiv:1906.04032
@@ -81,6 +84,9 @@ class Rotation(Bijection):
     Shape:
         ``x``, ``y``: (*batch, features), ``ladj``: (*batch,).
 
+    Raises:
+        ValueError: there are fewer than two features.
+
     References:
         | Iterative Gaussianization: from ICA to Random Rotations (Laparra et al., 2011), arXiv:1602.00229
         | Gaussianization Flows (Meng et al., 2020), arXiv:2003.01941
@@ -107,7 +113,7 @@ class Rotation(Bijection):
         self.register_buffer("axes", torch.eye(features))
         # A buffer, so that a loaded model is not measured again.
         self.register_buffer("initialized", torch.tensor(False))
-        self._memo = TensorCache()
+        self._cache = TensorCache()
 
     @property
     def data_dependent(self) -> bool:
@@ -125,10 +131,9 @@ class Rotation(Bijection):
         self.initialized.fill_(True)
 
     def _matrix(self) -> Tensor:
-        if (
-            runs_eagerly_without_grad(self.angles) and self.angles.is_cpu
-        ):  # elsewhere comparing would wait for the device
-            return self._memo(self._turn, self.angles, self.axes)
+        # Elsewhere comparing would wait for the device.
+        if runs_eagerly_without_grad(self.angles) and self.angles.is_cpu:
+            return self._cache(self._turn, self.angles, self.axes)
         return self._turn(self.angles, self.axes)
 
     def _turn(self, angles: Tensor, axes: Tensor) -> Tensor:

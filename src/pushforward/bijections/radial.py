@@ -31,6 +31,9 @@ class RadialSquash(Bijection):
     Shape:
         ``x``, ``y``: (*batch, features), ``ladj``: (*batch,).
 
+    Raises:
+        ValueError: there is no feature.
+
     >>> import torch
     >>> RadialSquash(2)(torch.tensor([3.0, 4.0])).tolist()
     [0.5, 0.6666666865348816]

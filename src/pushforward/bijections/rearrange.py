@@ -27,6 +27,10 @@ class Permute(Bijection):
     Shape:
         ``x``, ``y``: (*batch, *event shape), ``ladj``: (*batch,).
 
+    Raises:
+        ValueError: ``order`` leaves an index out or names one twice, or has not one index for each entry along
+            the axis.
+
     >>> import torch
     >>> Permute([2, 0, 1])(torch.tensor([10.0, 11.0, 12.0])).tolist()
     [12.0, 10.0, 11.0]

@@ -93,8 +93,8 @@ def _groups(parts: Sequence[Bijection]) -> list[list[Bijection]]:
 def by_inversion(
     parts: Sequence[Bijection], x: Tensor, context: Tensor | None, inverse: bool
 ) -> tuple[Tensor, list[Tensor]]:
-    """The same, storing only the last output of consecutive parts that one pass inverts: their inputs are recomputed
-    from it, with the rounding errors of the inverse."""
+    """The output and the log-determinant of each part. Of consecutive parts that one pass inverts only the last output
+    is stored: their inputs are recomputed from it, with the rounding errors of the inverse."""
     ladjs: list[Tensor] = []
     for invertible, consecutive in groupby(parts, _inverts_in_one_pass):
         group = list(consecutive)

@@ -37,6 +37,9 @@ class Standardize(TriangularMap):
     Shape:
         ``x``, ``y``: (*batch, *event shape), ``ladj``: (*batch,).
 
+    Raises:
+        ValueError: ``data_dtype`` has no such value.
+
     >>> import torch
     >>> part = Standardize(1)
     >>> part.initialize(torch.tensor([[1.0], [3.0]]))

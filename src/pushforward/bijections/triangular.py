@@ -214,6 +214,9 @@ def _check_terms(terms: Sequence[Sequence[MultiIndex]], context: int) -> None:
 def total_degree(features: int, degree: int, *, context: int = 0) -> list[list[list[int]]]:
     """Terms for `Triangular`: in each component all multi-indices whose degrees add up to at most ``degree``.
 
+    Raises:
+        ValueError: ``features`` or ``degree`` is below one.
+
     >>> total_degree(2, 2)
     [[[0], [1], [2]], [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [2, 0]]]
     """

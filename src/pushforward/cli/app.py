@@ -118,8 +118,8 @@ def fit(
         pushforward fit small.csv --out m.safetensors --flow triangular_map
         pushforward fit people.csv --out m.safetensors --type hour=circular:24
     """
-    from pushforward.cli.dispatch import fit_table
     from pushforward.cli.fit import FitRequest, fit_rows
+    from pushforward.cli.pipelines import fit_table
 
     request = FitRequest(
         table=table,
@@ -170,8 +170,8 @@ def evaluate(
 
         pushforward evaluate model.safetensors test.parquet --json
     """
-    from pushforward.cli.dispatch import evaluate_table
     from pushforward.cli.evaluate import evaluation_rows
+    from pushforward.cli.pipelines import evaluate_table
 
     with torch_scope(seed, threads):
         evaluation = evaluate_table(model, table)
@@ -204,7 +204,7 @@ def score(
 
         pushforward score model.safetensors rows.csv --out scores.csv
     """
-    from pushforward.cli.dispatch import score_table
+    from pushforward.cli.pipelines import score_table
     from pushforward.core.exactness import qualified
 
     with torch_scope(seed, threads):
@@ -244,7 +244,7 @@ def sample(
         pushforward sample model.safetensors --given temp=20,hour=12 --out new.csv
         pushforward sample people.safetensors --given sex=F,age=40 --out new.csv
     """
-    from pushforward.cli.dispatch import sample_rows
+    from pushforward.cli.pipelines import sample_rows
 
     with torch_scope(seed, threads):
         result = sample_rows(model, out, rows, conditions or (), seed)
@@ -277,7 +277,7 @@ def report(
 
         pushforward report model.safetensors test.parquet --out report.html
     """
-    from pushforward.cli.dispatch import report_table
+    from pushforward.cli.pipelines import report_table
 
     with torch_scope(seed, threads):
         result = report_table(model, table, out, seed, train=train)

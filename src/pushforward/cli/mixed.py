@@ -131,7 +131,7 @@ def fit_mixed(request: FitRequest, types: Sequence[str], *, show: bool) -> dict[
     history = getattr(model, "history_", None)
     metadata = {
         "columns": model.schema_.names,
-        "column_types": [type(field.kind).__name__ for field in model.schema_.fields],
+        "column_types": [type(field.column_type).__name__ for field in model.schema_.fields],
         "dropped": dropped,
         "flow": "mixed",
         "seed": request.seed,
@@ -286,7 +286,7 @@ def intervals(model: str, table: str, column: str, out: str, probability: float)
                 block = block.append_column(column, pa.nulls(block.num_rows))
             block = block.select(schema.names)
             predicted.append(fitted.intervals(block, column, probability))
-            if field.kind.ordered and has_column:
+            if field.column_type.ordered and has_column:
                 x = schema.encode(block)[:, schema.place(column)]
                 low, high = (field.encode(raw) for raw in raw_columns(predicted[-1], ["low", "high"]))
                 inside += int(((low <= x) & (x <= high)).sum())  # false where x is NaN

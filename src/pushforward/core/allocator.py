@@ -8,14 +8,14 @@ import torch
 
 __all__ = ["keep_freed_memory"]
 
-LARGEST_KEPT = 31 << 20  # bytes; glibc learns from no block of 32 MiB or more
+LARGEST_KEPT = 31 << 20  # bytes; the threshold follows no block of 32 MiB or more
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Teach glibc to keep up to twice ``LARGEST_KEPT`` of what is freed; elsewhere nothing changes.
+    """Free one large block so that glibc raises its mmap threshold; other allocators are left as they are.
 
-    What a training step frees, a few MiB, goes back to the system otherwise, to be asked for again, page by page, in
-    each step. Nothing is set: glibc raises its own limits when a block of this size is freed. It is never touched.
+    glibc then keeps up to twice ``LARGEST_KEPT`` of freed memory. Without, the few MiB that a training step frees go
+    back to the system, and each step asks for them again, page by page. The block is never written to.
     """
     torch.empty(LARGEST_KEPT, dtype=torch.uint8, device="cpu")

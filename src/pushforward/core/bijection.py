@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pushforward.core.capabilities import SupportsSlopes
 from pushforward.core.checks import NotInvertibleError, broadcast
-from pushforward.core.config import configurable
+from pushforward.core.config import configurable, shown_config
 from pushforward.core.constants import HasConstants
 from pushforward.core.domain import REAL, Domain
 from pushforward.core.exactness import Exactness
@@ -155,10 +155,7 @@ class Bijection(HasConstants, ABC):
         return broadcast(owner, name, x, shape, context, self.context_shape, dtype, self.dtype)
 
     def extra_repr(self) -> str:
-        arguments = {k: v for k, v in getattr(self, "config", {}).items() if k != "type" and not isinstance(v, dict)}
-        return ", ".join(
-            f"{k}={v}" for k, v in arguments.items() if not (isinstance(v, list) and v and isinstance(v[0], dict))
-        )
+        return shown_config(self)
 
 
 class TriangularMap(Bijection, SupportsSlopes):

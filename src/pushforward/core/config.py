@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["REGISTRY", "build", "configurable"]
+__all__ = ["REGISTRY", "build", "configurable", "shown_config"]
 
 REGISTRY: dict[str, type] = {}
 """Every configurable class by its name: what tests, the gallery, saved files and the command line draw from."""
@@ -22,6 +22,9 @@ def configurable(cls: C) -> C:
     Arguments must be JSON-able or themselves configurable. The record is made by the class that is built, not by its
     parents, so a registered class may extend another. Arguments that the class lists in ``takes_any_module`` may be
     modules of classes that are not registered: the config then names their class, and cannot be built or saved.
+
+    Raises:
+        ValueError: another class is registered by this name; a built object, if an argument is not JSON-able.
 
     >>> from pushforward.bijections import Flip
     >>> Flip(3).config
@@ -62,7 +65,11 @@ def plain(value: Any) -> Any:
 
 
 def encode(value: Any, owner: str, name: str) -> Any:
-    """A constructor argument as JSON; configurable objects become their config."""
+    """A constructor argument as JSON; configurable objects become their config.
+
+    Raises:
+        ValueError: the value is neither JSON-able nor configurable.
+    """
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
@@ -110,3 +117,13 @@ def decode(value: Any) -> Any:
     if isinstance(value, dict):
         return build(value) if "type" in value else {key: decode(item) for key, item in value.items()}
     return [decode(item) for item in value] if isinstance(value, list) else value
+
+
+def shown_config(module: Any) -> str:
+    """The constructor arguments of a module for its printed form; parts among them print themselves."""
+    arguments = {key: value for key, value in getattr(module, "config", {}).items() if key != "type"}
+    return ", ".join(f"{key}={value}" for key, value in arguments.items() if not _has_parts(value))
+
+
+def _has_parts(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(_has_parts, value)))

@@ -78,7 +78,7 @@ class Distribution(ScreenedInputs, ABC):
 
     @property
     def sample_kind(self) -> Kind:
-        """How samples are computed, in the same words."""
+        """How samples are computed: in closed form, feature by feature, or by solving equations numerically."""
         return "exact"
 
     def forward(self, x: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:

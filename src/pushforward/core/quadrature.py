@@ -1,7 +1,8 @@
 """Gauss-Legendre quadrature.
 
-The rule is computed here, in Python floats, so that this floor needs torch alone and a model has the same nodes on
-every machine; eigenvalues by LAPACK would differ between processors in the last bits.
+The rule is computed here, in Python floats, instead of taken from ``numpy.polynomial.legendre``: this floor needs torch
+alone, and a model has the same nodes on every machine, while the eigenvalues by LAPACK that NumPy starts from differ
+between processors in the last bits. `pushforward.testing.quadrature` integrates densities by rules of this kind.
 """
 
 from __future__ import annotations

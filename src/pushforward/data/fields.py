@@ -29,7 +29,7 @@ class Field:
 
     Attributes:
         name: the column name.
-        kind: the column type that a model uses.
+        column_type: the type that a model uses.
         why: the rule that chose the type, in words.
         stored: the data type in the table.
         form: ``"number"``, ``"bool"``, ``"time"``, ``"day"`` or ``"label"``: how `decode` turns numbers into values.
@@ -37,7 +37,7 @@ class Field:
     """
 
     name: str
-    kind: ColumnType
+    column_type: ColumnType
     why: str
     stored: str
     form: str = "number"
@@ -116,10 +116,10 @@ class Field:
         number = float(self.encode(raw)[0])
         if math.isnan(number):
             raise TableError(f"column {self.name!r}: an observed value must not be missing. Leave the column out.")
-        if not bool(self.kind.holds(torch.tensor([[number]], dtype=torch.float64))):
-            low, high = self.kind.domain.ends
+        if not bool(self.column_type.holds(torch.tensor([[number]], dtype=torch.float64))):
+            low, high = self.column_type.domain.ends
             raise TableError(
-                f"column {self.name!r}: {entry!r} is outside {show_type(self.kind)}, which takes values "
+                f"column {self.name!r}: {entry!r} is outside {show_type(self.column_type)}, which takes values "
                 f"from {low:g} to {high:g}."
             )
         return number
@@ -139,11 +139,11 @@ def labels_of(raw: Raw) -> list[Any]:
     return [None if v is None else bool(v) for v in whole] if raw.kind == "bool" else whole
 
 
-def show_type(kind: ColumnType) -> str:
+def show_type(column_type: ColumnType) -> str:
     """A column type with its parameters, such as ``Circular(period=24)``."""
     parameters = ", ".join(
         f"{k}={v}" if not isinstance(v, dict) else v["type"]
-        for k, v in kind.config.items()
+        for k, v in column_type.config.items()
         if k not in ("type", "columns")
     )
-    return f"{type(kind).__name__}({parameters})" if parameters else type(kind).__name__
+    return f"{type(column_type).__name__}({parameters})" if parameters else type(column_type).__name__

@@ -62,6 +62,9 @@ class TableError(ValueError):
 def format_of(path: str | os.PathLike[str]) -> tuple[str, bool]:
     """The format of a suffix (csv, tsv, parquet or feather), and whether the file is gzipped.
 
+    Raises:
+        TableError: there is no format of this suffix.
+
     >>> format_of("table.CSV.gz")
     ('csv', True)
     """

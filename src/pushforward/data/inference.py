@@ -46,14 +46,14 @@ HEAVY = 8.0
 """Interquartile ranges, times the root of the log of the number of rows, from which on tails are heavy."""
 
 
-def declared_field(raw: Raw, kind: ColumnType | str) -> Field:
+def declared_field(raw: Raw, column_type: ColumnType | str) -> Field:
     """The field of a column with a declared type: an object, or a name, whose details follow from the values.
 
     Raises:
         TableError: there is no such type, or a value is outside its domain.
     """
-    if isinstance(kind, str):
-        named = {"real": "continuous", "bool": "boolean"}.get(kind.lower(), kind.lower())
+    if isinstance(column_type, str):
+        named = {"real": "continuous", "bool": "boolean"}.get(column_type.lower(), column_type.lower())
         if named in ("categorical", "ordinal"):
             return _levels(raw, "declared", ordered=named == "ordinal")
         simple: dict[str, Any] = {
@@ -62,36 +62,37 @@ def declared_field(raw: Raw, kind: ColumnType | str) -> Field:
         if named not in simple:
             options = ", ".join([*simple, "categorical", "ordinal"])
             raise TableError(
-                f"types: {kind!r} is not a column type. Choose {options}, or an object such as Circular(24)."
+                f"types: {column_type!r} is not a column type. Choose {options}, or an object such as Circular(24)."
             )
-        kind = simple[named]()
-    if not isinstance(kind, ColumnType):
+        column_type = simple[named]()
+    if not isinstance(column_type, ColumnType):
         raise TableError(
-            f"types: column {raw.name!r} needs a column type, such as Continuous(); got {type(kind).__name__}."
+            f"types: column {raw.name!r} needs a column type, such as Continuous(); got {type(column_type).__name__}."
         )
-    if isinstance(kind, Categorical) and not isinstance(kind, Boolean):
-        field = _levels(raw, "declared", ordered=isinstance(kind, Ordinal))
-        if kind.levels < len(field.labels or ()):
+    if isinstance(column_type, Categorical) and not isinstance(column_type, Boolean):
+        field = _levels(raw, "declared", ordered=isinstance(column_type, Ordinal))
+        if column_type.levels < len(field.labels or ()):
             raise TableError(
-                f"types: column {raw.name!r} holds {len(field.labels or ())} categories, but {kind.levels} are "
+                f"types: column {raw.name!r} holds {len(field.labels or ())} categories, but {column_type.levels} are "
                 "declared. Declare at least as many."
             )
         return field
     if raw.labels is not None:
         raise TableError(
-            f"types: column {raw.name!r} holds text, so it cannot be {type(kind).__name__}. Try 'categorical'."
+            f"types: column {raw.name!r} holds text, so it cannot be {type(column_type).__name__}. Try 'categorical'."
         )
     values = np.asarray(raw.values)
-    wrong = ~np.isnan(values) & ~kind.holds(torch.as_tensor(values)[None])[0].numpy()
+    wrong = ~np.isnan(values) & ~column_type.holds(torch.as_tensor(values)[None])[0].numpy()
     if wrong.any():
         first = int(np.argmax(wrong))
-        low, high = kind.domain.ends
+        low, high = column_type.domain.ends
         raise TableError(
-            f"types: column {raw.name!r} holds {values[first]:g} in row {first + 1}, outside {show_type(kind)}, which "
-            f"takes values from {low:g} to {high:g}. Correct the value, or declare another type."
+            f"types: column {raw.name!r} holds {values[first]:g} in row {first + 1}, outside "
+            f"{show_type(column_type)}, which takes values from {low:g} to {high:g}. Correct the value, or declare "
+            "another type."
         )
     form = {"time": "time", "bool": "bool"}.get(raw.kind, "number")
-    return Field(raw.name, kind, "declared", raw.stored, form)
+    return Field(raw.name, column_type, "declared", raw.stored, form)
 
 
 def _levels(raw: Raw, why: str, *, ordered: bool) -> Field:
@@ -99,9 +100,9 @@ def _levels(raw: Raw, why: str, *, ordered: bool) -> Field:
     if not counts:
         raise _empty(raw)
     labels = sorted(counts, key=lambda v: (str(type(v)), v))
-    kind = (Ordinal if ordered else Categorical)(len(labels))
+    column_type = (Ordinal if ordered else Categorical)(len(labels))
     form = "label" if raw.labels is not None else raw.kind
-    return Field(raw.name, kind, why, raw.stored, form, tuple(labels))
+    return Field(raw.name, column_type, why, raw.stored, form, tuple(labels))
 
 
 def _empty(raw: Raw) -> TableError:
@@ -123,8 +124,8 @@ def inferred_field(raw: Raw) -> Field:
     form = "bool" if raw.kind == "bool" else "time" if raw.kind == "time" else "number"
     if form == "time" and (values % DAY == 0).all():
         values, form = values / DAY, "day"
-    kind, why = _of_numbers(values, form)
-    return Field(raw.name, kind, why, raw.stored, form)
+    column_type, why = _of_numbers(values, form)
+    return Field(raw.name, column_type, why, raw.stored, form)
 
 
 def _of_numbers(values: Floats, form: str) -> Typed:
@@ -148,11 +149,11 @@ def _with_frequent(values: Floats, distinct: Floats, type_of_others: Callable[[F
     others = values[~np.isin(values, frequent)]
     if not len(frequent) or len(np.unique(others)) < MIN_DISTINCT:
         return type_of_others(values)
-    kind, why = type_of_others(others)
+    column_type, why = type_of_others(others)
     if list(frequent) == [0.0]:
-        return ZeroInflated(kind), f"{1 - len(others) / len(values):.0%} zeros; others: {why}"
+        return ZeroInflated(column_type), f"{1 - len(others) / len(values):.0%} zeros; others: {why}"
     shown = ", ".join(f"{v:g}" for v in frequent[:3]) + (", ..." if len(frequent) > 3 else "")
-    return Inflated(kind, frequent.tolist()), f"frequent: {shown}; others: {why}"
+    return Inflated(column_type, frequent.tolist()), f"frequent: {shown}; others: {why}"
 
 
 def _of_integers(values: Floats, distinct: Floats) -> Typed:

@@ -61,8 +61,8 @@ class Schema:
 
         def wider(field: Field) -> Field:
             every = tuple(sorted({*(field.labels or ()), *labels[field.name]}, key=lambda v: (str(type(v)), v)))
-            kind = Ordinal if isinstance(field.kind, Ordinal) else Categorical
-            return replace(field, labels=every, kind=kind(len(every)))
+            of_levels = Ordinal if isinstance(field.column_type, Ordinal) else Categorical
+            return replace(field, labels=every, column_type=of_levels(len(every)))
 
         return Schema(tuple(wider(f) if f.name in labels else f for f in self.fields), self.backend)
 
@@ -101,26 +101,27 @@ class Schema:
 
     def describe(self) -> str:
         """One line per column: its name, its type and the rule that chose it."""
-        kinds = [show_type(field.kind) for field in self.fields]
-        name_width, type_width = max(map(len, self.names)), max(map(len, kinds))
+        types = [show_type(field.column_type) for field in self.fields]
+        name_width, type_width = max(map(len, self.names)), max(map(len, types))
         return "\n".join(
-            f"{field.name:{name_width}}  {kind:{type_width}}  {field.why}"
-            for field, kind in zip(self.fields, kinds, strict=True)
+            f"{field.name:{name_width}}  {shown:{type_width}}  {field.why}"
+            for field, shown in zip(self.fields, types, strict=True)
         )
 
     def to_config(self) -> dict[str, Any]:
-        """As JSON."""
-        fields = [
-            {**vars(f), "kind": f.kind.config, "labels": None if f.labels is None else list(f.labels)}
-            for f in self.fields
-        ]
+        """As JSON. Column types are stored as "kind", the name of the file format."""
+        fields = []
+        for field in self.fields:
+            entry = {**vars(field), "labels": None if field.labels is None else list(field.labels)}
+            column_type = entry.pop("column_type")
+            fields.append({"name": entry.pop("name"), "kind": column_type.config, **entry})
         return {"backend": self.backend, "fields": fields}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Schema:
         """The inverse of `to_config`."""
-        fields = [
-            Field(**{**entry, "kind": build(entry["kind"]), "labels": entry["labels"] and tuple(entry["labels"])})
-            for entry in config["fields"]
-        ]
+        fields = []
+        for stored in config["fields"]:
+            entry = {**stored, "labels": stored["labels"] and tuple(stored["labels"])}
+            fields.append(Field(column_type=build(entry.pop("kind")), **entry))
         return cls(tuple(fields), config["backend"])

@@ -37,6 +37,9 @@ class Table:
             type that holds all values). ``double`` for a table that does not come from a file.
         source: the file, None for a table that does not come from a file.
 
+    Raises:
+        ValueError: ``values`` has not one column per name, or ``types`` not one type.
+
     >>> table = Table(("a", "b"), np.array([[1.0, 2.0], [3.0, 4.0]]))
     >>> len(table), table.select(["b"]).values.ravel().tolist()
     (2, [2.0, 4.0])
@@ -145,6 +148,10 @@ def stream_table(
 
     Yields:
         float64 arrays of shape ``(at most rows, columns)``.
+
+    Raises:
+        ValueError: ``rows`` is below one.
+        TableError: the file cannot be read, or a column holds what is no number.
     """
     if rows < 1:
         raise ValueError(f"stream_table: rows must be at least 1; got {rows}.")
@@ -202,7 +209,7 @@ def _convert(
 
 
 def _regroup(parts: Iterator[NDArray[np.float64]], rows: int) -> Iterator[NDArray[np.float64]]:
-    """The same rows in pieces of ``rows``."""
+    """The rows of all parts, in pieces of ``rows``."""
     held: list[NDArray[np.float64]] = []
     count = 0
     for part in parts:

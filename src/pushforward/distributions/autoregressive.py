@@ -60,7 +60,7 @@ class AutoregressiveDistribution(Distribution):
 
     @property
     def icdf_kind(self) -> Kind:
-        """How the map from the noise is computed, in the same words."""
+        """How the map from the noise is computed: in closed form, feature by feature, or by solving equations."""
         return "exact"
 
     @property

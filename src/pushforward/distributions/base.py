@@ -147,6 +147,9 @@ class Normal(Independent):
         loc: initial mean of each feature; nested lists for events of several axes.
         scale: initial standard deviation of each feature, in lists like those of ``loc``; one by default.
 
+    Raises:
+        ValueError: there is not one positive ``scale`` for each ``loc``, or a value is not finite.
+
     >>> import torch
     >>> round(Normal([1.0], [2.0]).log_prob(torch.tensor([1.0])).item(), 4)
     -1.6121
@@ -198,6 +201,9 @@ class Uniform(Independent):
     Args:
         low: lower end of each feature; nested lists for events of several axes.
         high: upper end of each feature, in lists like those of ``low``.
+
+    Raises:
+        ValueError: ``low`` does not lie below ``high``, feature by feature, or a value is not finite.
 
     >>> import torch
     >>> Uniform([0.0], [2.0]).log_prob(torch.tensor([[1.0], [3.0]])).tolist()
@@ -282,6 +288,9 @@ class StudentT(Independent):
         features: number of features, or the shape of an event such as (3, 32, 32).
         df: degrees of freedom ν; its initial value if ``learn_df``.
         learn_df: whether ν is a parameter, one per feature.
+
+    Raises:
+        ValueError: ``df`` is not positive.
 
     >>> import torch
     >>> round(StudentT(1, df=1.0).log_prob(torch.zeros(1)).item(), 4)

@@ -30,6 +30,9 @@ class MultivariateNormal(AutoregressiveDistribution):
         loc: mean of each feature.
         covariance: rows of the covariance matrix; the identity by default.
 
+    Raises:
+        ValueError: the shapes do not fit, or the covariance is not symmetric and positive definite.
+
     >>> import torch
     >>> normal = MultivariateNormal([0.0, 0.0], [[2.0, 1.0], [1.0, 1.0]])
     >>> round(normal.log_prob(torch.zeros(2)).item(), 4)

@@ -102,7 +102,7 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
     smoothing: float = 0.35
     contamination: float | str = "auto"
 
-    tempered: ClassVar[bool] = False  # a smoothed distribution is not overconfident
+    calibrates_temperature: ClassVar[bool] = False  # a smoothed distribution is not overconfident
     SAVED: ClassVar[tuple[str, ...]] = (*TableEstimator.SAVED, "offset_", "usual_", "reference_", "rows_")
 
     # --- learning
@@ -131,7 +131,7 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
         x, weights = self._learned_from(X, sample_weight, again=again, types=self.types)
         if not again and self.smoothing:
             self.schema_ = Schema(tuple(self._smoothed(field) for field in self.schema_.fields), self.schema_.backend)
-        self._train(x, weights, [field.kind for field in self.schema_.fields], again=again, steps=steps)
+        self._train(x, weights, [field.column_type for field in self.schema_.fields], again=again, steps=steps)
         if weights is None:
             weights = torch.ones(len(x), dtype=torch.float64)
         x, weights = x[weights > 0], weights[weights > 0]
@@ -146,10 +146,10 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
     def _smoothed(self, field: Field) -> Field:
         if field.name in (self.types or {}) or field.labels is not None or field.form == "bool":
             return field
-        if isinstance(field.kind, Constant):
+        if isinstance(field.column_type, Constant):
             return field
-        kind = Continuous(LogisticMixtureCDF(COMPONENTS, log_widths=LOG_WIDTHS), smoothing=self.smoothing)
-        return replace(field, kind=kind, why="numbers, smoothed")
+        column_type = Continuous(LogisticMixtureCDF(COMPONENTS, log_widths=LOG_WIDTHS), smoothing=self.smoothing)
+        return replace(field, column_type=column_type, why="numbers, smoothed")
 
     def _default_hidden(self, rows: int) -> tuple[int, ...]:
         return (128, 128)

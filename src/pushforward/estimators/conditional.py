@@ -43,10 +43,10 @@ class FlowConditional(TableEstimator):
 
     Args:
         calibration: share of the rows held out to calibrate the intervals of `predict_interval`, which then cover at
-        least
-            their probability, on average over rows from the same source, for any model (split conformal prediction).
-            None for uncalibrated intervals. Nothing else is affected.
-        types: as of `FlowDensity`, for the columns of X and y; those of an array y are called y0, y1, ... .
+            least their probability, on average over rows from the same source, for any model (split conformal
+            prediction). None for uncalibrated intervals. Nothing else is affected.
+        types: column types by name, as in `FlowDensity`, for the columns of X and y; those of an array y are called
+            y0, y1, ... .
 
     The other parameters are those of `FlowDensity`.
 
@@ -111,7 +111,7 @@ class FlowConditional(TableEstimator):
         context, weights = self._learned_from(X, sample_weight, again=again, types=types)
         if not again:
             self.target_schema_ = Schema.infer(table, target_types, names)
-            self._check_kinds(self.target_schema_)
+            self._check_types(self.target_schema_)
             self.target_shape_ = shape
         targets = torch.as_tensor(self.target_schema_.encode(table))
         check_consistent_length(context, targets)
@@ -124,9 +124,9 @@ class FlowConditional(TableEstimator):
         self._train(
             targets[training],
             None if weights is None else weights[training],
-            [field.kind for field in self.target_schema_.fields],
+            [field.column_type for field in self.target_schema_.fields],
             context=context[training],
-            context_kinds=[field.kind for field in self.schema_.fields],
+            context_types=[field.column_type for field in self.schema_.fields],
             again=again,
             steps=steps,
         )
@@ -156,7 +156,7 @@ class FlowConditional(TableEstimator):
         shape, y = y.shape[1:], y.reshape(len(y), -1)
         return y, [f"y{j}" for j in range(y.shape[1])], shape
 
-    def _check_kinds(self, schema: Schema) -> None:
+    def _check_types(self, schema: Schema) -> None:
         """Raise a ValueError for outputs that this estimator does not support."""
 
     # --- answers
@@ -298,8 +298,8 @@ class FlowRegressor(RegressorMixin, FlowConditional):
             y = check_array(y, dtype="numeric", ensure_2d=False, ensure_all_finite=True, estimator=self, input_name="y")
         return super()._targets(y)
 
-    def _check_kinds(self, schema: Schema) -> None:
-        if unordered := [field.name for field in schema.fields if not field.kind.ordered]:
+    def _check_types(self, schema: Schema) -> None:
+        if unordered := [field.name for field in schema.fields if not field.column_type.ordered]:
             raise ValueError(
                 f"FlowRegressor: y must be numbers, but column {unordered[0]!r} holds categories. Use FlowConditional."
             )

@@ -48,8 +48,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         types: column types by name, which override those that `data.schema.Schema` infers: ``{"hour": Circular(24),
             "class": "categorical"}``. The columns of an array are called x0, x1, ... .
         order: ``"any"`` to condition on any columns; ``"fixed"`` for the order of the table alone, where a density
-        takes
-            one pass of the network instead of one per column.
+            takes one pass of the network instead of one per column.
         hidden: widths of the network; by default chosen by the number of rows.
         dropout: probability of dropping a hidden unit in training.
         steps: largest number of optimiser steps; by default chosen by the number of rows.
@@ -112,7 +111,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
     def _learn(self, X: Any, sample_weight: Any, *, again: bool, steps: int | None = None) -> FlowDensity:
         x, weights = self._learned_from(X, sample_weight, again=again, types=self.types)
-        self._train(x, weights, [field.kind for field in self.schema_.fields], again=again, steps=steps)
+        self._train(x, weights, [field.column_type for field in self.schema_.fields], again=again, steps=steps)
         return self
 
     def _learn_file(self, source: ParquetRows, *, again: bool) -> FlowDensity:
@@ -123,7 +122,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             schema = Schema.infer(first, self.types)
             self.schema_ = schema.with_labels(source.labels(schema.texts))
         rows = min(PASS, first.num_rows)
-        support = Product(tuple(field.kind.domain for field in self.schema_.fields))
+        support = Product(tuple(field.column_type.domain for field in self.schema_.fields))
 
         def numbers(table: Any) -> NDArray[np.float64]:
             """The rows in the support of the columns, whose types were inferred from other rows."""
@@ -138,8 +137,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             return torch.as_tensor(of_length(x, rows, seed + number))
 
         held = torch.as_tensor(numbers(source.draw(HELD, seed, held=True)))
-        kinds = [field.kind for field in self.schema_.fields]
-        self._train(held, None, kinds, passes=passes, rows=source.rows, again=again)
+        types = [field.column_type for field in self.schema_.fields]
+        self._train(held, None, types, passes=passes, rows=source.rows, again=again)
         return self
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:

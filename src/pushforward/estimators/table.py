@@ -56,7 +56,7 @@ class TableEstimator(BaseEstimator):
     n_jobs: int | None = None
     verbose: bool = False
 
-    tempered: ClassVar[bool] = True
+    calibrates_temperature: ClassVar[bool] = True
     """Whether the temperature of each column is calibrated on the validation rows."""
     SAVED: ClassVar[tuple[str, ...]] = ("schema_",)
     """Names of the learned attributes in a saved file, besides the model: schemas, arrays and JSON-able values."""
@@ -142,10 +142,10 @@ class TableEstimator(BaseEstimator):
         self,
         x: Tensor,
         weights: Tensor | None,
-        kinds: Sequence[ColumnType],
+        column_types: Sequence[ColumnType],
         *,
         context: Tensor | None = None,
-        context_kinds: Sequence[ColumnType] = (),
+        context_types: Sequence[ColumnType] = (),
         passes: Callable[[int], Tensor] | None = None,
         rows: int | None = None,
         again: bool,
@@ -168,8 +168,8 @@ class TableEstimator(BaseEstimator):
         with seeded(seed):
             if not again:
                 self.model_ = MixedTypeModel(
-                    kinds,
-                    context=context_kinds,
+                    column_types,
+                    context=context_types,
                     order=self._column_order,
                     hidden=self.hidden or self._default_hidden(rows or len(x)),
                     dropout=self.dropout,
@@ -181,7 +181,7 @@ class TableEstimator(BaseEstimator):
             warnings.warn(f"{type(self).__name__}: all columns are constant; there is nothing to learn.", stacklevel=3)
             return
         held = round((self.validation or 0.0) * len(x))
-        learned, looked_at = (order[held:], order[:held]) if held >= FEWEST_HELD else (order, order[:0])
+        learned, held_out = (order[held:], order[:held]) if held >= FEWEST_HELD else (order, order[:0])
 
         def part(index: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
             return (
@@ -190,15 +190,15 @@ class TableEstimator(BaseEstimator):
                 None if weights is None else weights[index],
             )
 
-        train, others = part(learned), part(looked_at)
+        train, others = part(learned), part(held_out)
         if passes is not None:
-            looked_at, others = order, (x, None, None)
+            held_out, others = order, (x, None, None)
         self.history_ = fit(
             self.model_,
             train[0] if passes is None else passes,
             context=train[1],
             weights=train[2],
-            validation=others if len(looked_at) else None,
+            validation=others if len(held_out) else None,
             steps=steps
             if steps is not None
             else self.steps or (None if self.seconds else self._default_steps(rows or len(x))),
@@ -210,7 +210,7 @@ class TableEstimator(BaseEstimator):
             progress=self.verbose,
         )
         self.model_.eval()
-        if len(looked_at) and self.tempered:
+        if len(held_out) and self.calibrates_temperature:
             targets, inputs, _ = others
             inputs = None if inputs is None else inputs.to(self.device)
             self.model_.calibrate_temperature(targets.to(self.device), inputs)

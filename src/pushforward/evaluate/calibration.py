@@ -137,9 +137,9 @@ def measure_calibration(model: MixedTypeModel, x: Rows, names: Sequence[str]) ->
     with torch.no_grad(), evaluation_mode(model):
         rows, _ = to_model(model, x, None)
         for j, name in enumerate(names):
-            kind, values = model.column_type(j), rows[:, j]
-            inside = kind.holds(values[None])[0] & values.isfinite()
-            if inside.any() and not isinstance(kind, Constant):
+            column_type, values = model.column_type(j), rows[:, j]
+            inside = column_type.holds(values[None])[0] & values.isfinite()
+            if inside.any() and not isinstance(column_type, Constant):
                 outside = int((~inside & ~values.isnan()).sum())
                 columns.append(_measure_column(model, rows[inside], j, name, outside))
     return columns
@@ -200,17 +200,17 @@ def pit_band(rows: int, bins: int = 20, probability: float = 0.99) -> tuple[floa
 
 def _measure_column(model: MixedTypeModel, rows: Tensor, j: int, name: str, outside: int) -> ColumnCalibration:
     """`ColumnCalibration` of column j from rows (n, columns) whose entry of it is in its support."""
-    kind: Any = model.column_type(j)
+    column_type: Any = model.column_type(j)
     conditional = model.next_conditional if model.order == "fixed" else model.full_conditional
     batches: dict[str, list[Tensor]] = {}
     bin_sums = torch.zeros(3, BINS, dtype=torch.float64)
     for batch in rows.split(BATCH_SIZE):
         distribution, values = conditional(batch, j), batch[:, j]
         results = {"log_prob": distribution.log_prob(values)}
-        if kind.has_ranks:
+        if column_type.has_ranks:
             results["upper"] = distribution.cdf(values)
             results["lower"] = 2 * distribution.mid_cdf(values) - results["upper"]
-        if kind.levels:
+        if column_type.levels:
             results["confidence"], results["correct"] = _add_predictions(distribution, values, bin_sums)
         for key, result in results.items():
             batches.setdefault(key, []).append(result)
@@ -220,7 +220,7 @@ def _measure_column(model: MixedTypeModel, rows: Tensor, j: int, name: str, outs
         lower, upper = np.clip(lower, 0, 1), np.clip(upper, 0, 1)
         lower = np.where(upper - lower < 1e-6, upper, lower)
     reliability = None
-    if kind.levels:
+    if column_type.levels:
         counts, predicted, observed = bin_sums.numpy()
         accuracy = float(whole["correct"].sum()) / (len(rows) + outside)
         with np.errstate(invalid="ignore"):  # 0 / 0 in empty bins

@@ -45,7 +45,7 @@ def plot_columns(
     for j, ax in enumerate(axes[:count]):
         field = schema.fields[j]
         real, drawn = (rows[~np.isnan(rows[:, j]), j] for rows in (data, samples))
-        if field.kind.levels:
+        if field.column_type.levels:
             _bars(ax, field, real, drawn)
         elif len(real) and field.form in ("time", "day"):
             _date_histogram(ax, field, real, drawn)
@@ -129,7 +129,7 @@ def plot_associations(names: Sequence[str], real: Floats, samples: Floats) -> Fi
     Args:
         names: of the columns.
         real: (columns, columns), as from `fidelity.associations`.
-        samples: the same of samples.
+        samples: (columns, columns), of samples.
     """
     count = len(names)
     shown = np.where(np.tri(count, k=-1, dtype=bool), real, samples)
@@ -196,12 +196,12 @@ def _date_histogram(ax: Axes, field: Field, real: Floats, drawn: Floats) -> None
 
 def _bars(ax: Axes, field: Field, real: Floats, drawn: Floats) -> None:
     """The most frequent categories of the data and a bar for all others; ordered categories keep their order."""
-    levels = field.kind.levels
+    levels = field.column_type.levels
     shares = [
         np.bincount(codes.astype(int).clip(0, levels), minlength=levels + 1) / max(1, len(codes))
         for codes in (real, drawn)
     ]
-    order = np.arange(levels) if field.kind.ordered else np.argsort(-shares[0][:levels], kind="stable")
+    order = np.arange(levels) if field.column_type.ordered else np.argsort(-shares[0][:levels], kind="stable")
     kept = order if levels <= MAX_BARS else order[: MAX_BARS - 1]
     heights = [share[kept].tolist() for share in shares]
     labels = [_label(field, int(k)) for k in kept]

@@ -84,7 +84,7 @@ def column_distances(schema: Schema, real: Floats, samples: Floats) -> list[Dist
     """
     distances = []
     for j, field in enumerate(schema.fields):
-        distance = _kolmogorov_smirnov if field.kind.has_ranks else _total_variation
+        distance = _kolmogorov_smirnov if field.column_type.has_ranks else _total_variation
         a, b = (rows[~np.isnan(rows[:, j]), j] for rows in (real, samples))
         if len(a) > 1 and len(b):
             distances.append(Distance((field.name,), distance(a, b), _expected_by_chance(distance, a, b)))
@@ -163,7 +163,7 @@ def two_sample_test(schema: Schema, real: Floats, samples: Floats, *, seed: int 
     x = np.concatenate([_encode_for_trees(schema, real, rows[:count]) for rows in (real, samples)])
     x[:, np.isnan(x).all(axis=0)] = 0.0  # the trees cannot bin a column without a value
     y = np.repeat([0, 1], count)
-    unordered = [not field.kind.has_ranks for field in schema.fields]
+    unordered = [not field.column_type.has_ranks for field in schema.fields]
     folds = cross_validate(
         HistGradientBoostingClassifier(categorical_features=unordered, random_state=seed),
         x, y, scoring=("roc_auc", "accuracy"), cv=StratifiedKFold(FOLDS, shuffle=True, random_state=seed),
@@ -187,7 +187,7 @@ def _bin(schema: Schema, real: Floats, rows: Floats) -> tuple[Codes, list[int]]:
     for j, field in enumerate(schema.fields):
         reference, values = real[~np.isnan(real[:, j]), j], rows[:, j]
         different, counts = np.unique(reference, return_counts=True)
-        if not field.kind.has_ranks or len(different) <= BINS:
+        if not field.column_type.has_ranks or len(different) <= BINS:
             codes[:, j], size = frequent_codes(reference, values, CATEGORIES)
         else:
             frequent = different[counts >= len(reference) / BINS]  # such as zeros: bins of their own
@@ -204,7 +204,7 @@ def _encode_for_trees(schema: Schema, real: Floats, rows: Floats) -> Floats:
     """Rows with categories as codes small enough for scikit-learn's trees; NaN stays."""
     encoded = rows.copy()
     for j, field in enumerate(schema.fields):
-        if not field.kind.has_ranks:
+        if not field.column_type.has_ranks:
             codes, _ = frequent_codes(real[~np.isnan(real[:, j]), j], rows[:, j], TREE_CATEGORIES)
             encoded[:, j] = np.where(np.isnan(rows[:, j]), np.nan, codes)
     return encoded

@@ -1,6 +1,6 @@
 """Reports as one self-contained HTML file: sections of text, tables and pictures, rendered by jinja2.
 
-What a page says is data (`Section`, `Fact`, `Code`, `Table`, `Picture`); how it looks is in ``templates/``. Every
+What a page says is data (`Section`, `Fact`, `Code`, `HtmlTable`, `Picture`); how it looks is in ``templates/``. Every
 string is escaped by the template, so that a column name or a message can never become markup.
 """
 
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from pushforward.core.files import atomic_path
 from pushforward.evaluate.style import figure_to_png_uri
 
-__all__ = ["Code", "Fact", "Part", "Picture", "Section", "Table", "page", "picture", "write_report"]
+__all__ = ["Code", "Fact", "HtmlTable", "Part", "Picture", "Section", "page", "picture", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Table:
+class HtmlTable:
     """A table whose first column is text.
 
     Attributes:
@@ -72,7 +72,7 @@ class Picture:
     width: int
 
 
-Part: TypeAlias = str | Fact | Code | Table | Picture
+Part: TypeAlias = str | Fact | Code | HtmlTable | Picture
 
 
 @dataclass

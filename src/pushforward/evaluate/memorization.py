@@ -29,10 +29,10 @@ class Memorization:
 
     Attributes:
         samples: distance of each sample to the closest training row, (samples,).
-        held_out: the same of real rows that were not trained on, (rows,).
+        held_out: distance of each real row that was not trained on to the closest training row, (rows,).
         searched: number of training rows that were searched for the closest.
         equal_samples: share of the samples that equal a training row in every column.
-        equal_held_out: the same of the held-out rows.
+        equal_held_out: share of the held-out rows that equal a training row in every column.
         continuous: whether some column is continuous, so that equal rows do not occur by chance.
     """
 
@@ -81,13 +81,13 @@ def measure_memorization(
     train_rows = {row.tobytes() for row in train + 0.0}  # + 0.0 turns -0.0 into 0.0
     searched = subsample(train, TRAIN_ROWS, seed)
     reference = to_ranks(schema, searched, searched)
-    kinds = [field.kind for field in schema.fields]
+    types = [field.column_type for field in schema.fields]
 
     def compare(rows: Floats) -> tuple[Floats, float]:
         """Distances of a subsample to the closest training row, and the share of all rows that equal one."""
         ranks = to_ranks(schema, searched, subsample(rows, QUERY_ROWS, seed))
         equal = float(np.mean([row.tobytes() in train_rows for row in rows + 0.0]))
-        return _distance_to_closest(ranks, reference, kinds), equal
+        return _distance_to_closest(ranks, reference, types), equal
 
     sample_distances, equal_samples = compare(samples)
     held_out_distances, equal_held_out = compare(held_out)
@@ -97,22 +97,22 @@ def measure_memorization(
         searched=len(searched),
         equal_samples=equal_samples,
         equal_held_out=equal_held_out,
-        continuous=any(kind.is_density for kind in kinds),
+        continuous=any(column_type.is_density for column_type in types),
     )
 
 
-def _distance_to_closest(rows: Floats, reference: Floats, kinds: Sequence[ColumnType]) -> Floats:
+def _distance_to_closest(rows: Floats, reference: Floats, types: Sequence[ColumnType]) -> Floats:
     """Gower's distance of each row of ranks and codes to the closest row of the reference, (rows,)."""
     batches = np.array_split(rows, max(1, len(rows) // BATCH_SIZE))
-    return np.concatenate([_gower(batch, reference, kinds).min(axis=1) for batch in batches])
+    return np.concatenate([_gower(batch, reference, types).min(axis=1) for batch in batches])
 
 
-def _gower(rows: Floats, reference: Floats, kinds: Sequence[ColumnType]) -> Floats:
+def _gower(rows: Floats, reference: Floats, types: Sequence[ColumnType]) -> Floats:
     """Gower's distance of every row to every row of the reference, (rows, reference rows)."""
     total = np.zeros((len(rows), len(reference)))
-    for j, kind in enumerate(kinds):
+    for j, column_type in enumerate(types):
         difference = np.abs(rows[:, j, None] - reference[:, j])
-        if isinstance(kind, Circular):
+        if isinstance(column_type, Circular):
             difference = np.minimum(difference, np.abs(1 - difference))
-        total += np.minimum(difference, 1.0) if kind.has_ranks else difference != 0
-    return total / len(kinds)
+        total += np.minimum(difference, 1.0) if column_type.has_ranks else difference != 0
+    return total / len(types)

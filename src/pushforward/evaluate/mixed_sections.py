@@ -17,7 +17,7 @@ from pushforward.evaluate.column_plots import (
     plot_reliability,
 )
 from pushforward.evaluate.fidelity import Distance, TwoSampleTest, associations, pair_distances
-from pushforward.evaluate.html import Fact, Part, Section, Table, picture
+from pushforward.evaluate.html import Fact, HtmlTable, Part, Section, picture
 from pushforward.evaluate.memorization import QUANTILE, Memorization
 from pushforward.evaluate.metrics import mean_and_error, signed, with_error
 from pushforward.evaluate.utility import Utility
@@ -68,7 +68,7 @@ def dependence_section(
             f"The column best explained by the others is {ranked[0].name}: a typical value is {ratio} as likely once "
             "the other entries of its row are known."
         )
-    parts.append(Table(header, rows, caption))
+    parts.append(HtmlTable(header, rows, caption))
     if spread is not None:
         parts.append(
             f"The model gives a density for every column order. Between {ORDERS} random orders the log-density of a "
@@ -126,7 +126,7 @@ def _interval_parts(columns: Sequence[ColumnCalibration], condition: str) -> lis
         "distribution, from 0 (lower end) to 1 (upper end). Calibrated: flat. High at both ends: distributions too "
         "narrow; high in the middle: too wide; sloped: shifted."
     )
-    return [fact, Table(header, rows, caption), picture(plot_pit(columns), pit)]
+    return [fact, HtmlTable(header, rows, caption), picture(plot_pit(columns), pit)]
 
 
 def _reliability_parts(columns: Sequence[ColumnCalibration], condition: str) -> list[Part]:
@@ -147,7 +147,7 @@ def _reliability_parts(columns: Sequence[ColumnCalibration], condition: str) -> 
         "Reliability diagrams: how often a category occurs against the probability that the model gives it. "
         "Calibrated: on the diagonal. Bars are two standard errors."
     )
-    return [Table(header, rows, caption), picture(plot_reliability(columns), diagram)]
+    return [HtmlTable(header, rows, caption), picture(plot_reliability(columns), diagram)]
 
 
 def fidelity_section(
@@ -265,7 +265,7 @@ def utility_section(utilities: Sequence[Utility], *, title: str = "Can samples r
         "skill score of its categories. 1: perfect; 0: no better than the marginal distribution; negative: worse."
     )
     header = ["column", "trained on real rows", "trained on samples"]
-    return Section(title, [*parts, Table(header, rows, caption)])
+    return Section(title, [*parts, HtmlTable(header, rows, caption)])
 
 
 def _verdict(test: TwoSampleTest) -> str:
@@ -288,8 +288,8 @@ def _count(column: ColumnCalibration) -> str:
     return f"{column.rows:,} + {column.outside:,} outside" if column.outside else f"{column.rows:,}"
 
 
-def _distance_table(distances: Sequence[Distance], caption: str, title: str, limit: int | None = None) -> Table:
+def _distance_table(distances: Sequence[Distance], caption: str, title: str, limit: int | None = None) -> HtmlTable:
     """The distances, those that exceed chance the most first."""
     ranked = sorted(distances, key=lambda distance: distance.chance - distance.distance)[:limit]
     rows = [[" and ".join(entry.names), f"{entry.distance:.3f}", f"{entry.chance:.3f}"] for entry in ranked]
-    return Table([title, "distance", "by chance"], rows, caption)
+    return HtmlTable([title, "distance", "by chance"], rows, caption)

@@ -36,7 +36,7 @@ def to_ranks(schema: Schema, reference: Floats, rows: Floats) -> Floats:
     """
     ranks = rows.copy()
     for j, field in enumerate(schema.fields):
-        if field.kind.has_ranks:
+        if field.column_type.has_ranks:
             ranks[:, j] = mid_distribution(reference[~np.isnan(reference[:, j]), j], rows[:, j])
     ranks[np.isnan(rows)] = MISSING
     return ranks

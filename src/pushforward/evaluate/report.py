@@ -15,7 +15,7 @@ from pushforward.core.exactness import qualified
 from pushforward.evaluate.arrays import Floats, Rows, as_rows, check_paired, sample_in_batches
 from pushforward.evaluate.baselines import Baseline
 from pushforward.evaluate.diagnostics import PrecisionCheck, precision_check
-from pushforward.evaluate.html import Code, Fact, Part, Section, Table, picture
+from pushforward.evaluate.html import Code, Fact, HtmlTable, Part, Section, picture
 from pushforward.evaluate.metrics import TITLES, Evaluation, evaluate, signed, with_error
 from pushforward.evaluate.plots import (
     HistoryLike,
@@ -118,7 +118,7 @@ def likelihood_section(evaluation: Evaluation, *, title: str = "How well does th
         header, rows = header[:2], [row[:2] for row in rows]
     elif not any(score.components for score in evaluation.baselines.values()):
         header, rows = header[:3], [row[:3] for row in rows]
-    parts: list[Part] = [*map(Fact, evaluation.sentences()), Table(header, rows, caption)]
+    parts: list[Part] = [*map(Fact, evaluation.sentences()), HtmlTable(header, rows, caption)]
     parts += [f"{TITLES.get(name, name)}: {score.note}" for name, score in evaluation.baselines.items() if score.note]
     bits = signed(evaluation.bits_per_dimension)
     parts.append(
@@ -180,7 +180,7 @@ def training_section(history: HistoryLike, *, title: str = "Training") -> Sectio
 
 def precision_section(check: PrecisionCheck, *, title: str = "Can the numbers be trusted?") -> Section:
     """The verdict of the precision check and its numbers."""
-    return Section(title, [Fact(check.verdict), Table(["check", "result"], check.lines())])
+    return Section(title, [Fact(check.verdict), HtmlTable(["check", "result"], check.lines())])
 
 
 def model_section(
@@ -200,7 +200,7 @@ def model_section(
         density = f"A conditional density of {_listed(columns)} given {_listed(context_columns)}."
     rows.append(["parameters", f"{parameters:,}"])
     rows += [[str(name), _as_text(value)] for name, value in (facts or {}).items()]
-    return Section(title, [density, Table([], rows, words=True), Code(str(model), summary="all modules")])
+    return Section(title, [density, HtmlTable([], rows, words=True), Code(str(model), summary="all modules")])
 
 
 def reproduce_section(commands: str, *, title: str = "How to reproduce this report") -> Section:

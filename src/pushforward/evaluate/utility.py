@@ -66,7 +66,7 @@ def measure_utility(
     samples = subsample(samples, count, seed)
     utilities: list[Utility] = []
     for j, field in enumerate(schema.fields):
-        predictable = not isinstance(field.kind, Constant | Circular) and field.kind.levels <= CATEGORIES
+        predictable = not isinstance(field.column_type, Constant | Circular) and field.column_type.levels <= CATEGORIES
         if not predictable or len(schema.fields) < 2:
             continue
         real, test = train[~train_gaps[:, j]], held_out[~held_out_gaps[:, j]]
@@ -86,8 +86,8 @@ def _skill(schema: Schema, rows: Floats, real: Floats, test: Floats, j: int, see
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
     options: Any = {"n_estimators": 60, "min_samples_leaf": 5, "max_features": 0.5, "random_state": seed}
-    kind = schema.fields[j].kind
-    levels = 0 if kind.has_ranks else kind.levels
+    column_type = schema.fields[j].column_type
+    levels = 0 if column_type.has_ranks else column_type.levels
     rows, test, real = (part[_is_target(part[:, j], levels)] for part in (rows, test, real))
     if min(len(rows), len(test), len(real)) < FEWEST_ROWS:
         return None

@@ -137,6 +137,9 @@ def nsf(
         bins: bins of each spline.
         **options: see `Options`.
 
+    Raises:
+        ValueError: ``layer`` has no such value, or an option is out of its range.
+
     References:
         | Neural Spline Flows (Durkan et al., 2019), arXiv:1906.04032
 

@@ -37,6 +37,9 @@ def register_conv(name: str, factory: Callable[..., nn.Module]) -> None:
     Args:
         name: a new name; saved models refer to it.
         factory: called as the factories in ``CONV`` are.
+
+    Raises:
+        ValueError: the name is taken.
     """
     if name in CONV:
         raise ValueError(f"register_conv: the name {name!r} is taken. Choose another.")
@@ -63,6 +66,10 @@ class ConvNet(Conditioner, MixedPrecision):
 
     Shape:
         (context + prod(in_shape) · channels, n) to (out_channels · prod(spatial), n).
+
+    Raises:
+        ValueError: the event is not of channels and one to three spatial axes, ``kernel`` is not odd, or
+            another option is out of its range.
     """
 
     def __init__(

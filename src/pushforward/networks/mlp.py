@@ -44,6 +44,10 @@ class MLP(Conditioner, MixedPrecision):
 
     Shape:
         (in_features, n) to (out_features, n).
+
+    Raises:
+        ValueError: there is no layer, its width is below one, a residual network has layers of different
+            widths, or ``activation`` or ``dropout`` is out of its range.
     """
 
     def __init__(

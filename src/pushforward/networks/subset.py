@@ -25,7 +25,7 @@ class _Network(HasConstants, MixedPrecision):
         inputs: how many numbers each column is seen as.
         groups: the columns of each group, rising, and how many parameters one of them has. Columns in no group, if
             there are any, come first: they are only seen.
-        hidden: width and, as of `MLP`, number of residual blocks.
+        hidden: equal layer widths, one more than there are residual blocks.
         activation: one of ``networks.ACTIVATIONS``.
         dropout: probability of dropping a hidden unit in training.
 
@@ -103,7 +103,7 @@ class SubsetNetwork(_Network):
         self.last = nn.ModuleList(_zero_linear(width, len(columns) * count) for columns, count in self.groups)
 
     def one_each(self, encoded: Tensor, seen: Tensor, asked: Sequence[int]) -> list[Tensor]:
-        """The same with another set of seen columns for each requested one.
+        """Parameters of some columns, each given a set of seen columns of its own.
 
         Args:
             encoded: (inputs, n).

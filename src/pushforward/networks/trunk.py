@@ -41,7 +41,7 @@ IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": lambda h: F.elu(h, inplace=True),
     "tanh": torch.tanh_,
 }
-"""The same, overwriting their argument."""
+"""The functions of `ACTIVATIONS`, overwriting their argument."""
 
 SLOPE_FROM_OUTPUT = ("relu", "elu", "tanh")
 """Activations whose gradients need their output alone, so that they may overwrite their argument."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from pushforward.core.bijection import Bijection
@@ -79,7 +78,3 @@ class Case:
     def rows(self, count: int) -> tuple[Tensor, Tensor | None]:
         """The first points and contexts."""
         return self.x[:count], None if self.context is None else self.context[:count]
-
-    def row_shape(self, tensor: Tensor) -> torch.Size:
-        """The shape of one row of a tensor that belongs to the case."""
-        return tensor.shape[1:]

@@ -17,7 +17,7 @@ from pushforward.testing.comparison import Tolerances
 __all__ = ["bad_row_harms_nobody", "close_gradients", "measured_once"]
 
 SAME: Tolerances = {torch.float64: 1e-12, torch.float32: 1e-3}
-"""The same sum over another number of rows."""
+"""Relative error of a sum that is taken over another number of rows."""
 
 
 def _results(

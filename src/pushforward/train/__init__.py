@@ -5,18 +5,18 @@ from pushforward.train.events import Checkpointed, Event, RolledBack, Started, S
 from pushforward.train.fit import fit
 from pushforward.train.history import History, Record, TrainingError
 from pushforward.train.losses import Loss, MaximumLikelihood, ReverseKL
-from pushforward.train.schedule import Constant, Cosine, Decay, Linear, Schedule
+from pushforward.train.schedule import ConstantRate, CosineDecay, Decay, LinearDecay, Schedule
 from pushforward.train.transport import fit_triangular
 
 __all__ = [
     "Batch",
     "Checkpointed",
-    "Constant",
-    "Cosine",
+    "ConstantRate",
+    "CosineDecay",
     "Decay",
     "Event",
     "History",
-    "Linear",
+    "LinearDecay",
     "Loss",
     "MaximumLikelihood",
     "Record",

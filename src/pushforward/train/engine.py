@@ -268,8 +268,8 @@ class Trainer:
         return Snapshot.take(self.model, self.optimizer, self.average)
 
     def _roll_back(self, rows: Batch | None) -> str:
-        """Return to the last validated state and halve the learning rate; after three times give up. Returns the likely
-        cause, that of a metric which is not finite on these rows."""
+        """Return to the last validated state and halve the learning rate; give up beyond `MAX_ROLLBACKS` times.
+        Returns the likely cause, that of a metric which is not finite on these rows."""
         self.history.rollbacks += 1
         draws = Draws(self.model, 0)
         with draws.scope():

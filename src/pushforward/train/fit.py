@@ -103,7 +103,9 @@ def fit(
 
     Raises:
         TrainingError: the data cannot be learnt from, an option is out of range, the checkpoint does not fit, or the
-            loss stays non-finite.
+            loss stays non-finite. It is a `ValueError`, and so is an option that does not go with the flow.
+        TypeError: the flow, the loss, the schedule or a callback is an object of another kind, or there is no option of
+            this name.
 
     >>> import torch, pushforward as pf
     >>> x = 3 + 2 * torch.randn(500, 1, generator=torch.Generator().manual_seed(0))

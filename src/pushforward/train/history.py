@@ -27,7 +27,7 @@ class Record:
     train: float
     """The mean of the loss's metric over the training batches since the last validation."""
     validation: float | None
-    """The same over the validation rows; None without validation."""
+    """The mean of the loss's metric over the validation rows; None without validation."""
     lr: float
     """The learning rate."""
 

@@ -14,7 +14,7 @@ import torch
 from pushforward.train.history import TrainingError
 from pushforward.train.plan import Plan, described
 
-__all__ = ["Constant", "Cosine", "Decay", "Linear", "Schedule", "ScheduleOptions"]
+__all__ = ["ConstantRate", "CosineDecay", "Decay", "LinearDecay", "Schedule", "ScheduleOptions"]
 
 
 class Decay(ABC):
@@ -29,8 +29,11 @@ class Decay(ABC):
 
 
 @dataclass(frozen=True)
-class Cosine(Decay):
+class CosineDecay(Decay):
     """A linear rise over the part ``warmup`` of the budget, and half a cosine down to zero over all of it.
+
+    Raises:
+        TrainingError: ``warmup`` is not a part from 0 up to 1.
 
     References:
         | SGDR: Stochastic Gradient Descent with Warm Restarts (Loshchilov, Hutter, 2017), arXiv:1608.03983
@@ -39,35 +42,43 @@ class Cosine(Decay):
     warmup: float = 0.02
 
     def __post_init__(self) -> None:
-        _check_warmup("Cosine", self.warmup)
+        _check_warmup("CosineDecay", self.warmup)
 
     def __call__(self, done: float, step: int) -> float:
         return _rise(done, self.warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 @dataclass(frozen=True)
-class Linear(Decay):
-    """A linear rise over the part ``warmup`` of the budget, and a straight line down to zero over all of it."""
+class LinearDecay(Decay):
+    """A linear rise over the part ``warmup`` of the budget, and a straight line down to zero over all of it.
+
+    Raises:
+        TrainingError: ``warmup`` is not a part from 0 up to 1.
+    """
 
     warmup: float = 0.02
 
     def __post_init__(self) -> None:
-        _check_warmup("Linear", self.warmup)
+        _check_warmup("LinearDecay", self.warmup)
 
     def __call__(self, done: float, step: int) -> float:
         return _rise(done, self.warmup) * (1 - min(1.0, done))
 
 
 @dataclass(frozen=True)
-class Constant(Decay):
-    """A linear rise over ``warmup`` steps, then one rate: for runs without a known end."""
+class ConstantRate(Decay):
+    """A linear rise over ``warmup`` steps, then one rate: for runs without a known end.
+
+    Raises:
+        TrainingError: ``warmup`` is not a whole number of at least 0.
+    """
 
     warmup: int = 100
     depends_on_budget = False
 
     def __post_init__(self) -> None:
         if not (isinstance(self.warmup, int) and self.warmup >= 0):
-            raise TrainingError(f"Constant: warmup must be a number of steps, 0 or more; got {self.warmup!r}.")
+            raise TrainingError(f"ConstantRate: warmup must be a number of steps, 0 or more; got {self.warmup!r}.")
 
     def __call__(self, done: float, step: int) -> float:
         return min(1.0, (step + 1) / (self.warmup + 1))
@@ -82,7 +93,7 @@ def _check_warmup(owner: str, warmup: float) -> None:
         raise TrainingError(f"{owner}: warmup must be a part of the budget, from 0 up to 1; got {warmup}.")
 
 
-DECAYS: dict[str, Decay] = {"cosine": Cosine(), "linear": Linear(), "constant": Constant()}
+DECAYS: dict[str, Decay] = {"cosine": CosineDecay(), "linear": LinearDecay(), "constant": ConstantRate()}
 STEPS_WITHOUT_DATA = 2_000
 
 
@@ -92,6 +103,9 @@ class Schedule:
 
     The budget is ``steps``, ``epochs`` or ``seconds``; of several the first one used up ends the run. With none it is
     100 epochs, but between 1,000 and 10,000 steps (2,000 steps for losses that learn without data).
+
+    Raises:
+        TrainingError: a field is out of its range.
     """
 
     steps: int | None = None
@@ -107,7 +121,7 @@ class Schedule:
     """The highest learning rate."""
     decay: str | Decay = "cosine"
     """The learning rate over the budget: "cosine", "linear" or "constant", or an object such as
-    ``Cosine(warmup=0.1)``."""
+    ``CosineDecay(warmup=0.1)``."""
     optimizer: Callable[..., torch.optim.Optimizer] | None = None
     """Called as ``optimizer(parameters, lr=lr)``, such as ``torch.optim.SGD`` or ``functools.partial(torch.optim.AdamW,
     amsgrad=True)``; parameter groups keep the ratios of their rates. By default AdamW with betas (0.9, 0.99)."""

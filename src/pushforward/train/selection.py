@@ -124,7 +124,7 @@ class Choice(NamedTuple):
     score: float
     """Mean of log p(S) + log ∂S over all held-out rows."""
     affine: float
-    """The same with the affine start alone."""
+    """``score`` of the affine map that each component starts from."""
 
 
 def choose(train: PaddedRows, held: PaddedRows, ridges: Sequence[float], limits: Limits) -> Choice:

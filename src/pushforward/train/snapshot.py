@@ -37,7 +37,7 @@ class Snapshot:
         return cls(model.state_dict(), tensors, values, None if average is None else average.means)
 
     def copy(self) -> Snapshot:
-        """The same in memory of its own, which later steps do not change."""
+        """A snapshot in memory of its own, which later steps do not change."""
         average = None if self.average is None else clone(self.average)
         return Snapshot(clone(self.model), clone(self.optimizer), dict(self.optimizer_values), average)
 

@@ -219,7 +219,7 @@ def _triangular(components: Sequence[Component], context_size: int) -> Triangula
 
 
 def _standardize(whole: Standardize, start: int, stop: int, data_dtype: str | None) -> Standardize:
-    """The same statistics for some of the columns."""
+    """`Standardize` for the columns from ``start`` to ``stop``, with the statistics of the whole."""
     part = Standardize(stop - start, data_dtype=data_dtype)
     part.mean.copy_(whole.mean[start:stop])
     part.scale.copy_(whole.scale[start:stop])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.bijection import Kind
+from pushforward.core.config import shown_config
 from pushforward.core.constants import HasConstants
 from pushforward.core.dispatch import accelerated
 from pushforward.core.domain import REAL, Domain
@@ -72,15 +73,15 @@ class Univariate(HasConstants, ABC):
         return self.forward(x, with_free(params, free))
 
     def value_with_free(self, x: Tensor, params: Tensor, free: Tensor | None) -> Tensor:
-        """`value`, likewise."""
+        """`value`, with conditional and free parameters given apart, as in `with_free`."""
         return self.value(x, with_free(params, free))
 
     def inverse_with_free(self, y: Tensor, params: Tensor, free: Tensor | None) -> tuple[Tensor, Tensor]:
-        """`inverse`, likewise."""
+        """`inverse`, with conditional and free parameters given apart, as in `with_free`."""
         return self.inverse(y, with_free(params, free))
 
     def inverse_value_with_free(self, y: Tensor, params: Tensor, free: Tensor | None) -> Tensor:
-        """`inverse_value`, likewise."""
+        """`inverse_value`, with conditional and free parameters given apart, as in `with_free`."""
         return self.inverse_value(y, with_free(params, free))
 
     def for_feature(self, j: int) -> Univariate:
@@ -97,7 +98,7 @@ class Univariate(HasConstants, ABC):
         return self.num_params
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{key}={value}" for key, value in getattr(self, "config", {}).items() if key != "type")
+        return shown_config(self)
 
 
 class Iterative(Univariate):

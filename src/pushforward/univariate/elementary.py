@@ -52,6 +52,9 @@ class Affine(Univariate):
     Args:
         bound: largest size b of the conditional log-scale.
 
+    Raises:
+        ValueError: ``bound`` is not positive.
+
     References:
         | Density estimation using Real NVP (Dinh et al., 2016), arXiv:1605.08803
 

@@ -39,6 +39,9 @@ class IntegratedNetwork(Shaped):
         bound: half-width b of the box; straight beyond.
         min_slope: least slope :math:`\epsilon` of the shape, as a part of its mean slope.
 
+    Raises:
+        ValueError: ``embedding`` or ``units`` is below one, or ``nodes`` below three.
+
     References:
         | Unconstrained Monotonic Neural Networks (Wehenkel and Louppe, 2019), arXiv:1908.05164
         | A method for numerical integration on an automatic computer (Clenshaw and Curtis, 1960)

@@ -162,6 +162,9 @@ class SumOfSquares(Shaped):
         bound: half-width b of the box.
         min_slope: least slope :math:`\epsilon` of the shape, as a part of its mean slope.
 
+    Raises:
+        ValueError: ``polynomials`` or ``degree`` is below one.
+
     References:
         | Sum-of-Squares Polynomial Flow (Jaini et al., 2019), arXiv:1905.02325
 

@@ -43,6 +43,9 @@ class TailTransform(Univariate):
     Args:
         tail: :math:`\lambda` of both sides at zero parameters.
 
+    Raises:
+        ValueError: ``tail`` is not positive.
+
     References:
         | Flexible Tails for Normalizing Flows (Hickling and Prangle, 2024), arXiv:2406.16971
 

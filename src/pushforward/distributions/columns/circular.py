@@ -25,6 +25,9 @@ class Circular(ColumnType):
         low: where the circle is cut open; values lie in [low, low + period).
         bins: of the circular spline whose slope is the density.
         columns: how many such columns stand side by side.
+
+    Raises:
+        ValueError: ``period`` is not positive.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (

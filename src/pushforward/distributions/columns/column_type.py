@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.checks import at_least
-from pushforward.core.config import build
+from pushforward.core.config import build, shown_config
 from pushforward.core.constants import HasConstants
 from pushforward.core.domain import Domain
 
@@ -26,6 +26,9 @@ class ColumnType(HasConstants, ABC):
         Values are (columns, n) in float64, whatever the dtype of the weights, in the column's own units; categories
         are numbered 0, 1, ... . Parameters lead, (num_params, columns, n), in the dtype of the weights, and so are all
         results but quantiles and samples, which are float64. `initialize` gives parameters that fit a whole column.
+
+    Raises:
+        ValueError: there is no column.
     """
 
     num_params: int
@@ -145,5 +148,4 @@ class ColumnType(HasConstants, ABC):
         """Measure a single column with the values (n,), where n may be zero; its first parameters (num_params,)."""
 
     def extra_repr(self) -> str:
-        options = {k: v for k, v in getattr(self, "config", {}).items() if k != "type" and not isinstance(v, dict)}
-        return ", ".join(f"{key}={value}" for key, value in options.items())
+        return shown_config(self)

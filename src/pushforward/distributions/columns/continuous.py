@@ -28,6 +28,9 @@ class Continuous(Scaled):
         univariate: the map whose distribution the standardised column has; a mixture of logistics by default.
         smoothing: the bandwidth h.
         columns: how many such columns stand side by side.
+
+    Raises:
+        ValueError: ``smoothing`` is negative or not finite.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
@@ -58,7 +61,7 @@ class HeavyTailed(Scaled):
     range s.
 
     Args:
-        univariate: as of `Continuous`.
+        univariate: the map whose distribution the transformed column has, as in `Continuous`.
         columns: how many such columns stand side by side.
     """
 
@@ -95,7 +98,7 @@ class Positive(Scaled):
 
     Args:
         low: the bound, which itself has no density.
-        univariate: as of `Continuous`, for log(x - low).
+        univariate: the map whose distribution the transformed column has, as in `Continuous`, for log(x - low).
         columns: how many such columns stand side by side.
     """
 
@@ -125,7 +128,7 @@ class Bounded(Scaled):
     Args:
         low: the lower bound; the bounds themselves have no density.
         high: the upper bound.
-        univariate: as of `Continuous`, for the logit.
+        univariate: the map whose distribution the transformed column has, as in `Continuous`, for the logit.
         columns: how many such columns stand side by side.
     """
 

@@ -24,6 +24,9 @@ class Categorical(ColumnType):
     Args:
         levels: number of categories; values are 0 .. levels - 1.
         columns: how many such columns stand side by side.
+
+    Raises:
+        ValueError: there is no category.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"levels": 3}, {"levels": 100, "columns": 2})

@@ -28,6 +28,9 @@ class Inflated(ColumnType):
         inner: the type of the other values.
         values: those that have a probability of their own, in increasing order.
         columns: how many such columns stand side by side.
+
+    Raises:
+        ValueError: ``values`` are not finite, or do not rise.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (

@@ -31,8 +31,11 @@ class Integer(Scaled):
         low: the smallest number, if there is one.
         high: the largest number, if there is one.
         skewed: whether F is a distribution of log(k - low + 1), for numbers of many magnitudes.
-        univariate: as of `Continuous`.
+        univariate: the map whose distribution the transformed column has, as in `Continuous`.
         columns: how many such columns stand side by side.
+
+    Raises:
+        ValueError: ``low`` is not below ``high``, or ``skewed`` lacks a ``low`` to count from.
 
     References:
         | PixelCNN++ (Salimans et al., 2017), arXiv:1701.05517, §2.1

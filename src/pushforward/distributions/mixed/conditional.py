@@ -30,6 +30,10 @@ class MixedConditional(Distribution):
 
     Shape:
         With observed values of shape (*batch,), samples are (*shape, *batch, columns that are not observed).
+
+    Raises:
+        ValueError: no column is left to model, there is no column of such a number, or a model of fixed order
+            observes others than the first columns.
     """
 
     observed: Tensor

@@ -54,6 +54,10 @@ class MixedTypeModel(Distribution):
     Shape:
         ``x``: (*batch, columns) in float64, ``context``: (*batch, columns of the context); categories as 0, 1, ... .
 
+    Raises:
+        ValueError: there is no column, a type stands for several columns or is none, or ``order`` has no such
+            value.
+
     References:
         | A Deep and Tractable Density Estimator (Uria, Murray, Larochelle, 2014), arXiv:1310.1757
         | Autoregressive Diffusion Models (Hoogeboom et al., 2022), arXiv:2110.02037
