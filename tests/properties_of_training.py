@@ -4,6 +4,7 @@ They train a `Recorder`, whose density keeps every batch that it is asked for, a
 """
 
 import contextlib
+import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import REAL
+from pushforward.train import Cosine
 
 ROWS = 12
 
@@ -80,6 +82,40 @@ def every_epoch_is_a_new_order_of_all_rows(fit):
     assert len({order for order in orders if list(order) == sorted(order)}) == 0, "rows are not shuffled"
 
 
+def every_batch_is_whole(fit):
+    """An epoch has as many whole batches as its rows fill; the rows that are left fill none."""
+    model = Recorder()
+    quick(fit, model, table(), steps=6, batch_size=5)
+    assert [len(batch) for batch in model.trained] == [5] * 6, "a batch is not whole"
+    for first, second in zip(model.trained[::2], model.trained[1::2], strict=True):
+        assert len({*first, *second}) == 10, "rows of an epoch come twice"
+
+
+class Pairs(Recorder):
+    """Remembers the rows of each batch with their contexts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.context_shape = (1,)
+
+    def _log_prob(self, x, context):
+        self.validated += torch.cat([x, context], dim=1).tolist()
+        return -0.5 * (x - self.loc).square().sum(-1)
+
+
+def rows_keep_their_context_and_weight(fit):
+    """In the batches of several epochs, each row has the context that it had in the table, and its weight."""
+    model, x, weights = Pairs(), table(), torch.arange(1.0, ROWS + 1)
+    gradients = []
+    with watched_steps(before=lambda parameters: gradients.append((model.loc.item(), parameters[0].grad.item()))):
+        quick(fit, model, x, context=x + 100, weights=weights, epochs=2)
+    assert all(context == row + 100 for row, context in model.validated), "a row has the context of another one"
+    for k, (loc, gradient) in enumerate(gradients):
+        batch = torch.tensor(model.validated[4 * k : 4 * k + 4])[:, 0]
+        expected = loc - (batch * weights[batch.long()]).sum() / weights[batch.long()].sum()
+        assert abs(gradient - expected) < 1e-4, "a row has the weight of another one"
+
+
 def validation_rows_are_never_trained_on(fit):
     """Rows held out are validated and not trained on; the others the other way round."""
     model = Recorder()
@@ -88,6 +124,85 @@ def validation_rows_are_never_trained_on(fit):
     assert len(validated) == ROWS // 4, f"{len(validated)} rows are validated instead of {ROWS // 4}"
     assert not trained & validated, f"rows {sorted(trained & validated)} are trained on and validated"
     assert trained | validated == set(range(ROWS)), "some rows are neither trained on nor validated"
+
+
+def validation_leaves_the_training_alone(fit):
+    """Steps are the same with and without validations between them, which judge the average of the weights."""
+    ends, history = [], None
+    for validation in (None, (table(),)):
+        after: list[torch.Tensor] = []
+        with watched_steps(after=lambda parameters, kept=after: kept.append(parameters[0].detach().clone())):
+            options = {"steps": 8, "ema": 0.8, "lr": 0.1, "validate_every": 2}
+            history = quick(fit, Recorder(), table(), validation=validation, **options)
+        ends.append(torch.stack(after))
+    assert torch.equal(*ends), "validations change the steps"
+    average = torch.zeros(1)
+    for k, weights in enumerate(ends[0], start=1):
+        average = average.lerp(weights, 1 - min(0.8, k / (k + 9)))
+    expected = -0.5 * (table() - average).square().mean().item()
+    assert abs(history.records[-1].validation - expected) < 1e-3, "other weights than the average are validated"
+
+
+class Told(Recorder):
+    """Its validations give numbers that are decided in advance."""
+
+    def __init__(self, told) -> None:
+        super().__init__()
+        self.told, self.at_validation = list(told), []
+
+    def _log_prob(self, x, context):
+        if torch.is_grad_enabled():
+            return super()._log_prob(x, context)
+        self.at_validation.append(self.loc.detach().clone())
+        return torch.full((len(x),), self.told[len(self.at_validation) - 1])
+
+
+def stops_after_so_many_validations_without_a_better_one(fit):
+    """The count starts afresh at each better validation, an equal one is none, and the best weights are kept."""
+    for told, count, best in (
+        ([0.0, 1.0, 0.5, 0.5, 2.0, 1.0, 2.0, 0.0, *[9.0] * 9], 8, 4),
+        ([3.0, 1.0, 2.0, 2.5, *[9.0] * 9], 4, 0),
+    ):
+        model = Told(told)
+        options = {"validation": (table(),), "validate_every": 1, "patience": 3, "steps": 12, "lr": 0.1}
+        history = quick(fit, model, table(), **options)
+        assert len(history.records) == count, f"stopped after {len(history.records)} validations instead of {count}"
+        assert torch.equal(model.loc, model.at_validation[best]), "other weights than the best ones are kept"
+
+
+def gradients_are_those_of_one_batch(fit):
+    """The gradient of each step is that of its own rows at the weights before it."""
+    model, gradients = Recorder(), []
+    with watched_steps(before=lambda parameters: gradients.append((model.loc.item(), parameters[0].grad.item()))):
+        quick(fit, model, table(), steps=4)
+    for batch, (loc, gradient) in zip(model.trained, gradients, strict=True):
+        expected = loc - sum(batch) / len(batch)
+        assert abs(gradient - expected) < 1e-4, f"gradient {gradient} instead of {expected}"
+
+
+def rates_rise_and_fall(fit):
+    """The rate of each step is that of its middle: a linear rise over the warm-up times half a cosine; groups keep the
+    ratios of their rates."""
+    steps, warmup, rates = 20, 0.25, []
+
+    def optimizer(parameters, lr):
+        (only,) = parameters
+        other = nn.Parameter(torch.zeros(1))
+        return torch.optim.SGD([{"params": [only]}, {"params": [other], "lr": lr / 10}], lr=lr)
+
+    def note(optimizer, args, kwargs):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+
+    handle = register_optimizer_step_pre_hook(note)
+    try:
+        quick(fit, Recorder(), table(), steps=steps, lr=0.01, decay=Cosine(warmup), optimizer=optimizer)
+    finally:
+        handle.remove()
+    for k, (rate, other) in enumerate(rates):
+        done = (k + 0.5) / steps
+        expected = 0.01 * min(1.0, done / warmup) * 0.5 * (1 + math.cos(math.pi * done))
+        assert math.isclose(rate, expected, rel_tol=1e-6), f"step {k}: rate {rate} instead of {expected}"
+        assert math.isclose(other, rate / 10, rel_tol=1e-6), f"step {k}: the groups lose the ratio of their rates"
 
 
 def gradients_weigh_rows(fit):

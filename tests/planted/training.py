@@ -1,17 +1,24 @@
-"""Bugs in training: order of rows, validation, weights, clipping, averaging and resuming."""
+"""Bugs in training: order of rows, validation, weights, clipping, averaging, rates, stopping and resuming."""
 
 import properties_of_training as properties
 import torch
 
 import pushforward as pf
-from pushforward.train import averaging
-from pushforward.train.checkpoint import read_checkpoint, write_checkpoint
+from pushforward.train import averaging, engine, schedule
+from pushforward.train.averaging import WeightAverage
+from pushforward.train.batches import Batch, Batches
+from pushforward.train.engine import Trainer
+from pushforward.train.losses import Loss
+from pushforward.train.snapshot import Snapshot
 
 from .registry import bug
 
 
 def fitting():
     return (pf.fit,)
+
+
+# --- batches -------------------------------------------------------------------------------------------------------
 
 
 @bug(properties.every_epoch_is_a_new_order_of_all_rows, fitting)
@@ -30,17 +37,116 @@ def rows_drawn_with_replacement(patch, fit):
     patch.setattr(torch, "randperm", lambda count, **options: torch.randint(count, (count,), **options))
 
 
-@bug(properties.validation_rows_are_never_trained_on, fitting)
-def validated_on_rows_of_the_training(patch, fit):
-    def spoiled(model, x, **options):
-        return fit(model, x, **{**options, "validation": (x[:3],)})
+@bug(properties.every_batch_is_whole, fitting)
+def rest_of_an_epoch_as_a_smaller_batch(patch, fit):
+    def next_batch(batches):
+        if batches.row >= len(batches.data):
+            batches.epoch, batches.row = batches.epoch + 1, 0
+        if batches._order_of != batches.epoch:
+            batches._start_epoch()
+        batch = batches.data.take(batches._order[batches.row : batches.row + batches.size])
+        batches.row += batches.size
+        return batch
 
-    return spoiled
+    patch.setattr(Batches, "next", next_batch)
+
+
+@bug(properties.every_batch_is_whole, fitting)
+def last_whole_batch_left_out_too(patch, fit):
+    take = Batches.next
+
+    def early(batches):
+        if batches.row + 2 * batches.size > len(batches.data):
+            batches.epoch, batches.row = batches.epoch + 1, 0
+        return take(batches)
+
+    patch.setattr(Batches, "next", early)
+
+
+@bug(properties.rows_keep_their_context_and_weight, fitting)
+def context_in_another_order_than_the_rows(patch, fit):
+    take = Batch.take
+    patch.setattr(Batch, "take", lambda b, i: Batch(take(b, i).x, take(b, i.flip(0)).context, take(b, i).weights))
+
+
+@bug(properties.rows_keep_their_context_and_weight, fitting)
+def weights_in_another_order_than_the_rows(patch, fit):
+    take = Batch.take
+    patch.setattr(Batch, "take", lambda b, i: Batch(take(b, i).x, take(b, i).context, take(b, i.flip(0)).weights))
+
+
+# --- validation and stopping ---------------------------------------------------------------------------------------
+
+
+@bug(properties.validation_rows_are_never_trained_on, fitting)
+def validation_rows_left_in_the_training(patch, fit):
+    split = pf.train.fit.__globals__["split"]
+    patch.setitem(
+        pf.train.fit.__globals__, "split", lambda flow, rows, *options: (rows, split(flow, rows, *options)[1])
+    )
+
+
+@bug(properties.validation_leaves_the_training_alone, fitting)
+def validated_weights_left_in_the_model(patch, fit):
+    patch.setattr(Trainer, "_settle", lambda trainer: True)
+
+
+@bug(properties.validation_leaves_the_training_alone, fitting)
+def newest_weights_validated_instead_of_the_average(patch, fit):
+    patch.setattr(Trainer, "_candidate", lambda trainer: trainer.model.state_dict())
+
+
+@bug(properties.stops_after_so_many_validations_without_a_better_one, fitting)
+def validations_without_a_better_one_never_counted_afresh(patch, fit):
+    validate = Trainer._validate
+
+    def counting(trainer):
+        before = trainer.stale_validations
+        validate(trainer)
+        trainer.stale_validations = max(before, trainer.stale_validations)
+
+    patch.setattr(Trainer, "_validate", counting)
+
+
+@bug(properties.stops_after_so_many_validations_without_a_better_one, fitting)
+def equally_good_counts_as_better(patch, fit):
+    patch.setattr(Trainer, "_is_better", lambda trainer, value, best: value >= best)
+
+
+@bug(properties.stops_after_so_many_validations_without_a_better_one, fitting)
+def lower_likelihood_counts_as_better(patch, fit):
+    patch.setattr(Trainer, "_is_better", lambda trainer, value, best: value < best)
+
+
+@bug(properties.stops_after_so_many_validations_without_a_better_one, fitting)
+def last_weights_kept_instead_of_the_best(patch, fit):
+    validate = Trainer._validate
+
+    def latest(trainer):
+        validate(trainer)
+        trainer.best = engine.clone(trainer._candidate())
+
+    patch.setattr(Trainer, "_validate", latest)
+
+
+# --- gradients, rates and steps ------------------------------------------------------------------------------------
 
 
 @bug(properties.gradients_weigh_rows, fitting)
-def weights_ignored(patch, fit):
-    return lambda model, x, weights, **options: fit(model, x, **options)
+def weights_ignored_by_the_loss(patch, fit):
+    patch.setattr(Loss, "__call__", lambda loss, model, batch, generator: loss.per_row(model, batch, generator).mean())
+
+
+@bug(properties.gradients_weigh_rows, fitting)
+def weighted_sum_divided_by_the_number_of_rows(patch, fit):
+    patch.setattr(
+        Loss,
+        "__call__",
+        lambda loss, model, batch, generator: (
+            (loss.per_row(model, batch, generator) * (1.0 if batch.weights is None else batch.weights)).sum()
+            / (len(batch) + 1)
+        ),
+    )
 
 
 @bug(properties.gradients_are_clipped_by_their_norm, fitting)
@@ -55,8 +161,60 @@ def gradients_clipped_entry_by_entry(patch, fit):
 
 
 @bug(properties.gradients_are_clipped_by_their_norm, fitting)
-def gradients_never_clipped(patch, fit):
-    return lambda model, x, **options: fit(model, x, **{**options, "clip": 1e9})
+def gradients_clipped_by_their_largest_entry(patch, fit):
+    clip = torch.nn.utils.clip_grad_norm_
+    patch.setattr(torch.nn.utils, "clip_grad_norm_", lambda p, limit, **options: clip(p, limit, torch.inf, **options))
+
+
+@bug(properties.gradients_are_clipped_by_their_norm, fitting)
+def gradients_measured_and_never_clipped(patch, fit):
+    clip = torch.nn.utils.clip_grad_norm_
+    patch.setattr(torch.nn.utils, "clip_grad_norm_", lambda p, limit, **options: clip(p, torch.inf, **options))
+
+
+@bug(properties.gradients_are_those_of_one_batch, fitting)
+def gradients_added_up_over_steps(patch, fit):
+    clip, kept = torch.nn.utils.clip_grad_norm_, {}
+
+    def adding(parameters, limit, **options):
+        for k, parameter in enumerate(parameters):
+            kept[k] = parameter.grad.add_(kept.get(k, 0.0)).clone()
+        return clip(parameters, limit, **options)
+
+    patch.setattr(torch.nn.utils, "clip_grad_norm_", adding)
+
+
+@bug(properties.rates_rise_and_fall, fitting)
+def no_warm_up(patch, fit):
+    patch.setattr(schedule, "_rise", lambda done, warmup: 1.0)
+
+
+@bug(properties.rates_rise_and_fall, fitting)
+def rate_of_the_step_before(patch, fit):
+    factor = Trainer.factor
+
+    def late(trainer):
+        trainer.step -= 1
+        try:
+            return factor(trainer)
+        finally:
+            trainer.step += 1
+
+    patch.setattr(Trainer, "factor", late)
+
+
+@bug(properties.rates_rise_and_fall, fitting)
+def one_rate_for_all_groups(patch, fit):
+    start = Trainer.__init__
+
+    def same(trainer, *args):
+        start(trainer, *args)
+        trainer.rates = [trainer.plan.lr] * len(trainer.rates)
+
+    patch.setattr(Trainer, "__init__", same)
+
+
+# --- the average of the weights ------------------------------------------------------------------------------------
 
 
 @bug(properties.kept_weights_are_the_average, fitting)
@@ -72,41 +230,59 @@ def average_that_starts_one_step_late(patch, fit):
 
 
 @bug(properties.kept_weights_are_the_average, fitting)
+def average_taken_before_the_step(patch, fit):
+    step, update = Trainer._step, WeightAverage.update
+    patch.setattr(WeightAverage, "update", lambda average, count: None)
+
+    def early(trainer):
+        if trainer.average is not None:
+            update(trainer.average, trainer.step + 1)
+        step(trainer)
+
+    patch.setattr(Trainer, "_step", early)
+
+
+@bug(properties.kept_weights_are_the_average, fitting)
+def average_without_a_young_phase(patch, fit):
+    update = WeightAverage.update
+    patch.setattr(WeightAverage, "update", lambda average, step: update(average, 10**9))
+
+
+@bug(properties.kept_weights_are_the_average, fitting)
 def average_thrown_away(patch, fit):
-    return lambda model, x, **options: fit(model, x, **{**options, "ema": None})
+    patch.setattr(Trainer, "_candidate", lambda trainer: trainer.model.state_dict())
 
 
-def editing_checkpoints(fit, edit):
-    """A `fit` that edits the state in a checkpoint before it resumes from it."""
-
-    def spoiled(model, x, **options):
-        path = options.get("checkpoint")
-        if path is not None and path.exists():
-            state, groups = read_checkpoint(path)
-            edit(state, groups)
-            write_checkpoint(path, state, groups)
-        return fit(model, x, **options)
-
-    return spoiled
+# --- resuming ------------------------------------------------------------------------------------------------------
 
 
 @bug(properties.a_resumed_run_is_the_same_run, fitting)
 def resume_that_replays_a_batch(patch, fit):
-    return editing_checkpoints(fit, lambda state, groups: state.update(step=state["step"] - 1))
+    patch.setattr(engine, "COUNTERS", tuple(name for name in engine.COUNTERS if name != "step"))
+
+
+@bug(properties.a_resumed_run_is_the_same_run, fitting)
+def resume_at_the_start_of_the_epoch(patch, fit):
+    go_back = Trainer._go_back_to
+    patch.setattr(Trainer, "_go_back_to", lambda trainer, epoch, row, draws: go_back(trainer, epoch, 0, draws))
+
+
+def spoil_resumed(patch, change):
+    """Change what a resumed run puts back."""
+    back = Snapshot.put_back
+
+    def spoiled(snapshot, model, optimizer, average):
+        back(snapshot, model, optimizer, average)
+        change(model, optimizer, average)
+
+    patch.setattr(Snapshot, "put_back", spoiled)
 
 
 @bug(properties.a_resumed_run_is_the_same_run, fitting)
 def resume_that_forgets_the_optimiser(patch, fit):
-    def forget(state, groups):
-        for tensor in groups["now optimizer"].values():
-            tensor.zero_()
-
-    return editing_checkpoints(fit, forget)
+    spoil_resumed(patch, lambda model, optimizer, average: optimizer.state.clear())
 
 
 @bug(properties.a_resumed_run_is_the_same_run, fitting)
 def resume_that_starts_the_average_afresh(patch, fit):
-    def forget(state, groups):
-        groups["now average"] = {name: tensor.clone() for name, tensor in groups["now model"].items()}
-
-    return editing_checkpoints(fit, forget)
+    spoil_resumed(patch, lambda model, optimizer, average: average.restore(model.state_dict()))

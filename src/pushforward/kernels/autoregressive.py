@@ -130,6 +130,10 @@ class LayerInverse(_LayerKernel):
 class LayerInverseAndSlopes(_LayerKernel):
     """The inverse, then the slopes of a parallel pass, in place of slopes feature by feature."""
 
+    def supports(self, layer: Autoregressive, y: Tensor, context: Tensor | None) -> bool:
+        # Slopes feature by feature come from products in the dtype of the weights, those of a parallel pass need not.
+        return super().supports(layer, y, context) and current_execution().matmul_dtype is None
+
     def run(self, layer: Autoregressive, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x = layer._inverse(y, context)
         return x, -layer._forward_and_slopes(x, context)[1]

@@ -1,0 +1,33 @@
+"""Properties of fast paths over every registered example and every named flow for which a kernel is registered."""
+
+import properties_of_kernels as properties
+import pytest
+from cases import BIJECTIONS, FLOW_SPECS, UNIVARIATES, bijection_of, inputs, label, needs_compiler, part_of
+
+from pushforward.core.dispatch import definition
+from pushforward.kernels import compiled_step
+from pushforward.testing import failures
+from pushforward.univariate.base import MANY
+from pushforward.univariate.mixture import MixtureCDF
+
+ROWS = 37
+ELEMENTWISE = [{"type": "Elementwise", "univariate": config, "features": 2} for config in UNIVARIATES]
+CONFIGS = [config for config in [*BIJECTIONS, *ELEMENTWISE, *FLOW_SPECS] if properties.known_types(part_of(config))]
+
+
+@pytest.fixture(autouse=True)
+def uncompiled_steps(monkeypatch):
+    """Steps run as they are: what `torch.compile` makes of them is tested elsewhere, and takes seconds for each."""
+    monkeypatch.setattr(compiled_step, "_compiled", definition)
+
+
+@needs_compiler
+@pytest.mark.parametrize("config", CONFIGS, ids=label)
+def test_kernels_keep_every_property(config, subtests):
+    bijection = bijection_of(config)
+    tables = any(isinstance(part, MixtureCDF) for part in bijection.modules()) and "Elementwise" in config.values()
+    given = inputs(bijection, (MANY if tables else ROWS,))
+    checks = {prop.__name__: lambda prop=prop: prop(bijection, *given) for prop in properties.PROPERTIES}
+    for name, error in failures(checks).items():
+        with subtests.test(name):
+            raise error
