@@ -81,34 +81,34 @@ def gives_the_same_values(bijection, x, context):
     """In both directions, without gradients and while they are recorded, for every count of rows."""
     for way, (function, start) in directions(bijection, x, context).items():
         for count in sorted({min(count, len(x)) for count in (*COUNTS, len(x))}):
-            given = rows(count, start, context)
+            arguments = rows(count, start, context)
             for recording in (False, True) if count == len(x) else (False,):
                 with torch.set_grad_enabled(recording):
                     what = f"{way} of {count} rows{' with gradients' if recording else ''}"
-                    compare(lambda f=function, g=given: tensors(f(*g)), [what] * (2 if "ladj" in way else 1))
+                    compare(lambda f=function, g=arguments: tensors(f(*g)), [what] * (2 if "ladj" in way else 1))
 
 
 def gives_the_same_gradients(bijection, x, context):
     """Of every parameter, of the points and of the context, in both directions."""
-    own = [(name, p) for name, p in bijection.named_parameters() if p.requires_grad]
+    named_weights = [(name, p) for name, p in bijection.named_parameters() if p.requires_grad]
     for way, (function, start) in directions(bijection, x, context).items():
         for count in (1, min(37, len(x))):
 
             def gradients(function=function, start=start, count=count):
-                given = rows(count, start, context)
-                leaves = [t.clone().requires_grad_() for t in given if t is not None]
+                arguments = rows(count, start, context)
+                leaves = [t.clone().requires_grad_() for t in arguments if t is not None]
                 if not leaves[0].is_floating_point():
                     return []
                 values = [t for t in tensors(function(*leaves)) if t.is_floating_point()]
-                wanted = [*leaves, *(p for _, p in own)]
+                wanted = [*leaves, *(p for _, p in named_weights)]
                 recorded = torch.tensor([float(t.requires_grad) for t in values])
                 total = sum((t.sin() * weigh(t)).sum() for t in values if t.requires_grad)
                 if not torch.is_tensor(total):
                     return [recorded]
-                found = torch.autograd.grad(total, wanted, allow_unused=True)
+                outcome = torch.autograd.grad(total, wanted, allow_unused=True)
                 return [
                     recorded,
-                    *(torch.zeros_like(p) if g is None else g for p, g in zip(wanted, found, strict=True)),
+                    *(torch.zeros_like(p) if g is None else g for p, g in zip(wanted, outcome, strict=True)),
                 ]
 
             fast, plain = both(gradients)
@@ -116,7 +116,7 @@ def gives_the_same_gradients(bijection, x, context):
                 "whether it is recorded",
                 "the points",
                 *(["the context"] if context is not None else []),
-                *(name for name, _ in own),
+                *(name for name, _ in named_weights),
             ]
             assert len(fast) == len(plain), f"{way}: no gradients are recorded"
             for name, a, b in zip(names, fast, plain, strict=False):
@@ -129,12 +129,12 @@ def weigh(like: Tensor) -> Tensor:
 
 def gives_the_same_second_derivatives(bijection, x, context):
     """Forwards: of the squared gradients, in the points and in every parameter."""
-    given = [t for t in rows(7, x, context) if t is not None]
-    own = [(name, p) for name, p in bijection.named_parameters() if p.requires_grad]
+    arguments = [t for t in rows(7, x, context) if t is not None]
+    named_weights = [(name, p) for name, p in bijection.named_parameters() if p.requires_grad]
 
     def derivatives():
-        leaves = [t.clone().requires_grad_() for t in given]
-        wanted = [*leaves, *(p for _, p in own)]
+        leaves = [t.clone().requires_grad_() for t in arguments]
+        wanted = [*leaves, *(p for _, p in named_weights)]
         value, ladj = bijection.forward_and_ladj(*leaves)
         total = value.sin().sum() + ladj.sin().sum()
         first = torch.autograd.grad(total, wanted, create_graph=True, allow_unused=True)
@@ -144,7 +144,7 @@ def gives_the_same_second_derivatives(bijection, x, context):
         second = torch.autograd.grad(squares, wanted, allow_unused=True)
         return [torch.zeros_like(p) if g is None else g for p, g in zip(wanted, second, strict=True)]
 
-    names = ["points", "context"][: len(given)] + [name for name, _ in own]
+    names = ["points", "context"][: len(arguments)] + [name for name, _ in named_weights]
     for name, a, b in zip(names, *both(derivatives), strict=False):
         scale = 1 + b.abs().max() if b.numel() else 1.0
         close(a / scale, b / scale, f"second derivative of {name}")
@@ -155,13 +155,13 @@ def gives_the_same_tangents(bijection, x, context):
     for way, (function, start) in directions(bijection, x, context).items():
         if "ladj" not in way:
             continue
-        given = rows(2, start, context)
+        arguments = rows(2, start, context)
 
-        def tangents(function=function, given=given):
+        def tangents(function=function, arguments=arguments):
             with torch.no_grad(), forward_ad.dual_level():
-                dual = forward_ad.make_dual(given[0], weigh(given[0]))
-                found = [forward_ad.unpack_dual(t).tangent for t in tensors(function(dual, given[1]))]
-            return [torch.zeros(()) if t is None else t for t in found]
+                dual = forward_ad.make_dual(arguments[0], weigh(arguments[0]))
+                outcome = [forward_ad.unpack_dual(t).tangent for t in tensors(function(dual, arguments[1]))]
+            return [torch.zeros(()) if t is None else t for t in outcome]
 
         for fast, plain in zip(*both(tangents), strict=True):
             assert fast.shape == plain.shape, f"{way}: a tangent is lost"
@@ -181,11 +181,11 @@ def follows_its_weights(bijection, x, context):
         if p.ndim == 2:
             p.data = (0.9 * p.data).t().contiguous().t()
 
-    bijection, given = copy.deepcopy(bijection), rows(7, x, context)
+    bijection, arguments = copy.deepcopy(bijection), rows(7, x, context)
 
     def values():
         with torch.no_grad():
-            return tensors(bijection.forward_and_ladj(*given))
+            return tensors(bijection.forward_and_ladj(*arguments))
 
     for change in (in_place, elsewhere, turned, in_place):
         with execution(kernels=True):
@@ -193,17 +193,17 @@ def follows_its_weights(bijection, x, context):
         for parameter in bijection.parameters():
             change(parameter)
         compare(values, [f"value after weights were changed: {change.__name__}", "its ladj"])
-    wide = given
+    wide = arguments
     for dtype in (torch.float32, torch.float64):
         bijection.to(dtype)
-        given = wide[0].to(bijection.in_dtype or dtype), None if context is None else wide[1].to(dtype)
+        arguments = wide[0].to(bijection.in_dtype or dtype), None if context is None else wide[1].to(dtype)
         compare(values, [f"value after a conversion to {dtype}", "its ladj"], through=bijection)
 
 
 def follows_the_settings(bijection, x, context):
     """Dropout by the generator of the scope, products in bfloat16: as without kernels."""
     bijection = copy.deepcopy(bijection).to(torch.float32)  # products in float64 keep their dtype
-    given = x.to(bijection.in_dtype or torch.float32), None if context is None else context.to(torch.float32)
+    arguments = x.to(bijection.in_dtype or torch.float32), None if context is None else context.to(torch.float32)
     for recording in (False, True):
         with torch.set_grad_enabled(recording):
 
@@ -211,7 +211,7 @@ def follows_the_settings(bijection, x, context):
                 bijection.train()
                 try:
                     with execution(generator=generator(3)):
-                        return tensors(bijection.forward_and_ladj(*given))
+                        return tensors(bijection.forward_and_ladj(*arguments))
                 finally:
                     bijection.eval()
 
@@ -219,7 +219,7 @@ def follows_the_settings(bijection, x, context):
 
             def values(dtype):
                 with execution(matmul_dtype=dtype):
-                    return [t.double() for t in tensors(bijection.forward_and_ladj(*given))]
+                    return [t.double() for t in tensors(bijection.forward_and_ladj(*arguments))]
 
             fast, plain = both(lambda: values("bf16"))
             for a, b, full in zip(fast, plain, values(None), strict=True):

@@ -15,7 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import REAL
-from pushforward.train import Cosine
+from pushforward.train import CosineDecay
 
 ROWS = 12
 
@@ -195,7 +195,7 @@ def rates_rise_and_fall(fit):
 
     handle = register_optimizer_step_pre_hook(note)
     try:
-        quick(fit, Recorder(), table(), steps=steps, lr=0.01, decay=Cosine(warmup), optimizer=optimizer)
+        quick(fit, Recorder(), table(), steps=steps, lr=0.01, decay=CosineDecay(warmup), optimizer=optimizer)
     finally:
         handle.remove()
     for k, (rate, other) in enumerate(rates):

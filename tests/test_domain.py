@@ -10,7 +10,8 @@ from pushforward.bijections import Angle, Chain, Flip, RadialSquash, Standardize
 from pushforward.core.bijection import Bijection
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
-from pushforward.core.domain import REAL, Ball, Circle, Integers, Interval, Product, Real, Simplex, Sphere, product
+from pushforward.core.domain import REAL, Ball, Circle, Integers, Interval, Product, Real, Simplex, Sphere
+from pushforward.core.entries import product
 from pushforward.distributions import CircularUniform, Flow, StandardNormal
 
 DIMENSIONS = [

@@ -2,9 +2,20 @@
 
 import properties_of_kernels as properties
 import pytest
-from cases import BIJECTIONS, FLOW_SPECS, UNIVARIATES, bijection_of, inputs, label, needs_compiler, part_of
+from cases import (
+    BIJECTIONS,
+    FLOW_SPECS,
+    UNIVARIATES,
+    bijection_of,
+    exhaustive,
+    firsts,
+    inputs,
+    label,
+    needs_compiler,
+    part_of,
+)
 
-from pushforward.core.dispatch import definition
+from pushforward.core.dispatch import undecorated
 from pushforward.kernels import compiled_step
 from pushforward.testing import failures
 from pushforward.univariate.base import MANY
@@ -12,13 +23,18 @@ from pushforward.univariate.mixture import MixtureCDF
 
 ROWS = 37
 ELEMENTWISE = [{"type": "Elementwise", "univariate": config, "features": 2} for config in UNIVARIATES]
-CONFIGS = [config for config in [*BIJECTIONS, *ELEMENTWISE, *FLOW_SPECS] if properties.known_types(part_of(config))]
+PARTS, FLOWS = (
+    [config for config in configs if properties.known_types(part_of(config))]
+    for configs in ([*BIJECTIONS, *ELEMENTWISE], FLOW_SPECS)
+)
+# Options of flows change what their layers are, and layers are tried above.
+CONFIGS = [*PARTS, *(c if c in firsts(FLOWS) else pytest.param(c, marks=exhaustive, id=label(c)) for c in FLOWS)]
 
 
 @pytest.fixture(autouse=True)
 def uncompiled_steps(monkeypatch):
     """Steps run as they are: what `torch.compile` makes of them is tested elsewhere, and takes seconds for each."""
-    monkeypatch.setattr(compiled_step, "_compiled", definition)
+    monkeypatch.setattr(compiled_step, "_compiled", undecorated)
 
 
 @needs_compiler
@@ -26,8 +42,8 @@ def uncompiled_steps(monkeypatch):
 def test_kernels_keep_every_property(config, subtests):
     bijection = bijection_of(config)
     tables = any(isinstance(part, MixtureCDF) for part in bijection.modules()) and "Elementwise" in config.values()
-    given = inputs(bijection, (MANY if tables else ROWS,))
-    checks = {prop.__name__: lambda prop=prop: prop(bijection, *given) for prop in properties.PROPERTIES}
+    arguments = inputs(bijection, (MANY if tables else ROWS,))
+    checks = {prop.__name__: lambda prop=prop: prop(bijection, *arguments) for prop in properties.PROPERTIES}
     for name, error in failures(checks).items():
         with subtests.test(name):
             raise error

@@ -202,6 +202,14 @@ def test_dropped_units_recorded_and_mapped_calls_do_not_reach_the_kernel(monkeyp
     torch.testing.assert_close(WithKernels(layer)._solve(y.t(), None).t(), expected)  # gradients are recorded
 
 
+def test_under_autocast_products_are_those_of_torch():
+    layer = layer_of({"univariate": Affine(), "features": 3, "hidden": (16, 16)}).float()
+    x = torch.randn(20, 3, generator=generator(5))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(WithKernels(layer).forward(x), layer.forward(x))
+        assert torch.equal(WithKernels(layer).inverse(x), layer.inverse(x))
+
+
 def test_without_a_compiler_one_warning_says_so(monkeypatch, tmp_path):
     source = tmp_path / "broken.cpp"
     source.write_text("this is no C++\n")

@@ -49,13 +49,13 @@ def runs(kernel, config, *, rows=37, recording=False):
 
     def make():
         bijection = bijection_of(config)
-        given = inputs(bijection, (rows,))
-        calls = [function for function, _ in properties.directions(bijection, *given).values()]
+        arguments = inputs(bijection, (rows,))
+        calls = [function for function, _ in properties.directions(bijection, *arguments).values()]
         with properties.watched_kernels() as seen, execution(kernels=True), torch.set_grad_enabled(recording):
             for call in calls:
-                call(*given)
+                call(*arguments)
         assert kernel in {name for name, _ in seen}, f"{kernel} does not run"
-        return bijection, *given
+        return bijection, *arguments
 
     return make
 
@@ -100,12 +100,12 @@ def layer_that_multiplies_in_full_precision(patch, layer):
 
 @kernel_bug(properties.gives_the_same_gradients, "LayerForward", AFFINE)
 def layer_that_runs_while_gradients_are_recorded(patch, layer):
-    patch.setattr(autoregressive, "runs_directly", lambda like: True)
+    patch.setattr(autoregressive, "runs_eagerly_without_grad", lambda like: True)
 
 
 @kernel_bug(properties.gives_the_same_tangents, "LayerForward", AFFINE)
 def layer_that_loses_tangents(patch, layer):
-    patch.setattr(autoregressive, "runs_directly", lambda like: not torch.is_grad_enabled())
+    patch.setattr(autoregressive, "runs_eagerly_without_grad", lambda like: not torch.is_grad_enabled())
 
 
 @kernel_bug(properties.gives_the_same_values, "SplineForward", COUPLED)
@@ -154,47 +154,47 @@ def registered_for_subclasses_too(patch, layer):
 
 
 @kernel_bug(properties.follows_its_weights, "LayerForward", AFFINE)
-def plan_kept_after_the_weights_moved(patch, layer):
-    make, kept = autoregressive._plan, cache(lambda conditioner: [])
+def problem_kept_after_the_weights_moved(patch, layer):
+    make, kept = autoregressive._cached_problem, cache(lambda conditioner: [])
 
-    def plan(univariate, conditioner, free):
+    def keep_first(univariate, conditioner, free):
         if not kept(conditioner):
             kept(conditioner).append(make(univariate, conditioner, free))
         return kept(conditioner)[0]
 
-    patch.setattr(autoregressive, "_plan", plan)
+    patch.setattr(autoregressive, "_cached_problem", keep_first)
 
 
 @kernel_bug(properties.follows_its_weights, "LayerForward", AFFINE)
-def plan_kept_with_copies_of_turned_weights(patch, layer):
+def problem_kept_with_copies_of_turned_weights(patch, layer):
     """Copies that are made of weights in another order go stale when these change in place."""
-    make = autoregressive._make_plan
+    make = autoregressive._make_problem
 
     def keep(key, univariate, conditioner, weights):
-        autoregressive._PLANS[conditioner] = plan = make(key, univariate, conditioner, weights)
-        return plan
+        autoregressive._CACHE[conditioner] = problem = make(key, univariate, conditioner, weights)
+        return problem
 
-    patch.setattr(autoregressive, "_make_plan", keep)
+    patch.setattr(autoregressive, "_make_problem", keep)
 
 
-def spoil_plans(patch, change, restore):
-    """Change a conditioner while a plan is made of it."""
-    make = autoregressive._make_plan
-    autoregressive._PLANS.clear()
+def spoil_problems(patch, change, restore):
+    """Change a conditioner while a problem is made of it."""
+    make = autoregressive._make_problem
+    autoregressive._CACHE.clear()
 
     def spoiled(key, univariate, conditioner, weights):
         change(conditioner)
-        plan = make(key, univariate, conditioner, weights)
+        problem = make(key, univariate, conditioner, weights)
         restore(conditioner)
-        return plan
+        return problem
 
-    patch.setattr(autoregressive, "_make_plan", spoiled)
+    patch.setattr(autoregressive, "_make_problem", spoiled)
 
 
 @kernel_bug(properties.gives_the_same_values, "LayerForward", AFFINE)
 def last_column_of_each_row_not_read(patch, layer):
     kept = layer.conditioner.last.ends.clone()
-    spoil_plans(
+    spoil_problems(
         patch,
         lambda conditioner: conditioner.last.ends.copy_((kept - 1).clamp(min=0)),
         lambda conditioner: conditioner.last.ends.copy_(kept),
@@ -212,13 +212,13 @@ def units_of_a_degree_start_one_row_early(patch, layer):
     def back(conditioner):
         first.out_starts = kept
 
-    spoil_plans(patch, early, back)
+    spoil_problems(patch, early, back)
 
 
 @kernel_bug(properties.gives_the_same_values, "LayerForward", AFFINE)
 def activations_of_layers_permuted(patch, layer):
     patch.setattr(autoregressive, "NATIVE_ACTIVATIONS", ("tanh", "silu", "gelu", "elu", "relu"))
-    autoregressive._PLANS.clear()
+    autoregressive._CACHE.clear()
 
 
 @kernel_bug(properties.gives_the_same_gradients, "PerceptronForward", AFFINE, recording=True)
@@ -243,7 +243,7 @@ def bound_and_least_slope_exchanged_in_layers(patch, layer):
 @kernel_bug(properties.gives_the_same_values, "LayerInverse", AFFINE)
 def context_ignored_by_layers(patch, layer):
     call = _LayerKernel.call
-    zeros = lambda own, x, context, **way: call(own, x, torch.zeros_like(context), **way)  # noqa: E731
+    zeros = lambda kernel, x, context, **way: call(kernel, x, torch.zeros_like(context), **way)  # noqa: E731
     patch.setattr(_LayerKernel, "call", staticmethod(zeros))
 
 
@@ -259,7 +259,7 @@ def context_ignored_by_hidden_units(patch, layer):
 @kernel_bug(properties.gives_the_same_values, "LayerInverseAndSlopes", AFFINE)
 def sign_of_the_slopes_of_an_inverse(patch, layer):
     run = LayerInverseAndSlopes.run
-    patch.setattr(LayerInverseAndSlopes, "run", lambda own, *args: (run(own, *args)[0], -run(own, *args)[1]))
+    patch.setattr(LayerInverseAndSlopes, "run", lambda kernel, *args: (run(kernel, *args)[0], -run(kernel, *args)[1]))
 
 
 @kernel_bug(properties.gives_the_same_values, "SplineForward", COUPLED)
@@ -283,7 +283,7 @@ def last_lane_taken_from_its_neighbour(patch, layer):
 
 def spoil_gradient(patch, operator, index, change):
     """Change one of the gradients that the backward pass of an operator has filled in."""
-    after(patch, operator, "backward", lambda own, out, inputs, results, grads, *rest: change(grads[index]))
+    after(patch, operator, "backward", lambda kernel, out, inputs, results, grads, *rest: change(grads[index]))
 
 
 @kernel_bug(properties.gives_the_same_gradients, "PerceptronForward", AFFINE, recording=True)
@@ -312,10 +312,10 @@ def masked_columns_off_by_one(patch, layer):
 def bound_of_the_affine_map_doubled(patch, layer):
     run = AffineForward.run
 
-    def loose(own, part, *args):
+    def loose(kernel, part, *args):
         bound, part.bound = part.bound, 2 * part.bound
         try:
-            return run(own, part, *args)
+            return run(kernel, part, *args)
         finally:
             part.bound = bound
 
@@ -326,8 +326,8 @@ def bound_of_the_affine_map_doubled(patch, layer):
 def last_root_taken_from_its_neighbour(patch, layer):
     run = MixtureRoot.run
 
-    def neighbour(own, *args):
-        x = run(own, *args)
+    def neighbour(kernel, *args):
+        x = run(kernel, *args)
         return x if x is NotImplemented else torch.cat([x[..., :-1], x[..., -2:-1]], dim=-1)
 
     patch.setattr(MixtureRoot, "run", neighbour)

@@ -26,7 +26,8 @@ from pushforward.core.bijection import Bijection, Kind
 from pushforward.core.capabilities import RecomputedPass, SupportsRecompute, SupportsSlopes
 from pushforward.core.checks import at_least, one_of
 from pushforward.core.config import configurable
-from pushforward.core.domain import REAL, Domain, domain_of_each, product
+from pushforward.core.domain import REAL, Domain
+from pushforward.core.entries import domain_of_each, product
 from pushforward.core.shapes import EventSize, event_shape
 from pushforward.networks import CONV, DENSE
 from pushforward.univariate.base import Univariate

@@ -18,7 +18,7 @@ from pushforward.bijections.layout import (
 from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
-from pushforward.core.domain import domain_of_each, product
+from pushforward.core.entries import domain_of_each, product
 from pushforward.core.shapes import EventSize, event_shape
 from pushforward.networks import DENSE, Conditioner
 from pushforward.univariate.base import Univariate, with_free
@@ -51,6 +51,9 @@ class Elementwise(TriangularMap):
 
     Shape:
         ``x``, ``y``: (*batch, *event shape), ``context``: (*batch, context), ``ladj``: (*batch,).
+
+    Raises:
+        ValueError: a size is not positive, or the univariate is none or has maps for another number of features.
 
     >>> import torch
     >>> from pushforward.univariate import Affine

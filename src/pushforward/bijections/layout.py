@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.checks import one_of
-from pushforward.core.domain import Circle, Domain, Product, domain_of_each
+from pushforward.core.domain import Circle, Domain, Product
+from pushforward.core.entries import domain_of_each
 from pushforward.networks import MASKED, AutoregressiveConditioner, Conditioner
 from pushforward.univariate.base import Univariate
 

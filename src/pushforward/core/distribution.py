@@ -232,6 +232,9 @@ class FixedContext(Distribution):
 
     Shape:
         With a context of shape (*batch, *context_shape), samples are (*shape, *batch, *event_shape).
+
+    Raises:
+        ValueError: the context has another shape, or the distribution takes none.
     """
 
     def __init__(self, distribution: Distribution, context: Tensor) -> None:

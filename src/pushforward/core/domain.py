@@ -30,11 +30,6 @@ __all__ = [
     "Real",
     "Simplex",
     "Sphere",
-    "contains_each",
-    "domain_of_each",
-    "ends",
-    "product",
-    "restrict",
 ]
 
 
@@ -99,7 +94,11 @@ class Real(Domain):
 
 @dataclass(frozen=True)
 class Interval(Domain):
-    """The closed interval [low, high], entry by entry; an infinite end leaves that side open."""
+    """The closed interval [low, high], entry by entry; an infinite end leaves that side open.
+
+    Raises:
+        ValueError: low is not smaller than high.
+    """
 
     low: float
     high: float
@@ -161,7 +160,11 @@ class Integers(Domain):
 
 @dataclass(frozen=True)
 class Circle(Domain):
-    """Points of a circle, cut open at low: [low, high), entry by entry; angles in [-π, π) by default."""
+    """Points of a circle, cut open at low: [low, high), entry by entry; angles in [-π, π) by default.
+
+    Raises:
+        ValueError: the ends are not finite, or low is not smaller than high.
+    """
 
     low: float = -math.pi
     high: float = math.pi
@@ -259,6 +262,9 @@ class Product(Domain):
     """An entry-wise domain for each feature: the last axis of a point is (parts[0], parts[1], ...).
 
     For events of several axes ``shape`` is their shape, and ``parts`` lists the entries in row-major order.
+
+    Raises:
+        ValueError: there is no part, one is not entry-wise, or their number is not that of the entries of ``shape``.
     """
 
     parts: tuple[Domain, ...]
@@ -312,36 +318,3 @@ def _points(domain: Domain, event_shape: Sequence[int]) -> int:
     if isinstance(domain, Product) and tuple(event_shape[-ndim:]) != (domain.shape or (len(domain.parts),)):
         raise ValueError(f"{name}: describes {len(domain.parts)} entries; got events of shape {tuple(event_shape)}.")
     return math.prod(event_shape[:-ndim])
-
-
-def product(parts: tuple[Domain, ...], event_shape: tuple[int, ...] | None = None) -> Domain:
-    """The domain of events whose entries, in row-major order, have the domains ``parts``; where all agree, that one.
-    Without ``event_shape`` events are vectors."""
-    if len(set(parts)) == 1:
-        return parts[0]
-    return Product(parts, None if event_shape is None or len(event_shape) == 1 else event_shape)
-
-
-def domain_of_each(domain: Domain, entries: int) -> tuple[Domain, ...]:
-    """The domain of each entry of an event, in row-major order."""
-    return domain.parts if isinstance(domain, Product) else (domain,) * entries
-
-
-def contains_each(domain: Domain, x: Tensor) -> Tensor:
-    """Whether each entry lies in the domain of its feature: entry-wise domains and products of them."""
-    return domain.contains_each(x) if isinstance(domain, Product) else domain.contains(x)
-
-
-def holds_each(domain: Domain, x: Tensor) -> Tensor:
-    """Whether each entry is a finite one of the domain of its feature."""
-    return contains_each(domain, x) & (x.abs() < torch.inf)
-
-
-def restrict(domain: Domain, start: int, stop: int) -> Domain:
-    """The domain of the features from start to stop."""
-    return product(domain.parts[start:stop]) if isinstance(domain, Product) else domain
-
-
-def ends(domain: Domain, features: int) -> list[tuple[float, float]]:
-    """The smallest and the largest value of each feature."""
-    return [part.ends for part in domain_of_each(domain, features)]

@@ -13,7 +13,7 @@ from pushforward.bijections.chain import KINDS
 from pushforward.core.bijection import Kind
 from pushforward.core.checks import at_least, broadcast, check_dtype, common_batch
 from pushforward.core.distribution import Distribution
-from pushforward.core.domain import contains_each, ends, restrict
+from pushforward.core.entries import contains_each, ends, restrict
 from pushforward.core.exactness import Exactness
 from pushforward.core.screening import screen, warn_unsolved
 from pushforward.distributions.fixed_context import AutoregressiveFixedContext

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from pushforward.core.checks import positive
 from pushforward.core.config import configurable
-from pushforward.core.domain import REAL, Circle, Domain, Interval, product, restrict
+from pushforward.core.domain import REAL, Circle, Domain, Interval
+from pushforward.core.entries import product, restrict
 from pushforward.core.reference import REFERENCES
 from pushforward.core.shapes import EventSize, event_numbers, event_shape, sum_event
 from pushforward.core.special import ndtr

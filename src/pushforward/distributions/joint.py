@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.config import configurable
-from pushforward.core.domain import domain_of_each, product
+from pushforward.core.entries import domain_of_each, product
 from pushforward.distributions.base import Independent
 
 __all__ = ["Joint"]

@@ -16,7 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from pushforward.core.checks import at_least
-from pushforward.core.domain import Product, holds_each
+from pushforward.core.domain import Product
+from pushforward.core.entries import holds_each
 from pushforward.core.files import check_writable
 from pushforward.data.formats import TableError
 from pushforward.data.frame import build_frame

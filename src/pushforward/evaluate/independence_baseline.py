@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.core.domain import holds_each
+from pushforward.core.entries import holds_each
 from pushforward.distributions import ColumnDistribution, MixedTypeModel
 from pushforward.evaluate.arrays import Floats, Rows, evaluation_mode, to_model
 from pushforward.evaluate.metrics import Evaluation, evaluate

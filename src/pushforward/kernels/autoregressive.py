@@ -75,6 +75,7 @@ class _LayerKernel(Kernel):
             and conditioner.channels == 1
             and conditioner.activation in NATIVE_ACTIVATIONS
             and not conditioner.drops_units
+            and not torch.is_autocast_enabled("cpu")
         )
 
     @staticmethod

@@ -100,7 +100,7 @@ class SplineConditioner(Kernel):
 def _differentiable_reference(
     spline: RationalQuadratic, x: Tensor, units: Tensor, weight: Tensor, bias: Tensor, ends: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The same in torch operations, for second derivatives."""
+    """The forward pass in torch operations, for second derivatives."""
     params = torch.addmm(bias[:, None], mask_columns(weight, ends), units)
     y, log_slope = undecorated(Spline.forward)(spline, x, params.unflatten(0, (-1, len(x))))
     return y, log_slope

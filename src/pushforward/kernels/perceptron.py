@@ -153,7 +153,7 @@ def mask_columns(weight: Tensor, ends: Tensor) -> Tensor:
 
 
 def _differentiable_reference(network: _Sizes, x: Tensor, *tensors: Tensor) -> tuple[Tensor]:
-    """The same in torch operations, for second derivatives."""
+    """The forward pass in torch operations, for second derivatives."""
 
     def apply(k: int, h: Tensor) -> Tensor:
         weight, bias, ends = tensors[3 * k : 3 * k + 3]

@@ -101,6 +101,9 @@ class ReverseKL(Loss):
         log_density: :math:`\log \tilde p`, from x (n, *event_shape) to (n,), differentiable. For a conditional model it
             is called with x and the context (n, *context_shape).
 
+    Raises:
+        TypeError: log_density is not a function.
+
     References:
         | Variational Inference with Normalizing Flows (Rezende, Mohamed, 2015), arXiv:1505.05770
 

@@ -10,14 +10,9 @@ from pushforward.univariate.mixture_distribution import MixtureDistribution
 from pushforward.univariate.mixture_kinds import GaussianMixtureCDF, LogisticMixtureCDF
 from pushforward.univariate.per_feature import PerFeature
 from pushforward.univariate.polynomial import Bernstein, SumOfSquares
+from pushforward.univariate.rational_splines import LinearRational, RationalQuadratic
 from pushforward.univariate.sigmoidal import DeepSigmoidal, DenseDeepSigmoidal
-from pushforward.univariate.spline_kinds import (
-    CubicSpline,
-    LinearRational,
-    LinearSpline,
-    QuadraticSpline,
-    RationalQuadratic,
-)
+from pushforward.univariate.spline_kinds import CubicSpline, LinearSpline, QuadraticSpline
 from pushforward.univariate.tails import TailTransform
 
 __all__ = [

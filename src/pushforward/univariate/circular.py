@@ -16,7 +16,7 @@ from pushforward.core.config import configurable
 from pushforward.core.domain import Circle
 from pushforward.core.execution_mode import needs_derivatives
 from pushforward.univariate.base import Iterative, Univariate
-from pushforward.univariate.spline_kinds import SlopedSpline
+from pushforward.univariate.rational_splines import SlopedSpline
 from pushforward.univariate.spline_pieces import Piece, RationalQuadraticPiece
 
 __all__ = ["CircularRationalQuadratic", "CircularShift", "Moebius"]

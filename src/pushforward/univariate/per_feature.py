@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
-from pushforward.core.domain import product
+from pushforward.core.entries import product
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.distribution import UnivariateDistribution, distribution_of
 

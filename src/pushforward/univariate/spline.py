@@ -1,6 +1,6 @@
 """What monotone splines share: the box, one search, one gather and the tails.
 
-A kind (`spline_kinds`) says where its knots are, a piece (`spline_pieces`) what lies between two of them.
+A kind (`spline_kinds`, `rational_splines`) says where its knots are, a piece (`spline_pieces`) what lies between two.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from pushforward.univariate.base import Univariate
 from pushforward.univariate.spline_pieces import Piece
 
 __all__ = ["Knots", "Spline"]
+
+MEAN_SLOPE_IN_BOX = "the mean slope in the box"
+"""What 1 is, for messages."""
 
 
 class Knots(NamedTuple):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.core.domain import holds_each
+from pushforward.core.entries import holds_each
 from pushforward.distributions.columns.column_type import ColumnType
 from pushforward.distributions.mixed.network import ConditionalNetwork
 from pushforward.distributions.mixed.random_sets import split_at_random

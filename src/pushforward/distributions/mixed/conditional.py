@@ -11,7 +11,8 @@ from torch import Tensor
 from pushforward.core.bijection import Kind
 from pushforward.core.checks import at_least, common_batch
 from pushforward.core.distribution import Distribution
-from pushforward.core.domain import Product, holds_each, restrict
+from pushforward.core.domain import Product
+from pushforward.core.entries import holds_each, restrict
 from pushforward.distributions.columns.column_distribution import ColumnDistribution
 from pushforward.distributions.mixed.discrepancy import Discrepancy, discrepancy
 from pushforward.distributions.mixed.network import ConditionalNetwork

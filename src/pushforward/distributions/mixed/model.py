@@ -12,7 +12,7 @@ from pushforward.core.bijection import Kind
 from pushforward.core.checks import at_least, check_context, one_of
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
-from pushforward.core.domain import holds_each
+from pushforward.core.entries import holds_each
 from pushforward.distributions.columns.column_distribution import ColumnDistribution
 from pushforward.distributions.columns.column_type import ColumnType
 from pushforward.distributions.mixed import sampling

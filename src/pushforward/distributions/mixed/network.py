@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from pushforward.core.checks import common_batch
 from pushforward.core.constants import HasConstants
-from pushforward.core.domain import Product, holds_each
+from pushforward.core.domain import Product
+from pushforward.core.entries import holds_each
 from pushforward.distributions.columns.column_type import ColumnType
 from pushforward.distributions.mixed.groups import ColumnGroups
 from pushforward.networks.subset import PrefixNetwork, SubsetNetwork
