@@ -71,6 +71,6 @@ def test_the_definition_is_within_reach():
 
 def test_a_kernel_names_one_type_for_each_part():
     with pytest.raises(
-        ValueError, match=r"register: Part\.double needs 2 types, of its instance and of each submodule; got 1"
+        ValueError, match=r"register: Part\.double is keyed by the types of its instance and of 1 submodules; got 1"
     ):
         register(Part.double, Part)

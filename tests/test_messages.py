@@ -328,7 +328,7 @@ CASES = [
     (lambda: execution(memory="little"), r"execution: memory must be one of 'plain', .*; got 'little'\."),
     (
         lambda: register(MaskedMLP.parallel, MaskedMLP, Affine),
-        r"register: MaskedMLP\.parallel needs 1 types, of its instance and of each submodule; got 2\.",
+        r"register: MaskedMLP\.parallel is keyed by the types of its instance and of 0 submodules; got 2 types\.",
     ),
     # univariates
     (lambda: Affine(0.0), r"Affine: bound must be a positive number; got 0\.0\."),

@@ -93,8 +93,8 @@ def register(operation: Callable[..., Any], *types: type | tuple[type, ...]) -> 
     expected = 1 + len(cast(Any, operation).submodules)
     if len(types) != expected:
         raise ValueError(
-            f"register: {operation.__qualname__} needs {expected} types, of its instance and of each submodule; got "
-            f"{len(types)}."
+            f"register: {operation.__qualname__} is keyed by the types of its instance and of "
+            f"{expected - 1} submodules; got {len(types)} types."
         )
     choices = [kind if isinstance(kind, tuple) else (kind,) for kind in types]
 
