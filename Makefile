@@ -37,6 +37,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@rm -f $(STAMP)
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt hatchling editables
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[$(EXTRAS)]'
+	@echo "compiling kernels (about a minute, once on a machine)"; $(BIN)/python -m pushforward.kernels || true
 	@echo "$(CURDIR)" > $(STAMP)
 
 FORCE:

@@ -14,7 +14,7 @@ from cases import needs_compiler
 
 import pushforward as pf
 from pushforward.core.torch_internals import import_compiler
-from pushforward.kernels import native_build
+from pushforward.kernels import ahead, native_build
 from pushforward.kernels.native_build import native_library
 
 
@@ -114,6 +114,27 @@ def test_without_torch_s_compiler_functions_run_uncompiled(monkeypatch):
     with pytest.warns(RuntimeWarning, match="no folder to write to"):
         assert native_build.compiled(abs) is abs
     native_build._compiler_imports.cache_clear()
+
+
+def test_all_kernels_can_be_compiled_ahead(monkeypatch, capsys):
+    """Every C++ file belongs to a module that names it last among its sources."""
+    sources = {name: importlib.import_module(f"pushforward.kernels.{name}").SOURCES for name in ahead.kernel_names()}
+    assert {name: paths[-1].stem for name, paths in sources.items()} == {name: name for name in sources}
+    assert len(sources) == 6
+
+    class Serial:
+        def __init__(self, *args, **options): ...
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error): ...
+
+        map = staticmethod(map)
+
+    monkeypatch.setattr(ahead, "ProcessPoolExecutor", Serial)
+    monkeypatch.setattr(ahead, "native_library", lambda *paths: None if paths[-1].stem == "mixture" else paths)
+    assert ahead.main() == 1
+    assert sorted(capsys.readouterr().out.split("\n"))[-2:] == ["perceptron: compiled", "spline: compiled"]
 
 
 def test_threads_compile_one_at_a_time_and_warn_once(tmp_path, monkeypatch):

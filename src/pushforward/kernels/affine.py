@@ -20,6 +20,7 @@ from pushforward.univariate import Affine
 __all__ = ["AffineForward"]
 
 SOURCE = Path(__file__).with_name("affine.cpp")
+SOURCES = (SOURCE,)
 
 
 class _Problem(ctypes.Structure):
@@ -37,7 +38,7 @@ class _Operator(NativeOperator):
     y and log-slopes, like x. The only option is the bound."""
 
     def is_available(self, dtype: torch.dtype, device: str) -> bool:
-        return device == "cpu" and native_library(SOURCE) is not None
+        return device == "cpu" and native_library(*SOURCES) is not None
 
     def forward(self, inputs: Any, results: Any, options: Any, sizes: Any) -> None:
         self._call("forward", options, inputs, y=results[0], log_slope=results[1])
@@ -58,7 +59,7 @@ class _Operator(NativeOperator):
             threads=torch.get_num_threads(),
             bound=options[0],
         )
-        library: Any = native_library(SOURCE)
+        library: Any = native_library(*SOURCES)
         library[f"{name}_{NATIVE_TYPES[x.dtype]}"](ctypes.byref(problem))
 
 

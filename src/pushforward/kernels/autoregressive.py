@@ -31,6 +31,7 @@ from pushforward.univariate import Affine, RationalQuadratic, Shift, Univariate
 __all__ = ["UNIVARIATES", "LayerForward", "LayerInverse", "LayerInverseAndSlopes"]
 
 SOURCE = Path(__file__).with_name("autoregressive.cpp")
+SOURCES = (TILE_HEADER, ACTIVATION_HEADER, SPLINE_HEADER, SOURCE)
 
 UNIVARIATES: dict[type[Univariate], Callable[[Any], Sequence[float]]] = {
     Shift: lambda shift: (),
@@ -86,7 +87,7 @@ class _LayerKernel(Kernel):
         if (
             cached.dtype != dtype
             or (context is not None and not (context.dtype == dtype and context.is_cpu))
-            or (library := native_library(TILE_HEADER, ACTIVATION_HEADER, SPLINE_HEADER, SOURCE)) is None
+            or (library := native_library(*SOURCES)) is None
         ):
             return NotImplemented
         columns, context = columns.contiguous(), None if context is None else context.contiguous()

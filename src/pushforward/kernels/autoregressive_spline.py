@@ -27,6 +27,7 @@ from pushforward.univariate.spline import Spline
 __all__ = ["SplineConditioner"]
 
 SOURCE = Path(__file__).with_name("autoregressive_spline.cpp")
+SOURCES = (TILE_HEADER, SPLINE_HEADER, SOURCE)
 INPUTS = ("x", "units", "weight", "bias", "ends")
 GRADIENTS = ("grad_x", "grad_units", "grad_weight", "grad_bias")
 
@@ -45,7 +46,7 @@ class _Operator(NativeOperator):
     (num_params, features), and how many units each row reads; outputs are y and log-slopes, like x."""
 
     def is_available(self, dtype: torch.dtype, device: str) -> bool:
-        return device == "cpu" and native_library(TILE_HEADER, SPLINE_HEADER, SOURCE) is not None
+        return device == "cpu" and native_library(*SOURCES) is not None
 
     def forward(self, inputs: Any, results: Any, options: Any, sizes: Any) -> None:
         self._call("forward", options, inputs, y=results[0], log_slope=results[1])
@@ -69,7 +70,7 @@ class _Operator(NativeOperator):
             threads=torch.get_num_threads(),
             **{key: tensor.data_ptr() for key, tensor in tensors.items()},
         )
-        library: Any = native_library(TILE_HEADER, SPLINE_HEADER, SOURCE)
+        library: Any = native_library(*SOURCES)
         library[f"{name}_{NATIVE_TYPES[x.dtype]}"](ctypes.byref(problem))
 
 

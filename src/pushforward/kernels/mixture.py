@@ -20,6 +20,7 @@ from pushforward.univariate.mixture import LEAST, Components, MixtureCDF
 __all__ = ["MixtureRoot"]
 
 SOURCE = Path(__file__).with_name("mixture.cpp")
+SOURCES = (SOURCE,)
 
 
 class _Problem(ctypes.Structure):
@@ -46,7 +47,7 @@ class MixtureRoot(Kernel):
             and y.is_cpu
             and y.dtype in NATIVE_TYPES
             and all(t.is_cpu and t.shape[-len(shared) :] == shared for t in prepared)
-            and native_library(SOURCE) is not None
+            and native_library(*SOURCES) is not None
         )
 
     def run(self, mixture: MixtureCDF, params: Tensor, y: Tensor, prepared: Components) -> Any:
@@ -57,7 +58,7 @@ class MixtureRoot(Kernel):
         # In a list, so that they stay alive for as long as the kernel reads from them.
         inputs = (y, plain.weight, plain.location, plain.steepness, density, low[..., :1], high[..., 1:])
         tensors = [tensor.detach().contiguous() for tensor in inputs]
-        library: Any = native_library(SOURCE)
+        library: Any = native_library(*SOURCES)
         solve = library[f"{mixture.reference}_{NATIVE_TYPES[y.dtype]}"]
         solve.restype = ctypes.c_int64
         problem = _Problem(

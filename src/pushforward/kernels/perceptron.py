@@ -22,6 +22,7 @@ from pushforward.networks.trunk import ACTIVATIONS, SLOPE_FROM_OUTPUT, trunk
 __all__ = ["NATIVE_ACTIVATIONS", "PerceptronForward", "hidden_units", "mask_columns"]
 
 SOURCE = Path(__file__).with_name("perceptron.cpp")
+SOURCES = (ACTIVATION_HEADER, SOURCE)
 NATIVE_ACTIVATIONS = ("relu", "silu", "gelu", "elu", "tanh")
 """Activations in the order of their numbers in `activations.h`."""
 
@@ -51,11 +52,7 @@ class _Operator(NativeOperator):
     others and some sums (pre-activations)."""
 
     def is_available(self, dtype: torch.dtype, device: str) -> bool:
-        return (
-            device == "cpu"
-            and gemm_address(dtype) is not None
-            and native_library(ACTIVATION_HEADER, SOURCE) is not None
-        )
+        return device == "cpu" and gemm_address(dtype) is not None and native_library(*SOURCES) is not None
 
     def allocate(self, inputs: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
         network, x = _Sizes(*sizes), inputs[0]
@@ -99,7 +96,7 @@ class _Operator(NativeOperator):
         addresses = (*map(_address, (x, grad_output, grad_x)), ctypes.addressof(layers))
         counts = (num_layers, x.shape[1], network.activation, torch.get_num_threads())
         numbers = (gemm_address(x.dtype) or 0, *addresses, *counts)
-        library: Any = native_library(ACTIVATION_HEADER, SOURCE)
+        library: Any = native_library(*SOURCES)
         library[f"{name}_{NATIVE_TYPES[x.dtype]}"]((ctypes.c_int64 * len(numbers))(*numbers))
 
 

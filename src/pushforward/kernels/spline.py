@@ -22,6 +22,7 @@ from pushforward.univariate.spline import Spline
 __all__ = ["SplineForward", "SplineInverse", "SplineInverseValue", "spline_options"]
 
 SOURCE = Path(__file__).with_name("spline.cpp")
+SOURCES = (SPLINE_HEADER, SOURCE)
 
 
 def spline_options(spline: RationalQuadratic) -> tuple[float, ...]:
@@ -47,7 +48,7 @@ def _call(name: str, options: Sequence[float], params: Tensor, **tensors: Tensor
 
         launch(name, options, params, **tensors)
         return
-    library: Any = native_library(SPLINE_HEADER, SOURCE)
+    library: Any = native_library(*SOURCES)
     numbers = (ctypes.c_double * len(options))(*options)
     problem = _Problem(
         params=params.data_ptr(),
@@ -66,7 +67,7 @@ class _Operator(NativeOperator):
     def is_available(self, dtype: torch.dtype, device: str) -> bool:
         if device == "cuda":
             return find_spec("triton") is not None
-        return device == "cpu" and native_library(SPLINE_HEADER, SOURCE) is not None
+        return device == "cpu" and native_library(*SOURCES) is not None
 
     def forward(self, inputs: Any, results: Any, options: Any, sizes: Any) -> None:
         x, params = inputs
