@@ -5,7 +5,8 @@
 
 Both checkouts build the flows of `peers.py`; every round asks both for the same call, in turning order, so that noise
 of the machine hits both alike. A row is the median over rounds of the ratio after/before: below one is faster. Rows
-over ``--limit`` are measured again with three times the rounds and marked if they stay there.
+over ``--limit`` are measured again with three times the rounds and marked if they stay there. ``--write`` keeps the
+table in `RESULTS.md`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from results import machine, update_section
 
 HERE = Path(__file__).resolve().parent
 VARIANTS = ("ours", "ours-native", "ours-compiled")
@@ -81,11 +84,14 @@ def main() -> None:
     parser.add_argument("--features", nargs="+", type=int, default=[6, 63])
     parser.add_argument("--variants", nargs="+", default=VARIANTS, choices=VARIANTS)
     parser.add_argument("--limit", type=float, default=1.05)
+    parser.add_argument("--write", metavar="REVISION", help="write the table to RESULTS.md; the revision of `before`")
     options = parser.parse_args()
     roots = [options.before.resolve(), HERE.parent]
-    print(
-        "| flow | features | variant | task | before, ms | after, ms | after / before |\n|---|---|---|---|---|---|---|"
-    )
+    lines = [
+        "| flow | features | variant | task | before, ms | after, ms | after / before |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    print("\n".join(lines))
     for kind, features, variant in itertools.product(options.kinds, options.features, options.variants):
         pair = [Checkout(root, variant) for root in roots]
         try:
@@ -97,10 +103,28 @@ def main() -> None:
                     value, before, after = ratio(pair, task, 3 * options.rounds)
                 mark = " (!)" if value > options.limit else ""
                 row = (kind, features, variant, task, f"{before:.2f}", f"{after:.2f}", f"{value:.3f}{mark}")
-                print("| " + " | ".join(map(str, row)) + " |", flush=True)
+                lines.append("| " + " | ".join(map(str, row)) + " |")
+                print(lines[-1], flush=True)
         finally:
             for checkout in pair:
                 checkout.close()
+    if options.write is not None:
+        write(options.write, options.rounds, options.limit, lines)
+
+
+def write(revision: str, rounds: int, limit: float, lines: list[str]) -> None:
+    """The section of `RESULTS.md`."""
+    command = f"OMP_NUM_THREADS=1 .venv/bin/python benchmarks/compare.py <checkout of {revision}> --rounds {rounds}"
+    text = f"""## Beside revision {revision}
+
+    {command} --write {revision}
+
+One thread of {machine()}. Median over {rounds} rounds of the ratio of times, in turning order; rows above {limit} are
+measured again with three times the rounds and marked (!) if they stay there. The before column is the revision with
+the header without which its kernels do not compile for AVX-512.
+
+"""
+    update_section("compare", text + "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -319,10 +319,6 @@ CASES = [
         lambda: wrong_conditioner(lambda: Coupling(Affine(), 2, conditioner="wrong")),
         r"Coupling: conditioner 'wrong' must be a networks\.Conditioner; got Linear\. Subclass it",
     ),
-    (
-        lambda: MaskedMLP.__base__.start_reverse(MaskedMLP(2, 2), FLAT, None, FLAT),
-        r"MaskedMLP has no reverse pass\.",
-    ),
     # execution
     (lambda: execution(matmul_dtype="fp8"), r"execution: matmul_dtype must be one of 'bf16'; got 'fp8'\."),
     (lambda: execution(memory="little"), r"execution: memory must be one of 'plain', .*; got 'little'\."),

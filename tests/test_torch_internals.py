@@ -1,5 +1,6 @@
 """Private names of torch stand in one file, and the installed torch has all of them."""
 
+import ast
 import re
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from pushforward.core import torch_internals
 
 SOURCE = Path(torch_internals.__file__).resolve().parent.parent
+ATTRIBUTES = {"_buffers", "_modules", "_non_persistent_buffers_set", "_parameters", "_version"}
+"""Of modules and tensors of torch."""
 PRIVATE = re.compile(r"\btorch(?:\.\w+)*\._(?!_)\w+|_dynamo_\w+|from torch[.\w]* import _(?!_)\w+")
 
 
@@ -26,7 +29,9 @@ def test_this_torch_has_it(name):
 
 
 def private_names(text):
-    return PRIVATE.findall(text)
+    return PRIVATE.findall(text) + [
+        node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute) and node.attr in ATTRIBUTES
+    ]
 
 
 def test_they_stand_in_one_file():
@@ -39,9 +44,10 @@ def test_they_stand_in_one_file():
 
 
 def test_a_private_name_elsewhere_is_caught():
-    for line in ("torch._C.f()", "from torch._inductor import x", "import torch._dynamo", "from torch.nn.m import _D"):
+    lines = ("torch._C.f()", "from torch._inductor import x", "import torch._dynamo", "from torch.nn.m import _D")
+    for line in (*lines, "x._version", "self._modules['a']"):
         assert private_names(line)
-    assert not private_names("torch.nn.functional.relu(x)._version, torch.__file__")
+    assert not private_names("torch.nn.functional.relu(x)._shape, torch.__file__")
 
 
 def test_a_function_marked_constant_is_what_the_compiler_looks_for():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from pushforward.core.bijection import Kind, TriangularMap
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.core.dispatch import accelerated
-from pushforward.networks import MASKED, AutoregressiveConditioner
+from pushforward.networks import MASKED, AutoregressiveConditioner, SupportsReversePass
 from pushforward.univariate.base import Univariate, with_free
 
 __all__ = ["Autoregressive"]
@@ -150,7 +150,8 @@ class Autoregressive(TriangularMap):
 
     def _uses_custom_backward(self) -> bool:
         """Whether the inverse is recorded as one custom autograd function, not as D steps."""
-        return uses_custom_backward() and self.conditioner.has_reverse_pass
+        conditioner = self.conditioner
+        return uses_custom_backward() and isinstance(conditioner, SupportsReversePass) and conditioner.has_reverse_pass
 
     @accelerated("univariate", "conditioner")
     def _solve(self, y: Tensor, context: Tensor | None) -> Tensor:
@@ -187,7 +188,7 @@ class Autoregressive(TriangularMap):
         With v for grad_x, :math:`g = J^{-\top} v` solves :math:`g_j = \bigl(v_j - \sum_{i > j} g_i\, \partial y_i /
         \partial x_j\bigr) / \tau'_j`, where the sum is what the conditioner's reverse pass gives.
         """
-        reverse = self.conditioner.start_reverse(embed(self.domain, x), context, grad_x)
+        reverse = cast(SupportsReversePass, self.conditioner).start_reverse(embed(self.domain, x), context, grad_x)
         num_conditional = len(reverse.params)
         x_leaf, free = x.detach().requires_grad_(), self._free()
         params = with_free(reverse.params.detach(), None if free is None else free.detach()).requires_grad_()

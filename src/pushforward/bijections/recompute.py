@@ -14,7 +14,7 @@ from pushforward.bijections.sequential import scatter_grads
 from pushforward.core.bijection import Bijection, Inverse
 from pushforward.core.capabilities import RecomputedPass, SupportsRecompute
 from pushforward.core.execution_mode import Execution, current_execution, resume, runs_eagerly
-from pushforward.core.torch_internals import is_dropout
+from pushforward.core.torch_internals import is_dropout, version_of
 
 __all__ = ["by_inversion", "by_storing", "recomputes", "step"]
 
@@ -130,12 +130,12 @@ class _Outputs:
     def start_at(self, y: Tensor) -> None:
         """Store the output of the last part."""
         self.end = self.y = y.detach()
-        self.version = y._version
+        self.version = version_of(y)
         self.at = len(self.parts)  # how many parts lie before ``y``
 
     def recompute_from_output(self, k: int, context: Tensor | None) -> RecomputedPass:
         """Part k recomputed from its output. Parts are asked for in falling order, once in each backward pass."""
-        if self.end._version != self.version:
+        if version_of(self.end) != self.version:
             raise RuntimeError(
                 "Chain: its output was changed in place, but its gradients are computed from it. Copy the output first."
             )

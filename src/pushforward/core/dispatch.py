@@ -19,6 +19,7 @@ from itertools import product
 from typing import Any, TypeVar, cast
 
 from pushforward.core.execution_mode import current_execution
+from pushforward.core.torch_internals import submodules_of
 
 __all__ = ["Kernel", "accelerated", "kernels_for", "register", "undecorated"]
 
@@ -57,7 +58,7 @@ def accelerated(*submodules: str) -> Callable[[Method], Method]:
         @functools.wraps(method)
         def dispatch(self: Any, *args: Any) -> Any:
             if current_execution().kernels:
-                modules = self._modules  # attributes of modules, found without `nn.Module.__getattr__`
+                modules = submodules_of(self)
                 key = (operation, type(self), *[type(modules[name]) for name in submodules])
                 if key in _KERNELS:
                     for kernel in _KERNELS[key]:

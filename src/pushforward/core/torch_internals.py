@@ -17,6 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 __all__ = [
     "PRIVATE_NAMES",
+    "buffers_of",
     "compiler_failure",
     "constant_in_graphs",
     "foreach_lerp_",
@@ -25,8 +26,12 @@ __all__ = [
     "is_legacy_batched",
     "is_transformed",
     "load_cpp",
+    "parameters_of",
     "standard_gamma",
+    "submodules_of",
+    "unsaved_buffers",
     "uses_forward_mode",
+    "version_of",
 ]
 
 PRIVATE_NAMES = (
@@ -37,6 +42,7 @@ PRIVATE_NAMES = (
     "torch._inductor.compile_fx",
     "torch._inductor.codecache.CppCodeCache.load",
     "torch._standard_gamma",
+    "torch.Tensor._version",
     "torch.autograd.forward_ad._current_level",
     "torch.nn.modules.dropout._DropoutNd",
 )
@@ -61,6 +67,32 @@ def is_legacy_batched(x: Tensor) -> bool:
 def uses_forward_mode() -> bool:
     """Whether forward-mode automatic differentiation is on."""
     return torch.autograd.forward_ad._current_level >= 0
+
+
+def parameters_of(module: nn.Module) -> dict[str, nn.Parameter | None]:
+    """The module's own parameters by name, in a dict that may be written to; None for those left out."""
+    return module._parameters
+
+
+def buffers_of(module: nn.Module) -> dict[str, Tensor | None]:
+    """The module's own buffers by name, in a dict that may be written to; None for those left out."""
+    return module._buffers
+
+
+def submodules_of(module: nn.Module) -> dict[str, nn.Module | None]:
+    """The module's children by name: faster than attributes of modules, which Python looks for elsewhere first."""
+    return module._modules
+
+
+def unsaved_buffers(module: nn.Module) -> set[str]:
+    """The names of the module's own buffers that its ``state_dict`` leaves out."""
+    return module._non_persistent_buffers_set
+
+
+def version_of(x: Tensor) -> int:
+    """How often the tensor has been changed in place."""
+    version: int = x._version
+    return version
 
 
 def is_dropout(module: nn.Module) -> bool:

@@ -19,6 +19,7 @@ from pushforward.core.config import REGISTRY
 from pushforward.core.constants import round_constants
 from pushforward.core.distribution import Distribution, FixedContext
 from pushforward.core.files import atomic_path
+from pushforward.core.torch_internals import buffers_of, unsaved_buffers
 from pushforward.io.header import Document, hash_tensors, read_document, sealed
 from pushforward.io.skeleton import assign, skeleton
 
@@ -211,8 +212,8 @@ def _state(model: nn.Module, shared: dict[str, str]) -> dict[str, Tensor]:
 def _computed_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Floating-point buffers that the constructor computes; only their dtype is saved."""
     for prefix, module in model.named_modules():
-        for name in module._non_persistent_buffers_set:
-            tensor = module._buffers.get(name)
+        for name in unsaved_buffers(module):
+            tensor = buffers_of(module).get(name)
             if tensor is not None and tensor.is_floating_point():
                 yield (f"{prefix}.{name}" if prefix else name), tensor
 
@@ -267,7 +268,7 @@ def _rebuild(where: str, document: Document) -> nn.Module:
     for name, dtype in document["dtypes"].items():
         path, _, buffer_name = name.rpartition(".")
         try:
-            buffer = model.get_submodule(path)._buffers[buffer_name]
+            buffer = buffers_of(model.get_submodule(path))[buffer_name]
         except (AttributeError, KeyError):
             raise ValueError(f"{where}: this version of pushforward has no buffer {name} in such a model.") from None
         if buffer is not None:

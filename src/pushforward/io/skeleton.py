@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pushforward.core.config import build
 from pushforward.core.constants import HasConstants, round_constants
 from pushforward.core.random_state import seeded
+from pushforward.core.torch_internals import buffers_of, parameters_of, unsaved_buffers
 
 __all__ = ["assign", "skeleton"]
 
@@ -37,11 +38,11 @@ def _fill_constants(model: Any) -> bool:
     for part in model.modules():
         constants = part.constants if isinstance(part, HasConstants) else frozenset()
         hidden = any(isinstance(value, Tensor) for value in vars(part).values())
-        if hidden or not part._non_persistent_buffers_set <= constants:
+        if hidden or not unsaved_buffers(part) <= constants:
             return False
-        for name in part._non_persistent_buffers_set:
-            buffer = part._buffers[name]
-            part._buffers[name] = None if buffer is None else torch.empty_like(buffer, device="cpu")
+        for name in unsaved_buffers(part):
+            buffer = buffers_of(part)[name]
+            buffers_of(part)[name] = None if buffer is None else torch.empty_like(buffer, device="cpu")
     round_constants(model)
     return True
 
@@ -50,7 +51,7 @@ def assign(model: nn.Module, name: str, before: Tensor, tensor: Tensor) -> None:
     """Put a tensor in the place of the weight or buffer ``before``, which may be on the meta device."""
     path, _, attribute = name.rpartition(".")
     part = model.get_submodule(path)
-    if attribute in part._parameters:
-        part._parameters[attribute] = nn.Parameter(tensor, requires_grad=before.requires_grad)
+    if attribute in parameters_of(part):
+        parameters_of(part)[attribute] = nn.Parameter(tensor, requires_grad=before.requires_grad)
     else:
-        part._buffers[attribute] = tensor
+        buffers_of(part)[attribute] = tensor

@@ -11,6 +11,7 @@ from pushforward.networks.conditioner import (
     Conditioner,
     IncrementalPass,
     ReversePass,
+    SupportsReversePass,
     register_dense,
     register_masked,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "IncrementalPass",
     "MaskedMLP",
     "ReversePass",
+    "SupportsReversePass",
     "register_conv",
     "register_dense",
     "register_masked",

@@ -19,6 +19,7 @@ __all__ = [
     "Conditioner",
     "IncrementalPass",
     "ReversePass",
+    "SupportsReversePass",
     "register_dense",
     "register_masked",
 ]
@@ -86,23 +87,27 @@ class AutoregressiveConditioner(Conditioner):
     """A network whose parameters of feature j depend on the features before it and the context alone.
 
     Subclasses write `parallel`, which gives (num_params, features, n), and `start`. Those that can compute gradients of
-    an inverse by back substitution, from the last feature to the first, set ``has_reverse_pass`` and write
-    `start_reverse`; for others, autodiff goes back through the incremental pass.
+    an inverse by back substitution inherit from `SupportsReversePass` as well; for others, autodiff goes back through
+    the incremental pass.
     """
-
-    @property
-    def has_reverse_pass(self) -> bool:
-        """Whether `start_reverse` works, in the present mode of the network."""
-        return False
 
     @abstractmethod
     def start(self, like: Tensor, context: Tensor | None = None) -> IncrementalPass:
         """Begin an incremental pass. ``like`` (features, n) gives dtype, device and number of points; its values are
         ignored."""
 
+
+class SupportsReversePass(ABC):
+    """An autoregressive conditioner that computes gradients of an inverse from the last feature to the first."""
+
+    @property
+    @abstractmethod
+    def has_reverse_pass(self) -> bool:
+        """Whether `start_reverse` works in the present mode of the network, such as without dropout."""
+
+    @abstractmethod
     def start_reverse(self, x: Tensor, context: Tensor | None, like: Tensor) -> ReversePass:
         """Begin a reverse pass at the inputs x (features · channels, n), for cotangents like ``like`` (features, n)."""
-        raise NotImplementedError(f"{type(self).__name__} has no reverse pass.")
 
 
 DENSE: dict[str, Callable[..., nn.Module]] = {}

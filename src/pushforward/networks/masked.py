@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.dispatch import accelerated
-from pushforward.networks.conditioner import AutoregressiveConditioner, register_masked
+from pushforward.networks.conditioner import AutoregressiveConditioner, SupportsReversePass, register_masked
 from pushforward.networks.incremental import IncrementalForward
 from pushforward.networks.masked_linear import MaskedLinear, hidden_degrees
 from pushforward.networks.mlp import check_hidden
@@ -22,7 +22,7 @@ from pushforward.networks.trunk import INPUT_LIMIT, activation_of, blocks_of, dr
 __all__ = ["MaskedMLP"]
 
 
-class MaskedMLP(AutoregressiveConditioner, MixedPrecision):
+class MaskedMLP(AutoregressiveConditioner, SupportsReversePass, MixedPrecision):
     r"""Masked MLP (MADE): its outputs for feature j depend only on features 1..j-1 and the context.
 
     The outputs are the parameters of D univariate maps. Hidden units carry sorted degrees: a unit of degree d depends

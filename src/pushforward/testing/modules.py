@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pushforward.bijections import Standardize
 from pushforward.core.config import build
+from pushforward.core.torch_internals import buffers_of, parameters_of, submodules_of
 from pushforward.testing.bijections import require
 from pushforward.testing.case import Case
 from pushforward.testing.comparison import close, same
@@ -106,6 +107,6 @@ def overrides_no_module_name(module: nn.Module) -> None:
             continue
         classes = [cls for cls in type(part).__mro__ if not cls.__module__.startswith("torch.") and cls is not object]
         names = {name for cls in classes for name in vars(cls)} | set(vars(part)) - usual
-        names |= {*part._parameters, *part._buffers, *part._modules}
+        names |= {*parameters_of(part), *buffers_of(part), *submodules_of(part)}
         clashes |= {f"{type(part).__name__}.{name}" for name in names & taken}
     require(not clashes, f"hides a name of nn.Module: {sorted(clashes)}")

@@ -13,6 +13,7 @@ from pushforward.core.checks import at_least
 from pushforward.core.config import build, shown_config
 from pushforward.core.constants import HasConstants
 from pushforward.core.domain import Domain
+from pushforward.core.torch_internals import buffers_of, parameters_of, submodules_of
 
 __all__ = ["ColumnType"]
 
@@ -78,10 +79,10 @@ class ColumnType(HasConstants, ABC):
             return self
         part: ColumnType = object.__new__(type(self))
         part.__dict__.update(self.__dict__)
-        tensors = {**self._parameters, **self._buffers}
+        tensors = {**parameters_of(self), **buffers_of(self)}
         rows = {name: t[which] if name in self.per_column and t is not None else t for name, t in tensors.items()}
         modules = {
-            name: m._select(which, count) if isinstance(m, ColumnType) else m for name, m in self._modules.items()
+            name: m._select(which, count) if isinstance(m, ColumnType) else m for name, m in submodules_of(self).items()
         }
         part.__dict__.update(_parameters={}, _buffers=rows, _modules=modules, columns=count)
         return part

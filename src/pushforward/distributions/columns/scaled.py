@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pushforward.core.constants import moved_wide
 from pushforward.core.domain import Real
+from pushforward.core.torch_internals import buffers_of
 from pushforward.distributions.columns.column_type import ColumnType
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.distribution import distribution_of
@@ -55,11 +56,11 @@ class Scaled(ColumnType):
         self.register_buffer("scale", torch.ones(columns, 1, dtype=torch.float64))
 
     def _apply(self, fn: Any, recurse: bool = True) -> Scaled:
-        statistics = {name: self._buffers[name] for name in self.per_column}
+        statistics = {name: buffers_of(self)[name] for name in self.per_column}
         super()._apply(fn, recurse)
         for name, tensor in statistics.items():
-            moved = self._buffers[name]
-            self._buffers[name] = None if tensor is None or moved is None else moved_wide(tensor, moved)
+            moved = buffers_of(self)[name]
+            buffers_of(self)[name] = None if tensor is None or moved is None else moved_wide(tensor, moved)
         return self
 
     def temperature_scaling(self) -> tuple[Tensor, Tensor] | None:
