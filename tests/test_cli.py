@@ -408,7 +408,7 @@ def peak_memory(model, table, out) -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from /proc")
 @pytest.mark.parametrize("suffix", [pytest.param(".csv", marks=pytest.mark.exhaustive), ".parquet"])
 def test_scoring_many_rows_takes_the_memory_of_few(tmp_path, suffix):
-    few, many = 80_000, 400_000
+    few, many = 40_000, 160_000
     flow = pf.flows.maf(2, depth=1, hidden=[4], data_dtype="float64")
     pf.save(flow, tmp_path / "model", metadata={"columns": ["a", "b"]})
     values = np.random.default_rng(0).normal(size=(many, 2)).astype(np.float32)

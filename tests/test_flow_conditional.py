@@ -20,10 +20,20 @@ QUICK = {"steps": 120, "hidden": (16, 16), "random_state": 0}
 
 
 @parametrize_with_checks(
-    [FlowConditional(steps=8, hidden=(8,)), FlowRegressor(steps=60, hidden=(8,), lr=1e-2)],
-    expected_failed_checks=lambda estimator: NOT_KEPT,
+    [FlowRegressor(steps=60, hidden=(8,), lr=1e-2)], expected_failed_checks=lambda estimator: NOT_KEPT
 )
 def test_scikit_learn(estimator, check):
+    keeps(estimator, check)
+
+
+# A regressor is a conditional distribution that also predicts.
+@pytest.mark.exhaustive
+@parametrize_with_checks([FlowConditional(steps=8, hidden=(8,))], expected_failed_checks=lambda estimator: NOT_KEPT)
+def test_scikit_learn_without_predictions(estimator, check):
+    keeps(estimator, check)
+
+
+def keeps(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check(estimator)

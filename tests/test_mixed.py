@@ -388,7 +388,7 @@ def with_context(order="any"):
     return model.eval(), x, c
 
 
-@orders
+@pytest.mark.parametrize("order", ["any", pytest.param("fixed", marks=pytest.mark.exhaustive)])
 @torch.no_grad()
 def test_a_context_is_seen_by_all_and_has_no_distribution(order):
     model, x, c = with_context(order)
@@ -504,7 +504,7 @@ def test_a_full_conditional_is_that_given_all_else():
     torch.testing.assert_close(model.full_conditional(gaps, 0).median(), fewer.median())
 
 
-@pytest.mark.parametrize("context", [False, True])
+@pytest.mark.parametrize("context", [pytest.param(False, marks=pytest.mark.exhaustive), True])
 @torch.no_grad()
 def test_the_discrepancy_of_a_marginal_is_what_integrating_the_joint_density_gives(context):
     """By a grid over the columns before: total variation of categories, Kolmogorov's distance otherwise."""

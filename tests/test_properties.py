@@ -11,6 +11,7 @@ from cases import (
     DISTRIBUTIONS,
     FLOW_SPECS,
     GENTLE,
+    MORE_LAYERS,
     UNIVARIATES,
     all_flow_specs,
     bijection_of,
@@ -49,7 +50,12 @@ def keeps_every_property(subtests, bijection, *, dtype=torch.float64, names=None
             raise error
 
 
-@each(BIJECTIONS)
+def with_rest(configs, rest):
+    """Configurations, and further ones for `make test-all`."""
+    return [*configs, *(pytest.param(config, marks=exhaustive, id=label(config)) for config in rest)]
+
+
+@each(with_rest(BIJECTIONS, MORE_LAYERS))
 def test_every_example_keeps_the_properties(config, subtests):
     keeps_every_property(subtests, bijection_of(config))
 
@@ -67,8 +73,8 @@ def test_every_combination_of_options_keeps_the_properties(config, subtests):
 
 # The dtype of a class's arithmetic does not depend on its options; with `make test-all` every configuration runs.
 ONCE_A_CLASS = firsts([*BIJECTIONS, *FLOW_SPECS])
-REST = [config for config in [*BIJECTIONS, *FLOW_SPECS] if config not in ONCE_A_CLASS]
-MANY_TIMES = [*ONCE_A_CLASS, *(pytest.param(config, marks=exhaustive, id=label(config)) for config in REST)]
+REST = [config for config in [*BIJECTIONS, *MORE_LAYERS, *FLOW_SPECS] if config not in ONCE_A_CLASS]
+MANY_TIMES = with_rest(ONCE_A_CLASS, REST)
 
 
 @each(MANY_TIMES)

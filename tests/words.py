@@ -129,6 +129,8 @@ def names_in_page(text: str) -> Iterator[Offence]:
 
 def phrases_in_python(source: str) -> Iterator[Offence]:
     """Phrases in comments and strings, docstrings included."""
+    if not PHRASE_IN_CODE.search(source):  # to split a file into tokens takes longer than to search it
+        return
     kinds = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type in kinds:
