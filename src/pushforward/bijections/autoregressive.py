@@ -150,8 +150,10 @@ class Autoregressive(TriangularMap):
 
     def _uses_custom_backward(self) -> bool:
         """Whether the inverse is recorded as one custom autograd function, not as D steps."""
+        if not uses_custom_backward():
+            return False
         conditioner = self.conditioner
-        return uses_custom_backward() and isinstance(conditioner, SupportsReversePass) and conditioner.has_reverse_pass
+        return isinstance(conditioner, SupportsReversePass) and conditioner.has_reverse_pass
 
     @accelerated("univariate", "conditioner")
     def _solve(self, y: Tensor, context: Tensor | None) -> Tensor:

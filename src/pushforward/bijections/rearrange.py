@@ -57,11 +57,17 @@ class Permute(Bijection):
         self.add_constant("order", list(order), torch.int64)
         self.add_constant("order_back", sorted(range(len(order)), key=order.__getitem__), torch.int64)
 
+    def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return x.index_select(self.axis, self.order)
+
+    def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
+        return y.index_select(self.axis, self.order_back)
+
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return x.index_select(self.axis, self.order), _zero_ladj(x, len(self.in_shape))
+        return self._forward(x, context), _zero_ladj(x, len(self.in_shape))
 
     def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return y.index_select(self.axis, self.order_back), _zero_ladj(y, len(self.in_shape))
+        return self._inverse(y, context), _zero_ladj(y, len(self.in_shape))
 
 
 @configurable
@@ -91,6 +97,12 @@ class Flip(Bijection):
         super().__init__()
         self.in_shape = self.out_shape = event_shape("Flip", features)
         self.axis = event_axis("Flip", axis, self.in_shape)
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return x.flip(self.axis)
+
+    def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
+        return y.flip(self.axis)
 
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return x.flip(self.axis), _zero_ladj(x, len(self.in_shape))

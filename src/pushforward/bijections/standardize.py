@@ -105,14 +105,18 @@ class Standardize(TriangularMap):
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
         self.initialized.fill_(True)
 
-    def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         limit = torch.finfo(self.like.dtype).max * HEADROOM
-        y = ((x.to(torch.float64) - self.mean) / self.scale).clamp(-limit, limit).to(self.like.dtype)
-        return y, self._log_slopes(-1, x)
+        return ((x.to(torch.float64) - self.mean) / self.scale).clamp(-limit, limit).to(self.like.dtype)
+
+    def _inverse(self, y: Tensor, context: Tensor | None) -> Tensor:
+        return torch.addcmul(self.mean, y.to(torch.float64), self.scale).to(self.in_dtype)
+
+    def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self._forward(x, context), self._log_slopes(-1, x)
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x = y.to(torch.float64) * self.scale + self.mean
-        return x.to(self.in_dtype), self._log_slopes(1, y)
+        return self._inverse(y, context), self._log_slopes(1, y)
 
     def _log_slopes(self, sign: int, x: Tensor) -> Tensor:
         return (sign * self.scale.log()).to(self.like.dtype).expand(x.shape)
