@@ -106,7 +106,13 @@ class Autoregressive(TriangularMap):
     ) -> None:
         super().__init__()
         check_univariate("Autoregressive", univariate, features)
-        at_least("Autoregressive", "features", features, 2, "Use Elementwise for one feature.")
+        at_least(
+            "Autoregressive",
+            "features",
+            features,
+            2,
+            "Use Elementwise for one feature, Elementwise or Coupling for events of several axes.",
+        )
         at_least("Autoregressive", "context", context, 0)
         self.in_shape = self.out_shape = (features,)
         self.context_shape = (context,) if context else None

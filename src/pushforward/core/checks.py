@@ -91,10 +91,10 @@ def check_dtype(owner: str, name: str, x: Tensor, dtype: torch.dtype | None) -> 
     """Refuse ``x`` whose dtype is not that of the weights (None: the owner has no weights and takes any)."""
     check_precision(owner, x.dtype, dtype)
     if dtype is not None and x.dtype != dtype:
-        raise ValueError(
-            f"{owner}: {name} is {x.dtype} but the weights are {dtype}. "
-            f"Convert one of them: {name}.to({dtype}) or model.to({x.dtype})."
-        )
+        remedy = f"Convert it: {name}.to({dtype})."
+        if x.is_floating_point():
+            remedy = f"Convert one of them: {name}.to({dtype}) or model.to({x.dtype})."
+        raise ValueError(f"{owner}: {name} is {x.dtype} but the weights are {dtype}. {remedy}")
     if not x.is_floating_point():
         raise ValueError(f"{owner}: {name} must be a floating-point tensor; got {x.dtype}. Use {name}.float().")
 

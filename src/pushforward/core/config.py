@@ -21,7 +21,8 @@ def configurable(cls: C) -> C:
 
     Arguments must be JSON-able or themselves configurable. The record is made by the class that is built, not by its
     parents, so a registered class may extend another. Arguments that the class lists in ``takes_any_module`` may be
-    modules of classes that are not registered: the config then names their class, and cannot be built or saved.
+    modules of classes that are not registered: the config then names their class, and cannot be built or saved. A class
+    of the same module and name takes the place of the earlier one, as when a cell of a notebook runs again.
 
     Raises:
         ValueError: another class is registered by this name; a built object, if an argument is not JSON-able.

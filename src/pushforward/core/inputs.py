@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -64,10 +67,11 @@ class ScreenedInputs(HasConstants):
         self, shape: tuple[int, ...] | int, context: Tensor | None
     ) -> tuple[tuple[int, ...], Tensor | None, Tensor | None]:
         """(batch shape of the points to draw, the context expanded to it, which of its rows are usable)."""
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        sizes: list[Any] = [shape] if isinstance(shape, Integral) else list(shape)
         owner = type(self).__name__
-        if any(size < 0 for size in shape):
-            raise ValueError(f"{owner}: the sample shape must not be negative; got {shape}.")
+        if not all(isinstance(size, Integral) and size >= 0 for size in sizes):
+            raise ValueError(f"{owner}: the sample shape must be whole numbers of at least 0; got {shape}.")
+        shape = tuple(map(int, sizes))
         check_context(owner, context, self.context_shape)
         check_precision(owner, self.dtype)
         fixed_ok, _ = self._fixed_rows()

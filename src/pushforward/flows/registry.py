@@ -90,7 +90,11 @@ def _documented(doc: str, parameters: Parameters) -> str:
     # An entry begins with four spaces, its further lines with eight.
     written = {entry.split(":")[0].strip(): entry for entry in re.split(r"\n(?= {4}\S)", section)}
     entries = [written[p] if p in written else _entry(p, DOCUMENTATION[p]) for p in parameters]
-    return "\n".join([before, "Args:", *entries, "", _RAISES, "", rest])
+    if "Raises:\n" in rest:
+        rest = rest.replace("Raises:\n", f"{_RAISES}\n", 1)
+    else:
+        rest = f"{_RAISES}\n    ValueError: an argument is out of its range.\n\n{rest}"
+    return "\n".join([before, "Args:", *entries, "", rest])
 
 
 def _entry(name: str, text: str) -> str:
@@ -99,5 +103,4 @@ def _entry(name: str, text: str) -> str:
 
 _RAISES = """\
 Raises:
-    TypeError: there is no option of that name.
-    ValueError: an argument is out of its range."""
+    TypeError: there is no option of that name."""

@@ -40,7 +40,7 @@ class History:
     they are exact, estimates or bounds.
     """
 
-    records: list[Record] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list, repr=False)
     best_step: int = 0
     best_validation: float | None = None
     rollbacks: int = 0
