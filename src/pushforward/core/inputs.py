@@ -67,7 +67,8 @@ class ScreenedInputs(HasConstants):
         self, shape: tuple[int, ...] | int, context: Tensor | None
     ) -> tuple[tuple[int, ...], Tensor | None, Tensor | None]:
         """(batch shape of the points to draw, the context expanded to it, which of its rows are usable)."""
-        sizes: list[Any] = [shape] if isinstance(shape, Integral) else list(shape)
+        asked: Any = shape
+        sizes: list[Any] = [asked] if isinstance(asked, Integral) else list(asked)
         owner = type(self).__name__
         if not all(isinstance(size, Integral) and size >= 0 for size in sizes):
             raise ValueError(f"{owner}: the sample shape must be whole numbers of at least 0; got {shape}.")
