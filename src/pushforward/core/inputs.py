@@ -70,7 +70,7 @@ class ScreenedInputs(HasConstants):
         asked: Any = shape
         sizes: list[Any] = [asked] if isinstance(asked, Integral) else list(asked)
         owner = type(self).__name__
-        if not all(isinstance(size, Integral) and size >= 0 for size in sizes):
+        if not all(isinstance(size, Integral) and int(size) >= 0 for size in sizes):
             raise ValueError(f"{owner}: the sample shape must be whole numbers of at least 0; got {shape}.")
         shape = tuple(map(int, sizes))
         check_context(owner, context, self.context_shape)
