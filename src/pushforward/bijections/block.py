@@ -203,9 +203,8 @@ class BlockNeural(TriangularMap):
                 for layer in layers
             ]
             inside = [(h.abs() <= INPUT_LIMIT).to(grad_x.dtype) for h in inputs]
-            later = [
-                grad_x.new_zeros(h.shape[1], grad_x.shape[-1]) for h in inputs
-            ]  # cotangents of the units of j so far
+            # The cotangents that units of feature j get from the features after it.
+            later = [grad_x.new_zeros(h.shape[1], grad_x.shape[-1]) for h in inputs]
             g = [grad_x[:0]] * len(x)
             for j in reversed(range(len(x))):
                 within = _backward_within(j, blocks, slopes, later)

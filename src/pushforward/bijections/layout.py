@@ -51,30 +51,45 @@ def embed(domain: Domain, columns: Tensor, start: int = 0) -> Tensor:
     """Conditioner inputs (features · channels, n), feature by feature, from the columns (features, n) of the features
     from ``start`` on: the numbers themselves, or the cosine and sine of an angle (a function of the angle itself would
     jump where the circle closes). Beside angles the second input of a number is zero."""
-    if isinstance(domain, Circle):
-        return torch.stack([columns.cos(), columns.sin()], dim=-2).flatten(-3, -2)
-    if not isinstance(domain, Product) or channels(domain) == 1:
-        return columns
-    angle = _angles(domain, columns, start)
-    inputs = [torch.where(angle, columns.cos(), columns), torch.where(angle, columns.sin(), 0.0)]
-    return torch.stack(inputs, dim=-2).flatten(-3, -2)
+    if isinstance(domain, Product) and channels(domain) > 1:
+        return _feature_by_feature(domain, columns, start, _of_angle, _of_number).flatten(-3, -2)
+    return _of_angle(columns).flatten(-3, -2) if isinstance(domain, Circle) else columns
 
 
 def embed_slope(domain: Domain, columns: Tensor) -> Tensor:
     """Derivative of each channel of `embed` with respect to its feature, (features, channels, n)."""
-    if channels(domain) == 1:
-        return torch.ones_like(columns)[:, None]
-    slopes = torch.stack([-columns.sin(), columns.cos()], dim=-2)
-    if not isinstance(domain, Product):
-        return slopes
-    of_number = slopes.new_tensor([[1.0], [0.0]])
-    return torch.where(_angles(domain, columns, 0)[:, None], slopes, of_number)
+    if isinstance(domain, Product) and channels(domain) > 1:
+        return _feature_by_feature(domain, columns, 0, _slope_of_angle, _slope_of_number)
+    return _slope_of_angle(columns) if isinstance(domain, Circle) else torch.ones_like(columns)[..., None, :]
 
 
-def _angles(domain: Product, columns: Tensor, start: int) -> Tensor:
-    """Whether each of the features from ``start`` on is an angle, (features, 1)."""
+def _feature_by_feature(
+    domain: Product,
+    columns: Tensor,
+    start: int,
+    of_angle: Callable[[Tensor], Tensor],
+    of_number: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """(features, 2, n) of the features from ``start`` on, each by the function for its domain."""
     parts = domain.parts[start : start + columns.shape[-2]]
-    return torch.tensor([[isinstance(part, Circle)] for part in parts], device=columns.device)
+    rows = zip(parts, columns.split(1, dim=-2), strict=True)
+    return torch.cat([(of_angle if isinstance(part, Circle) else of_number)(x) for part, x in rows], dim=-3)
+
+
+def _of_angle(x: Tensor) -> Tensor:
+    return torch.stack([x.cos(), x.sin()], dim=-2)
+
+
+def _slope_of_angle(x: Tensor) -> Tensor:
+    return torch.stack([-x.sin(), x.cos()], dim=-2)
+
+
+def _of_number(x: Tensor) -> Tensor:
+    return torch.stack([x, torch.zeros_like(x)], dim=-2)
+
+
+def _slope_of_number(x: Tensor) -> Tensor:
+    return torch.stack([torch.ones_like(x), torch.zeros_like(x)], dim=-2)
 
 
 def check_univariate(owner: str, univariate: object, features: int) -> None:

@@ -134,5 +134,5 @@ def runs_eagerly(like: Tensor) -> bool:
 
 
 def runs_eagerly_without_grad(like: Tensor) -> bool:
-    """The same without gradients being recorded: results may be written into buffers (``out=``)."""
+    """Whether such operations compute numbers now and record no gradients: results may be written to ``out=``."""
     return not torch.is_grad_enabled() and runs_eagerly(like)

@@ -24,7 +24,15 @@ class SlopedSpline(Spline):
     slope_offset_tensor: Tensor
     min_slope_tensor: Tensor
 
-    def __init__(self, bins: int, *, bound: float, tails: str, min_bin: float, min_slope: float) -> None:
+    def __init__(
+        self,
+        bins: int = 8,
+        *,
+        bound: float = 5.0,
+        tails: str = "identity",
+        min_bin: float = 1e-3,
+        min_slope: float = 1e-3,
+    ) -> None:
         super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin)
         below_one(type(self).__name__, "min_slope", min_slope, MEAN_SLOPE_IN_BOX)
         # softplus(slope_offset) + min_slope = 1: zero parameters give slope one, as have identity tails.
@@ -142,17 +150,6 @@ class RationalQuadratic(SlopedSpline):
         {"bins": 5, "bound": 3.0, "min_bin": 0.01, "min_slope": 0.01},
         {"bins": 3, "tails": "linear"},
     )
-
-    def __init__(
-        self,
-        bins: int = 8,
-        *,
-        bound: float = 5.0,
-        tails: str = "identity",
-        min_bin: float = 1e-3,
-        min_slope: float = 1e-3,
-    ) -> None:
-        super().__init__(bins, bound=bound, tails=tails, min_bin=min_bin, min_slope=min_slope)
 
     def _piece(self, width: Tensor, height: Tensor, at_knots: Any, in_bin: Any) -> Piece:
         return RationalQuadraticPiece(width, height, *self._slopes(at_knots))
