@@ -6,7 +6,7 @@ import inspect
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -169,6 +169,11 @@ def label(config: Config) -> str:
 
     head = str(config.get("type", config.get("flow")))
     return "-".join([head, *(words(v) for k, v in config.items() if k not in ("type", "flow"))])
+
+
+def with_rest(configs: list[Config], rest: Iterable[Config]) -> list[Any]:
+    """Configurations to parametrize a test with, and further ones for `make test-all`."""
+    return [*configs, *(pytest.param(config, marks=exhaustive, id=label(config)) for config in rest)]
 
 
 # A map for a given number of features is tried feature by feature, and in layers of that many.

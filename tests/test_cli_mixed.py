@@ -132,7 +132,7 @@ def test_a_report_says_whether_the_model_can_be_trusted(folder, tmp_path):
     assert "memorize training rows" not in (tmp_path / "r.html").read_text()
 
 
-@pytest.mark.parametrize("rows", [1, 6])
+@pytest.mark.parametrize("rows", [1, pytest.param(6, marks=pytest.mark.exhaustive)])
 def test_a_report_on_a_few_rows_says_what_it_can(folder, tmp_path, rows):
     people(rows).to_csv(tmp_path / "few.csv", index=False)
     train = ("--train", folder / "people.csv")

@@ -1,7 +1,7 @@
 """One graph, both directions: nothing in a pass branches on numbers, so every part compiles whole and exports.
 
 Dynamo alone (``backend="eager"``) finds every graph break in a second; the real compiler costs many seconds a flow and
-runs over one of them (over five in `make test-all`), where there is a C++ compiler.
+runs in `make test-all`, where there is a C++ compiler.
 """
 
 import pytest
@@ -22,6 +22,7 @@ from cases import (
     label,
     needs_compiler,
     random_part,
+    with_rest,
 )
 from torch import nn
 
@@ -115,7 +116,17 @@ def directions_to_compile(bijection):
     return DIRECTIONS if type(bijection)._forward is not Bijection._forward else DIRECTIONS[2:]
 
 
-@each(firsts(EXAMPLES))
+# Parts that compile and export as one graph are made of operations that do: one of each way to compute is traced, and
+# `make test-all` traces all.
+TRACED = ("Autoregressive", "Chain", "Coupling", "Elementwise", "Triangular")
+
+
+def traced(configs, types):
+    """The configurations of these types, and the others for `make test-all`."""
+    return with_rest([c for c in configs if c["type"] in types], [c for c in configs if c["type"] not in types])
+
+
+@each(traced(firsts(EXAMPLES), TRACED))
 def test_every_bijection_compiles_as_one_graph(config, subtests):
     bijection = bijection_of(config)
     for direction in closed(bijection, config["type"], directions_to_compile(bijection)):
@@ -126,22 +137,16 @@ def test_every_bijection_compiles_as_one_graph(config, subtests):
 # Every univariate in an autoregressive layer too, whose inverse goes through the incremental pass; in the other layers
 # and in the forward direction univariates do what they do alone.
 INSIDE = [config | {"features": 2} for config in [*LAYERS, *MORE_LAYERS] if config["type"] == "Autoregressive"]
-TRACED_INSIDE = ("Affine", "CircularRationalQuadratic", "RationalQuadratic")
+TRACED_INSIDE = [c for c in INSIDE if c["univariate"]["type"] in ("Affine", "RationalQuadratic")]
 
 
-@each(
-    [c if c["univariate"]["type"] in TRACED_INSIDE else pytest.param(c, marks=exhaustive, id=label(c)) for c in INSIDE]
-)
+@each(with_rest(TRACED_INSIDE, [c for c in INSIDE if c not in TRACED_INSIDE]))
 def test_every_univariate_compiles_in_a_layer(config):
     bijection = bijection_of(config)
     compiles(bijection, "inverse_and_ladj", given_to(bijection, "inverse_and_ladj"))
 
 
-# Parts that export as one graph are made of operations that do: among layers, one of each way to compute.
-EXPORTED = ("Autoregressive", "Chain", "Coupling", "Elementwise", "LU", "Rotation", "Standardize", "Triangular")
-
-
-@each([c if c["type"] in EXPORTED else pytest.param(c, marks=exhaustive, id=label(c)) for c in firsts(EXAMPLES)])
+@each(traced(firsts(EXAMPLES), ("Autoregressive", "Chain", "Coupling")))
 def test_every_bijection_exports(config, subtests):
     bijection = bijection_of(config)
     for direction in closed(bijection, "", DIRECTIONS[2:]):
@@ -149,7 +154,7 @@ def test_every_bijection_exports(config, subtests):
             exports(bijection, direction, given_to(bijection, direction))
 
 
-@each(firsts(UNIVARIATES))
+@each(traced(firsts(UNIVARIATES), ("Affine", "LogisticMixtureCDF", "RationalQuadratic")))
 def test_every_univariate_compiles(config, subtests):
     """And exports, where it is one of a few; the operations that it is made of are those of the others."""
     univariate, x, params = univariate_at_points(config)
@@ -181,8 +186,8 @@ def test_every_direction_of_every_example_compiles_and_exports(config, subtests)
 
 # Parts compile by themselves; what a distribution adds is the screening, the same in all.
 ALL = [*DISTRIBUTIONS, *PLAIN_FLOWS]
-SCREENED = [c for c in firsts(ALL) if c.get("type") in ("MixedTypeModel", "Uniform") or c.get("flow") in ("nsf", "maf")]
-SCREENED_FIRST = [c if c in SCREENED else pytest.param(c, marks=exhaustive, id=label(c)) for c in ALL]
+SCREENED = [c for c in firsts(ALL) if c.get("type") in ("MixedTypeModel", "Uniform") or c.get("flow") == "maf"]
+SCREENED_FIRST = with_rest(SCREENED, [c for c in ALL if c not in SCREENED])
 
 
 @each(SCREENED_FIRST)
@@ -207,12 +212,10 @@ def test_every_distribution_exports(config):
     exports(distribution, "log_prob", (x,) if context is None else (x, context))
 
 
-@each(
-    [
-        c if label(c) in ("maf-2-2", "nsf-2-2-coupling") else pytest.param(c, marks=exhaustive, id=label(c))
-        for c in PLAIN_FLOWS
-    ]
-)
+SAMPLED = next(c for c in PLAIN_FLOWS if label(c) == "nsf-2-2-coupling")
+
+
+@each(with_rest([SAMPLED], [c for c in PLAIN_FLOWS if c != SAMPLED]))
 def test_every_flow_samples_in_one_graph(config):
     flow = random_part(config)
     context = context_for(flow, (5,), generator(2))
@@ -221,6 +224,7 @@ def test_every_flow_samples_in_one_graph(config):
     compiles(flow, "to_latent", (z, context))
 
 
+@exhaustive
 def test_one_graph_serves_every_batch_size():
     flow = random_part({"flow": "nsf", "features": 2, "context": 2})
     compiled = torch.compile(flow.log_prob, fullgraph=True, backend="eager", dynamic=True)
@@ -248,9 +252,11 @@ INDUCTOR = [
 ]
 
 
+# `test_fit_fast` trains one of them.
+@exhaustive
 @pytest.mark.slow
 @needs_compiler
-@each([INDUCTOR[-1], *(pytest.param(config, marks=exhaustive, id=label(config)) for config in INDUCTOR[:-1])])
+@each(INDUCTOR)
 def test_inductor_gives_the_same_numbers(config):
     flow = random_part(config)
     x = torch.randn(6, 3, dtype=torch.float64, generator=generator(1))

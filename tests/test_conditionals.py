@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from cases import context_for, generator, label, random_part
+from cases import context_for, generator, label, random_part, with_rest
 
 from pushforward.bijections import Chain, Coupling, Elementwise, Flip, GaussianRosenblatt, Standardize
 from pushforward.core.checks import NotInvertibleError
@@ -153,7 +153,7 @@ def test_conditionals_are_distributions(config):
         properties_distribution.samples_follow_the_generator(view, None)
 
 
-@each(CONDITIONAL)
+@each(with_rest(CONDITIONAL[:1], CONDITIONAL[1:]))
 def test_conditionals_of_conditional_flows_are_distributions(config):
     distribution, x, context = situation(config, 1)
     for view in (distribution.given(x[0, :2]), distribution.given(x[0, :1]), distribution.marginal(1)):
@@ -575,6 +575,7 @@ def test_one_layer_has_conditionals():
 # --- one graph -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_views_compile_as_one_graph_and_map_over_rows():
     distribution = random_part(ALL[0])
     x = torch.randn(5, 3, dtype=DTYPE, generator=generator(1))

@@ -10,6 +10,7 @@ from cases import (
     DISTRIBUTIONS,
     UNIVARIATES,
     bijection_of,
+    firsts,
     generator,
     named_flow,
 )
@@ -20,11 +21,9 @@ from pushforward.core.config import build, configurable
 from pushforward.flows import FLOWS
 from pushforward.io.skeleton import skeleton
 
-FIRST_OF_EACH = list({config["type"]: config for config in reversed(UNIVARIATES)}.values())
-
 # --- constants follow from the config alone, whatever the default dtype was -------------------------------------------
 
-PARTS = [*FIRST_OF_EACH, *BIJECTIONS, *DISTRIBUTIONS]
+PARTS = [*firsts(UNIVARIATES), *BIJECTIONS, *DISTRIBUTIONS]
 
 
 @contextmanager

@@ -3,13 +3,18 @@
 import re
 from pathlib import Path
 
+import pytest
 import torch
 
 import pushforward as pf
+from pushforward.cli import demo
 from pushforward.cli.demo import draw_digits, run_demo
+from pushforward.data import Table
 
 
-def test_the_demo_writes_its_report_and_a_model_that_scores(tmp_path: Path) -> None:
+def test_the_demo_writes_its_report_and_a_model_that_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = [Table(table.names, table.values[:1_000], table.types) for table in demo.power_sample()]
+    monkeypatch.setattr(demo, "power_sample", lambda: few)
     lines: list[str] = []
     before = torch.get_rng_state()
     numbers = run_demo(tmp_path, seconds=2, progress=False, say=lines.append)
@@ -21,7 +26,7 @@ def test_the_demo_writes_its_report_and_a_model_that_scores(tmp_path: Path) -> N
         assert title in page
     told = "\n".join(lines)
     assert all(word in told for word in ("this model", "Gaussian", "Gaussian mixture", "report.html"))
-    assert numbers.to_dict()["power"]["rows"] == 10_000
+    assert numbers.to_dict()["power"]["rows"] == 1_000
     model = pf.load(tmp_path / "power.safetensors")
     assert model.sample(3).shape == (3, 6)
 

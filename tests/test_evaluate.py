@@ -436,6 +436,7 @@ def test_learning_curves_mark_what_was_kept(validation):
         plot_learning_curves(SimpleNamespace(records=[], best_step=0))
 
 
+@pytest.mark.exhaustive
 def test_pictures_survive_awkward_columns():
     rng = np.random.default_rng(0)
     rows = 300

@@ -18,7 +18,10 @@ def load(name):
     return module
 
 
-@pytest.mark.parametrize("family", ["sos", "bernstein", "naf", "umnn", "nsf"])
+@pytest.mark.parametrize(
+    "family",
+    ["sos", "nsf", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("bernstein", "naf", "umnn"))],
+)
 def test_universality_fits_come_closer_to_the_known_map(family):
     example = load("universality")
     assert family in example.FAMILIES

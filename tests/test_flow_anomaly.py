@@ -19,6 +19,8 @@ from pushforward.estimators.anomaly import _threshold
 MEASURES = ["composite", "density", "p_value", "radius", "typicality"]
 
 
+# What all estimators share is checked with the regressor and the density.
+@pytest.mark.exhaustive
 @parametrize_with_checks(
     [FlowAnomaly(steps=8, hidden=(8,))],
     expected_failed_checks=lambda estimator: NOT_KEPT,

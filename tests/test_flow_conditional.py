@@ -19,10 +19,10 @@ from pushforward.estimators import FlowConditional, FlowRegressor
 QUICK = {"steps": 120, "hidden": (16, 16), "random_state": 0}
 
 
-@parametrize_with_checks(
-    [FlowRegressor(steps=60, hidden=(8,), lr=1e-2)], expected_failed_checks=lambda estimator: NOT_KEPT
-)
+@parametrize_with_checks([FlowRegressor(steps=8, hidden=(8,))], expected_failed_checks=lambda estimator: NOT_KEPT)
 def test_scikit_learn(estimator, check):
+    if check.func.__name__ == "check_regressors_train":  # asks for an R² above 1/2
+        estimator.set_params(steps=60, lr=1e-2)
     keeps(estimator, check)
 
 
@@ -111,7 +111,9 @@ def test_calibration_rows_are_not_learned_from():
         FlowRegressor(calibration=2).fit(x, y)
 
 
-@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
+@pytest.mark.parametrize(
+    "make", [pd.DataFrame, pytest.param(pl.DataFrame, marks=pytest.mark.exhaustive)], ids=["pandas", "polars"]
+)
 def test_outputs_of_several_kinds(make):
     x, y = waves(300)
     table = make({"a": x[:, 0], "b": np.where(x[:, 1] > 0, "wide", "narrow")})

@@ -56,7 +56,7 @@ class Graphs:
 
 @pytest.mark.slow
 @needs_compiler
-@pytest.mark.parametrize("name", [pytest.param(n, marks=exhaustive) if n == "maf" else n for n in FLOWS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=exhaustive) if n != "nsf" else n for n in FLOWS])
 def test_kernels_are_nodes_of_the_graph(name):
     torch._dynamo.reset()
     fast, plain, inputs = pair(name)
@@ -74,6 +74,7 @@ def test_kernels_are_nodes_of_the_graph(name):
     assert len(graphs.forward) == len(graphs.backward) == 2 * len(expected)
 
 
+@exhaustive
 @pytest.mark.slow
 @needs_compiler
 def test_one_graph_serves_every_batch_size():
@@ -88,9 +89,10 @@ def test_one_graph_serves_every_batch_size():
     assert graphs.forward == ["perceptron"] * 2  # two layers, once
 
 
+@exhaustive
 @pytest.mark.slow
 @needs_compiler
-@pytest.mark.parametrize("name", [pytest.param(n, marks=exhaustive) if n != "coupling" else n for n in FLOWS])
+@pytest.mark.parametrize("name", FLOWS)
 def test_mapped_graphs_and_exports_go_the_plain_way(name):
     torch._dynamo.reset()
     fast, plain, inputs = pair(name)

@@ -235,7 +235,9 @@ def test_kernel_and_python_count_alike():
 
 @pytest.mark.slow
 @needs_compiler
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, pytest.param(torch.float32, marks=pytest.mark.exhaustive)], ids=["float64", "float32"]
+)
 @pytest.mark.parametrize("case", CASES, ids=names)
 def test_the_kernel_goes_forward_as_the_plain_pass_does(case, dtype):
     layer = layer_of(case, dtype)

@@ -76,7 +76,7 @@ def runs(monkeypatch):
 @pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-@pytest.mark.parametrize("last", [True, False], ids=["whole", "units"])
+@pytest.mark.parametrize("last", [True, pytest.param(False, marks=pytest.mark.exhaustive)], ids=["whole", "units"])
 @each
 def test_values_and_gradients(case, last, dtype, runs):
     fast, plain = pair(case, dtype)

@@ -9,7 +9,7 @@ import inspect
 
 import pytest
 import torch
-from cases import FLOW_OPTIONS, generator, randomize
+from cases import FLOW_OPTIONS, exhaustive, generator, randomize
 
 from pushforward.core.domain import Circle
 from pushforward.flows import FLOWS
@@ -19,7 +19,10 @@ FEATURES, ROWS = 4, 64
 SMALL = {"hidden": [24, 24], "depth": 2, "units": 6, "data_dtype": None}
 DTYPES = [torch.float32, torch.float64]
 
-each_family = pytest.mark.parametrize("name", FLOWS)
+SOME = ("bnaf", "circular_nsf", "maf", "nsf", "real_nvp", "sos")
+each_family = pytest.mark.parametrize(
+    "name", [name if name in SOME else pytest.param(name, marks=exhaustive) for name in FLOWS]
+)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 each_state = pytest.mark.parametrize("trained", [False, True], ids=["untrained", "random"])
 

@@ -43,8 +43,17 @@ def keeps_every_property(subtests, config, dtype, size, names=None):
             raise error
 
 
-@each
-@BOTH_SIZES
+MORE = [config for config in UNIVARIATES if config not in firsts(UNIVARIATES)]
+SITUATIONS = [(config, size) for size in (MODERATE, EXTREME) for config in UNIVARIATES]
+
+
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        pytest.param(config, size, id=f"{label(config)}-{size:g}", marks=[exhaustive] * (config in MORE))
+        for config, size in SITUATIONS
+    ],
+)
 def test_every_univariate_keeps_the_properties(config, size, subtests):
     skip_steep_compositions(config, size)
     keeps_every_property(subtests, config, torch.float64, size)

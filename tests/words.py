@@ -74,8 +74,16 @@ PHRASES = [
     r"\bin the same words\b",
     r'(?<=""")(?:the same,|the same (?:by|with|over|as|statistics)\b|`\w+`, likewise)',
 ]
-PHRASE = re.compile("|".join(PHRASES), re.IGNORECASE | re.MULTILINE)
-PHRASE_IN_CODE = re.compile("|".join(PHRASES + UNCLEAR), re.IGNORECASE | re.MULTILINE)
+
+
+def any_of(phrases: list[str]) -> re.Pattern[str]:
+    """Any of these. Where most of them start, at the start of a word, is looked for once, which takes half the time."""
+    words = [phrase.removeprefix(r"\b") for phrase in phrases if phrase.startswith(r"\b")]
+    others = [phrase for phrase in phrases if not phrase.startswith(r"\b")]
+    return re.compile("|".join([rf"\b(?:{'|'.join(words)})", *others]), re.IGNORECASE | re.MULTILINE)
+
+
+PHRASE, PHRASE_IN_CODE = any_of(PHRASES), any_of(PHRASES + UNCLEAR)
 IN_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 IN_BACKTICKS = re.compile(r"`+([^`\n]+)`+")
 

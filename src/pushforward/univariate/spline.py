@@ -137,9 +137,10 @@ class Spline(Univariate):
             return self.inverse(y, params)[0]
         outside, v = self._to_box(y)
         left, bottom, width, height, piece = self._find(v, params, 1)
-        from_upper, dy, piece = _from_nearer_knot(v - bottom, height, piece)
-        t = piece.solve(dy).clamp(0.0, 1.0)
-        dx = t * width
+        dy = v - bottom
+        dy_from_top = height - dy
+        from_upper = dy > dy_from_top
+        dx = piece.solve_from(from_upper, torch.minimum(dy, dy_from_top)).clamp(0.0, 1.0) * width
         return torch.where(outside, y, self._from_box(left + torch.where(from_upper, width - dx, dx)))
 
     def _to_box(self, x: Tensor) -> tuple[Tensor, Tensor]:

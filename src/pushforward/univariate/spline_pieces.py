@@ -42,6 +42,10 @@ class Piece(ABC):
     def solve(self, dy: Tensor) -> Tensor:
         """t where dy is reached, without gradients. Rounding may put it slightly outside [0, 1]: the caller clamps."""
 
+    def solve_from(self, from_upper: Tensor, dy: Tensor) -> Tensor:
+        """`solve` of the piece rotated where ``from_upper`` is true."""
+        return self.rotated_where(from_upper).solve(dy)
+
     @abstractmethod
     def log_slope(self, t: Tensor) -> Tensor:
         """The log-slope at t."""
@@ -245,9 +249,17 @@ class RationalQuadraticPiece(Piece):
         return fraction, self._log_slope(one_minus_t, square, t_rest, denominator)
 
     def solve(self, dy: Tensor) -> Tensor:
+        return self._solve(self.slope_left, dy)
+
+    def solve_from(self, from_upper: Tensor, dy: Tensor) -> Tensor:
+        # The root does not depend on the slope at the far end but by the sum of both.
+        return self._solve(torch.where(from_upper, self.slope_right, self.slope_left), dy)
+
+    def _solve(self, slope: Tensor, dy: Tensor) -> Tensor:
+        """t where dy is reached, both measured from the end with this slope."""
         curved = dy * self.curvature
-        a = torch.addcmul(curved, self.height, self.slope - self.slope_left)
-        b = self.height * self.slope_left - curved
+        a = torch.addcmul(curved, self.height, self.slope - slope)
+        b = self.height * slope - curved
         return _quadratic_root(a, b, self.slope * dy)
 
     def log_slope(self, t: Tensor) -> Tensor:
