@@ -19,7 +19,7 @@ from pushforward.estimators.anomaly import _threshold
 MEASURES = ["composite", "density", "p_value", "radius", "typicality"]
 
 
-# What all estimators share is checked with the regressor and the density.
+# What all estimators share is checked with the regressor.
 @pytest.mark.exhaustive
 @parametrize_with_checks(
     [FlowAnomaly(steps=8, hidden=(8,))],

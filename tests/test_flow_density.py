@@ -29,6 +29,8 @@ NOT_KEPT = {
 }
 
 
+# What all estimators share is checked with the regressor.
+@pytest.mark.exhaustive
 @parametrize_with_checks(
     [FlowDensity(steps=8, hidden=(8,))],
     expected_failed_checks=lambda estimator: NOT_KEPT,

@@ -454,6 +454,7 @@ def test_an_estimator_writes_its_report(tmp_path):
     ids=["empty column", "odd values", "odd training values", "few training rows", "one row"],
 )
 @pytest.mark.filterwarnings("ignore:column 'letter' holds")
+@pytest.mark.exhaustive
 def test_odd_tables_get_a_page_without_a_warning(tmp_path, change, in_training):
     rows = table(120).assign(日本=lambda t: np.where(t["a"] > 0, "左", "右"), when=dt.datetime(9999, 12, 30))
     rows.loc[::2, "when"] = dt.datetime(1812, 5, 1)

@@ -45,7 +45,9 @@ def answers(monkeypatch):
 @pytest.mark.slow
 @needs_compiler
 @each
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, pytest.param(torch.float32, marks=pytest.mark.exhaustive)], ids=["float64", "float32"]
+)
 def test_the_kernel_finds_the_roots(univariate, dtype, answers):
     fast, plain = layers(univariate, dtype)
     y = normals(dtype)

@@ -165,7 +165,10 @@ def refuse(*args, **options):
 
 @pytest.mark.parametrize(
     ("registered", "univariate"),
-    [(Affine(), Halved()), (CircularRationalQuadratic(4), CircularRationalQuadratic(4))],
+    [
+        (Affine(), Halved()),
+        pytest.param(CircularRationalQuadratic(4), CircularRationalQuadratic(4), marks=pytest.mark.exhaustive),
+    ],
     ids=["a subclass", "another one"],
 )
 def test_other_univariates_have_no_such_kernel(registered, univariate):

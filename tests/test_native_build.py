@@ -80,6 +80,7 @@ def test_errors_of_the_compiler_of_torch_are_unwrapped(monkeypatch):
         native_build.warn_slower(error)  # once per process
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_process_without_a_usable_cache_works_and_warns_once(tmp_path):
     """The compiler of torch cannot even be imported there."""

@@ -52,7 +52,7 @@ def assert_same_gradients(layer, y, context, v):
         assert (got - want).abs().max() <= 1e-9 * (1 + want.abs().max())
 
 
-@pytest.mark.parametrize("context", [0, 2])
+@pytest.mark.parametrize("context", [pytest.param(0, marks=pytest.mark.exhaustive), 2])
 @pytest.mark.parametrize("config", UNIVARIATES, ids=label)
 def test_the_sweep_is_autodiff_through_naive_passes(config, context):
     assert_same_gradients(*case(build(config), context))

@@ -56,6 +56,7 @@ def test_drawn_rows_are_random_and_apart_from_those_held_out(folder):
     assert {*map(tuple, longer)} == {*map(tuple, values)}
 
 
+@pytest.mark.exhaustive
 def test_a_fit_from_files_is_as_good_as_one_from_memory(folder, monkeypatch):
     monkeypatch.setattr(density, "PASS", 1000)
     options = {"hidden": (32, 32), "steps": 250, "batch_size": 128, "random_state": 0}

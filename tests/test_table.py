@@ -544,7 +544,9 @@ for path in sys.argv[2:]:
 """
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".feather"])
+@pytest.mark.parametrize(
+    "suffix", [".csv", *(pytest.param(suffix, marks=pytest.mark.exhaustive) for suffix in (".parquet", ".feather"))]
+)
 def test_streaming_needs_no_more_memory_for_ten_times_the_rows(tmp_path, suffix):
     sizes = (50_000, 500_000)
     for rows in sizes:
