@@ -193,7 +193,11 @@ def test_many_columns_and_long_rows(tmp_path):
 # What is refused, and in which words
 
 FILES = [
-    ("t.xlsx", b"PK\x03\x04", r"the name of a table must end in one of \.csv, \.csv\.gz, \.tsv, .*\.arrow\. Rename"),
+    (
+        "t.xlsx",
+        b"PK\x03\x04",
+        r"the name of a table must end in one of \.csv, \.csv\.gz, \.csv\.zst, \.tsv, .*\.arrow\. Rename",
+    ),
     ("t.csv", b"", "the file is empty (0 bytes). A table needs a header and rows"),
     ("t.parquet", b"", "the file is empty (0 bytes). A table needs a header and rows"),
     ("t.csv", b"\n\n", "the file holds only blank lines"),
@@ -205,15 +209,10 @@ FILES = [
     ("t.csv", b"PAR1....", "not a CSV file, in spite of its suffix; it appears to be a Parquet file"),
     ("t.csv", b"\x1f\x8b..", "not a CSV file, in spite of its suffix; it appears to be a gzip file"),
     ("t.csv", b"PK\x03\x04", "it appears to be a zip file or an Excel workbook. Correct the suffix"),
-    ("t.csv", "a,b\n1,2\n".encode("utf-16"), "it appears to be UTF-16 text"),
     ("t.csv", b"a,b\n\x00\x01", "it appears to be binary data"),
     ("t.parquet", b"PAR1" + bytes(100), "cannot be read as Parquet; it may be damaged or incomplete ("),
     ("t.feather", b"ARROW1" + bytes(100), "cannot be read as Feather; it may be damaged or incomplete ("),
-    ("t.csv", b"a;b\n1;2\n", "columns seem to be separated by ';'. Save the table with commas"),
-    ("t.csv", b"a\tb\n1\t2\n", "columns seem to be separated by tabs. Save the table with commas"),
-    ("t.tsv", b"a,b\n1,2\n", "columns seem to be separated by ','. Save the table with tabs"),
     ("t.csv", b"1.5,2\n3,4\n", "the first line holds numbers, not column names. Add a header line"),
-    ("t.csv", b"caf\xe9,b\n3,4\n", "the column names are not UTF-8 text. Save the file as UTF-8"),
     ("t.csv", b"a,b\n1,2\n\n3\n", "row 2 (header not counted) has 1 values where the header names 2: '3'. Correct"),
     ("t.csv", b"a,b\n1,2,3\n", "row 1 (header not counted) has 3 values where the header names 2: '1,2,3'"),
     ("t.csv", b'a,b\n1,"' + b"2\n" * 300_000, 'one row is longer than 262144 bytes. Look for a quote (") that'),
@@ -523,8 +522,8 @@ def test_no_rows_still_make_a_header(tmp_path):
 
 
 def test_formats_by_suffix():
-    assert format_of("a.b.PARQUET") == ("parquet", False)
-    assert format_of("x.tsv.gz") == ("tsv", True)
+    assert format_of("a.b.PARQUET") == ("parquet", None)
+    assert format_of("x.tsv.gz") == ("tsv", "gzip")
     with pytest.raises(TableError, match=r"^model\.gz: the name of a table must end"):
         format_of("model.gz")
 

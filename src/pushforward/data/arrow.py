@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pushforward.data.columns import LEADING_ZEROS
 from pushforward.data.formats import TableError
 from pushforward.data.table import open_source, positions
 from pushforward.data.text import MISSING_WORDS
@@ -72,6 +73,7 @@ def _typed(column: Any, *, text: bool = False) -> Any:
         raise TableError("a column of the table is not UTF-8 text. Save the file as UTF-8.") from None
     missing = pc.is_in(words, value_set=pa.array(sorted(MISSING_WORDS)))
     words = pc.if_else(missing, pa.scalar(None, pa.string()), words)
+    text = text or pc.any(pc.match_substring_regex(words, LEADING_ZEROS)).as_py()
     for target in () if text else (pa.int64(), pa.float64(), pa.bool_()):
         try:
             return words.cast(target)

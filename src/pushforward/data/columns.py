@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from pushforward.data.formats import Source, TableError, clipped
 from pushforward.data.text import MISSING_WORDS
 
-__all__ = ["EXACT", "BadValue", "ColumnConverter", "NotNumbersError", "table_error"]
+__all__ = ["EXACT", "LEADING_ZEROS", "BadValue", "ColumnConverter", "NotNumbersError", "table_error"]
 
 EXACT = 2**53  # every integer up to here is a float64
+LEADING_ZEROS = r"^\s*0\d+\s*$"
+"""Identifiers such as postal codes: as numbers they would lose digits."""
 
 _DATE = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}\b|\d{1,2}:\d{2}(:\d{2})?$")
 
@@ -30,6 +32,7 @@ _MESSAGES = {
     "text": ("holds text", "Correct the value"),
     "decimal": ("holds numbers with a decimal comma", "Write them with a point"),
     "category": ("holds categories", "Turn them into numbers"),
+    "code": ("holds codes with leading zeros", "Leave the zeros out, if these are numbers"),
     "date": ("holds dates or times", "Turn them into numbers (hours since a fixed day, say)"),
     "mixed": ("mixes true/false with numbers", "Write 0 and 1"),
     "large": ("holds integers beyond 2**53, which float64 cannot represent", "Subtract an offset"),
@@ -38,7 +41,7 @@ _MESSAGES = {
 }
 
 
-MIXED = ("text", "category", "date", "missing")
+MIXED = ("text", "category", "code", "date", "missing")
 """Problems that a mixed-type model does not have."""
 
 
@@ -138,6 +141,8 @@ class ColumnConverter:
             text = _decoded(raw)
             if text in MISSING_WORDS:
                 continue
+            if re.match(LEADING_ZEROS, text):
+                self._refuse("code", index, text)
             try:
                 values[index] = float(text if "_" not in text else "not a number")
             except ValueError:
@@ -150,6 +155,8 @@ class ColumnConverter:
 
 def _parse(piece: Any, whole: bool) -> tuple[str, NDArray[np.float64] | None]:
     """Parse all values of a piece of text at once, with Arrow: the type and the numbers, or None."""
+    if pc.any(pc.match_substring_regex(piece, LEADING_ZEROS)).as_py():
+        return "", None
     for kind, target in (("int64", pa.int64()), ("double", pa.float64())):
         try:
             if kind == "int64":  # a failing cast is slow on many values: try a few first

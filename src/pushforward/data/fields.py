@@ -13,14 +13,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pushforward.data.dates import DateFormat
 from pushforward.data.formats import TableError
 from pushforward.data.frame import Raw, raw_columns
+from pushforward.data.quantities import ODD_WORDS, Quantity
 from pushforward.distributions import ColumnType
 
-__all__ = ["DAY", "Field", "labels_of", "show_type"]
+__all__ = ["DAY", "Field", "Notation", "labels_of", "show_type"]
 
 DAY = 86_400.0
 """Seconds."""
+
+Notation = Quantity | DateFormat
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,8 @@ class Field:
         stored: the data type in the table.
         form: ``"number"``, ``"bool"``, ``"time"``, ``"day"`` or ``"label"``: how `decode` turns numbers into values.
         labels: the categories that the codes 0, 1, ... stand for; None for types without categories.
+        label: the name in the table where that is not text, such as a number.
+        notation: how numbers or dates that are stored as text are written.
     """
 
     name: str
@@ -42,6 +48,8 @@ class Field:
     stored: str
     form: str = "number"
     labels: tuple[Any, ...] | None = None
+    label: Any = None
+    notation: Notation | None = None
 
     def encode(self, raw: Raw) -> NDArray[np.float64]:
         """The column as numbers, (rows,), NaN where it is missing. A category not seen when fitting gets the code after
@@ -51,15 +59,8 @@ class Field:
             TableError: the column holds text but was fitted as numbers.
         """
         if self.labels is None:
-            if raw.values is None:
-                texts = [(i, label) for i, label in enumerate(raw.labels or ()) if label is not None]
-                if not texts:
-                    return np.full(len(raw), np.nan)
-                raise TableError(
-                    f"the table: column {self.name!r} holds text in row {texts[0][0] + 1}, {texts[0][1]!r}, but held "
-                    "numbers when fitting. Correct the value."
-                )
-            return raw.values / DAY if self.form == "day" else raw.values
+            values = self._read(raw) if raw.values is None else raw.values
+            return values / DAY if self.form == "day" else values
         codes = {label: float(k) for k, label in enumerate(self.labels)}
         items = labels_of(raw)
         unknown = Counter(v for v in items if v is not None and v not in codes)
@@ -74,9 +75,38 @@ class Field:
         last = float(len(self.labels))
         return np.array([math.nan if v is None else codes.get(v, last) for v in items], dtype=np.float64)
 
+    def _read(self, raw: Raw) -> NDArray[np.float64]:
+        """The numbers that a column of text holds."""
+        notation = self.notation or Quantity()
+        items = [None if text is None or str(text).lower() in ODD_WORDS else str(text) for text in raw.labels or ()]
+        numbers = [None if text is None else notation.read(text) for text in items]
+        for i, (text, number) in enumerate(zip(items, numbers, strict=True)):
+            if text is not None and number is None:
+                raise TableError(
+                    f"the table: column {self.name!r} holds text in row {i + 1}, {text!r}, but held "
+                    f"{'dates' if self.form in ('time', 'day') else 'numbers'} when fitting. Correct the value."
+                )
+        return np.array([math.nan if number is None else number for number in numbers], dtype=np.float64)
+
+    def warn_outside(self, values: NDArray[np.float64]) -> None:
+        """Warn of numbers that the type of the column cannot hold, which have probability zero."""
+        outside = ~np.isnan(values) & ~self.column_type.holds(torch.as_tensor(values)[None])[0].numpy()
+        if outside.any():
+            count = int(outside.sum())
+            warnings.warn(
+                f"column {self.name!r} holds {values[outside][0]:g} in row {int(outside.argmax()) + 1}, which "
+                f"{show_type(self.column_type)} cannot hold: {_counted(count, 'row has', 'rows have')} probability "
+                "zero.",
+                UserWarning,
+                stacklevel=5,
+            )
+
     def decode(self, values: NDArray[np.float64]) -> Any:
         """Values in the units and data type of the table, None or NaN where they are missing."""
         missing = np.isnan(values)
+        if self.notation is not None:
+            unit = DAY if self.form == "day" else 1.0
+            return [None if gone else self.notation.write(v * unit) for v, gone in zip(values, missing, strict=True)]
         if self.labels is not None:
             items = [None if gone else self.labels[int(v)] for v, gone in zip(values, missing, strict=True)]
             numbers = all(isinstance(label, int | float) and not isinstance(label, bool) for label in self.labels)
@@ -139,11 +169,17 @@ def labels_of(raw: Raw) -> list[Any]:
     return [None if v is None else bool(v) for v in whole] if raw.kind == "bool" else whole
 
 
+def _shown(value: Any) -> str:
+    """A parameter in few words."""
+    if isinstance(value, dict):
+        return str(value["type"])
+    if isinstance(value, list) and len(value) > 4:
+        return f"[{', '.join(f'{v:g}' for v in value[:3])}, ... {len(value)} in all]"
+    return str(value)
+
+
 def show_type(column_type: ColumnType) -> str:
     """A column type with its parameters, such as ``Circular(period=24)``."""
-    parameters = ", ".join(
-        f"{k}={v}" if not isinstance(v, dict) else v["type"]
-        for k, v in column_type.config.items()
-        if k not in ("type", "columns")
-    )
+    parameters = ", ".join(f"{k}={_shown(v)}" for k, v in column_type.config.items() if k not in ("type", "columns"))
+    parameters = parameters.replace("inner=", "")
     return f"{type(column_type).__name__}({parameters})" if parameters else type(column_type).__name__

@@ -31,8 +31,10 @@ __all__ = [
 _FORMATS = {
     ".csv": "csv",
     ".csv.gz": "csv",
+    ".csv.zst": "csv",
     ".tsv": "tsv",
     ".tsv.gz": "tsv",
+    ".tsv.zst": "tsv",
     ".parquet": "parquet",
     ".pq": "parquet",
     ".feather": "feather",
@@ -47,6 +49,7 @@ _SIGNATURES = {
     b"ARROW1": "a Feather file",
     b"FEA1": "a Feather file of the outdated version 1",
     b"\x1f\x8b": "a gzip file",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file",
     b"PK\x03\x04": "a zip file or an Excel workbook",
     b"\x89HDF": "an HDF5 file",
     b"\x93NUMPY": "a numpy file",
@@ -59,19 +62,22 @@ class TableError(ValueError):
     """A table that cannot be read or written; the message names the file, the problem and a remedy."""
 
 
-def format_of(path: str | os.PathLike[str]) -> tuple[str, bool]:
-    """The format of a suffix (csv, tsv, parquet or feather), and whether the file is gzipped.
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+
+
+def format_of(path: str | os.PathLike[str]) -> tuple[str, str | None]:
+    """The format of a suffix (csv, tsv, parquet or feather), and how the file is compressed as a whole.
 
     Raises:
         TableError: there is no format of this suffix.
 
     >>> format_of("table.CSV.gz")
-    ('csv', True)
+    ('csv', 'gzip')
     """
     name = Path(path).name.lower()
     for suffix in sorted(_FORMATS, key=len, reverse=True):
         if name.endswith(suffix):
-            return _FORMATS[suffix], suffix.endswith(".gz")
+            return _FORMATS[suffix], _COMPRESSIONS.get(Path(suffix).suffix)
     suffixes = ", ".join(_FORMATS)
     raise TableError(f"{os.fspath(path)}: the name of a table must end in one of {suffixes}. Rename or convert it.")
 
@@ -85,6 +91,8 @@ class Source(ABC):
     kind: str
     names: tuple[str, ...]
     types: tuple[Any, ...]
+    note: str = ""
+    """What was detected about the file that is not usual for its suffix, in words."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -113,7 +121,7 @@ class Source(ABC):
         """Turn the errors of Arrow and of the system into a `TableError`."""
         try:
             yield
-        except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+        except (pa.ArrowException, OSError, EOFError, UnicodeError, zlib.error) as error:
             first_line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             raise TableError(
                 f"{self.path}: cannot be read as {self.kind}; it may be damaged or incomplete "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import narwhals as nw
@@ -24,13 +24,19 @@ __all__ = ["Raw", "backend_of", "build_frame", "column_names", "raw_columns"]
 
 @dataclass(frozen=True)
 class Raw:
-    """One column: ``"number"``, ``"bool"`` or ``"time"`` (seconds since 1970) with values, ``"label"`` with labels."""
+    """One column: ``"number"``, ``"bool"`` or ``"time"`` (seconds since 1970) with values, ``"label"`` with labels.
+
+    ``order`` are all categories in the order that the table declares; ``label`` is the name in the table, where that is
+    not text.
+    """
 
     name: str
     kind: str
     stored: str
     values: NDArray[np.float64] | None = None
     labels: list[Any] | None = None
+    order: tuple[Any, ...] | None = None
+    label: Any = None
 
     def __len__(self) -> int:
         return len(self.values if self.values is not None else self.labels or [])
@@ -76,8 +82,9 @@ def raw_columns(table: Any, names: list[str] | None = None) -> list[Raw]:
     if absent := [name for name in wanted if name not in available]:
         shown = ", ".join(map(repr, available[:10])) + (", ..." if available[10:] else "")
         raise TableError(f"the table: there is no column {absent[0]!r}. The columns are {shown}.")
-    series = dict(zip(available, frame.iter_columns(), strict=True))
-    return [_of_series(name, series[name]) for name in wanted]
+    columns = zip(available, frame.columns, frame.iter_columns(), strict=True)
+    by_name = {name: (label, series) for name, label, series in columns}
+    return [_of_column(name, *by_name[name]) for name in wanted]
 
 
 def _of_array(table: Any, names: list[str] | None) -> list[Raw]:
@@ -98,11 +105,18 @@ def _of_array(table: Any, names: list[str] | None) -> list[Raw]:
     return [_of_objects(name, "object", list(column)) for name, column in zip(names, array.T, strict=True)]
 
 
+def _of_column(name: str, label: Any, series: Any) -> Raw:
+    raw = _of_series(name, series)
+    return raw if isinstance(label, str) else replace(raw, label=label)
+
+
 def _of_series(name: str, series: Any) -> Raw:
     dtype = series.dtype
-    stored = str(dtype)
+    stored = str(series.to_native().dtype) if series.implementation.is_pandas() else str(dtype)
+    if stored.startswith("datetime64"):  # with a zone narwhals calls it unknown
+        dtype = nw.Datetime()
     if dtype == nw.Boolean:
-        values = [math.nan if v is None else float(v) for v in series.to_list()]
+        values = [math.nan if _missing(v) else float(v) for v in series.to_list()]
         return Raw(name, "bool", stored, np.array(values, dtype=np.float64))
     if dtype.is_numeric():
         if dtype.is_integer() and not series.is_null().any():
@@ -112,8 +126,10 @@ def _of_series(name: str, series: Any) -> Raw:
     if dtype == nw.Datetime or dtype == nw.Date:
         return Raw(name, "time", stored, np.array([_seconds(v) for v in series.to_list()], dtype=np.float64))
     if dtype == nw.Duration:
-        seconds = [math.nan if v is None else v.total_seconds() for v in series.to_list()]
+        seconds = [math.nan if _missing(v) else v.total_seconds() for v in series.to_list()]
         return Raw(name, "number", stored, np.array(seconds, dtype=np.float64))
+    if isinstance(dtype, nw.Enum):
+        return replace(_of_objects(name, stored, series.to_list()), order=tuple(dtype.categories))
     if dtype in (nw.String, nw.Categorical, nw.Enum, nw.Object, nw.Unknown):
         return _of_objects(name, stored, series.to_list())
     raise TableError(f"the table: column {name!r} holds {stored}, not single values. Store it in several columns.")

@@ -13,12 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from pushforward.data.columns import EXACT
-from pushforward.data.fields import DAY, Field, labels_of, show_type
+from pushforward.data.dates import DateFormat, date_format_of
+from pushforward.data.fields import DAY, Field, Notation, labels_of, show_type
 from pushforward.data.formats import TableError
 from pushforward.data.frame import Raw
+from pushforward.data.quantities import quantity_of
 from pushforward.distributions import (
     Boolean,
     Categorical,
+    Circular,
     ColumnType,
     Constant,
     Continuous,
@@ -40,6 +43,10 @@ MIN_DISTINCT = 12
 FREQUENT, FREQUENT_ROWS = 0.01, 20
 """Fraction of the rows, and number of rows, from which on a single number may have a probability of its own."""
 MAX_FREQUENT = 32
+CODES, REPEATS = 100, 4
+"""Distinct numbers up to which, and rows for each of them from which on, every repeated number has a probability."""
+WHOLE_CODES, WHOLE_REPEATS = 32, 20
+"""The same for whole numbers, between which a smooth distribution needs no more rows."""
 SKEWED = 1.5
 """Skewness from which on a column of positive numbers is modelled on a log scale."""
 HEAVY = 8.0
@@ -77,11 +84,19 @@ def declared_field(raw: Raw, column_type: ColumnType | str) -> Field:
                 "declared. Declare at least as many."
             )
         return field
+    notation = None
+    if raw.labels is not None and (notation := notation_of_text(raw)) is not None:
+        blank = Field(raw.name, column_type, "declared", raw.stored, notation=notation)
+        raw = replace(
+            raw, kind="time" if isinstance(notation, DateFormat) else "number", labels=None, values=blank.encode(raw)
+        )
     if raw.labels is not None:
         raise TableError(
             f"types: column {raw.name!r} holds text, so it cannot be {type(column_type).__name__}. Try 'categorical'."
         )
     values = np.asarray(raw.values)
+    if isinstance(column_type, Circular):
+        column_type = _circle_of(column_type, values)
     wrong = ~np.isnan(values) & ~column_type.holds(torch.as_tensor(values)[None])[0].numpy()
     if wrong.any():
         first = int(np.argmax(wrong))
@@ -92,17 +107,35 @@ def declared_field(raw: Raw, column_type: ColumnType | str) -> Field:
             "another type."
         )
     form = {"time": "time", "bool": "bool"}.get(raw.kind, "number")
-    return Field(raw.name, column_type, "declared", raw.stored, form)
+    return Field(raw.name, column_type, "declared", raw.stored, form, label=raw.label, notation=notation)
+
+
+def _circle_of(circle: Circular, values: Floats) -> ColumnType:
+    """A circle that starts where the values do, if they leave the declared one and fit into another of its period, such
+    as months from 1 to 12; with a probability for each of a few whole numbers."""
+    present = values[~np.isnan(values)]
+    if not len(present):
+        return circle
+    low, high = circle.low, present.max()
+    if present.min() < low or high >= low + circle.period:
+        start = math.floor(present.min())
+        if high - start >= circle.period:
+            return circle  # refused, naming the value
+        circle = Circular(circle.period, low=start, bins=circle.univariate.bins)
+    distinct = np.unique(present)
+    if (distinct == distinct.round()).all() and len(distinct) <= WHOLE_CODES:
+        return Inflated(circle, distinct.tolist())
+    return circle
 
 
 def _levels(raw: Raw, why: str, *, ordered: bool) -> Field:
     counts = Counter(v for v in labels_of(raw) if v is not None)
     if not counts:
         raise _empty(raw)
-    labels = sorted(counts, key=lambda v: (str(type(v)), v))
+    labels = list(raw.order) if raw.order else sorted(counts, key=lambda v: (str(type(v)), v))
     column_type = (Ordinal if ordered else Categorical)(len(labels))
     form = "label" if raw.labels is not None else raw.kind
-    return Field(raw.name, column_type, why, raw.stored, form, tuple(labels))
+    return Field(raw.name, column_type, why, raw.stored, form, tuple(labels), raw.label)
 
 
 def _empty(raw: Raw) -> TableError:
@@ -115,9 +148,12 @@ def inferred_field(raw: Raw) -> Field:
     Raises:
         TableError: all values are missing.
     """
+    if raw.labels is not None and (noted := _of_text(raw)) is not None:
+        return noted
     if raw.labels is not None:
-        field = _levels(raw, "", ordered=False)
-        return replace(field, why=f"text, {len(field.labels or ())} different values")
+        field = _levels(raw, "", ordered=raw.order is not None)
+        why = "categories in an order" if raw.order else f"text, {len(field.labels or ())} different values"
+        return replace(field, why=why)
     values = np.asarray(raw.values)[~np.isnan(np.asarray(raw.values))]
     if not len(values):
         raise _empty(raw)
@@ -125,7 +161,46 @@ def inferred_field(raw: Raw) -> Field:
     if form == "time" and (values % DAY == 0).all():
         values, form = values / DAY, "day"
     column_type, why = _of_numbers(values, form)
-    return Field(raw.name, column_type, why, raw.stored, form)
+    return Field(raw.name, column_type, why, raw.stored, form, label=raw.label)
+
+
+def _of_text(raw: Raw) -> Field | None:
+    """The field of a column of text that holds numbers or dates; None if it holds something else.
+
+    Raises:
+        TableError: nearly all of its values are numbers, and some are not.
+    """
+    if raw.order is not None or (notation := notation_of_text(raw)) is None:
+        return None
+    blank = Field(raw.name, Continuous(), "", raw.stored, label=raw.label, notation=notation)
+    numbers = blank.encode(raw)
+    gone = np.isnan(numbers) & np.array([text is not None for text in raw.labels or ()])
+    kind = "time" if isinstance(notation, DateFormat) else "number"
+    field = inferred_field(Raw(raw.name, kind, raw.stored, numbers))
+    example = next(text for text, number in zip(raw.labels or (), numbers, strict=True) if not math.isnan(number))
+    why = f"stored as text such as {example!r}"
+    if gone.any():
+        words = sorted({text for text, odd in zip(raw.labels or (), gone, strict=True) if odd})
+        why += f"; missing where it is {', '.join(map(repr, words[:3]))} ({int(gone.sum())} rows)"
+    return replace(field, why=f"{field.why}; {why}", label=raw.label, notation=notation)
+
+
+def notation_of_text(raw: Raw) -> Notation | None:
+    """How a column of text writes numbers or dates; None if it holds something else."""
+    texts = [text for text in raw.labels or () if text is not None]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        return None
+    if (dates := date_format_of(texts)) is not None:
+        return dates
+    if (quantity := quantity_of(texts)) is None:
+        return None
+    if quantity[1]:
+        row = (raw.labels or []).index(quantity[1][0]) + 1
+        raise TableError(
+            f"the table: column {raw.name!r} holds numbers, but {quantity[1][0]!r} in row {row}. Correct the value, "
+            "leave it empty, or declare the type 'categorical'."
+        )
+    return quantity[0]
 
 
 def _of_numbers(values: Floats, form: str) -> Typed:
@@ -141,8 +216,14 @@ def _of_numbers(values: Floats, form: str) -> Typed:
 
 
 def _with_frequent(values: Floats, distinct: Floats, type_of_others: Callable[[Floats], Typed]) -> Typed:
-    """A probability for each value more frequent than its neighbours, and a type for the other values."""
+    """A probability for each value more frequent than its neighbours, and a type for the other values. Where few values
+    repeat, each that was seen twice has a probability."""
     counts = np.unique(values, return_counts=True)[1]
+    whole = bool((distinct == distinct.round()).all())
+    most, repeats = (WHOLE_CODES, WHOLE_REPEATS) if whole else (CODES, REPEATS)
+    if len(distinct) <= most and len(values) >= repeats * len(distinct):
+        column_type, _ = type_of_others(values)
+        return Inflated(column_type, distinct[counts > 1].tolist()), f"numbers, {len(distinct)} different values"
     neighbours = np.convolve(np.pad(counts, 2), [1, 1, 0, 1, 1], "valid")  # the two distinct values on each side
     often = (counts >= FREQUENT * len(values)) & (counts >= FREQUENT_ROWS) & (counts > neighbours)
     frequent = distinct[often][:MAX_FREQUENT]

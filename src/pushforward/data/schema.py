@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushforward.core.config import build
+from pushforward.data.dates import DateFormat
 from pushforward.data.fields import Field, show_type
 from pushforward.data.formats import TableError
-from pushforward.data.frame import backend_of, build_frame, raw_columns
+from pushforward.data.frame import backend_of, raw_columns
 from pushforward.data.inference import declared_field, inferred_field
+from pushforward.data.quantities import Quantity
+from pushforward.data.restore import restored_frame
 from pushforward.distributions import Categorical, ColumnType, Ordinal
 
 __all__ = ["Field", "Schema"]
@@ -76,8 +79,11 @@ class Schema:
         """The column names."""
         return [field.name for field in self.fields]
 
-    def place(self, name: str) -> int:
-        """The index of a column."""
+    def place(self, name: Any) -> int:
+        """The index of a column, by its name or by what stands for it in the table, such as a number."""
+        labels = [field.label for field in self.fields]
+        if not isinstance(name, str) and name in labels:
+            return labels.index(name)
         if name not in self.names:
             shown = ", ".join(map(repr, self.names[:10])) + (", ..." if self.names[10:] else "")
             raise TableError(f"there is no column {name!r}. The columns are {shown}.")
@@ -88,16 +94,17 @@ class Schema:
         raws = raw_columns(table, self.names)
         return np.stack([field.encode(raw) for field, raw in zip(self.fields, raws, strict=True)], axis=1)
 
-    def decode(self, values: NDArray[np.float64], columns: Sequence[int] | None = None) -> Any:
+    def decode(self, values: NDArray[np.float64], columns: Sequence[int] | None = None, *, like: Any = None) -> Any:
         """A table of the original library and data types, from numbers (rows, columns).
 
         Args:
             values: encoded values, one column for each field, or for each of ``columns``.
             columns: indices of the fields to decode; all by default.
+            like: a table with the same rows, whose row labels are kept where the library has any.
         """
-        chosen = range(len(self.fields)) if columns is None else columns
-        parts = {self.fields[j].name: self.fields[j].decode(values[:, k]) for k, j in enumerate(chosen)}
-        return build_frame(parts, self.backend)
+        fields = [self.fields[j] for j in (range(len(self.fields)) if columns is None else columns)]
+        parts = [field.decode(values[:, k]) for k, field in enumerate(fields)]
+        return restored_frame(fields, parts, self.backend, like)
 
     def describe(self) -> str:
         """One line per column: its name, its type and the rule that chose it."""
@@ -113,7 +120,9 @@ class Schema:
         fields = []
         for field in self.fields:
             entry = {**vars(field), "labels": None if field.labels is None else list(field.labels)}
-            column_type = entry.pop("column_type")
+            column_type, notation = entry.pop("column_type"), entry.pop("notation")
+            if notation is not None:
+                entry["notation"] = vars(notation)
             fields.append({"name": entry.pop("name"), "kind": column_type.config, **entry})
         return {"backend": self.backend, "fields": fields}
 
@@ -123,5 +132,7 @@ class Schema:
         fields = []
         for stored in config["fields"]:
             entry = {**stored, "labels": stored["labels"] and tuple(stored["labels"])}
+            if (notation := entry.get("notation")) is not None:
+                entry["notation"] = (DateFormat if "format" in notation else Quantity)(**notation)
             fields.append(Field(column_type=build(entry.pop("kind")), **entry))
         return cls(tuple(fields), config["backend"])

@@ -88,7 +88,7 @@ def open_source(path: PathLike) -> Source:
         raise TableError(f"{shown}: that is a folder, not a table. Name a file.")
     if not os.path.exists(shown):
         raise TableError(f"{shown}: there is no such file. Check the path.")
-    kind, gzipped = format_of(shown)
+    kind, compression = format_of(shown)
     if not os.path.isfile(shown):
         raise TableError(f"{shown}: that is a device or a pipe. Save the table to a file first.")
     try:
@@ -102,7 +102,7 @@ def open_source(path: PathLike) -> Source:
         return ParquetSource(shown, head)
     if kind == "feather":
         return FeatherSource(shown, head)
-    return TextSource(shown, head, delimiter="\t" if kind == "tsv" else ",", gzipped=gzipped)
+    return TextSource(shown, head, delimiter="\t" if kind == "tsv" else ",", compression=compression)
 
 
 def column_names(path: PathLike) -> tuple[str, ...]:

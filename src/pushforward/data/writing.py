@@ -51,7 +51,7 @@ class TableWriter:
         self.path = os.fspath(path)
         self.names = tuple(names)
         self.rows = 0
-        self._format, self._gzipped = format_of(path)
+        self._format, self._compression = format_of(path)
         if not self.names or len(set(self.names)) < len(self.names):
             raise TableError(f"{self.path}: a table needs at least one column, and no name twice; got {self.names}.")
         if unknown := [name for name in integers if name not in self.names]:
@@ -122,8 +122,8 @@ class TableWriter:
         if self._format == "feather":
             options = pa.ipc.IpcWriteOptions(compression="lz4")
             return stack.enter_context(pa.ipc.new_file(sink, self._schema, options=options))
-        if self._gzipped:
-            sink = stack.enter_context(pa.CompressedOutputStream(sink, "gzip"))
+        if self._compression:
+            sink = stack.enter_context(pa.CompressedOutputStream(sink, self._compression))
         delimiter = "\t" if self._format == "tsv" else ","
         header = io.StringIO()  # not by Arrow, which puts every name in quotes
         csv.writer(header, delimiter=delimiter, lineterminator="\n").writerow(self.names)
