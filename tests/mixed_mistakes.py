@@ -136,7 +136,10 @@ MISTAKES = [
         lambda: model().impute(WHOLE[:, :2]),
         r"MixedTypeModel: x must have shape \(\*batch, 3\); got \(4, 2\)\.",
     ),
-    (lambda: model().composite(WHOLE, splits=0), r"MixedTypeModel: splits must be a whole number of at least 1; got 0"),
+    (
+        lambda: model().composite(WHOLE, splits=-1),
+        r"MixedTypeModel: splits must be a whole number of at least 0; got -1",
+    ),
     (
         lambda: model().calibrate_temperature(WHOLE[:0]),
         r"MixedTypeModel: the number of rows to calibrate with must be a whole number of at least 1; got 0",

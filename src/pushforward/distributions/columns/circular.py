@@ -58,6 +58,9 @@ class Circular(ColumnType):
         below = self.univariate.value(self._angle(x), params) / (2 * math.pi) + 0.5
         return torch.where(x <= low, 0.0, torch.where(x >= high, 1.0, below.clamp(0.0, 1.0)))
 
+    def plausibility(self, x: Tensor, params: Tensor) -> Tensor:
+        return self.log_prob(x, params)  # a circle has no tails
+
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
         angle = self.univariate.inverse_value((2 * p - 1) * math.pi, params).to(torch.float64)
         x = self.low + (angle / (2 * math.pi) + 0.5) * self.period

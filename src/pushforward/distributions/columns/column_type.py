@@ -17,6 +17,9 @@ from pushforward.core.torch_internals import buffers_of, parameters_of, submodul
 
 __all__ = ["ColumnType"]
 
+SMALLEST_TAIL = 1e-7
+"""Tail probabilities from here down count alike: in float32 the upper tail has no smaller ones."""
+
 
 class ColumnType(HasConstants, ABC):
     """A type of column: its values as inputs of a network, and their distribution with parameters from a network.
@@ -42,6 +45,9 @@ class ColumnType(HasConstants, ABC):
     """Whether `log_prob` is a density, in units of one over the column's, or a probability."""
     levels: int = 0
     """The number of categories; 0 for types without."""
+    is_real: bool = False
+    """Whether values stand for points of the real line, `standardized`. Then parameters may be followed by two more, a
+    location m and the logarithm of a scale s: the others are those of the distribution of (u - m) / s of a point u."""
     smoothing: float = 0.0
     """Bandwidth of the noise that `add_noise` adds, in standard deviations of the column."""
     per_column: ClassVar[tuple[str, ...]] = ()
@@ -96,6 +102,16 @@ class ColumnType(HasConstants, ABC):
     def encode(self, x: Tensor) -> Tensor:
         """x as inputs of a network, (columns, num_inputs, n)."""
 
+    def standardized(self, x: Tensor) -> Tensor:
+        """The points of the real line that x stands for, with about mean zero and deviation one, (columns, n) in
+        float64; NaN where there is none."""
+        return torch.full_like(x, torch.nan)
+
+    def fitted_params(self, u: Tensor) -> Tensor | None:
+        """Of a type of reals the last parameters of a single column, without location and scale, from which learning
+        the distribution of points u (n,) of the line goes well; None where any do."""
+        return None
+
     @abstractmethod
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         """Log-density or log-probability of x, (columns, n); -inf outside of the domain."""
@@ -111,6 +127,17 @@ class ColumnType(HasConstants, ABC):
     def point_mass(self, x: Tensor, params: Tensor) -> Tensor:
         """P(X = x), (columns, n); zero where there is a density."""
         return self.log_prob(x, params).exp() if not self.is_density else torch.zeros_like(x, dtype=params.dtype)
+
+    def plausibility(self, x: Tensor, params: Tensor) -> Tensor:
+        """The mean of `log_prob` and of the logarithm of the two-sided tail probability of x, (columns, n). A density
+        alone says little about values far out on the side where it is flat, a tail probability nothing about gaps. Of
+        values without an order, `log_prob`."""
+        log_prob = self.log_prob(x, params)
+        if not self.ordered:
+            return log_prob
+        below = self.mid_cdf(x, params)
+        tail = 2 * torch.minimum(below, 1 - below)
+        return 0.5 * (log_prob + tail.clamp(min=SMALLEST_TAIL).log())
 
     @abstractmethod
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:

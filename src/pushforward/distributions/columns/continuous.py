@@ -11,7 +11,7 @@ from torch import Tensor
 from pushforward.core.config import configurable
 from pushforward.core.domain import Interval, Real
 from pushforward.core.numerics import quartiles
-from pushforward.distributions.columns.scaled import LARGEST_EXPONENT, Scaled
+from pushforward.distributions.columns.scaled import LAST, Scaled, exp_up_to, log_up_to, turning_point
 from pushforward.univariate.base import Univariate
 
 __all__ = ["Bounded", "Continuous", "HeavyTailed", "Positive"]
@@ -58,7 +58,7 @@ class HeavyTailed(Scaled):
     r"""Any number, with a density, where some values lie very far from most.
 
     Modelled is the distribution of :math:`\operatorname{arsinh}((x - m) / s)`, with the median m and the interquartile
-    range s.
+    range s. Beyond most of the values that were measured the map goes straight on, so that tails have all moments.
 
     Args:
         univariate: the map whose distribution the transformed column has, as in `Continuous`.
@@ -67,21 +67,27 @@ class HeavyTailed(Scaled):
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"columns": 2, "univariate": {"type": "Affine"}})
     domain = Real()
-    per_column = (*Scaled.per_column, "median", "spread")
+    per_column = (*Scaled.per_column, "median", "spread", "reach")
     median: Tensor
     spread: Tensor
+    reach: Tensor
 
     def __init__(self, univariate: Univariate | None = None, *, columns: int = 1) -> None:
         super().__init__(univariate, columns)
         self.register_buffer("median", torch.zeros(columns, 1, dtype=torch.float64))
         self.register_buffer("spread", torch.ones(columns, 1, dtype=torch.float64))
+        self.register_buffer("reach", torch.full((columns, 1), LAST, dtype=torch.float64))  # of (x - m) / s
 
     def _unconstrain(self, x: Tensor) -> tuple[Tensor, Tensor]:
         t = (x - self.median) / self.spread
-        return torch.asinh(t), -self.spread.log() - torch.hypot(t, torch.ones_like(t)).log()
+        inside = torch.clamp(t, -self.reach, self.reach)
+        stretch = torch.hypot(inside, torch.ones_like(t))
+        return torch.asinh(inside) + (t - inside) / stretch, -self.spread.log() - stretch.log()
 
     def _constrain(self, v: Tensor) -> Tensor:
-        return self.median + self.spread * torch.sinh(v.clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT))
+        end = torch.asinh(self.reach)
+        inside = torch.clamp(v, -end, end)
+        return self.median + self.spread * (torch.sinh(inside) + (v - inside) * torch.cosh(inside))
 
     def _measure(self, x: Tensor) -> Tensor:
         if len(x):
@@ -89,12 +95,15 @@ class HeavyTailed(Scaled):
             self.median[0] = middle
             wide = high - low if high > low else (x - middle).abs().mean()
             self.spread[0] = wide if wide > 0 else 1.0
+            self.reach[0] = turning_point((x - middle).abs() / self.spread[0]).clamp(min=1.0)
         return super()._measure(x)
 
 
 @configurable
 class Positive(Scaled):
     """Numbers above a bound, with a density: modelled is the distribution of their logarithm.
+
+    Beyond most of the numbers that were measured the logarithm goes straight on: the upper tail has all moments.
 
     Args:
         low: the bound, which itself has no density.
@@ -106,19 +115,26 @@ class Positive(Scaled):
         {},
         {"low": -2.0, "columns": 2, "univariate": {"type": "Affine"}},
     )
+    per_column = (*Scaled.per_column, "last")
+    last: Tensor
 
     def __init__(self, low: float = 0.0, *, univariate: Univariate | None = None, columns: int = 1) -> None:
         super().__init__(univariate, columns)
         self.low = float(low)
         self.domain = Interval(self.low, math.inf)
+        self.register_buffer("last", torch.full((columns, 1), LAST, dtype=torch.float64))  # of x - low
 
     def _unconstrain(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        v = torch.where(self._inside(x), x - self.low, 1.0).log()
-        return v, -v
+        return log_up_to(self.last, torch.where(self._inside(x), x - self.low, 1.0))
 
     def _constrain(self, v: Tensor) -> Tensor:
         least = v.new_tensor(math.nextafter(self.low, math.inf))
-        return torch.maximum(self.low + v.clamp(max=LARGEST_EXPONENT).exp(), least)
+        return torch.maximum(self.low + exp_up_to(self.last, v), least)
+
+    def _measure(self, x: Tensor) -> Tensor:
+        if len(x):
+            self.last[0] = turning_point(x - self.low)
+        return super()._measure(x)
 
 
 @configurable

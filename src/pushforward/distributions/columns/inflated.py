@@ -15,6 +15,9 @@ from pushforward.distributions.columns.column_type import ColumnType
 
 __all__ = ["Inflated", "ZeroInflated"]
 
+FEWEST = 8
+"""Other values from which on the inner type is measured by them alone."""
+
 
 @configurable
 class Inflated(ColumnType):
@@ -46,6 +49,7 @@ class Inflated(ColumnType):
             raise ValueError(f"{type(self).__name__}: values must be different numbers, rising; got {numbers}.")
         self.inner = inner if inner.columns == columns else inner.repeated(columns)
         self.is_density, self.ordered, self.smoothing = inner.is_density, inner.ordered, inner.smoothing
+        self.is_real = inner.is_real
         self.num_params, self.num_inputs = len(numbers) + inner.num_params, len(numbers) + inner.num_inputs
         low, high = inner.domain.ends
         fits = low <= numbers[0] and numbers[-1] <= high
@@ -75,6 +79,13 @@ class Inflated(ColumnType):
 
     def holds(self, x: Tensor) -> Tensor:
         return self._at(x).any(dim=0) | self.inner.holds(x)
+
+    def standardized(self, x: Tensor) -> Tensor:
+        inner = self.inner.standardized(x)
+        return torch.where(self._at(x).any(dim=0), torch.nan, inner) if self.is_density else inner
+
+    def fitted_params(self, u: Tensor) -> Tensor | None:
+        return self.inner.fitted_params(u)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         log_share = self._log_shares(params)
@@ -119,7 +130,10 @@ class Inflated(ColumnType):
         at = self._at(x[None])[:, 0]  # (values, n)
         counts = torch.cat([at.sum(dim=1), (~at.any(dim=0)).sum()[None]]).to(self.like.dtype) + 0.5
         log_share = (counts / counts.sum()).log()
-        return torch.cat([log_share[:-1] - log_share[-1], self.inner._measure(x[~at.any(dim=0)])])
+        others = x[~at.any(dim=0)]
+        if len(others) < FEWEST:  # too few to tell where others of their kind would lie
+            others = x
+        return torch.cat([log_share[:-1] - log_share[-1], self.inner._measure(others)])
 
     def _log_shares(self, params: Tensor) -> Tensor:
         """Log-probabilities of the values, and last of the inner type."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pushforward.core.config import configurable
 from pushforward.core.domain import Integers
-from pushforward.distributions.columns.scaled import FAR, LARGEST_EXPONENT, Scaled
+from pushforward.distributions.columns.scaled import FAR, LAST, Scaled, exp_up_to, log_up_to, turning_point
 from pushforward.univariate.base import Univariate
 
 __all__ = ["Integer"]
@@ -30,7 +30,8 @@ class Integer(Scaled):
     Args:
         low: the smallest number, if there is one.
         high: the largest number, if there is one.
-        skewed: whether F is a distribution of log(k - low + 1), for numbers of many magnitudes.
+        skewed: whether F is a distribution of log(k - low + 1), for numbers of many magnitudes; beyond most
+            of the numbers that were measured the logarithm goes straight on, so that the tail has all moments.
         univariate: the map whose distribution the transformed column has, as in `Continuous`.
         columns: how many such columns stand side by side.
 
@@ -47,6 +48,8 @@ class Integer(Scaled):
         {"low": 1, "skewed": True, "univariate": {"type": "Affine"}},
     )
     is_density = False
+    per_column = (*Scaled.per_column, "last")
+    last: Tensor
 
     def __init__(
         self,
@@ -67,27 +70,42 @@ class Integer(Scaled):
                 f"Integer: low must be smaller than high; got {low} and {high}. Use Constant for one value."
             )
         self.domain = Integers(self.low, self.high)
+        self.register_buffer("last", torch.full((columns, 1), LAST, dtype=torch.float64))  # of k - low + 1
 
     def _unconstrain(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        v = (x - (self.low - 1)).clamp(min=0.5).log() if self.skewed else x
+        v = log_up_to(self.last, (x - (self.low - 1)).clamp(min=0.5))[0] if self.skewed else x
         return v, torch.zeros_like(v)  # no density is computed from it
 
     def _constrain(self, v: Tensor) -> Tensor:
-        return v.clamp(max=LARGEST_EXPONENT).exp() + (self.low - 1) if self.skewed else v
+        return exp_up_to(self.last, v) + (self.low - 1) if self.skewed else v
+
+    def _measure(self, x: Tensor) -> Tensor:
+        if len(x):
+            self.last[0] = turning_point(x - (self.low - 1))
+        return super()._measure(x)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         below, above = (self._standardize64(self._unconstrain(x + half)[0]) for half in (-0.5, 0.5))
         # The difference of ends has no digits where numbers have many, such as seconds since 1970.
-        width = (torch.log1p(1 / (x - self.low + 0.5).clamp(min=0.5)) if self.skewed else 1.0) / self.scale
+        width = self._width(x) / self.scale
         first, last = x <= self.low, x >= self.high
         below, above = below.masked_fill(first, -FAR), above.masked_fill(last, FAR)
         width = torch.where(first | last, above - below, width)
-        ends = below.to(params.dtype), above.to(params.dtype)
-        log_mass = self.distribution.log_mass(*ends, params, width.to(params.dtype))
+        ends, inner, log_scale = self._relative(torch.stack([below, above]), params)
+        width = (width * (-log_scale).exp()).to(params.dtype)
+        log_mass = self.distribution.log_mass(ends[0], ends[1], inner, width)
         return torch.where(self.domain.contains(x), log_mass, -torch.inf)
 
+    def _width(self, x: Tensor) -> Tensor:
+        """The distance of x - ½ and x + ½ on the scale where they are standardised."""
+        if not self.skewed:
+            return torch.ones_like(x)
+        start = (x - self.low + 0.5).clamp(min=0.5)
+        straight = (start + 1 - torch.maximum(start, self.last)).clamp(0.0, 1.0)
+        return torch.log1p((1 - straight) / start) + straight / self.last
+
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
-        below = self.distribution.log_tails(self._standardize(self._unconstrain(x.floor() + 0.5)[0]), params)[0].exp()
+        below = self._below(self._unconstrain(x.floor() + 0.5)[0], params)
         return torch.where(x < self.low, 0.0, torch.where(x >= self.high, 1.0, below))
 
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:

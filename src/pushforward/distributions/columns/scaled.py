@@ -16,7 +16,7 @@ from pushforward.univariate.base import Univariate
 from pushforward.univariate.distribution import distribution_of
 from pushforward.univariate.mixture_kinds import LogisticMixtureCDF
 
-__all__ = ["FAR", "LARGEST_EXPONENT", "Scaled"]
+__all__ = ["FAR", "LAST", "Scaled", "exp_up_to", "log_up_to", "turning_point"]
 
 INPUT_LIMIT = 10.0  # of a standardised value as an input of a network
 FAR = 1e5  # of a standardised value: everything beyond counts as this
@@ -25,6 +25,36 @@ COMPONENTS, LOG_WIDTHS = 12, 7.0
 OCTAVES = 4
 LARGEST_EXPONENT = 650.0
 """Of an exponential in float64."""
+LAST = math.exp(LARGEST_EXPONENT)
+"""Up to here logarithms hold, where no column was measured."""
+
+
+UPPER, FARTHEST = 0.95, 5.0
+"""Share of the numbers below the end of a log scale, and how many times as far the largest one may be. Of mixtures
+fitted to 1,000 draws of gamma, exponential, lognormal and Pareto distributions, means were right within 15 %, draws
+beyond ten times the data rare, and densities of other draws as high as on a log scale without end."""
+
+
+def log_up_to(last: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """(v, log dv/dw): the logarithm of w > 0, and beyond ``last`` straight on with the slope that it has there.
+
+    A density of a logarithm has power tails, whose moments may be infinite though no data have said so. Straight on
+    its tail is that of the distribution of v, which has all moments.
+    """
+    inside = torch.minimum(w, last)
+    v = inside.log()
+    return v + (w - inside) / last, -v
+
+
+def turning_point(w: Tensor) -> Tensor:
+    """Where a log scale of the numbers w (n,) ends: where few are beyond, of which the largest is not far."""
+    return torch.maximum(w.sort().values[int(UPPER * (len(w) - 1))], w.max() / FARTHEST)
+
+
+def exp_up_to(last: Tensor, v: Tensor) -> Tensor:
+    """The inverse of `log_up_to`."""
+    inside = torch.minimum(v, last.log())
+    return inside.exp() * (1 + (v - inside))
 
 
 class Scaled(ColumnType):
@@ -38,6 +68,7 @@ class Scaled(ColumnType):
     """
 
     num_inputs = 1 + 2 * OCTAVES
+    is_real = True
     per_column: ClassVar[tuple[str, ...]] = ("mean", "scale")
     mean: Tensor
     scale: Tensor
@@ -83,6 +114,25 @@ class Scaled(ColumnType):
         low, high = self.domain.ends
         return (x > low) & (x < high)
 
+    def standardized(self, x: Tensor) -> Tensor:
+        return torch.where(self.holds(x), self._standardize64(self._unconstrain(x)[0]), torch.nan)
+
+    def _relative(self, u: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Standardised values u in float64 as the distribution sees them, in its dtype, its parameters and the
+        logarithm of the scale, which is zero where parameters have no location and scale."""
+        inner, location, log_scale = self._parts(params)
+        if location is None:
+            return u.to(params.dtype), inner, log_scale
+        return ((u - location) * (-log_scale).exp()).to(params.dtype), inner, log_scale
+
+    def _parts(self, params: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Parameters of the distribution, location and log-scale."""
+        if len(params) == self.num_params:
+            return params, None, params.new_zeros(())
+        inner, linear = params.split((self.num_params, 2))
+        location, log_scale = linear.unbind()
+        return inner, location, log_scale
+
     def _standardize(self, v: Tensor) -> Tensor:
         return self._standardize64(v).to(self.like.dtype)
 
@@ -96,18 +146,30 @@ class Scaled(ColumnType):
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         v, log_slope = self._unconstrain(x)
-        log_density = self.distribution.log_density(self._standardize(v), params)
+        z, inner, log_scale = self._relative(self._standardize64(v), params)
+        log_density = self.distribution.log_density(z, inner) - log_scale
         log_density = log_density + (log_slope - self.scale.log()).to(log_density.dtype)
         return torch.where(self._inside(x), log_density, -torch.inf)
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         low, high = self.domain.ends
-        below = self.distribution.log_tails(self._standardize(self._unconstrain(x)[0]), params)[0].exp()
+        below = self._below(self._unconstrain(x)[0], params)
         return torch.where(x <= low, 0.0, torch.where(x >= high, 1.0, below))
 
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
-        u = self.distribution.quantile(p, params)
-        return self._constrain(u.to(torch.float64) * self.scale + self.mean)
+        inner, location, log_scale = self._parts(params)
+        u = self.distribution.quantile(p, inner).to(torch.float64)
+        u = u if location is None else u * log_scale.exp() + location
+        return self._constrain(u * self.scale + self.mean)
+
+    def _below(self, v: Tensor, params: Tensor) -> Tensor:
+        """P(V ≤ v)."""
+        z, inner, _ = self._relative(self._standardize64(v), params)
+        return self.distribution.log_tails(z, inner)[0].exp()
+
+    def fitted_params(self, u: Tensor) -> Tensor | None:
+        params = self.distribution.initial_params(u.to(self.like.dtype)[None]) if len(u) > 1 else None
+        return None if params is None else params[:, 0]
 
     def _measure(self, x: Tensor) -> Tensor:
         v = self._unconstrain(x[None])[0][0]
@@ -116,6 +178,5 @@ class Scaled(ColumnType):
             deviation = (v - v.mean()).square().mean().sqrt()
             self.scale[0] = deviation if deviation > 0 else 1.0
         noisy = self.add_noise(x[None], torch.Generator(x.device).manual_seed(0))
-        u = self._standardize(self._unconstrain(noisy)[0])
-        params = self.distribution.initial_params(u) if len(v) > 1 else None
-        return self.like.new_zeros(self.num_params) if params is None else params[:, 0]
+        params = self.fitted_params(self._standardize64(self._unconstrain(noisy)[0])[0])
+        return self.like.new_zeros(self.num_params) if params is None else params

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.core.entries import holds_each
@@ -17,15 +18,20 @@ __all__ = ["calibrate_temperature"]
 
 ROWS, COPIES = 4_096, 16
 """How many rows, and how many random sets of observed columns for each, are used at most."""
-PRIOR = 0.5
+PRIOR = 0.25
 """Standard deviation of the normal prior on log-temperatures."""
 
 
 @torch.no_grad()
-def calibrate_temperature(network: ConditionalNetwork, rows: Tensor) -> Tensor:
+def calibrate_temperature(network: ConditionalNetwork, rows: Tensor, weights: Tensor | None = None) -> Tensor:
     """Scale the parameters of each column by the temperature that fits rows (n, context and columns) best.
 
     The factors are folded into the weights of the network's last layer and the base parameters.
+
+    Args:
+        network: the conditional distributions.
+        rows: NaN where an entry is missing.
+        weights: of the rows, (n,); equal by default.
 
     Returns:
         the log-temperature of each column, (columns,); 0 where a type has none.
@@ -38,6 +44,9 @@ def calibrate_temperature(network: ConditionalNetwork, rows: Tensor) -> Tensor:
     fixed = network.order == "fixed"  # whose network sees what stands before a column alone
     observed, targets = (present, network.split(present)[1]) if fixed else split_at_random(network, table, generator)
     targets = targets & holds_each(network.support, network.split(table)[1].t()).t()  # others have probability zero
+    of_rows = torch.ones(len(rows), dtype=torch.float64, device=rows.device) if weights is None else weights
+    target_weights = targets * of_rows[:ROWS].repeat(copies)
+    effective_rows = float(of_rows.sum().square() / of_rows.square().sum())
     params = network.params(network.encode(filled), observed)
     x = network.split(filled)[1]
     log_temperatures = x.new_zeros(len(network.columns))
@@ -45,30 +54,32 @@ def calibrate_temperature(network: ConditionalNetwork, rows: Tensor) -> Tensor:
         scaling = column_type.temperature_scaling()
         if scaling is None:
             continue
-        slope, shift = (t.to(params[k])[:, None] for t in scaling)
-        objective = _Objective(column_type, x[group], params[k], targets[group], slope, shift, len(rows))
+        extra = len(params[k]) - column_type.num_params  # location and scale are of the linear part
+        slope, shift = (F.pad(t.to(params[k]), (0, extra))[:, None] for t in scaling)
+        objective = _Objective(column_type, x[group], params[k], target_weights[group], slope, shift, effective_rows)
         t = _maximize(objective, len(group), params[k])
-        network.scale_params(k, (-slope * t).exp(), shift * t)
+        count = column_type.num_params
+        network.scale_params(k, (-slope * t).exp()[:count], (shift * t)[:count])
         log_temperatures[group] = t.to(log_temperatures)
     return log_temperatures
 
 
 @dataclass(frozen=True)
 class _Objective:
-    """The mean log-probability of the targets of each column as a function of its log-temperature, plus a log-prior."""
+    """The weighted mean log-probability of each column as a function of its log-temperature, plus a log-prior."""
 
     column_type: ColumnType
     values: Tensor  # (columns, n)
     params: Tensor
-    targets: Tensor
+    weights: Tensor  # (columns, n), zero where there is no target
     slope: Tensor
     shift: Tensor
-    rows: int
+    rows: float
 
     def __call__(self, t: Tensor) -> Tensor:
         scaled = self.params * (-self.slope * t).exp()[..., None] + (self.shift * t)[..., None]
-        terms = torch.where(self.targets, self.column_type.log_prob(self.values, scaled).double(), 0.0)
-        mean = terms.sum(dim=1) / self.targets.sum(dim=1).clamp(min=1)
+        terms = torch.where(self.weights > 0, self.column_type.log_prob(self.values, scaled).double(), 0.0)
+        mean = (self.weights * terms).sum(dim=1) / self.weights.sum(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
         return mean - t.double().square() / (2 * PRIOR**2 * self.rows)
 
 

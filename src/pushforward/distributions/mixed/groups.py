@@ -60,6 +60,14 @@ class ColumnGroups(nn.Module):
             parts.update(zip(group, column_type.encode(x[group]).unbind(), strict=True))
         return [parts[j] for j in range(len(self))]
 
+    def standardized(self, x: Tensor) -> list[Tensor]:
+        """The points of the real line (n,) that the columns of the table x stand for; of those that are on it alone."""
+        parts: dict[int, Tensor] = {}
+        for column_type, group in self:
+            if column_type.is_real:
+                parts.update(zip(group, column_type.standardized(x[group]).unbind(), strict=True))
+        return [parts[j] for j in sorted(parts)]
+
     @property
     def smoothed(self) -> bool:
         """Whether `add_noise` adds any."""

@@ -17,9 +17,10 @@ from pushforward.distributions.columns.column_distribution import ColumnDistribu
 from pushforward.distributions.columns.column_type import ColumnType
 from pushforward.distributions.mixed import sampling
 from pushforward.distributions.mixed.calibration import calibrate_temperature
+from pushforward.distributions.mixed.checks import check_columns, refuse_gaps
 from pushforward.distributions.mixed.conditional import MixedConditional
 from pushforward.distributions.mixed.network import ColumnMethod, ConditionalNetwork, check_rows
-from pushforward.distributions.mixed.random_sets import any_order_estimate, composite_log_probs
+from pushforward.distributions.mixed.random_sets import any_order_estimate, composite_values, hide_at_random
 
 __all__ = ["MixedTypeModel"]
 
@@ -34,7 +35,8 @@ class MixedTypeModel(Distribution):
     With ``order="any"`` the network is trained with random sets of observed columns, and any columns can be given: they
     come first, then the others in the order of the columns. Every such order gives a normalised distribution; two
     orders agree as far as the network has learned to (`order_spread` measures it). With ``order="fixed"`` there is
-    one order, that of the columns, computed in one pass, and only the first columns can be given.
+    one order, that of the columns, computed in one pass, and only the first columns can be given. Then entries may be
+    missing before observed ones only in columns that had gaps in training: others were never marginalised.
 
     A discrete column contributes a probability, a continuous one a density in its own units; their product is a density
     with respect to counting and Lebesgue measures. Entries that are missing are marginalised: `fit` takes NaN for them,
@@ -50,13 +52,13 @@ class MixedTypeModel(Distribution):
         hidden: width of the network and its number of residual blocks, ``len(hidden) - 1``.
         activation: one of ``networks.ACTIVATIONS``.
         dropout: probability of dropping a hidden unit in training.
+        hide_context: share of the training rows of which random entries of the context are hidden.
 
     Shape:
         ``x``: (*batch, columns) in float64, ``context``: (*batch, columns of the context); categories as 0, 1, ... .
 
     Raises:
-        ValueError: there is no column, a type stands for several columns or is none, or ``order`` has no such
-            value.
+        ValueError: there is no column, a type stands for several columns or is none, or ``order`` has no such value.
 
     References:
         | A Deep and Tractable Density Estimator (Uria, Murray, Larochelle, 2014), arXiv:1310.1757
@@ -82,6 +84,7 @@ class MixedTypeModel(Distribution):
             "columns": [{"type": "Continuous"}, {"type": "Bounded", "univariate": {"type": "Affine"}}],
             "context": [{"type": "Continuous"}, {"type": "Categorical", "levels": 3}],
             "hidden": [12, 12],
+            "hide_context": 0.2,
         },
     )
 
@@ -94,26 +97,22 @@ class MixedTypeModel(Distribution):
         hidden: Sequence[int] = (128, 128, 128),
         activation: str = "relu",
         dropout: float = 0.0,
+        hide_context: float = 0.0,
     ) -> None:
         super().__init__()
-        if not columns or not all(isinstance(column, ColumnType) for column in columns):
-            raise ValueError(
-                f"MixedTypeModel: columns must be one or more types, such as Continuous(); got {columns!r}."
-            )
-        if not all(isinstance(column, ColumnType) for column in context):
-            raise ValueError(f"MixedTypeModel: context must be types, such as Continuous(); got {context!r}.")
-        if any(column.columns != 1 for column in [*context, *columns]):
-            raise ValueError("MixedTypeModel: each of columns must be one column; leave columns= of the types out.")
+        check_columns(columns, context, hide_context)
         one_of("MixedTypeModel", "order", order, ("any", "fixed"))
         options: dict[str, Any] = {"hidden": hidden, "activation": activation, "dropout": dropout}
-        self.order, self.event_shape = order, (len(columns),)
+        self.order, self.event_shape, self.hide_context = order, (len(columns),), float(hide_context)
         self.context_shape = (len(context),) if context else None
         self.network = ConditionalNetwork(columns, context, order=order, **options)
         self.support = self.network.support
-        # A buffer, so that a loaded model is not measured again.
         self.register_buffer("initialized", torch.tensor(False))
+        self.register_buffer("had_gaps", torch.zeros(len(columns), dtype=torch.bool))
 
     initialized: Tensor
+    had_gaps: Tensor
+    """Which columns had missing entries when the model was initialized."""
     reparametrized = False
     learns_from_missing = True
 
@@ -165,30 +164,31 @@ class MixedTypeModel(Distribution):
         check_rows("x", x, len(self.network.columns))
         ranks = self._ranks(order)
         observed = ~x.isnan() if observed is None else observed & ~x.isnan()
+        refuse_gaps(self.order, observed, self.had_gaps)
         fits = holds_each(self.support, x)
         rows = self.network.join(torch.where(observed & fits, x, torch.nan), context)
         terms = self.network.contributions(rows, ranks)
         return torch.where(observed, torch.where(fits, terms, -torch.inf), 0.0)
 
     @torch.no_grad()
-    def composite(self, x: Tensor, splits: int = 16, context: Tensor | None = None) -> Tensor:
-        """log q of each entry given half of the other columns, the mean over random halves, (*batch, columns): zero
-        where it is missing, -inf where its column cannot hold it.
+    def composite(
+        self, x: Tensor, splits: int = 16, context: Tensor | None = None, method: ColumnMethod = "log_prob"
+    ) -> Tensor:
+        """log q (or another ``method``) of each entry given half of the other columns, the mean over random halves, or
+        by itself with no split, (*batch, columns): zero where it is missing, -inf where its column cannot hold it.
 
-        Their sum is a composite log-likelihood. It depends on no order, compares every column with many others, and
-        costs 2 ``splits`` passes of the network however many columns there are.
-
-        References:
-            | An Overview of Composite Likelihood Methods (Varin, Reid, Firth, 2011)
+        Their sum is a composite log-likelihood (Varin, Reid, Firth, 2011). It depends on no order, compares every
+        column with many others, and costs 2 ``splits`` passes of the network however many columns there are.
         """
         check_rows("x", x, len(self.network.columns))
-        at_least("MixedTypeModel", "splits", splits, 1)
+        at_least("MixedTypeModel", "splits", splits, 0)
         if self.order == "fixed":
             raise ValueError(
                 'MixedTypeModel: composite needs any columns given any others. Build the model with order="any".'
             )
         fits = holds_each(self.support, x)
-        terms = composite_log_probs(self.network, self.network.join(torch.where(fits, x, torch.nan), context), splits)
+        rows = self.network.join(torch.where(fits, x, torch.nan), context)
+        terms = composite_values(self.network, rows, splits, method)
         return torch.where(fits | x.isnan(), terms, -torch.inf)
 
     def order_spread(self, x: Tensor, orders: Sequence[Sequence[int]], context: Tensor | None = None) -> Tensor:
@@ -231,13 +231,16 @@ class MixedTypeModel(Distribution):
 
     @property
     def draws_estimates(self) -> bool:  # type: ignore[override]
-        return self.order == "any" or self.network.columns.smoothed or self.network.context.smoothed
+        hides = self.hide_context > 0 and self.context_shape is not None
+        return self.order == "any" or hides or self.network.columns.smoothed or self.network.context.smoothed
 
     def _estimate_log_prob(self, x: Tensor, context: Tensor | None, generator: torch.Generator) -> Tensor:
         """`log_marginal` with a fixed order; with any order an unbiased estimate of its mean over all orders, in one
         pass. NaN is missing; columns that are smoothed get their noise."""
         rows = self.network.join(x, context)
         table = self.network.add_noise(rows.reshape(-1, rows.shape[-1]).t(), generator)
+        if self.hide_context and self.context_shape:
+            table = hide_at_random(table, len(self.network.context), self.hide_context, generator)
         if self.order == "fixed":
             log_prob = self.network.contributions(table.t(), self._ranks()).sum(dim=-1)
         else:
@@ -245,13 +248,12 @@ class MixedTypeModel(Distribution):
         return log_prob.reshape(rows.shape[:-1])
 
     @torch.no_grad()
-    def calibrate_temperature(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Make the distribution of each column less confident, or more, by one factor a column, as fits held-out rows:
-        distributions learned from few rows are too narrow.
+    def calibrate_temperature(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+        """Make the distribution of each column less confident, or more, by one factor a column, as fits held-out rows
+        x (*batch, columns) with weights (*batch,): distributions learned from few rows are too narrow.
 
         Returns:
-            log-temperatures (columns,), about the logarithms of how much wider the distributions are; 0 where a type
-            cannot be changed so.
+            log-temperatures (columns,), about the logarithms of how much wider distributions are; 0 for fixed types.
 
         References:
             | On Calibration of Modern Neural Networks (Guo et al., 2017), arXiv:1706.04599
@@ -259,11 +261,13 @@ class MixedTypeModel(Distribution):
         check_rows("x", x, len(self.network.columns))
         rows = self.network.join(x, context)
         at_least("MixedTypeModel", "the number of rows to calibrate with", rows[..., 0].numel(), 1)
-        return calibrate_temperature(self.network, rows.reshape(-1, rows.shape[-1]))
+        weights = None if weights is None else weights.to(torch.float64).expand(rows.shape[:-1]).reshape(-1)
+        return calibrate_temperature(self.network, rows.reshape(-1, rows.shape[-1]), weights)
 
     def _initialize(self, x: Tensor, context: Tensor | None) -> None:
         if bool(self.initialized):
             return
+        self.had_gaps |= x.isnan().reshape(-1, x.shape[-1]).any(dim=0)
         rows = self.network.join(x, context)
         self.network.initialize(rows.reshape(-1, rows.shape[-1]).t())
         self.initialized.fill_(True)
@@ -322,14 +326,17 @@ class MixedTypeModel(Distribution):
     # --- filling in
 
     def impute(self, x: Tensor, generator: torch.Generator | None = None, context: Tensor | None = None) -> Tensor:
-        """x (*batch, columns) with its NaNs drawn given what is there, one column after the other."""
+        """x (*batch, columns) with its NaNs drawn given what is there, one column after the other; with a fixed order
+        only those after all that is there."""
         check_rows("x", x, len(self.network.columns))
+        refuse_gaps(self.order, ~x.isnan())
         return sampling.impute(self.network, x, context, generator)
 
     def expected(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x (*batch, columns) with the mean in place of each NaN given what is there; of whole numbers the median, of
-        categories the likeliest."""
+        categories the likeliest; with a fixed order only of NaNs after all that is there."""
         check_rows("x", x, len(self.network.columns))
+        refuse_gaps(self.order, ~x.isnan())
         return sampling.expected(self.network, x, context)
 
     def from_mid_cdf(self, u: Tensor, context: Tensor | None = None) -> Tensor:

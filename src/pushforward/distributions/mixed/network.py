@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,24 @@ from pushforward.core.domain import Product
 from pushforward.core.entries import holds_each
 from pushforward.distributions.columns.column_type import ColumnType
 from pushforward.distributions.mixed.groups import ColumnGroups
+from pushforward.distributions.mixed.linear import FEWEST_ROWS, MOST_COLUMNS, LinearPart
 from pushforward.networks.subset import PrefixNetwork, SubsetNetwork
 
-__all__ = ["ColumnMethod", "ConditionalNetwork", "check_rows"]
+__all__ = ["ColumnMethod", "ConditionalNetwork", "Encoded", "check_rows"]
 
 ACTIVATIONS = 2**22  # entries of the widest activation of a piece of rows that is computed at once
 
-ColumnMethod = Literal["log_prob", "cdf", "mid_cdf"]
+ColumnMethod = Literal["log_prob", "cdf", "mid_cdf", "plausibility"]
 """A function of values and parameters that every `ColumnType` has."""
+
+
+class Encoded(NamedTuple):
+    """A table without missing entries as the model sees it."""
+
+    inputs: Tensor
+    """Of the network, (all, n)."""
+    places: Tensor | None
+    """Of the linear part, (columns that are on the real line, n); None where there is none."""
 
 
 def check_rows(name: str, x: Tensor, columns: int) -> None:
@@ -37,6 +47,9 @@ class ConditionalNetwork(HasConstants):
 
     With ``order="any"`` S may be any set of other columns, with ``order="fixed"`` only those before j count. The
     context is observed wherever it is not missing.
+
+    What is linear is in closed form: of columns on the real line the network gives the distribution of the distance to
+    the mean that a Gaussian with the same correlations has given S, in units of its deviation (see `LinearPart`).
 
     Args:
         columns: the type of each column.
@@ -64,16 +77,37 @@ class ConditionalNetwork(HasConstants):
         network: Any = SubsetNetwork if order == "any" else PrefixNetwork
         self.network = network([column.num_inputs for column in [*context, *columns]], groups, **options)
         self.base_params = nn.ParameterList(nn.Parameter(torch.zeros(count, len(group))) for group, count in groups)
-        """What is added to the network's outputs: parameters of the columns by themselves, to start with."""
+        """What is added to the network's outputs: parameters of the columns by themselves, or given what is linear in
+        random others, to start with."""
+        self.real = [place for place, column in enumerate([*context, *columns]) if column.is_real]
+        """Rows of a table that the linear part has to do with."""
+        targets = any(column.is_real for column in columns)
+        self.linear = LinearPart(len(self.real)) if targets and 2 <= len(self.real) <= MOST_COLUMNS else None
         flat = [j for group in self.columns.positions for j in group]
         self.add_constant("from_groups", sorted(range(len(flat)), key=flat.__getitem__), torch.int64)
 
     def initialize(self, table: Tensor) -> None:
-        """Measure the columns, and start from parameters that fit each by itself."""
+        """Measure the columns and their correlations, and start from parameters that fit each column by itself, given
+        what is linear in the others."""
         context, columns = self.split(table)
         for base, measured in zip(self.base_params, self.columns.initialize(columns), strict=True):
             base.copy_(measured)
         self.context.initialize(context)
+        if self.linear is None or not table.shape[1]:
+            return
+        noisy = self.add_noise(table, torch.Generator(table.device).manual_seed(0))
+        missing = table.isnan()[self.real]
+        places = self._places(noisy).masked_fill(missing, torch.nan)
+        ranks = self.real if self.order == "fixed" else None
+        self.linear.measure(places, ranks)
+        if self.linear.is_idle:
+            return
+        for place, residuals in zip(self.real, self.linear.residuals(places, ranks), strict=True):
+            j, u = place - len(self.context), residuals[~residuals.isnan()]
+            fitted = self.columns.column_type(j).fitted_params(u) if j >= 0 and len(u) >= FEWEST_ROWS else None
+            if fitted is not None:
+                k, i = self.columns.place[j]
+                self.base_params[k][-len(fitted) :, i] = fitted
 
     # --- tables
 
@@ -101,10 +135,15 @@ class ConditionalNetwork(HasConstants):
         anchors = torch.stack([*self.context.anchors(table), *self.columns.anchors(table)])
         return torch.where(observed & ~table.isnan(), table, anchors[:, None])
 
-    def encode(self, table: Tensor) -> Tensor:
-        """The inputs (all, n) of the network for a table without missing entries."""
+    def encode(self, table: Tensor) -> Encoded:
+        """A table without missing entries as network and linear part see it."""
         context, columns = self.split(table)
-        return torch.cat([*self.context.encode(context), *self.columns.encode(columns)])
+        inputs = torch.cat([*self.context.encode(context), *self.columns.encode(columns)])
+        return Encoded(inputs, None if self.linear is None or self.linear.is_idle else self._places(table))
+
+    def _places(self, table: Tensor) -> Tensor:
+        context, columns = self.split(table)
+        return torch.stack([*self.context.standardized(context), *self.columns.standardized(columns)])
 
     def add_noise(self, table: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The training targets: the table, plus the noise of columns that are smoothed."""
@@ -122,18 +161,50 @@ class ConditionalNetwork(HasConstants):
 
     # --- distributions
 
-    def params(self, encoded: Tensor, observed: Tensor) -> list[Tensor]:
+    def params(self, encoded: Encoded, observed: Tensor) -> list[Tensor]:
         """Parameters of each group of columns, (num_params, columns of the group, n), given one set of observed
-        entries (context and columns, n) a row."""
-        outputs = self.network(encoded, observed)
-        return [output + base[..., None] for output, base in zip(outputs, self.base_params, strict=True)]
+        entries (context and columns, n) a row. Those of reals end with what is linear, where there is such a part."""
+        outputs = self.network(encoded.inputs, observed)
+        params = [output + base[..., None] for output, base in zip(outputs, self.base_params, strict=True)]
+        ranks = list(range(len(observed))) if self.order == "fixed" else None
+        return self._with_linear(params, encoded, observed, ranks, self.columns.positions)
 
-    def params_of(self, j: int, encoded: Tensor, observed: Tensor) -> Tensor:
+    def params_of(self, j: int, encoded: Encoded, observed: Tensor) -> Tensor:
         """The parameters of one column, (num_params, 1, n)."""
         k, i = self.columns.place[j]
-        output = self.network(encoded, observed, only=k)[0][:, i : i + 1]
+        output = self.network(encoded.inputs, observed, only=k)[0][:, i : i + 1]
         base: Tensor = self.base_params[k]
-        return output + base[:, i : i + 1, None]
+        params = output + base[:, i : i + 1, None]
+        if self.order == "fixed":
+            observed = observed.clone()
+            observed[len(self.context) + j :] = False
+        return self._with_linear([params], encoded, observed, None, [[j]])[0]
+
+    def _with_linear(
+        self,
+        params: list[Tensor],
+        encoded: Encoded,
+        observed: Tensor,
+        ranks: Sequence[int] | None,
+        columns: Sequence[Sequence[int]],
+    ) -> list[Tensor]:
+        """Parameters (num_params, columns, n) of some columns of groups, those of reals followed by the location and
+        the log-scale that the linear part gives, with ranks of context and columns or without."""
+        first, places = len(self.context), encoded.places
+        index = {place - first: i for i, place in enumerate(self.real)}
+        asked = [index[j] for some in columns for j in some if j in index]
+        if self.linear is None or places is None or not asked:
+            return params
+        ranks = None if ranks is None else [ranks[place] for place in self.real]
+        parts = self.linear(places, observed[self.real], ranks, asked)
+        both = torch.stack([part.expand(-1, places.shape[1]) for part in parts])  # (2, asked, n)
+        done, whole = 0, []
+        for p, some in zip(params, columns, strict=True):
+            if some and some[0] in index:
+                p = torch.cat([p, both[:, done : done + len(some)].to(p.dtype)])
+                done += len(some)
+            whole.append(p)
+        return whole
 
     def params_of_rows(self, j: int, rows: Tensor) -> Tensor:
         """The parameters of one column, (num_params, 1, n), given what is there of rows (*batch, context and columns)
@@ -208,16 +279,19 @@ class ConditionalNetwork(HasConstants):
         return torch.where(self.split(observed)[1], values, 0.0)
 
     def _params_by_rank(
-        self, encoded: Tensor, observed: Tensor, ranks: Sequence[int], columns: Sequence[int]
+        self, encoded: Encoded, observed: Tensor, ranks: Sequence[int], columns: Sequence[int]
     ) -> list[Tensor]:
         """Parameters of some columns, each given the observed entries of lower rank."""
         first = len(self.context)
-        places = torch.tensor([*[-1] * first, *ranks], device=encoded.device)
+        places = torch.tensor([*[-1] * first, *ranks], device=observed.device)
         asked = [first + j for j in columns]
         before = places < places[asked, None]  # [k, j]: whether column asked[k] sees column j
-        outputs = self.network.one_each(encoded, before[..., None] & observed, asked)
-        groups = zip(outputs, self.base_params, self._inside(columns), strict=True)
-        return [output + base[:, inside, None] for output, base, inside in groups]
+        outputs = self.network.one_each(encoded.inputs, before[..., None] & observed, asked)
+        inside = self._inside(columns)
+        groups = zip(outputs, self.base_params, inside, strict=True)
+        params = [output + base[:, some, None] for output, base, some in groups]
+        chosen = [[group[i] for i in some] for group, some in zip(self.columns.positions, inside, strict=True)]
+        return self._with_linear(params, encoded, observed, [*[-1] * first, *ranks], chosen)
 
     def _inside(self, columns: Sequence[int]) -> list[list[int]]:
         """Which columns of each group are among these, by their numbers in the group."""

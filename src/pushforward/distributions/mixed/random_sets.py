@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pushforward.distributions.mixed.network import ConditionalNetwork
+from pushforward.distributions.mixed.network import ColumnMethod, ConditionalNetwork
 
-__all__ = ["any_order_estimate", "composite_log_probs", "split_at_random"]
+__all__ = ["any_order_estimate", "composite_values", "hide_at_random", "split_at_random"]
 
 
 def split_at_random(
@@ -45,19 +45,20 @@ def any_order_estimate(network: ConditionalNetwork, table: Tensor, generator: to
     return torch.where(targets, terms, 0.0).sum(dim=0) * weight
 
 
-def composite_log_probs(network: ConditionalNetwork, rows: Tensor, splits: int) -> Tensor:
-    """log q of each entry given half of the other columns, the mean over ``splits`` random halves: of rows
-    (*batch, context and columns), NaN where an entry is missing, (*batch, columns), zero at missing entries."""
+def composite_values(network: ConditionalNetwork, rows: Tensor, splits: int, method: ColumnMethod) -> Tensor:
+    """A method of the column types at each entry given half of the other columns, the mean over ``splits`` random
+    halves, or with no split given none of them: of rows (*batch, context and columns), NaN where an entry is missing,
+    (*batch, columns), zero at missing entries."""
     batch, count, first = rows.shape[:-1], len(network.columns), len(network.context)
     generator = torch.Generator().manual_seed(0)
-    halves = torch.stack([torch.randperm(count, generator=generator) < count // 2 for _ in range(splits)])
-    halves = torch.cat([halves, ~halves]).to(rows.device)  # so that each column is a target equally often
+    halves = torch.stack([torch.randperm(count, generator=generator) < count // 2 for _ in range(max(1, splits))])
+    sets = torch.cat([halves, ~halves]) if splits else torch.zeros_like(halves)  # each column is a target equally often
     pieces = []
     for piece in rows.reshape(-1, rows.shape[-1]).split(network.piece_size()):
         present = ~piece.t().isnan()
         table = network.fill(piece.t(), present)
         encoded, total = network.encode(table), torch.zeros((), device=rows.device)
-        for half in halves:
+        for half in sets.to(rows.device):
             observed = present.clone()
             observed[first:] &= half[:, None]
             targets = [j for j, inside in enumerate(half.tolist()) if not inside]
@@ -65,6 +66,16 @@ def composite_log_probs(network: ConditionalNetwork, rows: Tensor, splits: int) 
                 params = network.params(encoded, observed)
                 some = None if len(targets) == count else targets
                 params = params if some is None else network.choose(params, some)
-                total = total + network.evaluate("log_prob", table, params, some)
-        pieces.append(torch.where(present[first:], total / splits, 0.0))
+                total = total + network.evaluate(method, table, params, some)
+        pieces.append(torch.where(present[first:], total / max(1, splits), 0.0))
     return torch.cat(pieces, dim=-1).t().reshape(*batch, count)
+
+
+def hide_at_random(table: Tensor, columns: int, share: float, generator: torch.Generator | None) -> Tensor:
+    """A table whose first ``columns`` columns are hidden, NaN, at random: in a share of the rows, of each a random
+    number of columns, at least one and more often few than many."""
+    n = table.shape[1]
+    chosen, counts = (torch.rand(n, device=table.device, generator=generator) for _ in range(2))
+    count = torch.where(chosen < share, 1 + (counts.square() * columns).floor(), 0.0)
+    rank = torch.rand(columns, n, device=table.device, generator=generator).argsort(dim=0).argsort(dim=0)
+    return torch.cat([table[:columns].masked_fill(rank < count, torch.nan), table[columns:]])

@@ -1,0 +1,48 @@
+"""What a mixed-type model refuses: arguments, and gaps that a model of a fixed order has not learned to leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from pushforward.distributions.columns.column_type import ColumnType
+
+__all__ = ["check_columns", "refuse_gaps"]
+
+
+def check_columns(columns: Sequence[ColumnType], context: Sequence[ColumnType], hide_context: float) -> None:
+    """Refuse arguments of the model that are not types of single columns, or not a share."""
+    if not 0 <= hide_context <= 1:
+        raise ValueError(f"MixedTypeModel: hide_context must be a share from 0 to 1; got {hide_context!r}.")
+    if not columns or not all(isinstance(column, ColumnType) for column in columns):
+        raise ValueError(f"MixedTypeModel: columns must be one or more types, such as Continuous(); got {columns!r}.")
+    if not all(isinstance(column, ColumnType) for column in context):
+        raise ValueError(f"MixedTypeModel: context must be types, such as Continuous(); got {context!r}.")
+    if any(column.columns != 1 for column in [*context, *columns]):
+        raise ValueError("MixedTypeModel: each of columns must be one column; leave columns= of the types out.")
+
+
+def refuse_gaps(order: str, observed: Tensor, allowed: Tensor | None = None) -> None:
+    """With a fixed order, refuse rows in which a missing entry stands before an observed one: the network has not
+    learned the distributions of later columns without it.
+
+    Args:
+        order: ``"any"`` or ``"fixed"``.
+        observed: (*batch, columns), false where an entry is missing.
+        allowed: (columns,), true for columns whose gaps were learned from.
+
+    Raises:
+        ValueError: naming the first such column.
+    """
+    if order != "fixed":
+        return
+    followed = observed.flip(-1).cummax(dim=-1).values.flip(-1)  # an entry is observed here or after
+    gaps = ~observed & followed
+    gaps = gaps if allowed is None else gaps & ~allowed
+    if bool(gaps.any()):
+        j = int(gaps.reshape(-1, gaps.shape[-1]).any(dim=0).nonzero()[0, 0])
+        raise ValueError(
+            f"MixedTypeModel: column {j} is missing in a row where later columns are observed, which a model with "
+            'order="fixed" has not learned. Fill it in, or build the model with order="any".'
+        )

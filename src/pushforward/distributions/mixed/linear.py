@@ -1,0 +1,254 @@
+"""What is linear in the columns of a table: the conditional means and deviations of a Gaussian, in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.core.constants import moved_wide
+from pushforward.core.numerics import concrete_bool
+from pushforward.core.torch_internals import buffers_of
+
+__all__ = ["FEWEST_ROWS", "MOST_COLUMNS", "LinearPart"]
+
+MOST_COLUMNS = 64
+"""With more columns on the real line the linear part is left out: it costs a Cholesky factor for each row."""
+FARTHEST = 10.0
+"""Standardised values count up to here, or up to twice the largest that was measured."""
+SHRINKAGES = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
+FOLDS, JUDGED = 4, 8_192
+"""The shrinkage is chosen by cross-validation, with rows of each fold that have so many values in all, 256 at most."""
+FEWEST_ROWS, FEWEST_PAIRS = 20, 10
+"""With fewer rows nothing is measured, and columns that are both there in fewer rows count as uncorrelated."""
+MOST_ROWS, RESIDUALS = 50_000, 100_000
+"""Rows that are measured, and values of rows whose residuals are looked at, at most."""
+LARGEST_RESIDUAL = 6.0
+"""Up to here residuals count where the shrinkage is chosen, so that a few far values do not decide."""
+LEAST_VARIANCE = 1e-9
+ELIMINATED = 16
+"""Up to so many columns are conditioned on one after the other where rows see different ones."""
+ENTRIES = 2**16
+"""Of the matrices that are factored at once on a CPU, so that they stay in its cache."""
+
+
+class LinearPart(nn.Module):
+    r"""The Gaussian conditionals of the columns of a table that are on the real line underneath.
+
+    .. math:: m_j = R_{jS} R_{SS}^{-1} t_S, \qquad s_j^2 = 1 - R_{jS} R_{SS}^{-1} R_{Sj}
+
+    R is the correlation matrix and t are the standardised values; S are the observed columns of a row. R is measured by
+    pairs where entries are missing and shrunk towards the identity. How far is chosen by cross-validation: not at all
+    where there are many rows, and wholly, so that nothing of the linear part is left, where it predicts nothing.
+
+    Args:
+        columns: how many columns are on the real line.
+
+    Shape:
+        Tables are (columns, n) in float64; NaN is a value that the linear part does not see.
+
+    References:
+        | A Well-Conditioned Estimator for Large-Dimensional Covariance Matrices (Ledoit and Wolf, 2004)
+    """
+
+    correlation: Tensor
+    centre: Tensor
+    width: Tensor
+    reach: Tensor
+    """Beyond it standardised values are not followed."""
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        self.register_buffer("correlation", torch.eye(columns, dtype=torch.float64))
+        self.register_buffer("centre", torch.zeros(columns, 1, dtype=torch.float64))
+        self.register_buffer("width", torch.ones(columns, 1, dtype=torch.float64))
+        self.register_buffer("reach", torch.full((columns, 1), FARTHEST, dtype=torch.float64))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        before = dict(buffers_of(self))
+        super()._apply(fn, recurse)
+        for name, tensor in before.items():
+            moved = buffers_of(self)[name]
+            buffers_of(self)[name] = None if tensor is None or moved is None else moved_wide(tensor, moved)
+        return self
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no column is correlated with another, so that there is nothing to compute."""
+        others = self.correlation - torch.eye(len(self.correlation), dtype=torch.float64, device=self.centre.device)
+        return concrete_bool((others == 0).all()) is True
+
+    def forward(
+        self, places: Tensor, seen: Tensor, ranks: Sequence[int] | None = None, targets: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and log-deviation of columns, each (targets, n), or (targets, 1) deviations that all rows share.
+
+        Args:
+            places: standardised values (columns, n); finite or NaN where they are not seen.
+            seen: (columns, n), which of them are observed.
+            ranks: of the columns: each is given the observed ones of lower rank. By default all are given all observed
+                ones, and those of observed columns are meaningless.
+            targets: the columns that are asked for; all by default.
+        """
+        asked = list(range(len(self.correlation)) if targets is None else targets)
+        t, seen = self._standardize(places), seen & ~places.isnan()
+        mean, variance = _condition(self.correlation, t, seen, ranks, asked)
+        log_deviation = 0.5 * variance.clamp(min=LEAST_VARIANCE).log()
+        return self.centre[asked] + self.width[asked] * mean, self.width[asked].log() + log_deviation
+
+    def _standardize(self, places: Tensor) -> Tensor:
+        return torch.clamp((places - self.centre) / self.width, -self.reach, self.reach).nan_to_num()
+
+    # --- measuring
+
+    @torch.no_grad()
+    def measure(self, places: Tensor, ranks: Sequence[int] | None) -> None:
+        """Measure the correlations of standardised values (columns, n), NaN where there is none, to be used with these
+        ranks of the columns, or with any sets of observed ones."""
+        places = places[:, :: 1 + places.shape[1] // MOST_ROWS]
+        present = ~places.isnan()
+        count = present.sum(dim=1, keepdim=True)
+        if places.shape[1] < FEWEST_ROWS:
+            return
+        self.centre.copy_(places.nansum(dim=1, keepdim=True) / count.clamp(min=1))
+        width = ((places - self.centre).square().nansum(dim=1, keepdim=True) / count.clamp(min=1)).sqrt()
+        self.width.copy_(torch.where(width > 0, width, 1.0))
+        t = ((places - self.centre) / self.width).nan_to_num()
+        self.reach.copy_((2 * t.abs().amax(dim=1, keepdim=True)).clamp(min=FARTHEST))
+        folds = [(t[:, k::FOLDS], present[:, k::FOLDS]) for k in range(FOLDS)]
+        moments = torch.stack([_moments(*fold) for fold in folds])
+        total = moments.sum(dim=0)
+        shrinkage = self._choose(folds, [_correlation(total - part) for part in moments], ranks)
+        self.correlation.copy_(_shrunk(_correlation(total), shrinkage))
+
+    def _choose(
+        self, folds: Sequence[tuple[Tensor, Tensor]], others: Sequence[Tensor], ranks: Sequence[int] | None
+    ) -> float:
+        """The shrinkage with which the correlations of the other folds predict each fold best."""
+        scores = [0.0] * len(SHRINKAGES)
+        every = list(range(len(self.correlation)))
+        for (t, present), correlation in zip(folds, others, strict=True):
+            rows = min(256, JUDGED // len(t))
+            t, present = t[:, :rows], present[:, :rows]
+            seen, targets = _sets(present, ranks)
+            weight = present.sum(dim=0) / targets.sum(dim=0).clamp(min=1)
+            for k, shrinkage in enumerate(SHRINKAGES):
+                mean, variance = _condition(_shrunk(correlation, shrinkage), t, seen, ranks, every)
+                variance = variance.clamp(min=LEAST_VARIANCE)
+                z = ((t - mean) * variance.rsqrt()).clamp(-LARGEST_RESIDUAL, LARGEST_RESIDUAL)
+                scores[k] += float((torch.where(targets, z.square() + variance.log(), 0.0).sum(dim=0) * weight).sum())
+        return SHRINKAGES[scores.index(min(scores))]
+
+    @torch.no_grad()
+    def residuals(self, places: Tensor, ranks: Sequence[int] | None) -> Tensor:
+        """(u - m) / s of standardised values u (columns, n), given the columns of lower rank, or random sets of the
+        others; NaN where there is none."""
+        places = places[:, :: 1 + places.numel() // RESIDUALS]
+        seen, targets = _sets(~places.isnan(), ranks)
+        mean, log_deviation = self(places, seen, ranks)
+        return torch.where(targets, (places - mean) * (-log_deviation).exp(), torch.nan)
+
+
+def _condition(
+    correlation: Tensor, t: Tensor, seen: Tensor, ranks: Sequence[int] | None, asked: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of columns ``asked`` given the seen ones, of lower rank where there are ranks, each (asked, n);
+    the variance is (asked, 1) where all rows see the same columns.
+
+    With the Cholesky factor L of the correlations of the seen columns, B = L⁻¹ R and y = L⁻¹ t the mean is Bᵀ y and the
+    variance 1 - Σ B². In the order of the ranks the first entries of a column of B and of y are those given the first
+    columns alone. So one factor of each row does for all of its columns.
+    """
+    count, before = len(correlation), None
+    if not t.shape[1]:
+        return t.new_zeros(len(asked), 0), t.new_ones(len(asked), 0)
+    shared = concrete_bool((seen == seen[:, :1]).all())
+    if not shared and count <= ELIMINATED:
+        mean, variance = _eliminate(correlation, t * seen, seen, ranks)
+        return mean[asked], variance[asked]
+    if ranks is not None:
+        order = sorted(range(count), key=ranks.__getitem__)
+        correlation, t, seen = correlation[order][:, order], t[order], seen[order]
+        asked = [order.index(j) for j in asked]
+        before = torch.arange(count, device=t.device)[:, None] < torch.tensor(asked, device=t.device)
+    across, rows = correlation[:, asked], t.shape[1]
+    if shared:
+        mean, variance = _solve(correlation, across, before, seen[:, :1].t(), (t * seen)[None])
+        return mean[0], variance.t()
+    size = max(1, ENTRIES // count**2) if t.device.type == "cpu" else rows
+    pieces = zip(seen.t().split(size), (t * seen).t().split(size), strict=True)
+    means, variances = zip(*(_solve(correlation, across, before, s, v[..., None]) for s, v in pieces), strict=True)
+    return torch.cat(means)[..., 0].t(), torch.cat(variances).t()
+
+
+def _eliminate(correlation: Tensor, t: Tensor, seen: Tensor, ranks: Sequence[int] | None) -> tuple[Tensor, Tensor]:
+    """What `_condition` gives of all columns, by conditioning on one column after the other in all rows at once: faster
+    than a factor for each row where there are few columns."""
+    count, n = t.shape
+    left = correlation[..., None].repeat(1, 1, n)  # the covariances given the columns so far
+    mean, before = torch.zeros_like(t), []
+    order = range(count) if ranks is None else sorted(range(count), key=ranks.__getitem__)
+    for k in order:
+        before.append((mean[k], left[k, k].clone()))
+        gain = left[k] * (seen[k] / left[k, k])  # (columns, n)
+        mean = mean + gain * (t[k] - mean[k])
+        left.sub_(gain[:, None] * left[k])
+    if ranks is None:
+        return mean, left.diagonal().t()
+    places = sorted(range(count), key=list(order).__getitem__)
+    means, variances = (torch.stack(parts)[places] for parts in zip(*before, strict=True))
+    return means, variances
+
+
+def _solve(
+    correlation: Tensor, across: Tensor, before: Tensor | None, seen: Tensor, t: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Means (sets, asked, rows of a set) and variances (sets, asked), from the columns of the correlations that belong
+    to those asked for, the entries of B that count for them, sets (sets, columns) and values (sets, columns, rows)."""
+    mask = seen.to(correlation.dtype)[..., None]
+    seen_only = mask * correlation * mask.mT + torch.diag_embed(1 - mask[..., 0])
+    factor = torch.linalg.cholesky_ex(seen_only)[0]
+    solved = torch.linalg.solve_triangular(factor, torch.cat([mask * across, t], dim=-1), upper=False)
+    loads, y = solved[..., : across.shape[1]], solved[..., across.shape[1] :]
+    loads = loads if before is None else loads * before
+    return loads.mT @ y, 1 - loads.square().sum(dim=1)
+
+
+def _sets(present: Tensor, ranks: Sequence[int] | None) -> tuple[Tensor, Tensor]:
+    """What is seen of each row, and the targets: with ranks all that is there, otherwise a random part and the rest."""
+    if ranks is not None:
+        return present, present
+    generator = torch.Generator(present.device).manual_seed(0)
+    draws, shares = (
+        torch.rand(size, present.shape[1], device=present.device, generator=generator) for size in (len(present), 1)
+    )
+    seen = present & (draws < shares)
+    return seen, present & ~seen
+
+
+def _moments(t: Tensor, present: Tensor) -> Tensor:
+    """Sums over the rows of products, of squares where the other is present, and of pairs, (3, columns, columns)."""
+    there = present.to(t.dtype)
+    return torch.stack([t @ t.t(), t.square() @ there.t(), there @ there.t()])
+
+
+def _correlation(moments: Tensor) -> Tensor:
+    """The correlation matrix by pairs; its negative eigenvalues, which pairs of different rows may give, are zero."""
+    products, squares, pairs = moments
+    size = (squares * squares.t()).sqrt()
+    r = torch.where((pairs >= FEWEST_PAIRS) & (size > 0), products / size, 0.0)
+    r.fill_diagonal_(1.0)
+    values, vectors = torch.linalg.eigh(r)
+    if bool(values[0] >= 0):
+        return r
+    r = (vectors * values.clamp(min=0.0)) @ vectors.t()
+    deviation = r.diagonal().sqrt()
+    r = r / (deviation * deviation[:, None])
+    return r.fill_diagonal_(1.0)
+
+
+def _shrunk(correlation: Tensor, shrinkage: float) -> Tensor:
+    identity = torch.eye(len(correlation), dtype=correlation.dtype, device=correlation.device)
+    return (1 - shrinkage) * correlation + shrinkage * identity
