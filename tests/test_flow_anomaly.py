@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -16,7 +17,7 @@ from pushforward.distributions import Continuous, Integer
 from pushforward.estimators import FlowAnomaly
 from pushforward.estimators.anomaly import _threshold
 
-MEASURES = ["composite", "density", "p_value", "radius", "typicality"]
+MEASURES = ["surprise", "composite", "density", "p_value", "radius", "typicality"]
 
 
 # What all estimators share is checked with the regressor.
@@ -107,7 +108,7 @@ def test_kinds_are_smoothed_unless_declared_or_asked_not_to():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"measure": "luck"}, r"FlowAnomaly: measure must be one of 'composite', .*; got 'luck'"),
+        ({"measure": "luck"}, r"FlowAnomaly: measure must be one of 'surprise', .*; got 'luck'"),
         ({"contamination": 0.9}, r'FlowAnomaly: contamination must be "auto" or a share of at most 0\.5; got 0\.9\.'),
         (
             {"contamination": "some"},
@@ -125,7 +126,7 @@ def test_questions_that_cannot_be_answered_are_refused(fitted):
     with pytest.raises(ValueError, match="FlowAnomaly: top must be a whole number of at least 1; got 0"):
         fitted.explain(STRANGE, top=0)
     changed = pickle.loads(pickle.dumps(fitted)).set_params(measure="luck")
-    with pytest.raises(ValueError, match="measure must be one of 'composite'"):
+    with pytest.raises(ValueError, match="measure must be one of 'surprise'"):
         changed.score_samples(STRANGE)
 
 
@@ -137,6 +138,42 @@ def test_pipelines_and_files(fitted, tmp_path):
     again = FlowAnomaly.load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(again.decision_function(STRANGE), fitted.decision_function(STRANGE))
     assert again.explain(STRANGE) == fitted.explain(STRANGE)
+
+
+def crowd(columns=6, normal=200, odd=20):
+    """Normal rows of independent columns, and a compact group of rows far out in each column."""
+    random = np.random.default_rng(0)
+    rows = [random.normal(size=(normal, columns)), 2.3 + 0.1 * random.normal(size=(odd, columns))]
+    return np.concatenate(rows), np.repeat([0, 1], [normal, odd])
+
+
+def test_anomalies_among_the_training_rows_are_found():
+    x, odd = crowd()
+    model = FlowAnomaly(hidden=(16,), lr=1e-2, steps=150, random_state=0).fit(x)
+    assert roc_auc_score(odd, -model.score_samples(x)) > 0.95
+    composite = model.set_params(measure="composite").score_samples(x)
+    assert roc_auc_score(odd, -composite) < 0.8  # given each other, the entries of the group are likely
+
+
+def test_values_by_themselves_count_less_where_columns_determine_each_other():
+    random = np.random.default_rng(0)
+    common, noise = random.normal(size=(400, 1)), random.normal(size=(400, 4))
+    options = {"hidden": (16,), "lr": 1e-2, "steps": 80, "smoothing": 0.1, "random_state": 0}
+    assert FlowAnomaly(**options).fit(noise).dependence_ == 0
+    bound = FlowAnomaly(**options).fit(common + 0.05 * noise)
+    assert bound.dependence_ == 1
+    broken, far = bound.score_samples([[1.0, 1.0, 1.0, -1.0], [1.5, 1.5, 1.5, 1.5]])
+    assert broken < far
+    assert bound.contributions([[np.nan, 1.0, 1.0, 1.0]])[0, 0] == 0
+
+
+def test_one_impossible_value_is_the_reason_by_its_own_surprise():
+    table = people()
+    table["income"] = np.random.default_rng(1).normal(3e4, 3e3, len(table))
+    model = FlowAnomaly(hidden=(16,), lr=1e-2, steps=100, random_state=0).fit(table)
+    table.loc[7, "income"] = -1.0
+    assert model.score_samples(table).argmin() == 7
+    assert model.explain(table[7:8], top=1)[0][0].column == "income"
 
 
 def test_weights_are_repetitions_in_the_threshold():

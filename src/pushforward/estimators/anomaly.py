@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -24,17 +24,21 @@ from pushforward.univariate import LogisticMixtureCDF
 __all__ = ["FlowAnomaly", "Reason"]
 
 Array = NDArray[np.float64]
-MEASURES = ("composite", "density", "p_value", "radius", "typicality")
+MEASURES = ("surprise", "composite", "density", "p_value", "radius", "typicality")
+AUTO_SHARE = 0.01
+"""Share of the training rows that are outliers with ``contamination="auto"``."""
 COMPONENTS, LOG_WIDTHS = 4, 5.0
 """Components of the mixture of a smoothed column, which has no narrow peaks, and range of their log-widths."""
+SPLITS, FEW_SPLITS = 16, 4
+"""Pairs of random halves of the columns that entries are judged given, and for the mean over the training rows."""
 REFERENCE_SAMPLES = 1_000
 """Samples of the model with whose log-densities those of rows are compared."""
 REFERENCE_ROWS = 10_000
 """Largest number of training rows, evenly spaced, that determine the usual contributions and the threshold."""
 BATCH_ENTRIES = 2**16
 """Rows times columns of a training step."""
-SMALL = 200
-"""Training rows below which half of the steps are enough."""
+STEPS = 250
+"""Training steps: what most rows share is learned by then, and anomalies among the training rows are not yet."""
 
 
 class Reason(NamedTuple):
@@ -43,8 +47,8 @@ class Reason(NamedTuple):
     Attributes:
         column: name of the column.
         value: of the entry.
-        surprise: by how many nats the entry is less likely, given other columns, than entries of this column usually
-            are.
+        surprise: by how many nats the entry is less plausible, by itself or given other columns, than entries of this
+            column usually are.
         expected: the conditional mean given all other columns (of integers the median), or the likeliest category.
     """
 
@@ -61,11 +65,19 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
     The model is that of `FlowDensity` of a smoothed distribution: every column of numbers gets Gaussian noise of
     ``smoothing`` standard deviations, as in a kernel density estimate, so that rounding makes no row anomalous.
 
+    The training rows may hold anomalies. A group of them that are alike is learned like any other rows, so that each of
+    their entries is likely given the others; by itself it still lies in the tail of its column. The default ``measure``
+    judges entries both ways, and training is short.
+
     A density is *per unit* of the columns: rows of a kind that was never seen can have a higher one than the training
     rows, if they are simpler (Nalisnick et al., 2018). Compare several measures, and read what `explain` says.
 
     Args:
         measure: the score that `score_samples` returns.
+            ``"surprise"``: the sum over entries of how plausible each is: the mean of the log-density and of the
+            logarithm of the two-sided tail probability. It is the smaller value of two, by itself and given half of the
+            other columns (averaged over random halves). Where columns determine each other, values by themselves say
+            little: with the weight ``dependence_`` it is that given others alone.
             ``"composite"``: the sum over entries of the log-density given half of the other columns, averaged over
             random halves. ``"density"``: the log-density of the row. ``"p_value"``: the share of samples of the model
             that are less likely than the row. ``"radius"``: minus half the squared norm in the latent space.
@@ -80,12 +92,16 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
 
     Attributes:
         offset_: the score below which a row is an outlier.
-        usual_: mean contribution of each column over the training rows.
+        usual_: mean of `contributions` for each column over the training rows.
+        dependence_: how much the columns say about each other, from 0 to 1: 0 if half of the other columns hold at most
+            half a nat of information about an entry, the mean over the training rows, and 1 from one nat on.
         reference_: log-densities of samples of the model, sorted; empty until a measure needs them.
         rows_: number of training rows of positive weight.
 
     References:
         | Do Deep Generative Models Know What They Don't Know? (Nalisnick et al., 2018), arXiv:1810.09136
+        | ECOD: Unsupervised Outlier Detection Using Empirical Cumulative Distribution Functions (Li et al., 2022),
+            arXiv:2201.00382, for tail probabilities
         | An Overview of Composite Likelihood Methods (Varin, Reid, Firth, 2011)
 
     >>> import numpy as np
@@ -98,12 +114,19 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
     [1, -1]
     """
 
-    measure: str = "composite"
+    measure: str = "surprise"
     smoothing: float = 0.35
     contamination: float | str = "auto"
 
     calibrates_temperature: ClassVar[bool] = False  # a smoothed distribution is not overconfident
-    SAVED: ClassVar[tuple[str, ...]] = (*TableEstimator.SAVED, "offset_", "usual_", "reference_", "rows_")
+    SAVED: ClassVar[tuple[str, ...]] = (
+        *TableEstimator.SAVED,
+        "offset_",
+        "usual_",
+        "dependence_",
+        "reference_",
+        "rows_",
+    )
 
     # --- learning
 
@@ -123,7 +146,7 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
 
     def _learn(self, X: Any, sample_weight: Any, *, again: bool, steps: int | None = None) -> Self:
         one_of("FlowAnomaly", "measure", self.measure, MEASURES)
-        share = 0.01 if self.contamination == "auto" else self.contamination
+        share = AUTO_SHARE if self.contamination == "auto" else self.contamination
         if isinstance(share, str) or not 0 < share <= 0.5:
             raise ValueError(
                 f'FlowAnomaly: contamination must be "auto" or a share of at most 0.5; got {self.contamination!r}.'
@@ -139,8 +162,14 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
         chosen = torch.linspace(0, len(x) - 1, min(len(x), REFERENCE_ROWS)).long()
         x, row_weights = x[chosen].to(self.device), to_numpy(weights[chosen])
         self.reference_ = np.zeros(0)
-        self.usual_ = np.average(self._contributions(x), axis=0, weights=row_weights)
-        self.offset_ = _threshold(self._scores(x), row_weights, share)
+        alone, conditional = self._both_ways(x, "log_prob", splits=FEW_SPLITS)
+        entries = row_weights[:, None] * (~x.isnan()).cpu().numpy()
+        information = (entries * (conditional - alone)).sum() / max(entries.sum(), 1e-300)
+        self.dependence_ = float(np.clip(2 * information - 1, 0, 1))
+        contributions = self._contributions(x)
+        self.usual_ = np.average(contributions, axis=0, weights=row_weights)
+        scores = contributions.sum(axis=1) if self.measure == "surprise" else self._scores(x)
+        self.offset_ = _threshold(scores, row_weights, share)
         return self
 
     def _smoothed(self, field: Field) -> Field:
@@ -158,7 +187,7 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
         return int(min(512, 2 ** round(math.log2(max(16, BATCH_ENTRIES / columns))), max(32, rows)))
 
     def _default_steps(self, rows: int) -> int:
-        return 350 if rows < SMALL else 700
+        return STEPS
 
     # --- answers
 
@@ -175,11 +204,12 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def contributions(self, X: Any) -> Array:
-        """Log-density of each entry given half of the other columns, averaged over random halves, (rows, columns)."""
+        """How plausible each entry is, by itself and given half of the other columns, in nats, (rows, columns): the
+        terms of ``measure="surprise"``; higher is more plausible."""
         return self._contributions(self._numbers(X))
 
     def explain(self, X: Any, top: int = 3) -> list[list[Reason]]:
-        """The most surprising entries of each row given the others: at most ``top`` per row, most surprising first.
+        """The most surprising entries of each row: at most ``top`` per row, most surprising first.
 
         >>> import numpy as np
         >>> a = np.random.default_rng(0).normal(size=(400, 1))
@@ -216,7 +246,16 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
         return self.model_.full_conditional(x, j).centre()
 
     def _contributions(self, x: Tensor) -> Array:
-        return self._finite(self._computed(lambda: self.model_.composite(x)))
+        alone, conditional = self._both_ways(x, "plausibility")
+        return self.dependence_ * conditional + (1 - self.dependence_) * np.minimum(alone, conditional)
+
+    def _both_ways(
+        self, x: Tensor, method: Literal["log_prob", "plausibility"], splits: int = SPLITS
+    ) -> tuple[Array, Array]:
+        """A method at each entry by itself and given half of the other columns, each (rows, columns)."""
+        alone = self._computed(lambda: self.model_.composite(x, 0, method=method))
+        conditional = self._computed(lambda: self.model_.composite(x, splits, method=method))
+        return self._finite(alone), self._finite(conditional)
 
     def _finite(self, terms: Array) -> Array:
         """Log-densities with -log(n + 1) in place of -inf."""
@@ -225,8 +264,10 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
     def _scores(self, x: Tensor) -> Array:
         check_is_fitted(self)
         one_of("FlowAnomaly", "measure", self.measure, MEASURES)
-        if self.measure == "composite":
+        if self.measure == "surprise":
             return self._contributions(x).sum(axis=1)
+        if self.measure == "composite":
+            return self._finite(self._computed(lambda: self.model_.composite(x, SPLITS))).sum(axis=1)
         if self.measure == "radius":
             u = self._computed(lambda: self.model_.mid_cdf(x))
             z = torch.special.ndtri(torch.as_tensor(u).clamp(1e-15, 1 - 1e-15)).numpy()

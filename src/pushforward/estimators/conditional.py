@@ -173,11 +173,13 @@ class FlowConditional(TableEstimator):
     def predict(self, X: Any) -> Any:
         """A point prediction of each output given X, in the format of y: the mean of a continuous output, the median of
         integers, the most probable category."""
-        return self._like_y(self._predict_each(self._numbers(X), lambda distribution, j, rows: distribution.centre()))
+        centres = self._predict_each(self._numbers(X), lambda distribution, j, rows: distribution.centre())
+        return self._like_y(centres, X)
 
     def predict_median(self, X: Any) -> Any:
         """The median of each output given X, in the format of y."""
-        return self._like_y(self._predict_each(self._numbers(X), lambda distribution, j, rows: distribution.median()))
+        medians = self._predict_each(self._numbers(X), lambda distribution, j, rows: distribution.median())
+        return self._like_y(medians, X)
 
     def predict_quantiles(self, X: Any, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> Array:
         """Quantiles of each output given X, (rows, quantiles) or (rows, outputs, quantiles)."""
@@ -240,7 +242,7 @@ class FlowConditional(TableEstimator):
         blank = context.new_full((len(context), *self.model_.event_shape), torch.nan)
         with torch.no_grad():
             samples = [self.model_.impute(blank, generator, context) for _ in range(n_samples)]
-        return [self._like_y(to_numpy(sample)) for sample in samples]
+        return [self._like_y(to_numpy(sample), X) for sample in samples]
 
     def _pairs(self, X: Any, y: Any) -> tuple[Tensor, Tensor]:
         """X and y as numbers, with one row of y per row of X."""
@@ -270,10 +272,12 @@ class FlowConditional(TableEstimator):
         """(rows, outputs, ...), without the axis of outputs if y has none."""
         return values if self.target_shape_ else values[:, 0]
 
-    def _like_y(self, values: Array) -> Any:
-        """Numbers (rows, outputs) in the format of y."""
-        table = self.target_schema_.decode(values)
-        return table if self.target_shape_ or self.target_schema_.backend != "numpy" else table[:, 0]
+    def _like_y(self, values: Array, X: Any) -> Any:
+        """Numbers (rows, outputs) in the format of y, with the row labels of X: a series where y was one."""
+        table = self.target_schema_.decode(values, like=X)
+        if self.target_shape_:
+            return table
+        return table[:, 0] if self.target_schema_.backend == "numpy" else table[column_names(table)[0]]
 
 
 class FlowRegressor(RegressorMixin, FlowConditional):

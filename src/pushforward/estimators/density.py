@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -20,10 +19,11 @@ from pushforward.core.domain import Product
 from pushforward.core.entries import holds_each
 from pushforward.core.files import check_writable
 from pushforward.data.formats import TableError
-from pushforward.data.frame import build_frame
 from pushforward.data.parquet import ParquetRows, of_length
-from pushforward.data.schema import Schema
-from pushforward.estimators.parameters import check_training
+from pushforward.data.restore import restored_frame
+from pushforward.data.schema import Field, Schema
+from pushforward.distributions import Continuous
+from pushforward.estimators.parameters import check_training, seed_of
 from pushforward.estimators.table import TableEstimator
 from pushforward.estimators.table_conditional import TableConditional, to_numpy
 
@@ -117,7 +117,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
     def _learn_file(self, source: ParquetRows, *, again: bool) -> FlowDensity:
         check_training("FlowDensity", self.get_params(deep=False))
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = seed_of(self.random_state)
         first = self._checked(source.draw(PASS, seed, held=False), reset=not again)
         if not again:
             schema = Schema.infer(first, self.types)
@@ -161,7 +161,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         conditionals of a model with ``order="any"`` disagree."""
         at_least("FlowDensity", "orders", orders, 2)
         x = self._numbers(X)
-        random = check_random_state(random_state)
+        random = np.random.RandomState(seed_of(random_state))
         permutations = [random.permutation(x.shape[1]).tolist() for _ in range(orders)]
         return self._computed(lambda: self.model_.order_spread(x, permutations))
 
@@ -172,7 +172,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         samples = self.model_.sample((int(n_samples),), generator=self._generator(random_state))
         return self.schema_.decode(to_numpy(samples))
 
-    def given(self, observed: Mapping[str, Any]) -> TableConditional:
+    def given(self, observed: Mapping[Any, Any]) -> TableConditional:
         """The distribution of the other columns given the values of some, by name.
 
         >>> import numpy as np
@@ -187,7 +187,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         numbers = {j: self.schema_.fields[j].value(value) for j, value in places.items()}
         return TableConditional(self.schema_, self.model_.given(numbers), self._generator)
 
-    def intervals(self, X: Any, column: str, probability: float = 0.9) -> Any:
+    def intervals(self, X: Any, column: Any, probability: float = 0.9) -> Any:
         """Predict one column of each row from the other observed entries of the row.
 
         Args:
@@ -211,11 +211,13 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
                     largest = distribution.probabilities().max(dim=-1)
                     batches.append(to_numpy(torch.stack([largest.indices.double(), largest.values.double()])))
         results = np.concatenate(batches, axis=1)  # (2 or 3, rows)
+        names = ("likeliest",) if len(results) == 2 else ("low", "median", "high")
+        fields = [replace(field, name=name, label=None) for name in names]
+        columns = [field.decode(row) for row in results[: len(names)]]
         if len(results) == 2:
-            columns = {"likeliest": field.decode(results[0]), "probability": results[1]}
-        else:
-            columns = {name: field.decode(row) for name, row in zip(("low", "median", "high"), results, strict=True)}
-        return build_frame(columns, self.schema_.backend)
+            fields.append(Field("probability", Continuous(), "", "float64"))
+            columns.append(results[1])
+        return restored_frame(fields, columns, self.schema_.backend, X)
 
     def impute(self, X: Any, n: int | None = None, random_state: Any = None) -> Any:
         """X with its missing entries filled in.
@@ -232,9 +234,9 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         x = self._numbers(X)
         with torch.no_grad():
             if n is None:
-                return self.schema_.decode(to_numpy(self.model_.expected(x)))
+                return self.schema_.decode(to_numpy(self.model_.expected(x)), like=X)
             generator = self._generator(random_state)
-            return [self.schema_.decode(to_numpy(self.model_.impute(x, generator))) for _ in range(n)]
+            return [self.schema_.decode(to_numpy(self.model_.impute(x, generator)), like=X) for _ in range(n)]
 
     def cdf(self, X: Any) -> NDArray[np.float64]:
         """F(x_j | x_<j) of each entry, (rows, columns), for discrete columns the mid-distribution function: the

@@ -6,11 +6,20 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
+from sklearn.utils import check_random_state
 
 from pushforward.core.checks import at_least, positive
 
-__all__ = ["check_probabilities", "check_training"]
+__all__ = ["check_probabilities", "check_training", "seed_of"]
+
+
+def seed_of(random_state: Any) -> int:
+    """A seed drawn from a ``random_state``: None, a whole number, or a ``RandomState`` or ``Generator`` of numpy."""
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31 - 1))
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def check_probabilities(owner: str, name: str, values: Any) -> list[float]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from pushforward.core.random_state import seeded
 from pushforward.data.frame import backend_of
 from pushforward.data.schema import Schema
 from pushforward.distributions import ColumnType, MixedTypeModel
-from pushforward.estimators.parameters import check_training
+from pushforward.estimators.parameters import check_training, seed_of
 from pushforward.estimators.table_conditional import to_numpy
 from pushforward.io import load, read_header
 from pushforward.train import fit
@@ -29,6 +29,8 @@ __all__ = ["TableEstimator"]
 
 FEWEST_HELD = 5
 """Validation rows that early stopping needs at least."""
+HIDDEN = 0.4
+"""Share of the training rows of which random features are hidden, so that rows with gaps can be answered."""
 SMALL = 5_000
 """Training rows up to which a fitted model computes in float64, so that scores do not depend on the batch."""
 
@@ -90,7 +92,11 @@ class TableEstimator(BaseEstimator):
     def _numbers(self, X: Any) -> Tensor:
         """A table with the columns of `fit` as numbers, (rows, columns)."""
         check_is_fitted(self)
-        return torch.as_tensor(self.schema_.encode(self._checked(X, reset=False))).to(self.device)
+        x = self.schema_.encode(self._checked(X, reset=False))
+        for field, column in zip(self.schema_.fields, x.T, strict=True):
+            if field.labels is None:  # of categories `encode` has warned
+                field.warn_outside(column)
+        return torch.as_tensor(x).to(self.device)
 
     # --- files
 
@@ -164,7 +170,7 @@ class TableEstimator(BaseEstimator):
             raise ValueError(
                 f"{type(self).__name__}: Found array with n_samples={len(x)}; a density needs at least 2 rows."
             )
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = seed_of(self.random_state)
         with seeded(seed):
             if not again:
                 self.model_ = MixedTypeModel(
@@ -173,6 +179,7 @@ class TableEstimator(BaseEstimator):
                     order=self._column_order,
                     hidden=self.hidden or self._default_hidden(rows or len(x)),
                     dropout=self.dropout,
+                    hide_context=HIDDEN if context_types else 0.0,
                 )
             self.model_.to(device=self.device, dtype=torch.float32)
             self.model_.initialize(x.to(self.device), None if context is None else context.to(self.device))
@@ -211,9 +218,9 @@ class TableEstimator(BaseEstimator):
         )
         self.model_.eval()
         if len(held_out) and self.calibrates_temperature:
-            targets, inputs, _ = others
-            inputs = None if inputs is None else inputs.to(self.device)
-            self.model_.calibrate_temperature(targets.to(self.device), inputs)
+            targets, inputs, row_weights = others
+            inputs, row_weights = (None if t is None else t.to(self.device) for t in (inputs, row_weights))
+            self.model_.calibrate_temperature(targets.to(self.device), inputs, row_weights)
         self.model_.to(torch.float64 if (rows or len(x)) <= SMALL else torch.float32).eval()
 
     def _default_hidden(self, rows: int) -> tuple[int, ...]:
@@ -254,8 +261,7 @@ class TableEstimator(BaseEstimator):
 
     def _generator(self, random_state: Any, *, device: str | None = None) -> torch.Generator:
         source = self.random_state if random_state is None else random_state
-        seed = int(check_random_state(source).randint(2**31 - 1))
-        return torch.Generator(device=device or self.device or "cpu").manual_seed(seed)
+        return torch.Generator(device=device or self.device or "cpu").manual_seed(seed_of(source))
 
 
 def _to_json(value: Any) -> Any:
