@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 
 def test_a_table_as_it_is_fits_without_a_word_about_its_kind(folder, tmp_path):
     result = run("fit", folder / "people.csv", "--out", tmp_path / "m.safetensors", "--steps", 5, "--drop", "since")
-    assert "Column 'sex' holds text: fitting a mixed-type model." in result.stderr
+    assert "Column 'age' holds 62 different numbers: fitting a mixed-type model." in result.stderr
     assert "Categorical(levels=2)  text, 2 different values" in result.stdout
     answer = run_json("info", folder / "m.safetensors")
     assert answer["metadata"]["columns"] == ["age", "sex", "income", "since"]
@@ -106,8 +106,15 @@ def test_anomalies_are_listed_with_reasons(tmp_path):
     scores = pd.read_csv(tmp_path / "scores.csv")
     assert scores["score"].idxmin() == 100
     assert scores["outlier"].sum() == answer["outliers"]
-    shown = run("anomalies", tmp_path / "t.csv", "--explain", *common).stdout
-    assert "income is 9e+06, not" in " ".join(shown.split()) or "income is 9000000" in " ".join(shown.split())
+    few = ("--contamination", 0.05, "--measure", "density", "--seconds", 60)
+    shown = run("anomalies", tmp_path / "t.csv", "--explain", *common, *few)
+    lines = shown.stdout.splitlines()
+    assert next(line for line in lines if " 101 " in line).split()[2] == "income"
+    assert "9e+06" in shown.stdout or "9000000" in shown.stdout
+    assert "(density) below" in shown.stderr
+    assert "as a share of 0.05 of the rows of" in " ".join(shown.stderr.split())
+    ends = {line.rindex(line.split()[-1][-1]) for line in lines if line[-1:].isdigit()}
+    assert len(ends) == 1  # the last column is aligned
 
 
 def test_a_report_says_whether_the_model_can_be_trusted(folder, tmp_path):

@@ -15,6 +15,7 @@ from pushforward.core.files import check_writable
 from pushforward.data import TableError, column_names
 from pushforward.data.arrow import ArrowWriter, read_arrow
 from pushforward.estimators import FlowAnomaly
+from pushforward.estimators.anomaly import AUTO_SHARE
 
 __all__ = ["anomalies"]
 
@@ -30,7 +31,10 @@ def anomalies(
     drop: Sequence[str] = (),
     types: Sequence[str] = (),
     out: str | None = None,
+    contamination: float | None = None,
+    measure: str = "surprise",
     steps: int | None = None,
+    seconds: float | None = None,
     seed: int = 0,
     show: bool = True,
 ) -> dict[str, Any]:
@@ -43,7 +47,10 @@ def anomalies(
         drop: columns to leave out.
         types: column types, as typed after ``--type``.
         out: a table of all scores to write.
+        contamination: share of the rows fitted to that lie below the threshold; by default that of `FlowAnomaly`.
+        measure: the score, one of those of `FlowAnomaly`.
         steps: largest number of training steps.
+        seconds: time limit of the training.
         seed: of the fit.
         show: whether to show the progress of training.
     """
@@ -63,7 +70,15 @@ def anomalies(
         if name not in rows.column_names:
             raise TableError(f"{table}: there is no column {name!r}, which {source} has. Add it, or --drop {name}.")
     rows = rows.select(kept)
-    model = FlowAnomaly(types=column_types or None, steps=steps, random_state=seed, verbose=show)
+    model = FlowAnomaly(
+        types=column_types or None,
+        measure=measure,
+        contamination="auto" if contamination is None else contamination,
+        steps=steps,
+        seconds=seconds,
+        random_state=seed,
+        verbose=show,
+    )
     with named_table(source):
         model.fit(training)
     with named_table(table):
@@ -76,6 +91,10 @@ def anomalies(
     return {
         "rows": rows.num_rows,
         "outliers": int((scores < model.offset_).sum()),
+        "measure": measure,
+        "threshold": model.offset_,
+        "contamination": AUTO_SHARE if contamination is None else contamination,
+        "learned_from": source,
         "top": [
             {
                 "row": int(i) + 1,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pushforward._version import __version__
-from pushforward.cli.app_tables import anomalies, impute, intervals
+from pushforward.cli.app_tables import anomalies, impute, intervals, schema
 from pushforward.cli.common import command, emit, finish, print_table, say, torch_scope
 from pushforward.cli.options import (
     BatchSize,
@@ -63,13 +63,16 @@ def fit(
     flow: Annotated[
         str | None,
         typer.Option(
-            help="nsf (the default if all columns are numbers); mixed (the default with text, dates or gaps), "
-            "maf, iaf, real_nvp, nice, gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, bnaf, "
-            "gaussianization, circular_nsf (angles) or triangular_map (a few hundred rows).",
+            help="nsf (the default if all columns are real numbers); mixed (the default with text, dates, codes, "
+            "counts or gaps), maf, iaf, real_nvp, nice, gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, "
+            "bnaf, gaussianization, circular_nsf (angles) or triangular_map (a few hundred rows).",
             show_default=False,
         ),
     ] = None,
     types: Types = None,
+    schema_file: Annotated[
+        str | None, typer.Option("--schema", help="A TOML file, as written by schema --out.", show_default=False)
+    ] = None,
     context: Annotated[
         list[str] | None,
         typer.Option(
@@ -107,7 +110,7 @@ def fit(
     validation rows no longer improve; the best weights are saved. Ctrl-C saves the best weights so far, and --resume
     continues.
 
-    A table with text, dates or missing values is learned by a mixed-type model. It can condition on any columns
+    A table with text, dates, codes or missing values is learned by a mixed-type model. It can condition on any columns
     (sample --given), fill missing entries (impute) and predict a column (intervals).
 
     Examples:
@@ -120,13 +123,16 @@ def fit(
     """
     from pushforward.cli.fit import FitRequest, fit_rows
     from pushforward.cli.pipelines import fit_table
+    from pushforward.cli.schema import read_schema_file
 
+    dropped, declared = ([], {}) if schema_file is None else read_schema_file(schema_file, table)
+    types = [*(types or ()), *(f"{name}={kind}" for name, kind in declared.items())]
     request = FitRequest(
         table=table,
         out=out,
         flow=flow,
         context=context or (),
-        drop=drop or (),
+        drop=[*(drop or ()), *(name if "," not in name else f'"{name}"' for name in dropped)],
         settings=settings or (),
         validation=validation,
         seconds=seconds,
@@ -140,14 +146,16 @@ def fit(
         seed=seed,
     )
     with torch_scope(seed, threads):
-        result = fit_table(request, types or (), show=not json)
+        result = fit_table(request, types, show=not json)
     if json:
         emit(result)
         return
     trained = f"{out}: {result['parameters']:,} parameters, {result['seconds']:.0f} s of training"
     if "schema" in result:
-        typer.echo(result["schema"])
-        say(f"{trained}; mean log-density of the training rows {result['train']:.3f} nats.")
+        held = "" if result["validation"] is None else f" and {result['validation']:.3f} of the validation rows"
+        say(f"{trained}{'; ' + result['stopped'] if result['stopped'] else ''}.")
+        say(f"Mean log-density: {result['train']:.3f} nats of the training rows{held}.")
+        say(f"Next: pushforward report {out} TABLE of held-out rows, or pushforward sample {out} --out new.csv")
         return
     rows = f"{result['train_rows']:,} training rows, {result['validation_rows']:,} validation rows"
     print_table(fit_rows(result), ["nats per row", "train", "validation"], title=rows)
@@ -327,5 +335,5 @@ def demo(
         emit(result.to_dict())
 
 
-for table_command in (impute, intervals, anomalies):
+for table_command in (schema, impute, intervals, anomalies):
     app.command()(table_command)

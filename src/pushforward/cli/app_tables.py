@@ -1,4 +1,4 @@
-"""The commands on mixed-type models: imputation, prediction intervals, anomalies."""
+"""The commands on tables: their schema; imputation, prediction intervals and anomalies by mixed-type models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pushforward.cli.common import command, emit, finish, print_table, torch_scope
+from pushforward.cli.common import command, emit, finish, print_table, say, torch_scope
 from pushforward.cli.options import (
     Debug,
     Drop,
@@ -15,6 +15,7 @@ from pushforward.cli.options import (
     Model,
     ModelTable,
     Probability,
+    Seconds,
     Seed,
     Steps,
     TableFile,
@@ -22,7 +23,18 @@ from pushforward.cli.options import (
     Types,
 )
 
-__all__ = ["anomalies", "impute", "intervals"]
+__all__ = ["anomalies", "impute", "intervals", "schema"]
+
+
+def _share(text: str) -> float:
+    """A share of the rows of at most a half."""
+    try:
+        share = float(text)
+    except ValueError:
+        raise typer.BadParameter(f"must be a number; got {text!r}.") from None
+    if not 0 < share <= 0.5:
+        raise typer.BadParameter(f"must be above 0 and at most 0.5; got {text}.")
+    return share
 
 
 @command
@@ -93,7 +105,20 @@ def anomalies(
         str | None,
         typer.Option(help="A table to write, with the columns score and outlier for all rows.", show_default=False),
     ] = None,
+    contamination: Annotated[
+        float | None,
+        typer.Option(
+            parser=_share,
+            metavar="NUMBER",
+            help="Share of the rows fitted to that are called outliers; 0.01 by default.",
+            show_default=False,
+        ),
+    ] = None,
+    measure: Annotated[
+        str, typer.Option(help="The score: surprise, composite, density, p_value, radius or typicality.")
+    ] = "surprise",
     steps: Steps = None,
+    seconds: Seconds = None,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,
@@ -117,20 +142,63 @@ def anomalies(
             drop=drop or (),
             types=types or (),
             out=out,
+            contamination=contamination,
+            measure=measure,
             steps=steps,
+            seconds=seconds,
             seed=seed,
             show=not json,
         )
     if json:
         emit(result)
         return
-    header = ["row", "score", *(["value, expected value (surprise in nats)"] if explain else [])]
-    rows = [
-        [str(row["row"]), f"{row['score']:.2f}", *([_explanation(row["reasons"])] if explain else [])]
-        for row in result["top"]
-    ]
+    header = ["row", "score", *(["column", "value", "expected", "surprise in nats"] if explain else [])]
+    rows = [line for row in result["top"] for line in _lines(row, explain=explain)]
     print_table(rows, header, title=f"{result['outliers']:,} of {result['rows']:,} rows are outliers")
+    say(
+        f"Outliers score ({result['measure']}) below {result['threshold']:.2f}, as a share of "
+        f"{result['contamination']:.3g} of the rows of {result['learned_from']} does; --contamination sets that share."
+    )
 
 
-def _explanation(reasons: list[dict[str, Any]]) -> str:
-    return "; ".join(f"{r['column']} is {r['value']}, not {r['expected']} ({r['surprise']:.1f})" for r in reasons)
+@command
+def schema(
+    table: TableFile,
+    drop: Drop = None,
+    types: Types = None,
+    out: Annotated[
+        str | None, typer.Option(help="A TOML file to write, to edit and give to fit --schema.", show_default=False)
+    ] = None,
+    seed: FixedSeed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Print how a table is read: the type of each column, the rule that chose it, and what stands out.
+
+    Example:
+
+        pushforward schema people.csv --out people.toml
+    """
+    from pushforward.cli.schema import table_schema
+
+    result = table_schema(table, drop or (), types or (), out)
+    if json:
+        emit(result)
+        return
+    if result["note"]:
+        say(f"{table}: {result['note']}.")
+    typer.echo(result["schema"])
+    for sentence in result["findings"]:
+        say(f"Note: {sentence}")
+    missing = sum(result["missing"].values())
+    written = f"; {out} holds the schema, for fit --schema" if out is not None else ""
+    say(f"{result['rows']:,} rows, {missing:,} missing entries{written}.")
+
+
+def _lines(row: dict[str, Any], *, explain: bool) -> list[list[str]]:
+    """The lines of the table for one row: one for each reason, or one alone."""
+    first = [str(row["row"]), f"{row['score']:.2f}"]
+    if not explain:
+        return [first]
+    reasons = [[r["column"], str(r["value"]), str(r["expected"]), f"{r['surprise']:.1f}"] for r in row["reasons"]]
+    return [(first if k == 0 else ["", ""]) + cells for k, cells in enumerate(reasons or [["", "", "", ""]])]

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import typer
 from numpy.typing import NDArray
 
-from pushforward.cli.common import listed, refuse_same_file, suggestion
+from pushforward.cli.common import listed, refuse_same_file, say, suggestion
 from pushforward.cli.fit import FitRequest, choose_columns
 from pushforward.cli.model import is_mixed, note_ignored
 from pushforward.cli.options import parse_assignments
@@ -22,10 +23,13 @@ from pushforward.core.files import check_writable
 from pushforward.data import TableError, column_names, format_of
 from pushforward.data.arrow import ArrowWriter, read_arrow, stream_arrow
 from pushforward.data.fields import Field
+from pushforward.data.findings import findings
 from pushforward.data.frame import raw_columns
 from pushforward.data.parquet import ParquetRows
+from pushforward.data.schema import Schema
 from pushforward.distributions import Bounded, Circular, ColumnType, Positive
 from pushforward.estimators import FlowDensity
+from pushforward.estimators.density import PASS
 from pushforward.io import save
 
 __all__ = [
@@ -57,7 +61,11 @@ UNSUPPORTED = {
     "checkpoint": "--checkpoint",
 }
 """Options of `fit` that a mixed-type model does not take, by their fields in `FitRequest`."""
-PARAMETRIC: dict[str, Any] = {"bounded": Bounded, "circular": Circular, "positive": Positive}
+PARAMETRIC: dict[str, Any] = {
+    "bounded": Bounded,
+    "circular": lambda period, low=0.0: Circular(period, low=low),
+    "positive": Positive,
+}
 """Column types that take numbers, such as ``circular:24``."""
 
 
@@ -111,8 +119,8 @@ def fit_mixed(request: FitRequest, types: Sequence[str], *, show: bool) -> dict[
     check_writable(out)
     kept, _, dropped = choose_columns(request)
     column_types = parse_types(types, kept, table)
-    source = ParquetRows(table, kept) if format_of(table)[0] == "parquet" else None
-    large = source is not None and source.rows > IN_MEMORY
+    source = large_file(table, kept)
+    large = source is not None
     rows: Any = source if large else read_arrow(table).select(kept)
     model = FlowDensity(
         types=column_types or None,
@@ -126,6 +134,8 @@ def fit_mixed(request: FitRequest, types: Sequence[str], *, show: bool) -> dict[
     if request.lr is not None:
         model.set_params(lr=request.lr)
     with named_table(table):
+        if show:
+            announce(rows.draw(PASS, 0, held=False) if large else rows, column_types)
         model.fit(rows)
     first = next(_blocks(model, table)) if large else rows.slice(0, SCORED)
     history = getattr(model, "history_", None)
@@ -146,7 +156,29 @@ def fit_mixed(request: FitRequest, types: Sequence[str], *, show: bool) -> dict[
         "parameters": sum(p.numel() for p in model.model_.parameters()),
         "seconds": 0.0 if history is None else history.seconds,
         "train": model.score(first),
+        "validation": None if history is None else history.best_validation,
+        "stopped": "" if history is None else history.stopped,
     }
+
+
+def announce(rows: Any, column_types: dict[str, ColumnType | str]) -> None:
+    """Print how the columns of an Arrow table are read, and what stands out in them."""
+    schema = Schema.infer(rows, column_types)
+    typer.echo(schema.describe())
+    for finding in findings(schema.fields, schema.encode(rows)):
+        say(f"Note: {finding.sentence}")
+
+
+def large_file(table: str, columns: list[str]) -> ParquetRows | None:
+    """A Parquet file that is read row group by row group; None for a table that is read whole."""
+    source = ParquetRows(table, columns) if format_of(table)[0] == "parquet" else None
+    return source if source is not None and source.rows > IN_MEMORY else None
+
+
+def first_rows(table: str, columns: list[str]) -> Any:
+    """The rows that the types of the columns are inferred from, as an Arrow table."""
+    source = large_file(table, columns)
+    return read_arrow(table).select(columns) if source is None else source.draw(PASS, 0, held=False)
 
 
 @contextmanager

@@ -1,0 +1,104 @@
+"""``pushforward schema``: the column types of a table and what stands out in it, before anything is learned."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pushforward.cli.common import refuse_same_file
+from pushforward.cli.mixed import first_rows, named_table, parse_types
+from pushforward.cli.options import parse_columns
+from pushforward.core.files import atomic_path, check_writable
+from pushforward.data import TableError, column_names
+from pushforward.data.findings import Finding, findings
+from pushforward.data.schema import Schema
+from pushforward.data.table import open_source
+
+__all__ = ["read_schema_file", "table_schema"]
+
+INFERRED = "inferred"
+
+
+def table_schema(table: str, drop: Sequence[str], types: Sequence[str], out: str | None) -> dict[str, Any]:
+    """The schema of a table: printed lines, findings, and the number of missing values by column.
+
+    Raises:
+        ValueError: a column or type is unknown, or the table cannot be read.
+    """
+    if out is not None:
+        refuse_same_file("--out", out, table)
+        check_writable(out)
+    names = list(column_names(table))
+    dropped = parse_columns("--drop", drop, names, table)
+    kept = [name for name in names if name not in dropped]
+    declared = parse_types(types, kept, table)
+    with named_table(table):
+        rows = first_rows(table, kept)
+        schema = Schema.infer(rows, declared)
+        x = schema.encode(rows)
+    seen = findings(schema.fields, x)
+    missing = np.isnan(x).sum(axis=0).tolist()
+    if out is not None:
+        with atomic_path(out) as path:
+            path.write_text(_as_toml(schema, missing, seen, dropped, declared, types), encoding="utf-8")
+    return {
+        "rows": len(x),
+        "note": open_source(table).note,
+        "schema": schema.describe(),
+        "missing": dict(zip(schema.names, missing, strict=True)),
+        "findings": [finding.sentence for finding in seen],
+    }
+
+
+def _as_toml(
+    schema: Schema,
+    missing: Sequence[int],
+    seen: Sequence[Finding],
+    dropped: Sequence[str],
+    declared: dict[str, Any],
+    types: Sequence[str],
+) -> str:
+    texts = dict(text.split("=", 1) for part in types for text in part.split(",") if "=" in text)
+    lines = [
+        "# Edit a type, or set drop = true, and fit with --schema. Types: inferred, continuous, positive, heavytailed,",
+        "# integer, boolean, categorical, ordinal, bounded:0:1, circular:24.",
+    ]
+    for field, count in zip(schema.fields, missing, strict=True):
+        lines += ["", *(f"# {finding.sentence}" for finding in seen if field.name in finding.columns)]
+        lines += [f"[columns.{_quoted(field.name)}]"]
+        chosen = texts.get(field.name, INFERRED) if field.name in declared else INFERRED
+        lines += [f"type = {_quoted(chosen)}  # {field.why}", f"missing = {count}", "drop = false"]
+    for name in dropped:
+        lines += ["", f"[columns.{_quoted(name)}]", f"type = {_quoted(INFERRED)}", "drop = true"]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    escaped = (
+        text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+    )
+    return f'"{escaped}"'
+
+
+def read_schema_file(path: str, table: str) -> tuple[list[str], dict[str, str]]:
+    """The columns to leave out and the declared types of a file that `table_schema` wrote.
+
+    Raises:
+        ValueError: the file cannot be read, or names a column that the table lacks.
+    """
+    try:
+        columns = tomllib.loads(Path(path).read_text("utf-8")).get("columns", {})
+    except (OSError, UnicodeDecodeError) as error:
+        raise TableError(f"--schema: {path} cannot be read ({type(error).__name__}). Check the path.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise TableError(f"--schema: {path} is not a TOML file ({error}). Write one with pushforward schema.") from None
+    names = column_names(table)
+    if unknown := [name for name in columns if name not in names]:
+        raise TableError(f"--schema: {path} names the column {unknown[0]!r}, which {table} lacks. Remove it.")
+    dropped = [name for name, entry in columns.items() if entry.get("drop", False)]
+    types = {name: str(entry.get("type", INFERRED)) for name, entry in columns.items() if name not in dropped}
+    return dropped, {name: kind for name, kind in types.items() if kind != INFERRED}
