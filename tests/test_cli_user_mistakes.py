@@ -440,3 +440,21 @@ def test_a_triangular_map_takes_no_steps(tmp_path, out):
 def test_a_triangular_map_of_a_table_is_told_by_info(tmp_path, out):
     run("fit", table(tmp_path / "t.csv", rows=60), "--out", out, "--flow", "triangular_map", "--set", "terms=2")
     assert "terms chosen by cross-validation in" in run("info", out).stdout
+
+
+def test_a_word_among_numbers(tmp_path, out):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n" + "1.5,2.5\n" * 60 + "abc,1.5\n")
+    refused(
+        "fit", path, "--out", out, match=r"t\.csv: column 'a' holds numbers, but 'abc' in row 61\. Correct the value"
+    )
+    nothing_else(tmp_path, "t.csv")
+
+
+def test_a_schema_file_takes_names_with_commas(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('"a, b",c\n' + "".join(f"{k % 7},{k / 3}\n" for k in range(60)))
+    run("schema", path, "--type", "a, b=categorical", "--out", tmp_path / "s.toml")
+    assert '[columns."a, b"]\ntype = "categorical"' in (tmp_path / "s.toml").read_text()
+    shown = run("fit", path, "--schema", tmp_path / "s.toml", "--out", tmp_path / "m", "--steps", 2).stdout
+    assert "Categorical(levels=7)" in shown

@@ -61,6 +61,7 @@ UNSUPPORTED = {
     "checkpoint": "--checkpoint",
 }
 """Options of `fit` that a mixed-type model does not take, by their fields in `FitRequest`."""
+TYPE_FORM = "COLUMN=TYPE, such as hour=circular:24"
 PARAMETRIC: dict[str, Any] = {
     "bounded": Bounded,
     "circular": lambda period, low=0.0: Circular(period, low=low),
@@ -80,8 +81,7 @@ def parse_types(values: Sequence[str], columns: Sequence[str], table: str) -> di
     Raises:
         ValueError: a column or a type is unknown.
     """
-    form = "COLUMN=TYPE, such as hour=circular:24"
-    texts = parse_assignments("--type", values, columns, where=table, form=form)
+    texts = parse_assignments("--type", values, columns, where=table, form=TYPE_FORM)
     return {name: _parse_type(name, text) for name, text in texts.items()}
 
 

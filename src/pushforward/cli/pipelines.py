@@ -14,8 +14,7 @@ from pushforward.cli.common import say
 from pushforward.cli.fit import FitRequest
 from pushforward.cli.model import is_mixed
 from pushforward.data import NotNumbersError, TableError
-from pushforward.data.frame import raw_columns
-from pushforward.data.inference import inferred_field
+from pushforward.data.schema import Schema
 from pushforward.data.table import open_source
 from pushforward.distributions import Boolean, Inflated, Integer
 from pushforward.evaluate import Evaluation
@@ -51,9 +50,11 @@ def fit_table(request: FitRequest, types: Sequence[str], *, show: bool) -> dict[
     except NotNumbersError as error:
         if request.flow is not None:
             raise TableError(f"{error} Or use --flow mixed, which models text, dates and missing values.") from None
-        raise TableError(
-            f"{error} A mixed-type model takes the table as it is, but not {', '.join(unsupported)}."
-        ) from None
+        if unsupported:
+            raise TableError(
+                f"{error} A mixed-type model takes the table as it is, but not {', '.join(unsupported)}."
+            ) from None
+        return mixed.fit_mixed(request, types, show=show)  # or its own sentence about the table
 
 
 def why_mixed(request: FitRequest) -> str | None:
@@ -61,7 +62,7 @@ def why_mixed(request: FitRequest) -> str | None:
     columns = numeric_fit.choose_columns(request)[0]
     try:
         rows = mixed.first_rows(request.table, columns)
-        fields = [inferred_field(raw) for raw in raw_columns(rows)]
+        fields = Schema.infer(rows).fields
     except TableError:
         return None  # said by the pipeline that reads it
     for field, column in zip(fields, rows.columns, strict=True):

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from pushforward.cli.common import refuse_same_file
-from pushforward.cli.mixed import first_rows, named_table, parse_types
-from pushforward.cli.options import parse_columns
+from pushforward.cli.mixed import TYPE_FORM, first_rows, named_table, parse_types
+from pushforward.cli.options import parse_assignments, parse_columns
 from pushforward.core.files import atomic_path, check_writable
 from pushforward.data import TableError, column_names
 from pushforward.data.findings import Finding, findings
@@ -35,16 +35,16 @@ def table_schema(table: str, drop: Sequence[str], types: Sequence[str], out: str
     names = list(column_names(table))
     dropped = parse_columns("--drop", drop, names, table)
     kept = [name for name in names if name not in dropped]
-    declared = parse_types(types, kept, table)
+    texts = parse_assignments("--type", types, kept, where=table, form=TYPE_FORM)
     with named_table(table):
         rows = first_rows(table, kept)
-        schema = Schema.infer(rows, declared)
+        schema = Schema.infer(rows, parse_types(types, kept, table))
         x = schema.encode(rows)
     seen = findings(schema.fields, x)
     missing = np.isnan(x).sum(axis=0).tolist()
     if out is not None:
         with atomic_path(out) as path:
-            path.write_text(_as_toml(schema, missing, seen, dropped, declared, types), encoding="utf-8")
+            path.write_text(_as_toml(schema, missing, seen, dropped, texts), encoding="utf-8")
     return {
         "rows": len(x),
         "note": open_source(table).note,
@@ -59,19 +59,20 @@ def _as_toml(
     missing: Sequence[int],
     seen: Sequence[Finding],
     dropped: Sequence[str],
-    declared: dict[str, Any],
-    types: Sequence[str],
+    declared: dict[str, str],
 ) -> str:
-    texts = dict(text.split("=", 1) for part in types for text in part.split(",") if "=" in text)
     lines = [
         "# Edit a type, or set drop = true, and fit with --schema. Types: inferred, continuous, positive, heavytailed,",
         "# integer, boolean, categorical, ordinal, bounded:0:1, circular:24.",
     ]
     for field, count in zip(schema.fields, missing, strict=True):
-        lines += ["", *(f"# {finding.sentence}" for finding in seen if field.name in finding.columns)]
+        lines += ["", *(f"# {' '.join(finding.sentence.split())}" for finding in seen if field.name in finding.columns)]
         lines += [f"[columns.{_quoted(field.name)}]"]
-        chosen = texts.get(field.name, INFERRED) if field.name in declared else INFERRED
-        lines += [f"type = {_quoted(chosen)}  # {field.why}", f"missing = {count}", "drop = false"]
+        lines += [
+            f"type = {_quoted(declared.get(field.name, INFERRED))}  # {field.why}",
+            f"missing = {count}",
+            "drop = false",
+        ]
     for name in dropped:
         lines += ["", f"[columns.{_quoted(name)}]", f"type = {_quoted(INFERRED)}", "drop = true"]
     return "\n".join(lines) + "\n"

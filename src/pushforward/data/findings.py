@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pushforward.data.columns import drop_option
 from pushforward.data.fields import Field
 
 __all__ = ["Finding", "findings"]
@@ -23,7 +24,10 @@ SENTINELS = frozenset(s * v for s in (1.0, -1.0) for v in (1, 9, 99, 999, 9999, 
 FAR = 3.0
 """Distance of a sentinel from the other values, in ranges of their middle half, from which on it is named."""
 DUPLICATES = 0.05
-FOLLOWS_ROWS = 50_000
+PAIRED, FIRST_ROWS = 60, 2_000
+"""Columns up to which pairs of them are compared, and rows that decide which pairs are compared in all rows."""
+MOST_ROWS = 200_000
+"""Rows that are searched for copies."""
 
 
 class Finding(NamedTuple):
@@ -46,18 +50,18 @@ def findings(fields: Sequence[Field], x: Floats) -> list[Finding]:
         sentence = _of_column(field, present, len(column))
         if sentence is not None:
             seen.append(Finding((field.name,), f"column {field.name!r} {sentence}"))
-    seen += _dependent(fields, x[:FOLLOWS_ROWS])
-    rows = len(x)
-    if rows and (repeated := rows - len(np.unique(x, axis=0))) > DUPLICATES * rows:
-        seen.append(
-            Finding((), f"{repeated:,} of {rows:,} rows repeat an earlier one. Remove them if they are copies.")
-        )
+    if len(fields) <= PAIRED:
+        seen += _dependent(fields, x)
+    rows = len(first := x[:MOST_ROWS])
+    if rows and (repeated := rows - len(np.unique(first, axis=0))) > DUPLICATES * rows:
+        of = f"{repeated:,} of {'the first ' if rows < len(x) else ''}{rows:,} rows"
+        seen.append(Finding((), f"{of} repeat an earlier one. Remove them if they are copies."))
     return seen
 
 
 def _of_column(field: Field, present: Floats, rows: int) -> str | None:
     distinct, counts = np.unique(present, return_counts=True)
-    remedy = f"Leave it out (--drop {field.name})"
+    remedy = f"Leave it out ({drop_option([field.name])})"
     if rows - len(present) > EMPTY * rows:
         return f"is nearly empty: {len(present):,} values in {rows:,} rows. {remedy}."
     if len(distinct) == 1:
@@ -103,7 +107,7 @@ def _dependent(fields: Sequence[Field], x: Floats) -> list[Finding]:
             few = 1 < sizes[k] <= sizes[j] < len(x) / 2
             if j == k or k in taken or (sizes[k] == sizes[j] and k < j):
                 continue
-            if few and len(np.unique(codes[j] * (sizes[k] + 1) + codes[k])) == sizes[j]:
+            if few and _follows(codes[j], codes[k], sizes[k]):
                 why = "has one value for each value of"
             elif sizes[j] == sizes[k] > len(x) / 2 and _linear(x[:, j], x[:, k]):
                 why = "is a multiple of"
@@ -113,6 +117,12 @@ def _dependent(fields: Sequence[Field], x: Floats) -> list[Finding]:
             names = (fields[k].name, fields[j].name)
             seen.append(Finding(names, f"column {names[0]!r} {why} {names[1]!r}. One of the two is enough."))
     return seen
+
+
+def _follows(codes: NDArray[np.int64], others: NDArray[np.int64], size: int) -> bool:
+    """Whether equal codes always stand beside equal ones of another column, of which there are ``size``."""
+    pairs = codes * size + others
+    return all(len(np.unique(pairs[:rows])) == len(np.unique(codes[:rows])) for rows in (FIRST_ROWS, len(codes)))
 
 
 def _linear(a: Floats, b: Floats) -> bool:

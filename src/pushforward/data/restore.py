@@ -79,6 +79,6 @@ def _cast(series: Any, field: Field) -> Any:
             return series.cast(nw.Enum([str(label) for label in field.labels or ()]))
         if kind == "Float32" or (_WHOLE.fullmatch(kind) and series.dtype.is_integer()):
             return series.cast(getattr(nw, kind))
-    except Exception:
+    except (ValueError, TypeError, NotImplementedError, nw.exceptions.NarwhalsError):
         return series
     return series
