@@ -7,6 +7,7 @@ if not os.path.exists("/dev/nvidiactl"):
     os.environ.setdefault("TRITON_INTERPRET", "1")  # without a GPU of NVIDIA its kernels run in Triton's interpreter
 
 import random
+import tempfile
 import zlib
 from collections.abc import Iterator
 
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()  # what commands remember about the files that they wrote
 
 hypothesis.settings.register_profile("pushforward", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("pushforward")

@@ -12,7 +12,7 @@ from test_cli import run, run_json
 
 import pushforward as pf
 from pushforward.data import TableError
-from pushforward.data.arrow import ArrowWriter, read_arrow, stream_arrow
+from pushforward.data import TableWriter, read_arrow, stream_arrow
 
 
 def people(rows=400, seed=0):
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 def test_a_table_as_it_is_fits_without_a_word_about_its_kind(folder, tmp_path):
     result = run("fit", folder / "people.csv", "--out", tmp_path / "m.safetensors", "--steps", 5, "--drop", "since")
     assert "Column 'age' holds 62 different numbers: fitting a mixed-type model." in result.stderr
-    assert "Categorical(levels=2)  text, 2 different values" in result.stdout
+    assert "Categorical(levels=2)  text, 2 different values" in result.stderr
     answer = run_json("info", folder / "m.safetensors")
     assert answer["metadata"]["columns"] == ["age", "sex", "income", "since"]
     assert answer["metadata"]["column_types"] == ["Integer", "Categorical", "Continuous", "Integer"]
@@ -170,21 +170,19 @@ def test_unknown_categories_are_a_sentence_not_a_line_of_source(folder, tmp_path
         (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=circular:no"), "is not a column type"),
         (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=ordinal:3"), "takes no numbers"),
         (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=odd"), "'odd' is not a column type"),
-        (("fit", "people.csv", "--out", "x.safetensors", "--flow", "maf"), "column 'sex' holds text"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--model", "maf"), "column 'sex' holds text"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--set", "depth=3"), "--set: mixed has no option 'depth'"),
         (
-            ("fit", "people.csv", "--out", "x.safetensors", "--flow", "mixed", "--given", "age"),
-            "--given: not available for a mixed-type model",
+            ("fit", "people.csv", "--out", "x.safetensors", "--model", "maf"),
+            "or fit --model mixed, which takes it as it",
         ),
-        (
-            ("fit", "people.csv", "--out", "x.safetensors", "--set", "depth=3"),
-            "takes the table as it is, but not --set",
-        ),
-        (("fit", "people.csv", "--out", "x.safetensors", "--flow", "maf"), "Or use --flow mixed, which models text"),
         (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=odd"), "such as circular:24"),
-        (("fit", "people.csv", "--out", "x.safetensors", "--validation", "people.csv"), "takes a fraction of the rows"),
         (("sample", "m.safetensors", "--out", "x.csv", "--given", "since=soon"), "'since' must be a date such as"),
         (("sample", "m.safetensors", "--out", "x.csv", "--given", "age=[1]"), "'age' must be a number; got '[1]'"),
-        (("impute", "numeric.safetensors", "people.csv", "--out", "x.csv"), "needs a mixed-type model. Fit one with"),
+        (
+            ("impute", "numeric.safetensors", "people.csv", "--out", "x.csv"),
+            "impute: this flow cannot condition on any columns; a mixed-type model can. Fit one with --model mixed",
+        ),
         (("anomalies", "people.csv", "--drop", "age,sex,income,since"), "no column of people.csv is left"),
         (("anomalies", "people.csv", "--learn-from", "other.csv"), "there is no column 'a', which other.csv has"),
         (
@@ -237,9 +235,9 @@ def test_labels_that_look_like_numbers_stay_labels(tmp_path):
 def test_arrow_tables_of_all_formats(tmp_path):
     table = pa.table({"n": [1, None, 3], "t": ["a", None, "c"], "f": [0.5, 1.5, None], "b": [True, False, None]})
     for suffix in (".csv", ".csv.gz", ".tsv", ".parquet", ".feather"):
-        with ArrowWriter(tmp_path / f"x{suffix}", table.schema) as target:
-            target.write_table(table)
-            target.write_table(table)
+        with TableWriter(tmp_path / f"x{suffix}", table.schema) as target:
+            target.write(table)
+            target.write(table)
         again = read_arrow(tmp_path / f"x{suffix}")
         assert again.to_pydict() == {name: 2 * values for name, values in table.to_pydict().items()}
         pieces = list(stream_arrow(tmp_path / f"x{suffix}", ["t", "n"], rows=4))

@@ -9,11 +9,10 @@ import torch
 import pushforward as pf
 from pushforward.cli import demo
 from pushforward.cli.demo import draw_digits, run_demo
-from pushforward.data import Table
 
 
 def test_the_demo_writes_its_report_and_a_model_that_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = [Table(table.names, table.values[:1_000], table.types) for table in demo.power_sample()]
+    few = [rows[:1_000] for rows in demo.power_sample()]
     monkeypatch.setattr(demo, "power_sample", lambda: few)
     lines: list[str] = []
     before = torch.get_rng_state()

@@ -143,7 +143,7 @@ def test_probabilities_have_the_values_of_the_table_as_keys():
         ({"patience": True}, "FlowDensity: patience must be a whole number of at least 1; got True"),
         ({"seconds": -1}, "FlowDensity: seconds must be a positive number; got -1"),
         ({"lr": "fast"}, "FlowDensity: lr must be a positive number; got 'fast'"),
-        ({"validation": 2}, "FlowDensity: validation must be a share of the rows below 1, or None; got 2"),
+        ({"validation": 2}, "FlowDensity: validation must be a share of the rows below 1, a table of rows, or None"),
         ({"types": ["integer"]}, "FlowDensity: types must map column names to types"),
         ({"n_jobs": "all"}, "FlowDensity: n_jobs must be a whole number of threads, or None; got 'all'"),
         ({"device": "gpu"}, "FlowDensity: the device 'gpu' is not available. Use None for the CPU"),

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from pushforward.data import TableError
-from pushforward.data.arrow import read_arrow
+from pushforward.data.reader import open_source, read_arrow
 from pushforward.data.schema import Schema
-from pushforward.data.table import open_source
 
 FOLDER = Path(__file__).parent / "messy"
 CASES = json.loads((FOLDER / "expected.json").read_text("utf-8"))

@@ -13,7 +13,7 @@ CHECKS = {
 }
 """Functions that raise where an argument is wrong."""
 
-BESIDE_PACKAGES = ("core/config.py", "core/domain.py", "data/formats.py", "data/schema.py", "data/table.py")
+BESIDE_PACKAGES = ("core/config.py", "core/domain.py", "data/formats.py", "data/schema.py", "data/reader.py")
 """Modules that users import themselves."""
 
 

@@ -8,7 +8,7 @@ import torch
 from test_cli import run, run_json
 
 import pushforward as pf
-from pushforward.cli import mixed
+from pushforward.cli import fit
 from pushforward.data import TableError
 from pushforward.data.parquet import ParquetRows, of_length
 from pushforward.distributions import Continuous, MixedTypeModel
@@ -72,11 +72,11 @@ def test_a_fit_from_files_is_as_good_as_one_from_memory(folder, monkeypatch):
 
 
 def test_the_command_streams_large_files(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(mixed, "IN_MEMORY", 1000)
+    monkeypatch.setattr(fit, "IN_MEMORY", 1000)
     monkeypatch.setattr(density, "PASS", 1000)
     where = ("fit", folder / "x.parquet", "--out", tmp_path / "m.safetensors")
-    answer = run_json(*where, "--flow", "mixed", "--steps", 20, "--drop", "n")
-    assert answer["train_rows"] == 4000
+    answer = run_json(*where, "--model", "mixed", "--steps", 20, "--drop", "n")
+    assert answer["validation_rows"] == 400
     assert answer["columns"] == ["a", "b", "kind"]
     run("sample", tmp_path / "m.safetensors", "-n", 20_000, "--out", tmp_path / "new.parquet")
     assert pq.ParquetFile(tmp_path / "new.parquet").metadata.num_rows == 20_000
@@ -96,7 +96,7 @@ def test_passes_are_asked_for_one_after_the_other():
         pf.fit(model, lambda k: passes(k)[k:], steps=9, batch_size=32, validation=None, progress=False)
     with pytest.raises(TrainingError, match="with a function of passes, validation must be data"):
         pf.fit(model, passes, steps=9)
-    with pytest.raises(TrainingError, match="a function of passes gives x alone"):
+    with pytest.raises(TrainingError, match="a function of passes gives x, or"):
         pf.fit(model, passes, steps=9, validation=None, weights=np.ones(64))
 
 

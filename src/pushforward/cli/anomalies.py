@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pushforward.cli.common import refuse_same_file
-from pushforward.cli.mixed import named_table, parse_types
 from pushforward.cli.options import parse_columns
-from pushforward.core.files import check_writable
-from pushforward.data import TableError, column_names
-from pushforward.data.arrow import ArrowWriter, read_arrow
+from pushforward.cli.outputs import check_output, table_writer
+from pushforward.cli.tables import options_named, parse_types
+from pushforward.data import TableError, column_names, read_arrow
 from pushforward.estimators import FlowAnomaly
 from pushforward.estimators.anomaly import AUTO_SHARE
 
@@ -35,6 +33,8 @@ def anomalies(
     measure: str = "surprise",
     steps: int | None = None,
     seconds: float | None = None,
+    keep: Sequence[str] = (),
+    force: bool = False,
     seed: int = 0,
     show: bool = True,
 ) -> dict[str, Any]:
@@ -51,14 +51,16 @@ def anomalies(
         measure: the score, one of those of `FlowAnomaly`.
         steps: largest number of training steps.
         seconds: time limit of the training.
+        keep: columns to copy into ``out``.
+        force: whether ``out`` may replace any file.
         seed: of the fit.
         show: whether to show the progress of training.
     """
     if out is not None:
-        refuse_same_file("--out", out, table, *([learn_from] if learn_from else []))
-        check_writable(out)
+        check_output(out, table, learn_from, force=force)
     source = learn_from or table
     names = list(column_names(source))
+    kept_beside = parse_columns("--keep", keep, column_names(table), str(table))
     dropped = parse_columns("--drop", drop, names, source)
     kept = [name for name in names if name not in dropped]
     if not kept:
@@ -79,13 +81,16 @@ def anomalies(
         random_state=seed,
         verbose=show,
     )
-    with named_table(source):
+    with options_named(source):
         model.fit(training)
-    with named_table(table):
+    with options_named(table):
         scores = model.score_samples(rows)
     if out is not None:
-        with ArrowWriter(out, pa.schema([("score", pa.float64()), ("outlier", pa.bool_())])) as target:
-            target.write_table(pa.table({"score": scores, "outlier": scores < model.offset_}))
+        beside = read_arrow(table, kept_beside) if kept_beside else pa.table({})
+        columns = {name: beside.column(name) for name in kept_beside}
+        written = pa.table({**columns, "score": scores, "outlier": scores < model.offset_})
+        with table_writer(out, written.schema) as target:
+            target.write(written)
     order = np.argsort(scores)[:top]
     reasons = model.explain(rows.take(order)) if len(order) else []
     return {

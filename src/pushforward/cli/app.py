@@ -15,7 +15,9 @@ from pushforward.cli.options import (
     Drop,
     Epochs,
     FixedSeed,
+    Force,
     Json,
+    Keep,
     LearningRate,
     Model,
     ModelTable,
@@ -27,6 +29,7 @@ from pushforward.cli.options import (
     Types,
     Validation,
 )
+from pushforward.cli.text_options import reads_tables
 
 __all__ = ["app"]
 
@@ -57,18 +60,20 @@ def _main(
 
 @app.command()
 @command
+@reads_tables("table", "validation")
 def fit(
     table: TableFile,
     out: Annotated[str, typer.Option(help="The model file to write.")],
-    flow: Annotated[
-        str | None,
+    model: Annotated[
+        str,
         typer.Option(
-            help="nsf (the default if all columns are real numbers); mixed (the default with text, dates, codes, "
-            "counts or gaps), maf, iaf, real_nvp, nice, gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, "
+            "--model",
+            "--flow",
+            help="auto: mixed, a mixed-type model, for tables with text, dates, codes, counts or gaps, and nsf for "
+            "real numbers. Or maf, iaf, real_nvp, nice, gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, "
             "bnaf, gaussianization, circular_nsf (angles) or triangular_map (a few hundred rows).",
-            show_default=False,
         ),
-    ] = None,
+    ] = "auto",
     types: Types = None,
     schema_file: Annotated[
         str | None, typer.Option("--schema", help="A TOML file, as written by schema --out.", show_default=False)
@@ -77,93 +82,95 @@ def fit(
         list[str] | None,
         typer.Option(
             "--given",
-            help="Columns to condition on: a,b. Not for mixed, which can condition on any columns afterwards.",
+            help="Columns to condition on: a,b. The model is that of the other columns given these. A mixed-type model "
+            "can condition on any columns afterwards, too.",
             show_default=False,
         ),
     ] = None,
     drop: Drop = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", help="Columns to learn although they look like identifiers: a,b.", show_default=False),
+    ] = None,
     seconds: Seconds = None,
     epochs: Epochs = None,
     steps: Steps = None,
     validation: Validation = 0.1,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Options of the flow: depth=5,hidden=128,128.", show_default=False),
+        typer.Option("--set", help="Options of the model: depth=5,hidden=128,128.", show_default=False),
     ] = None,
     batch_size: BatchSize = None,
     lr: LearningRate = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint of an earlier run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the checkpoint of an earlier run, maybe with a new limit.")
+    ] = False,
     checkpoint: Annotated[
         str | None, typer.Option(help="Checkpoint file; OUT.checkpoint by default.", show_default=False)
     ] = None,
     compile: Annotated[
         bool, typer.Option("--compile", help="Train with compiled kernels, for long runs; needs a C++ compiler.")
     ] = False,
+    force: Force = False,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Learn the joint density of the columns of a table, and compare it with a Gaussian and a mixture of Gaussians.
+    """Learn the joint density of the columns of a table, and compare it with baselines.
 
-    Without a limit, training takes 100 epochs, at least 1,000 and at most 10,000 steps, and stops early when the
-    validation rows no longer improve; the best weights are saved. Ctrl-C saves the best weights so far, and --resume
-    continues.
+    Training stops early when the validation rows no longer improve; the best weights are saved. Ctrl-C saves the best
+    weights so far, and --resume continues. Columns that differ in every row, as identifiers do, are left out.
 
-    A table with text, dates, codes or missing values is learned by a mixed-type model. It can condition on any columns
-    (sample --given), fill missing entries (impute) and predict a column (intervals).
+    A mixed-type model can condition on any columns (sample --given), fill missing entries (impute) and predict a column
+    (intervals).
 
     Examples:
 
+        pushforward fit people.csv --out people.safetensors --type hour=circular:24
         pushforward fit train.parquet --out model.safetensors --seconds 120
         pushforward fit train.csv --out m.safetensors --given temp,hour --drop id
-        pushforward fit train.csv --out m.safetensors --flow maf --set depth=8
-        pushforward fit small.csv --out m.safetensors --flow triangular_map
-        pushforward fit people.csv --out m.safetensors --type hour=circular:24
+        pushforward fit train.csv --out m.safetensors --model maf --set depth=8
+        pushforward fit small.csv --out m.safetensors --model triangular_map
     """
-    from pushforward.cli.fit import FitRequest, fit_rows
-    from pushforward.cli.pipelines import fit_table
+    from pushforward.cli.evaluate import fit_rows
+    from pushforward.cli.fit import FitRequest, fit_table
     from pushforward.cli.schema import read_schema_file
 
     dropped, declared = ([], {}) if schema_file is None else read_schema_file(schema_file, table)
-    types = [*(types or ()), *(f"{name}={kind}" for name, kind in declared.items())]
+    limits = {"seconds": seconds, "epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr}
     request = FitRequest(
         table=table,
         out=out,
-        flow=flow,
+        model=model,
         context=context or (),
         drop=[*(drop or ()), *(name if "," not in name else f'"{name}"' for name in dropped)],
+        keep=keep or (),
+        types=[*(types or ()), *(f"{name}={kind}" for name, kind in declared.items())],
         settings=settings or (),
         validation=validation,
-        seconds=seconds,
-        epochs=epochs,
-        steps=steps,
-        batch_size=batch_size,
+        training={name: value for name, value in limits.items() if value is not None},
         compile=compile,
-        lr=lr,
         resume=resume,
         checkpoint=checkpoint,
+        force=force,
         seed=seed,
     )
     with torch_scope(seed, threads):
-        result = fit_table(request, types, show=not json)
+        result = fit_table(request, show=not json)
     if json:
         emit(result)
         return
-    trained = f"{out}: {result['parameters']:,} parameters, {result['seconds']:.0f} s of training"
-    if "schema" in result:
-        held = "" if result["validation"] is None else f" and {result['validation']:.3f} of the validation rows"
-        say(f"{trained}{'; ' + result['stopped'] if result['stopped'] else ''}.")
-        say(f"Mean log-density: {result['train']:.3f} nats of the training rows{held}.")
-        say(f"Next: pushforward report {out} TABLE of held-out rows, or pushforward sample {out} --out new.csv")
-        return
     rows = f"{result['train_rows']:,} training rows, {result['validation_rows']:,} validation rows"
     print_table(fit_rows(result), ["nats per row", "train", "validation"], title=rows)
-    say(f"{trained}; {result['stopped']}.")
+    trained = f"{out}: {result['parameters']:,} parameters, {result['seconds']:.0f} s of training"
+    say(f"{trained}{'; ' + result['stopped'] if result['stopped'] else ''}.")
+    say(f"Next: pushforward report {out} TABLE of held-out rows, or pushforward sample {out} --out new.csv")
 
 
 @app.command()
 @command
+@reads_tables("table")
 def evaluate(
     model: Model,
     table: ModelTable,
@@ -178,11 +185,10 @@ def evaluate(
 
         pushforward evaluate model.safetensors test.parquet --json
     """
-    from pushforward.cli.evaluate import evaluation_rows
-    from pushforward.cli.pipelines import evaluate_table
+    from pushforward.cli.evaluate import evaluate_rows, evaluation_rows
 
     with torch_scope(seed, threads):
-        evaluation = evaluate_table(model, table)
+        evaluation = evaluate_rows(model, table)
     if json:
         emit(evaluation.to_dict())
         return
@@ -194,10 +200,13 @@ def evaluate(
 
 @app.command()
 @command
+@reads_tables("table")
 def score(
     model: Model,
     table: ModelTable,
     out: Annotated[str, typer.Option(help="The table to write: one column, log_density, in the order of the rows.")],
+    keep: Keep = None,
+    force: Force = False,
     threads: Threads = None,
     seed: FixedSeed = 0,
     json: Json = False,
@@ -210,13 +219,13 @@ def score(
 
     Example:
 
-        pushforward score model.safetensors rows.csv --out scores.csv
+        pushforward score model.safetensors rows.csv --out scores.csv --keep id
     """
-    from pushforward.cli.pipelines import score_table
+    from pushforward.cli.answers import score as run
     from pushforward.core.exactness import qualified
 
     with torch_scope(seed, threads):
-        result = score_table(model, table, out)
+        result = run(model, table, out, keep=keep or (), force=force)
     density = qualified("log-density", result["exactness"])
     finish(result, json, f"{out}: {result['rows']:,} rows, mean {density} {result['mean_log_density']:.4f} nats.")
 
@@ -225,7 +234,7 @@ def score(
 @command
 def sample(
     model: Model,
-    out: Annotated[str, typer.Option(help="The table to write.")],
+    out: Annotated[str, typer.Option(help="The table to write; - for CSV on standard output.")],
     rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="Number of rows.")] = 1000,
     conditions: Annotated[
         list[str] | None,
@@ -236,6 +245,7 @@ def sample(
             show_default=False,
         ),
     ] = None,
+    force: Force = False,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,
@@ -243,8 +253,7 @@ def sample(
 ) -> None:
     """Sample new rows.
 
-    The columns after --given are written too, so that the table can be scored. Flows other than mixed treat integers
-    as real numbers and do not round their samples.
+    The columns after --given are written too, so that the table can be scored.
 
     Examples:
 
@@ -252,43 +261,40 @@ def sample(
         pushforward sample model.safetensors --given temp=20,hour=12 --out new.csv
         pushforward sample people.safetensors --given sex=F,age=40 --out new.csv
     """
-    from pushforward.cli.pipelines import sample_rows
+    from pushforward.cli.answers import sample as run
 
     with torch_scope(seed, threads):
-        result = sample_rows(model, out, rows, conditions or (), seed)
+        result = run(model, out, rows, conditions or (), seed, force=force)
     finish(result, json, f"{out}: {rows:,} rows of {', '.join(result['columns'])}.")
 
 
 @app.command()
 @command
+@reads_tables("table", "train")
 def report(
     model: Model,
     table: ModelTable,
     out: Annotated[str, typer.Option(help="The HTML page to write.")] = "report.html",
     train: Annotated[
         str | None,
-        typer.Option(
-            help="The training table of a mixed-type model, to check whether samples copy its rows.",
-            show_default=False,
-        ),
+        typer.Option(help="The training table, to check whether samples copy its rows.", show_default=False),
     ] = None,
+    force: Force = False,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write an HTML page on a model and held-out rows: likelihoods, numerical precision and plots.
-
-    For a mixed-type model also the calibration of its intervals and the fidelity of its samples.
+    """Write an HTML page on a model and held-out rows: a verdict, likelihoods, calibration, samples and plots.
 
     Example:
 
         pushforward report model.safetensors test.parquet --out report.html
     """
-    from pushforward.cli.pipelines import report_table
+    from pushforward.cli.evaluate import report_rows
 
     with torch_scope(seed, threads):
-        result = report_table(model, table, out, seed, train=train)
+        result = report_rows(model, table, out, seed, train=train, force=force)
     finish(result, json, f"{out}: written.")
 
 

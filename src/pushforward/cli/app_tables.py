@@ -11,7 +11,9 @@ from pushforward.cli.options import (
     Debug,
     Drop,
     FixedSeed,
+    Force,
     Json,
+    Keep,
     Model,
     ModelTable,
     Probability,
@@ -22,6 +24,7 @@ from pushforward.cli.options import (
     Threads,
     Types,
 )
+from pushforward.cli.text_options import reads_tables
 
 __all__ = ["anomalies", "impute", "intervals", "schema"]
 
@@ -38,11 +41,13 @@ def _share(text: str) -> float:
 
 
 @command
+@reads_tables("table")
 def impute(
     model: Model,
     table: ModelTable,
     out: Annotated[str, typer.Option(help="The table to write.")],
     draw: Annotated[bool, typer.Option("--draw", help="Fill by a random draw instead of means and modes.")] = False,
+    force: Force = False,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,
@@ -54,14 +59,15 @@ def impute(
 
         pushforward impute people.safetensors gaps.csv --out filled.csv
     """
-    from pushforward.cli.mixed import impute as run
+    from pushforward.cli.answers import impute as run
 
     with torch_scope(seed, threads):
-        result = run(model, table, out, seed, draw=draw)
+        result = run(model, table, out, seed, draw=draw, force=force)
     finish(result, json, f"{out}: {result['filled']:,} missing entries filled in {result['rows']:,} rows.")
 
 
 @command
+@reads_tables("table")
 def intervals(
     model: Model,
     table: ModelTable,
@@ -70,6 +76,8 @@ def intervals(
         str, typer.Option(help="The table to write: low, median, high; for categories likeliest, probability.")
     ],
     probability: Probability = 0.9,
+    keep: Keep = None,
+    force: Force = False,
     threads: Threads = None,
     seed: FixedSeed = 0,
     json: Json = False,
@@ -81,15 +89,18 @@ def intervals(
 
         pushforward intervals people.safetensors new.csv --column income --out intervals.csv
     """
-    from pushforward.cli.mixed import intervals as run
+    from pushforward.cli.answers import intervals as run
 
     with torch_scope(seed, threads):
-        result = run(model, table, column, out, probability)
+        result = run(model, table, column, out, probability, keep=keep or (), force=force)
     coverage = f", {result['covered']:.1%} of the values inside" if "covered" in result else ""
+    if "accuracy" in result:
+        coverage = f", the likeliest right in {result['accuracy']:.1%}, log loss {result['log_loss']:.3f} nats"
     finish(result, json, f"{out}: intervals of {column!r} for {result['rows']:,} rows{coverage}.")
 
 
 @command
+@reads_tables("table", "learn_from")
 def anomalies(
     table: TableFile,
     learn_from: Annotated[
@@ -119,6 +130,8 @@ def anomalies(
     ] = "surprise",
     steps: Steps = None,
     seconds: Seconds = None,
+    keep: Keep = None,
+    force: Force = False,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,
@@ -146,6 +159,8 @@ def anomalies(
             measure=measure,
             steps=steps,
             seconds=seconds,
+            keep=keep or (),
+            force=force,
             seed=seed,
             show=not json,
         )
@@ -162,6 +177,7 @@ def anomalies(
 
 
 @command
+@reads_tables("table")
 def schema(
     table: TableFile,
     drop: Drop = None,
@@ -169,6 +185,7 @@ def schema(
     out: Annotated[
         str | None, typer.Option(help="A TOML file to write, to edit and give to fit --schema.", show_default=False)
     ] = None,
+    force: Force = False,
     seed: FixedSeed = 0,
     json: Json = False,
     debug: Debug = False,
@@ -181,7 +198,7 @@ def schema(
     """
     from pushforward.cli.schema import table_schema
 
-    result = table_schema(table, drop or (), types or (), out)
+    result = table_schema(table, drop or (), types or (), out, force=force)
     if json:
         emit(result)
         return

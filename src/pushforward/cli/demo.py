@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pushforward.cli.evaluate import evaluation_rows
 from pushforward.core.files import check_writable
-from pushforward.data.samples import digits_sample, power_sample
+from pushforward.data.samples import POWER_COLUMNS, digits_sample, power_sample
 from pushforward.distributions import Flow
 from pushforward.evaluate import Evaluation, baselines_to_dict, evaluate, fit_baselines
 from pushforward.evaluate.digit_grid import plot_digit_grid
@@ -93,15 +93,14 @@ def run_demo(
 
 def _power(path: Path, seconds: float, seed: int, progress: bool) -> tuple[Evaluation, list[Section]]:
     train, test = power_sample()
-    flow = nsf(len(train.names), data_dtype="float64")
-    history = fit(flow, train.values, seconds=seconds, seed=seed, progress=progress)
-    baselines = fit_baselines(train.values, seed=seed)
-    evaluation = evaluate(flow, test.values, baselines=baselines)
+    flow = nsf(train.shape[1], data_dtype="float64")
+    history = fit(flow, train, seconds=seconds, seed=seed, progress=progress)
+    baselines = fit_baselines(train, seed=seed)
+    evaluation = evaluate(flow, test, baselines=baselines)
     metadata = {
-        "columns": list(train.names),
-        "column_types": list(train.types),
+        "columns": list(POWER_COLUMNS),
         "given": [],
-        "flow": "nsf",
+        "model": "nsf",
         "options": {},
         "baselines": baselines_to_dict(baselines),
         "history": history.to_dict(),
@@ -111,8 +110,8 @@ def _power(path: Path, seconds: float, seed: int, progress: bool) -> tuple[Evalu
     save(flow, path, metadata=metadata)
     sections = model_report(
         flow,
-        test.values,
-        columns=train.names,
+        test,
+        columns=POWER_COLUMNS,
         evaluation=evaluation,
         history=history,
         facts={"flow": "nsf", "training rows": len(train), "source": "UCI household power, CC BY 4.0"},

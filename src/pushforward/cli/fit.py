@@ -1,160 +1,214 @@
-"""``pushforward fit`` for named flows: from a table of numbers to a model file."""
+"""``pushforward fit``: from a table to a model file."""
 
 from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
-from pushforward.cli.common import Interrupted, listed, refuse_same_file, say
-from pushforward.cli.flow_options import build_flow, parse_flow_options, wrong_value
-from pushforward.cli.model import as_tensors
-from pushforward.cli.options import parse_columns
+from pushforward.cli.common import Interrupted, listed, refuse_same_file, say, suggestion
+from pushforward.cli.options import parse_assignments, parse_columns
+from pushforward.cli.outputs import check_model_output
+from pushforward.cli.tables import options_named, parse_types
 from pushforward.core.files import check_writable
-from pushforward.data import Table, TableError, check_not_constant, column_names, read_table
-from pushforward.distributions import Flow
-from pushforward.evaluate import Baseline, baselines_to_dict, evaluate, fit_baselines
+from pushforward.data import Schema, TableError, TableFile, column_names, format_of, read_arrow
+from pushforward.data.findings import findings, identifiers
+from pushforward.data.inference import DECLARED
+from pushforward.data.parquet import ParquetRows
+from pushforward.data.reader import open_source
+from pushforward.estimators import FlowDensity
+from pushforward.estimators.files import PASS
+from pushforward.estimators.learners import CROSS_VALIDATED, check_options, option_names
+from pushforward.estimators.table import Prepared
+from pushforward.flows import FLOWS
 from pushforward.io import save
-from pushforward.train import History, Started, TrainingError, fit, fit_triangular
+from pushforward.train import TrainingError
 
-__all__ = ["FitRequest", "choose_columns", "fit_rows", "fit_table"]
+__all__ = ["FitRequest", "choose_columns", "first_rows", "fit_table", "large_file"]
 
-DEFAULT = "nsf"
-"""The flow for a table of numbers."""
-CROSS_VALIDATED = "triangular_map"
-"""The flow whose terms are chosen by cross-validation instead of training."""
-SLOW_ROWS = 5_000
-"""Number of rows from which on choosing terms takes long enough for a message."""
-MAX_SCORED = 50_000
-"""Largest number of training rows on which the final training likelihood is computed."""
+IN_MEMORY = 2**21
+"""Rows up to which a Parquet file is read whole."""
+CONSTANTS = {"true": True, "false": False, "none": None}
+MODELS = ["auto", "mixed", *sorted(FLOWS)]
 
 
 @dataclass(frozen=True)
 class FitRequest:
-    """The arguments of ``pushforward fit``; `flow` is None where none was asked for."""
+    """The arguments of ``pushforward fit``, as typed."""
 
-    table: str
+    table: str | TableFile
     out: str
-    flow: str | None = None
+    model: str = "auto"
     context: Sequence[str] = ()
     drop: Sequence[str] = ()
+    keep: Sequence[str] = ()
+    types: Sequence[str] = ()
     settings: Sequence[str] = ()
-    validation: float | str = 0.1
-    seconds: float | None = None
-    epochs: float | None = None
-    steps: int | None = None
-    batch_size: int | None = None
+    validation: float | str | TableFile = 0.1
+    training: dict[str, Any] = field(default_factory=dict)
     compile: bool = False
-    lr: float | None = None
     resume: bool = False
     checkpoint: str | None = None
+    force: bool = False
     seed: int = 0
-    training: dict[str, Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        names = ("seconds", "epochs", "steps", "batch_size", "lr")
-        chosen = {name: value for name in names if (value := getattr(self, name)) is not None}
-        object.__setattr__(self, "training", chosen)
 
     @property
     def checkpoint_path(self) -> str:
         return self.checkpoint or f"{self.out}.checkpoint"
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Training and validation rows, (rows, columns): the columns of x, then those of the context."""
+def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
+    """Fit a model, save it and compare it with baselines. Mistakes in the arguments are refused before training.
 
-    columns: list[str]
-    context_columns: list[str]
-    types: list[str]
-    dropped: list[str]
-    train: torch.Tensor
-    validation: torch.Tensor | None
+    Args:
+        request: the arguments.
+        show: whether to print the schema and the progress.
 
-    def split(self, rows: torch.Tensor, flow: Flow) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """x and context in the dtypes of the flow."""
-        features = len(self.columns)
-        context = rows[:, features:].numpy() if self.context_columns else None
-        return as_tensors(flow, rows[:, :features].numpy(), context)
-
-
-def fit_table(request: FitRequest) -> dict[str, Any]:
-    """Fit, save and compare with the baselines. Mistakes in the arguments are refused before training starts."""
-    name = request.flow or DEFAULT
-    options = parse_flow_options(name, request.settings)
-    validation = request.validation
-    columns, context_columns, dropped = choose_columns(request)
-    refuse_same_file("--out", request.out, request.table, *([validation] if isinstance(validation, str) else []))
-    refuse_same_file("--checkpoint", request.checkpoint_path, request.table, request.out)
-    check_writable(request.out)
-    check_writable(request.checkpoint_path)
-    cross_validated = name == CROSS_VALIDATED
-    if cross_validated:
-        _check_no_steps(request)
-    # Built before the table is read, so that a wrong option is refused at once.
-    flow = None if cross_validated else build_flow(name, len(columns), len(context_columns), options)
-    parts = read_parts(request, columns, context_columns, dropped, validation)
-    validation_rows = 0 if parts.validation is None else len(parts.validation)
-    say(
-        f"{request.table}: {len(parts.train):,} training and {validation_rows:,} validation rows of {listed(columns)}"
-        + (f" given {listed(context_columns)}" if context_columns else "")
-        + (f", without {listed(dropped)}" if dropped else "")
-        + "."
-    )
-    metadata: dict[str, Any] = {
-        "columns": columns,
-        "column_types": parts.types[: len(columns)],
-        "given": context_columns,
-        "given_types": parts.types[len(columns) :],
-        "dropped": dropped,
-        "flow": name,
-        "options": options,
-        "seed": request.seed,
-        "train_rows": len(parts.train),
-        "validation_rows": validation_rows,
-    }
-    if flow is None:
-        flow, history = _cross_validate(request, parts, options)
-    else:
-        history = _train(request, flow, parts, metadata)
-    metadata["history"] = history.to_dict()
-    save(flow, request.out, metadata=metadata)  # before the baselines: Ctrl-C while they are fitted loses nothing
-    baselines = _baselines(flow, parts, request.seed)
-    metadata["baselines"] = baselines_to_dict(baselines)
-    save(flow, request.out, metadata=metadata)
-    Path(request.checkpoint_path).unlink(missing_ok=True)
-    described = ("columns", "given", "dropped", "flow", "options", "seed", "train_rows", "validation_rows")
-    return {
-        "out": request.out,
-        **{name: metadata[name] for name in described},
-        "parameters": sum(p.numel() for p in flow.parameters()),
-        "seconds": history.seconds,
-        "steps": history.records[-1].step if history.records else 0,
-        "best_step": history.best_step,
-        "stopped": history.stopped,
-        **_compare(flow, parts, baselines),
-    }
+    Raises:
+        ValueError: an option, a column or the table cannot be used.
+    """
+    table = request.table
+    options = parse_settings(request.model, request.settings)
+    columns, context, dropped = choose_columns(request)
+    check_files(request, columns, context)
+    if request.model == CROSS_VALIDATED:
+        refuse_steps(request)
+    elif request.model != "auto":  # a wrong value is refused before the table is read
+        check_options(request.model, options, len(columns), len(context))
+    large = large_file(str(table), [*columns, *context])
+    if note := open_source(table).note:
+        say(f"{table}: {note}.")
+    with options_named(table):
+        used = [name for name in column_names(table) if name in columns or name in context]
+        rows = first_rows(table, used)
+        if rows.num_rows < 2:
+            raise TableError(f"{table}: the table has 1 row. A density needs at least 2 rows, and usually hundreds.")
+        schema = Schema.infer(rows, parse_types(request.types, used, str(table)))
+        x = schema.encode(rows)
+        unused = unused_identifiers(request, schema, x)
+        schema, x = schema.without(unused), x[:, [name not in unused for name in schema.names]]
+        run = Run(request, FlowDensity(
+            model=request.model,
+            options=options,
+            context=tuple(context),
+            types=schema if large is None else parse_types(request.types, schema.names, str(table)) or None,
+            validation=validation_rows(request, schema),
+            compile=request.compile,
+            checkpoint=None if request.model == CROSS_VALIDATED else request.checkpoint_path,
+            resume=request.resume,
+            random_state=request.seed,
+            verbose=show,
+            **request.training,
+        ), [*dropped, *unused])  # fmt: skip
+        if show:
+            say(schema.describe())
+        for finding in findings(schema.fields, x):
+            say(f"Note: {finding.sentence}")
+        source = rows.select(schema.names) if large is None else large_file(str(table), schema.names)
+        return run.fit(source)
 
 
-def fit_rows(result: dict[str, Any]) -> list[list[str]]:
-    """The log-likelihoods as rows of a table to print."""
-    from pushforward.core.exactness import qualified
-    from pushforward.evaluate.metrics import TITLES, signed, with_error
+class Run:
+    """One fit, its files and what is said about it."""
 
-    def row(title: str, scores: dict[str, Any]) -> list[str]:
-        validation = scores["validation"]
-        error = scores["validation_error"]
-        return [title, signed(scores["train"]), "" if validation is None else with_error(validation, error)]
+    def __init__(self, request: FitRequest, model: FlowDensity, dropped: list[str]) -> None:
+        self.request, self.model, self.dropped = request, model, dropped
+        self.prepared: Prepared | None = None
 
-    model = row(qualified(result["flow"], result["exactness"]), result)
-    return [model] + [row(TITLES.get(k, k), b) for k, b in result["baselines"].items()]
+    def fit(self, rows: Any) -> dict[str, Any]:
+        """Train, save and compare; Ctrl-C leaves the best weights so far in the model file."""
+        out, path = self.request.out, self.request.checkpoint_path
+        try:
+            self.model.fit(rows, prepared=self.announce)
+        except TrainingError as error:
+            raise self.named(error) from None
+        except KeyboardInterrupt:
+            kept = f" The state of the run is in {path}: continue with --resume." if os.path.exists(path) else ""
+            if not hasattr(self.model, "history_"):
+                raise Interrupted(f"Interrupted before the training began; no model written.{kept}") from None
+            save(self.model, out, metadata=self.metadata())
+            records = self.model.history_.records
+            when = f"at step {records[-1].step:,}" if records else "before the first validation"
+            raise Interrupted(f"Interrupted {when}. The best weights so far are in {out}.{kept}") from None
+        save(self.model, out, metadata=self.metadata())  # first, so that Ctrl-C from here on loses nothing
+        result = self.judge()
+        Path(path).unlink(missing_ok=True)
+        return result
+
+    def announce(self, prepared: Prepared) -> None:
+        """Say what is learned from, and by what."""
+        self.prepared = prepared
+        request, layout = self.request, self.model.layout_
+        modelled, context = ([f.name for f in fields] for fields in layout.fields)
+        held = 0 if prepared.validation is None else len(prepared.validation)
+        say(
+            f"{request.table}: {len(prepared.train):,} training and {held:,} validation rows of {listed(modelled)}"
+            + (f" given {listed(context)}" if context else "")
+            + (f", without {listed(self.dropped)}" if self.dropped else "")
+            + "."
+        )
+        if prepared.why:
+            kind = "a mixed-type model" if prepared.model == "mixed" else prepared.model
+            say(f"{prepared.why}: fitting {kind}.")
+        path = request.checkpoint_path
+        if request.resume and not os.path.exists(path):
+            say(f"There is no checkpoint {path}: starting from scratch.")
+        elif os.path.exists(path) and not request.resume:
+            say(f"Starting from scratch and replacing the checkpoint {path}; --resume continues from it.")
+
+    def metadata(self, baselines: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What the model file says about itself besides the model."""
+        modelled, context = self.model.layout_.fields
+        prepared, history = self.prepared, getattr(self.model, "history_", None)
+        held = 0 if prepared is None or prepared.validation is None else len(prepared.validation)
+        return {
+            "columns": [f.name for f in modelled],
+            "column_types": [type(f.column_type).__name__ for f in modelled],
+            "given": [f.name for f in context],
+            "dropped": self.dropped,
+            "model": self.model.model_name_,
+            "options": dict(self.model.options or {}),
+            "seed": self.request.seed,
+            "train_rows": 0 if prepared is None else len(prepared.train),
+            "validation_rows": held,
+            **({} if history is None else {"history": history.to_dict()}),
+            **({} if baselines is None else {"baselines": baselines}),
+        }
+
+    def judge(self) -> dict[str, Any]:
+        """Fit the baselines, save them with the model, and compare."""
+        from pushforward.cli.evaluate import compare
+
+        baselines, scores = compare(self.model, self.prepared, self.request.seed)
+        metadata = self.metadata(baselines)
+        save(self.model, self.request.out, metadata=metadata)
+        history = getattr(self.model, "history_", None)
+        records = [] if history is None else history.records
+        return {
+            "out": self.request.out,
+            **{name: value for name, value in metadata.items() if name not in ("history", "baselines")},
+            "schema": self.model.schema_.describe(),
+            "parameters": sum(p.numel() for p in self.model.model_.parameters()),
+            "seconds": 0.0 if history is None else history.seconds,
+            "steps": records[-1].step if records else 0,
+            "best_step": 0 if history is None else history.best_step,
+            "stopped": "" if history is None else history.stopped,
+            "exactness": self.model.model_.exactness,
+            **scores,
+        }
+
+    def named(self, error: TrainingError) -> TrainingError:
+        """The error with column names instead of column numbers."""
+        names = [f.name for f in self.model.layout_.fields[0]]
+        numbers = [int(k) for k in re.findall(r"\bcolumn (\d+)\b", str(error))]
+        if any(k >= len(names) for k in numbers):
+            return TrainingError(str(error))
+        return TrainingError(re.sub(r"\bcolumn (\d+)\b", lambda m: f"column {names[int(m[1])]!r}", str(error)))
 
 
 def choose_columns(request: FitRequest) -> tuple[list[str], list[str], list[str]]:
@@ -163,105 +217,96 @@ def choose_columns(request: FitRequest) -> tuple[list[str], list[str], list[str]
     Raises:
         ValueError: a column is unknown or in two of these lists, or none is left to model.
     """
-    names = column_names(request.table)
-    context_columns = parse_columns("--given", request.context, names, request.table)
-    dropped = parse_columns("--drop", request.drop, names, request.table)
-    both = [name for name in context_columns if name in dropped]
-    if both:
+    names, table = column_names(request.table), str(request.table)
+    context = parse_columns("--given", request.context, names, table)
+    dropped = parse_columns("--drop", request.drop, names, table)
+    if both := [name for name in context if name in dropped]:
         raise ValueError(f"--given and --drop both name {listed(both)}. Name a column in one of them.")
-    columns = [name for name in names if name not in context_columns and name not in dropped]
+    columns = [name for name in names if name not in context and name not in dropped]
     if not columns:
         raise ValueError(
-            f"{request.table}: no column is left to model: all {len(names)} are named by --given or --drop. "
+            f"{table}: no column is left to model: all {len(names)} are named by --given or --drop. "
             "Leave at least one out of them."
         )
-    return columns, context_columns, dropped
+    return columns, context, dropped
 
 
-def read_parts(
-    request: FitRequest,
-    columns: list[str],
-    context_columns: list[str],
-    dropped: list[str],
-    validation: float | str,
-) -> Parts:
-    """Read the table, and the validation table or a random part of the rows for validation."""
-    table = read_table(request.table, [*columns, *context_columns])
-    check_not_constant(table.select(columns))
-    rows = torch.from_numpy(table.values)
-    held: torch.Tensor | None = None
-    if isinstance(validation, str):
-        held = torch.from_numpy(read_table(validation, [*columns, *context_columns]).values)
-    elif validation > 0:
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(request.seed))
-        count = min(len(rows) - 1, max(1, round(validation * len(rows))))
-        rows, held = rows[order[count:]], rows[order[:count]]
-    _check_varies(table, rows[:, : len(columns)], columns)
-    return Parts(columns, context_columns, list(table.types), dropped, rows, held)
+def check_files(request: FitRequest, columns: Sequence[str], context: Sequence[str]) -> None:
+    """Refuse output files that cannot be written or should not be overwritten."""
+    validation = [] if isinstance(request.validation, float | int) else [str(request.validation)]
+    check_model_output(request.out, [*columns, *context], str(request.table), *validation, force=request.force)
+    refuse_same_file("--checkpoint", request.checkpoint_path, str(request.table), request.out)
+    check_writable(request.checkpoint_path)
 
 
-def _check_varies(table: Table, rows: torch.Tensor, columns: list[str]) -> None:
-    """Refuse a column that is constant in the training rows and varies in the validation rows alone."""
-    constant = [name for name, same in zip(columns, (rows == rows[:1]).all(dim=0).tolist(), strict=True) if same]
-    if constant:
-        raise TableError(
-            f"{table.source}: column {listed(constant)} is constant in the {len(rows)} training rows: it varies only "
-            "in the validation rows. Use more rows, or --validation 0."
+def unused_identifiers(request: FitRequest, schema: Schema, x: np.ndarray) -> list[str]:
+    """The columns that name rows and are left out, unless ``--keep``, ``--type`` or ``--given`` names them."""
+    kept = parse_columns("--keep", request.keep, schema.names, str(request.table))
+    wanted = {*kept, *parse_columns("--given", request.context, schema.names, str(request.table))}
+    wanted |= {f.name for f in schema.fields if f.why == DECLARED}
+    found = [name for name in identifiers(schema.fields, x) if name not in wanted]
+    if len(found) == len(schema.names):
+        return []
+    for name in found:
+        say(f"Column {name!r} differs in every row, as identifiers do, and is left out; --keep {name} takes it in.")
+    return found
+
+
+def validation_rows(request: FitRequest, schema: Schema) -> Any:
+    """The share of the rows to hold out, or a table of such rows."""
+    if isinstance(request.validation, float | int):
+        return request.validation or None
+    return read_arrow(request.validation, schema.names)
+
+
+def large_file(table: str, columns: Sequence[str]) -> ParquetRows | None:
+    """A Parquet file that is read row group by row group; None for a table that is read whole."""
+    source = ParquetRows(table, columns) if format_of(table)[0] == "parquet" else None
+    return source if source is not None and source.rows > IN_MEMORY else None
+
+
+def first_rows(table: str | TableFile, columns: Sequence[str]) -> Any:
+    """The rows that the types of the columns are inferred from, as an Arrow table: all but of a large file."""
+    source = large_file(str(table), columns)
+    return read_arrow(table, columns) if source is None else source.draw(PASS, 0, held=False)
+
+
+def parse_settings(model: str, settings: Sequence[str]) -> dict[str, Any]:
+    """Options of a model, numbers as numbers and lists as lists; for ``"auto"`` those of either model.
+
+    Raises:
+        ValueError: the model or an option is unknown, or a value cannot be used.
+
+    >>> parse_settings("nsf", ["depth=3", "hidden=64", "layer=coupling"])
+    {'depth': 3, 'hidden': [64], 'layer': 'coupling'}
+    """
+    if model not in MODELS:
+        raise ValueError(
+            f"--model: there is no model {model!r}.{suggestion(model, MODELS)} Choose one of {listed(MODELS, 20)}."
         )
+    defaults = {**option_names("mixed"), **option_names("nsf")} if model == "auto" else option_names(model)
+    form = "NAME=VALUE, such as depth=5 or hidden=128,128"
+    texts = parse_assignments("--set", settings, list(defaults), where=model, noun="option", form=form)
+    values = {name: _parse(text) for name, text in texts.items()}
+    # One number for a list of widths is a list of one width.
+    lists = {name for name, v in values.items() if isinstance(defaults[name], tuple) and not isinstance(v, list)}
+    return {name: [value] if name in lists else value for name, value in values.items()}
 
 
-def _train(request: FitRequest, flow: Flow, parts: Parts, metadata: dict[str, Any]) -> History:
-    runs: list[History] = []
-    x, context = parts.split(parts.train, flow)
-    held = None if parts.validation is None else parts.split(parts.validation, flow)
-    path = request.checkpoint_path
-    if request.resume and not os.path.exists(path):
-        say(f"There is no checkpoint {path}: starting from scratch.")
-    elif os.path.exists(path) and not request.resume:
-        say(f"Starting from scratch and replacing the checkpoint {path}; --resume continues from it.")
-    try:
-        return fit(
-            flow,
-            x,
-            context,
-            validation=None if held is None else [t for t in held if t is not None],
-            seed=request.seed,
-            checkpoint=path,
-            resume=request.resume,
-            compile=request.compile,
-            callbacks=lambda event: runs.append(event.history) if isinstance(event, Started) else None,
-            **request.training,
-        )
-    except TrainingError as error:
-        raise _named(error, parts.columns) from None
-    except KeyboardInterrupt:
-        kept = f"The state of the run is in {path}: continue with --resume." if os.path.exists(path) else ""
-        if not runs or not (records := runs[0].records):
-            raise Interrupted(f"Interrupted before the first validation; no model written. {kept}") from None
-        history = replace(runs[0], seconds=records[-1].seconds, stopped="interrupted")
-        save(flow, request.out, metadata={**metadata, "history": history.to_dict()})
-        raise Interrupted(
-            f"Interrupted at step {records[-1].step:,}. The best weights so far are in {request.out}. {kept}"
-        ) from None
+def _parse(text: str) -> Any:
+    if "," in text:
+        return [_parse(part.strip()) for part in text.split(",") if part.strip()]
+    if text.lower() in CONSTANTS:
+        return CONSTANTS[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
-def _cross_validate(request: FitRequest, parts: Parts, options: dict[str, Any]) -> tuple[Flow, History]:
-    """A triangular map whose terms are chosen by cross-validation."""
-    features, start = len(parts.columns), time.monotonic()
-    if len(parts.train) > SLOW_ROWS:
-        say(f"{CROSS_VALIDATED} is slow on {len(parts.train):,} rows. Use --flow nsf for large tables.")
-    x, context = parts.train[:, :features], parts.train[:, features:] if parts.context_columns else None
-    try:
-        flow = fit_triangular(x, context, seed=request.seed, data_dtype="float64", **options)
-    except TrainingError as error:
-        raise _named(error, parts.columns) from None
-    except TypeError as error:
-        raise wrong_value(f"{CROSS_VALIDATED} cannot be fitted", options, error) from None
-    seconds = time.monotonic() - start
-    return flow, History(seconds=seconds, stopped="terms chosen by cross-validation")
-
-
-def _check_no_steps(request: FitRequest) -> None:
+def refuse_steps(request: FitRequest) -> None:
     """Refuse options of training for a flow that is fitted by cross-validation."""
     unsupported = [f"--{name.replace('_', '-')}" for name in request.training]
     unsupported += ["--resume"] * request.resume + ["--checkpoint"] * (request.checkpoint is not None)
@@ -271,39 +316,3 @@ def _check_no_steps(request: FitRequest) -> None:
             f"{', '.join(unsupported)}: {CROSS_VALIDATED} is not trained in steps; cross-validation chooses its terms. "
             "Leave the option out."
         )
-
-
-def _named(error: TrainingError, names: list[str]) -> TrainingError:
-    """The error with column names instead of column numbers."""
-    numbers = [int(k) for k in re.findall(r"\bcolumn (\d+)\b", str(error))]
-    if any(k >= len(names) for k in numbers):
-        return TrainingError(str(error))
-    return TrainingError(re.sub(r"\bcolumn (\d+)\b", lambda m: f"column {names[int(m[1])]!r}", str(error)))
-
-
-def _baselines(flow: Flow, parts: Parts, seed: int) -> dict[str, Baseline]:
-    x, context = parts.split(parts.train, flow)
-    try:
-        return fit_baselines(x, context, seed=seed)
-    except ValueError as error:  # the model is saved without them
-        say(f"No baselines: {error}")
-        return {}
-
-
-def _compare(flow: Flow, parts: Parts, baselines: dict[str, Baseline]) -> dict[str, Any]:
-    """Mean log-likelihoods of the training rows (`MAX_SCORED` at most) and of the validation rows."""
-    step = -(-len(parts.train) // MAX_SCORED)
-    train = evaluate(flow, *parts.split(parts.train[::step], flow), baselines=baselines)
-    held = None
-    if parts.validation is not None:
-        held = evaluate(flow, *parts.split(parts.validation, flow), baselines=baselines)
-
-    def scores(name: str | None) -> dict[str, Any]:
-        seen, unseen = (e if e is None or name is None else e.baselines[name] for e in (train, held))
-        return {
-            "train": None if seen is None else seen.log_likelihood,
-            "validation": None if unseen is None else unseen.log_likelihood,
-            "validation_error": None if unseen is None else unseen.standard_error,
-        }
-
-    return {**scores(None), "exactness": flow.exactness, "baselines": {name: scores(name) for name in baselines}}

@@ -41,7 +41,7 @@ def info_rows(model: str, header: Header) -> list[list[str]]:
     history, baselines = metadata.get("history") or {}, metadata.get("baselines") or {}
     rows = [
         ["file", model],
-        ["flow", " ".join(filter(None, [str(metadata.get("flow", header.config.get("type"))), options]))],
+        ["model", " ".join(filter(None, [str(metadata.get("model", header.config.get("type"))), options]))],
         ["columns", ", ".join(typed)],
         ["given", ", ".join(metadata.get("given") or [])],
         ["left out", ", ".join(metadata.get("dropped") or [])],

@@ -18,7 +18,9 @@ __all__ = [
     "Drop",
     "Epochs",
     "FixedSeed",
+    "Force",
     "Json",
+    "Keep",
     "LearningRate",
     "Model",
     "ModelTable",
@@ -105,6 +107,11 @@ Validation = Annotated[
     ),
 ]
 Probability = Annotated[float, typer.Option(parser=_probability, metavar="NUMBER", help="Probability of the interval.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file at OUT, whatever it holds.")]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option("--keep", help="Columns to copy into the result, such as identifiers: a,b.", show_default=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON on standard output.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.", show_default=False)]

@@ -9,34 +9,36 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.cli.common import refuse_same_file
-from pushforward.cli.mixed import TYPE_FORM, first_rows, named_table, parse_types
+from pushforward.cli.fit import first_rows
 from pushforward.cli.options import parse_assignments, parse_columns
-from pushforward.core.files import atomic_path, check_writable
+from pushforward.cli.outputs import check_output, remember
+from pushforward.cli.tables import TYPE_FORM, options_named, parse_types
+from pushforward.core.files import atomic_path
 from pushforward.data import TableError, column_names
 from pushforward.data.findings import Finding, findings
+from pushforward.data.reader import open_source
 from pushforward.data.schema import Schema
-from pushforward.data.table import open_source
 
 __all__ = ["read_schema_file", "table_schema"]
 
 INFERRED = "inferred"
 
 
-def table_schema(table: str, drop: Sequence[str], types: Sequence[str], out: str | None) -> dict[str, Any]:
+def table_schema(
+    table: Any, drop: Sequence[str], types: Sequence[str], out: str | None, *, force: bool = False
+) -> dict[str, Any]:
     """The schema of a table: printed lines, findings, and the number of missing values by column.
 
     Raises:
         ValueError: a column or type is unknown, or the table cannot be read.
     """
     if out is not None:
-        refuse_same_file("--out", out, table)
-        check_writable(out)
+        check_output(out, table, force=force)
     names = list(column_names(table))
     dropped = parse_columns("--drop", drop, names, table)
     kept = [name for name in names if name not in dropped]
     texts = parse_assignments("--type", types, kept, where=table, form=TYPE_FORM)
-    with named_table(table):
+    with options_named(table):
         rows = first_rows(table, kept)
         schema = Schema.infer(rows, parse_types(types, kept, table))
         x = schema.encode(rows)
@@ -45,6 +47,7 @@ def table_schema(table: str, drop: Sequence[str], types: Sequence[str], out: str
     if out is not None:
         with atomic_path(out) as path:
             path.write_text(_as_toml(schema, missing, seen, dropped, texts), encoding="utf-8")
+        remember(out)
     return {
         "rows": len(x),
         "note": open_source(table).note,

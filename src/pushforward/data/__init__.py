@@ -1,18 +1,19 @@
-"""Tables in and out: CSV, TSV, Parquet and Feather as float64 arrays, whole or streamed."""
+"""Tables in and out: CSV, TSV, Parquet and Feather, whole or streamed; what their columns are, and as numbers."""
 
-from pushforward.data.columns import NotNumbersError
+from pushforward.data.dialect import TableFile
 from pushforward.data.formats import TableError, format_of
-from pushforward.data.table import Table, check_not_constant, column_names, read_table, stream_table
+from pushforward.data.reader import column_names, read_arrow, read_numbers, stream_arrow
+from pushforward.data.schema import Schema
 from pushforward.data.writing import TableWriter
 
 __all__ = [
-    "NotNumbersError",
-    "Table",
+    "Schema",
     "TableError",
+    "TableFile",
     "TableWriter",
-    "check_not_constant",
     "column_names",
     "format_of",
-    "read_table",
-    "stream_table",
+    "read_arrow",
+    "read_numbers",
+    "stream_arrow",
 ]

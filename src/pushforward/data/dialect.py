@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import codecs
 import csv
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["DECIMAL_COMMA", "Dialect", "detect"]
+__all__ = ["DECIMAL_COMMA", "Dialect", "TableFile", "detect"]
 
 SEPARATORS = (",", ";", "\t", "|")
 LINES = 200
@@ -18,6 +19,38 @@ DECIMAL_COMMA = r"^[+-]?(\d{1,3}(\.\d{3})+|\d*),\d+([eE][+-]?\d+)?$"
 _COMMA, _POINT = re.compile(DECIMAL_COMMA), re.compile(r"^[+-]?\d*\.\d+([eE][+-]?\d+)?$")
 _THOUSANDS = re.compile(r"^[+-]?\d{1,3}(\.\d{3})+$")
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars (|)"}
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """The path of a text file with a table, and how it is written where that is not to be detected.
+
+    Attributes:
+        path: of the file.
+        separator: between columns, one character.
+        decimal: sign between whole part and fraction of a number, ``"."`` or ``","``.
+        encoding: as Python calls it.
+        missing: further words that stand for a missing value.
+        header: whether the first line holds the names of the columns; else they are x0, x1, ... .
+    """
+
+    path: str
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    missing: tuple[str, ...] = ()
+    header: bool = True
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def __str__(self) -> str:
+        return self.path
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> TableFile:
+        """A path as it is, if it says how its file is written already."""
+        return path if isinstance(path, TableFile) else cls(os.fspath(path))
 
 
 @dataclass(frozen=True)
@@ -42,20 +75,24 @@ class Dialect:
         return ", ".join(parts)
 
 
-def detect(head: bytes, usual: str, *, whole: bool) -> Dialect:
-    """The dialect of a file by its first bytes.
+def detect(head: bytes, file: TableFile, usual: str, *, whole: bool) -> Dialect:
+    """The dialect of a file: what ``file`` says, and the rest by its first bytes.
 
     Args:
         head: the first part of the file, decompressed.
+        file: the file.
         usual: the separator that files of this suffix have, which is taken where nothing speaks for another one.
         whole: whether there is no more of the file.
     """
-    encoding = _encoding(head, whole)
+    encoding = file.encoding or _encoding(head, whole)
     lines = head.decode(encoding, errors="replace").splitlines()
     lines = [line for line in (lines if whole else lines[:-1] or lines)[:LINES] if line.strip()]
-    separator = max(SEPARATORS, key=lambda s: (_agreement(lines, s), s == usual, -SEPARATORS.index(s)))
-    separator = separator if _agreement(lines, separator) > 0 else usual
-    return Dialect(separator, _decimal(_rows(lines, separator)[1:], separator), encoding)
+    separator = file.separator
+    if separator is None:
+        separator = max(SEPARATORS, key=lambda s: (_agreement(lines, s), s == usual, -SEPARATORS.index(s)))
+        separator = separator if _agreement(lines, separator) > 0 else usual
+    decimal = file.decimal or _decimal(_rows(lines, separator)[file.header :], separator)
+    return Dialect(separator, decimal, encoding)
 
 
 def _encoding(head: bytes, whole: bool) -> str:

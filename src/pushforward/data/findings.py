@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pushforward.data.columns import drop_option
 from pushforward.data.fields import Field
+from pushforward.data.formats import drop_option
 
-__all__ = ["Finding", "findings"]
+__all__ = ["Finding", "findings", "identifiers"]
 
 Floats = NDArray[np.float64]
 
@@ -59,6 +59,17 @@ def findings(fields: Sequence[Field], x: Floats) -> list[Finding]:
     return seen
 
 
+def identifiers(fields: Sequence[Field], x: Floats) -> list[str]:
+    """Names of the columns whose values name rows, which nothing can be learned from; x is as in `findings`."""
+    return [field.name for field, column in zip(fields, x.T, strict=True) if _identifies(field, column)]
+
+
+def _identifies(field: Field, column: Floats) -> bool:
+    present = column[~np.isnan(column)]
+    distinct = np.unique(present)
+    return len(present) >= IDENTIFIER_ROWS and len(distinct) == len(present) and _counts_rows(field, distinct)
+
+
 def _of_column(field: Field, present: Floats, rows: int) -> str | None:
     distinct, counts = np.unique(present, return_counts=True)
     remedy = f"Leave it out ({drop_option([field.name])})"
@@ -66,7 +77,7 @@ def _of_column(field: Field, present: Floats, rows: int) -> str | None:
         return f"is nearly empty: {len(present):,} values in {rows:,} rows. {remedy}."
     if len(distinct) == 1:
         return f"holds the same value in all rows. {remedy}; there is nothing to learn."
-    if len(present) >= IDENTIFIER_ROWS and len(distinct) == len(present) and _counts_rows(field, distinct):
+    if _identifies(field, present):
         return f"looks like an identifier: all {len(present):,} values differ. {remedy}."
     if field.labels is not None and len(distinct) > max(MANY, len(present) / ROWS_EACH):
         return (

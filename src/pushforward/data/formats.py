@@ -7,6 +7,7 @@ share all rules and messages.
 from __future__ import annotations
 
 import os
+import shlex
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ __all__ = [
     "Source",
     "TableError",
     "clipped",
+    "drop_option",
     "format_of",
     "looks_like",
 ]
@@ -193,3 +195,8 @@ def clipped(value: object, width: int = 40) -> str:
     """The repr of a value, cut to ``width`` characters."""
     text = repr(value)
     return text if len(text) <= width else f"{text[: width - 4]}...{text[-1]}"
+
+
+def drop_option(names: Sequence[str]) -> str:
+    """The command-line option that leaves these columns out."""
+    return f"--drop {shlex.quote(','.join(names))}"

@@ -16,10 +16,12 @@ import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from pushforward.data.columns import EXACT
 from pushforward.data.formats import TableError, clipped
 
-__all__ = ["Raw", "backend_of", "build_frame", "column_names", "raw_columns"]
+__all__ = ["EXACT", "Raw", "backend_of", "build_frame", "column_names", "raw_columns"]
+
+EXACT = 2**53
+"""Every whole number up to here is a float64."""
 
 
 @dataclass(frozen=True)

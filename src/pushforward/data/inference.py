@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pushforward.data.columns import EXACT
 from pushforward.data.dates import DateFormat, date_format_of
 from pushforward.data.fields import DAY, Field, Notation, labels_of, show_type
 from pushforward.data.formats import TableError
-from pushforward.data.frame import Raw
+from pushforward.data.frame import EXACT, Raw
 from pushforward.data.quantities import quantity_of
 from pushforward.distributions import (
     Boolean,
@@ -33,8 +32,10 @@ from pushforward.distributions import (
     ZeroInflated,
 )
 
-__all__ = ["declared_field", "inferred_field"]
+__all__ = ["DECLARED", "declared_field", "inferred_field"]
 
+DECLARED = "declared"
+"""The reason for the type of a column that the user has declared."""
 Floats = NDArray[np.float64]
 Typed = tuple[ColumnType, str]  # a column type, and the rule that led to it
 
@@ -62,7 +63,7 @@ def declared_field(raw: Raw, column_type: ColumnType | str) -> Field:
     if isinstance(column_type, str):
         named = {"real": "continuous", "bool": "boolean"}.get(column_type.lower(), column_type.lower())
         if named in ("categorical", "ordinal"):
-            return _levels(raw, "declared", ordered=named == "ordinal")
+            return _levels(raw, DECLARED, ordered=named == "ordinal")
         simple: dict[str, Any] = {
             cls.__name__.lower(): cls for cls in (Continuous, Positive, HeavyTailed, Integer, Boolean)
         }
@@ -77,7 +78,7 @@ def declared_field(raw: Raw, column_type: ColumnType | str) -> Field:
             f"types: column {raw.name!r} needs a column type, such as Continuous(); got {type(column_type).__name__}."
         )
     if isinstance(column_type, Categorical) and not isinstance(column_type, Boolean):
-        field = _levels(raw, "declared", ordered=isinstance(column_type, Ordinal))
+        field = _levels(raw, DECLARED, ordered=isinstance(column_type, Ordinal))
         if column_type.levels < len(field.labels or ()):
             raise TableError(
                 f"types: column {raw.name!r} holds {len(field.labels or ())} categories, but {column_type.levels} are "
@@ -86,7 +87,7 @@ def declared_field(raw: Raw, column_type: ColumnType | str) -> Field:
         return field
     notation = None
     if raw.labels is not None and (notation := notation_of_text(raw)) is not None:
-        blank = Field(raw.name, column_type, "declared", raw.stored, notation=notation)
+        blank = Field(raw.name, column_type, DECLARED, raw.stored, notation=notation)
         raw = replace(
             raw, kind="time" if isinstance(notation, DateFormat) else "number", labels=None, values=blank.encode(raw)
         )
@@ -107,7 +108,7 @@ def declared_field(raw: Raw, column_type: ColumnType | str) -> Field:
             "another type."
         )
     form = {"time": "time", "bool": "bool"}.get(raw.kind, "number")
-    return Field(raw.name, column_type, "declared", raw.stored, form, label=raw.label, notation=notation)
+    return Field(raw.name, column_type, DECLARED, raw.stored, form, label=raw.label, notation=notation)
 
 
 def _circle_of(circle: Circular, values: Floats) -> ColumnType:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pushforward.data.formats import ParquetSource, TableError
-from pushforward.data.table import open_source, positions
+from pushforward.data.reader import open_source, positions
 
 __all__ = ["ParquetRows", "of_length"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,6 +68,10 @@ class Schema:
             return replace(field, labels=every, column_type=of_levels(len(every)))
 
         return Schema(tuple(wider(f) if f.name in labels else f for f in self.fields), self.backend)
+
+    def without(self, names: Collection[str]) -> Schema:
+        """The schema without some columns."""
+        return Schema(tuple(field for field in self.fields if field.name not in names), self.backend)
 
     @property
     def texts(self) -> list[str]:

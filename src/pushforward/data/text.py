@@ -16,14 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from pushforward.data.dialect import DECIMAL_COMMA, Dialect, detect
+from pushforward.data.dialect import DECIMAL_COMMA, Dialect, TableFile, detect
 from pushforward.data.formats import BLOCK, Source, TableError, clipped, looks_like
 
 __all__ = ["MISSING_WORDS", "TextSource"]
 
 # Words for a missing value: the list of Arrow, and "?", as in the household power data of UCI.
 MISSING_WORDS = frozenset(pacsv.ConvertOptions().null_values) | {"?", "None", "none", "<NA>", "NAN"}
-
 
 _RAGGED = re.compile(
     r"(?:Row #(?P<row>\d+): )?Expected (?P<expected>\d+) columns, got (?P<actual>\d+): (?P<text>.*)", re.DOTALL
@@ -42,8 +41,9 @@ class TextSource(Source):
     Separator, decimal sign and encoding are detected. Numbers with a decimal comma are given with a point.
     """
 
-    def __init__(self, path: str, head: bytes, delimiter: str, compression: str | None) -> None:
-        super().__init__(path)
+    def __init__(self, file: TableFile, head: bytes, delimiter: str, compression: str | None) -> None:
+        super().__init__(file.path)
+        self.has_header, self.missing = file.header, sorted({*MISSING_WORDS, *file.missing})
         self.compression = compression
         packed = {None: "", "gzip": "gzipped ", "zstd": "Zstandard-compressed "}[compression]
         self.kind = packed + ("TSV" if delimiter == "\t" else "CSV")
@@ -53,15 +53,15 @@ class TextSource(Source):
         with self._readable(), self._open_bytes() as stream:
             first = stream.read(HEAD)
         if compression and looks_like(first) not in ("text", *UTF16):
-            raise TableError(f"{path}: not a {self.kind} file: inside is {looks_like(first)}. Correct the suffix.")
-        self.dialect: Dialect = detect(first, delimiter, whole=len(first) < HEAD)
+            raise TableError(f"{self.path}: not a {self.kind} file: inside is {looks_like(first)}. Correct the suffix.")
+        self.dialect: Dialect = detect(first, file, delimiter, whole=len(first) < HEAD)
         self.note = self.dialect.describe(delimiter)
         self._raw_names = self._header()
         self.names = tuple(name.strip() for name in self._raw_names)
         self.types = (None,) * len(self.names)
 
     def row(self, index: int) -> str:
-        return f"row {index + 1} (header not counted)"
+        return f"row {index + 1}" + (" (header not counted)" if self.has_header else "")
 
     def _open_bytes(self) -> Any:
         return pa.input_stream(self.path, compression=self.compression)
@@ -97,9 +97,14 @@ class TextSource(Source):
             raise TableError(f"{self.path}: the file holds only blank lines. A table needs a header and rows.")
         if any("\udc80" <= letter <= "\udcff" for name in names for letter in name):
             raise TableError(f"{self.path}: the column names are not UTF-8 text. Save the file as UTF-8.")
+        if not self.has_header:
+            return [f"x{j}" for j in range(len(names))]
         # A data frame without names is often saved with the header 0,1,2,...: integers may be names.
         if all(map(_is_number, names)) and not all(name.strip().isdecimal() for name in names):
-            raise TableError(f"{self.path}: the first line holds numbers, not column names. Add a header line.")
+            raise TableError(
+                f"{self.path}: the first line holds numbers, not column names. Add a header line, or read the file "
+                "with --no-header."
+            )
         return names
 
     def batches(self, columns: Sequence[int], rows: int) -> Iterator[list[Any]]:
@@ -109,12 +114,16 @@ class TextSource(Source):
             try:
                 with pacsv.open_csv(
                     stream,
-                    read_options=pacsv.ReadOptions(use_threads=False, block_size=block),
+                    read_options=pacsv.ReadOptions(
+                        use_threads=False,
+                        block_size=block,
+                        column_names=None if self.has_header else self._raw_names,
+                    ),
                     parse_options=pacsv.ParseOptions(delimiter=self.dialect.separator, newlines_in_values=True),
                     convert_options=pacsv.ConvertOptions(
                         include_columns=names,
                         column_types={name: pa.string() for name in names},
-                        null_values=sorted(MISSING_WORDS),
+                        null_values=self.missing,
                         strings_can_be_null=True,
                         check_utf8=False,  # text in another encoding is refused later, as text
                     ),
@@ -146,7 +155,7 @@ class TextSource(Source):
         return pc.if_else(pc.fill_null(pc.or_(number, thousands), False), plain, column)
 
     def _ragged(self, told: re.Match[str]) -> TableError:
-        where = self.row(int(told["row"]) - 2) if told["row"] is not None else "a row"
+        where = self.row(int(told["row"]) - 1 - self.has_header) if told["row"] is not None else "a row"
         return TableError(
             f"{self.path}: {where} has {told['actual']} values where the header names {told['expected']}: "
             f"{clipped(told['text'])}. Correct that line."

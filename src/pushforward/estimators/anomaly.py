@@ -15,10 +15,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from pushforward.core.checks import at_least, one_of
+from pushforward.data.inference import DECLARED
 from pushforward.data.schema import Field, Schema
 from pushforward.distributions import Constant, Continuous
+from pushforward.estimators.layout import TableRows, to_numpy
 from pushforward.estimators.table import TableEstimator
-from pushforward.estimators.table_conditional import to_numpy
 from pushforward.univariate import LogisticMixtureCDF
 
 __all__ = ["FlowAnomaly", "Reason"]
@@ -154,7 +155,7 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
         x, weights = self._learned_from(X, sample_weight, again=again, types=self.types)
         if not again and self.smoothing:
             self.schema_ = Schema(tuple(self._smoothed(field) for field in self.schema_.fields), self.schema_.backend)
-        self._train(x, weights, [field.column_type for field in self.schema_.fields], again=again, steps=steps)
+        self._train(TableRows(x, None, weights), self.schema_.fields, again=again, steps=steps)
         if weights is None:
             weights = torch.ones(len(x), dtype=torch.float64)
         x, weights = x[weights > 0], weights[weights > 0]
@@ -173,7 +174,7 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
         return self
 
     def _smoothed(self, field: Field) -> Field:
-        if field.name in (self.types or {}) or field.labels is not None or field.form == "bool":
+        if field.why == DECLARED or field.labels is not None or field.form == "bool":
             return field
         if isinstance(field.column_type, Constant):
             return field

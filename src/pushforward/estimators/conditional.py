@@ -18,9 +18,9 @@ from pushforward.core.checks import at_least
 from pushforward.data.frame import backend_of, column_names
 from pushforward.data.schema import Schema
 from pushforward.distributions import ColumnDistribution
+from pushforward.estimators.layout import TableRows, to_numpy
 from pushforward.estimators.parameters import check_probabilities
 from pushforward.estimators.table import TableEstimator
-from pushforward.estimators.table_conditional import to_numpy
 
 __all__ = ["FlowConditional", "FlowRegressor"]
 
@@ -106,7 +106,7 @@ class FlowConditional(TableEstimator):
                 f"{type(self).__name__}: calibration must be a share between 0 and 1, or None; got {self.calibration}."
             )
         table, names, shape = self._targets(y)
-        types = dict(self.types or {})
+        types = {} if isinstance(self.types, Schema) else dict(self.types or {})
         target_types = {name: types.pop(name) for name in names if name in types}
         context, weights = self._learned_from(X, sample_weight, again=again, types=types)
         if not again:
@@ -121,15 +121,8 @@ class FlowConditional(TableEstimator):
             held_out = max(1, round(self.calibration * len(targets)))
             order = torch.randperm(len(targets), generator=self._generator(None, device="cpu"))
         training, calibrating = order[held_out:], order[:held_out]
-        self._train(
-            targets[training],
-            None if weights is None else weights[training],
-            [field.column_type for field in self.target_schema_.fields],
-            context=context[training],
-            context_types=[field.column_type for field in self.schema_.fields],
-            again=again,
-            steps=steps,
-        )
+        rows = TableRows(targets[training], context[training], None if weights is None else weights[training])
+        self._train(rows, self.target_schema_.fields, self.schema_.fields, again=again, steps=steps)
         self._calibrate(context[calibrating], targets[calibrating], None if weights is None else weights[calibrating])
         return self
 

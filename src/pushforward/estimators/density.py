@@ -1,63 +1,77 @@
-"""`FlowDensity`: the joint density of the columns of a table."""
+"""`FlowDensity`: the joint density of the columns of a table, or of some given others."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
+from sklearn.base import DensityMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from pushforward.core.checks import at_least
-from pushforward.core.domain import Product
-from pushforward.core.entries import holds_each
+from pushforward.core.distribution import Distribution
 from pushforward.core.files import check_writable
-from pushforward.data.formats import TableError
-from pushforward.data.parquet import ParquetRows, of_length
-from pushforward.data.restore import restored_frame
+from pushforward.data.formats import TableError, format_of
+from pushforward.data.inference import DECLARED
+from pushforward.data.parquet import ParquetRows
+from pushforward.data.reader import read_arrow
 from pushforward.data.schema import Field, Schema
-from pushforward.distributions import Continuous
+from pushforward.distributions import Continuous, MixedTypeModel
+from pushforward.estimators.choice import choose_model
+from pushforward.estimators.files import PASS, file_passes, file_schema
+from pushforward.estimators.layout import TableRows
+from pushforward.estimators.learners import Learner, MixedLearner, learner_of
 from pushforward.estimators.parameters import check_training, seed_of
-from pushforward.estimators.table import TableEstimator
-from pushforward.estimators.table_conditional import TableConditional, to_numpy
+from pushforward.estimators.table import Prepared, TableEstimator
+from pushforward.estimators.table_answers import TableAnswers
+from pushforward.estimators.table_conditional import TableConditional
+from pushforward.io import load, read_header
 
 __all__ = ["FlowDensity"]
 
-BATCH_SIZE = 4_000
-"""Rows whose conditional distributions are in memory at once."""
-PASS, HELD = 2**18, 20_000
-"""Rows of a file in memory at once, and largest number of its validation rows."""
+BATCH_ENTRIES = 2**18
+"""Rows times columns that are scored or sampled at once."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, TableEstimator):
+class FlowDensity(DensityMixin, TableAnswers):
     r"""The joint density of the columns of a table, numbers and categories, complete or with missing entries.
 
-    One exact autoregressive model (`distributions.MixedTypeModel`) learns the distribution of each column given any
-    subset of the others. Densities, samples, conditional distributions (`given`) and imputations come from one fit.
+    By default one exact autoregressive model (`distributions.MixedTypeModel`) learns the distribution of each column
+    given any subset of the others. Densities, samples, conditional distributions (`given`) and imputations come from
+    one fit. Any named flow of `pushforward.flows` can take its place in a table of complete numbers; it answers
+    densities and samples, and has one sentence for the questions that it cannot answer.
 
     A continuous column contributes a density in its own units, a discrete one a probability; `score_samples` is the
     logarithm of their product, in nats. The density of a row with missing entries (NaN, None) is that of the others.
 
     Args:
+        model: ``"mixed"``; the name of a flow, such as ``"nsf"``; or ``"auto"`` to choose between these two by the
+            types of the columns.
+        options: of the model, such as ``{"depth": 8}`` for ``"nsf"``.
+        context: names of columns to condition on: the model is that of the other columns given these.
         types: column types by name, which override those that `data.schema.Schema` infers: ``{"hour": Circular(24),
-            "class": "categorical"}``. The columns of an array are called x0, x1, ... .
-        order: ``"any"`` to condition on any columns; ``"fixed"`` for the order of the table alone, where a density
-            takes one pass of the network instead of one per column.
-        hidden: widths of the network; by default chosen by the number of rows.
-        dropout: probability of dropping a hidden unit in training.
+            "class": "categorical"}``, or a whole `Schema`. The columns of an array are called x0, x1, ... .
+        order: of a mixed-type model: ``"any"`` to condition on any columns; ``"fixed"`` for the order of the table
+            alone, where a density takes one pass of the network instead of one per column.
+        hidden: widths of the network of a mixed-type model; by default chosen by the number of rows.
+        dropout: probability of dropping a hidden unit in training, of a mixed-type model.
         steps: largest number of optimiser steps; by default chosen by the number of rows.
+        epochs: largest number of passes over the training rows.
         seconds: time limit of the training in seconds.
         batch_size: rows per step; by default chosen by the number of rows.
-        lr: peak learning rate.
-        validation: share of the rows held out for early stopping; None for no early stopping.
-        patience: validations without improvement after which training stops.
+        lr: peak learning rate; by default that of the model.
+        validation: share of the rows held out for early stopping, or a table of such rows; None for no early stopping.
+        patience: validations without improvement after which training stops; None for no early stopping.
+        compile: whether to train with compiled kernels; see `pushforward.fit`.
+        checkpoint: file for the state of the training, written twice a minute and when it is interrupted.
+        resume: whether to go on from the checkpoint if it exists, perhaps with a larger budget.
         warm_start: whether `fit` continues from the last fit.
         random_state: seed or generator of numpy; equal seeds give equal fits.
         device: of torch, such as ``"cuda"``.
@@ -66,7 +80,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
     Attributes:
         schema_: the type of each column and the rule that decided it; ``print(model.schema_.describe())``.
-        model_: the `distributions.MixedTypeModel`.
+        model_: the distribution, of the columns that are not conditioned on.
+        model_name_: the kind of model.
         history_: of the training.
         n_features_in_: number of columns.
 
@@ -83,97 +98,142 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     True
     """
 
+    model: str = "mixed"
+    options: Mapping[str, Any] | None = None
     order: str = "any"
 
-    @property
-    def _column_order(self) -> str:
-        return self.order
+    SAVED: ClassVar[tuple[str, ...]] = (*TableEstimator.SAVED, "model_name_")
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> FlowDensity:
+    def _mixed(self) -> MixedLearner:
+        mixed = super()._mixed()
+        return replace(mixed, options={**mixed.options, "order": self.order})
+
+    def _learner(self) -> Learner:
+        return learner_of(self.model_name_, self.options or {}, self._mixed())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """The estimator that ``pf.save(estimator, path)`` wrote; or a distribution over vectors, saved with names of
+        its columns: ``pf.save(flow, path, metadata={"columns": [...], "given": [...]})``. No code from the file is run.
+
+        Raises:
+            ValueError: the file is damaged, or holds neither.
+        """
+        metadata = read_header(path).metadata
+        if "estimator" in metadata or not isinstance(names := metadata.get("columns"), list):
+            return super().load(path)
+        context = metadata.get("given") or []
+        fields = [Field(str(name), Continuous(), "numbers", "Float64") for name in (*names, *context)]
+        estimator = cls(model="auto", context=tuple(context))
+        estimator.model_, estimator.schema_ = load(path), Schema(tuple(fields), "pyarrow")
+        estimator.model_name_ = metadata.get("model", "this flow")
+        estimator.n_features_in_, estimator.feature_names_in_ = len(fields), np.array([f.name for f in fields], object)
+        return estimator
+
+    # --- learning
+
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, prepared: Callable[[Prepared], None] | None = None
+    ) -> FlowDensity:
         """Fit the model to the rows of a table.
 
         Args:
-            X: (rows, columns): a data frame of pandas, polars or pyarrow, or an array. Or the path of a Parquet file or
-                of a folder of them, of any size: row groups are read in random order, every tenth row is held out for
-                validation, and column types are inferred from a quarter of a million rows (categories from all).
+            X: (rows, columns): a data frame of pandas, polars or pyarrow, or an array; or the path of a table. A
+                `ParquetRows`, or the path of a folder of Parquet files, may be of any size: row groups are read in
+                random order, every tenth row is held out for validation, and column types are inferred from a quarter
+                of a million rows (categories from all).
             y: ignored.
             sample_weight: weight of each row in the training loss, (rows,).
+            prepared: called with what is about to be learned from, before the training.
         """
         again = self.warm_start and hasattr(self, "model_")
-        if isinstance(X, str | os.PathLike | ParquetRows):
+        if isinstance(X, str | os.PathLike):
+            folder = os.path.isdir(X) or format_of(X)[0] == "parquet"
+            X = ParquetRows(X) if folder else read_arrow(X)
+        if isinstance(X, ParquetRows):
             if sample_weight is not None:
                 raise ValueError("FlowDensity: the rows of a file have no sample_weight. Leave it out.")
-            return self._learn_file(X if isinstance(X, ParquetRows) else ParquetRows(X), again=again)
-        return self._learn(X, sample_weight, again=again)
+            return self._learn_file(X, again=again, prepared=prepared)
+        return self._learn(X, sample_weight, again=again, prepared=prepared)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> FlowDensity:
         """Continue training with more rows of a stream. The first call decides the column types."""
         return self._learn(X, sample_weight, again=hasattr(self, "model_"), steps=self._partial_steps(X))
 
-    def _learn(self, X: Any, sample_weight: Any, *, again: bool, steps: int | None = None) -> FlowDensity:
+    def _learn(self, X: Any, sample_weight: Any, *, again: bool, **options: Any) -> FlowDensity:
         x, weights = self._learned_from(X, sample_weight, again=again, types=self.types)
-        self._train(x, weights, [field.column_type for field in self.schema_.fields], again=again, steps=steps)
+        why = "" if again else self._choose(x)
+        held_out = None
+        if hasattr(self.validation, "shape"):
+            held_out = self.layout_.batch(self.schema_.encode(self.validation))
+        rows = self.layout_.batch(x, weights)
+        self._train(rows, *self.layout_.fields, held_out=held_out, why=why, again=again, **options)
         return self
 
-    def _learn_file(self, source: ParquetRows, *, again: bool) -> FlowDensity:
+    def _learn_file(self, source: ParquetRows, *, again: bool, **options: Any) -> FlowDensity:
         check_training("FlowDensity", self.get_params(deep=False))
-        seed = seed_of(self.random_state)
-        first = self._checked(source.draw(PASS, seed, held=False), reset=not again)
-        if not again:
-            schema = Schema.infer(first, self.types)
-            self.schema_ = schema.with_labels(source.labels(schema.texts))
-        rows = min(PASS, first.num_rows)
-        support = Product(tuple(field.column_type.domain for field in self.schema_.fields))
+        seed, why = seed_of(self.random_state), ""
+        if again:
+            first = source.draw(PASS, seed, held=False)
+        else:
+            self.schema_, first = file_schema(source, self.types, seed)
+            why = self._choose(torch.as_tensor(self.schema_.encode(first)))
+        self._checked(first, reset=not again)
+        passes, held = file_passes(source, self.schema_, min(PASS, first.num_rows), seed)
+        held_out = self.layout_.batch(held)
 
-        def numbers(table: Any) -> NDArray[np.float64]:
-            """The rows in the support of the columns, whose types were inferred from other rows."""
-            x = self.schema_.encode(table)
-            inside = (holds_each(support, torch.as_tensor(x)).numpy() | np.isnan(x)).all(axis=1)
-            if not inside.any():
-                raise TableError(f"{source.path}: too few rows to hold some out. Read the table and fit it whole.")
-            return x[inside]
+        def parts(number: int) -> Any:
+            batch = self.layout_.batch(passes(number))
+            return batch.x if batch.context is None else (batch.x, batch.context)
 
-        def passes(number: int) -> Tensor:
-            x = numbers(source.draw(PASS, seed + number, held=False))
-            return torch.as_tensor(of_length(x, rows, seed + number))
-
-        held = torch.as_tensor(numbers(source.draw(HELD, seed, held=True)))
-        types = [field.column_type for field in self.schema_.fields]
-        self._train(held, None, types, passes=passes, rows=source.rows, again=again)
+        self._train(
+            held_out, *self.layout_.fields, passes=parts, size=source.rows, held_out=held_out, why=why, again=again,
+            **options,
+        )  # fmt: skip
         return self
+
+    def _choose(self, x: Tensor) -> str:
+        """Decide the kind of model; returns the reason, if it was left to the table."""
+        self.model_name_, why = self.model, ""
+        if self.model == "auto":
+            self.model_name_, why = choose_model(self.schema_.fields, x.numpy())
+        elif self.model != "mixed" and any(field.why == DECLARED for field in self.schema_.fields):
+            raise ValueError(f"types: column types are for the model 'mixed', not for {self.model!r}.")
+        self._learner().check(self.schema_.fields, x)
+        return why
+
+    # --- answers
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
-        """Log-density of the observed entries of each row in nats, (rows,)."""
-        x = self._numbers(X)
-        return self._computed(lambda: self.model_.log_marginal(x))
+        """Log-density of the observed entries of each row in nats, (rows,); with a context given its columns."""
+        return self.log_densities(self.encode(X))
+
+    def log_densities(self, rows: TableRows) -> NDArray[np.float64]:
+        """`score_samples` of rows as numbers: ``x`` (rows, columns of the model) and ``context``."""
+        model, size = self.model_, max(256, BATCH_ENTRIES // len(self.schema_.fields))
+
+        def density(x: Tensor, context: Tensor | None) -> Tensor:
+            if isinstance(model, MixedTypeModel):
+                return model.log_marginal(x, context=context)
+            return model.log_prob(x.to(model.dtype), None if context is None else context.to(model.context_dtype))
+
+        def compute() -> Tensor:
+            parts = [density(piece.x, piece.context).double() for piece in rows.pieces(size)]
+            return torch.cat(parts) if parts else torch.empty(0)
+
+        return self._computed(compute)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """The *mean* of `score_samples`, as in ``GaussianMixture``, weighted by ``sample_weight`` (rows,)."""
         return self._mean_score(self.score_samples(X), sample_weight)
 
-    def contributions(self, X: Any) -> NDArray[np.float64]:
-        """log q(x_j | x_<j) of each entry, (rows, columns), whose sum over columns is `score_samples`."""
-        x = self._numbers(X)
-        return self._computed(lambda: self.model_.contributions(x))
-
-    def order_spread(self, X: Any, orders: int = 8, random_state: Any = 0) -> NDArray[np.float64]:
-        """Standard deviation of the log-density of each row between random column orders in nats, (rows,): how much the
-        conditionals of a model with ``order="any"`` disagree."""
-        at_least("FlowDensity", "orders", orders, 2)
-        x = self._numbers(X)
-        random = np.random.RandomState(seed_of(random_state))
-        permutations = [random.permutation(x.shape[1]).tolist() for _ in range(orders)]
-        return self._computed(lambda: self.model_.order_spread(x, permutations))
-
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
-        """Samples of the model, as a table like the one it was fitted to."""
-        check_is_fitted(self)
-        at_least("FlowDensity", "n_samples", n_samples, 1)
-        samples = self.model_.sample((int(n_samples),), generator=self._generator(random_state))
-        return self.schema_.decode(to_numpy(samples))
+        """Samples of the model, as a table like the one it was fitted to; with a context ``given({...}).sample(n)``."""
+        return self.given({}).sample(n_samples, random_state)
 
     def given(self, observed: Mapping[Any, Any]) -> TableConditional:
-        """The distribution of the other columns given the values of some, by name.
+        """The distribution of the other columns given the values of some, by name: those of the context and, where the
+        model is a mixed-type one, any others.
 
         >>> import numpy as np
         >>> X = np.random.default_rng(0).normal(size=(200, 2)).cumsum(axis=1)
@@ -185,64 +245,27 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         check_is_fitted(self)
         places = {self.schema_.place(name): value for name, value in observed.items()}
         numbers = {j: self.schema_.fields[j].value(value) for j, value in places.items()}
-        return TableConditional(self.schema_, self.model_.given(numbers), self._generator)
-
-    def intervals(self, X: Any, column: Any, probability: float = 0.9) -> Any:
-        """Predict one column of each row from the other observed entries of the row.
-
-        Args:
-            X: the table; its values in the predicted column are ignored.
-            column: name of the predicted column.
-            probability: of the central interval.
-
-        Returns:
-            A table with the columns low, median and high; for unordered categories likeliest and probability.
-        """
-        x, j = self._numbers(X), self.schema_.place(column)
-        field = self.schema_.fields[j]
-        batches: list[NDArray[np.float64]] = []
-        with torch.no_grad():
-            for rows in x.split(BATCH_SIZE):
-                distribution = self.model_.full_conditional(rows, j)
-                if distribution.column_type.ordered:
-                    low, high = distribution.interval(probability).unbind(dim=-1)
-                    batches.append(to_numpy(torch.stack([low, distribution.median(), high])))
-                else:
-                    largest = distribution.probabilities().max(dim=-1)
-                    batches.append(to_numpy(torch.stack([largest.indices.double(), largest.values.double()])))
-        results = np.concatenate(batches, axis=1)  # (2 or 3, rows)
-        names = ("likeliest",) if len(results) == 2 else ("low", "median", "high")
-        fields = [replace(field, name=name, label=None) for name in names]
-        columns = [field.decode(row) for row in results[: len(names)]]
-        if len(results) == 2:
-            fields.append(Field("probability", Continuous(), "", "float64"))
-            columns.append(results[1])
-        return restored_frame(fields, columns, self.schema_.backend, X)
-
-    def impute(self, X: Any, n: int | None = None, random_state: Any = None) -> Any:
-        """X with its missing entries filled in.
-
-        Args:
-            X: the table.
-            n: number of random imputations given the observed entries, returned as a list of n tables. None for one
-                table with the conditional mean of each missing entry, or for discrete columns the median (ordered) or
-                the most probable category.
-            random_state: seed of the random imputations.
-        """
-        if n is not None:
-            at_least("FlowDensity", "n", n, 1)
-        x = self._numbers(X)
-        with torch.no_grad():
-            if n is None:
-                return self.schema_.decode(to_numpy(self.model_.expected(x)), like=X)
-            generator = self._generator(random_state)
-            return [self.schema_.decode(to_numpy(self.model_.impute(x, generator)), like=X) for _ in range(n)]
-
-    def cdf(self, X: Any) -> NDArray[np.float64]:
-        """F(x_j | x_<j) of each entry, (rows, columns), for discrete columns the mid-distribution function: the
-        probability integral transform, uniform on (0, 1) under the model."""
-        x = self._numbers(X)
-        return self._computed(lambda: self.model_.mid_cdf(x))
+        layout = self.layout_
+        others = {layout.modelled.index(j): value for j, value in numbers.items() if j not in layout.context}
+        absent = [self.schema_.names[j] for j in layout.context if j not in numbers]
+        if absent and not isinstance(self.model_, MixedTypeModel):
+            raise TableError(f"a value of {', '.join(map(repr, absent))} is missing: the model is conditioned on it.")
+        context = None
+        if layout.context:
+            context = torch.tensor([numbers.get(j, math.nan) for j in layout.context], dtype=torch.float64)
+            context = context.to(device=self.device, dtype=self.model_.context_dtype)
+        distribution: Distribution = self.model_
+        if isinstance(self.model_, MixedTypeModel):
+            distribution = self.model_.given(others, context) if observed else self.model_
+        elif others:
+            names = ", ".join(repr(self.schema_.names[layout.modelled[k]]) for k in others)
+            raise TableError(
+                f"{names}: {self.model_name_} is a model of all its columns together and takes no value of them. Fit "
+                "with these columns as its context, or fit the model 'mixed', which can condition on any."
+            )
+        elif context is not None:
+            distribution = self.model_.condition(context)
+        return TableConditional(layout, distribution, numbers, self._generator)
 
     def report(
         self, X: Any, path: str | os.PathLike[str] = "report.html", *, train: Any = None, random_state: Any = None
@@ -272,24 +295,3 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             path, "FlowDensity", self.model_, self.schema_, x, train=train_x, history=history,
             seed=self._generator(random_state).initial_seed(),
         )  # fmt: skip
-
-    def transform(self, X: Any) -> NDArray[np.float64]:
-        """X in the latent space, (rows, columns): standard normal quantiles of `cdf`."""
-        u = torch.as_tensor(self.cdf(X))
-        return torch.special.ndtri(u.clamp(1e-15, 1 - 1e-15)).numpy()
-
-    def inverse_transform(self, X: Any) -> Any:
-        """The inverse of `transform`: latent points (rows, columns) as a table like the one of `fit`."""
-        check_is_fitted(self)
-        z = torch.as_tensor(np.asarray(X, dtype=np.float64))
-        if z.ndim != 2 or z.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"FlowDensity: latent points must have shape (rows, {self.n_features_in_}); got {tuple(z.shape)}."
-            )
-        with torch.no_grad():
-            x = self.model_.from_mid_cdf(torch.special.ndtr(z).to(self.device))
-        return self.schema_.decode(to_numpy(x))
-
-    @property
-    def _n_features_out(self) -> int:
-        return self.n_features_in_

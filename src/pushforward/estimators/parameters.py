@@ -11,6 +11,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from pushforward.core.checks import at_least, positive
+from pushforward.data.schema import Schema
 
 __all__ = ["check_probabilities", "check_training", "seed_of"]
 
@@ -33,15 +34,18 @@ def check_probabilities(owner: str, name: str, values: Any) -> list[float]:
 def check_training(owner: str, parameters: Mapping[str, Any]) -> None:
     """Raise a ValueError for a parameter of `TableEstimator` that training cannot use."""
     for name in ("steps", "batch_size", "patience"):
-        if parameters[name] is not None:
+        if parameters[name] is not None and parameters[name] != "auto":
             at_least(owner, name, parameters[name], 1)
-    for name in ("seconds", "lr"):
+    for name in ("epochs", "seconds", "lr"):
         if parameters[name] is not None:
             positive(owner, name, parameters[name])
     validation = parameters["validation"]
-    if validation is not None and not (isinstance(validation, Real) and 0 <= float(validation) < 1):
-        raise ValueError(f"{owner}: validation must be a share of the rows below 1, or None; got {validation!r}.")
-    if parameters["types"] is not None and not isinstance(parameters["types"], Mapping):
+    is_share = validation is None or (isinstance(validation, Real) and 0 <= float(validation) < 1)
+    if not is_share and not hasattr(validation, "shape"):
+        raise ValueError(
+            f"{owner}: validation must be a share of the rows below 1, a table of rows, or None; got {validation!r}."
+        )
+    if parameters["types"] is not None and not isinstance(parameters["types"], Mapping | Schema):
         raise ValueError(f'{owner}: types must map column names to types, such as {{"x0": "integer"}}; '
                          f"got {parameters['types']!r}.")  # fmt: skip
     if parameters["n_jobs"] is not None and not isinstance(parameters["n_jobs"], Integral):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -16,42 +16,62 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
 
+from pushforward.core.distribution import Distribution
 from pushforward.core.random_state import seeded
 from pushforward.data.frame import backend_of
-from pushforward.data.schema import Schema
-from pushforward.distributions import ColumnType, MixedTypeModel
+from pushforward.data.schema import Field, Schema
+from pushforward.distributions import ColumnType
+from pushforward.estimators.layout import TableRows, to_numpy
+from pushforward.estimators.learners import Learner, MixedLearner
 from pushforward.estimators.parameters import check_training, seed_of
-from pushforward.estimators.table_conditional import to_numpy
 from pushforward.io import load, read_header
-from pushforward.train import fit
+from pushforward.train import History, Started
 
-__all__ = ["TableEstimator"]
+__all__ = ["Prepared", "TableEstimator"]
 
 FEWEST_HELD = 5
 """Validation rows that early stopping needs at least."""
-HIDDEN = 0.4
-"""Share of the training rows of which random features are hidden, so that rows with gaps can be answered."""
-SMALL = 5_000
-"""Training rows up to which a fitted model computes in float64, so that scores do not depend on the batch."""
+
+
+class Prepared(NamedTuple):
+    """A table as it is about to be learned from, for a function that is called then.
+
+    Attributes:
+        schema: the type of each column.
+        model: the kind of model.
+        why: the reason for this kind, as the beginning of a sentence; empty where the user asked for it.
+        train: the training rows as numbers.
+        validation: the rows that are held out, or None.
+    """
+
+    schema: Schema
+    model: str
+    why: str
+    train: TableRows
+    validation: TableRows | None
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TableEstimator(BaseEstimator):
-    """A mixed-type model of the columns of a table, and the parameters of its training.
+    """A model of the columns of a table, and the parameters of its training.
 
     The parameters are those of `FlowDensity`. They are fields of a dataclass, so that subclasses inherit them and
     scikit-learn finds all of them in the signature of ``__init__``.
     """
 
-    types: Mapping[str, ColumnType | str] | None = None
+    types: Mapping[str, ColumnType | str] | Schema | None = None
     hidden: tuple[int, ...] | None = None
     dropout: float = 0.0
     steps: int | None = None
+    epochs: float | None = None
     seconds: float | None = None
     batch_size: int | None = None
-    lr: float = 3e-3
-    validation: float | None = 0.1
-    patience: int | None = 12
+    lr: float | None = None
+    validation: Any = 0.1
+    patience: int | str | None = "auto"
+    compile: bool = False
+    checkpoint: str | os.PathLike[str] | None = None
+    resume: bool = False
     warm_start: bool = False
     random_state: Any = None
     device: str | None = None
@@ -63,10 +83,17 @@ class TableEstimator(BaseEstimator):
     SAVED: ClassVar[tuple[str, ...]] = ("schema_",)
     """Names of the learned attributes in a saved file, besides the model: schemas, arrays and JSON-able values."""
 
-    @property
-    def _column_order(self) -> str:
-        """The ``order`` of the `MixedTypeModel`."""
-        return "any"
+    def _mixed(self) -> MixedLearner:
+        """How a mixed-type model is built for these parameters and trained."""
+        options: dict[str, Any] = {"dropout": self.dropout}
+        options |= {"hidden": self.hidden} if self.hidden else {}
+        return MixedLearner(
+            options, self._default_hidden, self._default_batch, self._default_steps, self.calibrates_temperature
+        )
+
+    def _learner(self) -> Learner:
+        """The kind of model that is fitted."""
+        return self._mixed()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -100,11 +127,17 @@ class TableEstimator(BaseEstimator):
 
     # --- files
 
-    def as_saved(self) -> tuple[MixedTypeModel, dict[str, Any]]:
+    def as_saved(self) -> tuple[Distribution, dict[str, Any]]:
         """The model, and the metadata of the file that ``pf.save(estimator, path)`` writes."""
         check_is_fitted(self)
-        parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in ("types", "random_state")}
-        description = {"name": type(self).__name__, "parameters": parameters}
+        left_out = ("types", "random_state", "checkpoint", "resume", "validation")
+        parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in left_out}
+        history = getattr(self, "history_", None)
+        description = {
+            "name": type(self).__name__,
+            "parameters": parameters,
+            "history": None if history is None else history.to_dict(),
+        }
         return self.model_, {"estimator": description | {name: _to_json(getattr(self, name)) for name in self.SAVED}}
 
     @classmethod
@@ -120,6 +153,8 @@ class TableEstimator(BaseEstimator):
         stored: dict[str, Any] = description["parameters"]
         parameters: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
         estimator = cls(**parameters)
+        if description["history"] is not None:
+            estimator.history_ = History.from_dict(description["history"])
         for name in cls.SAVED:
             setattr(estimator, name, _from_json(description[name]))
         estimator.model_ = load(path, device=estimator.device)
@@ -131,13 +166,13 @@ class TableEstimator(BaseEstimator):
     # --- training
 
     def _learned_from(
-        self, X: Any, sample_weight: Any, *, again: bool, types: Mapping[str, ColumnType | str] | None
+        self, X: Any, sample_weight: Any, *, again: bool, types: Mapping[str, ColumnType | str] | Schema | None
     ) -> tuple[Tensor, Tensor | None]:
         """X as numbers (rows, columns) and its weights (rows,). Without ``again`` the schema is inferred from X."""
         check_training(type(self).__name__, self.get_params(deep=False))
         X = self._checked(X, reset=not again)
         if not again:
-            self.schema_ = Schema.infer(X, types)
+            self.schema_ = types if isinstance(types, Schema) else Schema.infer(X, types)
         x = torch.as_tensor(self.schema_.encode(X))
         weights = None
         if sample_weight is not None:
@@ -146,82 +181,86 @@ class TableEstimator(BaseEstimator):
 
     def _train(
         self,
-        x: Tensor,
-        weights: Tensor | None,
-        column_types: Sequence[ColumnType],
+        rows: TableRows,
+        columns: Sequence[Field],
+        context: Sequence[Field] = (),
         *,
-        context: Tensor | None = None,
-        context_types: Sequence[ColumnType] = (),
-        passes: Callable[[int], Tensor] | None = None,
-        rows: int | None = None,
+        passes: Callable[[int], Any] | None = None,
+        size: int | None = None,
+        held_out: TableRows | None = None,
         again: bool,
         steps: int | None = None,
+        why: str = "",
+        prepared: Callable[[Prepared], None] | None = None,
     ) -> None:
-        """Fit the model to the rows of x (rows, columns); ``again`` continues from the weights of the last fit.
+        """Fit the model to rows; ``again`` continues from the weights of the last fit.
 
-        For a table of ``rows`` rows that is larger than memory, ``passes`` gives the training rows of each epoch, and x
-        is the validation set.
+        Args:
+            rows: the rows of the table, of which some are held out for validation.
+            columns: the modelled columns, those of ``rows.x``.
+            context: the columns that are conditioned on, those of ``rows.context``.
+            passes: the training rows of each epoch of a table of ``size`` rows that is larger than memory; ``rows``
+                are those of the first one.
+            size: number of rows of the table, by default those of ``rows``.
+            held_out: the validation rows, where they are not to be drawn from ``rows``.
+            again: whether to go on from the weights of the last fit.
+            steps: largest number of steps of this call.
+            why: the reason for this kind of model.
+            prepared: called before the training.
         """
-        if weights is not None:
-            keep = weights > 0  # a row of weight zero counts as absent
-            x, weights = x[keep], weights[keep]
-            context = None if context is None else context[keep]
-        if len(x) < 2:
+        if rows.weights is not None:
+            rows = rows.take(rows.weights.nonzero()[:, 0])  # a row of weight zero counts as absent
+        if len(rows) < 2:
             raise ValueError(
-                f"{type(self).__name__}: Found array with n_samples={len(x)}; a density needs at least 2 rows."
+                f"{type(self).__name__}: Found array with n_samples={len(rows)}; a density needs at least 2 rows."
             )
-        seed = seed_of(self.random_state)
+        learner, seed, size = self._learner(), seed_of(self.random_state), size or len(rows)
+        self.model_name_ = learner.name
         with seeded(seed):
             if not again:
-                self.model_ = MixedTypeModel(
-                    column_types,
-                    context=context_types,
-                    order=self._column_order,
-                    hidden=self.hidden or self._default_hidden(rows or len(x)),
-                    dropout=self.dropout,
-                    hide_context=HIDDEN if context_types else 0.0,
-                )
-            self.model_.to(device=self.device, dtype=torch.float32)
-            self.model_.initialize(x.to(self.device), None if context is None else context.to(self.device))
-            order = torch.randperm(len(x))
-        if self.model_.is_constant:
+                self.model_: Any = learner.build(columns, context, size)
+            rows, held_out = rows.to(self.device), None if held_out is None else held_out.to(self.device)
+            learner.initialize(self.model_.to(device=self.device), rows)
+            order = torch.randperm(len(rows)).to(rows.x.device)
+        count = round((self.validation or 0.0) * len(rows)) if held_out is None and passes is None else 0
+        train = rows
+        if count >= FEWEST_HELD:
+            train, held_out = rows.take(order[count:]), rows.take(order[:count])
+        learner.check_varies(columns, train.x, None if held_out is None else held_out.x)
+        if prepared is not None:
+            prepared(Prepared(self.schema_, learner.name, why, train, held_out))
+        if getattr(self.model_, "is_constant", False):
             warnings.warn(f"{type(self).__name__}: all columns are constant; there is nothing to learn.", stacklevel=3)
             return
-        held = round((self.validation or 0.0) * len(x))
-        learned, held_out = (order[held:], order[:held]) if held >= FEWEST_HELD else (order, order[:0])
-
-        def part(index: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-            return (
-                x[index],
-                None if context is None else context[index],
-                None if weights is None else weights[index],
+        limits = {"steps": self.steps if steps is None else steps, "epochs": self.epochs, "seconds": self.seconds}
+        limited = any(limit is not None for limit in limits.values())
+        chosen = {"batch_size": self.batch_size, "lr": self.lr, **limits}
+        options = learner.schedule(size, len(columns), limited=limited)
+        options |= {name: value for name, value in chosen.items() if value is not None}
+        options |= {} if self.patience == "auto" else {"patience": self.patience}
+        runs: list[History] = []
+        try:
+            self.model_, self.history_ = learner.learn(
+                self.model_,
+                train.x if passes is None else passes,
+                None if passes is not None else train.context,
+                weights=None if passes is not None else train.weights,
+                validation=None if held_out is None else (held_out.x, held_out.context, held_out.weights),
+                seed=seed,
+                progress=self.verbose,
+                compile=self.compile,
+                checkpoint=self.checkpoint,
+                resume=self.resume,
+                callbacks=lambda event: runs.append(event.history) if isinstance(event, Started) else None,
+                **options,
             )
-
-        train, others = part(learned), part(held_out)
-        if passes is not None:
-            held_out, others = order, (x, None, None)
-        self.history_ = fit(
-            self.model_,
-            train[0] if passes is None else passes,
-            context=train[1],
-            weights=train[2],
-            validation=others if len(held_out) else None,
-            steps=steps
-            if steps is not None
-            else self.steps or (None if self.seconds else self._default_steps(rows or len(x))),
-            seconds=self.seconds,
-            batch_size=self.batch_size or self._default_batch(rows or len(x), x.shape[1]),
-            lr=self.lr,
-            patience=self.patience,
-            seed=seed,
-            progress=self.verbose,
-        )
-        self.model_.eval()
-        if len(held_out) and self.calibrates_temperature:
-            targets, inputs, row_weights = others
-            inputs, row_weights = (None if t is None else t.to(self.device) for t in (inputs, row_weights))
-            self.model_.calibrate_temperature(targets.to(self.device), inputs, row_weights)
-        self.model_.to(torch.float64 if (rows or len(x)) <= SMALL else torch.float32).eval()
+        except KeyboardInterrupt:  # the best weights so far are a model as well
+            if runs:
+                seconds = runs[0].records[-1].seconds if runs[0].records else 0.0
+                self.history_ = replace(runs[0], seconds=seconds, stopped="interrupted")
+                learner.finish(self.model_, held_out, size)
+            raise
+        learner.finish(self.model_, held_out, size)
 
     def _default_hidden(self, rows: int) -> tuple[int, ...]:
         """Widths of the network for this number of rows."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushforward.core.checks import at_least
+from pushforward.core.distribution import Distribution
 from pushforward.data.schema import Field, Schema
-from pushforward.distributions import ColumnDistribution, MixedConditional
+from pushforward.distributions import ColumnDistribution, MixedConditional, MixedTypeModel
+from pushforward.estimators.layout import ColumnLayout, to_numpy
 
-__all__ = ["ColumnConditional", "TableConditional", "to_numpy"]
+__all__ = ["ColumnConditional", "TableConditional"]
 
 
 class TableConditional:
@@ -24,35 +27,49 @@ class TableConditional:
     """
 
     def __init__(
-        self, schema: Schema, distribution: MixedConditional, generator: Callable[[Any], torch.Generator]
+        self,
+        layout: ColumnLayout,
+        distribution: Distribution,
+        observed: Mapping[int, float],
+        generator: Callable[[Any], torch.Generator],
     ) -> None:
-        self.schema, self.distribution, self._generator = schema, distribution, generator
+        self.schema, self.distribution, self._generator = layout.schema, distribution, generator
+        self._observed = dict(observed)
+        self._modelled = layout.modelled
+        self._others = [j for j in layout.modelled if j not in observed]
 
     @property
     def columns(self) -> list[str]:
         """The names of the columns that are not conditioned on."""
-        return [self.schema.names[j] for j in self.distribution.columns]
+        return [self.schema.names[j] for j in self._others]
 
     def log_prob(self, X: Any) -> NDArray[np.float64]:
         """Conditional log-density of each row of ``columns``, (rows,). X may hold other columns, which are ignored."""
-        part = Schema(tuple(self.schema.fields[j] for j in self.distribution.columns), self.schema.backend)
+        part = Schema(tuple(self.schema.fields[j] for j in self._others), self.schema.backend)
+        x = torch.as_tensor(part.encode(X)).to(self.distribution.dtype)
         with torch.no_grad():
-            return to_numpy(self.distribution.log_prob(torch.as_tensor(part.encode(X))))
+            return to_numpy(self.distribution.log_prob(x))
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
-        """Samples of ``columns`` as a table."""
+    def sample(self, n_samples: int = 1, random_state: Any = None, *, whole: bool = False) -> Any:
+        """Samples of ``columns`` as a table; ``whole`` adds the columns that are conditioned on."""
         at_least("FlowDensity", "n_samples", n_samples, 1)
-        samples = self.distribution.sample((int(n_samples),), generator=self._generator(random_state))
-        return self.schema.decode(to_numpy(samples), self.distribution.columns)
+        with torch.no_grad():
+            samples = self.distribution.sample((int(n_samples),), generator=self._generator(random_state))
+        values = np.full((len(samples), len(self.schema.fields)), math.nan)
+        values[:, self._others] = to_numpy(samples)
+        for j, value in self._observed.items():
+            values[:, j] = value
+        columns = sorted([*self._others, *self._observed]) if whole else self._others
+        return self.schema.decode(values[:, columns], columns)
 
     def marginal(self, name: str) -> ColumnConditional:
         """The distribution of one column given the observed ones alone."""
-        j = self.schema.place(name)
-        if j not in self.distribution.columns:
+        conditional, j = self._conditional("marginal"), self.schema.place(name)
+        if j not in self._others:
             others = ", ".join(map(repr, self.columns))
             raise ValueError(f"column {name!r} is conditioned on. Ask for one of the others: {others}.")
         with torch.no_grad():
-            return ColumnConditional(self.schema.fields[j], self.distribution.column_marginal(j))
+            return ColumnConditional(self.schema.fields[j], conditional.column_marginal(self._modelled.index(j)))
 
     def marginal_discrepancy(self, name: str, draws: int = 4000, random_state: Any = None) -> tuple[float, float]:
         """How far `marginal` of a column is from that of the joint distribution, and the standard error.
@@ -62,9 +79,18 @@ class TableConditional:
         distance, a bound on the error of every probability; for numbers the largest difference between distribution
         functions. See `distributions.MixedConditional.marginal_discrepancy`.
         """
-        j = self.schema.place(name)
-        result = self.distribution.marginal_discrepancy(j, draws, self._generator(random_state))
+        conditional, j = self._conditional("marginal_discrepancy"), self._modelled.index(self.schema.place(name))
+        result = conditional.marginal_discrepancy(j, draws, self._generator(random_state))
         return float(result.distance), float(result.standard_error)
+
+    def _conditional(self, question: str) -> MixedConditional:
+        if isinstance(self.distribution, MixedTypeModel):
+            return self.distribution.given({})
+        if isinstance(self.distribution, MixedConditional):
+            return self.distribution
+        raise ValueError(
+            f"{question}: this flow gives joint densities alone. Fit the model 'mixed' for those of columns."
+        )
 
 
 class ColumnConditional:
@@ -115,9 +141,3 @@ class ColumnConditional:
 
     def _value(self, number: Tensor) -> Any:
         return self.field.entry(float(number))
-
-
-def to_numpy(values: Tensor) -> NDArray[np.float64]:
-    """A tensor as a float64 array."""
-    array: NDArray[np.float64] = values.detach().cpu().to(torch.float64).numpy()
-    return array

@@ -21,6 +21,7 @@ from pushforward.train.diagnosis import diagnose
 from pushforward.train.draws import Draws
 from pushforward.train.events import Checkpointed, Listeners, RolledBack, Started, Stepped, Stopped, Validated
 from pushforward.train.history import History, Record, TrainingError
+from pushforward.train.interrupts import postponed_interrupts
 from pushforward.train.losses import Loss, Objective, mean_metric
 from pushforward.train.plan import Plan
 from pushforward.train.schedule import Schedule
@@ -120,10 +121,12 @@ class Trainer:
         try:
             self.listeners(Started(self.step, self.done(), self.history))
             while not self.history.stopped and self.listeners.stop is None:
-                if self._validation_is_due():
-                    self._validate()
-                else:
-                    self._step()
+                with postponed_interrupts() as interrupt:
+                    if self._validation_is_due():
+                        self._validate()
+                    else:
+                        self._step()
+                interrupt()
                 if checkpoint is not None and time.monotonic() - written >= checkpoint_seconds:
                     self._checkpoint(checkpoint)
                     written = time.monotonic()
@@ -306,7 +309,7 @@ class Trainer:
             TrainingError: it belongs to another run (other settings, data or model).
         """
         state, groups = read_checkpoint(path)
-        other_budget = self.plan.check_resumes(state["plan"], path, extendable=not self.decay.depends_on_budget)
+        other_budget = self.plan.check_resumes(state["plan"], path)
         now, good = (
             Snapshot.from_groups(name, groups, values)
             for name, values in zip(("now", "good"), state["optimizer_values"], strict=True)

@@ -71,7 +71,8 @@ def fit(
         flow: what to fit; its data-dependent parts that were not yet initialised are, from the training rows.
         x: data, (rows, *event_shape): a tensor or array, converted to the flow's dtype. NaN is a missing entry where
             the model learns from such rows, as `MixedTypeModel` does. Or a function that gives the rows of epoch
-            0, 1, ..., as many each time, for data that does not fit into memory; ``validation`` must then be data.
+            0, 1, ... or ``(rows, context)``, as many each time, for data that does not fit into memory; ``validation``
+            must then be data.
             None for losses that learn without data.
         context: (rows, *context_shape), for a conditional flow; NaN as in x.
         loss: what to minimise; `MaximumLikelihood` by default, or `ReverseKL`, or another `Loss`.
@@ -82,8 +83,8 @@ def fit(
         checkpoint: file for the state of the run, written atomically every ``checkpoint_seconds``, at the end, and when
             an exception ends the run between two steps.
         checkpoint_seconds: time between two checkpoints; 0 to write one after every step.
-        resume: go on from the checkpoint if it exists. Its run must have had the same data and options; only a run
-            with ``decay="constant"`` may be given another budget, and then goes on from where it ended.
+        resume: go on from the checkpoint if it exists. Its run must have had the same data and options, but for the
+            budget: a run may be extended, at the learning rate that the new budget has there.
         callbacks: called with each `Event` of the run, one or several; one that returns `Stop` ends it.
         progress: show a progress bar on standard error.
         compile: train by native kernels and with the loss and its gradients compiled (`torch.compile`; on a GPU as CUDA
@@ -123,7 +124,7 @@ def fit(
     _check_execution(flow, compile, precision, memory)
     load = None
     if callable(x) and not isinstance(x, Tensor):
-        x, load = _first_of_passes(flow, x, context, weights, validation)
+        (x, context), load = _first_of_passes(flow, x, context, weights, validation)
     train, held_out = _rows(flow, loss, schedule, x, context, weights, validation)
     if train.x is not None:
         with seeded(schedule.seed, sorted({"cpu", str(train.x.device)})):
@@ -199,13 +200,18 @@ def _memory(flow: Distribution, memory: str | None) -> set[str]:
 
 def _first_of_passes(
     flow: Distribution, passes: Callable[[int], Any], context: Any, weights: Any, validation: Any
-) -> tuple[Any, Callable[[int], Batch]]:
-    """The rows of epoch 0, and a function for those of any epoch."""
+) -> tuple[tuple[Any, Any], Callable[[int], Batch]]:
+    """x and context of epoch 0, and a function for the rows of any epoch."""
     if isinstance(validation, int | float):
         raise TrainingError("fit: with a function of passes, validation must be data, (x,), or None.")
     if context is not None or weights is not None:
-        raise TrainingError("fit: a function of passes gives x alone. Leave context and weights out.")
-    return passes(0), lambda epoch: to_batch(flow, passes(epoch))
+        raise TrainingError("fit: a function of passes gives x, or (x, context). Leave context and weights out.")
+
+    def rows(epoch: int) -> tuple[Any, Any]:
+        values = passes(epoch)
+        return values if isinstance(values, tuple) else (values, None)
+
+    return rows(0), lambda epoch: to_batch(flow, *rows(epoch))
 
 
 def _rows(

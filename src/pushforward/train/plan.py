@@ -40,26 +40,22 @@ class Plan:
     memory: str | None
     """Only where it changes the rounding of gradients."""
 
-    def check_resumes(self, other: dict[str, Any], path: Any, *, extendable: bool) -> bool:
+    def check_resumes(self, other: dict[str, Any], path: Any) -> bool:
         """Whether a run with this plan goes on from a checkpoint with a larger or smaller budget.
 
         Args:
             other: the plan in the checkpoint.
             path: of the checkpoint.
-            extendable: whether the budget may differ.
 
         Raises:
             TrainingError: the plans differ in something else.
         """
         changed = [f.name for f in fields(self) if getattr(self, f.name) != other.get(f.name)]
-        refused = [name for name in changed if not (extendable and name in BUDGET)]
+        refused = [name for name in changed if name not in BUDGET]
         if not refused:
             return bool(changed)
         what = ", ".join(self._difference(name, other) for name in refused)
-        why = " (only a run with decay='constant' can be given another budget)" if BUDGET & set(refused) else ""
-        raise TrainingError(
-            f"fit: {path} is the checkpoint of another run: it differs in {what}{why}. Delete it first."
-        )
+        raise TrainingError(f"fit: {path} is the checkpoint of another run: it differs in {what}. Delete it first.")
 
     def _difference(self, name: str, other: dict[str, Any]) -> str:
         if name in ("data", "validation"):

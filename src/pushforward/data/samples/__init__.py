@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pushforward.data.table import Table, read_table
+from pushforward.data.reader import read_numbers
 
 __all__ = ["POWER_COLUMNS", "POWER_TEST", "POWER_TRAIN", "digits_sample", "power_sample"]
 
@@ -27,14 +27,15 @@ POWER_COLUMNS = (
 )
 
 
-def power_sample() -> tuple[Table, Table]:
-    """Training and test rows of the household power data, in kW, V, Wh (three times) and minutes after midnight.
+def power_sample() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Training and test rows (rows, 6) of the household power data: `POWER_COLUMNS`, in kW, V, Wh (three times) and
+    minutes after midnight.
 
     >>> train, test = power_sample()
-    >>> len(train), len(test), train.names[0]
-    (60000, 10000, 'global_active_power')
+    >>> train.shape, test.shape
+    ((60000, 6), (10000, 6))
     """
-    return read_table(POWER_TRAIN, POWER_COLUMNS), read_table(POWER_TEST, POWER_COLUMNS)
+    return read_numbers(POWER_TRAIN, POWER_COLUMNS), read_numbers(POWER_TEST, POWER_COLUMNS)
 
 
 def digits_sample() -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -1,0 +1,52 @@
+"""Which model a table gets where the user asks for none: decided from its schema, before anything is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pushforward.data.inference import DECLARED
+from pushforward.data.schema import Field
+from pushforward.distributions import Boolean, Inflated, Integer
+
+__all__ = ["FEW", "choose_model"]
+
+FEW = 100
+"""Different whole numbers up to which a column holds codes or counts, not measurements."""
+
+
+def choose_model(fields: Sequence[Field], x: NDArray[np.float64]) -> tuple[str, str]:
+    """``"mixed"`` or ``"nsf"``, and why, as the beginning of a sentence.
+
+    A flow gives each column a density. Where a column holds text, codes, counts or gaps, that density is none, or says
+    nothing.
+
+    Args:
+        fields: the columns of the table.
+        x: its rows as numbers (rows, columns), NaN where an entry is missing.
+    """
+    for field, column in zip(fields, x.T, strict=True):
+        if (fact := _not_for_a_flow(field, column)) is not None:
+            return "mixed", f"Column {field.name!r} {fact}"
+    return "nsf", "All columns are real numbers without gaps"
+
+
+def _not_for_a_flow(field: Field, column: NDArray[np.float64]) -> str | None:
+    if field.why == DECLARED:
+        return "has a declared type"
+    if field.labels is not None:
+        return "holds text" if field.form == "label" else "holds categories"
+    if field.form in ("time", "day"):
+        return "holds dates or times"
+    if field.notation is not None:
+        return "holds numbers stored as text"
+    if np.isnan(column).any():
+        return "has missing values"
+    few = len(np.unique(column)) <= FEW
+    if field.form == "bool" or isinstance(field.column_type, Inflated) or (
+        isinstance(field.column_type, Boolean | Integer) and few
+    ):  # fmt: skip
+        return f"holds {len(np.unique(column))} different numbers"
+    return None

@@ -1,0 +1,114 @@
+"""Which columns of a table a model is of, and which it is conditioned on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pushforward.data.formats import TableError
+from pushforward.data.schema import Field, Schema
+
+__all__ = ["ColumnLayout", "TableRows", "to_numpy"]
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """Rows of a table as numbers, NaN where an entry is missing."""
+
+    x: Tensor
+    """(rows, columns of the model)"""
+    context: Tensor | None = None
+    """(rows, columns that are conditioned on)"""
+    weights: Tensor | None = None
+    """(rows,)"""
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, index: Tensor) -> TableRows:
+        """Some of the rows, in the order of ``index``."""
+        return self._of_each(lambda tensor: tensor[index])
+
+    def to(self, device: str | None) -> TableRows:
+        """The rows on a device of torch."""
+        return self._of_each(lambda tensor: tensor.to(device))
+
+    def pieces(self, size: int) -> Iterator[TableRows]:
+        """All rows in their order, at most ``size`` at a time."""
+        for start in range(0, len(self), size):
+            yield self._of_each(itemgetter(slice(start, start + size)))
+
+    def _of_each(self, pick: Callable[[Tensor], Tensor]) -> TableRows:
+        x, context, weights = pick(self.x), self.context, self.weights
+        return TableRows(x, None if context is None else pick(context), None if weights is None else pick(weights))
+
+
+@dataclass(frozen=True)
+class ColumnLayout:
+    """The columns of a table in two parts.
+
+    Attributes:
+        schema: of the table.
+        modelled: indices of the columns that a model is of.
+        context: indices of those that it is conditioned on.
+    """
+
+    schema: Schema
+    modelled: list[int]
+    context: list[int]
+
+    @classmethod
+    def of(cls, schema: Schema, context: Sequence[str]) -> ColumnLayout:
+        """The layout with these names of columns to condition on.
+
+        Raises:
+            TableError: there is no such column, or no other one.
+        """
+        places = [schema.place(name) for name in context]
+        modelled = [j for j in range(len(schema.fields)) if j not in places]
+        if not modelled:
+            raise TableError("the table: no column is left to model. Condition on fewer columns.")
+        return cls(schema, modelled, places)
+
+    @property
+    def fields(self) -> tuple[list[Field], list[Field]]:
+        """The columns of the model, and of its context."""
+        fields = self.schema.fields
+        return [fields[j] for j in self.modelled], [fields[j] for j in self.context]
+
+    def place(self, column: Any) -> int:
+        """The number of a column in the model.
+
+        Raises:
+            TableError: there is no such column, or it is conditioned on.
+        """
+        j = self.schema.place(column)
+        if j not in self.modelled:
+            raise TableError(f"column {column!r} is conditioned on. Ask for one of the others.")
+        return self.modelled.index(j)
+
+    def batch(self, x: Tensor | NDArray[np.float64], weights: Tensor | None = None) -> TableRows:
+        """Rows of the table (rows, columns) as rows of the model and of its context."""
+        x = torch.as_tensor(x)
+        return TableRows(x[:, self.modelled], x[:, self.context] if self.context else None, weights)
+
+    def table(self, x: Tensor, context: Tensor | None, like: Any = None) -> Any:
+        """Rows of the model and of its context as a table, with the row labels of the table ``like``."""
+        whole = np.empty((len(x), len(self.schema.fields)))
+        whole[:, self.modelled] = to_numpy(x)
+        if context is not None:
+            whole[:, self.context] = to_numpy(context)
+        return self.schema.decode(whole, like=like)
+
+
+def to_numpy(values: Tensor) -> NDArray[np.float64]:
+    """A tensor as a float64 array."""
+    array: NDArray[np.float64] = values.detach().cpu().to(torch.float64).numpy()
+    return array

@@ -1,0 +1,235 @@
+"""The kinds of models that an estimator can fit to the columns of a table: how each is built, trained and finished."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pushforward.core.distribution import Distribution
+from pushforward.core.random_state import seeded
+from pushforward.data.formats import TableError, drop_option
+from pushforward.data.schema import Field
+from pushforward.distributions import Continuous, MixedTypeModel
+from pushforward.estimators.layout import TableRows
+from pushforward.flows import FLOWS
+from pushforward.train import History, fit, fit_triangular
+
+__all__ = [
+    "CROSS_VALIDATED",
+    "Learner",
+    "MixedLearner",
+    "check_complete",
+    "check_options",
+    "learner_of",
+    "option_names",
+]
+
+CROSS_VALIDATED = "triangular_map"
+"""The flow whose terms are chosen by cross-validation instead of training."""
+FIXED = {"features", "context", "data_dtype", "dtype", "orders", "seed"}
+"""Arguments of named flows that follow from the table or from other options."""
+HIDDEN = 0.4
+"""Share of the training rows of which random features are hidden, so that rows with gaps can be answered."""
+SMALL = 5_000
+"""Training rows up to which a fitted model computes in float64, so that scores do not depend on the batch."""
+MIXED_OPTIONS = ("order", "hidden", "dropout", "activation")
+
+
+class Learner(ABC):
+    """One kind of model: what it can learn, and how.
+
+    Attributes:
+        name: what the user calls it, such as ``"mixed"`` or ``"nsf"``.
+    """
+
+    name: str
+
+    @abstractmethod
+    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: int) -> Distribution:
+        """An untrained model of some columns given others, for a table of so many rows."""
+
+    def initialize(self, model: Distribution, rows: TableRows) -> None:
+        """Set what depends on the data, where that is not left to the training."""
+        return
+
+    def check(self, fields: Sequence[Field], x: Tensor) -> None:
+        """Refuse rows x (rows, columns) that the model cannot learn or judge.
+
+        Raises:
+            TableError: naming the column and a remedy.
+        """
+        return
+
+    def check_varies(self, fields: Sequence[Field], train: Tensor, held_out: Tensor | None) -> None:
+        """Refuse a column that is constant in the training rows, if its density would be infinite."""
+        return
+
+    def schedule(self, rows: int, columns: int, *, limited: bool) -> dict[str, Any]:
+        """Options of `train.fit` for a table of this size; ``limited`` says that the user gave a budget."""
+        return {}
+
+    def learn(self, model: Distribution, rows: Any, context: Any, **options: Any) -> tuple[Distribution, History]:
+        """The trained model and its history; the options are those of `train.fit`."""
+        return model, fit(model, rows, context, **options)
+
+    def finish(self, model: Distribution, held_out: TableRows | None, rows: int) -> None:
+        """What is left to do with a trained model, in place."""
+        model.eval()
+
+
+@dataclass(frozen=True)
+class MixedLearner(Learner):
+    """`MixedTypeModel`, for columns of any types, with or without gaps."""
+
+    options: Mapping[str, Any]
+    """Arguments of `MixedTypeModel` by name."""
+    hidden: Callable[[int], tuple[int, ...]]
+    """Widths of the network for a number of rows, where ``options`` has none."""
+    batch_size: Callable[[int, int], int]
+    steps: Callable[[int], int]
+    calibrates: bool = True
+    name = "mixed"
+
+    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: int) -> Distribution:
+        types, context_types = ([field.column_type for field in fields] for fields in (columns, context))
+        hides = {"hide_context": HIDDEN} if context else {}
+        return MixedTypeModel(types, context=context_types, **{"hidden": self.hidden(rows), **hides, **self.options})
+
+    def initialize(self, model: Distribution, rows: TableRows) -> None:
+        model.to(dtype=torch.float32)
+        model.initialize(rows.x, rows.context)
+
+    def schedule(self, rows: int, columns: int, *, limited: bool) -> dict[str, Any]:
+        steps = {} if limited else {"steps": self.steps(rows)}
+        return {"batch_size": self.batch_size(rows, columns), "lr": 3e-3, "patience": 12, **steps}
+
+    def finish(self, model: Distribution, held_out: TableRows | None, rows: int) -> None:
+        super().finish(model, held_out, rows)
+        if held_out is not None and self.calibrates and isinstance(model, MixedTypeModel):
+            model.calibrate_temperature(held_out.x, held_out.context, held_out.weights)
+        model.to(torch.float64 if rows <= SMALL else torch.float32).eval()
+
+
+@dataclass(frozen=True)
+class FlowLearner(Learner):
+    """A named flow, for columns of complete numbers."""
+
+    name: str
+    options: Mapping[str, Any]
+
+    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: int) -> Distribution:
+        try:
+            return FLOWS[self.name](len(columns), len(context), data_dtype="float64", **self.options)
+        except (TypeError, RuntimeError, OverflowError) as error:
+            raise self._wrong(error) from None
+
+    def _wrong(self, error: Exception) -> ValueError:
+        shown = ", ".join(f"{name}={value}" for name, value in self.options.items())
+        return ValueError(f"options: {self.name} cannot be built with {shown} ({error}).")
+
+    def check(self, fields: Sequence[Field], x: Tensor) -> None:
+        check_complete(self.name, fields, x)
+
+    def check_varies(self, fields: Sequence[Field], train: Tensor, held_out: Tensor | None) -> None:
+        same = [j for j, alike in enumerate((train == train[:1]).all(dim=0).tolist()) if alike]
+        if not same:
+            return
+        names = [fields[j].name for j in same]
+        start = f"the table: column {', '.join(map(repr, names[:5]))} is constant"
+        if held_out is not None and (held_out[:, same] != train[:1, same]).any():
+            raise TableError(
+                f"{start} in the {len(train)} training rows: it varies only in the validation rows. Use more rows, or "
+                "hold none out (--validation 0)."
+            )
+        raise TableError(
+            f"{start} (always {float(train[0, same[0]])}): its density is infinite. Leave it out "
+            f"({drop_option(names)})."
+        )
+
+
+@dataclass(frozen=True)
+class CrossValidatedLearner(FlowLearner):
+    """A triangular map whose terms are chosen by cross-validation."""
+
+    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: int) -> Distribution:
+        return FLOWS[self.name](len(columns), len(context), data_dtype="float64")
+
+    def learn(self, model: Distribution, rows: Any, context: Any, **options: Any) -> tuple[Distribution, History]:
+        if not isinstance(rows, Tensor):
+            raise ValueError(f"{self.name} needs all rows at once. Fit it to a part of the table.")
+        start = time.monotonic()
+        try:
+            flow = fit_triangular(rows, context, seed=options["seed"], data_dtype="float64", **self.options)
+        except TypeError as error:
+            raise self._wrong(error) from None
+        return flow, History(seconds=time.monotonic() - start, stopped="terms chosen by cross-validation")
+
+
+def check_complete(name: str, fields: Sequence[Field], x: Tensor) -> None:
+    """Refuse rows x (rows, columns) that a flow of this name cannot judge: categories and missing entries.
+
+    Raises:
+        TableError: naming the first column and remedies.
+    """
+    rather = "or fit the model 'mixed', which takes it as it is"
+    for field, column in zip(fields, x.T, strict=True):
+        drop = drop_option([field.name])
+        if field.labels is not None:
+            raise TableError(
+                f"the table: column {field.name!r} holds {'text' if field.form == 'label' else 'categories'}, and "
+                f"{name} models numbers. Leave it out ({drop}), {rather}."
+            )
+        missing = column.isnan()
+        if count := int(missing.sum()):
+            first = int(missing.int().argmax()) + 1
+            values = "value" if count == 1 else "values"
+            raise TableError(
+                f"the table: column {field.name!r} has {count} missing {values} in {len(column)} rows, first at row "
+                f"{first}, and {name} models complete rows. Fill in or leave out such rows, leave out the column "
+                f"({drop}), {rather}."
+            )
+
+
+def check_options(name: str, options: Mapping[str, Any], columns: int, context: int) -> None:
+    """Raise a ValueError for options with which a model of so many columns cannot be built."""
+    mixed = MixedLearner({}, lambda rows: (8,), lambda rows, columns: 1, lambda rows: 1)
+    blank = Field("", Continuous(), "", "")
+    with seeded(0):
+        learner_of(name, options, mixed).build([blank] * columns, [blank] * context, 1)
+
+
+def option_names(name: str) -> dict[str, Any]:
+    """The options that a kind of model takes, and their defaults.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    if name == "mixed":
+        parameters = inspect.signature(MixedTypeModel).parameters
+        return {option: parameters[option].default for option in MIXED_OPTIONS}
+    if name not in FLOWS:
+        raise ValueError(f"model: there is no {name!r}. Choose one of auto, mixed, {', '.join(sorted(FLOWS))}.")
+    source = fit_triangular if name == CROSS_VALIDATED else FLOWS[name]
+    keywords = inspect.signature(source).parameters.values()
+    return {p.name: p.default for p in keywords if p.kind is p.KEYWORD_ONLY and p.name not in FIXED}
+
+
+def learner_of(name: str, options: Mapping[str, Any], mixed: MixedLearner) -> Learner:
+    """The kind of model of a name, with options of it; ``mixed`` is what ``"mixed"`` stands for.
+
+    Raises:
+        ValueError: there is no such model, or it has no such option.
+    """
+    possible = option_names(name)
+    if unknown := [option for option in options if option not in possible]:
+        raise ValueError(f"options: {name} has no option {unknown[0]!r}. It has {', '.join(possible)}.")
+    if name == "mixed":
+        return MixedLearner({**mixed.options, **options}, mixed.hidden, mixed.batch_size, mixed.steps, mixed.calibrates)
+    return (CrossValidatedLearner if name == CROSS_VALIDATED else FlowLearner)(name, options)
