@@ -88,8 +88,7 @@ def change(data: bytes, dice: random.Random) -> bytes:
 
 def work(seed: int, files: int) -> None:
     """Read damaged files in this process, and print what came of each."""
-    from pushforward.data import TableError
-    from pushforward.data import read_arrow
+    from pushforward.data import TableError, read_arrow
     from pushforward.data.schema import Schema
 
     warnings.simplefilter("ignore")

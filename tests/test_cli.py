@@ -15,11 +15,11 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tables import read_table
 from typer.testing import CliRunner
 
 import pushforward as pf
 from pushforward.cli.app import app
-from tables import read_table
 from pushforward.estimators import FlowDensity
 from pushforward.flows import FLOWS
 from pushforward.train import Validated

@@ -11,8 +11,7 @@ import pytest
 from test_cli import run, run_json
 
 import pushforward as pf
-from pushforward.data import TableError
-from pushforward.data import TableWriter, read_arrow, stream_arrow
+from pushforward.data import TableError, TableWriter, read_arrow, stream_arrow
 
 
 def people(rows=400, seed=0):

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pushforward.cli.common import refuse_same_file
+from pushforward.cli.fit import without_identifiers
 from pushforward.cli.options import parse_columns
 from pushforward.cli.outputs import check_output, table_writer
-from pushforward.cli.tables import options_named, parse_types
-from pushforward.data import TableError, column_names, read_arrow
-from pushforward.estimators import FlowAnomaly
+from pushforward.cli.tables import load_model, options_named, parse_types
+from pushforward.core.files import check_writable
+from pushforward.data import Schema, TableError, column_names, read_arrow
+from pushforward.estimators import FlowAnomaly, FlowDensity
 from pushforward.estimators.anomaly import AUTO_SHARE
+from pushforward.io import read_header, save
 
 __all__ = ["anomalies"]
 
@@ -33,6 +37,9 @@ def anomalies(
     measure: str = "surprise",
     steps: int | None = None,
     seconds: float | None = None,
+    model: str | None = None,
+    save_as: str | None = None,
+    novelty: bool = False,
     keep: Sequence[str] = (),
     force: bool = False,
     seed: int = 0,
@@ -51,6 +58,9 @@ def anomalies(
         measure: the score, one of those of `FlowAnomaly`.
         steps: largest number of training steps.
         seconds: time limit of the training.
+        model: a file with a model to judge by, a detector or a mixed-type model, instead of fitting one.
+        save_as: a file for the detector.
+        novelty: whether all rows of ``learn_from`` are normal.
         keep: columns to copy into ``out``.
         force: whether ``out`` may replace any file.
         seed: of the fit.
@@ -58,48 +68,57 @@ def anomalies(
     """
     if out is not None:
         check_output(out, table, learn_from, force=force)
+    if save_as is not None:
+        refuse_same_file("--save", save_as, str(table), *([str(learn_from)] if learn_from else []))
+        check_writable(save_as)
+    if model is not None and (learn_from or types or steps or seconds or novelty):
+        raise ValueError("--model: the model is fitted already. Leave out the options of a fit.")
     source = learn_from or table
-    names = list(column_names(source))
+    loaded = None if model is None else load_detector(model)
+    names = list(column_names(source)) if loaded is None else loaded.schema_.names
     kept_beside = parse_columns("--keep", keep, column_names(table), str(table))
     dropped = parse_columns("--drop", drop, names, source)
     kept = [name for name in names if name not in dropped]
     if not kept:
         raise ValueError(f"--drop: no column of {source} is left. Leave at least one out of --drop.")
-    column_types = parse_types(types, kept, source)
-    training = read_arrow(source).select(kept)
+    training = read_arrow(source, kept)
     rows = read_arrow(table) if learn_from else training
     for name in kept:
         if name not in rows.column_names:
             raise TableError(f"{table}: there is no column {name!r}, which {source} has. Add it, or --drop {name}.")
-    rows = rows.select(kept)
-    model = FlowAnomaly(
-        types=column_types or None,
-        measure=measure,
-        contamination="auto" if contamination is None else contamination,
-        steps=steps,
-        seconds=seconds,
-        random_state=seed,
-        verbose=show,
-    )
+    options: dict[str, Any] = {"measure": measure, "contamination": contamination or "auto", "random_state": seed}
     with options_named(source):
-        model.fit(training)
+        if loaded is None:
+            schema = Schema.infer(training, parse_types(types, kept, str(source)))
+            remedy = "declare its type, such as --type {}=categorical, to take it in"
+            schema = without_identifiers(schema, schema.encode(training), [], remedy)
+            limits: dict[str, Any] = {"steps": steps, "seconds": seconds}
+            detector = FlowAnomaly(types=schema, novelty=novelty, verbose=show, **limits, **options)
+            detector.fit(training.select(schema.names))
+        elif isinstance(loaded, FlowDensity):
+            detector = FlowAnomaly.of(loaded, training, **options)
+        else:
+            detector = loaded
+    rows = rows.select(detector.schema_.names)
+    if save_as is not None:
+        save(detector, save_as)
     with options_named(table):
-        scores = model.score_samples(rows)
+        scores = detector.score_samples(rows)
     if out is not None:
         beside = read_arrow(table, kept_beside) if kept_beside else pa.table({})
         columns = {name: beside.column(name) for name in kept_beside}
-        written = pa.table({**columns, "score": scores, "outlier": scores < model.offset_})
+        written = pa.table({**columns, "score": scores, "outlier": scores < detector.offset_})
         with table_writer(out, written.schema) as target:
             target.write(written)
     order = np.argsort(scores)[:top]
-    reasons = model.explain(rows.take(order)) if len(order) else []
+    reasons = detector.explain(rows.take(order)) if len(order) else []
     return {
         "rows": rows.num_rows,
-        "outliers": int((scores < model.offset_).sum()),
-        "measure": measure,
-        "threshold": model.offset_,
-        "contamination": AUTO_SHARE if contamination is None else contamination,
-        "learned_from": source,
+        "outliers": int((scores < detector.offset_).sum()),
+        "measure": detector.measure,
+        "threshold": detector.offset_,
+        "contamination": AUTO_SHARE if detector.contamination == "auto" else detector.contamination,
+        "learned_from": str(source) if model is None else model,
         "top": [
             {
                 "row": int(i) + 1,
@@ -113,6 +132,20 @@ def anomalies(
             for i, row_reasons in zip(order, reasons, strict=True)
         ],
     }
+
+
+def load_detector(path: str) -> FlowAnomaly | FlowDensity:
+    """The detector of a file, or a mixed-type model to make one of.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    if read_header(path).metadata.get("estimator", {}).get("name") == "FlowAnomaly":
+        return FlowAnomaly.load(path)
+    model = load_model(path)
+    with options_named(path):
+        model.check_any_subset("anomalies")
+    return model
 
 
 def _jsonable(value: Any) -> Any:

@@ -130,6 +130,24 @@ def anomalies(
     ] = "surprise",
     steps: Steps = None,
     seconds: Seconds = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="A saved detector, or a mixed-type model of fit, to judge by; nothing is fitted.",
+            show_default=False,
+        ),
+    ] = None,
+    save_as: Annotated[
+        str | None, typer.Option("--save", help="A file for the detector, for --model.", show_default=False)
+    ] = None,
+    novelty: Annotated[
+        bool,
+        typer.Option(
+            "--novelty/--outliers",
+            help="Whether all rows fitted to are normal, or may hold the anomalies that are looked for.",
+        ),
+    ] = False,
     keep: Keep = None,
     force: Force = False,
     threads: Threads = None,
@@ -159,6 +177,9 @@ def anomalies(
             measure=measure,
             steps=steps,
             seconds=seconds,
+            model=model,
+            save_as=save_as,
+            novelty=novelty,
             keep=keep or (),
             force=force,
             seed=seed,

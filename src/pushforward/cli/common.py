@@ -114,9 +114,9 @@ def print_table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), title
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        title=title or None, title_justify="left", box=box.SIMPLE_HEAD if header else None, show_header=bool(header)
-    )
+    if title:  # not as that of the table, which would break it at the width of the table
+        typer.echo(title)
+    table = Table(box=box.SIMPLE_HEAD if header else None, show_header=bool(header))
     for k, name in enumerate(header or [""] * len(rows[0])):
         table.add_column(name, justify="right" if header and k else "left", overflow="fold")
     for row in rows:

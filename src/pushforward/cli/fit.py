@@ -29,7 +29,7 @@ from pushforward.flows import FLOWS
 from pushforward.io import save
 from pushforward.train import TrainingError
 
-__all__ = ["FitRequest", "choose_columns", "first_rows", "fit_table", "large_file"]
+__all__ = ["FitRequest", "choose_columns", "first_rows", "fit_table", "large_file", "without_identifiers"]
 
 IN_MEMORY = 2**21
 """Rows up to which a Parquet file is read whole."""
@@ -90,8 +90,10 @@ def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
             raise TableError(f"{table}: the table has 1 row. A density needs at least 2 rows, and usually hundreds.")
         schema = Schema.infer(rows, parse_types(request.types, used, str(table)))
         x = schema.encode(rows)
-        unused = unused_identifiers(request, schema, x)
-        schema, x = schema.without(unused), x[:, [name not in unused for name in schema.names]]
+        kept = [*context, *parse_columns("--keep", request.keep, used, str(table))]
+        schema = without_identifiers(schema, x, kept, "--keep {} takes it in")
+        x = x[:, [name in schema.names for name in used]]
+        dropped += [name for name in used if name not in schema.names]
         run = Run(request, FlowDensity(
             model=request.model,
             options=options,
@@ -104,7 +106,7 @@ def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
             random_state=request.seed,
             verbose=show,
             **request.training,
-        ), [*dropped, *unused])  # fmt: skip
+        ), dropped)  # fmt: skip
         if show:
             say(schema.describe())
         for finding in findings(schema.fields, x):
@@ -239,17 +241,15 @@ def check_files(request: FitRequest, columns: Sequence[str], context: Sequence[s
     check_writable(request.checkpoint_path)
 
 
-def unused_identifiers(request: FitRequest, schema: Schema, x: np.ndarray) -> list[str]:
-    """The columns that name rows and are left out, unless ``--keep``, ``--type`` or ``--given`` names them."""
-    kept = parse_columns("--keep", request.keep, schema.names, str(request.table))
-    wanted = {*kept, *parse_columns("--given", request.context, schema.names, str(request.table))}
-    wanted |= {f.name for f in schema.fields if f.why == DECLARED}
-    found = [name for name in identifiers(schema.fields, x) if name not in wanted]
-    if len(found) == len(schema.names):
-        return []
-    for name in found:
-        say(f"Column {name!r} differs in every row, as identifiers do, and is left out; --keep {name} takes it in.")
-    return found
+def without_identifiers(schema: Schema, x: np.ndarray, wanted: Sequence[str], remedy: str) -> Schema:
+    """The schema without the columns that name rows, which are told; not those declared or in ``wanted``."""
+    wanted = [*wanted, *(f.name for f in schema.fields if f.why == DECLARED)]
+    unused = [name for name in identifiers(schema.fields, x) if name not in wanted]
+    if len(unused) == len(schema.names):
+        return schema
+    for name in unused:
+        say(f"Column {name!r} differs in every row, as identifiers do, and is left out; {remedy.format(name)}.")
+    return schema.without(unused)
 
 
 def validation_rows(request: FitRequest, schema: Schema) -> Any:

@@ -34,7 +34,7 @@ class TableFile:
         header: whether the first line holds the names of the columns; else they are x0, x1, ... .
     """
 
-    path: str
+    path: str | os.PathLike[str]
     separator: str | None = None
     decimal: str | None = None
     encoding: str | None = None
@@ -42,15 +42,10 @@ class TableFile:
     header: bool = True
 
     def __fspath__(self) -> str:
-        return self.path
+        return os.fspath(self.path)
 
     def __str__(self) -> str:
-        return self.path
-
-    @classmethod
-    def of(cls, path: str | os.PathLike[str]) -> TableFile:
-        """A path as it is, if it says how its file is written already."""
-        return path if isinstance(path, TableFile) else cls(os.fspath(path))
+        return os.fspath(self.path)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import shutil
 import tempfile
@@ -42,7 +43,7 @@ class TextSource(Source):
     """
 
     def __init__(self, file: TableFile, head: bytes, delimiter: str, compression: str | None) -> None:
-        super().__init__(file.path)
+        super().__init__(os.fspath(file))
         self.has_header, self.missing = file.header, sorted({*MISSING_WORDS, *file.missing})
         self.compression = compression
         packed = {None: "", "gzip": "gzipped ", "zstd": "Zstandard-compressed "}[compression]

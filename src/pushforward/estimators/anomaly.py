@@ -18,6 +18,7 @@ from pushforward.core.checks import at_least, one_of
 from pushforward.data.inference import DECLARED
 from pushforward.data.schema import Field, Schema
 from pushforward.distributions import Constant, Continuous
+from pushforward.estimators.density import FlowDensity
 from pushforward.estimators.layout import TableRows, to_numpy
 from pushforward.estimators.table import TableEstimator
 from pushforward.univariate import LogisticMixtureCDF
@@ -87,6 +88,8 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
         smoothing: standard deviation of the noise relative to that of the column; 0 for the distribution of the table
             itself, with the column types that `FlowDensity` would infer.
         contamination: share of the training rows that `predict` calls outliers; ``"auto"`` for one in a hundred.
+        novelty: whether all training rows are normal, so that training goes on while it improves; else they may hold
+            the anomalies that are looked for, and training is short.
 
     The other parameters are those of `FlowDensity`. Rows may have missing entries. A value outside of the support of
     its column, such as a new category, gets the log-density -log(n + 1) after n training rows.
@@ -118,6 +121,7 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
     measure: str = "surprise"
     smoothing: float = 0.35
     contamination: float | str = "auto"
+    novelty: bool = False
 
     calibrates_temperature: ClassVar[bool] = False  # a smoothed distribution is not overconfident
     SAVED: ClassVar[tuple[str, ...]] = (
@@ -147,15 +151,46 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
 
     def _learn(self, X: Any, sample_weight: Any, *, again: bool, steps: int | None = None) -> Self:
         one_of("FlowAnomaly", "measure", self.measure, MEASURES)
+        share = self._share()
+        x, weights = self._learned_from(X, sample_weight, again=again, types=self.types)
+        if not again and self.smoothing:
+            self.schema_ = Schema(tuple(self._smoothed(field) for field in self.schema_.fields), self.schema_.backend)
+        self._train(TableRows(x, None, weights), self.schema_.fields, again=again, steps=steps)
+        return self._refer_to(x, weights, share)
+
+    @classmethod
+    def of(cls, density: FlowDensity, X: Any, **parameters: Any) -> Self:
+        """A detector that judges by a fitted mixed-type model, without training.
+
+        Args:
+            density: the model, with ``order="any"`` and no context.
+            X: rows of which most are normal; they decide what is usual, and the threshold.
+            **parameters: of `FlowAnomaly`, such as ``measure`` and ``contamination``.
+
+        Raises:
+            ValueError: the model cannot condition on any columns.
+        """
+        density.check_any_subset("FlowAnomaly")
+        if density.context or density.order == "fixed":
+            raise ValueError("FlowAnomaly: the model must have no context, and order='any'.")
+        detector = cls(**parameters)
+        detector.model_, detector.schema_ = density.model_, density.schema_
+        detector.n_features_in_ = density.n_features_in_
+        if hasattr(density, "feature_names_in_"):
+            detector.feature_names_in_ = density.feature_names_in_
+        return detector._refer_to(detector._numbers(X).cpu(), None, detector._share())
+
+    def _share(self) -> float:
+        """The share of outliers among the training rows."""
         share = AUTO_SHARE if self.contamination == "auto" else self.contamination
         if isinstance(share, str) or not 0 < share <= 0.5:
             raise ValueError(
                 f'FlowAnomaly: contamination must be "auto" or a share of at most 0.5; got {self.contamination!r}.'
             )
-        x, weights = self._learned_from(X, sample_weight, again=again, types=self.types)
-        if not again and self.smoothing:
-            self.schema_ = Schema(tuple(self._smoothed(field) for field in self.schema_.fields), self.schema_.backend)
-        self._train(TableRows(x, None, weights), self.schema_.fields, again=again, steps=steps)
+        return share
+
+    def _refer_to(self, x: Tensor, weights: Tensor | None, share: float) -> Self:
+        """Decide by rows x (rows, columns) what is usual, and the threshold."""
         if weights is None:
             weights = torch.ones(len(x), dtype=torch.float64)
         x, weights = x[weights > 0], weights[weights > 0]
@@ -188,7 +223,7 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
         return int(min(512, 2 ** round(math.log2(max(16, BATCH_ENTRIES / columns))), max(32, rows)))
 
     def _default_steps(self, rows: int) -> int:
-        return STEPS
+        return super()._default_steps(rows) if self.novelty else STEPS
 
     # --- answers
 
