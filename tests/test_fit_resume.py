@@ -20,6 +20,7 @@ import pushforward as pf
 from pushforward.networks.conditioner import DENSE, Conditioner
 from pushforward.train import (
     Checkpointed,
+    CosineDecay,
     Event,
     History,
     MaximumLikelihood,
@@ -192,11 +193,23 @@ def test_a_run_with_a_constant_rate_can_be_extended(tmp_path: Path) -> None:
     assert longer.stopped == "step limit reached"
     with pytest.raises(TrainingError, match=r"differs in lr \(there 0.004, here 0.01\)\. Delete it first"):
         pf.fit(small_flow(), x, steps=90, decay="constant", lr=0.01, **options)
-    path.unlink()
-    pf.fit(small_flow(), x, steps=5, **options)
-    words = r"differs in steps \(there 5, here 9\) \(only a run with decay='constant' can be given another budget\)"
-    with pytest.raises(TrainingError, match=words):
-        pf.fit(small_flow(), x, steps=9, **options)
+
+
+def test_a_run_whose_rate_depends_on_the_budget_goes_on_at_the_rate_of_the_new_one(tmp_path: Path) -> None:
+    x, path = banana(400), tmp_path / "run.checkpoint"
+    options = {"batch_size": 50, "checkpoint": path, "resume": True, "progress": False}
+    rates: list[float] = []
+    first = pf.fit(small_flow(), x, steps=30, **options)
+    longer = pf.fit(
+        small_flow(), x, steps=90, callbacks=lambda e: rates.append(e.lr) if isinstance(e, Stepped) else None, **options
+    )
+    assert longer.records[-1].step == 90
+    assert longer.best_validation >= first.best_validation
+    decay = CosineDecay()
+    expected = [0.004 * decay((step + 0.5) / 90, step) for step in range(30, 90)]
+    assert rates == pytest.approx(expected)
+    shorter = pf.fit(small_flow(), x, steps=40, **options)  # its budget is used up already
+    assert shorter.records[-1].step == 90
 
 
 def test_an_extended_run_ends_as_one_that_had_that_budget_from_the_start(tmp_path: Path) -> None:
