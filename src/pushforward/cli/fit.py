@@ -75,7 +75,7 @@ def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
     table = request.table
     options = parse_settings(request.model, request.settings)
     columns, context, dropped = choose_columns(request)
-    check_files(request, columns, context)
+    check_files(request)
     if request.model == CROSS_VALIDATED:
         refuse_steps(request)
     elif request.model != "auto":  # a wrong value is refused before the table is read
@@ -94,6 +94,7 @@ def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
         schema = without_identifiers(schema, x, kept, "--keep {} takes it in")
         x = x[:, [name in schema.names for name in used]]
         dropped += [name for name in used if name not in schema.names]
+        check_model_output(request.out, force=request.force, columns=schema.names)
         run = Run(request, FlowDensity(
             model=request.model,
             options=options,
@@ -233,10 +234,10 @@ def choose_columns(request: FitRequest) -> tuple[list[str], list[str], list[str]
     return columns, context, dropped
 
 
-def check_files(request: FitRequest, columns: Sequence[str], context: Sequence[str]) -> None:
+def check_files(request: FitRequest) -> None:
     """Refuse output files that cannot be written or should not be overwritten."""
     validation = [] if isinstance(request.validation, float | int) else [str(request.validation)]
-    check_model_output(request.out, [*columns, *context], str(request.table), *validation, force=request.force)
+    check_model_output(request.out, str(request.table), *validation, force=request.force)
     refuse_same_file("--checkpoint", request.checkpoint_path, str(request.table), request.out)
     check_writable(request.checkpoint_path)
 

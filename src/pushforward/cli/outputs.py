@@ -46,8 +46,8 @@ def check_output(out: str, *inputs: str | os.PathLike[str] | None, force: bool, 
         )
 
 
-def check_model_output(out: str, columns: Iterable[str], *inputs: str, force: bool) -> None:
-    """The same for a model file, which may replace a model of the same columns.
+def check_model_output(out: str, *inputs: str, force: bool, columns: Iterable[str] | None = None) -> None:
+    """The same for a model file, which may replace a model of the same ``columns``; of any, while these are not known.
 
     Raises:
         ValueError, OSError: with a remedy.
@@ -63,7 +63,7 @@ def check_model_output(out: str, columns: Iterable[str], *inputs: str, force: bo
             f"--out: {out} exists and is not a model. Choose another name, or replace it with --force."
         ) from None
     there = [*metadata.get("columns", []), *metadata.get("given", [])]
-    if set(there) != set(columns):
+    if columns is not None and set(there) != set(columns):
         raise ValueError(
             f"--out: {out} is a model of other columns, {listed(there)}. Choose another name, or replace it with "
             "--force."

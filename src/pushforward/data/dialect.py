@@ -64,7 +64,11 @@ class Dialect:
 
     def describe(self, usual: str) -> str:
         """In words, what is unlike a file in UTF-8 with the ``usual`` separator and decimal points; maybe empty."""
-        parts = [] if self.separator == usual else [f"columns separated by {_NAMES[self.separator]}"]
+        parts = (
+            []
+            if self.separator == usual
+            else [f"columns separated by {_NAMES.get(self.separator, repr(self.separator))}"]
+        )
         parts += ["decimal commas"] if self.decimal == "," else []
         parts += [] if self.encoding == "utf-8-sig" else [f"text encoded in {self.encoding}"]
         return ", ".join(parts)

@@ -181,7 +181,8 @@ class TableAnswers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstim
             )
         with torch.no_grad():
             if isinstance(self.model_, Flow):
-                return self.schema_.decode(to_numpy(self.model_.to_data(z)))
+                weights = next(self.model_.parameters())
+                return self.schema_.decode(to_numpy(self.model_.to_data(z.to(weights.dtype))))
             return self.schema_.decode(to_numpy(self._any_subset("transform").from_mid_cdf(torch.special.ndtr(z))))
 
     @property
