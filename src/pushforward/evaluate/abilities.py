@@ -35,8 +35,10 @@ class KnowsColumns(Protocol):
 def column_types(model: Distribution, columns: int) -> list[ColumnType]:
     """How a model sees its columns, where it has densities and where probabilities: by the types that it knows, or
     else as real numbers with densities."""
-    knows = isinstance(model, KnowsColumns)
-    return [model.column_type(j) if knows else Continuous() for j in range(columns)]
+    if isinstance(model, KnowsColumns):
+        knows: KnowsColumns = model  # for mypy, which takes attributes of a module for tensors
+        return [knows.column_type(j) for j in range(columns)]
+    return [Continuous() for _ in range(columns)]
 
 
 def conditions_on_any(model: object) -> bool:
@@ -47,8 +49,11 @@ def conditions_on_any(model: object) -> bool:
 def distribution_functions(model: Distribution, x: Tensor, context: Tensor | None) -> Tensor | None:
     """F(x_j | x_<j) of each entry of x (rows, columns), NaN where it cannot be computed; None if the model has no
     distribution functions."""
-    cdf: Any = getattr(model, "cdf", None)
+    if not hasattr(model, "cdf"):
+        return None
+    flow: Any = model
     try:
-        return None if cdf is None else cdf(x, context)
+        levels: Tensor = flow.cdf(x, context)
+        return levels
     except NotInvertibleError:
         return None

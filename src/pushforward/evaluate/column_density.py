@@ -20,6 +20,7 @@ HISTOGRAMS = ((5, 4), (10, 4), (20, 4), (40, 4), (160, 1))  # (bins, shifts) to 
 MAX_ROWS = 50_000  # rows that decide the bins
 FEWEST = 8  # other values from which on their histogram is made of them alone
 FEW = 40  # different values up to which each gets a step
+OFTEN = 4  # rows from which on a whole number can have a step of its own
 HEAVIEST = 0.9  # largest shape of a tail: heavier ones have no mean
 
 
@@ -178,16 +179,19 @@ def _histogram(
     x: Floats, values: Floats, size: tuple[int, int], whole: bool, low: float, high: float
 ) -> tuple[Floats, Floats, tuple[tuple[float, float], tuple[float, float]]]:
     """Edges, masses of lower tail, steps and upper tail, and the two tails, of bins that are about equally likely."""
-    count, shifts = size
+    (count, shifts), atoms = size, values
     edges = np.quantile(x, np.linspace(0.5 / count, 1 - 0.5 / count, count * shifts + 1))
     if whole:
         edges = np.floor(edges) + 0.5
-        edges = np.concatenate([edges, [edges[0] - 1], values - 0.5, values + 0.5])  # tails hold none of the values
+        if shifts == 1:  # numbers that are seen often get a step of their own
+            different, seen = np.unique(x, return_counts=True)
+            values = np.union1d(values, different[seen >= max(OFTEN, len(x) / (2 * count))])
+        edges = np.concatenate([edges, [edges[0] - 1], values - 0.5, values + 0.5])
     edges = np.unique(edges)
     if len(edges) == 1:
         edges = edges[0] + np.array([-0.5, 0.5]) * (1e-3 * abs(edges[0]) or 1.0)
     edges = np.unique(edges.clip(low - 0.5 * whole, high + 0.5 * whole))
-    fine = _sizes(edges, values, whole)
+    fine = _sizes(edges, atoms, whole)
     heights = np.zeros(len(fine))
     for shift in range(shifts):
         coarse = np.unique(np.concatenate([edges[[0, -1]], edges[shift::shifts]]))

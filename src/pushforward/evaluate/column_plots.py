@@ -77,7 +77,9 @@ def plot_pit(columns: Sequence[ColumnCalibration], *, limit: int = MAX_PANELS) -
         heights = column.pit(BINS)
         ax.stairs(heights, edges, color=COLORS["model"], linewidth=1.4, label="held-out values", baseline=None)
         ax.axhline(1.0, color=MUTED, linewidth=0.8, label="calibrated")
-        ax.axhspan(low, high, color="#d9dde2", linewidth=0, label="where calibrated columns stay 99 times in 100")
+        ax.axhspan(
+            low, high, color="#d9dde2", linewidth=0, zorder=0, label="where calibrated columns stay 99 times in 100"
+        )
         ax.set_ylim(0, max(1.6, 1.1 * high, min(1.1 * heights.max(), 4)))
         ax.set_xlim(0, 1)
         ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])

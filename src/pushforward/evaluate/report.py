@@ -203,7 +203,7 @@ def _compare(
 ) -> tuple[list[Section], dict[str, Any]]:
     """Samples beside held-out rows; the context of a conditional model counts as further columns of both."""
     title = "Do samples look real?"
-    finite: NDArray[np.bool_] = np.isfinite(samples).all(axis=1)
+    finite = np.asarray(np.isfinite(samples).all(axis=1))
     pairs = finite[: len(real)]
     real, paired, gaps = real[pairs], samples[: len(real)][pairs], gaps[pairs]
     distances: list[Distance] = column_distances(schema, real, paired)
@@ -259,7 +259,7 @@ def _fill_gaps(
     the model: there, and for models that cannot draw them, the rows without gaps are returned.
     """
     gaps = np.isnan(x)
-    complete: NDArray[np.bool_] = ~gaps.any(axis=1)
+    complete = np.asarray(~gaps.any(axis=1))
     if complete.all() or not conditions_on_any(model):
         return x[complete], complete, gaps[complete]
     with torch.no_grad(), evaluation_mode(model):

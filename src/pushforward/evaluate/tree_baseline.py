@@ -15,7 +15,7 @@ from pushforward.evaluate.column_density import Codes, ColumnDensity
 
 __all__ = ["TreeBaseline"]
 
-BINS = (8, 16, 32)  # per column, to choose from
+BINS = (8, 16, 32, 64)  # per column, to choose from
 PRIORS = (1.0, 4.0, 16.0)  # rows that count for the marginal of a column, to choose from
 MAX_ROWS = 50_000  # rows that pairs of columns are counted in
 MOST_COLUMNS = 128  # of a tree; more are independent
