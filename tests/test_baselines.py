@@ -48,6 +48,7 @@ def total(density, low, high):
 
 def numbers(name, rows):
     random = np.random.default_rng(rows)
+    often = np.where(random.random(rows) < 0.5, random.choice([0.0, 7.0, 500.0], rows), random.poisson(9, rows))
     return {
         "normal": lambda: random.normal(size=rows),
         "skewed": lambda: np.exp(random.normal(size=rows)),
@@ -56,7 +57,7 @@ def numbers(name, rows):
         "shares": lambda: random.beta(0.5, 2.0, rows),
         "counts": lambda: random.poisson(4, rows) * 1.0,
         "large counts": lambda: random.negative_binomial(2, 1e-3, rows) * 1.0,
-        "often": lambda: np.where(random.random(rows) < 0.5, random.choice([0.0, 7, 500], rows), random.poisson(9, rows)),
+        "often": lambda: often,
         "tied": lambda: random.integers(0, 9, rows) / 4,
         "constant": lambda: np.full(rows, 3.0),
     }[name]()  # fmt: skip
