@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from pushforward.distributions import Categorical, Continuous, MixedTypeModel, Normal, StandardNormal, Uniform
+from pushforward.bijections import RadialSquash
+from pushforward.distributions import Categorical, Continuous, Flow, MixedTypeModel, Normal, StandardNormal, Uniform
 from pushforward.evaluate import TrainingRows, evaluate, fit_baselines, verdict
 from pushforward.evaluate.calibration import ColumnCalibration, measure_calibration
 from pushforward.evaluate.fidelity import Distance, TwoSampleTest
@@ -84,6 +85,13 @@ def test_rows_outside_of_the_support_are_counted_by_column():
     result = judged(Uniform([0.0, 0.0], [1.0, 1.0]), x, baselines=fit_baselines(x, components=(1,)))
     assert "3 of 50 rows have density zero" in levels(result)["problem"]
     assert "Values outside of the support: b (3)" in levels(result)["problem"]
+
+
+def test_a_support_of_whole_rows_blames_no_column():
+    model = Flow(StandardNormal(2), RadialSquash(2))
+    text = levels(judged(model, np.array([[0.1, 0.2], [5.0, 5.0], [0.3, -0.1]])))["problem"]
+    assert "1 of 3 rows have density zero" in text
+    assert "Values outside" not in text
 
 
 def test_discrete_columns_with_densities_are_a_problem():

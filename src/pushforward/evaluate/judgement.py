@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from pushforward.core.distribution import Distribution
-from pushforward.core.entries import holds_each
+from pushforward.core.entries import contains_each
 from pushforward.core.exactness import qualified
 from pushforward.distributions import Inflated
 from pushforward.evaluate.abilities import column_types
@@ -21,7 +22,7 @@ from pushforward.evaluate.fidelity import Distance, TwoSampleTest
 from pushforward.evaluate.metrics import TITLES, Evaluation, signed, times, with_error
 from pushforward.evaluate.training_rows import TrainingRows
 
-__all__ = ["Finding", "Verdict", "verdict"]
+__all__ = ["CheckResult", "Verdict", "verdict"]
 
 Level = Literal["good", "note", "problem"]
 MARKS: dict[Level, str] = {"good": "✓", "note": "!", "problem": "✗"}
@@ -32,7 +33,7 @@ FEWEST = 20  # values of a column from which on they are called few or many
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """The result of one check.
 
     Attributes:
@@ -54,7 +55,7 @@ class Verdict:
     """
 
     headline: str
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckResult, ...]
 
     @property
     def ok(self) -> bool:
@@ -107,14 +108,14 @@ def verdict(
         _calibration(calibration),
         _distances(distances),
         _classifier(test),
-        None if precision is None or precision.ok else Finding("problem", precision.verdict),
+        None if precision is None or precision.ok else CheckResult("problem", precision.verdict),
     ]
     order: list[Level] = ["problem", "note", "good"]
     findings = sorted((check for check in checks if check is not None), key=lambda check: order.index(check.level))
     return Verdict(_headline(evaluation, findings, checks), tuple(findings))
 
 
-def _headline(evaluation: Evaluation, findings: Sequence[Finding], checks: Sequence[Finding | None]) -> str:
+def _headline(evaluation: Evaluation, findings: Sequence[CheckResult], checks: Sequence[CheckResult | None]) -> str:
     likelihood, seen = checks[:2]
     if seen is not None and seen.level == "problem":
         return "Not judged: the model was trained on these rows. Evaluate it on rows that it has not seen."
@@ -130,28 +131,30 @@ def _headline(evaluation: Evaluation, findings: Sequence[Finding], checks: Seque
     return f"Good: {ahead}, with {flaws} in {_counted(len(findings), 'check')}."
 
 
-def _likelihood(evaluation: Evaluation) -> Finding:
+def _likelihood(evaluation: Evaluation) -> CheckResult:
     """The log-likelihood beside that of the best baseline."""
     number = with_error(evaluation.log_likelihood, evaluation.standard_error)
     mean = f"{qualified('Log-likelihood', evaluation.exactness)} {number} nats per row"
     scores = {name: s for name, s in evaluation.baselines.items() if math.isfinite(s.log_likelihood)}
     if not scores:
-        return Finding("note", f"{mean}. No simple model was fitted to compare it with.")
+        return CheckResult("note", f"{mean}. No simple model was fitted to compare it with.")
     name, best = max(scores.items(), key=lambda item: item[1].log_likelihood)
     beside = f"{mean}; best simple model, {TITLES.get(name, name)}: {signed(best.log_likelihood)}"
     if not math.isfinite(best.difference):
-        return Finding(
+        return CheckResult(
             "problem", f"{beside}. Over the other rows the model has {signed(evaluation.log_likelihood_inside)}."
         )
     ahead = with_error(abs(best.difference), best.difference_error)
     if best.difference > 2 * best.difference_error:
-        return Finding("good", f"{beside}. Ahead by {ahead}: a typical row is {times(best.difference)} as likely.")
+        return CheckResult("good", f"{beside}. Ahead by {ahead}: a typical row is {times(best.difference)} as likely.")
     if best.difference < -2 * best.difference_error:
-        return Finding("problem", f"{beside}. Behind by {ahead}: train longer, on more rows, or use the simple model.")
-    return Finding("problem", f"{beside}. They differ by {ahead}, which may be chance.")
+        return CheckResult(
+            "problem", f"{beside}. Behind by {ahead}: train longer, on more rows, or use the simple model."
+        )
+    return CheckResult("problem", f"{beside}. They differ by {ahead}, which may be chance.")
 
 
-def _seen(trained_on: TrainingRows | None, x: Floats, context: Rows | None) -> Finding | None:
+def _seen(trained_on: TrainingRows | None, x: Floats, context: Rows | None) -> CheckResult | None:
     """Whether rows were trained on, more than equal some by chance."""
     if trained_on is None:
         return None
@@ -159,30 +162,31 @@ def _seen(trained_on: TrainingRows | None, x: Floats, context: Rows | None) -> F
     if share <= trained_on.repeated + max(3 * error, 0.001):
         return None
     if share > trained_on.repeated + 0.5:
-        return Finding("problem", f"{share:.0%} of these rows were trained on: every number here is too optimistic.")
+        return CheckResult(
+            "problem", f"{share:.0%} of these rows were trained on: every number here is too optimistic."
+        )
     text = f"{share:.1%} of these rows equal training rows, {trained_on.repeated:.1%} by chance"
-    return Finding("note", f"{text}: leave out the rows that were trained on.")
+    return CheckResult("note", f"{text}: leave out the rows that were trained on.")
 
 
-def _support(evaluation: Evaluation, model: Distribution, names: Sequence[str], x: Floats) -> Finding | None:
+def _support(evaluation: Evaluation, model: Distribution, names: Sequence[str], x: Floats) -> CheckResult | None:
     """Rows of probability zero, and the columns that make them so."""
     if not evaluation.outside + evaluation.undefined:
         return None
     rows, _ = to_model(model, x, None)
-    held = holds_each(model.support, rows).cpu().numpy().reshape(len(x), -1)
-    if held.shape[1] != x.shape[1]:
-        held = np.broadcast_to(held, x.shape)
-    bad = {
-        name: int((~inside & ~np.isnan(column)).sum()) for name, inside, column in zip(names, held.T, x.T, strict=True)
-    }
-    worst = [f"{name} ({count:,})" for name, count in sorted(bad.items(), key=lambda item: -item[1]) if count]
+    inside = contains_each(model.support, rows)
+    # A ball, or another domain of whole rows, blames no column.
+    held = (inside if inside.shape == rows.shape else torch.ones_like(rows, dtype=torch.bool)) & rows.isfinite()
+    counts = (~held.cpu().numpy() & ~np.isnan(x)).sum(axis=0)
+    bad = sorted(zip(counts.tolist(), names, strict=True), reverse=True)
+    worst = [f"{name} ({count:,})" for count, name in bad if count]
     columns = f" Values outside of the support: {_listed(worst)}." if worst else ""
-    counts = [(evaluation.outside, "have density zero"), (evaluation.undefined, "hold missing values")]
-    parts = " and ".join(f"{count:,} of {evaluation.rows:,} rows {what}" for count, what in counts if count)
-    return Finding("problem", f"{parts}, so the mean log-likelihood is not finite.{columns}")
+    kinds = [(evaluation.outside, "have density zero"), (evaluation.undefined, "hold missing values")]
+    parts = " and ".join(f"{count:,} of {evaluation.rows:,} rows {what}" for count, what in kinds if count)
+    return CheckResult("problem", f"{parts}, so the mean log-likelihood is not finite.{columns}")
 
 
-def _discrete(model: Distribution, names: Sequence[str], x: Floats) -> Finding | None:
+def _discrete(model: Distribution, names: Sequence[str], x: Floats) -> CheckResult | None:
     """Columns of whole numbers, or of few different values, in which the model has densities."""
     few, whole = [], []
     for name, column_type, column in zip(names, column_types(model, x.shape[1]), x.T, strict=True):
@@ -196,17 +200,17 @@ def _discrete(model: Distribution, names: Sequence[str], x: Floats) -> Finding |
             whole.append(name)
     remedy = "a mixed-type model gives such values probabilities"
     if few:
-        return Finding(
+        return CheckResult(
             "problem",
             f"Discrete columns are modelled as if they were continuous: {_listed(few)}. Their densities can be made "
             f"arbitrarily high, so log-likelihoods mean little; {remedy}.",
         )
     if whole:
-        return Finding("note", f"Columns of whole numbers are modelled as continuous: {_listed(whole)}; {remedy}.")
+        return CheckResult("note", f"Columns of whole numbers are modelled as continuous: {_listed(whole)}; {remedy}.")
     return None
 
 
-def _calibration(columns: Sequence[ColumnCalibration]) -> Finding | None:
+def _calibration(columns: Sequence[ColumnCalibration]) -> CheckResult | None:
     """Coverage of 90 % intervals, and columns whose PIT histogram leaves its band."""
     ordered = [column for column in columns if column.lower is not None]
     if not ordered:
@@ -216,42 +220,44 @@ def _calibration(columns: Sequence[ColumnCalibration]) -> Finding | None:
     text = f"90% intervals contain {mean:.1%} of the held-out values"
     far = [name for name, (share, error) in shares.items() if abs(share - 0.9) > LARGE_MISS + 3 * np.nan_to_num(error)]
     if far:
-        return Finding("problem", f"{text}, but not in {_listed([f'{n} ({shares[n][0]:.0%})' for n in far])}.")
+        return CheckResult("problem", f"{text}, but not in {_listed([f'{n} ({shares[n][0]:.0%})' for n in far])}.")
     # One in a hundred calibrated columns leaves its band.
     deviating = [f"{c.name} ({c.verdict()})" for c in ordered if c.verdict() != CALIBRATED]
     if len(deviating) > 1 + 0.02 * len(ordered):
-        return Finding("note", f"{text}; the distributions of some columns are slightly off: {_listed(deviating)}.")
-    return Finding("good", f"{text}: they can be trusted.")
+        return CheckResult("note", f"{text}; the distributions of some columns are slightly off: {_listed(deviating)}.")
+    return CheckResult("good", f"{text}: they can be trusted.")
 
 
-def _distances(distances: Sequence[Distance]) -> Finding | None:
+def _distances(distances: Sequence[Distance]) -> CheckResult | None:
     """Columns of samples that fail their two-sample test."""
     if not distances:
         return None
     failed = [entry for entry in distances if entry.p_value < SIGNIFICANCE / len(distances)]
     if not failed:
-        return Finding("good", "No column of the samples differs from held-out rows by more than expected by chance.")
+        return CheckResult(
+            "good", "No column of the samples differs from held-out rows by more than expected by chance."
+        )
     failed.sort(key=lambda entry: -entry.distance)
     columns = _listed([f"{entry.names[0]} ({entry.distance:.2g})" for entry in failed])
     level: Level = "problem" if failed[0].distance > LARGE_DISTANCE else "note"
     size = "" if level == "problem" else "slightly, but "
-    return Finding(
+    return CheckResult(
         level,
         f"{len(failed)} of {len(distances)} columns of the samples differ from held-out rows {size}by more than "
         f"expected by chance: {columns}, as distances from 0 to 1.",
     )
 
 
-def _classifier(test: TwoSampleTest | None) -> Finding | None:
+def _classifier(test: TwoSampleTest | None) -> CheckResult | None:
     """Whether samples are told from real rows."""
     if test is None:
         return None
     auc = f"AUC {test.auc:.3f}, where 0.5 is chance"
     if not test.distinguishable:
-        return Finding("good", f"Boosted trees cannot tell samples from held-out rows: {auc}.")
+        return CheckResult("good", f"Boosted trees cannot tell samples from held-out rows: {auc}.")
     columns = f", mostly by {_listed(test.telling)}" if test.telling else ""
     level: Level = "problem" if test.auc > 0.8 else "note"
-    return Finding(level, f"Boosted trees can {test.ease} tell samples from held-out rows{columns}: {auc}.")
+    return CheckResult(level, f"Boosted trees can {test.ease} tell samples from held-out rows{columns}: {auc}.")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ def summarize(model: nn.Module) -> list[list[str]]:
 
     >>> from pushforward.flows import nsf
     >>> summarize(nsf(2, depth=2, hidden=(8,)))[2]
-    ['Autoregressive of RationalQuadratic', '2', 'hidden 8, activation relu, bins 16, bound 5', '2,036']
+    ['Autoregressive of RationalQuadratic', '2', 'hidden 8, activation relu, bins 16, bound 5', '1,740']
     """
     rows: dict[tuple[str, str], list[int]] = {}
     for part in _parts(model):
