@@ -80,7 +80,7 @@ def test_fit_as_json_and_what_the_file_keeps(tmp_path):
     answer = run_json("fit", table, "--out", out, "--drop", "id", "--given", "temp", *TINY)
     assert (answer["columns"], answer["given"], answer["dropped"]) == (["a", "b"], ["temp"], ["id"])
     assert (answer["train_rows"], answer["validation_rows"], answer["steps"]) == (270, 30, 40)
-    assert set(answer["baselines"]) == {"gaussian", "gmm"}
+    assert set(answer["baselines"]) == {"independent", "gaussian", "gmm"}
     assert all(math.isfinite(answer[part]) for part in ("train", "validation", "validation_error"))
     kept = pf.io.read_header(out).metadata
     assert (kept["columns"], kept["given"], kept["column_types"]) == (["a", "b"], ["temp"], 2 * ["Continuous"])
@@ -135,7 +135,7 @@ def test_fit_takes_a_validation_table_and_none_at_all(tmp_path, folder):
 def test_evaluate(folder):
     answer = run_json("evaluate", folder / "given.safetensors", folder / "test.csv")
     assert {"rows", "log_likelihood", "standard_error", "baselines"} <= answer.keys()
-    assert set(answer["baselines"]) == {"gaussian", "gmm"}
+    assert set(answer["baselines"]) == {"independent", "gaussian", "gmm"}
     flow = pf.load(folder / "given.safetensors")
     rows = torch.from_numpy(read_table(folder / "test.csv", ["a", "b", "temp"]).values)
     assert answer["rows"] == 120

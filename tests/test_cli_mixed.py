@@ -122,9 +122,9 @@ def test_a_report_says_whether_the_model_can_be_trusted(folder, tmp_path):
     answer = run_json(*common, "--train", folder / "people.csv")
     text = (tmp_path / "r.html").read_text()
     for title in (
-        "better than the independence baseline", "Dependence between columns",
+        "Is the model good?", "independent columns", "Dependence between columns",
         "Can the intervals be trusted?", "Do samples look real?", "Does the model memorize training rows?",
-        "Can samples replace real training rows?", "How to reproduce", "--train", "2 different values",
+        "Can samples replace real training rows?", "pushforward report", "--train", "2 different values",
     ):  # fmt: skip
         assert title in text, title
     assert answer["rows"] == 200

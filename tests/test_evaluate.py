@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from pushforward import flows
 from pushforward.bijections import LU, Chain, RadialSquash
 from pushforward.core.bijection import Bijection
-from pushforward.distributions import Flow, MultivariateNormal, Normal, StandardNormal, Uniform
+from pushforward.data.schema import Field, Schema
+from pushforward.distributions import Continuous, Flow, MultivariateNormal, Normal, StandardNormal, Uniform
 from pushforward.evaluate import (
     Baseline,
     baselines_from_dict,
@@ -24,14 +25,14 @@ from pushforward.evaluate import (
     precision_check,
     sample_in_batches,
 )
+from pushforward.evaluate.column_plots import plot_columns
 from pushforward.evaluate.digit_grid import plot_digit_grid
-from pushforward.evaluate.html import Code, Fact, HtmlTable, Section, page, picture, write_report
+from pushforward.evaluate.html import Checks, Code, Contents, Fact, HtmlTable, Section, page, picture, write_report
 from pushforward.evaluate.lecture import plot_radial_squash, plot_uniform_to_uniform
 from pushforward.evaluate.metrics import signed, with_error
 from pushforward.evaluate.plots import (
     plot_learning_curves,
     plot_log_densities,
-    plot_marginals,
     plot_pairs,
 )
 from pushforward.evaluate.report import model_report
@@ -125,7 +126,7 @@ def test_baselines_survive_json_bit_for_bit(conditional):
     context = c if conditional else None
     fitted = fit_baselines(y, context, components=(2,))
     again = baselines_from_dict(json.loads(json.dumps(baselines_to_dict(fitted))))
-    assert list(again) == ["gaussian", "gmm"]
+    assert list(again) == ["independent", "gaussian", "gmm"]
     for name in fitted:
         assert (again[name].log_prob(y, context) == fitted[name].log_prob(y, context)).all()
 
@@ -214,7 +215,7 @@ def test_the_numbers_are_means_with_their_errors():
     assert score.log_likelihood == pytest.approx(baseline_log_prob.mean())
     assert score.difference == pytest.approx((model_log_prob - baseline_log_prob).mean())
     assert score.difference_error == pytest.approx((model_log_prob - baseline_log_prob).std(ddof=1) / math.sqrt(200))
-    assert "worse than the Gaussian by" in evaluation.sentences()[0]
+    assert "worse than the Gaussian by" in evaluation.sentences()[1]
     described = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
     assert set(described) >= {"rows", "log_likelihood", "standard_error", "bits_per_dimension", "baselines"}
     assert described["baselines"]["gmm"]["components"] == 1
@@ -424,7 +425,7 @@ def history(validation=True):
 
 def drawn_text(figure):
     figure.draw_without_rendering()
-    return [text.get_text() for ax in figure.axes for text in ax.findobj(lambda a: hasattr(a, "get_text"))]
+    return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
 
 
 @pytest.mark.parametrize("validation", [True, False])
@@ -451,15 +452,16 @@ def test_pictures_survive_awkward_columns():
     samples[:5] = np.nan
     samples[5:20] = 1e30
     names = ["$x$", "<b>", "a_long_name_" * 9, "ü\n", "_hidden"]
-    for figure in (plot_marginals(data, samples, names), plot_pairs(data, samples, names)):
+    schema = Schema(tuple(Field(name, Continuous(), "", "float64") for name in names))
+    for figure in (plot_columns(schema, data, samples), plot_pairs(data, samples, names)):
         assert figure_to_png_uri(figure, dpi=40).startswith("data:image/png;base64,")
-    assert any("of samples" in text for text in drawn_text(plot_marginals(data, samples, names)))
+    assert any("of samples" in text for text in drawn_text(plot_columns(schema, data, samples)))
 
 
 def test_columns_must_agree():
     x = np.zeros((4, 2))
     with pytest.raises(ValueError, match="must have equal numbers of columns; got 2, 2 and 1"):
-        plot_marginals(x, x, ["a"])
+        plot_pairs(x, x, ["a"])
     with pytest.raises(ValueError, match="needs at least two columns"):
         plot_pairs(x[:, :1], x[:, :1], ["a"])
 
@@ -506,26 +508,33 @@ def test_the_same_figure_is_the_same_picture():
     assert figure_to_svg_uri(plot_uniform_to_uniform()) == figure_to_svg_uri(plot_uniform_to_uniform())
 
 
-def small_report(**options):
+def small_report(columns=("<script>alert(1)</script>",), **options):
     y, c = bimodal(80)
     model = flows.nsf(1, context=1, depth=1, hidden=(8,), data_dtype="float64")
     model.initialize(torch.tensor(y), torch.tensor(c))
-    settings = {"columns": ["<script>alert(1)</script>"], "context_columns": ['"c" & $d$'], **options}
-    return model_report(model, y, c, baselines=fit_baselines(y, c, components=(1, 2)), **settings)
+    baselines = fit_baselines(y, c, components=(1, 2))
+    return model_report(model, columns, y, c, ['"c" & $d$'], baselines=baselines, **options)
 
 
 def test_a_report_is_one_file_that_asks_nobody_for_anything(tmp_path):
     target = tmp_path / "report.html"
-    sections = small_report(history=history(), facts={"flow": "<i>nsf</i>"}, commands="pushforward fit <a> && b")
+    sections, numbers = small_report(
+        history=history(), facts={"flow": "<i>nsf</i>"}, commands="pushforward fit <a> && b"
+    )
     write_report(target, "A <model>", sections, lead="x < y")
     text = target.read_text("utf-8")
     assert list(tmp_path.iterdir()) == [target]
     assert not re.search(r"https?:|<script|<link|<iframe|@import|url\(|<i>", text)
-    assert set(re.findall(r'(?:src|href)="(.{22})', text)) == {"data:image/png;base64,"}
+    assert set(re.findall(r'src="(.{22})', text)) == {"data:image/png;base64,"}
+    links = re.findall(r'href="#([^"]*)"', text)
+    assert links
+    assert set(links) < set(re.findall(r'id="([^"]*)"', text))
+    assert numbers["verdict"]["headline"] in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "&#34;c&#34; &amp; $d$" in text
     assert "pushforward fit &lt;a&gt; &amp;&amp; b" in text
-    assert text.count("<figure>") == 3  # densities, one column by itself, learning curves: no pairs of one column
+    assert text.count("<img") == 6  # densities, calibration, columns, associations, pairs, learning curves
+    assert "Module" not in text  # layers are summarised, not printed
     for word in (
         "Gaussian mixture",
         "can be trusted",
@@ -537,22 +546,24 @@ def test_a_report_is_one_file_that_asks_nobody_for_anything(tmp_path):
 
 
 def test_a_report_repeats_itself():
-    one, other = (page("t", small_report()) for _ in range(2))
+    one, other = (page("t", small_report()[0]) for _ in range(2))
     assert one == other
 
 
 def test_a_report_needs_a_name_a_column():
     with pytest.raises(ValueError, match="x has 1 columns and context 1; got 2 and 1 names"):
-        small_report(columns=["a", "b"])
+        small_report(["a", "b"])
 
 
 def test_every_string_on_a_page_is_escaped():
     parts = ["<p1>", Fact("<f>"), Code("<c>"), Code("<d>", "<s>"), HtmlTable(["<h>"], [["<r>", "<t>"]], "<k>")]
-    text = page("<x>", [Section("<y>", [*parts, picture(Figure((1, 1)), '"><b>', dpi=20)])], lead="<l>")
+    parts += [Checks([("note", "<n>")]), Contents("<o>", "<m>")]
+    text = page("<x>", [Section("<y>", [*parts, picture(Figure((1, 1)), '"><b>', dpi=20)]), Section("<z>")], lead="<l>")
     body = text[text.index("</style>") :]
-    tags = "body|main|h1|p|section|h2|pre|code|details|summary|figure|figcaption|table|thead|tr|th|tbody|td|img"
+    tags = "body|main|h1|p|section|h2|pre|code|details|summary|figure|figcaption|table|thead|tr|th|tbody|td|img|div"
+    tags += "|ul|li|b|span|nav|ol|a"
     assert set(re.findall(r"<(\w+)", body)) == set(tags.split("|"))
-    for escaped in ("p1", "f", "c", "d", "s", "h", "r", "t", "k", "x", "y", "l"):
+    for escaped in ("p1", "f", "c", "d", "s", "h", "r", "t", "k", "x", "y", "l", "n", "o", "m", "z"):
         assert f"&lt;{escaped}&gt;" in body
     assert 'alt="&#34;&gt;&lt;b&gt;"' in body
 
@@ -569,7 +580,7 @@ def test_tables_and_folded_code_have_their_markup():
     assert "<figcaption>A caption.</figcaption>" in text
     assert text.count("<thead>") == 1
     assert text.count('<table class="words">') == 1
-    assert "<details><summary>fold</summary><pre><code>c</code></pre></details>" in text
+    assert '<details><summary>fold</summary><pre tabindex="0"><code>c</code></pre></details>' in text
 
 
 def test_a_report_is_not_left_half_written(tmp_path):

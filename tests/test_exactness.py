@@ -191,7 +191,7 @@ def test_what_is_printed_says_so():
     evaluation = evaluate(Flow(Uniform([0.0], [4.0]).double(), Floor(1, 4)), x)
     assert evaluation.exactness == evaluation.to_dict()["exactness"] == "bound"
     from pushforward.cli.evaluate import evaluation_rows
-    from pushforward.evaluate.report import likelihood_section
+    from pushforward.evaluate.sections import likelihood_section
 
     assert evaluation_rows(evaluation)[0][0] == "this model (lower bound)"
     assert "this model (lower bound)" in str(likelihood_section(evaluation))

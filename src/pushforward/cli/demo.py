@@ -108,11 +108,11 @@ def _power(path: Path, seconds: float, seed: int, progress: bool) -> tuple[Evalu
         "dropped": [],
     }
     save(flow, path, metadata=metadata)
-    sections = model_report(
+    sections, _ = model_report(
         flow,
+        POWER_COLUMNS,
         test,
-        columns=POWER_COLUMNS,
-        evaluation=evaluation,
+        baselines=baselines,
         history=history,
         facts={"flow": "nsf", "training rows": len(train), "source": "UCI household power, CC BY 4.0"},
         seed=seed,

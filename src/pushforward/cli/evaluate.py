@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from pushforward.cli.common import say
+from pushforward.cli.outputs import check_output, remember
 from pushforward.cli.tables import load_model, read_rows
-from pushforward.distributions import MixedTypeModel
+from pushforward.data.schema import Schema
 from pushforward.estimators import FlowDensity
 from pushforward.estimators.layout import TableRows
 from pushforward.estimators.table import Prepared
-from pushforward.evaluate import Evaluation, baselines_from_dict, baselines_to_dict, evaluate, fit_baselines
-from pushforward.evaluate.independence_baseline import evaluate_mixed
+from pushforward.evaluate import (
+    Evaluation,
+    TrainingRows,
+    baselines_from_dict,
+    baselines_to_dict,
+    column_types,
+    evaluate,
+    fit_baselines,
+)
 from pushforward.io import read_header
+from pushforward.train import History
 
 __all__ = ["compare", "evaluate_rows", "evaluation_rows", "fit_rows", "report_rows"]
 
@@ -21,8 +31,6 @@ MAX_SCORED = 50_000
 
 
 def _evaluated(model: FlowDensity, rows: TableRows, baselines: dict[str, Any]) -> Evaluation:
-    if isinstance(model.model_, MixedTypeModel):
-        return evaluate_mixed(model.model_, rows.x)
     return evaluate(model.model_, rows.x, rows.context, baselines=baselines)
 
 
@@ -30,10 +38,12 @@ def compare(model: FlowDensity, prepared: Prepared | None, seed: int) -> tuple[d
     """Baselines as JSON, and the mean log-likelihoods of the training rows (`MAX_SCORED` at most) and of the
     validation rows."""
     assert prepared is not None
+    fields, context_fields = model.layout_.fields
     try:
-        baselines = (
-            {} if model.model_name_ == "mixed" else fit_baselines(prepared.train.x, prepared.train.context, seed=seed)
-        )
+        baselines = fit_baselines(
+            prepared.train.x, prepared.train.context, types=column_types(model.model_, len(fields)),
+            context_types=[field.column_type for field in context_fields], seed=seed,
+        )  # fmt: skip
     except ValueError as error:  # the model is saved without them
         say(f"No baselines: {error}")
         baselines = {}
@@ -62,7 +72,26 @@ def report_rows(
     model: str, table: str, out: str, seed: int, *, train: str | None = None, force: bool = False
 ) -> dict[str, Any]:
     """Write an HTML report on held-out rows; returns its numbers. ``train`` is the table of the training rows."""
-    raise NotImplementedError
+    from pushforward.evaluate.report import write_model_report
+
+    check_output(out, model, table, train, force=force)
+    fitted, metadata = load_model(model), read_header(model).metadata
+    rows, train_rows = read_rows(fitted, table), None if train is None else read_rows(fitted, train)
+    fields, context_fields = (Schema(tuple(part), fitted.schema_.backend) for part in fitted.layout_.fields)
+    stored, history = metadata.get("training_hashes"), metadata.get("history")
+    arguments = [] if train is None else ["--train", train]
+    numbers = write_model_report(
+        out, f"{model} on {table}", fitted.model_, fields, rows.x, context=rows.context, context_schema=context_fields,
+        baselines=baselines_from_dict(metadata.get("baselines") or {}) or None,
+        train=None if train_rows is None else train_rows.x,
+        trained_on=TrainingRows.from_dict(stored) if stored else None,
+        history=History.from_dict(history) if history else None,
+        facts={key: metadata[key] for key in ("model", "options", "train_rows") if key in metadata},
+        commands=shlex.join(["pushforward", "report", model, table, *arguments, "--out", out, "--seed", str(seed)]),
+        seed=seed,
+    )  # fmt: skip
+    remember(out)
+    return {"out": out, **numbers}
 
 
 def fit_rows(result: dict[str, Any]) -> list[list[str]]:

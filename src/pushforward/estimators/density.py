@@ -283,15 +283,15 @@ class FlowDensity(DensityMixin, TableAnswers):
             The main numbers of the page, such as log-likelihoods, coverage, distances of columns and the AUC of the
             two-sample test.
         """
-        from pushforward.evaluate.mixed_report import write_mixed_report
+        from pushforward.evaluate.report import write_model_report
 
         check_writable(path)
-        x = self._numbers(X).cpu().numpy()
-        if not len(x):
+        rows = self.encode(X)
+        if not len(rows):
             raise ValueError("FlowDensity: X has no row to report on.")
-        train_x = None if train is None else self._numbers(train).cpu().numpy()
-        history = getattr(self, "history_", None)
-        return write_mixed_report(
-            path, "FlowDensity", self.model_, self.schema_, x, train=train_x, history=history,
+        schema, context_schema = (Schema(tuple(part), self.schema_.backend) for part in self.layout_.fields)
+        return write_model_report(
+            path, "FlowDensity", self.model_, schema, rows.x, context=rows.context, context_schema=context_schema,
+            train=None if train is None else self.encode(train).x, history=getattr(self, "history_", None),
             seed=self._generator(random_state).initial_seed(),
         )  # fmt: skip

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pushforward.core.distribution import Distribution
-from pushforward.distributions import MixedTypeModel
+from pushforward.evaluate.abilities import KnowsColumns
 
 __all__ = ["Floats", "Rows", "as_rows", "evaluation_mode", "log_prob_in_batches", "sample_in_batches", "to_model"]
 
@@ -86,8 +86,8 @@ def log_prob_in_batches(model: Distribution, x: Rows, context: Rows | None = Non
         batch_size: rows per batch.
 
     Returns:
-        (rows,) float64, in nats: ``-inf`` outside the support and NaN where a row holds NaN. A `MixedTypeModel` takes
-        NaN for a missing entry and gives the marginal density of the observed ones.
+        (rows,) float64, in nats: ``-inf`` outside the support and NaN where a row holds NaN. A model that
+        knows its columns takes NaN for a missing entry and gives the marginal density of the observed ones.
 
     Raises:
         ValueError: shapes do not fit the model, or x and context differ in their number of rows.
@@ -104,7 +104,7 @@ def log_prob_in_batches(model: Distribution, x: Rows, context: Rows | None = Non
         for start in range(0, len(x), batch_size):
             rows = slice(start, start + batch_size)
             batch, batch_context = to_model(model, x[rows], None if context is None else context[rows])
-            if isinstance(model, MixedTypeModel):
+            if isinstance(model, KnowsColumns):
                 batch_log_prob = model.log_marginal(batch, context=batch_context)
             else:
                 batch_log_prob = model.log_prob(batch, batch_context)

@@ -1,4 +1,8 @@
-"""Baselines for a flow: a Gaussian and a Gaussian mixture fitted to the same training rows."""
+"""Baselines: simple models fitted to the training rows.
+
+Every table has independent columns; complete tables of real numbers a Gaussian and a Gaussian mixture, and tables of
+other types, or with missing entries, the best tree of pairs of columns.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,19 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
+from pushforward.distributions import ColumnType, Constant, Continuous, Inflated
 from pushforward.evaluate.arrays import Floats, Rows, as_rows
+from pushforward.evaluate.tree_baseline import TreeBaseline
 
-__all__ = ["Baseline", "baselines_from_dict", "baselines_to_dict", "fit_baselines"]
+__all__ = ["AnyBaseline", "Baseline", "baselines_from_dict", "baselines_to_dict", "fit_baselines"]
+
+AnyBaseline: TypeAlias = "Baseline | TreeBaseline"
 
 COMPONENTS = (1, 2, 4, 8, 16, 32)
 LOG_2PI = math.log(2 * math.pi)
@@ -207,32 +215,57 @@ def fit_baselines(
     x: Rows,
     context: Rows | None = None,
     *,
+    types: Sequence[ColumnType] | None = None,
+    context_types: Sequence[ColumnType] | None = None,
     components: Sequence[int] = COMPONENTS,
     max_rows: int = 20_000,
     seed: int = 0,
-) -> dict[str, Baseline]:
-    """A Gaussian (``"gaussian"``) fitted to all training rows and a mixture (``"gmm"``) to at most ``max_rows`` of
-    them.
+) -> dict[str, AnyBaseline]:
+    """The baselines for a table of this kind, all densities and probabilities in the sense of these column types.
 
-    Arguments as in `Baseline.mixture`.
+    Args:
+        x: (rows, features) training rows, NaN where an entry is missing.
+        context: (rows, context columns), for a conditional model.
+        types: of the columns, as the model sees them, `column_types`; by default real numbers with densities.
+        context_types: of the columns of the context; by default real numbers.
+        components: of the mixture, as in `Baseline.mixture`.
+        max_rows: that the mixture is fitted to; the Gaussian is fitted to all.
+        seed: of subsamples, and of the initialisation of the mixture.
+
+    Returns:
+        ``"independent"``; ``"gaussian"`` and ``"gmm"`` for complete columns of real numbers, and ``"tree"`` for others.
+
+    Raises:
+        ValueError: there are no rows, or x, context and types differ in their numbers of rows or columns.
 
     >>> x = np.random.default_rng(0).normal(size=(500, 1))
-    >>> fitted = fit_baselines(x)
-    >>> {name: baseline.components for name, baseline in fitted.items()}
-    {'gaussian': 1, 'gmm': 1}
+    >>> {name: baseline.components for name, baseline in fit_baselines(x).items()}
+    {'independent': 0, 'gaussian': 1, 'gmm': 1}
     """
-    mixture = Baseline.mixture(x, context, components=components, max_rows=max_rows, seed=seed)
-    return {"gaussian": Baseline.gaussian(x, context), "gmm": mixture}
+    rows = as_rows("fit_baselines", "x", x)
+    contexts = np.empty((len(rows), 0)) if context is None else as_rows("fit_baselines", "context", context)
+    types = types if types is not None else [Continuous() for _ in range(rows.shape[1])]
+    context_types = context_types if context_types is not None else [Continuous() for _ in range(contexts.shape[1])]
+    independent = TreeBaseline.independent(types, rows, context, context_types)
+    real = all(t.is_density and not isinstance(t, Inflated) for t in types)
+    real &= not any(t.levels or isinstance(t, Constant) for t in context_types)
+    varied = len(rows) > 1 and bool((rows != rows[:1]).any(axis=0).all())
+    if real and varied and np.isfinite(rows).all() and np.isfinite(contexts).all():
+        mixture = Baseline.mixture(rows, context, components=components, max_rows=max_rows, seed=seed)
+        return {"independent": independent, "gaussian": Baseline.gaussian(rows, context), "gmm": mixture}
+    tree = independent.with_edges(rows, context, seed=seed)
+    return {"independent": independent, **({"tree": tree} if tree.edges else {})}
 
 
-def baselines_to_dict(baselines: Mapping[str, Baseline]) -> dict[str, Any]:
+def baselines_to_dict(baselines: Mapping[str, AnyBaseline]) -> dict[str, Any]:
     """A JSON-able description of fitted baselines, to be stored in a model file."""
     return {name: baseline.to_dict() for name, baseline in baselines.items()}
 
 
-def baselines_from_dict(descriptions: Mapping[str, Any]) -> dict[str, Baseline]:
+def baselines_from_dict(descriptions: Mapping[str, Any]) -> dict[str, AnyBaseline]:
     """The inverse of `baselines_to_dict`."""
-    return {name: Baseline.from_dict(description) for name, description in descriptions.items()}
+    kinds = {name: TreeBaseline if "columns" in stored else Baseline for name, stored in descriptions.items()}
+    return {name: kinds[name].from_dict(stored) for name, stored in descriptions.items()}
 
 
 def _joint(owner: str, x: Rows, context: Rows | None) -> tuple[Floats, int]:

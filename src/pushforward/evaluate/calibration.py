@@ -1,4 +1,4 @@
-"""Calibration of a mixed-type model: coverage of intervals, PIT histograms and reliability of probabilities."""
+"""Calibration of a model of columns: coverage of intervals, PIT histograms and reliability of probabilities."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.distributions import ColumnDistribution, Constant, MixedTypeModel
+from pushforward.core.distribution import Distribution
+from pushforward.distributions import ColumnDistribution, Constant
+from pushforward.evaluate.abilities import KnowsColumns, distribution_functions
 from pushforward.evaluate.arrays import Floats, Rows, evaluation_mode, to_model
 from pushforward.evaluate.metrics import mean_and_error
 
@@ -67,7 +69,7 @@ class ColumnCalibration:
         lower, upper: F(x-) = P(X < x) and F(x) = P(X ≤ x) of each value, (rows,), equal where the distribution is
             continuous; None for columns without an order and for those of two categories.
         reliability: of a column of categories, else None.
-        log_prob: conditional log-density (log-probability) of each value, (rows,).
+        log_prob: conditional log-density (log-probability) of each value, (rows,); empty for a model that has none.
         marginal_log_prob: the same under the marginal distribution, (rows,); None for a model of a fixed column order.
     """
 
@@ -117,17 +119,21 @@ class ColumnCalibration:
         return self.lower, self.upper
 
 
-def measure_calibration(model: MixedTypeModel, x: Rows, names: Sequence[str]) -> list[ColumnCalibration]:
+def measure_calibration(
+    model: Distribution, x: Rows, names: Sequence[str], context: Rows | None = None
+) -> list[ColumnCalibration]:
     """Compare the value of every column in every row with its distribution given all other entries of the row (given
-    the entries before it, for a model of a fixed column order).
+    the entries before it, for a model of a fixed column order or a triangular flow).
 
     Args:
         model: of the columns.
         x: (rows, columns) held-out rows, NaN where an entry is missing.
         names: of the columns.
+        context: (rows, context columns), for a conditional model.
 
     Returns:
-        One entry per column, except constant columns and those without a value in their support.
+        One entry per column, except constant columns and those without a value in their support; none for a model
+        without distributions of single columns.
 
     References:
         | Predictive Model Assessment for Count Data (Czado, Gneiting, Held, 2009): the PIT of a discrete value is
@@ -135,14 +141,28 @@ def measure_calibration(model: MixedTypeModel, x: Rows, names: Sequence[str]) ->
     """
     columns = []
     with torch.no_grad(), evaluation_mode(model):
-        rows, _ = to_model(model, x, None)
+        rows, contexts = to_model(model, x, context)
+        if not isinstance(model, KnowsColumns):
+            levels = distribution_functions(model, rows, contexts)
+            return [] if levels is None else _of_levels(levels.double().cpu().numpy(), names)
         for j, name in enumerate(names):
             column_type, values = model.column_type(j), rows[:, j]
             inside = column_type.holds(values[None])[0] & values.isfinite()
             if inside.any() and not isinstance(column_type, Constant):
                 outside = int((~inside & ~values.isnan()).sum())
-                columns.append(_measure_column(model, rows[inside], j, name, outside))
+                part = None if contexts is None else contexts[inside]
+                columns.append(_measure_column(model, rows[inside], part, j, name, outside))
     return columns
+
+
+def _of_levels(levels: Floats, names: Sequence[str]) -> list[ColumnCalibration]:
+    """From F(x_j | x_<j) of each entry, (rows, columns)."""
+    usable = [(name, column[~np.isnan(column)]) for name, column in zip(names, levels.T, strict=True)]
+    return [
+        ColumnCalibration(name, len(u), 0, lower=u, upper=u, reliability=None, log_prob=u[:0], marginal_log_prob=None)
+        for name, u in usable
+        if len(u)
+    ]
 
 
 def coverage(lower: Floats, upper: Floats, probability: float, *, outside: int = 0) -> tuple[float, float]:
@@ -198,14 +218,18 @@ def pit_band(rows: int, bins: int = 20, probability: float = 0.99) -> tuple[floa
     return max(0.0, 1 - half_width), 1 + half_width
 
 
-def _measure_column(model: MixedTypeModel, rows: Tensor, j: int, name: str, outside: int) -> ColumnCalibration:
+def _measure_column(
+    model: KnowsColumns, rows: Tensor, context: Tensor | None, j: int, name: str, outside: int
+) -> ColumnCalibration:
     """`ColumnCalibration` of column j from rows (n, columns) whose entry of it is in its support."""
     column_type: Any = model.column_type(j)
-    conditional = model.next_conditional if model.order == "fixed" else model.full_conditional
+    conditional = model.full_conditional if model.order == "any" else model.next_conditional
     batches: dict[str, list[Tensor]] = {}
     bin_sums = torch.zeros(3, BINS, dtype=torch.float64)
-    for batch in rows.split(BATCH_SIZE):
-        distribution, values = conditional(batch, j), batch[:, j]
+    for start in range(0, len(rows), BATCH_SIZE):
+        batch = rows[start : start + BATCH_SIZE]
+        batch_context = None if context is None else context[start : start + BATCH_SIZE]
+        distribution, values = conditional(batch, j, batch_context), batch[:, j]
         results = {"log_prob": distribution.log_prob(values)}
         if column_type.has_ranks:
             results["upper"] = distribution.cdf(values)
@@ -228,7 +252,7 @@ def _measure_column(model: MixedTypeModel, rows: Tensor, j: int, name: str, outs
         reliability = Reliability(accuracy, float(whole["confidence"].mean()), predicted, observed, counts)
     marginal = None
     if model.order == "any":
-        marginal = model.column_marginal(j).log_prob(rows[:, j]).double().cpu().numpy()
+        marginal = model.column_marginal(j, context).log_prob(rows[:, j]).double().cpu().numpy()
     return ColumnCalibration(name, len(rows), outside, lower, upper, reliability, whole["log_prob"], marginal)
 
 

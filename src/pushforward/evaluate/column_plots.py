@@ -17,7 +17,7 @@ from pushforward.evaluate.arrays import Floats
 from pushforward.evaluate.calibration import ColumnCalibration, pit_band
 from pushforward.evaluate.memorization import Memorization
 from pushforward.evaluate.plots import histogram, ramp
-from pushforward.evaluate.style import COLORS, FONT, INK, MUTED, new_figure, plain, robust_limits
+from pushforward.evaluate.style import COLORS, FONT, INK, MUTED, WIDTH, legend_above, new_figure, plain, robust_limits
 
 __all__ = ["plot_associations", "plot_columns", "plot_memorization", "plot_pit", "plot_reliability"]
 
@@ -55,8 +55,7 @@ def plot_columns(
         ax.set_yticks([])
         if imputed is not None and imputed[j]:
             ax.set_title(f"{imputed[j]:.0%} missing, filled in", loc="left", fontsize=FONT - 2.5, color=MUTED, pad=2)
-    handles, labels = max((ax.get_legend_handles_labels() for ax in axes[:count]), key=lambda legend: len(legend[0]))
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=FONT)
+    legend_above(figure, max(axes[:count], key=lambda ax: len(ax.get_legend_handles_labels()[0])))
     _note_first(figure, count, len(schema.fields))
     return figure
 
@@ -76,17 +75,17 @@ def plot_pit(columns: Sequence[ColumnCalibration], *, limit: int = MAX_PANELS) -
     for column, ax in zip(ordered, axes, strict=False):
         low, high = pit_band(column.rows, BINS)
         heights = column.pit(BINS)
-        ax.axhspan(low, high, color="#d9dde2", linewidth=0, label="99% band of a calibrated model")
-        ax.axhline(1.0, color=MUTED, linewidth=0.8)
-        ax.stairs(heights, edges, fill=True, color=COLORS["model"], alpha=0.35)
-        ax.stairs(heights, edges, color=COLORS["model"], linewidth=1.4, label="held-out values")
+        ax.stairs(heights, edges, color=COLORS["model"], linewidth=1.4, label="held-out values", baseline=None)
+        ax.axhline(1.0, color=MUTED, linewidth=0.8, label="calibrated")
+        ax.axhspan(
+            low, high, color="#d9dde2", linewidth=0, zorder=0, label="where calibrated columns stay 99 times in 100"
+        )
         ax.set_ylim(0, max(1.6, 1.1 * high, min(1.1 * heights.max(), 4)))
         ax.set_xlim(0, 1)
         ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])
         ax.grid(False)
         ax.set_xlabel(plain(column.name))
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=FONT)
+    legend_above(figure, axes[0])
     _note_first(figure, count, len(ordered))
     return figure
 
@@ -110,15 +109,16 @@ def plot_reliability(columns: Sequence[ColumnCalibration], *, limit: int = MAX_P
             values[shown] for values in (reliability.predicted, reliability.observed, reliability.counts)
         )
         error = 2 * np.sqrt(np.clip(observed * (1 - observed), 1e-4, None) / counts)
-        ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8)
         ax.errorbar(predicted, observed, error, color=COLORS["model"], marker="o", markersize=4, linewidth=1.2,
-                    elinewidth=1)  # fmt: skip
+                    elinewidth=1, label="held-out values")  # fmt: skip
+        ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, label="calibrated")
         ax.set_xlim(-0.03, 1.03)
         ax.set_ylim(-0.03, 1.03)
         ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])
         ax.set_yticks([0, 0.5, 1], ["0", "½", "1"])
         ax.set_xlabel(plain(column.name, 20))
     figure.supylabel("observed frequency", fontsize=FONT, color=INK)
+    legend_above(figure, axes[0])
     _note_first(figure, count, len(categorical))
     return figure
 
@@ -169,16 +169,15 @@ def plot_memorization(result: Memorization) -> Figure:
     ax.set_xlabel("distance to the closest training row")
     ax.set_ylabel("share of rows")
     ax.set_xlim(0, top)
-    ax.legend(fontsize=FONT - 1, frameon=False)
+    legend_above(figure, ax)
     return figure
 
 
 def _panels(count: int, *, columns: int = 3, height: float = 2.15) -> tuple[Figure, NDArray[Any]]:
     """A figure with a grid of ``count`` panels, and its axes, (at least count,)."""
-    columns = min(columns, count)
+    columns = min(columns, max(count, 3))
     rows = math.ceil(count / columns)
-    width = min((9.4 if columns <= 3 else 9.8) / (columns if columns > 2 else 3), 3.1) * columns + 0.4
-    figure, axes = new_figure(rows, columns, width=width, height=height * rows + 0.55)
+    figure, axes = new_figure(rows, columns, width=WIDTH, height=height * rows + 0.55)
     for ax in axes.flat[count:]:
         ax.set_visible(False)
     return figure, axes.ravel()

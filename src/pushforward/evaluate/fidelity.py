@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import ks_2samp
+from scipy.stats import chi2_contingency, ks_2samp, kstwobign
 from scipy.stats.contingency import crosstab
 
 from pushforward.data.schema import Schema
@@ -43,11 +43,13 @@ class Distance:
         names: of the columns.
         distance: from 0, equal distributions, to 1, disjoint ones.
         chance: the distance expected by chance between two sets of rows of these sizes from one distribution.
+        p_value: the probability of at least this distance by chance; NaN for a pair, which is not tested.
     """
 
     names: tuple[str, ...]
     distance: float
     chance: float
+    p_value: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +75,20 @@ class TwoSampleTest:
         """Whether ``auc`` is more than three standard errors above ½."""
         return self.auc > 0.5 + 3 * self.standard_error
 
+    @property
+    def ease(self) -> str:
+        """How well the classifier does, as an adverb."""
+        return "easily" if self.auc > 0.8 else "sometimes" if self.auc > 0.6 else "barely"
+
+    @property
+    def telling(self) -> list[str]:
+        """The columns, three at most, that the classifier needs most."""
+        return [name for name, drop in self.importances.items() if drop > 0.1 * (self.auc - 0.5)][:3]
+
 
 def column_distances(schema: Schema, real: Floats, samples: Floats) -> list[Distance]:
-    """The Kolmogorov-Smirnov distance of each ordered column and the total variation distance of each other one.
+    """The Kolmogorov-Smirnov distance of each ordered column and the total variation distance of each other one, with
+    the p-values of the Kolmogorov-Smirnov test and of the χ² test of homogeneity.
 
     Args:
         schema: of the columns.
@@ -84,10 +97,13 @@ def column_distances(schema: Schema, real: Floats, samples: Floats) -> list[Dist
     """
     distances = []
     for j, field in enumerate(schema.fields):
-        distance = _kolmogorov_smirnov if field.column_type.has_ranks else _total_variation
+        ranked = field.column_type.has_ranks
+        distance = _kolmogorov_smirnov if ranked else _total_variation
         a, b = (rows[~np.isnan(rows[:, j]), j] for rows in (real, samples))
         if len(a) > 1 and len(b):
-            distances.append(Distance((field.name,), distance(a, b), _expected_by_chance(distance, a, b)))
+            value = distance(a, b)
+            p_value = kstwobign.sf(value * math.sqrt(len(a) * len(b) / (len(a) + len(b)))) if ranked else _chi2(a, b)
+            distances.append(Distance((field.name,), value, _expected_by_chance(distance, a, b), float(p_value)))
     return distances
 
 
@@ -155,7 +171,7 @@ def two_sample_test(schema: Schema, real: Floats, samples: Floats, *, seed: int 
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.inspection import permutation_importance
-    from sklearn.model_selection import StratifiedKFold, cross_validate
+    from sklearn.model_selection import KFold, cross_validate
 
     count = min(len(real), len(samples), TREE_ROWS)
     if count < 2 * FOLDS:
@@ -163,10 +179,13 @@ def two_sample_test(schema: Schema, real: Floats, samples: Floats, *, seed: int 
     x = np.concatenate([_encode_for_trees(schema, real, rows[:count]) for rows in (real, samples)])
     x[:, np.isnan(x).all(axis=0)] = 0.0  # the trees cannot bin a column without a value
     y = np.repeat([0, 1], count)
+    # Real row i and sample i, which may share a context, are in one fold: else trees would recognise it.
+    pairs = KFold(FOLDS, shuffle=True, random_state=seed).split(x[:count])
+    folds_of_pairs = [tuple(np.concatenate([rows, rows + count]) for rows in fold) for fold in pairs]
     unordered = [not field.column_type.has_ranks for field in schema.fields]
     folds = cross_validate(
         HistGradientBoostingClassifier(categorical_features=unordered, random_state=seed),
-        x, y, scoring=("roc_auc", "accuracy"), cv=StratifiedKFold(FOLDS, shuffle=True, random_state=seed),
+        x, y, scoring=("roc_auc", "accuracy"), cv=folds_of_pairs,
         return_estimator=True, return_indices=True, error_score="raise",
     )  # fmt: skip
     drops = [
@@ -213,6 +232,14 @@ def _encode_for_trees(schema: Schema, real: Floats, rows: Floats) -> Floats:
 def _kolmogorov_smirnov(a: Floats, b: Floats) -> float:
     """The largest difference of the empirical distribution functions."""
     return float(ks_2samp(a, b, method="asymp").statistic)  # the exact p-value, which is not used, is slow
+
+
+def _chi2(a: Floats, b: Floats) -> float:
+    """The p-value of the χ² test of homogeneity of two arrays of categories, the rare ones as one."""
+    both, (codes, size) = np.repeat([0, 1], [len(a), len(b)]), frequent_codes(a, np.concatenate([a, b]), CATEGORIES)
+    counts = np.bincount(both * size + codes, minlength=2 * size).reshape(2, size)
+    counts = counts[:, counts.sum(axis=0) > 0]
+    return float(chi2_contingency(counts, correction=False).pvalue) if counts.shape[1] > 1 else 1.0
 
 
 def _total_variation(a: NDArray[Any], b: NDArray[Any]) -> float:

@@ -1,6 +1,7 @@
 """Reports as one self-contained HTML file: sections of text, tables and pictures, rendered by jinja2.
 
-What a page says is data (`Section`, `Fact`, `Code`, `HtmlTable`, `Picture`); how it looks is in ``templates/``. Every
+What a page says is data (`Section`, `Fact`, `Checks`, `Contents`, `Code`, `HtmlTable`,
+`Picture`); how it looks is in ``templates/``. Every
 string is escaped by the template, so that a column name or a message can never become markup.
 """
 
@@ -18,7 +19,19 @@ from matplotlib.figure import Figure
 from pushforward.core.files import atomic_path
 from pushforward.evaluate.style import figure_to_png_uri
 
-__all__ = ["Code", "Fact", "HtmlTable", "Part", "Picture", "Section", "page", "picture", "write_report"]
+__all__ = [
+    "Checks",
+    "Code",
+    "Contents",
+    "Fact",
+    "HtmlTable",
+    "Part",
+    "Picture",
+    "Section",
+    "page",
+    "picture",
+    "write_report",
+]
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,34 @@ class Fact:
 
     kind: ClassVar[str] = "fact"
     text: str
+    level: str = ""
+    """``"good"``, ``"note"`` or ``"problem"``, for its colour."""
+
+
+@dataclass(frozen=True)
+class Checks:
+    """A list of results of checks, each with a mark.
+
+    Attributes:
+        items: (level, text), with a level of ``"good"``, ``"note"`` or ``"problem"``.
+    """
+
+    kind: ClassVar[str] = "checks"
+    items: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Links to all later sections of the page, and how the page came about.
+
+    Attributes:
+        about: such as the date and the version of the library.
+        command: that writes the page; empty for none.
+    """
+
+    kind: ClassVar[str] = "contents"
+    about: str
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +113,7 @@ class Picture:
     width: int
 
 
-Part: TypeAlias = str | Fact | Code | HtmlTable | Picture
+Part: TypeAlias = str | Fact | Checks | Contents | Code | HtmlTable | Picture
 
 
 @dataclass
@@ -85,7 +126,8 @@ class Section:
 
 def picture(figure: Figure, caption: str, *, dpi: int = 150) -> Picture:
     """A matplotlib figure as a `Picture`, one inch wide for every 100 pixels of the page."""
-    return Picture(figure_to_png_uri(figure, dpi=dpi), caption, round(figure.get_size_inches()[0] * 100))
+    width = round(figure.get_size_inches()[0] * 100)
+    return Picture(figure_to_png_uri(figure, dpi=dpi), caption, width)
 
 
 def page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:

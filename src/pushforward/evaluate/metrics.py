@@ -13,9 +13,24 @@ from pushforward.core.distribution import Distribution
 from pushforward.core.exactness import Exactness
 from pushforward.evaluate.arrays import Floats, Rows, log_prob_in_batches
 
-__all__ = ["TITLES", "BaselineScore", "Evaluation", "Scorer", "evaluate", "mean_and_error", "signed", "with_error"]
+__all__ = [
+    "TITLES",
+    "BaselineScore",
+    "Evaluation",
+    "Scorer",
+    "evaluate",
+    "mean_and_error",
+    "signed",
+    "times",
+    "with_error",
+]
 
-TITLES = {"gaussian": "Gaussian", "gmm": "Gaussian mixture", "independent": "independence baseline"}
+TITLES = {
+    "independent": "independent columns",
+    "tree": "tree of pairs",
+    "gaussian": "Gaussian",
+    "gmm": "Gaussian mixture",
+}
 
 
 class Scorer(Protocol):
@@ -205,13 +220,13 @@ def _compare(title: str, score: BaselineScore) -> str:
     amount = f"{with_error(abs(difference), error)} nats per row"
     if math.isfinite(error) and abs(difference) <= 2 * error:
         return f"The model and the {title} cannot be told apart on these rows: they differ by {amount}."
-    ratio = _times(abs(difference))
+    ratio = times(abs(difference))
     if difference > 0:
         return f"The model is better than the {title} by {amount}: a typical row is {ratio} as likely under the model."
     return f"The model is worse than the {title} by {amount}: a typical row is {ratio} as likely under the {title}."
 
 
-def _times(nats: float) -> str:
+def times(nats: float) -> str:
     """The likelihood ratio exp(nats), as text."""
     if nats > 13.8:
         return f"more than a million times (e to the {nats:,.0f})"

@@ -17,14 +17,13 @@ from matplotlib.ticker import NullLocator
 
 from pushforward.evaluate.arrays import Floats, Rows, as_rows
 from pushforward.evaluate.metrics import TITLES, Evaluation, signed
-from pushforward.evaluate.style import COLORS, FONT, INK, MUTED, new_figure, plain, robust_limits
+from pushforward.evaluate.style import COLORS, FONT, INK, MUTED, legend_above, new_figure, plain, robust_limits
 
 __all__ = [
     "HistoryLike",
     "histogram",
     "plot_learning_curves",
     "plot_log_densities",
-    "plot_marginals",
     "plot_pairs",
     "ramp",
 ]
@@ -72,39 +71,7 @@ def plot_learning_curves(history: HistoryLike) -> Figure:
     ax.set_xlabel("training step")
     ax.set_ylabel("log-likelihood (nats per row)\nhigher is better")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    _legend(ax, loc="lower right")
-    return figure
-
-
-def plot_marginals(data: Rows, samples: Rows, names: Sequence[str], *, limit: int = 12) -> Figure:
-    """A histogram of each column: data filled, samples as a line.
-
-    Axes show all but the outermost 0.1 % of the data on either side; a note gives the share of the samples outside.
-    Columns with a few very frequent values get a logarithmic axis.
-
-    Args:
-        data: (rows, columns).
-        samples: (any number of rows, columns) from the model.
-        names: of the columns.
-        limit: largest number of columns that are drawn.
-    """
-    real, drawn = _checked("plot_marginals", data, samples, names)
-    count = min(limit, len(names))
-    columns = min(3, count)
-    rows = math.ceil(count / columns)
-    figure, axes = new_figure(rows, columns, width=min(3.0 * columns + 0.6, 9.4), height=2.15 * rows + 0.55)
-    for i, ax in enumerate(axes.flat):
-        if i < count:
-            histogram(ax, real[:, i], drawn[:, i])
-            ax.set_xlabel(plain(names[i]))
-        else:
-            ax.set_visible(False)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("density")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=FONT)
-    if count < len(names):
-        figure.supxlabel(f"the first {count} of {len(names)} columns", fontsize=FONT, color=MUTED)
+    legend_above(figure, ax)
     return figure
 
 
@@ -122,7 +89,7 @@ def plot_pairs(data: Rows, samples: Rows, names: Sequence[str], *, limit: int = 
     """
     real, drawn = _checked("plot_pairs", data, samples, names)
     if len(names) < 2:
-        raise ValueError("plot_pairs: needs at least two columns; got one. Use plot_marginals.")
+        raise ValueError("plot_pairs: needs at least two columns; got one. Use plot_columns.")
     points = min(len(real), len(drawn), max_points)
     real, drawn = _thinned(real, points), _thinned(drawn, points)
     count = min(limit, len(names))
@@ -154,11 +121,7 @@ def plot_pairs(data: Rows, samples: Rows, names: Sequence[str], *, limit: int = 
                 ax.set_xlabel(plain(names[j], 18))
             if j == 0:
                 ax.set_ylabel(plain(names[i], 18))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    places = {"data": "data (below the diagonal)", "samples": "samples of the model (above the diagonal)"}
-    labels = [places[label] for label in labels]
-    columns = 2 if count > 2 else 1
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=FONT)
+    legend_above(figure, axes[0, 0])
     if count < len(names):
         figure.supxlabel(f"the first {count} of {len(names)} columns", fontsize=FONT, color=MUTED)
     return figure
@@ -199,9 +162,8 @@ def plot_log_densities(evaluation: Evaluation) -> Figure:
     ax.set_xlabel("log-density of a held-out row (nats); further right is better")
     ax.set_ylabel("share of rows per nat")
     if beyond:
-        note = "rows outside the plot:\n" + "\n".join(beyond)
-        ax.text(0.015, 0.62, note, transform=ax.transAxes, fontsize=FONT - 2, color=MUTED, va="top")
-    _legend(ax, loc="upper left")
+        ax.set_title(f"rows outside the plot: {', '.join(beyond)}", loc="right", fontsize=FONT - 2, color=MUTED)
+    legend_above(figure, ax, 2)
     return figure
 
 
@@ -217,6 +179,7 @@ def histogram(
         limits: of the axis; by default all but the outermost 0.1 % of the data on either side.
         note: whether to note a logarithmic axis and the share of the samples outside.
     """
+    notes = []
     low, high = limits or robust_limits(real)
     edges = _edges(real, low, high, 60)
     widths = np.maximum(np.diff(edges), 1e-280)  # whose inverse does not overflow
@@ -228,8 +191,7 @@ def histogram(
         ax.yaxis.set_minor_locator(NullLocator())
         floor = 1e-3 * filled.min()  # an empty bin goes below the axes instead of interrupting the line
         heights = [np.maximum(height, floor) for height in heights]
-        if note:
-            ax.set_title("log scale", loc="right", fontsize=FONT - 2.5, color=MUTED, pad=2)
+        notes.append("log scale")
     else:
         floor = 0.0
     ax.stairs(heights[0], edges, baseline=floor, fill=True, color=COLORS["data"], alpha=0.45, label="data")
@@ -238,17 +200,10 @@ def histogram(
     ax.locator_params(axis="x", nbins=5)
     outside = float(((drawn < low) | (drawn > high) | ~np.isfinite(drawn)).mean())
     expected = float(((real < low) | (real > high)).mean())
-    if note and outside > max(0.01, 3 * expected):
-        ax.text(
-            0.98,
-            0.95,
-            f"{100 * outside:.1f}% of samples\nlie outside",
-            transform=ax.transAxes,
-            ha="right",
-            va="top",
-            fontsize=FONT - 2,
-            color=MUTED,
-        )
+    if outside > max(0.01, 3 * expected):
+        notes.append(f"{100 * outside:.1f}% of samples outside")
+    if note and notes:
+        ax.set_title(", ".join(notes), loc="right", fontsize=FONT - 2.5, color=MUTED, pad=2)
 
 
 def _edges(values: Floats, low: float, high: float, count: int) -> Floats:
@@ -296,9 +251,3 @@ def _thinned(rows: Floats, count: int) -> Floats:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
-
-
-def _legend(ax: Axes, **options: Any) -> None:
-    legend = ax.legend(fontsize=FONT - 1, frameon=True, framealpha=0.9, edgecolor="none", **options)
-    for text in legend.get_texts():
-        text.set_color(INK)

@@ -1,244 +1,280 @@
-"""The report on a model: likelihood, samples, training, numerical accuracy and architecture.
-
-Each section is a function, so that other reports can be assembled from the same pieces.
-"""
+"""The report on a model of the columns of a table, whatever model it is: one page that begins with a verdict."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from pushforward.core.distribution import Distribution
-from pushforward.core.exactness import qualified
-from pushforward.evaluate.arrays import Floats, Rows, as_rows, check_paired, sample_in_batches
-from pushforward.evaluate.baselines import Baseline
-from pushforward.evaluate.diagnostics import PrecisionCheck, precision_check
-from pushforward.evaluate.html import Code, Fact, HtmlTable, Part, Section, picture
-from pushforward.evaluate.metrics import TITLES, Evaluation, evaluate, signed, with_error
-from pushforward.evaluate.plots import (
-    HistoryLike,
-    plot_learning_curves,
-    plot_log_densities,
-    plot_marginals,
-    plot_pairs,
+from pushforward.data.fields import Field
+from pushforward.data.schema import Schema
+from pushforward.distributions import Continuous
+from pushforward.evaluate.abilities import column_types, conditions_on_any
+from pushforward.evaluate.arrays import (
+    Floats,
+    Rows,
+    as_rows,
+    check_paired,
+    evaluation_mode,
+    sample_in_batches,
+    to_model,
 )
+from pushforward.evaluate.baselines import AnyBaseline, fit_baselines
+from pushforward.evaluate.calibration import LEVELS, ColumnCalibration, measure_calibration
+from pushforward.evaluate.diagnostics import precision_check
+from pushforward.evaluate.fidelity import Distance, TwoSampleTest, column_distances, two_sample_test
+from pushforward.evaluate.html import Section, write_report
+from pushforward.evaluate.judgement import verdict
+from pushforward.evaluate.memorization import measure_memorization
+from pushforward.evaluate.metrics import evaluate
+from pushforward.evaluate.plots import HistoryLike
+from pushforward.evaluate.ranks import subsample
+from pushforward.evaluate.sections import (
+    likelihood_section,
+    model_section,
+    precision_section,
+    training_section,
+    verdict_section,
+)
+from pushforward.evaluate.table_sections import (
+    FEWEST_ROWS,
+    ORDERS,
+    calibration_section,
+    dependence_section,
+    fidelity_section,
+    memorization_section,
+    utility_section,
+)
+from pushforward.evaluate.training_rows import TrainingRows
+from pushforward.evaluate.utility import measure_utility
 
-__all__ = [
-    "likelihood_section",
-    "model_report",
-    "model_section",
-    "precision_section",
-    "reproduce_section",
-    "samples_section",
-    "training_section",
-]
+__all__ = ["model_report", "write_model_report"]
 
-MAX_SAMPLES = 10_000  # held-out rows and samples in the pictures
+MAX_ROWS = 10_000  # held-out rows beyond the likelihood, and samples
+SPREAD_ROWS = 500  # whose log-densities are compared between column orders
+
+Result = tuple[list[Section], dict[str, Any]]  # sections of a report, and numbers
+
+
+def write_model_report(
+    path: str | os.PathLike[str],
+    title: str,
+    model: Distribution,
+    schema: Schema | Sequence[str],
+    x: Rows,
+    **options: Any,
+) -> dict[str, Any]:
+    """Write `model_report` to an HTML file and return its numbers."""
+    sections, numbers = model_report(model, schema, x, **options)
+    write_report(path, title, sections)
+    return numbers
 
 
 def model_report(
     model: Distribution,
+    schema: Schema | Sequence[str],
     x: Rows,
     context: Rows | None = None,
+    context_schema: Schema | Sequence[str] = (),
     *,
-    columns: Sequence[str],
-    context_columns: Sequence[str] = (),
-    baselines: Mapping[str, Baseline] | None = None,
-    evaluation: Evaluation | None = None,
+    baselines: Mapping[str, AnyBaseline] | None = None,
+    train: Rows | None = None,
+    trained_on: TrainingRows | None = None,
     history: HistoryLike | None = None,
     facts: Mapping[str, object] | None = None,
     commands: str = "",
     seed: int = 0,
-) -> list[Section]:
-    """The sections of a report on a model and held-out rows; `html.write_report` writes them.
+) -> Result:
+    """The sections of a report on a model and held-out rows, and its main numbers.
+
+    What takes the distribution of single columns given others is left out for models that have none.
 
     Args:
-        model: any distribution over vectors.
-        x: (rows, columns) held-out rows.
+        model: any distribution over the columns.
+        schema: of the columns of x, or their names if all are real numbers.
+        x: (rows, columns) held-out rows as numbers, NaN where an entry is missing.
         context: (rows, context columns), for a conditional model; samples are drawn with the same contexts.
-        columns: names of the columns of x.
-        context_columns: names of the columns of the context.
-        baselines: simple models fitted to the training rows.
-        evaluation: the result of `evaluate` on the same rows; computed if absent.
+        context_schema: of the columns of the context, or their names.
+        baselines: simple models fitted to the training rows, as from `fit_baselines`; by default fitted to ``train``.
+        train: (rows, columns) that the model was trained on, for the sections on memorization and utility, which a
+            conditional model does not have.
+        trained_on: hashes of the training rows, by which held-out rows that are none are recognised; by default of
+            ``train``.
         history: of the training run.
         facts: further lines about the model, by name, such as its flow and options.
-        commands: the commands that reproduce the model and the report.
+        commands: the commands that reproduce the report.
         seed: of the samples.
 
     Raises:
         ValueError: shapes do not fit the model, or names do not fit the shapes.
     """
     check_paired("model_report", x, context)
-    width = as_rows("model_report", "x", x[:1]).shape[1]
-    context_width = 0 if context is None else as_rows("model_report", "context", context[:1]).shape[1]
-    if (len(columns), len(context_columns)) != (width, context_width):
+    schema, context_schema = _as_schema(schema), _as_schema(context_schema)
+    x, contexts = (
+        as_rows("model_report", "x", x),
+        None if context is None else as_rows("model_report", "context", context),
+    )
+    widths = x.shape[1], 0 if contexts is None else contexts.shape[1]
+    if (len(schema.names), len(context_schema.names)) != widths:
         raise ValueError(
-            f"model_report: x has {width} columns and context {context_width}; got {len(columns)} and "
-            f"{len(context_columns)} names. Give one name per column."
+            f"model_report: x has {widths[0]} columns and context {widths[1]}; got {len(schema.names)} and "
+            f"{len(context_schema.names)} names. Give one name per column."
         )
-    result = evaluation or evaluate(model, x, context, baselines=baselines)
-    chosen = np.linspace(0, len(x) - 1, min(len(x), MAX_SAMPLES)).round().astype(np.int64)
-    shown, shown_context = _rows(x)[chosen], None if context is None else _rows(context)[chosen]
-    samples = sample_in_batches(model, len(chosen), shown_context, seed=seed)
-    sections = [
-        likelihood_section(result),
-        samples_section(shown, samples, columns, conditional=context is not None),
-        *([training_section(history)] if history is not None and history.records else []),
-    ]
-    usable = np.flatnonzero(np.isfinite(result.log_densities["model"]))
-    if len(usable):
-        usable_context = None if context is None else _rows(context)[usable]
-        sections.append(precision_section(precision_check(model, _rows(x)[usable], usable_context)))
-    sections.append(model_section(model, columns=columns, context_columns=context_columns, facts=facts))
-    return [*sections, *([reproduce_section(commands)] if commands else [])]
+    train = None if train is None or contexts is not None else as_rows("model_report", "train", train)
+    if train is not None:
+        trained_on = trained_on or TrainingRows.of(train)
+        if baselines is None:
+            baselines = fit_baselines(train, types=column_types(model, len(schema.names)), seed=seed)
+    evaluation = evaluate(model, x, contexts, baselines=baselines)
+    chosen = np.linspace(0, len(x) - 1, min(len(x), MAX_ROWS)).round().astype(np.int64)
+    shown, shown_contexts = x[chosen], None if contexts is None else contexts[chosen]
+    columns = measure_calibration(model, shown, schema.names, shown_contexts)
+    sections, numbers = _conditionals(model, shown, shown_contexts, columns, seed)
+    real, kept, gaps = _fill_gaps(model, shown, shown_contexts, seed + 1)
+    shown_contexts = None if shown_contexts is None else shown_contexts[kept]
+    samples = sample_in_batches(model, len(real) if train is None else MAX_ROWS, shown_contexts, seed=seed)
+    excluded = len(shown) - len(real)
+    compared, table = _compare(schema, context_schema, real, shown_contexts, samples, gaps, excluded, seed)
+    sections += compared
+    if train is not None:
+        parts = _training_rows(model, schema, train, real, samples, gaps, seed)
+        sections += parts[0]
+        numbers |= parts[1]
+    if history is not None and history.records:
+        sections.append(training_section(history))
+    usable = np.isfinite(x).all(axis=1) & np.isfinite(evaluation.log_densities["model"])
+    precision = None
+    if usable.any():
+        precision = precision_check(model, x[usable], None if contexts is None else contexts[usable])
+        sections.append(precision_section(precision))
+    sections.append(model_section(model, schema, context_schema, facts=facts))
+    judged = verdict(
+        evaluation, model, schema.names, x, contexts, trained_on=trained_on, calibration=columns, precision=precision,
+        **table,
+    )  # fmt: skip
+    numbers |= {
+        "verdict": judged.to_dict(),
+        "two_sample_auc": None if table["test"] is None else table["test"].auc,
+        "column_distances": {entry.names[0]: entry.distance for entry in table["distances"]},
+    }
+    return [
+        verdict_section(judged, commands),
+        likelihood_section(evaluation),
+        *sections,
+    ], evaluation.to_dict() | numbers
 
 
-def likelihood_section(evaluation: Evaluation, *, title: str = "How well does the model fit held-out rows?") -> Section:
-    """Log-likelihoods of the model and the baselines as a table, in words, and as histograms over rows."""
-    rows = [
-        [
-            qualified("this model", evaluation.exactness),
-            with_error(evaluation.log_likelihood, evaluation.standard_error),
-            "",
-            "",
-        ]
-    ]
-    for name, score in evaluation.baselines.items():
-        rows.append([
-            TITLES.get(name, name),
-            with_error(score.log_likelihood, score.standard_error),
-            with_error(score.difference, score.difference_error),
-            f"{score.components:,}",
-        ])  # fmt: skip
-    header = ["", "log-likelihood (nats per row)", "advantage of this model", "components"]
-    caption = f"Mean over {evaluation.rows:,} held-out rows ± standard error; higher is better."
-    if not evaluation.baselines:
-        header, rows = header[:2], [row[:2] for row in rows]
-    elif not any(score.components for score in evaluation.baselines.values()):
-        header, rows = header[:3], [row[:3] for row in rows]
-    parts: list[Part] = [*map(Fact, evaluation.sentences()), HtmlTable(header, rows, caption)]
-    parts += [f"{TITLES.get(name, name)}: {score.note}" for name, score in evaluation.baselines.items() if score.note]
-    bits = signed(evaluation.bits_per_dimension)
-    parts.append(
-        "One nat is a factor of e = 2.72 in the density of a typical row. Log-likelihoods depend on the units of the "
-        f"columns; differences between models do not. In bits per dimension (lower is better): {bits}."
-    )
-    if any(np.isfinite(densities).any() for densities in evaluation.log_densities.values()):
-        caption = "Log-densities of the held-out rows; dashed lines are the means in the table above."
-        parts.append(picture(plot_log_densities(evaluation), caption))
-    return Section(title, parts)
+def _as_schema(columns: Schema | Sequence[str]) -> Schema:
+    if isinstance(columns, Schema):
+        return columns
+    return Schema(tuple(Field(name, Continuous(), "", "float64") for name in columns))
 
 
-def samples_section(
-    data: Rows,
+def _conditionals(
+    model: Distribution, x: Floats, context: Floats | None, columns: Sequence[ColumnCalibration], seed: int
+) -> Result:
+    """Dependence between columns and calibration of their conditional distributions, for models that have some."""
+    sections: list[Section] = []
+    numbers: dict[str, Any] = {}
+    if not columns:
+        return sections, numbers
+    if conditions_on_any(model) and x.shape[1] > 1:
+        numbers["order_spread"] = _order_spread(model, x[:SPREAD_ROWS], context, seed)
+        sections.append(dependence_section(columns, spread=numbers["order_spread"]))
+    sections.append(calibration_section(columns, any_order=conditions_on_any(model), single=x.shape[1] == 1))
+    coverages = {c.name: {f"{p:.0%}": c.coverage(p)[0] for p in LEVELS} for c in columns if c.lower is not None}
+    return sections, numbers | {"coverage": coverages}
+
+
+def _compare(
+    schema: Schema,
+    context_schema: Schema,
+    real: Floats,
+    context: Floats | None,
     samples: Floats,
-    names: Sequence[str],
-    *,
-    conditional: bool = False,
-    title: str = "Data and samples side by side",
-) -> Section:
-    """Histograms of columns and of pairs of columns, of held-out rows and of samples.
-
-    Args:
-        data: (rows, columns) held-out rows.
-        samples: (rows, columns) from the model.
-        names: of the columns.
-        conditional: whether each sample was drawn with the context of a held-out row.
-        title: of the section.
-    """
-    held_out, drawn = as_rows("samples_section", "data", data), as_rows("samples_section", "samples", samples)
-    count = f"{len(drawn):,} samples of the model and {len(held_out):,} held-out rows"
-    parts: list[Part] = [f"{count}. Each sample has the context of a held-out row." if conditional else f"{count}."]
-    if invalid := int((~np.isfinite(drawn)).any(axis=1).sum()):
-        parts.append(Fact(f"{invalid:,} of the samples hold a value that is not finite."))
-    caption = "The marginal distribution of each column. For a good model the line follows the filled shape."
-    parts.append(picture(plot_marginals(held_out, drawn, names), caption))
-    if len(names) > 1:
-        caption = (
-            "Pairs of columns, darker where rows are denser: data below the diagonal, samples above it. For a good "
-            "model the two halves mirror each other."
-        )
-        parts.append(picture(plot_pairs(held_out, drawn, names), caption))
-    return Section(title, parts)
+    gaps: NDArray[np.bool_],
+    excluded: int,
+    seed: int,
+) -> tuple[list[Section], dict[str, Any]]:
+    """Samples beside held-out rows; the context of a conditional model counts as further columns of both."""
+    title = "Do samples look real?"
+    finite = np.asarray(np.isfinite(samples).all(axis=1))
+    pairs = finite[: len(real)]
+    real, paired, gaps = real[pairs], samples[: len(real)][pairs], gaps[pairs]
+    distances: list[Distance] = column_distances(schema, real, paired)
+    test: TwoSampleTest | None = None
+    if not len(real):
+        reason = "All held-out rows have missing entries, which this model cannot fill in, or no sample is finite."
+        return [Section(title, [reason])], {"distances": distances, "test": test}
+    imputed = np.append(gaps.mean(axis=0), np.zeros(len(context_schema.fields)))
+    if context is not None:
+        context = context[pairs]
+        schema = Schema((*schema.fields, *context_schema.fields), schema.backend)
+        real, paired = np.hstack([real, context]), np.hstack([paired, context])
+    if len(real) >= FEWEST_ROWS:
+        test = two_sample_test(schema, real, paired, seed=seed)
+    section = fidelity_section(
+        schema, real, paired, distances, test, imputed=imputed, excluded=excluded, title=title,
+        invalid=int((~finite).sum()), conditional=context is not None,
+    )  # fmt: skip
+    return [section], {"distances": distances, "test": test}
 
 
-def training_section(history: HistoryLike, *, title: str = "Training") -> Section:
-    """The learning curves and why the run ended."""
-    caption = (
-        "While both curves rise, longer training helps; where the validation curve falls while the training curve "
-        "rises, the model overfits."
-    )
-    last = history.records[-1]
-    run = f"{last.step:,} steps in {_duration(last.seconds)}"
-    reason = str(getattr(history, "stopped", "") or "").rstrip(".")
-    return Section(
-        title, [picture(plot_learning_curves(history), caption), f"{run}: {reason}." if reason else f"{run}."]
-    )
-
-
-def precision_section(check: PrecisionCheck, *, title: str = "Can the numbers be trusted?") -> Section:
-    """The verdict of the precision check and its numbers."""
-    return Section(title, [Fact(check.verdict), HtmlTable(["check", "result"], check.lines())])
-
-
-def model_section(
+def _training_rows(
     model: Distribution,
-    *,
-    columns: Sequence[str],
-    context_columns: Sequence[str] = (),
-    facts: Mapping[str, object] | None = None,
-    title: str = "The model",
-) -> Section:
-    """Columns, size and settings of a model; its modules folded away."""
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    rows = [["columns", ", ".join(columns)]]
-    density = f"A joint density of {_listed(columns)}."
-    if context_columns:
-        rows.append(["given", ", ".join(context_columns)])
-        density = f"A conditional density of {_listed(columns)} given {_listed(context_columns)}."
-    rows.append(["parameters", f"{parameters:,}"])
-    rows += [[str(name), _as_text(value)] for name, value in (facts or {}).items()]
-    return Section(title, [density, HtmlTable([], rows, words=True), Code(str(model), summary="all modules")])
+    schema: Schema,
+    train: Floats,
+    real: Floats,
+    samples: Floats,
+    gaps: NDArray[np.bool_],
+    seed: int,
+) -> Result:
+    """Whether samples copy the training rows, and whether they can stand in for them."""
+    if min(len(train), len(real)) < FEWEST_ROWS:
+        reason = f"Not measured: this takes at least {FEWEST_ROWS} complete held-out rows and as many training rows."
+        return [Section("Does the model memorize training rows?", [reason])], {}
+    memorization = measure_memorization(schema, train, samples, real, seed=seed)
+    sections = [memorization_section(memorization, len(train))]
+    filled, _, train_gaps = _fill_gaps(model, subsample(train, MAX_ROWS, seed), None, seed + 2)
+    utilities = measure_utility(schema, filled, samples, real, imputed=(train_gaps, gaps), seed=seed)
+    if utilities:
+        sections.append(utility_section(utilities))
+    return sections, {
+        "closer_than_held_out": memorization.close[0],
+        "utility": {entry.name: {"real": entry.real, "samples": entry.samples} for entry in utilities},
+    }
 
 
-def reproduce_section(commands: str, *, title: str = "How to reproduce this report") -> Section:
-    """The commands, ready to copy."""
-    return Section(title, [Code(commands)])
+def _fill_gaps(
+    model: Any, x: Floats, context: Floats | None, seed: int
+) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Rows with missing entries drawn given the observed ones, which rows these are, and where entries were missing.
 
-
-def _rows(values: Rows) -> Any:
-    return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
-
-
-def _listed(names: Sequence[str], limit: int = 8) -> str:
-    """Names as an enumeration within a sentence.
-
-    >>> _listed(["a"]), _listed(["a", "b", "c"]), _listed(list("abcd"), limit=2)
-    ('a', 'a, b and c', 'a, b and 2 more columns')
+    A model of a fixed column order conditions a missing entry only on those before it, so that drawing would favour
+    the model: there, and for models that cannot draw them, the rows without gaps are returned.
     """
-    if len(names) > limit:
-        return f"{', '.join(names[:limit])} and {len(names) - limit} more columns"
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    gaps = np.isnan(x)
+    complete = np.asarray(~gaps.any(axis=1))
+    if complete.all() or not conditions_on_any(model):
+        return x[complete], complete, gaps[complete]
+    with torch.no_grad(), evaluation_mode(model):
+        rows, contexts = to_model(model, x, context)
+        generator = torch.Generator(rows.device).manual_seed(seed)
+        filled: Floats = model.impute(rows, generator, contexts).cpu().numpy()
+    return filled, np.ones(len(x), dtype=bool), gaps
 
 
-def _duration(seconds: float) -> str:
-    """A duration as text.
-
-    >>> _duration(9.4), _duration(150), _duration(9000)
-    ('9 seconds', '2.5 minutes', '2.5 hours')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.1f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} = {_as_text(entry)}" for key, entry in value.items()) or "defaults"
-    if isinstance(value, list | tuple):
-        return ", ".join(_as_text(entry) for entry in value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return str(value)
+def _order_spread(model: Any, x: Floats, context: Floats | None, seed: int) -> float | None:
+    """Standard deviation of the log-density of a row between random column orders, averaged over the rows with a
+    density; None without such rows."""
+    random, columns = np.random.default_rng(seed), x.shape[1]
+    with torch.no_grad(), evaluation_mode(model):
+        rows, contexts = to_model(model, x, None if context is None else context[: len(x)])
+        spread = model.order_spread(rows, [random.permutation(columns).tolist() for _ in range(ORDERS)], contexts)
+    finite = spread[spread.isfinite()]
+    return float(finite.mean()) if len(finite) else None

@@ -20,8 +20,10 @@ __all__ = [
     "COLORS",
     "INK",
     "MUTED",
+    "WIDTH",
     "figure_to_png_uri",
     "figure_to_svg_uri",
+    "legend_above",
     "new_figure",
     "robust_limits",
     "save_figure",
@@ -34,15 +36,18 @@ COLORS = {
     "model": "#D55E00",
     "gaussian": "#009E73",
     "gmm": "#8F4A82",
-    "other": "#56B4E9",
+    "independent": "#56B4E9",
+    "tree": "#8F4A82",
+    "other": "#009E73",
     "highlight": "#E69F00",
 }
 INK, MUTED, GRID = "#222222", "#5f6368", "#e6e6e6"
 FONT = 9.5
+WIDTH = 9.4  # inches, of the text of a page
 
 
 def new_figure(
-    rows: int = 1, columns: int = 1, *, width: float = 7.0, height: float = 3.6, **options: Any
+    rows: int = 1, columns: int = 1, *, width: float = WIDTH, height: float = 3.6, **options: Any
 ) -> tuple[Figure, NDArray[Any]]:
     """A white figure without a window, and its axes as an array (rows, columns) in the common style."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
@@ -65,6 +70,16 @@ def tidy(ax: Axes, *, grid: bool = True) -> None:
         text.set_fontsize(FONT)
     ax.title.set_color(INK)
     ax.title.set_fontsize(FONT + 1)
+
+
+def legend_above(figure: Figure, ax: Axes, columns: int = 3) -> None:
+    """The legend of these axes above the figure, where it covers nothing."""
+    handles, labels = ax.get_legend_handles_labels()
+    legend = figure.legend(
+        handles, labels, loc="outside upper center", ncols=min(columns, len(labels)), frameon=False, fontsize=FONT
+    )
+    for text in legend.get_texts():
+        text.set_color(INK)
 
 
 def plain(text: str, limit: int = 28) -> str:

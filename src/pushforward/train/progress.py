@@ -11,8 +11,13 @@ from pushforward.train.history import History
 __all__ = ["ProgressBar"]
 
 
+WIDTH = 80
+"""Columns of a terminal that the bar takes at most."""
+
+
 class ProgressBar:
-    """A bar on standard error with the used part of the budget, and the numbers of the last validation.
+    """A line on standard error: the used part of the budget, time so far and time left, step, and the number of the
+    last validation (of the training rows where there are no others).
 
     Args:
         history: of the run; says what its numbers are.
@@ -20,18 +25,22 @@ class ProgressBar:
 
     def __init__(self, history: History) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+        console = Console(stderr=True)
+        console.width = min(console.width, WIDTH)
         self.unit, self.about = history.unit or history.metric, "" if history.exactness == "exact" else "≈"
         self.bar: Any = Progress(
             TextColumn("fit"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=None),  # what the others leave
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
-            TextColumn("step {task.fields[step]}  {task.fields[numbers]}"),
-            console=Console(stderr=True),
+            TimeRemainingColumn(),
+            TextColumn("left  step {task.fields[step]:,}{task.fields[number]}"),
+            console=console,
+            expand=True,
         )
-        self.task = self.bar.add_task("fit", total=1.0, step=0, numbers="")
+        self.task = self.bar.add_task("fit", total=1.0, step=0, number="")
 
     def __enter__(self) -> ProgressBar:
         self.bar.start()
@@ -46,6 +55,7 @@ class ProgressBar:
         if isinstance(event, Stepped):
             self.bar.update(self.task, completed=event.done, step=event.step)
         elif isinstance(event, Validated):
-            parts = [("train", event.record.train), ("validation", event.record.validation), ("best", event.best)]
-            numbers = "  ".join(f"{name} {self.about}{value:.3f}" for name, value in parts if value is not None)
-            self.bar.update(self.task, completed=event.done, step=event.step, numbers=f"{numbers} {self.unit}")
+            train, validation = event.record.train, event.record.validation
+            name, value = ("train", train) if validation is None else ("validation", validation)
+            number = f"  {name} {self.about}{value:.{3 if abs(value) < 1_000 else 1}f} {self.unit}"
+            self.bar.update(self.task, completed=event.done, step=event.step, number=number)

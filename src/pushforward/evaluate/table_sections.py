@@ -1,7 +1,8 @@
-"""The sections of a report on a mixed-type model: dependence, calibration, fidelity, memorization and utility."""
+"""The sections of a report that compare columns: dependence, calibration, fidelity, memorization and utility."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ from pushforward.evaluate.fidelity import Distance, TwoSampleTest, associations,
 from pushforward.evaluate.html import Fact, HtmlTable, Part, Section, picture
 from pushforward.evaluate.memorization import QUANTILE, Memorization
 from pushforward.evaluate.metrics import mean_and_error, signed, with_error
+from pushforward.evaluate.plots import plot_pairs
 from pushforward.evaluate.utility import Utility
 
 __all__ = [
@@ -78,16 +80,22 @@ def dependence_section(
 
 
 def calibration_section(
-    columns: Sequence[ColumnCalibration], *, any_order: bool = True, title: str = "Can the intervals be trusted?"
+    columns: Sequence[ColumnCalibration],
+    *,
+    any_order: bool = True,
+    single: bool = False,
+    title: str = "Can the intervals be trusted?",
 ) -> Section:
     """Coverage of intervals, PIT histograms with bands, and reliability of category probabilities.
 
     Args:
         columns: as from `measure_calibration`.
         any_order: whether the conditional distributions are given all other entries, or only those before.
+        single: whether there is only one column, whose distribution is given the context alone.
         title: of the section.
     """
     condition = "given all other entries of its row" if any_order else "given the entries before it in its row"
+    condition = "of each row" if single else condition
     parts: list[Part] = []
     if ordered := [column for column in columns if column.lower is not None]:
         parts += _interval_parts(ordered, condition)
@@ -159,6 +167,8 @@ def fidelity_section(
     *,
     imputed: Floats | None = None,
     excluded: int = 0,
+    invalid: int = 0,
+    conditional: bool = False,
     title: str = "Do samples look real?",
 ) -> Section:
     """Columns and pairs of columns of samples and of held-out rows, and whether a classifier tells them apart.
@@ -171,10 +181,15 @@ def fidelity_section(
         test: as from `two_sample_test`; None if there are too few rows for it.
         imputed: share of each column of the real rows that was filled in, (columns,).
         excluded: number of held-out rows that were left out because of their gaps.
+        invalid: number of samples that were left out because a value is not finite.
+        conditional: whether each sample has the context of a held-out row, the last columns of both.
         title: of the section.
     """
     parts: list[Part] = [] if test is None else [Fact(_verdict(test))]
-    parts.append(f"{len(samples):,} samples of the model are compared with {len(real):,} held-out rows.")
+    alike = " Each sample has the context of a held-out row." if conditional else ""
+    parts.append(f"{len(samples):,} samples of the model are compared with {len(real):,} held-out rows.{alike}")
+    if invalid:
+        parts.append(Fact(f"{invalid:,} of the samples hold a value that is not finite, and are left out."))
     if imputed is not None and imputed.any():
         parts.append(
             f"{imputed.mean():.1%} of the entries of the held-out rows are missing and were filled in by draws from "
@@ -182,21 +197,27 @@ def fidelity_section(
             "the less the comparison shows of a wrong one."
         )
     if excluded:
-        parts.append(
-            f"{excluded:,} rows with missing entries are left out: a model of a fixed column order cannot fill them in."
-        )
+        parts.append(f"{excluded:,} rows with missing entries are left out: this model cannot fill them in.")
     if test is None:
         parts.append(f"A classifier that tells them apart was not trained: this takes at least {FEWEST_ROWS} rows.")
     caption = "The marginal distribution of each column. For a good model the line follows the filled shape."
     parts.append(picture(plot_columns(schema, real, samples, imputed=imputed), caption))
     caption = (
         "Distance of each column: Kolmogorov-Smirnov of ordered columns, total variation of others. 0: equal "
-        "distributions; 1: disjoint ones. By chance: the distance expected between two sets of rows from one "
-        "distribution."
+        "distributions; 1: disjoint ones. Expected by chance: the distance between two sets of rows from one "
+        "distribution. p-value: the probability of at least this distance by chance."
     )
     parts.append(_distance_table(distances, caption, "column"))
     if len(schema.fields) > 1:
         parts += _pair_parts(schema, real, samples)
+    numbers = [j for j, field in enumerate(schema.fields) if field.column_type.is_density and field.form == "number"]
+    if len(numbers) > 1:
+        caption = (
+            "Pairs of columns of real numbers, darker where rows are denser: data below the diagonal, samples above. "
+            "For a good model the two halves mirror each other."
+        )
+        names = [schema.names[j] for j in numbers]
+        parts.append(picture(plot_pairs(real[:, numbers], samples[:, numbers], names), caption))
     return Section(title, parts)
 
 
@@ -275,11 +296,9 @@ def _verdict(test: TwoSampleTest) -> str:
             f"Gradient-boosted trees cannot tell samples from real rows: their AUC is {test.auc:.3f}, where 0.5 is "
             "expected by chance."
         )
-    ease = "easily" if test.auc > 0.8 else "sometimes" if test.auc > 0.6 else "barely"
-    relevant = [name for name, drop in test.importances.items() if drop > 0.1 * (test.auc - 0.5)][:3]
-    columns = f" The most informative columns are {', '.join(relevant)}." if relevant else ""
+    columns = f" The most informative columns are {', '.join(test.telling)}." if test.telling else ""
     return (
-        f"Gradient-boosted trees can {ease} tell samples from real rows: an AUC of {test.auc:.3f}, where 0.5 is "
+        f"Gradient-boosted trees can {test.ease} tell samples from real rows: an AUC of {test.auc:.3f}, where 0.5 is "
         f"expected by chance and 1 is perfect; they classify {test.accuracy:.1%} of the rows correctly.{columns}"
     )
 
@@ -289,7 +308,14 @@ def _count(column: ColumnCalibration) -> str:
 
 
 def _distance_table(distances: Sequence[Distance], caption: str, title: str, limit: int | None = None) -> HtmlTable:
-    """The distances, those that exceed chance the most first."""
-    ranked = sorted(distances, key=lambda distance: distance.chance - distance.distance)[:limit]
+    """The distances, those that exceed chance the most first, by their p-values if they have some."""
+    ranked = sorted(distances, key=lambda entry: (np.nan_to_num(entry.p_value), entry.chance - entry.distance))[:limit]
     rows = [[" and ".join(entry.names), f"{entry.distance:.3f}", f"{entry.chance:.3f}"] for entry in ranked]
-    return HtmlTable([title, "distance", "by chance"], rows, caption)
+    header = [title, "distance", "expected by chance"]
+    if all(math.isfinite(entry.p_value) for entry in ranked):
+        rows = [
+            [*row, f"{entry.p_value:.2g}" if entry.p_value >= 1e-4 else "< 0.0001"]
+            for row, entry in zip(rows, ranked, strict=True)
+        ]
+        header.append("p-value")
+    return HtmlTable(header, rows, caption)
