@@ -165,7 +165,9 @@ def fit(
     print_table(fit_rows(result), ["nats per row", "train", "validation"], title=rows)
     trained = f"{out}: {result['parameters']:,} parameters, {result['seconds']:.0f} s of training"
     say(f"{trained}{'; ' + result['stopped'] if result['stopped'] else ''}.")
-    say(f"Next: pushforward report {out} TABLE of held-out rows, or pushforward sample {out} --out new.csv")
+    for line in (result["verdict"] or {"lines": ["Not judged: no rows were held out."]})["lines"]:
+        typer.echo(line)
+    say(f"Next: pushforward report {out} TABLE of new rows, or pushforward sample {out} --out new.csv")
 
 
 @app.command()
@@ -188,14 +190,14 @@ def evaluate(
     from pushforward.cli.evaluate import evaluate_rows, evaluation_rows
 
     with torch_scope(seed, threads):
-        evaluation = evaluate_rows(model, table)
+        evaluation, verdict = evaluate_rows(model, table)
     if json:
-        emit(evaluation.to_dict())
+        emit({**evaluation.to_dict(), "verdict": verdict.to_dict()})
         return
     header = ["nats per row", "log-likelihood", "model is ahead by"]
     print_table(evaluation_rows(evaluation), header, title=f"{evaluation.rows:,} rows")
-    for sentence in evaluation.sentences():
-        typer.echo(sentence)
+    for line in verdict.lines:
+        typer.echo(line)
 
 
 @app.command()

@@ -15,11 +15,13 @@ from pushforward.estimators.table import Prepared
 from pushforward.evaluate import (
     Evaluation,
     TrainingRows,
+    Verdict,
     baselines_from_dict,
     baselines_to_dict,
     column_types,
     evaluate,
     fit_baselines,
+    verdict,
 )
 from pushforward.io import read_header
 from pushforward.train import History
@@ -30,25 +32,35 @@ MAX_SCORED = 50_000
 """Largest number of training rows on which the final training likelihood is computed."""
 
 
-def _evaluated(model: FlowDensity, rows: TableRows, baselines: dict[str, Any]) -> Evaluation:
-    return evaluate(model.model_, rows.x, rows.context, baselines=baselines)
-
-
-def compare(model: FlowDensity, prepared: Prepared | None, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Baselines as JSON, and the mean log-likelihoods of the training rows (`MAX_SCORED` at most) and of the
-    validation rows."""
-    assert prepared is not None
+def fit_simple_models(model: FlowDensity, train: TableRows, seed: int) -> dict[str, Any]:
+    """Baselines of the kind of the table, fitted to the training rows; none where they cannot be."""
     fields, context_fields = model.layout_.fields
+    types, context_types = column_types(model.model_, len(fields)), [field.column_type for field in context_fields]
     try:
-        baselines = fit_baselines(
-            prepared.train.x, prepared.train.context, types=column_types(model.model_, len(fields)),
-            context_types=[field.column_type for field in context_fields], seed=seed,
-        )  # fmt: skip
+        return fit_baselines(train.x, train.context, types=types, context_types=context_types, seed=seed)
     except ValueError as error:  # the model is saved without them
         say(f"No baselines: {error}")
-        baselines = {}
-    train = _evaluated(model, next(prepared.train.pieces(MAX_SCORED)), baselines)
-    held = None if prepared.validation is None else _evaluated(model, prepared.validation, baselines)
+        return {}
+
+
+def judged(
+    model: FlowDensity, rows: TableRows, baselines: dict[str, Any], trained_on: TrainingRows | None
+) -> tuple[Evaluation, Verdict]:
+    """The likelihood of rows under the model and its baselines, and what follows from it."""
+    evaluation = evaluate(model.model_, rows.x, rows.context, baselines=baselines)
+    names = [field.name for field in model.layout_.fields[0]]
+    return evaluation, verdict(evaluation, model.model_, names, rows.x, rows.context, trained_on=trained_on)
+
+
+def compare(model: FlowDensity, prepared: Prepared, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is stored about the training rows, and the mean log-likelihoods of the training rows (`MAX_SCORED` at most)
+    and of the validation rows, with a verdict on the latter."""
+    baselines = fit_simple_models(model, prepared.train, seed)
+    trained_on = TrainingRows.of(prepared.train.x, prepared.train.context)
+    train, _ = judged(model, next(prepared.train.pieces(MAX_SCORED)), baselines, None)
+    held, opinion = (
+        (None, None) if prepared.validation is None else judged(model, prepared.validation, baselines, trained_on)
+    )
 
     def scores(name: str | None) -> dict[str, Any]:
         seen, unseen = (e if e is None or name is None else e.baselines[name] for e in (train, held))
@@ -58,14 +70,20 @@ def compare(model: FlowDensity, prepared: Prepared | None, seed: int) -> tuple[d
             "validation_error": None if unseen is None else unseen.standard_error,
         }
 
-    return baselines_to_dict(baselines), {**scores(None), "baselines": {name: scores(name) for name in train.baselines}}
+    stored = {"baselines": baselines_to_dict(baselines), "training_hashes": trained_on.to_dict()}
+    return stored, {
+        **scores(None),
+        "baselines": {name: scores(name) for name in train.baselines},
+        "verdict": None if opinion is None else opinion.to_dict(),
+    }
 
 
-def evaluate_rows(model: str, table: str) -> Evaluation:
+def evaluate_rows(model: str, table: str) -> tuple[Evaluation, Verdict]:
     """The mean log-likelihood of the rows of a table, beside the baselines that were fitted with the model."""
-    fitted = load_model(model)
-    baselines = baselines_from_dict(read_header(model).metadata.get("baselines") or {})
-    return _evaluated(fitted, read_rows(fitted, table), baselines)
+    fitted, metadata = load_model(model), read_header(model).metadata
+    stored = metadata.get("training_hashes")
+    baselines = baselines_from_dict(metadata.get("baselines") or {})
+    return judged(fitted, read_rows(fitted, table), baselines, TrainingRows.from_dict(stored) if stored else None)
 
 
 def report_rows(
@@ -79,7 +97,7 @@ def report_rows(
     rows, train_rows = read_rows(fitted, table), None if train is None else read_rows(fitted, train)
     fields, context_fields = (Schema(tuple(part), fitted.schema_.backend) for part in fitted.layout_.fields)
     stored, history = metadata.get("training_hashes"), metadata.get("history")
-    arguments = [] if train is None else ["--train", train]
+    arguments = [] if train is None else ["--train", str(train)]
     numbers = write_model_report(
         out, f"{model} on {table}", fitted.model_, fields, rows.x, context=rows.context, context_schema=context_fields,
         baselines=baselines_from_dict(metadata.get("baselines") or {}) or None,
@@ -87,7 +105,7 @@ def report_rows(
         trained_on=TrainingRows.from_dict(stored) if stored else None,
         history=History.from_dict(history) if history else None,
         facts={key: metadata[key] for key in ("model", "options", "train_rows") if key in metadata},
-        commands=shlex.join(["pushforward", "report", model, table, *arguments, "--out", out, "--seed", str(seed)]),
+        commands=shlex.join(["pushforward", "report", model, str(table), *arguments, "--out", out, f"--seed={seed}"]),
         seed=seed,
     )  # fmt: skip
     remember(out)

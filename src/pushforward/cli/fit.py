@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -164,8 +165,8 @@ class Run:
         elif os.path.exists(path) and not request.resume:
             say(f"Starting from scratch and replacing the checkpoint {path}; --resume continues from it.")
 
-    def metadata(self, baselines: dict[str, Any] | None = None) -> dict[str, Any]:
-        """What the model file says about itself besides the model."""
+    def metadata(self, stored: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+        """What the model file says about itself besides the model; ``stored`` is about the training rows."""
         modelled, context = self.model.layout_.fields
         prepared, history = self.prepared, getattr(self.model, "history_", None)
         held = 0 if prepared is None or prepared.validation is None else len(prepared.validation)
@@ -180,21 +181,23 @@ class Run:
             "train_rows": 0 if prepared is None else len(prepared.train),
             "validation_rows": held,
             **({} if history is None else {"history": history.to_dict()}),
-            **({} if baselines is None else {"baselines": baselines}),
+            **stored,
         }
 
     def judge(self) -> dict[str, Any]:
         """Fit the baselines, save them with the model, and compare."""
         from pushforward.cli.evaluate import compare
 
-        baselines, scores = compare(self.model, self.prepared, self.request.seed)
-        metadata = self.metadata(baselines)
+        if self.prepared is None:
+            raise RuntimeError("the model was not prepared")
+        stored, scores = compare(self.model, self.prepared, self.request.seed)
+        metadata = self.metadata(stored)
         save(self.model, self.request.out, metadata=metadata)
         history = getattr(self.model, "history_", None)
         records = [] if history is None else history.records
         return {
             "out": self.request.out,
-            **{name: value for name, value in metadata.items() if name not in ("history", "baselines")},
+            **{name: value for name, value in metadata.items() if name not in ("history", *stored)},
             "schema": self.model.schema_.describe(),
             "parameters": sum(p.numel() for p in self.model.model_.parameters()),
             "seconds": 0.0 if history is None else history.seconds,

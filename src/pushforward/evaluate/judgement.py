@@ -69,7 +69,12 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return {"ok": self.ok, "headline": self.headline, "findings": [vars(finding) for finding in self.findings]}
+        return {
+            "ok": self.ok,
+            "headline": self.headline,
+            "findings": [vars(finding) for finding in self.findings],
+            "lines": self.lines,
+        }
 
 
 def verdict(
@@ -123,6 +128,9 @@ def _headline(evaluation: Evaluation, findings: Sequence[CheckResult], checks: S
     if likelihood is not None and likelihood.level == "problem":
         others = f", and {_counted(problems - 1, 'other problem')}" if problems > 1 else ""
         return f"Not good: the model is not better than the best simple model{others}."
+    if likelihood is not None and likelihood.level == "note" and evaluation.baselines:
+        others = f"; {_counted(problems, 'problem')}" if problems else ""
+        return f"Undecided: on these rows the model cannot be told from the best simple model{others}."
     ahead = "better than the best simple model" if evaluation.baselines else "no simple model was compared"
     if problems:
         return f"Not good yet: {ahead}, but with {_counted(problems, 'problem')}."
@@ -151,7 +159,7 @@ def _likelihood(evaluation: Evaluation) -> CheckResult:
         return CheckResult(
             "problem", f"{beside}. Behind by {ahead}: train longer, on more rows, or use the simple model."
         )
-    return CheckResult("problem", f"{beside}. They differ by {ahead}, which may be chance.")
+    return CheckResult("note", f"{beside}. They differ by {ahead}, which may be chance.")
 
 
 def _seen(trained_on: TrainingRows | None, x: Floats, context: Rows | None) -> CheckResult | None:
