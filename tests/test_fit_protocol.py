@@ -293,7 +293,7 @@ def test_the_progress_bar_shows_nats(capsys: pytest.CaptureFixture[str]) -> None
     assert shown.out == ""
     pf.fit(Normal([0.0]), torch.randn(50, 1), loss=Distance(), steps=3)
     shown = capsys.readouterr()
-    assert "train ≈" in shown.err
+    assert "validation ≈" in shown.err
     assert "squared distance" in shown.err
 
 

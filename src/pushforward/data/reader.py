@@ -151,7 +151,11 @@ def read_numbers(path: PathLike, columns: Sequence[str] | None = None) -> NDArra
 
 @contextmanager
 def named_table(table: PathLike, first_row: int = 0) -> Iterator[None]:
-    """Name the file, and count rows from its first one, in errors about a data frame within the block."""
+    """Name the file, and count rows from its first one, in errors about a data frame within the block.
+
+    Raises:
+        TableError: that of the block, in these words.
+    """
     try:
         yield
     except TableError as error:
