@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from pushforward.core.reference import REFERENCES
+from pushforward.univariate import mixture_slopes
 from pushforward.univariate.distribution import UnivariateDistribution, distribution_of
 from pushforward.univariate.mixture import LOG_WIDTH, MixtureCDF
 from pushforward.univariate.mixture_fit import fit_gaussians
@@ -28,6 +30,11 @@ class MixtureDistribution(UnivariateDistribution):
         super().__init__(univariate, REFERENCES[univariate.reference])
 
     def log_density(self, x: Tensor, params: Tensor) -> Tensor:
+        if mixture_slopes.can_run(self.univariate, params, x):
+            return mixture_slopes.log_density(self.univariate, x, params, partial(self._log_density, x))
+        return self._log_density(x, params)
+
+    def _log_density(self, x: Tensor, params: Tensor) -> Tensor:
         log_weight, location, log_width = self.univariate.mixture(params)
         u = (x - location) * torch.exp(-log_width)
         return torch.logsumexp(log_weight - log_width + self.reference.log_density(u), dim=0)
@@ -38,6 +45,15 @@ class MixtureDistribution(UnivariateDistribution):
         return torch.logsumexp(log_weight + log_below(u), dim=0), torch.logsumexp(log_weight + log_below(-u), dim=0)
 
     def log_mass(self, low: Tensor, high: Tensor, params: Tensor, width: Tensor | None = None) -> Tensor:
+        if width is not None and mixture_slopes.can_run(self.univariate, params, low, high, width):
+
+            def reference(params: Tensor) -> Tensor:
+                return self._log_mass(low, high, params, width)
+
+            return mixture_slopes.log_mass(self.univariate, low, high, width, params, reference)
+        return self._log_mass(low, high, params, width)
+
+    def _log_mass(self, low: Tensor, high: Tensor, params: Tensor, width: Tensor | None) -> Tensor:
         log_weight, location, log_width = self.univariate.mixture(params)
         steepness = torch.exp(-log_width)
         below, above = ((x - location) * steepness for x in (low, high))

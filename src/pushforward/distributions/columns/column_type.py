@@ -14,6 +14,7 @@ from pushforward.core.config import build, shown_config
 from pushforward.core.constants import HasConstants
 from pushforward.core.domain import Domain
 from pushforward.core.torch_internals import buffers_of, parameters_of, submodules_of
+from pushforward.distributions.columns.scalar_term import ScalarTerm
 
 __all__ = ["ColumnType"]
 
@@ -115,6 +116,15 @@ class ColumnType(HasConstants, ABC):
     @abstractmethod
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         """Log-density or log-probability of x, (columns, n); -inf outside of the domain."""
+
+    def scalar_term(self, x: Tensor, params: Tensor) -> ScalarTerm | None:
+        """The part of `log_prob` that takes longest, where it is that of a distribution of one number: it can be
+        evaluated for many columns at once."""
+        return None
+
+    def log_prob_from(self, value: Tensor, x: Tensor, params: Tensor) -> Tensor:
+        """`log_prob` from the value of `scalar_term`."""
+        raise NotImplementedError
 
     @abstractmethod
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:

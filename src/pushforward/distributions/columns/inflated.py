@@ -12,6 +12,7 @@ from pushforward.core.checks import finite_numbers
 from pushforward.core.config import configurable
 from pushforward.core.domain import Interval
 from pushforward.distributions.columns.column_type import ColumnType
+from pushforward.distributions.columns.scalar_term import ScalarTerm
 
 __all__ = ["Inflated", "ZeroInflated"]
 
@@ -88,16 +89,28 @@ class Inflated(ColumnType):
         return self.inner.fitted_params(u)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        log_share = self._log_shares(params)
-        at = self._at(x)
+        return self._mixed(self.inner.log_prob(self._inner_values(x), params[len(self.values) :]), x, params)
+
+    def scalar_term(self, x: Tensor, params: Tensor) -> ScalarTerm | None:
+        return self.inner.scalar_term(self._inner_values(x), params[len(self.values) :])
+
+    def log_prob_from(self, value: Tensor, x: Tensor, params: Tensor) -> Tensor:
+        inner = self.inner.log_prob_from(value, self._inner_values(x), params[len(self.values) :])
+        return self._mixed(inner, x, params)
+
+    def _inner_values(self, x: Tensor) -> Tensor:
+        """Where the distribution of the inner type counts. If it has probabilities, it gives one to each of the values
+        too; if it has a density, those of the values take its place."""
+        return self._replace_values(x, self._at(x)) if self.is_density else x
+
+    def _mixed(self, inner: Tensor, x: Tensor, params: Tensor) -> Tensor:
+        """`log_prob` from that of the inner type."""
+        log_share, at = self._log_shares(params), self._at(x)
         hit = at.any(dim=0)
-        at_value = torch.where(at, log_share[:-1], 0.0).sum(dim=0)
-        others = log_share[-1] + self.inner.log_prob(self._replace_values(x, at), params[len(self.values) :])
+        at_value, others = torch.where(at, log_share[:-1], 0.0).sum(dim=0), log_share[-1] + inner
         if self.is_density:
             return torch.where(hit, at_value, others)
-        # Where the inner type has probabilities, it gives one to each of the values too.
-        inner = log_share[-1] + self.inner.log_prob(x, params[len(self.values) :])
-        return torch.where(hit, torch.logaddexp(at_value, inner), inner)
+        return torch.where(hit, torch.logaddexp(at_value, others), others)
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         share = self._log_shares(params).exp()

@@ -12,6 +12,7 @@ from pushforward.core.constants import moved_wide
 from pushforward.core.domain import Real
 from pushforward.core.torch_internals import buffers_of
 from pushforward.distributions.columns.column_type import ColumnType
+from pushforward.distributions.columns.scalar_term import ScalarTerm, kind_of
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.distribution import distribution_of
 from pushforward.univariate.mixture_kinds import LogisticMixtureCDF
@@ -81,7 +82,7 @@ class Scaled(ColumnType):
                 f"{type(self).__name__}: univariate must be a map of the real line; got "
                 f"{type(self.univariate).__name__}. Try univariate.LogisticMixtureCDF()."
             )
-        self.distribution = distribution_of(self.univariate)
+        self.distribution, self.kind = distribution_of(self.univariate), kind_of(self.univariate)
         self.num_params = self.univariate.num_params
         self.register_buffer("mean", torch.zeros(columns, 1, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(columns, 1, dtype=torch.float64))
@@ -145,11 +146,16 @@ class Scaled(ColumnType):
         return torch.cat([u, angles.sin(), angles.cos()], dim=1)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        return self.log_prob_from(self.scalar_term(x, params).evaluate(), x, params)
+
+    def scalar_term(self, x: Tensor, params: Tensor) -> ScalarTerm:
         v, log_slope = self._unconstrain(x)
         z, inner, log_scale = self._relative(self._standardize64(v), params)
-        log_density = self.distribution.log_density(z, inner) - log_scale
-        log_density = log_density + (log_slope - self.scale.log()).to(log_density.dtype)
-        return torch.where(self._inside(x), log_density, -torch.inf)
+        offset = (log_slope - self.scale.log()).to(inner.dtype) - log_scale
+        return ScalarTerm(self.distribution, self.kind, inner, z, None, None, offset)
+
+    def log_prob_from(self, value: Tensor, x: Tensor, params: Tensor) -> Tensor:
+        return torch.where(self._inside(x), value, -torch.inf)
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         low, high = self.domain.ends

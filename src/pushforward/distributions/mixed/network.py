@@ -13,6 +13,7 @@ from pushforward.core.constants import HasConstants
 from pushforward.core.domain import Product
 from pushforward.core.entries import holds_each
 from pushforward.distributions.columns.column_type import ColumnType
+from pushforward.distributions.columns.scalar_term import evaluate_together
 from pushforward.distributions.mixed.groups import ColumnGroups
 from pushforward.distributions.mixed.linear import FEWEST_ROWS, MOST_COLUMNS, LinearPart
 from pushforward.networks.subset import PrefixNetwork, SubsetNetwork
@@ -233,16 +234,16 @@ class ConditionalNetwork(HasConstants):
         """
         x = self.split(table)[1]
         if columns is None:
-            values = [getattr(t, method)(x[group], p) for (t, group), p in zip(self.columns, params, strict=True)]
-            return torch.cat(values)[self.from_groups]
-        values, places = [], []
+            parts = [(t, x[group], p) for (t, group), p in zip(self.columns, params, strict=True)]
+            return torch.cat(_evaluated(method, parts))[self.from_groups]
+        parts, places = [], []
         for (column_type, group), inside, p in zip(self.columns, self._inside(columns), params, strict=True):
             if inside:
                 chosen = [group[i] for i in inside]
-                values.append(getattr(column_type.select(inside), method)(x[chosen], p))
+                parts.append((column_type.select(inside), x[chosen], p))
                 places += chosen
-        whole = values[0].new_zeros(x.shape)
-        return whole.index_copy(0, torch.tensor(places, device=x.device), torch.cat(values))
+        values = torch.cat(_evaluated(method, parts))
+        return values.new_zeros(x.shape).index_copy(0, torch.tensor(places, device=x.device), values)
 
     def choose(self, params: Sequence[Tensor], columns: Sequence[int]) -> list[Tensor]:
         """Of the parameters of each group those of some columns."""
@@ -297,3 +298,16 @@ class ConditionalNetwork(HasConstants):
         """Which columns of each group are among these, by their numbers in the group."""
         wanted = set(columns)
         return [[i for i, j in enumerate(group) if j in wanted] for group in self.columns.positions]
+
+
+def _evaluated(method: ColumnMethod, parts: Sequence[tuple[ColumnType, Tensor, Tensor]]) -> list[Tensor]:
+    """A method of column types at values (columns, n) with parameters. What log-probabilities have in common is
+    evaluated for all of them at once."""
+    if method != "log_prob":
+        return [getattr(column_type, method)(x, params) for column_type, x, params in parts]
+    terms = [column_type.scalar_term(x, params) for column_type, x, params in parts]
+    values = iter(evaluate_together([term for term in terms if term is not None]))
+    return [
+        t.log_prob(x, params) if term is None else t.log_prob_from(next(values), x, params)
+        for (t, x, params), term in zip(parts, terms, strict=True)
+    ]
