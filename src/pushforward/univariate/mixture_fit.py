@@ -9,7 +9,7 @@ from torch import Tensor
 
 __all__ = ["fit_gaussians"]
 
-STEPS, PRIOR, BANDWIDTH, MOST_ROWS = 30, 1e-3, 0.3, 5_000
+STEPS, PRIOR, BANDWIDTH, MOST_ROWS = 30, 1e-3, 0.3, 2_000
 
 
 def fit_gaussians(x: Tensor, components: int, background: float, least: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,14 +35,19 @@ def fit_gaussians(x: Tensor, components: int, background: float, least: float) -
     weight = torch.full_like(mean, 1 / components)
     deviation = x.std(dim=-1, correction=0).expand_as(mean) / math.sqrt(components)
     deviation = torch.maximum(deviation, least_width)
-    outside = (math.log(background) - 0.5 * x.square())[None]
+    powers = torch.stack([torch.ones_like(x), x, x.square()], dim=1)  # (features, 3, n)
+    outside = x.new_tensor([math.log(background), 0.0, -0.5]).expand(len(x), 1, 3)
     for _ in range(STEPS):
-        u = (x - mean[..., None]) / deviation[..., None]  # (components, features, n)
-        inside = (weight / deviation).log()[..., None] + math.log1p(-background) - 0.5 * u.square()
-        share = torch.softmax(torch.cat([inside, outside]), dim=0)[:-1]
-        mass = share.sum(dim=-1) + PRIOR
+        # Log-densities are quadratic in x, and moments linear in the powers of x: two products of matrices.
+        precision = deviation.square().reciprocal()
+        start = (weight / deviation).log() + math.log1p(-background) - 0.5 * mean.square() * precision
+        inside = torch.stack([start, mean * precision, -0.5 * precision], dim=-1).transpose(0, 1)
+        share = torch.softmax(torch.cat([inside, outside], dim=1) @ powers, dim=1)[:, :-1]
+        mass, first, second = (share @ powers.mT).permute(2, 1, 0)  # each (components, features)
+        mass = mass + PRIOR
         # A component to which no point belongs stays where it is: the prior is a small part of a point there.
-        mean = ((share * x).sum(dim=-1) + PRIOR * mean) / mass
-        square = (share * (x - mean[..., None]).square()).sum(dim=-1) + PRIOR * deviation.square()
-        weight, deviation = mass / mass.sum(dim=0), torch.maximum((square / mass).sqrt(), least_width)
+        mean = (first + PRIOR * mean) / mass
+        square = second - 2 * mean * first + (mass - PRIOR) * mean.square() + PRIOR * deviation.square()
+        weight = mass / mass.sum(dim=0)
+        deviation = torch.maximum((square / mass).clamp(min=0.0).sqrt(), least_width)
     return weight, mean, deviation

@@ -30,8 +30,9 @@ LARGEST_RESIDUAL = 6.0
 LEAST_VARIANCE = 1e-9
 ELIMINATED = 16
 """Up to so many columns are conditioned on one after the other where rows see different ones."""
-ENTRIES = 2**16
-"""Of the matrices that are factored at once on a CPU, so that they stay in its cache."""
+ENTRIES, PIECES = 2**16, 8
+"""Of the matrices that are factored at once on a CPU, so that they stay in its cache, and into how many pieces rows are
+split at least, by the number of columns that they see."""
 
 
 class LinearPart(nn.Module):
@@ -173,14 +174,51 @@ def _condition(
         correlation, t, seen = correlation[order][:, order], t[order], seen[order]
         asked = [order.index(j) for j in asked]
         before = torch.arange(count, device=t.device)[:, None] < torch.tensor(asked, device=t.device)
-    across, rows = correlation[:, asked], t.shape[1]
     if shared:
-        mean, variance = _solve(correlation, across, before, seen[:, :1].t(), (t * seen)[None])
+        mean, variance = _solve(correlation, correlation[:, asked], before, seen[:, :1].t(), (t * seen)[None])
         return mean[0], variance.t()
-    size = max(1, ENTRIES // count**2) if t.device.type == "cpu" else rows
-    pieces = zip(seen.t().split(size), (t * seen).t().split(size), strict=True)
-    means, variances = zip(*(_solve(correlation, across, before, s, v[..., None]) for s, v in pieces), strict=True)
-    return torch.cat(means)[..., 0].t(), torch.cat(variances).t()
+    means, variances = _by_rows(correlation, asked, before, seen.t(), (t * seen).t())
+    return means.t(), variances.t()
+
+
+def _by_rows(
+    correlation: Tensor, asked: Sequence[int], before: Tensor | None, seen: Tensor, t: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What `_condition` gives, each (n, asked), from sets of seen columns (n, columns) and values (n, columns), one set
+    for each row.
+
+    Rows that see about as many columns are computed together, by matrices of as many columns as one of them sees: a
+    factor costs the cube of their number. Where a row sees fewer, columns that are correlated with none take the place.
+    """
+    n, count = seen.shape
+    wide = torch.block_diag(correlation, torch.eye(count, dtype=t.dtype, device=t.device))
+    t = torch.cat([t, torch.zeros_like(t)], dim=1)
+    before = None if before is None else torch.cat([before, torch.zeros_like(before)])
+    sizes, order = seen.sum(dim=1).sort()
+    seen_first = (~seen).to(torch.uint8).argsort(dim=1, stable=True)  # in their order, then the others
+    place = torch.arange(count, device=t.device)
+    columns = torch.where(place < seen.sum(dim=1, keepdim=True), seen_first, count + place)
+    # Without ranks only those that a row does not see are asked for.
+    unseen = before is None and len(asked) == count
+    targets = seen_first if unseen else torch.tensor(asked, device=t.device).expand(n, -1)
+    mean, variance = t.new_zeros(n, len(asked)), t.new_ones(n, len(asked))
+    least, start = sizes.tolist(), 0
+    while start < n:
+        size = n if t.device.type != "cpu" else max(8, min(n // PIECES, ENTRIES // max(1, least[start]) ** 2))
+        stop = min(n, start + size)
+        rows, most = order[start:stop], max(1, least[stop - 1])
+        some, wanted = columns[rows, :most], targets[rows, least[start] if unseen else 0 :]
+        lines = wide.index_select(0, some.flatten()).unflatten(0, some.shape)  # (rows, most, all columns)
+        factor = torch.linalg.cholesky_ex(lines.gather(2, some[:, None].expand(-1, most, -1)))[0]
+        across = lines.gather(2, wanted[:, None].expand(-1, most, -1))
+        loads = torch.linalg.solve_triangular(factor, across, upper=False)
+        y = torch.linalg.solve_triangular(factor, t[rows].gather(1, some)[..., None], upper=False)
+        loads = loads if before is None else loads * before[some]
+        places = wanted if unseen else place[: len(asked)].expand(len(rows), -1)
+        mean[rows] = mean[rows].scatter(1, places, (loads.mT @ y)[..., 0])
+        variance[rows] = variance[rows].scatter(1, places, 1 - loads.square_().sum(dim=1))
+        start = stop
+    return mean, variance
 
 
 def _eliminate(correlation: Tensor, t: Tensor, seen: Tensor, ranks: Sequence[int] | None) -> tuple[Tensor, Tensor]:
