@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -16,10 +17,26 @@ from pushforward.core.domain import Domain
 from pushforward.core.torch_internals import buffers_of, parameters_of, submodules_of
 from pushforward.distributions.columns.scalar_term import ScalarTerm
 
-__all__ = ["ColumnType"]
+__all__ = ["WAVES", "ColumnType", "waves"]
+
+OCTAVES = 4
+WAVES = 1 + 2 * OCTAVES
+"""How many inputs `waves` makes of one number."""
 
 SMALLEST_TAIL = 1e-7
 """Tail probabilities from here down count alike: in float32 the upper tail has no smaller ones."""
+
+
+def waves(u: Tensor) -> Tensor:
+    """Numbers u (columns, n) as inputs of a network, (columns, WAVES, n): u itself, and sines and cosines of it, with
+    which it tells near values apart.
+
+    References:
+        | On Embeddings for Numerical Features in Tabular Deep Learning (Gorishniy et al., 2022), arXiv:2203.05556
+    """
+    u = u[:, None]
+    angles = u * (0.5 * math.pi * 2.0 ** torch.arange(OCTAVES, dtype=u.dtype, device=u.device))[:, None]
+    return torch.cat([u, angles.sin(), angles.cos()], dim=1)
 
 
 class ColumnType(HasConstants, ABC):
@@ -102,6 +119,16 @@ class ColumnType(HasConstants, ABC):
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
         """x as inputs of a network, (columns, num_inputs, n)."""
+
+    @property
+    def shown_values(self) -> list[float] | None:
+        """The values whose presence is an input each, if inputs are these alone, followed by the `waves` of `position`
+        where there is one: such inputs are computed for columns of many types at once. None for other types."""
+        return None
+
+    def position(self, x: Tensor) -> Tensor | None:
+        """The numbers (columns, n) whose `waves` are inputs, in the dtype of the weights; NaN where all are zero."""
+        return None
 
     def standardized(self, x: Tensor) -> Tensor:
         """The points of the real line that x stands for, with about mean zero and deviation one, (columns, n) in

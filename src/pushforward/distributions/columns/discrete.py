@@ -57,6 +57,10 @@ class Categorical(ColumnType):
         wide = codes[..., None].expand(*codes.shape, self.EMBEDDING)
         return self.embedding.gather(1, wide).movedim(-1, 1)
 
+    @property
+    def shown_values(self) -> list[float] | None:
+        return None if self.embedding is not None else [float(level) for level in range(self.levels)]
+
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         log_probs = torch.log_softmax(params, dim=0).gather(0, self._codes(x)[None])[0]
         return torch.where(self.domain.contains(x), log_probs, -torch.inf)

@@ -78,6 +78,14 @@ class Inflated(ColumnType):
         inner = self.inner.encode(self._replace_values(x, at)) * ~at.any(dim=0)[:, None]
         return torch.cat([at.movedim(0, 1).to(inner.dtype), inner], dim=1)
 
+    @property
+    def shown_values(self) -> list[float] | None:
+        return self.values.tolist() if self.inner.shown_values == [] else None
+
+    def position(self, x: Tensor) -> Tensor | None:
+        inner = self.inner.position(x)
+        return None if inner is None else inner.masked_fill(self._at(x).any(dim=0), torch.nan)
+
     def holds(self, x: Tensor) -> Tensor:
         return self._at(x).any(dim=0) | self.inner.holds(x)
 

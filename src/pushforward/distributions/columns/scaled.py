@@ -11,7 +11,7 @@ from torch import Tensor
 from pushforward.core.constants import moved_wide
 from pushforward.core.domain import Real
 from pushforward.core.torch_internals import buffers_of
-from pushforward.distributions.columns.column_type import ColumnType
+from pushforward.distributions.columns.column_type import WAVES, ColumnType, waves
 from pushforward.distributions.columns.scalar_term import ScalarTerm, kind_of
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.distribution import distribution_of
@@ -23,7 +23,6 @@ INPUT_LIMIT = 10.0  # of a standardised value as an input of a network
 FAR = 1e5  # of a standardised value: everything beyond counts as this
 COMPONENTS, LOG_WIDTHS = 12, 7.0
 """Of the default mixture. Values of tables are often rounded, or follow from others: widths down to a thousandth."""
-OCTAVES = 4
 LARGEST_EXPONENT = 650.0
 """Of an exponential in float64."""
 LAST = math.exp(LARGEST_EXPONENT)
@@ -62,13 +61,10 @@ class Scaled(ColumnType):
     """Standardised values whose distribution is that of a scalar map, such as a mixture of logistics.
 
     u = (v - mean) / scale, where v is x or what `_unconstrain` makes of it, in float64; the rest in the dtype of the
-    weights. A network sees u and sines and cosines of it, with which it tells near values apart.
-
-    References:
-        | On Embeddings for Numerical Features in Tabular Deep Learning (Gorishniy et al., 2022), arXiv:2203.05556
+    weights. A network sees the `waves` of u.
     """
 
-    num_inputs = 1 + 2 * OCTAVES
+    num_inputs = WAVES
     is_real = True
     per_column: ClassVar[tuple[str, ...]] = ("mean", "scale")
     mean: Tensor
@@ -141,9 +137,14 @@ class Scaled(ColumnType):
         return ((v - self.mean) / self.scale).clamp(-FAR, FAR)
 
     def encode(self, x: Tensor) -> Tensor:
-        u = self._standardize(self._unconstrain(x)[0]).clamp(-INPUT_LIMIT, INPUT_LIMIT)[:, None]
-        angles = u * (0.5 * math.pi * 2.0 ** torch.arange(OCTAVES, dtype=u.dtype, device=u.device))[:, None]
-        return torch.cat([u, angles.sin(), angles.cos()], dim=1)
+        return waves(self.position(x))
+
+    @property
+    def shown_values(self) -> list[float] | None:
+        return []
+
+    def position(self, x: Tensor) -> Tensor:
+        return self._standardize(self._unconstrain(x)[0]).clamp(-INPUT_LIMIT, INPUT_LIMIT)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         return self.log_prob_from(self.scalar_term(x, params).evaluate(), x, params)

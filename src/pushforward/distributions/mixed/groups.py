@@ -9,12 +9,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from pushforward.distributions.columns.column_type import ColumnType
+from pushforward.core.constants import HasConstants
+from pushforward.distributions.columns.column_type import WAVES, ColumnType, waves
 
 __all__ = ["ColumnGroups"]
 
 
-class ColumnGroups(nn.Module):
+class ColumnGroups(HasConstants):
     """Columns by type: those of equal type are one group, with one module for all of them.
 
     Args:
@@ -35,6 +36,31 @@ class ColumnGroups(nn.Module):
         self.place = {j: (k, i) for k, group in enumerate(self.positions) for i, j in enumerate(group)}
         """Group of each column, and its number there."""
         self.domains = tuple(column.domain for column in columns)
+        self.add_constant("like", 0.0)
+        self.add_constant("anchors", [float(d.anchor(torch.zeros((), dtype=torch.float64))) for d in self.domains],
+                          torch.float64)  # fmt: skip
+        self._arrange_inputs()
+
+    like: Tensor
+    anchors: Tensor
+    """A fixed inner point of each column's domain, (columns,)."""
+    flag_columns: Tensor
+    flag_values: Tensor
+    input_order: Tensor
+
+    def _arrange_inputs(self) -> None:
+        """Which inputs are flags of single values, and the places of all inputs after flags, `waves` and the rest."""
+        flags: list[tuple[int, float]] = []  # column and value
+        waved, others = [], []
+        for column_type, group in self:
+            values = column_type.shown_values
+            flags += [(j, value) for j in group for value in values or []]
+            waved += [j for j in group if values is not None and column_type.num_inputs > len(values)]
+            others += [j for j in group for _ in range(0 if values is not None else column_type.num_inputs)]
+        owners = [j for j, _ in flags] + [j for j in waved for _ in range(WAVES)] + others
+        self.add_constant("flag_columns", [j for j, _ in flags], torch.int64)
+        self.add_constant("flag_values", [value for _, value in flags], torch.float64)
+        self.add_constant("input_order", sorted(range(len(owners)), key=owners.__getitem__), torch.int64)
 
     def __iter__(self) -> Iterator[tuple[ColumnType, list[int]]]:
         """Type and columns of each group."""
@@ -49,16 +75,21 @@ class ColumnGroups(nn.Module):
         k, i = self.place[j]
         return cast(ColumnType, self.types[k]).column(i)
 
-    def anchors(self, x: Tensor) -> list[Tensor]:
-        """A fixed inner point of each column's domain, with dtype and device of x."""
-        return [domain.anchor(x) for domain in self.domains]
-
-    def encode(self, x: Tensor) -> list[Tensor]:
-        """Inputs of a network (num_inputs, n) for each column of the table x."""
-        parts: dict[int, Tensor] = {}
+    def encode(self, x: Tensor) -> Tensor:
+        """Inputs of a network (inputs, n), column by column of the table x."""
+        waved, others = [], []
         for column_type, group in self:
-            parts.update(zip(group, column_type.encode(x[group]).unbind(), strict=True))
-        return [parts[j] for j in range(len(self))]
+            if column_type.shown_values is None:
+                others.append(column_type.encode(x[group]).flatten(0, 1))
+            elif (position := column_type.position(x[group])) is not None:
+                waved.append(position)
+        flags = (x[self.flag_columns] == self.flag_values[:, None]).to(self.like.dtype)
+        parts = [flags, *others]
+        if waved:
+            u = torch.cat(waved)
+            shown = waves(u.nan_to_num()).masked_fill(u.isnan()[:, None], 0.0)
+            parts.insert(1, shown.flatten(0, 1))
+        return torch.cat(parts)[self.input_order]
 
     def standardized(self, x: Tensor) -> list[Tensor]:
         """The points of the real line (n,) that the columns of the table x stand for; of those that are on it alone."""

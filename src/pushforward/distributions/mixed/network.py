@@ -133,13 +133,14 @@ class ConditionalNetwork(HasConstants):
 
     def fill(self, table: Tensor, observed: Tensor) -> Tensor:
         """The table with a fixed point of the domain in place of every entry that is missing or not observed."""
-        anchors = torch.stack([*self.context.anchors(table), *self.columns.anchors(table)])
+        anchors = torch.cat([self.context.anchors, self.columns.anchors])
         return torch.where(observed & ~table.isnan(), table, anchors[:, None])
 
     def encode(self, table: Tensor) -> Encoded:
         """A table without missing entries as network and linear part see it."""
         context, columns = self.split(table)
-        inputs = torch.cat([*self.context.encode(context), *self.columns.encode(columns)])
+        inputs = self.columns.encode(columns)
+        inputs = torch.cat([self.context.encode(context), inputs]) if len(self.context) else inputs
         return Encoded(inputs, None if self.linear is None or self.linear.is_idle else self._places(table))
 
     def _places(self, table: Tensor) -> Tensor:
