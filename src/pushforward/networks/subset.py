@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -54,16 +54,26 @@ class _Network(HasConstants, MixedPrecision):
     layers: nn.ModuleList
     last: nn.ModuleList
 
-    def forward(self, encoded: Tensor, seen: Tensor, only: int | None = None) -> list[Tensor]:
-        """(num_params, columns, n) for each group, or for one alone."""
+    def forward(
+        self, encoded: Tensor, seen: Tensor, shifts: Iterable[Tensor] | None = None, only: int | None = None
+    ) -> list[Tensor]:
+        """(num_params, columns, n) for each group, or for one alone; ``shifts``, (num_params, columns), are added."""
         inputs = self._inputs(encoded, seen)
+        layers = list(self.last) if only is None else [self.last[only]]
         with self.matmul_scope(inputs):
-            h, params = self._trunk(inputs), []
-            for k, (layer, (columns, count)) in enumerate(zip(self.last, self.groups, strict=True)):
-                if only is None or k == only:
-                    wide = self._linear(layer, h).to(encoded.dtype)
-                    params.append(wide.unflatten(0, (count, len(columns))))
-        return params
+            outputs = self._last(self._trunk(inputs), layers, None if shifts is None else list(shifts))
+        groups = self.groups if only is None else [self.groups[only]]
+        return [
+            output.to(encoded.dtype).unflatten(0, (count, len(columns)))
+            for output, (columns, count) in zip(outputs, groups, strict=True)
+        ]
+
+    def _last(self, h: Tensor, layers: Sequence[Any], shifts: Sequence[Tensor] | None) -> Sequence[Tensor]:
+        """What the last layers of some groups give, with shifts added."""
+        outputs = [self._linear(layer, h) for layer in layers]
+        if shifts is None:
+            return outputs
+        return [output + shift.reshape(-1, 1) for output, shift in zip(outputs, shifts, strict=True)]
 
     @torch.no_grad()
     def scale_last(self, k: int, factor: Tensor) -> None:
@@ -101,6 +111,13 @@ class SubsetNetwork(_Network):
         widths = [sum(inputs) + len(inputs)] + [width] * (1 + 2 * self.num_blocks)
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         self.last = nn.ModuleList(_zero_linear(width, len(columns) * count) for columns, count in self.groups)
+
+    def _last(self, h: Tensor, layers: Sequence[Any], shifts: Sequence[Tensor] | None) -> Sequence[Tensor]:
+        """One product for all groups: there may be many with few columns each."""
+        weight, bias = (torch.cat([getattr(layer, name) for layer in layers]) for name in ("weight", "bias"))
+        if shifts is not None:
+            bias = bias + torch.cat([shift.reshape(-1) for shift in shifts])
+        return torch.addmm(bias[:, None], weight, h).split([len(layer.bias) for layer in layers])
 
     def one_each(self, encoded: Tensor, seen: Tensor, asked: Sequence[int]) -> list[Tensor]:
         """Parameters of some columns, each given a set of seen columns of its own.

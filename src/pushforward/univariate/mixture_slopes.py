@@ -21,8 +21,9 @@ from pushforward.univariate.mixture import MixtureCDF
 
 __all__ = ["can_run", "log_density", "log_mass"]
 
-SMALLEST = -80.0
-"""Exponentials of smaller numbers count as those of this one, so that none underflows."""
+SMALLEST = -60.0
+"""Exponentials of smaller numbers count as those of this one, so that neither they nor products of them underflow:
+matrices with subnormal numbers are multiplied a hundred times as slowly."""
 
 Reference = Callable[[Tensor], Tensor]
 
@@ -84,8 +85,8 @@ def log_mass(
         if not gradients:
             return value
         by_width = widths.mul_(rest.reciprocal_().sub_(1))  # times the width
-        by_above = torch.sigmoid(-above)
-        by_below = torch.sigmoid(below).neg_()
+        by_above = above.neg().clamp_(min=SMALLEST).sigmoid_()
+        by_below = below.clamp(min=SMALLEST).sigmoid_().neg_()
         by_log_width = by_width.addcmul_(by_above, above).addcmul_(by_below, below).mul_(share).neg_()
         by_location = by_above.add_(by_below).mul_(share).mul_(steepness).neg_()
         slopes = _slopes(mixture, parts, share, by_location, by_log_width)
@@ -118,8 +119,9 @@ def _add_log_sigmoid(terms: Tensor, x: Tensor, sign: int = 1) -> None:
 
 def _log_sum(terms: Tensor) -> tuple[Tensor, Tensor]:
     """The log of the sum of exponentials over the first axis, and the share of each term."""
-    share = torch.softmax(terms, dim=0)
-    return terms.amax(dim=0).sub_(share.amax(dim=0).log_()), share
+    largest = terms.amax(dim=0)
+    share = torch.softmax(terms.sub_(largest).clamp_(min=SMALLEST), dim=0)
+    return largest.sub_(share.amax(dim=0).log_()), share
 
 
 def _slopes(

@@ -63,7 +63,7 @@ class Categorical(ColumnType):
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         log_probs = torch.log_softmax(params, dim=0).gather(0, self._codes(x)[None])[0]
-        return torch.where(self.domain.contains(x), log_probs, -torch.inf)
+        return log_probs.masked_fill(~self.domain.contains(x), -torch.inf)
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         total = torch.softmax(params, dim=0).cumsum(dim=0).gather(0, self._codes(x.floor())[None])[0]

@@ -97,7 +97,7 @@ class Integer(Scaled):
         return ScalarTerm(self.distribution, self.kind, inner, ends[0], ends[1], width, None)
 
     def log_prob_from(self, value: Tensor, x: Tensor, params: Tensor) -> Tensor:
-        return torch.where(self.domain.contains(x), value, -torch.inf)
+        return value.masked_fill(~self.domain.contains(x), -torch.inf)
 
     def _width(self, x: Tensor) -> Tensor:
         """The distance of x - ½ and x + ½ on the scale where they are standardised."""

@@ -156,7 +156,7 @@ class Scaled(ColumnType):
         return ScalarTerm(self.distribution, self.kind, inner, z, None, None, offset)
 
     def log_prob_from(self, value: Tensor, x: Tensor, params: Tensor) -> Tensor:
-        return torch.where(self._inside(x), value, -torch.inf)
+        return value.masked_fill(~self._inside(x), -torch.inf)
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         low, high = self.domain.ends

@@ -18,6 +18,10 @@ __all__ = ["calibrate_temperature"]
 
 ROWS, COPIES = 4_096, 16
 """How many rows, and how many random sets of observed columns for each, are used at most."""
+ENTRIES, FEWEST_ROWS = 2**23, 128
+"""Of the parameters of all rows, at most, but for so few rows: a column may have thousands of categories."""
+HALVINGS = 5
+"""Of the distance of the points, from one half, at which temperatures are tried."""
 PRIOR = 0.25
 """Standard deviation of the normal prior on log-temperatures."""
 
@@ -36,16 +40,17 @@ def calibrate_temperature(network: ConditionalNetwork, rows: Tensor, weights: Te
     Returns:
         the log-temperature of each column, (columns,); 0 where a type has none.
     """
-    copies = min(COPIES, max(1, ROWS // len(rows))) if network.order == "any" else 1
+    most = min(ROWS, max(FEWEST_ROWS, ENTRIES // max(1, sum(base.numel() for base in network.base_params))))
+    copies = min(COPIES, max(1, most // len(rows))) if network.order == "any" else 1
     generator = torch.Generator(rows.device).manual_seed(0)
-    table = network.add_noise(rows[:ROWS].repeat(copies, 1).t(), generator)
+    table = network.add_noise(rows[:most].repeat(copies, 1).t(), generator)
     present = ~table.isnan()
     filled = network.fill(table, present)
     fixed = network.order == "fixed"  # whose network sees what stands before a column alone
     observed, targets = (present, network.split(present)[1]) if fixed else split_at_random(network, table, generator)
     targets = targets & holds_each(network.support, network.split(table)[1].t()).t()  # others have probability zero
     of_rows = torch.ones(len(rows), dtype=torch.float64, device=rows.device) if weights is None else weights
-    target_weights = targets * of_rows[:ROWS].repeat(copies)
+    target_weights = targets * of_rows[:most].repeat(copies)
     effective_rows = float(of_rows.sum().square() / of_rows.square().sum())
     params = network.params(network.encode(filled), observed)
     x = network.split(filled)[1]
@@ -84,10 +89,16 @@ class _Objective:
 
 
 def _maximize(function: Callable[[Tensor], Tensor], count: int, like: Tensor) -> Tensor:
-    """The maximiser in [-2, 2] of each of ``count`` scalar functions: the best point of a grid, then of two finer grids
-    around it."""
-    best, step = like.new_zeros(count), 0.25
-    for offsets in (torch.arange(-8, 9), torch.arange(-4, 5) / 4, torch.arange(-4, 5) / 16):
-        points = best + step * offsets.to(like)[:, None]
-        best = points.gather(0, torch.stack([function(t) for t in points]).argmax(dim=0)[None])[0]
+    """The maximiser in [-2, 2] of each of ``count`` scalar functions: the best point of a grid, then the best of it and
+    its neighbours at half the distance, again and again."""
+    grid = torch.linspace(-2, 2, 9).to(like)[:, None].expand(-1, count)
+    values = torch.stack([function(t) for t in grid])
+    value, index = values.max(dim=0)
+    best, step = grid.gather(0, index[None])[0], 0.5
+    for _ in range(HALVINGS):
+        step /= 2
+        points = torch.stack([best, best - step, best + step])
+        values = torch.stack([value, function(points[1]), function(points[2])])
+        value, index = values.max(dim=0)
+        best = points.gather(0, index[None])[0]
     return best

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.constants import HasConstants
+from pushforward.core.torch_internals import buffers_of
 from pushforward.distributions.columns.column_type import WAVES, ColumnType, waves
 
 __all__ = ["ColumnGroups"]
@@ -39,6 +40,8 @@ class ColumnGroups(HasConstants):
         self.add_constant("like", 0.0)
         self.add_constant("anchors", [float(d.anchor(torch.zeros((), dtype=torch.float64))) for d in self.domains],
                           torch.float64)  # fmt: skip
+        for k, group in enumerate(self.positions):
+            self.add_constant(f"group_{k}", group, torch.int64)
         self._arrange_inputs()
 
     like: Tensor
@@ -66,6 +69,16 @@ class ColumnGroups(HasConstants):
         """Type and columns of each group."""
         return iter(zip(cast("list[ColumnType]", list(self.types)), self.positions, strict=True))
 
+    def parts(self, x: Tensor) -> Iterator[tuple[ColumnType, Tensor]]:
+        """Type and values of each group, from the table x."""
+        for k, (column_type, group) in enumerate(self):
+            adjacent = group[-1] - group[0] == len(group) - 1
+            yield column_type, x[group[0] : group[-1] + 1] if adjacent else x.index_select(0, self._group(k))
+
+    def _group(self, k: int) -> Tensor:
+        index = buffers_of(self)[f"group_{k}"]
+        return cast(Tensor, index)
+
     def __len__(self) -> int:
         """The number of columns."""
         return len(self.domains)
@@ -78,25 +91,25 @@ class ColumnGroups(HasConstants):
     def encode(self, x: Tensor) -> Tensor:
         """Inputs of a network (inputs, n), column by column of the table x."""
         waved, others = [], []
-        for column_type, group in self:
+        for column_type, values in self.parts(x):
             if column_type.shown_values is None:
-                others.append(column_type.encode(x[group]).flatten(0, 1))
-            elif (position := column_type.position(x[group])) is not None:
+                others.append(column_type.encode(values).flatten(0, 1))
+            elif (position := column_type.position(values)) is not None:
                 waved.append(position)
-        flags = (x[self.flag_columns] == self.flag_values[:, None]).to(self.like.dtype)
+        flags = (x.index_select(0, self.flag_columns) == self.flag_values[:, None]).to(self.like.dtype)
         parts = [flags, *others]
         if waved:
             u = torch.cat(waved)
             shown = waves(u.nan_to_num()).masked_fill(u.isnan()[:, None], 0.0)
             parts.insert(1, shown.flatten(0, 1))
-        return torch.cat(parts)[self.input_order]
+        return torch.cat(parts).index_select(0, self.input_order)
 
     def standardized(self, x: Tensor) -> list[Tensor]:
         """The points of the real line (n,) that the columns of the table x stand for; of those that are on it alone."""
         parts: dict[int, Tensor] = {}
-        for column_type, group in self:
+        for (column_type, values), group in zip(self.parts(x), self.positions, strict=True):
             if column_type.is_real:
-                parts.update(zip(group, column_type.standardized(x[group]).unbind(), strict=True))
+                parts.update(zip(group, column_type.standardized(values).unbind(), strict=True))
         return [parts[j] for j in sorted(parts)]
 
     @property

@@ -166,8 +166,7 @@ class ConditionalNetwork(HasConstants):
     def params(self, encoded: Encoded, observed: Tensor) -> list[Tensor]:
         """Parameters of each group of columns, (num_params, columns of the group, n), given one set of observed
         entries (context and columns, n) a row. Those of reals end with what is linear, where there is such a part."""
-        outputs = self.network(encoded.inputs, observed)
-        params = [output + base[..., None] for output, base in zip(outputs, self.base_params, strict=True)]
+        params = self.network(encoded.inputs, observed, self.base_params)
         ranks = list(range(len(observed))) if self.order == "fixed" else None
         return self._with_linear(params, encoded, observed, ranks, self.columns.positions)
 
@@ -235,8 +234,8 @@ class ConditionalNetwork(HasConstants):
         """
         x = self.split(table)[1]
         if columns is None:
-            parts = [(t, x[group], p) for (t, group), p in zip(self.columns, params, strict=True)]
-            return torch.cat(_evaluated(method, parts))[self.from_groups]
+            parts = [(t, values, p) for (t, values), p in zip(self.columns.parts(x), params, strict=True)]
+            return torch.cat(_evaluated(method, parts)).index_select(0, self.from_groups)
         parts, places = [], []
         for (column_type, group), inside, p in zip(self.columns, self._inside(columns), params, strict=True):
             if inside:

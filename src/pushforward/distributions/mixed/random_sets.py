@@ -24,10 +24,10 @@ def split_at_random(
     """
     context, present = network.split(~table.isnan())
     draws = torch.rand(present.shape, device=table.device, generator=generator).masked_fill(~present, torch.inf)
-    rank = draws.argsort(dim=0).argsort(dim=0)  # entries that are present first, in random order
     total = present.sum(dim=0)
-    count = (torch.rand(total.shape, device=table.device, generator=generator) * total).floor()
-    observed = present & (rank < count.clamp(max=(total - 1).clamp(min=0)))
+    count = (torch.rand(total.shape, device=table.device, generator=generator) * total).long()
+    count = torch.minimum(count, (total - 1).clamp(min=0))
+    observed = present & (draws < draws.sort(dim=0).values.gather(0, count[None]))  # those with the smallest draws
     return torch.cat([context, observed]), present & ~observed
 
 
