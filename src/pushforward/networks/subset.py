@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -55,14 +55,14 @@ class _Network(HasConstants, MixedPrecision):
     last: nn.ModuleList
 
     def forward(
-        self, encoded: Tensor, seen: Tensor, shifts: Iterable[Tensor] | None = None, only: int | None = None
+        self, encoded: Tensor, seen: Tensor, shifts: Iterable[Tensor] | None = None, only: Sequence[int] | None = None
     ) -> list[Tensor]:
-        """(num_params, columns, n) for each group, or for one alone; ``shifts``, (num_params, columns), are added."""
+        """(num_params, columns, n) for each group, or for some alone; ``shifts``, (num_params, columns), are added."""
         inputs = self._inputs(encoded, seen)
-        layers = list(self.last) if only is None else [self.last[only]]
+        layers = [self.last[k] for k in range(len(self.groups)) if only is None or k in only]
         with self.matmul_scope(inputs):
             outputs = self._last(self._trunk(inputs), layers, None if shifts is None else list(shifts))
-        groups = self.groups if only is None else [self.groups[only]]
+        groups = [group for k, group in enumerate(self.groups) if only is None or k in only]
         return [
             output.to(encoded.dtype).unflatten(0, (count, len(columns)))
             for output, (columns, count) in zip(outputs, groups, strict=True)
@@ -74,6 +74,10 @@ class _Network(HasConstants, MixedPrecision):
         if shifts is None:
             return outputs
         return [output + shift.reshape(-1, 1) for output, shift in zip(outputs, shifts, strict=True)]
+
+    def of_column(self, encoded: Tensor, seen: Tensor, k: int, i: int) -> Tensor:
+        """Parameters of column i of group k alone, (num_params, 1, n)."""
+        return self(encoded, seen, only=[k])[0][:, i : i + 1]
 
     @torch.no_grad()
     def scale_last(self, k: int, factor: Tensor) -> None:
@@ -118,6 +122,14 @@ class SubsetNetwork(_Network):
         if shifts is not None:
             bias = bias + torch.cat([shift.reshape(-1) for shift in shifts])
         return torch.addmm(bias[:, None], weight, h).split([len(layer.bias) for layer in layers])
+
+    def of_column(self, encoded: Tensor, seen: Tensor, k: int, i: int) -> Tensor:
+        inputs, linear = self._inputs(encoded, seen), cast(Any, self.last[k])
+        columns, count = self.groups[k]
+        rows = slice(i, count * len(columns), len(columns))
+        with self.matmul_scope(inputs):
+            product = torch.addmm(linear.bias[rows, None], linear.weight[rows], self._trunk(inputs))
+        return product.to(encoded.dtype)[:, None]
 
     def one_each(self, encoded: Tensor, seen: Tensor, asked: Sequence[int]) -> list[Tensor]:
         """Parameters of some columns, each given a set of seen columns of its own.

@@ -18,8 +18,9 @@ __all__ = ["calibrate_temperature"]
 
 ROWS, COPIES = 4_096, 16
 """How many rows, and how many random sets of observed columns for each, are used at most."""
-ENTRIES, FEWEST_ROWS = 2**23, 128
-"""Of the parameters of all rows, at most, but for so few rows: a column may have thousands of categories."""
+ENTRIES, ENTRIES_OF_GROUP, FEWEST_ROWS = 2**24, 2**21, 128
+"""Of the parameters of all rows, and of those of one group of columns that are looked at, at most, but for so few rows:
+a column may have thousands of categories."""
 HALVINGS = 5
 """Of the distance of the points, from one half, at which temperatures are tried."""
 PRIOR = 0.25
@@ -61,7 +62,9 @@ def calibrate_temperature(network: ConditionalNetwork, rows: Tensor, weights: Te
             continue
         extra = len(params[k]) - column_type.num_params  # location and scale are of the linear part
         slope, shift = (F.pad(t.to(params[k]), (0, extra))[:, None] for t in scaling)
-        objective = _Objective(column_type, x[group], params[k], target_weights[group], slope, shift, effective_rows)
+        some = max(FEWEST_ROWS, ENTRIES_OF_GROUP // max(1, network.base_params[k].numel()))
+        values, weighed, p = (t[..., :some] for t in (x[group], target_weights[group], params[k]))
+        objective = _Objective(column_type, values, p, weighed, slope, shift, effective_rows)
         t = _maximize(objective, len(group), params[k])
         count = column_type.num_params
         network.scale_params(k, (-slope * t).exp()[:count], (shift * t)[:count])

@@ -163,19 +163,27 @@ class ConditionalNetwork(HasConstants):
 
     # --- distributions
 
-    def params(self, encoded: Encoded, observed: Tensor) -> list[Tensor]:
+    def params(self, encoded: Encoded, observed: Tensor, columns: Sequence[int] | None = None) -> list[Tensor]:
         """Parameters of each group of columns, (num_params, columns of the group, n), given one set of observed
-        entries (context and columns, n) a row. Those of reals end with what is linear, where there is such a part."""
-        params = self.network(encoded.inputs, observed, self.base_params)
+        entries (context and columns, n) a row; where ``columns`` are given, of those alone. Those of reals end with
+        what is linear, where there is such a part."""
         ranks = list(range(len(observed))) if self.order == "fixed" else None
-        return self._with_linear(params, encoded, observed, ranks, self.columns.positions)
+        if columns is None:
+            params = self.network(encoded.inputs, observed, self.base_params)
+            return self._with_linear(params, encoded, observed, ranks, self.columns.positions)
+        inside = self._inside(columns)
+        groups = [k for k, some in enumerate(inside) if some]
+        shifts: list[Tensor] = list(self.base_params)
+        outputs = iter(self.network(encoded.inputs, observed, [shifts[k] for k in groups], groups))
+        params = [next(outputs)[:, some] if some else shifts[k][:, :0, None] for k, some in enumerate(inside)]
+        chosen = [[group[i] for i in some] for group, some in zip(self.columns.positions, inside, strict=True)]
+        return self._with_linear(params, encoded, observed, ranks, chosen)
 
     def params_of(self, j: int, encoded: Encoded, observed: Tensor) -> Tensor:
         """The parameters of one column, (num_params, 1, n)."""
         k, i = self.columns.place[j]
-        output = self.network(encoded.inputs, observed, only=k)[0][:, i : i + 1]
         base: Tensor = self.base_params[k]
-        params = output + base[:, i : i + 1, None]
+        params = self.network.of_column(encoded.inputs, observed, k, i) + base[:, i : i + 1, None]
         if self.order == "fixed":
             observed = observed.clone()
             observed[len(self.context) + j :] = False
@@ -245,10 +253,6 @@ class ConditionalNetwork(HasConstants):
         values = torch.cat(_evaluated(method, parts))
         return values.new_zeros(x.shape).index_copy(0, torch.tensor(places, device=x.device), values)
 
-    def choose(self, params: Sequence[Tensor], columns: Sequence[int]) -> list[Tensor]:
-        """Of the parameters of each group those of some columns."""
-        return [p[:, inside] for p, inside in zip(params, self._inside(columns), strict=True)]
-
     def contributions(self, rows: Tensor, ranks: Sequence[int], method: ColumnMethod = "log_prob") -> Tensor:
         """log q of each entry given the observed ones of lower rank, or another method of the column types.
 
@@ -272,8 +276,7 @@ class ConditionalNetwork(HasConstants):
         encoded = self.encode(table)
         some = None if len(columns) == len(self.columns) else columns
         if self.order == "fixed":
-            params = self.params(encoded, observed)
-            params = params if some is None else self.choose(params, some)
+            params = self.params(encoded, observed, some)
         else:
             params = self._params_by_rank(encoded, observed, ranks, columns)
         values = self.evaluate(method, table, params, some)

@@ -63,9 +63,8 @@ def composite_values(network: ConditionalNetwork, rows: Tensor, splits: int, met
             observed[first:] &= half[:, None]
             targets = [j for j, inside in enumerate(half.tolist()) if not inside]
             if targets:  # one half of a single column is empty
-                params = network.params(encoded, observed)
                 some = None if len(targets) == count else targets
-                params = params if some is None else network.choose(params, some)
+                params = network.params(encoded, observed, some)
                 total = total + network.evaluate(method, table, params, some)
         pieces.append(torch.where(present[first:], total / max(1, splits), 0.0))
     return torch.cat(pieces, dim=-1).t().reshape(*batch, count)
