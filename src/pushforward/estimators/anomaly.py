@@ -225,6 +225,9 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
     def _default_steps(self, rows: int) -> int:
         return super()._default_steps(rows) if self.novelty else STEPS
 
+    def _default_lr(self, rows: int) -> float:
+        return 3e-3
+
     # --- answers
 
     def score_samples(self, X: Any) -> Array:

@@ -6,7 +6,7 @@ import inspect
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,6 +39,8 @@ HIDDEN = 0.4
 """Share of the training rows of which random features are hidden, so that rows with gaps can be answered."""
 SMALL = 5_000
 """Training rows up to which a fitted model computes in float64, so that scores do not depend on the batch."""
+ENTRIES, FEWEST_PER_STEP = 2**22, 64
+"""Of the parameters of the rows of a step, at most, but for so few rows: a column may have thousands of categories."""
 MIXED_OPTIONS = ("order", "hidden", "dropout", "activation")
 
 
@@ -71,7 +73,7 @@ class Learner(ABC):
         """Refuse a column that is constant in the training rows, if its density would be infinite."""
         return
 
-    def schedule(self, rows: int, columns: int, *, limited: bool) -> dict[str, Any]:
+    def schedule(self, model: Distribution, rows: int, columns: int, *, limited: bool) -> dict[str, Any]:
         """Options of `train.fit` for a table of this size; ``limited`` says that the user gave a budget."""
         return {}
 
@@ -95,6 +97,7 @@ class MixedLearner(Learner):
     batch_size: Callable[[int, int], int]
     steps: Callable[[int], int]
     calibrates: bool = True
+    lr: Callable[[int], float] = lambda rows: 3e-3
     name = "mixed"
 
     def build(self, columns: Sequence[Field], context: Sequence[Field], rows: int) -> Distribution:
@@ -106,9 +109,11 @@ class MixedLearner(Learner):
         model.to(dtype=torch.float32)
         model.initialize(rows.x, rows.context)
 
-    def schedule(self, rows: int, columns: int, *, limited: bool) -> dict[str, Any]:
+    def schedule(self, model: Distribution, rows: int, columns: int, *, limited: bool) -> dict[str, Any]:
         steps = {} if limited else {"steps": self.steps(rows)}
-        return {"batch_size": self.batch_size(rows, columns), "lr": 3e-3, "patience": 12, **steps}
+        parameters = model.network.num_params if isinstance(model, MixedTypeModel) else 1
+        batch_size = min(self.batch_size(rows, columns), max(FEWEST_PER_STEP, ENTRIES // max(1, parameters)))
+        return {"batch_size": batch_size, "lr": self.lr(rows), "patience": 12, **steps}
 
     def finish(self, model: Distribution, held_out: TableRows | None, rows: int) -> None:
         super().finish(model, held_out, rows)
@@ -231,5 +236,5 @@ def learner_of(name: str, options: Mapping[str, Any], mixed: MixedLearner) -> Le
     if unknown := [option for option in options if option not in possible]:
         raise ValueError(f"options: {name} has no option {unknown[0]!r}. It has {', '.join(possible)}.")
     if name == "mixed":
-        return MixedLearner({**mixed.options, **options}, mixed.hidden, mixed.batch_size, mixed.steps, mixed.calibrates)
+        return replace(mixed, options={**mixed.options, **options})
     return (CrossValidatedLearner if name == CROSS_VALIDATED else FlowLearner)(name, options)

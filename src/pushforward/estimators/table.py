@@ -31,6 +31,9 @@ __all__ = ["Prepared", "TableEstimator"]
 
 FEWEST_HELD = 5
 """Validation rows that early stopping needs at least."""
+FEW = 200
+"""With fewer rows each step takes all of them: one with a part takes as long, since its operations are small. A third
+of the steps at a higher rate then learns as much."""
 
 
 class Prepared(NamedTuple):
@@ -88,8 +91,9 @@ class TableEstimator(BaseEstimator):
         options: dict[str, Any] = {"dropout": self.dropout}
         options |= {"hidden": self.hidden} if self.hidden else {}
         return MixedLearner(
-            options, self._default_hidden, self._default_batch, self._default_steps, self.calibrates_temperature
-        )
+            options, self._default_hidden, self._default_batch, self._default_steps, self.calibrates_temperature,
+            self._default_lr,
+        )  # fmt: skip
 
     def _learner(self) -> Learner:
         """The kind of model that is fitted."""
@@ -235,7 +239,7 @@ class TableEstimator(BaseEstimator):
         limits = {"steps": self.steps if steps is None else steps, "epochs": self.epochs, "seconds": self.seconds}
         limited = any(limit is not None for limit in limits.values())
         chosen = {"batch_size": self.batch_size, "lr": self.lr, **limits}
-        options = learner.schedule(size, len(columns), limited=limited)
+        options = learner.schedule(self.model_, size, len(columns), limited=limited)
         options |= {name: value for name, value in chosen.items() if value is not None}
         options |= {} if self.patience == "auto" else {"patience": self.patience}
         runs: list[History] = []
@@ -268,11 +272,19 @@ class TableEstimator(BaseEstimator):
 
     def _default_batch(self, rows: int, columns: int) -> int:
         """Rows per step."""
+        if rows < FEW:
+            return FEW
         return int(min(512, max(32, 2 ** round(np.log2(max(1, rows / 8))))))
 
     def _default_steps(self, rows: int) -> int:
         """Largest number of steps of a fit; early stopping ends most runs before."""
+        if rows < FEW:
+            return 100
         return int(np.clip(2 * rows, 300, min(25_000, 3_000 + 4 * max(0, rows - 1_500) ** 0.8)))
+
+    def _default_lr(self, rows: int) -> float:
+        """The highest learning rate."""
+        return 5e-3 if rows < FEW else 3e-3
 
     def _partial_steps(self, X: Any) -> int:
         """Steps of one call of ``partial_fit``."""

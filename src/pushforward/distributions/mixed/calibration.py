@@ -41,7 +41,7 @@ def calibrate_temperature(network: ConditionalNetwork, rows: Tensor, weights: Te
     Returns:
         the log-temperature of each column, (columns,); 0 where a type has none.
     """
-    most = min(ROWS, max(FEWEST_ROWS, ENTRIES // max(1, sum(base.numel() for base in network.base_params))))
+    most = min(ROWS, max(FEWEST_ROWS, ENTRIES // max(1, network.num_params)))
     copies = min(COPIES, max(1, most // len(rows))) if network.order == "any" else 1
     generator = torch.Generator(rows.device).manual_seed(0)
     table = network.add_noise(rows[:most].repeat(copies, 1).t(), generator)

@@ -110,6 +110,11 @@ class ConditionalNetwork(HasConstants):
                 k, i = self.columns.place[j]
                 self.base_params[k][-len(fitted) :, i] = fitted
 
+    @property
+    def num_params(self) -> int:
+        """How many parameters the distributions of all columns have."""
+        return sum(base.numel() for base in self.base_params)
+
     # --- tables
 
     def join(self, x: Tensor, context: Tensor | None) -> Tensor:
