@@ -9,7 +9,7 @@ from torch import Tensor
 
 __all__ = ["fit_gaussians"]
 
-STEPS, PRIOR, BANDWIDTH, MOST_ROWS = 30, 1e-3, 0.3, 2_000
+STEPS, PRIOR, BANDWIDTH, MOST_ROWS = 30, 1e-3, 0.3, 5_000
 
 
 def fit_gaussians(x: Tensor, components: int, background: float, least: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -108,7 +108,8 @@ def _components(mixture: MixtureCDF, params: Tensor) -> _Components:
     torch.mul(bend[1], -mixture.log_widths, out=whole[2, :count]).sub_(mixture.log_width).exp_()
     for part, value in zip(whole, (math.log(mixture.background), 0.0, 1.0), strict=True):
         part[count].fill_(value)
-    return _Components(*whole.unbind(), bend)
+    log_weight, location, steepness = whole.unbind()
+    return _Components(log_weight, location, steepness, bend)
 
 
 def _add_log_sigmoid(terms: Tensor, x: Tensor, sign: int = 1) -> None:
@@ -149,7 +150,7 @@ class _WithSlopes(torch.autograd.Function):
         return value
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         params, slopes = ctx.saved_tensors
         if torch.is_grad_enabled():  # derivatives of this derivative will be asked for
             return torch.func.vjp(ctx.reference, params)[1](grad)[0], None, None, None

@@ -68,6 +68,8 @@ class ColumnType(HasConstants, ABC):
     location m and the logarithm of a scale s: the others are those of the distribution of (u - m) / s of a point u."""
     smoothing: float = 0.0
     """Bandwidth of the noise that `add_noise` adds, in standard deviations of the column."""
+    fits_shape: bool = True
+    """Whether `_measure` fits first parameters of a type of reals; set by `initialize`."""
     per_column: ClassVar[tuple[str, ...]] = ()
     """Names of the tensors (columns, ...) whose rows belong to one column each."""
     config: dict[str, Any]
@@ -195,18 +197,25 @@ class ColumnType(HasConstants, ABC):
         eps = torch.finfo(params.dtype).eps
         return self.icdf(u.clamp(eps, 1 - eps).to(params.dtype), params)
 
-    def initialize(self, x: Tensor, observed: Tensor) -> Tensor:
+    def initialize(self, x: Tensor, observed: Tensor, *, fits_shape: bool = True) -> Tensor:
         """Measure statistics of each whole column, such as mean and scale, from its observed values.
 
         Args:
             x: values (columns, n).
             observed: (columns, n), false where an entry is missing.
+            fits_shape: whether the first parameters of types of reals are fitted, which takes longest; zeros otherwise.
 
         Returns:
             parameters (num_params, columns) from which learning starts.
         """
-        rows = zip(x, observed, strict=True)
-        return torch.stack([self.column(k)._measure(values[mask]) for k, (values, mask) in enumerate(rows)], dim=-1)
+        measured = []
+        for k, (values, mask) in enumerate(zip(x, observed, strict=True)):
+            part = self.column(k)
+            for module in part.modules():
+                if isinstance(module, ColumnType):
+                    module.fits_shape = fits_shape
+            measured.append(part._measure(values[mask]))
+        return torch.stack(measured, dim=-1)
 
     @abstractmethod
     def _measure(self, x: Tensor) -> Tensor:

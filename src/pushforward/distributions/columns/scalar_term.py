@@ -67,7 +67,8 @@ def evaluate_together(terms: Sequence[ScalarTerm]) -> list[Tensor]:
 
 def _joined(terms: Sequence[ScalarTerm]) -> ScalarTerm:
     """One term with the columns of all."""
-    tensors = zip(*(term[3:] for term in terms), strict=True)
-    low, high, width, offset = (None if parts[0] is None else torch.cat(parts) for parts in tensors)
     params = torch.cat([term.params for term in terms], dim=1)
+    low = torch.cat([term.low for term in terms])
+    parts = zip(*((term.high, term.width, term.offset) for term in terms), strict=True)
+    high, width, offset = (None if part[0] is None else torch.cat(part) for part in parts)
     return ScalarTerm(terms[0].distribution, terms[0].kind, params, low, high, width, offset)

@@ -184,6 +184,8 @@ class Scaled(ColumnType):
             self.mean[0] = v.mean()
             deviation = (v - v.mean()).square().mean().sqrt()
             self.scale[0] = deviation if deviation > 0 else 1.0
+        if not self.fits_shape:
+            return self.like.new_zeros(self.num_params)
         noisy = self.add_noise(x[None], torch.Generator(x.device).manual_seed(0))
         params = self.fitted_params(self._standardize64(self._unconstrain(noisy)[0])[0])
         return self.like.new_zeros(self.num_params) if params is None else params

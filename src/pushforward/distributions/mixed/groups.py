@@ -123,8 +123,8 @@ class ColumnGroups(HasConstants):
             if column_type.smoothing:
                 x[group] = column_type.add_noise(x[group], generator)
 
-    def initialize(self, x: Tensor) -> list[Tensor]:
+    def initialize(self, x: Tensor, *, fits_shape: bool = True) -> list[Tensor]:
         """Measure the columns of the table x, NaN where an entry is missing; the first parameters of each group,
-        (num_params, columns of the group)."""
+        (num_params, columns of the group). See `ColumnType.initialize`."""
         observed = ~x.isnan()
-        return [column_type.initialize(x[group], observed[group]) for column_type, group in self]
+        return [t.initialize(x[group], observed[group], fits_shape=fits_shape) for t, group in self]

@@ -91,10 +91,10 @@ class ConditionalNetwork(HasConstants):
         """Measure the columns and their correlations, and start from parameters that fit each column by itself, given
         what is linear in the others."""
         context, columns = self.split(table)
-        for base, measured in zip(self.base_params, self.columns.initialize(columns), strict=True):
-            base.copy_(measured)
-        self.context.initialize(context)
-        if self.linear is None or not table.shape[1]:
+        self.context.initialize(context, fits_shape=False)  # they are seen alone
+        linear = self.linear is not None and table.shape[1] >= FEWEST_ROWS
+        self._start_from(self.columns.initialize(columns, fits_shape=not linear))
+        if self.linear is None or not linear:
             return
         noisy = self.add_noise(table, torch.Generator(table.device).manual_seed(0))
         missing = table.isnan()[self.real]
@@ -102,13 +102,21 @@ class ConditionalNetwork(HasConstants):
         ranks = self.real if self.order == "fixed" else None
         self.linear.measure(places, ranks)
         if self.linear.is_idle:
+            self._start_from(self.columns.initialize(columns))
             return
-        for place, residuals in zip(self.real, self.linear.residuals(places, ranks), strict=True):
+        for i, (place, residuals) in enumerate(zip(self.real, self.linear.residuals(places, ranks), strict=True)):
             j, u = place - len(self.context), residuals[~residuals.isnan()]
-            fitted = self.columns.column_type(j).fitted_params(u) if j >= 0 and len(u) >= FEWEST_ROWS else None
+            if j < 0:
+                continue
+            u = u if len(u) >= FEWEST_ROWS else places[i][~places[i].isnan()]
+            fitted = self.columns.column_type(j).fitted_params(u)
             if fitted is not None:
-                k, i = self.columns.place[j]
-                self.base_params[k][-len(fitted) :, i] = fitted
+                k, column = self.columns.place[j]
+                self.base_params[k][-len(fitted) :, column] = fitted
+
+    def _start_from(self, params: Sequence[Tensor]) -> None:
+        for base, measured in zip(self.base_params, params, strict=True):
+            base.copy_(measured)
 
     @property
     def num_params(self) -> int:
