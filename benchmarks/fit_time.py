@@ -1,4 +1,4 @@
-"""How long fits of mixed-type models take, beside another checkout of the library: A B A B, each in a process of its own.
+"""How long fits of mixed-type models take, beside another checkout: A B A B, each in a process of its own.
 
     PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/fit_time.py --against <checkout>/src
 
