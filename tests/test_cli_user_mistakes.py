@@ -464,5 +464,5 @@ def test_a_schema_file_takes_names_with_commas(tmp_path):
     path.write_text('"a, b",c\n' + "".join(f"{k % 7},{k / 3}\n" for k in range(60)))
     run("schema", path, "--type", "a, b=categorical", "--out", tmp_path / "s.toml")
     assert '[columns."a, b"]\ntype = "categorical"' in (tmp_path / "s.toml").read_text()
-    shown = run("fit", path, "--schema", tmp_path / "s.toml", "--out", tmp_path / "m", "--steps", 2).stderr
+    shown = run("fit", path, "--schema", tmp_path / "s.toml", "--out", tmp_path / "m", "--steps", 2).stdout
     assert "Categorical(levels=7)" in shown

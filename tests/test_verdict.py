@@ -52,7 +52,12 @@ def test_a_model_that_is_ahead_is_good():
 @pytest.mark.parametrize(
     ("model", "level", "words", "headline"),
     [
-        (StandardNormal(2), "note", "may be chance", "Undecided: on these rows the model cannot be told from the best "),
+        (
+            StandardNormal(2),
+            "note",
+            "may be chance",
+            "Undecided: on these rows the model cannot be told from the best ",
+        ),
         (Normal([0.0] * 2, [3.0] * 2), "problem", "Behind by", "Not good: the model is not better than the best "),
     ],
 )

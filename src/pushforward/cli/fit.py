@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import typer
 
 from pushforward.cli.common import Interrupted, listed, refuse_same_file, say, suggestion
 from pushforward.cli.options import parse_assignments, parse_columns
@@ -109,10 +110,8 @@ def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
             verbose=show,
             **request.training,
         ), dropped)  # fmt: skip
-        if show:
-            say(schema.describe())
-        for finding in findings(schema.fields, x):
-            say(f"Note: {finding.sentence}")
+        run.schema_lines = [schema.describe()] if show else []
+        run.notes = [f"Note: {finding.sentence}" for finding in findings(schema.fields, x)]
         source = rows.select(schema.names) if large is None else large_file(str(table), schema.names)
         return run.fit(source)
 
@@ -123,6 +122,8 @@ class Run:
     def __init__(self, request: FitRequest, model: FlowDensity, dropped: list[str]) -> None:
         self.request, self.model, self.dropped = request, model, dropped
         self.prepared: Prepared | None = None
+        self.schema_lines: list[str] = []
+        self.notes: list[str] = []
 
     def fit(self, rows: Any) -> dict[str, Any]:
         """Train, save and compare; Ctrl-C leaves the best weights so far in the model file."""
@@ -147,6 +148,10 @@ class Run:
     def announce(self, prepared: Prepared) -> None:
         """Say what is learned from, and by what."""
         self.prepared = prepared
+        for line in self.schema_lines:
+            typer.echo(line)
+        for note in self.notes:
+            say(note)
         request, layout = self.request, self.model.layout_
         modelled, context = ([f.name for f in fields] for fields in layout.fields)
         held = 0 if prepared.validation is None else len(prepared.validation)
