@@ -50,7 +50,7 @@ KDE_ROWS = 3_000
 
 def read(name: str) -> tuple[list[str], Array]:
     """Column names and numbers, rows in random order."""
-    if name in UCI:
+    if (data_folder("uci") / f"{name}__data.csv.gz").exists():
         with gzip.open(data_folder("uci") / f"{name}__data.csv.gz", "rt") as file:
             x = np.loadtxt(file, delimiter=",")
         names = [f"x{j}" for j in range(x.shape[1])]
