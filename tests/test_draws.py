@@ -1,4 +1,4 @@
-"""Rows drawn from a model look like the data: limits, decimals, whole numbers, repeated values and orders of columns."""
+"""Rows drawn from a model look like the data: limits, decimals, repeated numbers and orders of columns."""
 
 import datetime as dt
 import json
