@@ -43,8 +43,8 @@ MOST_DECIMALS, DIGITS, SINGLE_DIGITS = 10, 15, 6
 def limits_of(values: Floats) -> tuple[float | None, float | None]:
     """The smallest and the largest value that a column of numbers can take, each None where the values do not show it.
 
-    A limit is natural and touched (zero where nothing is negative; one, 24 or 100), or an extreme value that comes so
-    often that some would lie beyond it if any could, or an end up to which many values lie densely.
+    A limit is an extreme value that comes so often that some would lie beyond it if any could; or natural and touched
+    (zero where nothing is negative; one, 24 or 100); or an end up to which many values lie densely.
 
     Args:
         values: (rows,), none missing.
@@ -52,12 +52,13 @@ def limits_of(values: Floats) -> tuple[float | None, float | None]:
     if len(values) < FEWEST or values.min() == values.max():
         return None, None
     low, high = float(values.min()), float(values.max())
-    lower = 0.0 if low >= 0 and _touch(values, 0.0) else None
-    upper = None
-    if low >= 0:
-        upper = next((end for end in NATURAL_HIGHS if high <= end and _touch(values, end)), None)
-    lower = _end(-values) if lower is None else -lower
-    return None if lower is None else 0.0 - lower, _end(values) if upper is None else upper
+    lower, upper = _piled(-values), _piled(values)
+    if lower is None:
+        lower = 0.0 if low >= 0 and _touch(values, 0.0) else _edge(-values)
+    if upper is None:
+        natural = (end for end in NATURAL_HIGHS if low >= 0 and high <= end and _touch(values, end))
+        upper = next(natural, None) or _edge(values)
+    return None if lower is None else 0.0 - lower, upper
 
 
 def _touch(values: Floats, limit: float) -> bool:
@@ -66,13 +67,16 @@ def _touch(values: Floats, limit: float) -> bool:
     return bool(close.sum() >= (TOUCHES if len(values) >= FEW else FEW_TOUCHES))
 
 
-def _end(values: Floats) -> float | None:
-    """Where values end above, if they show it."""
+def _piled(values: Floats) -> float | None:
+    """The largest value, if larger ones would have been seen."""
     distinct, counts = np.unique(values, return_counts=True)
     ratio = counts[-1] / counts[-1 - NEXT : -1].mean()
-    if counts[-1] * min(1.0, ratio) >= PILED:
-        return float(distinct[-1])
-    if len(values) < MANY or len(distinct) < len(values) / 2:
+    return float(distinct[-1]) if counts[-1] * min(1.0, ratio) >= PILED else None
+
+
+def _edge(values: Floats) -> float | None:
+    """Where values that lie densely end above."""
+    if len(values) < MANY or len(np.unique(values)) < len(values) / 2:
         return None
     k = int(math.sqrt(len(values)))
     top = np.sort(values)[[-1, -1 - k, -1 - 5 * k]]
@@ -120,8 +124,11 @@ def _limited(column_type: ColumnType, low: float | None, high: float | None) -> 
         most = column_type.high if high is None else min(column_type.high, math.floor(high))
         if (least, most) == (column_type.low, column_type.high) or not least < most:
             return column_type
-        first = None if low is None and "low" not in config else least
-        return Integer(first, None if high is None else most, skewed=column_type.skewed)
+        if low is not None or "low" in config:
+            named["low"] = least
+        if high is not None:
+            named["high"] = most
+        return Integer(**named, **({"skewed": True} if column_type.skewed else {}))
     if isinstance(column_type, Continuous | HeavyTailed):
         named = {"low": low, "high": high}
     elif isinstance(column_type, Positive):
