@@ -14,7 +14,7 @@ from pushforward.core.config import configurable
 from pushforward.core.constants import moved_wide
 from pushforward.core.domain import Interval
 from pushforward.core.numerics import concrete_bool
-from pushforward.distributions.columns.column_type import ColumnType
+from pushforward.distributions.columns.column_type import WAVES, ColumnType, waves
 from pushforward.distributions.columns.inflated import FEWEST
 from pushforward.distributions.columns.scaled import FAR, Scaled
 from pushforward.univariate.base import Univariate
@@ -83,7 +83,7 @@ class Repeated(Scaled):
             raise ValueError(f"{type(self).__name__}: {type(inner).__name__} has no order. Use a type of numbers.")
         self.inner = inner if inner.columns == columns else inner.repeated(columns)
         self.is_density = inner.is_density
-        self.num_inputs = Scaled.num_inputs + inner.num_inputs
+        self.num_inputs = WAVES + inner.num_inputs
         low, high = inner.domain.ends
         fits = low <= numbers[0] and numbers[-1] <= high
         self.domain = inner.domain if fits else Interval(min(low, numbers[0]), max(high, numbers[-1]))
@@ -105,10 +105,18 @@ class Repeated(Scaled):
         return self._is_value(x) | self.inner.holds(x)
 
     def encode(self, x: Tensor) -> Tensor:
-        return torch.cat([self._encode_place(self._score(x)), self.inner.encode(self._inner_point(x))], dim=1)
+        place = self._score(x).to(self.like.dtype)
+        return torch.cat([waves(place), self.inner.encode(self._inner_point(x))], dim=1)
+
+    @property
+    def shown_values(self) -> None:
+        return None  # inputs are the waves of two numbers
 
     def standardized(self, x: Tensor) -> Tensor:
         return torch.where(self.holds(x), self._score(x), torch.nan)
+
+    def scalar_term(self, x: Tensor, params: Tensor) -> None:  # type: ignore[override]
+        return None
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         before, upto = self._ranks_of(x)

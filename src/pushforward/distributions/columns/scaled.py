@@ -165,7 +165,8 @@ class Scaled(ColumnType):
         return []
 
     def position(self, x: Tensor) -> Tensor:
-        return self._standardize(self._unconstrain(x)[0]).clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        u = self._standardize64(self._unconstrain(x)[0])
+        return u.to(self.like.dtype).clamp(-INPUT_LIMIT, INPUT_LIMIT)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         return self.log_prob_from(self.scalar_term(x, params).evaluate(), x, params)
