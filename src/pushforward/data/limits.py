@@ -128,7 +128,9 @@ def _limited(column_type: ColumnType, low: float | None, high: float | None) -> 
             named["low"] = least
         if high is not None:
             named["high"] = most
-        return Integer(**named, **({"skewed": True} if column_type.skewed else {}))
+        if column_type.skewed:
+            named["skewed"] = True
+        return Integer(**named)
     if isinstance(column_type, Continuous | HeavyTailed):
         named = {"low": low, "high": high}
     elif isinstance(column_type, Positive):

@@ -105,7 +105,7 @@ class Repeated(Scaled):
         return self._is_value(x) | self.inner.holds(x)
 
     def encode(self, x: Tensor) -> Tensor:
-        place = self._score(x).to(self.like.dtype)
+        place = self._score(x).float().to(self.like.dtype)  # without digits that depend on the number of columns
         return torch.cat([waves(place), self.inner.encode(self._inner_point(x))], dim=1)
 
     @property
