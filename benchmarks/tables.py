@@ -28,7 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from pushforward.data.schema import Schema
-from pushforward.distributions import Continuous, Inflated
+from pushforward.distributions import Continuous, Inflated, Repeated
 from pushforward.estimators import FlowDensity
 from pushforward.evaluate import fit_baselines
 
@@ -75,7 +75,7 @@ def with_densities(train: Array) -> dict[str, Any]:
     values have probabilities, with which no density at them can be compared."""
     types: dict[str, Any] = {}
     for field, x in zip(Schema.infer(train).fields, train.T, strict=True):
-        if isinstance(field.column_type, Inflated) and field.column_type.is_density:
+        if isinstance(field.column_type, Inflated | Repeated) and field.column_type.is_density:
             inner = field.column_type.inner
             types[field.name] = inner if bool(inner.holds(torch.as_tensor(x)[None]).all()) else Continuous()
     return types

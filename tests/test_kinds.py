@@ -28,7 +28,7 @@ def named(case):
 
 
 each = pytest.mark.parametrize("case", CASES, ids=named)
-INFLATED = ("Inflated", "ZeroInflated")
+INFLATED = ("Inflated", "Repeated", "ZeroInflated")
 
 
 def data_of(case, count=300):
@@ -42,7 +42,7 @@ def data_of(case, count=300):
     if kind == "Constant":
         return torch.full((columns, count), case.get("value", 0.0), dtype=torch.float64)
     normal = torch.randn(columns, count, dtype=torch.float64, generator=generator(7))
-    if kind == "HeavyTailed":
+    if kind == "HeavyTailed" and "low" not in case:
         return normal.mul(3).sinh()
     if kind == "Integer" and "high" not in case:
         return (case["low"] + normal.exp().floor()) if "low" in case else normal.mul(20).round() + 0.0

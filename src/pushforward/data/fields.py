@@ -40,6 +40,7 @@ class Field:
         labels: the categories that the codes 0, 1, ... stand for; None for types without categories.
         label: the name in the table where that is not text, such as a number.
         notation: how numbers or dates that are stored as text are written.
+        decimals: how many decimals the numbers have; None where they are not rounded, or no numbers.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Field:
     labels: tuple[Any, ...] | None = None
     label: Any = None
     notation: Notation | None = None
+    decimals: int | None = None
 
     def encode(self, raw: Raw) -> NDArray[np.float64]:
         """The column as numbers, (rows,), NaN where it is missing. A category not seen when fitting gets the code after
@@ -90,7 +92,7 @@ class Field:
 
     def warn_outside(self, values: NDArray[np.float64]) -> None:
         """Warn of numbers that the type of the column cannot hold, which have probability zero."""
-        outside = ~np.isnan(values) & ~self.column_type.holds(torch.as_tensor(values)[None])[0].numpy()
+        outside = ~self.holds(values)
         if outside.any():
             count = int(outside.sum())
             warnings.warn(
@@ -100,6 +102,23 @@ class Field:
                 UserWarning,
                 stacklevel=5,
             )
+
+    def rounded(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values (rows,) with the decimals of the column; where that would leave its domain, with the next such number
+        inside."""
+        if self.decimals is None:
+            return values
+        rounded = np.round(values, self.decimals) + 0.0  # no -0
+        inside = self.holds(rounded)
+        for step in (10.0**-self.decimals, -(10.0**-self.decimals)) if not inside.all() else ():
+            moved = np.round(rounded + step, self.decimals) + 0.0
+            rounded = np.where(~inside & self.holds(moved), moved, rounded)
+        return rounded
+
+    def holds(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which values (rows,) the type of the column can hold, or are missing."""
+        inside: NDArray[np.bool_] = self.column_type.holds(torch.as_tensor(values)[None])[0].numpy()
+        return inside | np.isnan(values)
 
     def decode(self, values: NDArray[np.float64]) -> Any:
         """Values in the units and data type of the table, None or NaN where they are missing."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pushforward.data.fields import Field
 from pushforward.data.formats import drop_option
+from pushforward.data.rules import has_order, rules_of
 
 __all__ = ["Finding", "findings", "identifiers"]
 
@@ -52,6 +53,8 @@ def findings(fields: Sequence[Field], x: Floats) -> list[Finding]:
             seen.append(Finding((field.name,), f"column {field.name!r} {sentence}"))
     if len(fields) <= PAIRED:
         seen += _dependent(fields, x)
+    for low, high in rules_of(fields, [c if has_order(f) else None for f, c in zip(fields, x.T, strict=True)]):
+        seen.append(Finding((low, high), f"column {low!r} is at most {high!r} in every row. Draws can keep this rule."))
     rows = len(first := x[:MOST_ROWS])
     if rows and (repeated := rows - len(np.unique(first, axis=0))) > DUPLICATES * rows:
         of = f"{repeated:,} of {'the first ' if rows < len(x) else ''}{rows:,} rows"

@@ -16,6 +16,7 @@ from pushforward.data.dates import DateFormat, date_format_of
 from pushforward.data.fields import DAY, Field, Notation, labels_of, show_type
 from pushforward.data.formats import TableError
 from pushforward.data.frame import EXACT, Raw
+from pushforward.data.limits import decimals_of, with_limits
 from pushforward.data.quantities import quantity_of
 from pushforward.distributions import (
     Boolean,
@@ -29,6 +30,7 @@ from pushforward.distributions import (
     Integer,
     Ordinal,
     Positive,
+    Repeated,
     ZeroInflated,
 )
 
@@ -48,6 +50,9 @@ CODES, REPEATS = 100, 4
 """Distinct numbers up to which, and rows for each of them from which on, every repeated number has a probability."""
 WHOLE_CODES, WHOLE_REPEATS = 32, 20
 """The same for whole numbers, between which a smooth distribution needs no more rows."""
+MOST_REPEATED, REPEATED, ON_GRID = 512, 0.7, 0.95
+"""Distinct numbers up to which numbers that repeat may have probabilities that are learned together, and the share of
+the rows that they must have, the most frequent ones aside: of whole numbers, and of others."""
 SKEWED = 1.5
 """Skewness from which on a column of positive numbers is modelled on a log scale."""
 HEAVY = 8.0
@@ -108,7 +113,10 @@ def declared_field(raw: Raw, column_type: ColumnType | str) -> Field:
             "another type."
         )
     form = {"time": "time", "bool": "bool"}.get(raw.kind, "number")
-    return Field(raw.name, column_type, DECLARED, raw.stored, form, label=raw.label, notation=notation)
+    decimals = decimals_of(values[~np.isnan(values)], raw.stored) if form == "number" else None
+    return Field(
+        raw.name, column_type, DECLARED, raw.stored, form, label=raw.label, notation=notation, decimals=decimals
+    )
 
 
 def _circle_of(circle: Circular, values: Floats) -> ColumnType:
@@ -143,13 +151,17 @@ def _empty(raw: Raw) -> TableError:
     return TableError(f"the table: column {raw.name!r} is empty, all {len(raw)} values are missing. Drop it.")
 
 
-def inferred_field(raw: Raw) -> Field:
+def inferred_field(raw: Raw, *, draws: bool = True) -> Field:
     """The field of a column whose type follows from its values.
+
+    Args:
+        raw: the column.
+        draws: whether draws are to look like the values: with their limits, and with repeated values.
 
     Raises:
         TableError: all values are missing.
     """
-    if raw.labels is not None and (noted := _of_text(raw)) is not None:
+    if raw.labels is not None and (noted := _of_text(raw, draws=draws)) is not None:
         return noted
     if raw.labels is not None:
         field = _levels(raw, "", ordered=raw.order is not None)
@@ -161,11 +173,19 @@ def inferred_field(raw: Raw) -> Field:
     form = "bool" if raw.kind == "bool" else "time" if raw.kind == "time" else "number"
     if form == "time" and (values % DAY == 0).all():
         values, form = values / DAY, "day"
-    column_type, why = _of_numbers(values, form)
-    return Field(raw.name, column_type, why, raw.stored, form, label=raw.label)
+    column_type, why = _of_numbers(values, form, draws=draws)
+    if form != "number":
+        return Field(raw.name, column_type, why, raw.stored, form, label=raw.label)
+    limits = ""
+    if draws:
+        column_type, limits = with_limits(column_type, values)
+    why += f"; {limits}" if limits else ""
+    return Field(
+        raw.name, column_type, why, raw.stored, form, label=raw.label, decimals=decimals_of(values, raw.stored)
+    )
 
 
-def _of_text(raw: Raw) -> Field | None:
+def _of_text(raw: Raw, *, draws: bool) -> Field | None:
     """The field of a column of text that holds numbers or dates; None if it holds something else.
 
     Raises:
@@ -177,7 +197,7 @@ def _of_text(raw: Raw) -> Field | None:
     numbers = blank.encode(raw)
     gone = np.isnan(numbers) & np.array([text is not None for text in raw.labels or ()])
     kind = "time" if isinstance(notation, DateFormat) else "number"
-    field = inferred_field(Raw(raw.name, kind, raw.stored, numbers))
+    field = inferred_field(Raw(raw.name, kind, raw.stored, numbers), draws=draws)
     example = next(text for text, number in zip(raw.labels or (), numbers, strict=True) if not math.isnan(number))
     why = f"stored as text such as {example!r}"
     if gone.any():
@@ -204,7 +224,7 @@ def notation_of_text(raw: Raw) -> Notation | None:
     return quantity[0]
 
 
-def _of_numbers(values: Floats, form: str) -> Typed:
+def _of_numbers(values: Floats, form: str, *, draws: bool) -> Typed:
     """The type of a column of numbers, and the rule in words."""
     distinct = np.unique(values)
     if form == "bool":
@@ -212,21 +232,30 @@ def _of_numbers(values: Floats, form: str) -> Typed:
     if len(distinct) == 1:
         return Constant(float(distinct[0])), "one value in all rows"
     if (distinct == distinct.round()).all() and np.abs(distinct).max() < EXACT:
-        return _of_integers(values, distinct)
-    return _with_frequent(values, distinct, _of_real)
+        return _of_integers(values, distinct, draws=draws)
+    return _with_frequent(values, distinct, _of_real, draws=draws)
 
 
-def _with_frequent(values: Floats, distinct: Floats, type_of_others: Callable[[Floats], Typed]) -> Typed:
+def _with_frequent(
+    values: Floats, distinct: Floats, type_of_others: Callable[[Floats], Typed], *, draws: bool
+) -> Typed:
     """A probability for each value more frequent than its neighbours, and a type for the other values. Where few values
     repeat, each that was seen twice has a probability."""
     counts = np.unique(values, return_counts=True)[1]
     whole = bool((distinct == distinct.round()).all())
-    most, repeats = (WHOLE_CODES, WHOLE_REPEATS) if whole else (CODES, REPEATS)
-    if len(distinct) <= most and len(values) >= repeats * len(distinct):
+    most, rows_each = (WHOLE_CODES, WHOLE_REPEATS) if whole else (CODES, REPEATS)
+    if len(distinct) <= most and len(values) >= rows_each * len(distinct):
         column_type, _ = type_of_others(values)
         return Inflated(column_type, distinct[counts > 1].tolist()), f"numbers, {len(distinct)} different values"
     neighbours = np.convolve(np.pad(counts, 2), [1, 1, 0, 1, 1], "valid")  # the two distinct values on each side
     often = (counts >= FREQUENT * len(values)) & (counts >= FREQUENT_ROWS) & (counts > neighbours)
+    # Whole numbers with peaks, such as hours of work; or real ones of a grid.
+    repeats, least = counts > 1, REPEATED if whole else ON_GRID
+    enough = counts[repeats & ~often].sum() >= least * counts[~often].sum() > 0
+    if draws and enough and len(distinct) <= MOST_REPEATED and (often.sum() > 1 or not whole):
+        single = values[np.isin(values, distinct[~repeats])]
+        column_type, _ = type_of_others(single if len(single) >= MIN_DISTINCT else values)
+        return Repeated(column_type, distinct[repeats].tolist()), f"numbers, {int(repeats.sum())} of which repeat"
     frequent = distinct[often][:MAX_FREQUENT]
     others = values[~np.isin(values, frequent)]
     if not len(frequent) or len(np.unique(others)) < MIN_DISTINCT:
@@ -238,11 +267,11 @@ def _with_frequent(values: Floats, distinct: Floats, type_of_others: Callable[[F
     return Inflated(column_type, frequent.tolist()), f"frequent: {shown}; others: {why}"
 
 
-def _of_integers(values: Floats, distinct: Floats) -> Typed:
+def _of_integers(values: Floats, distinct: Floats, *, draws: bool) -> Typed:
     low, high = int(distinct[0]), int(distinct[-1])
     if (low, high) == (0, 1):
         return Boolean(), "0 or 1"
-    return _with_frequent(values, distinct, lambda others: _of_counts(others, low))
+    return _with_frequent(values, distinct, lambda others: _of_counts(others, low), draws=draws)
 
 
 def _of_counts(values: Floats, low: int) -> Typed:

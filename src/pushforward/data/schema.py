@@ -17,6 +17,7 @@ from pushforward.data.frame import backend_of, raw_columns
 from pushforward.data.inference import declared_field, inferred_field
 from pushforward.data.quantities import Quantity
 from pushforward.data.restore import restored_frame
+from pushforward.data.rules import Rule, has_order, rules_of
 from pushforward.distributions import Categorical, ColumnType, Ordinal
 
 __all__ = ["Field", "Schema"]
@@ -29,14 +30,21 @@ class Schema:
     Attributes:
         fields: the columns.
         backend: ``"pandas"``, ``"polars"``, ``"pyarrow"`` or ``"numpy"``: what `decode` returns.
+        rules: orders between columns that hold in every row.
     """
 
     fields: tuple[Field, ...]
     backend: str = "numpy"
+    rules: tuple[Rule, ...] = ()
 
     @classmethod
     def infer(
-        cls, table: Any, types: Mapping[str, ColumnType | str] | None = None, names: list[str] | None = None
+        cls,
+        table: Any,
+        types: Mapping[str, ColumnType | str] | None = None,
+        names: list[str] | None = None,
+        *,
+        draws: bool = True,
     ) -> Schema:
         """The column types of a table, by the rules that `describe` prints.
 
@@ -45,6 +53,9 @@ class Schema:
             types: column types by column name, which override the rules: objects such as ``Circular(24)``, or names
                 such as ``"categorical"``.
             names: of the columns of an array; ``x0``, ``x1``, ... by default.
+            draws: whether draws of a model are to look like the table, so that limits which the values of a column
+                show become part of its type, and numbers that repeat have probabilities. Without, a type holds any
+                number of the kind, as new rows may bring it.
 
         Raises:
             TableError: a column has no scalar values, is empty, or holds values that its declared type excludes.
@@ -56,8 +67,14 @@ class Schema:
             raise TableError(
                 f"types: there is no column {unknown[0]!r}. The columns are {', '.join(map(repr, columns[:10]))}."
             )
-        fields = [declared_field(raw, types[raw.name]) if raw.name in types else inferred_field(raw) for raw in raws]
-        return cls(tuple(fields), backend_of(table))
+        fields = [
+            declared_field(raw, types[raw.name]) if raw.name in types else inferred_field(raw, draws=draws)
+            for raw in raws
+        ]
+        columns_in_order = [
+            f.encode(raw) if draws and has_order(f) else None for f, raw in zip(fields, raws, strict=True)
+        ]
+        return cls(tuple(fields), backend_of(table), rules_of(fields, columns_in_order))
 
     def with_labels(self, labels: Mapping[str, Sequence[Any]]) -> Schema:
         """A schema with further categories of some columns, for tables of which only a part was seen."""
@@ -67,7 +84,7 @@ class Schema:
             of_levels = Ordinal if isinstance(field.column_type, Ordinal) else Categorical
             return replace(field, labels=every, column_type=of_levels(len(every)))
 
-        return Schema(tuple(wider(f) if f.name in labels else f for f in self.fields), self.backend)
+        return replace(self, fields=tuple(wider(f) if f.name in labels else f for f in self.fields))
 
     def without(self, names: Collection[str]) -> Schema:
         """The schema without some columns."""
@@ -99,7 +116,7 @@ class Schema:
         return np.stack([field.encode(raw) for field, raw in zip(self.fields, raws, strict=True)], axis=1)
 
     def decode(self, values: NDArray[np.float64], columns: Sequence[int] | None = None, *, like: Any = None) -> Any:
-        """A table of the original library and data types, from numbers (rows, columns).
+        """A table of the original library, data types and decimals, from numbers (rows, columns).
 
         Args:
             values: encoded values, one column for each field, or for each of ``columns``.
@@ -107,8 +124,12 @@ class Schema:
             like: a table with the same rows, whose row labels are kept where the library has any.
         """
         fields = [self.fields[j] for j in (range(len(self.fields)) if columns is None else columns)]
-        parts = [field.decode(values[:, k]) for k, field in enumerate(fields)]
+        parts = [field.decode(field.rounded(values[:, k])) for k, field in enumerate(fields)]
         return restored_frame(fields, parts, self.backend, like)
+
+    def rounded(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Encoded rows (rows, columns) with the decimals of the columns, as `decode` writes them."""
+        return np.stack([field.rounded(values[:, j]) for j, field in enumerate(self.fields)], axis=1)
 
     def describe(self) -> str:
         """One line per column: its name, its type and the rule that chose it."""
@@ -128,7 +149,7 @@ class Schema:
             if notation is not None:
                 entry["notation"] = vars(notation)
             fields.append({"name": entry.pop("name"), "kind": column_type.config, **entry})
-        return {"backend": self.backend, "fields": fields}
+        return {"backend": self.backend, "fields": fields, "rules": [list(rule) for rule in self.rules]}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Schema:
@@ -139,4 +160,4 @@ class Schema:
             if (notation := entry.get("notation")) is not None:
                 entry["notation"] = (DateFormat if "format" in notation else Quantity)(**notation)
             fields.append(Field(column_type=build(entry.pop("kind")), **entry))
-        return cls(tuple(fields), config["backend"])
+        return cls(tuple(fields), config["backend"], tuple(Rule(*rule) for rule in config.get("rules", ())))

@@ -11,6 +11,7 @@ from pushforward.distributions.columns.continuous import Bounded, Continuous, He
 from pushforward.distributions.columns.discrete import Boolean, Categorical, Constant, Ordinal
 from pushforward.distributions.columns.inflated import Inflated, ZeroInflated
 from pushforward.distributions.columns.integer import Integer
+from pushforward.distributions.columns.repeated import Repeated
 from pushforward.distributions.flow import Flow
 from pushforward.distributions.joint import Joint
 from pushforward.distributions.mixed.conditional import MixedConditional
@@ -44,6 +45,7 @@ __all__ = [
     "Normal",
     "Ordinal",
     "Positive",
+    "Repeated",
     "StandardNormal",
     "StudentT",
     "Uniform",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pushforward.data.inference import DECLARED
 from pushforward.data.schema import Field
-from pushforward.distributions import Boolean, Inflated, Integer
+from pushforward.distributions import Boolean, Inflated, Integer, Repeated
 
 __all__ = ["FEW", "choose_model"]
 
@@ -45,7 +45,7 @@ def _not_for_a_flow(field: Field, column: NDArray[np.float64]) -> str | None:
     if np.isnan(column).any():
         return "has missing values"
     few = len(np.unique(column)) <= FEW
-    if field.form == "bool" or isinstance(field.column_type, Inflated) or (
+    if field.form == "bool" or isinstance(field.column_type, Inflated | Repeated) or (
         isinstance(field.column_type, Boolean | Integer) and few
     ):  # fmt: skip
         return f"holds {len(np.unique(column))} different numbers"

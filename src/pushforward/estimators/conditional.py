@@ -110,7 +110,7 @@ class FlowConditional(TableEstimator):
         target_types = {name: types.pop(name) for name in names if name in types}
         context, weights = self._learned_from(X, sample_weight, again=again, types=types)
         if not again:
-            self.target_schema_ = Schema.infer(table, target_types, names)
+            self.target_schema_ = Schema.infer(table, target_types, names, draws=False)
             self._check_types(self.target_schema_)
             self.target_shape_ = shape
         targets = torch.as_tensor(self.target_schema_.encode(table))

@@ -161,7 +161,8 @@ class FlowDensity(DensityMixin, TableAnswers):
         return self._learn(X, sample_weight, again=hasattr(self, "model_"), steps=self._partial_steps(X))
 
     def _learn(self, X: Any, sample_weight: Any, *, again: bool, **options: Any) -> FlowDensity:
-        x, weights = self._learned_from(X, sample_weight, again=again, types=self.types)
+        lasting = self.warm_start or "steps" in options  # other rows may come, beyond the limits of these
+        x, weights = self._learned_from(X, sample_weight, again=again, types=self.types, draws=not lasting)
         why = "" if again else self._choose(x)
         held_out = None
         if hasattr(self.validation, "shape"):
@@ -227,9 +228,10 @@ class FlowDensity(DensityMixin, TableAnswers):
         """The *mean* of `score_samples`, as in ``GaussianMixture``, weighted by ``sample_weight`` (rows,)."""
         return self._mean_score(self.score_samples(X), sample_weight)
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
-        """Samples of the model, as a table like the one it was fitted to; with a context ``given({...}).sample(n)``."""
-        return self.given({}).sample(n_samples, random_state)
+    def sample(self, n_samples: int = 1, random_state: Any = None, *, keep_rules: bool = False) -> Any:
+        """Samples of the model, as a table like the one it was fitted to; with a context ``given({...}).sample(n)``.
+        ``keep_rules`` as in `TableConditional.sample`."""
+        return self.given({}).sample(n_samples, random_state, keep_rules=keep_rules)
 
     def given(self, observed: Mapping[Any, Any]) -> TableConditional:
         """The distribution of the other columns given the values of some, by name: those of the context and, where the

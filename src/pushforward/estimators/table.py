@@ -170,13 +170,20 @@ class TableEstimator(BaseEstimator):
     # --- training
 
     def _learned_from(
-        self, X: Any, sample_weight: Any, *, again: bool, types: Mapping[str, ColumnType | str] | Schema | None
+        self,
+        X: Any,
+        sample_weight: Any,
+        *,
+        again: bool,
+        types: Mapping[str, ColumnType | str] | Schema | None,
+        draws: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """X as numbers (rows, columns) and its weights (rows,). Without ``again`` the schema is inferred from X."""
+        """X as numbers (rows, columns) and its weights (rows,). Without ``again`` the schema is inferred from X, with
+        the limits and repeated numbers that ``draws`` of a model are to have."""
         check_training(type(self).__name__, self.get_params(deep=False))
         X = self._checked(X, reset=not again)
         if not again:
-            self.schema_ = types if isinstance(types, Schema) else Schema.infer(X, types)
+            self.schema_ = types if isinstance(types, Schema) else Schema.infer(X, types, draws=draws)
         x = torch.as_tensor(self.schema_.encode(X))
         weights = None
         if sample_weight is not None:

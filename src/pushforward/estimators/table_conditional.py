@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pushforward.core.checks import at_least
 from pushforward.core.distribution import Distribution
+from pushforward.data.rules import draw_keeping
 from pushforward.data.schema import Field, Schema
 from pushforward.distributions import ColumnDistribution, MixedConditional, MixedTypeModel
 from pushforward.estimators.layout import ColumnLayout, to_numpy
@@ -50,15 +51,39 @@ class TableConditional:
         with torch.no_grad():
             return to_numpy(self.distribution.log_prob(x))
 
-    def sample(self, n_samples: int = 1, random_state: Any = None, *, whole: bool = False) -> Any:
-        """Samples of ``columns`` as a table; ``whole`` adds the columns that are conditioned on."""
+    def sample(
+        self, n_samples: int = 1, random_state: Any = None, *, whole: bool = False, keep_rules: bool = False
+    ) -> Any:
+        """Samples of ``columns`` as a table, with the decimals of the columns.
+
+        Args:
+            n_samples: how many rows.
+            random_state: seed of the samples.
+            whole: whether to add the columns that are conditioned on.
+            keep_rules: whether every row is to keep the orders of columns that held in all rows of the table,
+                ``schema.rules``: rows that break one are drawn anew.
+        """
         at_least("FlowDensity", "n_samples", n_samples, 1)
-        with torch.no_grad():
-            samples = self.distribution.sample((int(n_samples),), generator=self._generator(random_state))
-        values = np.full((len(samples), len(self.schema.fields)), math.nan)
-        values[:, self._others] = to_numpy(samples)
-        for j, value in self._observed.items():
-            values[:, j] = value
+        generator, rules = self._generator(random_state), self.schema.rules
+
+        def draw(count: int) -> NDArray[np.float64]:
+            with torch.no_grad():
+                samples = self.distribution.sample((count,), generator=generator)
+            values = np.full((count, len(self.schema.fields)), math.nan)
+            values[:, self._others] = to_numpy(samples)
+            for j, value in self._observed.items():
+                values[:, j] = value
+            return values
+
+        def rounded(count: int) -> NDArray[np.float64]:
+            values = draw(count)
+            values[:, self._others] = self.schema.rounded(values)[:, self._others]
+            return values
+
+        if keep_rules and rules:
+            values = draw_keeping(rounded, self.schema.fields, rules, int(n_samples), self._others)
+        else:
+            values = draw(int(n_samples))
         columns = sorted([*self._others, *self._observed]) if whole else self._others
         return self.schema.decode(values[:, columns], columns)
 

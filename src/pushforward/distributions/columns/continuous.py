@@ -27,21 +27,37 @@ class Continuous(Scaled):
     Args:
         univariate: the map whose distribution the standardised column has; a mixture of logistics by default.
         smoothing: the bandwidth h.
+        low: the smallest number, if there is one: the distribution is truncated there.
+        high: the largest number, if there is one.
         columns: how many such columns stand side by side.
 
     Raises:
-        ValueError: ``smoothing`` is negative or not finite.
+        ValueError: ``smoothing`` is negative or not finite, ``low`` is not below ``high``, or numbers with limits are
+            smoothed.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {},
         {"univariate": {"type": "RationalQuadratic", "bins": 6}, "columns": 2},
         {"smoothing": 0.5, "univariate": {"type": "Affine"}},
+        {"low": 0.0, "columns": 2, "univariate": {"type": "Affine"}},
+        {"low": -1.0, "high": 2.0},
     )
     domain = Real()
 
-    def __init__(self, univariate: Univariate | None = None, *, smoothing: float = 0.0, columns: int = 1) -> None:
+    def __init__(
+        self,
+        univariate: Univariate | None = None,
+        *,
+        smoothing: float = 0.0,
+        low: float | None = None,
+        high: float | None = None,
+        columns: int = 1,
+    ) -> None:
         super().__init__(univariate, columns)
+        self._limit(low, high)
+        if smoothing and (low is not None or high is not None):
+            raise ValueError("Continuous: smoothing adds noise, which would leave the limits. Leave one of them out.")
         if not (smoothing >= 0 and math.isfinite(smoothing)):
             raise ValueError(f"Continuous: smoothing must be a number of at least 0; got {smoothing}.")
         self.smoothing = float(smoothing)
@@ -62,18 +78,32 @@ class HeavyTailed(Scaled):
 
     Args:
         univariate: the map whose distribution the transformed column has, as in `Continuous`.
+        low: the smallest number, if there is one: the distribution is truncated there.
+        high: the largest number, if there is one.
         columns: how many such columns stand side by side.
     """
 
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"columns": 2, "univariate": {"type": "Affine"}})
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {},
+        {"columns": 2, "univariate": {"type": "Affine"}},
+        {"low": 0.0, "high": 9.0},
+    )
     domain = Real()
     per_column = (*Scaled.per_column, "median", "spread", "reach")
     median: Tensor
     spread: Tensor
     reach: Tensor
 
-    def __init__(self, univariate: Univariate | None = None, *, columns: int = 1) -> None:
+    def __init__(
+        self,
+        univariate: Univariate | None = None,
+        *,
+        low: float | None = None,
+        high: float | None = None,
+        columns: int = 1,
+    ) -> None:
         super().__init__(univariate, columns)
+        self._limit(low, high)
         self.register_buffer("median", torch.zeros(columns, 1, dtype=torch.float64))
         self.register_buffer("spread", torch.ones(columns, 1, dtype=torch.float64))
         self.register_buffer("reach", torch.full((columns, 1), LAST, dtype=torch.float64))  # of (x - m) / s
@@ -107,6 +137,7 @@ class Positive(Scaled):
 
     Args:
         low: the bound, which itself has no density.
+        high: the largest number, if there is one: the distribution is truncated there.
         univariate: the map whose distribution the transformed column has, as in `Continuous`, for log(x - low).
         columns: how many such columns stand side by side.
     """
@@ -114,14 +145,23 @@ class Positive(Scaled):
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {},
         {"low": -2.0, "columns": 2, "univariate": {"type": "Affine"}},
+        {"high": 9.0},
     )
     per_column = (*Scaled.per_column, "last")
     last: Tensor
 
-    def __init__(self, low: float = 0.0, *, univariate: Univariate | None = None, columns: int = 1) -> None:
+    def __init__(
+        self,
+        low: float = 0.0,
+        *,
+        high: float | None = None,
+        univariate: Univariate | None = None,
+        columns: int = 1,
+    ) -> None:
         super().__init__(univariate, columns)
         self.low = float(low)
         self.domain = Interval(self.low, math.inf)
+        self._limit(None, high)
         self.register_buffer("last", torch.full((columns, 1), LAST, dtype=torch.float64))  # of x - low
 
     def _unconstrain(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
 from pushforward.core.constants import moved_wide
-from pushforward.core.domain import Real
+from pushforward.core.domain import Domain, Interval, Real
 from pushforward.core.torch_internals import buffers_of
 from pushforward.distributions.columns.column_type import WAVES, ColumnType, waves
 from pushforward.distributions.columns.scalar_term import ScalarTerm, kind_of
@@ -62,8 +62,13 @@ class Scaled(ColumnType):
 
     u = (v - mean) / scale, where v is x or what `_unconstrain` makes of it, in float64; the rest in the dtype of the
     weights. A network sees the `waves` of u.
+
+    Where values end at a limit, the distribution is that of the map given that values lie inside: a truncated one.
     """
 
+    low_limit: float | None = None
+    """The smallest value, which has a density too; None where no value is too small for the map."""
+    high_limit: float | None = None
     num_inputs = WAVES
     is_real = True
     per_column: ClassVar[tuple[str, ...]] = ("mean", "scale")
@@ -106,10 +111,29 @@ class Scaled(ColumnType):
     def holds(self, x: Tensor) -> Tensor:
         return super().holds(x) & self._inside(x) if self.is_density else super().holds(x)
 
+    def _limit(self, low: float | None, high: float | None) -> None:
+        """Truncate the distribution of a type of the real line, or of the numbers above a bound.
+
+        Raises:
+            ValueError: a limit is not finite, or values that the type can hold do not lie between.
+        """
+        name, (least, most) = type(self).__name__, self.domain.ends
+        for limit in (low, high):
+            if limit is not None and not math.isfinite(limit):
+                raise ValueError(f"{name}: limits must be finite numbers, or None for no limit; got {limit}.")
+        self.low_limit = None if low is None else float(low)
+        self.high_limit = None if high is None else float(high)
+        ends = (least if low is None else max(least, float(low)), most if high is None else min(most, float(high)))
+        if not ends[0] < ends[1]:
+            raise ValueError(f"{name}: low must be smaller than high; got {ends[0]} and {ends[1]}.")
+        limited: Domain = Interval(*ends)
+        self.domain = self.domain if ends == (least, most) else limited
+
     def _inside(self, x: Tensor) -> Tensor:
-        """Where there is a density: strictly between the ends of the domain."""
+        """Where there is a density: strictly between the ends of the domain, and at limits."""
         low, high = self.domain.ends
-        return (x > low) & (x < high)
+        above = x > low if self.low_limit is None else x >= low
+        return above & (x < high if self.high_limit is None else x <= high)
 
     def standardized(self, x: Tensor) -> Tensor:
         return torch.where(self.holds(x), self._standardize64(self._unconstrain(x)[0]), torch.nan)
@@ -130,9 +154,6 @@ class Scaled(ColumnType):
         location, log_scale = linear.unbind()
         return inner, location, log_scale
 
-    def _standardize(self, v: Tensor) -> Tensor:
-        return self._standardize64(v).to(self.like.dtype)
-
     def _standardize64(self, v: Tensor) -> Tensor:
         return ((v - self.mean) / self.scale).clamp(-FAR, FAR)
 
@@ -144,7 +165,8 @@ class Scaled(ColumnType):
         return []
 
     def position(self, x: Tensor) -> Tensor:
-        return self._standardize(self._unconstrain(x)[0]).clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        u = self._standardize64(self._unconstrain(x)[0])
+        return u.to(self.like.dtype).clamp(-INPUT_LIMIT, INPUT_LIMIT)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         return self.log_prob_from(self.scalar_term(x, params).evaluate(), x, params)
@@ -156,18 +178,48 @@ class Scaled(ColumnType):
         return ScalarTerm(self.distribution, self.kind, inner, z, None, None, offset)
 
     def log_prob_from(self, value: Tensor, x: Tensor, params: Tensor) -> Tensor:
-        return value.masked_fill(~self._inside(x), -torch.inf)
+        return (value - self._log_between(params)).masked_fill(~self._inside(x), -torch.inf)
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         low, high = self.domain.ends
-        below = self._below(self._unconstrain(x)[0], params)
-        return torch.where(x <= low, 0.0, torch.where(x >= high, 1.0, below))
+        v = self._unconstrain(x)[0]
+        if self.low_limit is None:
+            below = self._below(v, params) * (-self._log_between(params)).exp()
+        else:
+            below = (self._log_mass(self._at(self.low_limit, params), v, params) - self._log_between(params)).exp()
+        return torch.where(x <= low, 0.0, torch.where(x >= high, 1.0, below.clamp(max=1.0)))
 
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
         inner, location, log_scale = self._parts(params)
+        if self.low_limit is not None or self.high_limit is not None:
+            eps = torch.finfo(p.dtype).eps
+            p = p * self._log_between(params).exp()
+            p = (p if self.low_limit is None else p + self._below(self._at(self.low_limit, params), params)).clamp(
+                eps, 1 - eps
+            )
         u = self.distribution.quantile(p, inner).to(torch.float64)
         u = u if location is None else u * log_scale.exp() + location
-        return self._constrain(u * self.scale + self.mean)
+        return self._constrain(u * self.scale + self.mean).clamp(*self.domain.ends)
+
+    def _at(self, limit: float, params: Tensor) -> Tensor:
+        """A limit before it is standardised, (columns, n)."""
+        return self._unconstrain(torch.full_like(self.mean, limit))[0].expand(params.shape[1:])
+
+    def _log_mass(self, low: Tensor, high: Tensor, params: Tensor) -> Tensor:
+        """log P(low < V ≤ high)."""
+        both = torch.stack(torch.broadcast_tensors(self._standardize64(low), self._standardize64(high)))
+        ends, inner, _ = self._relative(both, params)
+        return self.distribution.log_mass(ends[0], ends[1], inner)
+
+    def _log_between(self, params: Tensor) -> Tensor:
+        """The log-probability of what lies between the limits under the distribution of the map."""
+        if self.low_limit is None and self.high_limit is None:
+            return params.new_zeros(())
+        if self.low_limit is not None and self.high_limit is not None:
+            return self._log_mass(self._at(self.low_limit, params), self._at(self.high_limit, params), params)
+        limit = self.high_limit if self.low_limit is None else self.low_limit
+        z, inner, _ = self._relative(self._standardize64(self._at(cast(float, limit), params)), params)
+        return self.distribution.log_tails(z, inner)[1 if self.high_limit is None else 0]
 
     def _below(self, v: Tensor, params: Tensor) -> Tensor:
         """P(V ≤ v)."""

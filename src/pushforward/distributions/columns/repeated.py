@@ -1,0 +1,228 @@
+"""The column type of numbers most of which repeat: each value that was seen twice has a probability."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pushforward.core.checks import finite_numbers
+from pushforward.core.config import configurable
+from pushforward.core.constants import moved_wide
+from pushforward.core.domain import Interval
+from pushforward.core.numerics import concrete_bool
+from pushforward.distributions.columns.column_type import WAVES, ColumnType, waves
+from pushforward.distributions.columns.inflated import FEWEST
+from pushforward.distributions.columns.scaled import FAR, Scaled
+from pushforward.univariate.base import Univariate
+
+__all__ = ["Repeated"]
+
+FARTHEST = 8.2
+"""Of a normal score of a single number: the next one to it in float64 is a probability of one."""
+SCORES = 1_024
+"""Normal scores to which the first parameters are fitted, at most."""
+
+
+@configurable
+class Repeated(Scaled):
+    r"""Numbers of which many repeat: some values have a probability, others a density, or a probability that is smooth.
+
+    A continuous distribution, that of a latent number z, is cut at the normal scores of the column's own distribution:
+
+    .. math:: q(v_k) = F(z_k) - F(z_k^-), \qquad q(x) = f(z(x))\, z'(x) \text{ elsewhere}, \qquad
+              z(x) = \Phi^{-1}(G(x)), \quad G = \sum_k \pi_k 1_{v_k \le x} + \pi_0\, G_{\mathrm{inner}}(x)
+
+    The shares π were measured, and so was the distribution of the other values. If F is standard normal, q is the
+    distribution of the whole column; given other columns F moves, and probabilities of values that are near each other
+    move together. So a few rows for each value suffice, where `Inflated` has to learn one number for each.
+
+    Args:
+        inner: the type of the other values.
+        values: those that have a probability, in increasing order.
+        univariate: the map whose distribution z has, as in `Continuous`.
+        columns: how many such columns stand side by side.
+
+    Raises:
+        ValueError: ``values`` are not finite, or do not rise, or the inner type has no order.
+
+    References:
+        | On the distribution transform, Sklar's theorem, and the empirical copula process (Rüschendorf, 2009)
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"inner": {"type": "Continuous"}, "values": [-1.0, 0.5, 40.0]},
+        {
+            "inner": {"type": "Integer", "low": 0},
+            "values": [3.0, 8.0],
+            "columns": 2,
+            "univariate": {"type": "Affine"},
+        },
+    )
+    per_column = (*Scaled.per_column, "shares", "base", "before", "upto")
+    values: Tensor
+    shares: Tensor
+    """Of the values, and last of all others, (columns, values + 1)."""
+    base: Tensor
+    """Parameters of the distribution of the others, (columns, parameters of the inner type)."""
+    before: Tensor
+    """P(X < v) in the whole column for each of the values, (columns, values)."""
+    upto: Tensor
+
+    def __init__(
+        self, inner: ColumnType, values: Sequence[float], *, univariate: Univariate | None = None, columns: int = 1
+    ) -> None:
+        super().__init__(univariate, columns)
+        numbers = finite_numbers(type(self).__name__, "values", values)
+        if numbers != sorted(set(numbers)):
+            raise ValueError(f"{type(self).__name__}: values must be different numbers, rising; got {numbers}.")
+        if not inner.ordered:
+            raise ValueError(f"{type(self).__name__}: {type(inner).__name__} has no order. Use a type of numbers.")
+        self.inner = inner if inner.columns == columns else inner.repeated(columns)
+        self.is_density = inner.is_density
+        self.num_inputs = WAVES + inner.num_inputs
+        low, high = inner.domain.ends
+        fits = low <= numbers[0] and numbers[-1] <= high
+        self.domain = inner.domain if fits else Interval(min(low, numbers[0]), max(high, numbers[-1]))
+        self.add_constant("values", numbers, torch.float64)
+        share = 1 / (len(numbers) + 1)
+        self.register_buffer("shares", torch.full((columns, len(numbers) + 1), share, dtype=torch.float64))
+        self.register_buffer("base", torch.zeros(columns, inner.num_params, dtype=torch.float64))
+        before, upto = self._ranks(self.values.expand(columns, -1))
+        self.register_buffer("before", before)
+        self.register_buffer("upto", upto)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Repeated:
+        values = self.values
+        super()._apply(fn, recurse)
+        self.values = moved_wide(values, self.values)  # moved with the module, but never narrowed
+        return self
+
+    def holds(self, x: Tensor) -> Tensor:
+        return self._is_value(x) | self.inner.holds(x)
+
+    def encode(self, x: Tensor) -> Tensor:
+        place = self._score(x).float().to(self.like.dtype)  # without digits that depend on the number of columns
+        return torch.cat([waves(place), self.inner.encode(self._inner_point(x))], dim=1)
+
+    @property
+    def shown_values(self) -> None:
+        return None  # inputs are the waves of two numbers
+
+    def standardized(self, x: Tensor) -> Tensor:
+        return torch.where(self.holds(x), self._score(x), torch.nan)
+
+    def scalar_term(self, x: Tensor, params: Tensor) -> None:  # type: ignore[override]
+        return None
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        before, upto = self._ranks_of(x)
+        at = self._is_value(x)
+        cell = at if self.is_density else torch.ones_like(at)
+        result = self._log_cell(before, upto, cell, params)
+        if self.is_density and concrete_bool(at.all()) is not True:
+            score = _score_of(before).clamp(-FARTHEST, FARTHEST)
+            z, latent, log_scale = self._relative(score, params)
+            log_normal = -0.5 * (score.square() + math.log(2 * math.pi))
+            single = self.inner.log_prob(self._inner_point(x), self._base_params(x)) + self.shares[:, -1:].log()
+            density = self.distribution.log_density(z, latent) - log_scale + (single - log_normal).to(params.dtype)
+            result = torch.where(cell, result, density)
+        return torch.where(self.holds(x), result, -torch.inf)
+
+    def _log_cell(self, before: Tensor, upto: Tensor, cell: Tensor, params: Tensor) -> Tensor:
+        """The log-probability of the z between two probabilities of the column, where there is a ``cell``."""
+        low, high = _score_of(before), _score_of(upto)
+        low, high = torch.where(cell, low, 0.0), torch.where(cell, high, 1.0)
+        ends, latent, log_scale = self._relative(torch.stack([low, high]), params)
+        width = ((high - low) * (-log_scale).exp()).to(params.dtype)
+        return self.distribution.log_mass(ends[0], ends[1], latent, width)
+
+    def cdf(self, x: Tensor, params: Tensor) -> Tensor:
+        low, high = self.domain.ends
+        z, latent, _ = self._relative(_score_of(self._ranks_of(x)[1]), params)
+        below = self.distribution.log_tails(z, latent)[0].exp().clamp(max=1.0)
+        return torch.where(x < low, 0.0, torch.where(x >= high, 1.0, below))
+
+    def point_mass(self, x: Tensor, params: Tensor) -> Tensor:
+        if not self.is_density:
+            return super().point_mass(x, params)
+        before, upto = self._ranks_of(x)
+        cell = self._is_value(x)
+        return torch.where(cell, self._log_cell(before, upto, cell, params).exp(), 0.0)
+
+    def icdf(self, p: Tensor, params: Tensor) -> Tensor:
+        latent, location, log_scale = self._parts(params)
+        z = self.distribution.quantile(p, latent).to(torch.float64)
+        z = z if location is None else z * log_scale.exp() + location
+        t = torch.special.ndtr(z)  # where to look in the distribution of the column
+        before, upto = self.before, self.upto
+        k = torch.searchsorted(upto, t)  # the first value with P(X ≤ v) ≥ t
+        atoms = self._upto_values()
+        last = len(self.values) - 1
+        at = (k <= last) & (t > before.gather(1, k.clamp(max=last)))
+        eps = torch.finfo(torch.float64).eps
+        rest = ((t - atoms.gather(1, k)) / self.shares[:, -1:]).clamp(eps, 1 - eps)
+        others = self.inner.icdf(rest, self._base_params(rest))
+        return torch.where(at, self.values[k.clamp(max=last)], others)
+
+    def _measure(self, x: Tensor) -> Tensor:
+        at = x == self.values[:, None]  # (values, n)
+        others = x[~at.any(dim=0)]
+        counts = torch.cat([at.sum(dim=1).double(), others.new_full((1,), len(others) + 0.5)])
+        self.shares[0] = counts / counts.sum() if len(x) else 1 / len(counts)
+        if len(others) < FEWEST:  # too few to tell where others of their kind would lie
+            others = x
+        self.base[0] = self.inner._measure(others).double()
+        before, upto = self._ranks(self.values[None])
+        self.before.copy_(before)
+        self.upto.copy_(upto)
+        count = min(max(len(x), 2), SCORES)
+        scores = torch.special.ndtri((torch.arange(count, dtype=torch.float64, device=x.device) + 0.5) / count)
+        params = self.fitted_params(scores)
+        return self.like.new_zeros(self.num_params) if params is None else params
+
+    def _ranks_of(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What `_ranks` gives, which is stored for the values."""
+        if concrete_bool(self._is_value(x).all()) is not True:
+            return self._ranks(x)
+        k = torch.searchsorted(self.values, x.contiguous())
+        return self.before.gather(1, k), self.upto.gather(1, k)
+
+    def _ranks(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """P(X < x) and P(X ≤ x) in the whole column, each (columns, n)."""
+        atoms, k = self._upto_values(), torch.searchsorted(self.values, x.contiguous())
+        base = self._base_params(x)
+        inner = self.inner.cdf(x, base)
+        mass = torch.zeros_like(inner) if self.is_density else self.inner.point_mass(x, base)
+        others = self.shares[:, -1:]
+        before = atoms.gather(1, k) + others * (inner - mass).clamp(min=0.0)
+        return before, atoms.gather(1, k + self._is_value(x)) + others * inner
+
+    def _upto_values(self) -> Tensor:
+        """The probability of the values before each one, and last of all of them, (columns, values + 1)."""
+        sums = self.shares[:, :-1].cumsum(dim=1)
+        return torch.cat([torch.zeros_like(sums[:, :1]), sums], dim=1)
+
+    def _score(self, x: Tensor) -> Tensor:
+        """The normal score of x, in the middle of the scores that mean a value."""
+        before, upto = self._ranks_of(x)
+        return _score_of(0.5 * (before + upto)).clamp(-FARTHEST, FARTHEST)
+
+    def _is_value(self, x: Tensor) -> Tensor:
+        places = torch.searchsorted(self.values, x.contiguous()).clamp(max=len(self.values) - 1)
+        return self.values[places] == x
+
+    def _inner_point(self, x: Tensor) -> Tensor:
+        """x, with a fixed inner point of the inner type's domain where that does not hold x."""
+        return torch.where(self.inner.holds(x), x, self.inner.domain.anchor(x))
+
+    def _base_params(self, x: Tensor) -> Tensor:
+        return self.base.t()[..., None].expand(-1, *x.shape)
+
+
+def _score_of(p: Tensor) -> Tensor:
+    """The standard normal quantiles of probabilities, finite."""
+    return torch.special.ndtri(p.clamp(0.0, 1.0)).clamp(-FAR, FAR)
