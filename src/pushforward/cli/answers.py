@@ -42,7 +42,14 @@ def score(model: str, table: str, out: str, *, keep: Sequence[str] = (), force: 
 
 
 def sample(
-    model: str, out: str, rows: int, conditions: Sequence[str] = (), seed: int = 0, *, force: bool = False
+    model: str,
+    out: str,
+    rows: int,
+    conditions: Sequence[str] = (),
+    seed: int = 0,
+    *,
+    keep_rules: bool = False,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Write sampled rows, given values of columns, which are written beside the sampled ones."""
     check_output(out, model, force=force)
@@ -51,10 +58,11 @@ def sample(
     with options_named(model):
         distribution = fitted.given(values)
     size, undefined = max(256, min(2 * BLOCK, 2**18 // len(fitted.schema_.fields))), 0
-    first = distribution.sample(min(rows, size), seed, whole=True)
+    options: dict[str, Any] = {"whole": True, "keep_rules": keep_rules}
+    first = distribution.sample(min(rows, size), seed, **options)
     with table_writer(out, first.schema) as writer:
         for start in range(0, rows, size):
-            piece = first if not start else distribution.sample(min(size, rows - start), seed + start, whole=True)
+            piece = first if not start else distribution.sample(min(size, rows - start), seed + start, **options)
             numbers = [raw.values for raw in raw_columns(piece) if raw.values is not None]
             undefined += int(np.any([np.isnan(n) for n in numbers], axis=0).sum()) if numbers else 0
             writer.write(piece)

@@ -247,6 +247,12 @@ def sample(
             show_default=False,
         ),
     ] = None,
+    keep_rules: Annotated[
+        bool,
+        typer.Option(
+            "--keep-rules", help="Keep orders of columns that hold in all rows of the table, as schema names."
+        ),
+    ] = False,
     force: Force = False,
     threads: Threads = None,
     seed: Seed = 0,
@@ -266,7 +272,7 @@ def sample(
     from pushforward.cli.answers import sample as run
 
     with torch_scope(seed, threads):
-        result = run(model, out, rows, conditions or (), seed, force=force)
+        result = run(model, out, rows, conditions or (), seed, keep_rules=keep_rules, force=force)
     finish(result, json, f"{out}: {rows:,} rows of {', '.join(result['columns'])}.")
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from pushforward.cli.common import say
 from pushforward.cli.outputs import check_output, remember
 from pushforward.cli.tables import load_model, read_rows
-from pushforward.data.schema import Schema
 from pushforward.estimators import FlowDensity
 from pushforward.estimators.layout import TableRows
 from pushforward.estimators.table import Prepared
@@ -95,7 +94,7 @@ def report_rows(
     check_output(out, model, table, train, force=force)
     fitted, metadata = load_model(model), read_header(model).metadata
     rows, train_rows = read_rows(fitted, table), None if train is None else read_rows(fitted, train)
-    fields, context_fields = (Schema(tuple(part), fitted.schema_.backend) for part in fitted.layout_.fields)
+    fields, context_fields = fitted.layout_.schemas
     stored, history = metadata.get("training_hashes"), metadata.get("history")
     arguments = [] if train is None else ["--train", str(train)]
     numbers = write_model_report(

@@ -88,7 +88,9 @@ class Schema:
 
     def without(self, names: Collection[str]) -> Schema:
         """The schema without some columns."""
-        return Schema(tuple(field for field in self.fields if field.name not in names), self.backend)
+        fields = tuple(field for field in self.fields if field.name not in names)
+        rules = tuple(rule for rule in self.rules if rule.low not in names and rule.high not in names)
+        return Schema(fields, self.backend, rules)
 
     @property
     def texts(self) -> list[str]:

@@ -291,7 +291,7 @@ class FlowDensity(DensityMixin, TableAnswers):
         rows = self.encode(X)
         if not len(rows):
             raise ValueError("FlowDensity: X has no row to report on.")
-        schema, context_schema = (Schema(tuple(part), self.schema_.backend) for part in self.layout_.fields)
+        schema, context_schema = self.layout_.schemas
         return write_model_report(
             path, "FlowDensity", self.model_, schema, rows.x, context=rows.context, context_schema=context_schema,
             train=None if train is None else self.encode(train).x, history=getattr(self, "history_", None),

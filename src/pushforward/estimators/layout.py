@@ -83,6 +83,12 @@ class ColumnLayout:
         fields = self.schema.fields
         return [fields[j] for j in self.modelled], [fields[j] for j in self.context]
 
+    @property
+    def schemas(self) -> tuple[Schema, Schema]:
+        """The schema of the columns of the model, and of its context."""
+        names, context = self.schema.names, [self.schema.names[j] for j in self.context]
+        return self.schema.without(context), self.schema.without([name for name in names if name not in context])
+
     def place(self, column: Any) -> int:
         """The number of a column in the model.
 

@@ -21,6 +21,7 @@ from pushforward.evaluate.diagnostics import PrecisionCheck
 from pushforward.evaluate.fidelity import Distance, TwoSampleTest
 from pushforward.evaluate.metrics import TITLES, Evaluation, signed, times, with_error
 from pushforward.evaluate.training_rows import TrainingRows
+from pushforward.evaluate.violations import Violation
 
 __all__ = ["CheckResult", "Verdict", "verdict"]
 
@@ -88,6 +89,7 @@ def verdict(
     calibration: Sequence[ColumnCalibration] = (),
     distances: Sequence[Distance] = (),
     test: TwoSampleTest | None = None,
+    broken: Sequence[Violation] = (),
     precision: PrecisionCheck | None = None,
 ) -> Verdict:
     """Judge a model by held-out rows.
@@ -102,6 +104,7 @@ def verdict(
         calibration: as from `measure_calibration`.
         distances: of the columns of samples, as from `column_distances`.
         test: as from `two_sample_test`.
+        broken: limits, decimals and rules that samples break, as from `violations`.
         precision: as from `precision_check`.
     """
     values = as_rows("verdict", "x", x)
@@ -113,6 +116,7 @@ def verdict(
         _calibration(calibration),
         _distances(distances),
         _classifier(test),
+        _broken(broken),
         None if precision is None or precision.ok else CheckResult("problem", precision.verdict),
     ]
     order: list[Level] = ["problem", "note", "good"]
@@ -266,6 +270,16 @@ def _classifier(test: TwoSampleTest | None) -> CheckResult | None:
     columns = f", mostly by {_listed(test.telling)}" if test.telling else ""
     level: Level = "problem" if test.auc > 0.8 else "note"
     return CheckResult(level, f"Boosted trees can {test.ease} tell samples from held-out rows{columns}: {auc}.")
+
+
+def _broken(violations: Sequence[Violation]) -> CheckResult | None:
+    """Limits, decimals and rules that samples break."""
+    if not violations:
+        return None
+    worst = max(violations, key=lambda violation: violation.rows)
+    others = f", and {_counted(len(violations) - 1, 'other thing')} is broken" if len(violations) > 1 else ""
+    remedy = "; sampling with --keep-rules keeps the order" if worst.what == "rule" else ""
+    return CheckResult("note", f"Of the samples {worst.sentence}{others}{remedy}.")
 
 
 def _listed(names: Sequence[str]) -> str:

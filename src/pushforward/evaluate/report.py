@@ -49,9 +49,11 @@ from pushforward.evaluate.table_sections import (
     fidelity_section,
     memorization_section,
     utility_section,
+    violation_parts,
 )
 from pushforward.evaluate.training_rows import TrainingRows
 from pushforward.evaluate.utility import measure_utility
+from pushforward.evaluate.violations import violations
 
 __all__ = ["model_report", "write_model_report"]
 
@@ -138,9 +140,11 @@ def model_report(
     real, kept, gaps = _fill_gaps(model, shown, shown_contexts, seed + 1)
     shown_contexts = None if shown_contexts is None else shown_contexts[kept]
     samples = sample_in_batches(model, len(real) if train is None else MAX_ROWS, shown_contexts, seed=seed)
-    excluded = len(shown) - len(real)
+    samples, excluded = schema.rounded(samples), len(shown) - len(real)
     compared, table = _compare(schema, context_schema, real, shown_contexts, samples, gaps, excluded, seed)
     sections += compared
+    table["broken"] = violations(schema, samples)
+    sections[-1].parts = [*sections[-1].parts, *violation_parts(table["broken"], len(samples))]
     if train is not None:
         parts = _training_rows(model, schema, train, real, samples, gaps, seed)
         sections += parts[0]
@@ -160,6 +164,7 @@ def model_report(
     numbers |= {
         "verdict": judged.to_dict(),
         "two_sample_auc": None if table["test"] is None else table["test"].auc,
+        "violations": [vars(violation) for violation in table["broken"]],
         "column_distances": {entry.names[0]: entry.distance for entry in table["distances"]},
     }
     return [

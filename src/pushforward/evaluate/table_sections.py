@@ -23,6 +23,7 @@ from pushforward.evaluate.memorization import QUANTILE, Memorization
 from pushforward.evaluate.metrics import mean_and_error, signed, with_error
 from pushforward.evaluate.plots import plot_pairs
 from pushforward.evaluate.utility import Utility
+from pushforward.evaluate.violations import Violation
 
 __all__ = [
     "FEWEST_ROWS",
@@ -32,6 +33,7 @@ __all__ = [
     "fidelity_section",
     "memorization_section",
     "utility_section",
+    "violation_parts",
 ]
 
 FEWEST_ROWS = 50  # rows needed for a comparison with samples
@@ -219,6 +221,13 @@ def fidelity_section(
         names = [schema.names[j] for j in numbers]
         parts.append(picture(plot_pairs(real[:, numbers], samples[:, numbers], names), caption))
     return Section(title, parts)
+
+
+def violation_parts(broken: Sequence[Violation], samples: int) -> list[Part]:
+    """How many samples break limits, decimals and rules of the columns."""
+    if not broken:
+        return [f"None of {samples:,} samples breaks a limit, the decimals or an order of columns of the table."]
+    return [Fact(f"Of {samples:,} samples " + "; ".join(violation.sentence for violation in broken) + ".")]
 
 
 def _pair_parts(schema: Schema, real: Floats, samples: Floats) -> list[Part]:
