@@ -129,9 +129,7 @@ def fit(
 
         pushforward fit people.csv --out people.safetensors --type hour=circular:24
         pushforward fit train.parquet --out model.safetensors --seconds 120
-        pushforward fit train.csv --out m.safetensors --given temp,hour --drop id
-        pushforward fit train.csv --out m.safetensors --model maf --set depth=8
-        pushforward fit small.csv --out m.safetensors --model triangular_map
+        pushforward fit train.csv --out m.safetensors --model maf --set depth=8 --given temp,hour
     """
     from pushforward.cli.evaluate import fit_rows
     from pushforward.cli.fit import FitRequest, fit_table
@@ -266,7 +264,6 @@ def sample(
     Examples:
 
         pushforward sample model.safetensors -n 1000 --out new.csv
-        pushforward sample model.safetensors --given temp=20,hour=12 --out new.csv
         pushforward sample people.safetensors --given sex=F,age=40 --out new.csv
     """
     from pushforward.cli.answers import sample as run
