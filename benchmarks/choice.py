@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from results import machine, update_section
-from tables import CODES, PMLB, UCI, read, split, with_densities
+from tables import CODES, PMLB, UCI, read, split
 
 from pushforward.data.samples import power_sample
 from pushforward.data.schema import Schema
+from pushforward.distributions import ColumnType
 from pushforward.estimators import FlowDensity
 from pushforward.estimators.choice import choose_model
 
@@ -64,13 +65,23 @@ def cells(train: Array, column: Array) -> tuple[Array, Array]:
     return edges[place], edges[place + 1]
 
 
-def noisy(train: Array, x: Array, discrete: list[int], random: np.random.Generator) -> tuple[Array, Array]:
-    """Rows with noise in their cells, and the sum of the logarithms of the widths, (rows,)."""
+def with_probability(column_type: ColumnType, column: Array) -> Array:
+    """The values of a column that have a probability under the mixed-type model."""
+    values = np.unique(column)
+    if not column_type.is_density:
+        return values
+    listed = getattr(column_type, "values", [])
+    return values[np.isin(values, np.asarray(listed, dtype=np.float64))]
+
+
+def noisy(every: Array, x: Array, discrete: dict[int, Array], random: np.random.Generator) -> tuple[Array, Array]:
+    """Rows with noise in the cells of such values, and the sum of the logarithms of the widths, (rows,)."""
     out, widths = x.copy(), np.zeros(len(x))
-    for j in discrete:
-        low, high = cells(train[:, j], x[:, j])
-        out[:, j] = random.uniform(low, high)
-        widths += np.log(high - low)
+    for j, values in discrete.items():
+        low, high = cells(every[:, j], x[:, j])
+        is_value = np.isin(x[:, j], values)
+        out[:, j] = np.where(is_value, random.uniform(low, high), x[:, j])
+        widths += np.where(is_value, np.log(high - low), 0.0)
     return out, widths
 
 
@@ -79,11 +90,10 @@ def measured(name: str) -> str:
     every = np.concatenate([train, test])
     schema = Schema.infer(train, declared)
     auto, _ = choose_model(schema.fields, schema.encode(train))
-    types = {**with_densities(train), **declared}
-    density = [f.column_type.is_density for f in Schema.infer(train, types).fields]
-    discrete = [j for j, is_density in enumerate(density) if not is_density]
+    listed = [with_probability(f.column_type, column) for f, column in zip(schema.fields, every.T, strict=True)]
+    discrete = {j: values for j, values in enumerate(listed) if len(values)}
     start = time.process_time()
-    mixed = FlowDensity(types=types, random_state=0).fit(train).score_samples(test)
+    mixed = FlowDensity(types=declared, random_state=0).fit(train).score_samples(test)
     mixed_seconds, start = time.process_time() - start, time.process_time()
     random = np.random.default_rng(0)
     flow = FlowDensity(model="nsf", random_state=0).fit(noisy(every, train, discrete, random)[0])
