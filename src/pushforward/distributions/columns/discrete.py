@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from pushforward.core.config import configurable
 from pushforward.core.domain import Integers, Interval
 from pushforward.distributions.columns.column_type import ColumnType
 
-__all__ = ["Boolean", "Categorical", "Constant", "Ordinal"]
+__all__ = ["Boolean", "Categorical", "Constant", "Ordinal", "log_probs_together"]
 
 
 @configurable
@@ -135,3 +136,15 @@ class Constant(ColumnType):
 
     def _measure(self, x: Tensor) -> Tensor:
         return self.like.new_zeros(0)
+
+
+def log_probs_together(parts: Sequence[tuple[Categorical, Tensor, Tensor]]) -> list[Tensor]:
+    """`Categorical.log_prob` of values (columns, n) of several types with parameters, each operation once for all of
+    them: most have few levels, so that calls cost more than what they compute."""
+    most = max(column_type.levels for column_type, _, _ in parts)
+    x = torch.cat([values for _, values, _ in parts])
+    padded = [F.pad(p, (0, 0, 0, 0, 0, most - len(p)), value=-torch.inf) for _, _, p in parts]
+    last = [t.levels - 1.0 for t, values, _ in parts for _ in range(len(values))]
+    codes = torch.minimum(x.clamp(min=0), x.new_tensor(last)[:, None]).long()
+    log_probs = torch.log_softmax(torch.cat(padded, dim=1), dim=0).gather(0, codes[None])[0]
+    return list(log_probs.masked_fill(x != codes, -torch.inf).split([len(values) for _, values, _ in parts]))
