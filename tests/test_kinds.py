@@ -9,6 +9,7 @@ from cases import generator
 
 from pushforward.core.config import REGISTRY, build
 from pushforward.distributions import (
+    Categorical,
     ColumnType,
     Constant,
     Continuous,
@@ -17,6 +18,7 @@ from pushforward.distributions import (
     Integer,
     ZeroInflated,
 )
+from pushforward.distributions.columns.discrete import log_probs_together
 from pushforward.univariate import Affine, GaussianMixtureCDF, RationalQuadratic
 
 KINDS = sorted(name for name, cls in REGISTRY.items() if issubclass(cls, ColumnType))
@@ -292,3 +294,19 @@ def test_smoothing_inside_an_inflated_type_moves_the_other_values_alone():
     assert (noisy != x).tolist() == [[False, False, True, True, True]]
     noise = kind.add_noise(torch.ones(1, 20_000, dtype=torch.float64), generator(1)) - 1
     assert noise.std().item() == pytest.approx(0.5 * kind.inner.scale.item(), rel=0.02)
+
+
+def test_categories_together_are_categories_each():
+    types = [Categorical(3), Categorical(1), Categorical(7, columns=2)]
+    g = generator(9)
+    x = [torch.tensor([[0.0, 2, 1, 3, -1, 0.5, 2]]), torch.tensor([[0.0, 1, 0, 0, -2, 0, 0]])]
+    x = [values.double() for values in [*x, torch.tensor([[6.0, 7, 1, 3, 0, 0.5, 2], [0, 1, 2, 3, 4, 5, 6]])]]
+    params = [torch.randn(t.levels, t.columns, 7, generator=g).requires_grad_() for t in types]
+    parts = list(zip(types, x, params, strict=True))
+    together, each_alone = log_probs_together(parts), [t.log_prob(values, p) for t, values, p in parts]
+    slopes = [
+        torch.autograd.grad(sum(v[v.isfinite()].square().sum() for v in values), params)
+        for values in (together, each_alone)
+    ]
+    for one, other in zip([*together, *slopes[0]], [*each_alone, *slopes[1]], strict=True):
+        torch.testing.assert_close(one, other)

@@ -24,6 +24,7 @@ from pushforward.distributions import (
     ZeroInflated,
 )
 from pushforward.distributions.mixed.linear import MOST_COLUMNS, LinearPart
+from pushforward.univariate import mixture_slopes
 
 KINDS = (
     Continuous(),
@@ -318,3 +319,27 @@ def test_temperatures_and_gradients_pass_by_the_linear_part(order):
     step[:, 0] = 1e-6
     slope = (model.log_prob(x + step) - model.log_prob(x - step)) / 2e-6
     torch.testing.assert_close(gradient[:, 0], slope, rtol=1e-4, atol=1e-4)
+
+
+@orders
+def test_slopes_in_closed_form_are_those_of_torch(order, monkeypatch):
+    x = correlated(400)
+    model = MixedTypeModel(KINDS, order=order, hidden=(12, 12))
+    model.initialize(x)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator(4)))
+    assert not model.network.linear.is_idle
+    calls = []
+    together = mixture_slopes.log_mass
+    monkeypatch.setattr(mixture_slopes, "log_mass", lambda *a: calls.append(1) or together(*a))
+    slopes = []
+    for rows in (x[:50], x[:50].clone().requires_grad_()):  # where rows have gradients, points have
+        model.zero_grad()
+        model._estimate_log_prob(rows, None, generator(5)).mean().backward()
+        slopes.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+        assert len(calls) == 1
+    for closed, of_torch in zip(*slopes, strict=True):
+        torch.testing.assert_close(closed, of_torch, rtol=1e-3, atol=1e-5)
+    assert rows.grad.isfinite().all()
+    assert (rows.grad[:, 0] != 0).any()
