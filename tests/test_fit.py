@@ -11,7 +11,17 @@ from fitting import banana, same, small_flow, weights_of
 
 import pushforward as pf
 from pushforward.distributions import MultivariateNormal, Normal, StandardNormal
-from pushforward.train import ConstantRate, CosineDecay, Decay, History, LinearDecay, Schedule, TrainingError, Validated
+from pushforward.train import (
+    ConstantRate,
+    CosineDecay,
+    Decay,
+    FixedCosine,
+    History,
+    LinearDecay,
+    Schedule,
+    TrainingError,
+    Validated,
+)
 from pushforward.train.schedule import ScheduleOptions
 
 
@@ -255,6 +265,7 @@ def test_decays_of_the_rate() -> None:
         assert decay(0.05, 5) == pytest.approx(0.5 * decay(0.05 + 1e-9, 5) / 0.5)
         assert [decay(0.0, 0), decay(1.0, 100)] == pytest.approx([0.0, 0.0])
     assert [CosineDecay(0.0)(0.5, 50), LinearDecay(0.0)(0.25, 25)] == pytest.approx([0.5, 0.75])
+    assert [FixedCosine(200, 0.0)(1.0, step) for step in (0, 100)] == pytest.approx([1.0, 0.5], abs=0.01)
     assert [ConstantRate(9)(0.0, 0), ConstantRate(9)(0.9, 20), ConstantRate(0)(0.0, 0)] == pytest.approx(
         [0.1, 1.0, 1.0]
     )
@@ -268,6 +279,7 @@ def test_decays_of_the_rate() -> None:
     for wrong, message in (
         (lambda: CosineDecay(1.0), "CosineDecay: warmup must be a part"),
         (lambda: LinearDecay(-1), "LinearDecay: warm"),
+        (lambda: FixedCosine(0), "FixedCosine: steps must be a whole number of at least 1; got 0"),
     ):
         with pytest.raises(TrainingError, match=message):
             wrong()

@@ -19,7 +19,7 @@ from pushforward.data.schema import Field
 from pushforward.distributions import Continuous, MixedTypeModel
 from pushforward.estimators.layout import TableRows
 from pushforward.flows import FLOWS
-from pushforward.train import History, fit, fit_triangular
+from pushforward.train import FixedCosine, History, fit, fit_triangular
 
 __all__ = [
     "CROSS_VALIDATED",
@@ -41,6 +41,9 @@ SMALL = 5_000
 """Training rows up to which a fitted model computes in float64, so that scores do not depend on the batch."""
 ENTRIES, FEWEST_PER_STEP = 2**22, 64
 """Of the parameters of the rows of a step, at most, but for so few rows: a column may have thousands of categories."""
+MANY, PASSES = 4_500, 51
+"""Steps after which a run ends once it has seen each row so often. Later ones gain little, 0.006 nats of Adult in 500.
+Up to there they are those of a longer run: on the way down to rate zero 4,500 to 4,900 steps of Adult learned less."""
 MIXED_OPTIONS = ("order", "hidden", "dropout", "activation")
 
 
@@ -110,10 +113,14 @@ class MixedLearner(Learner):
         model.initialize(rows.x, rows.context)
 
     def schedule(self, model: Distribution, rows: int, columns: int, *, limited: bool) -> dict[str, Any]:
-        steps = {} if limited else {"steps": self.steps(rows)}
         parameters = model.network.num_params if isinstance(model, MixedTypeModel) else 1
         batch_size = min(self.batch_size(rows, columns), max(FEWEST_PER_STEP, ENTRIES // max(1, parameters)))
-        return {"batch_size": batch_size, "lr": self.lr(rows), "patience": 12, **steps}
+        longest = self.steps(rows)
+        steps = min(longest, max(MANY, PASSES * rows // batch_size))
+        budget: dict[str, Any] = {} if limited else {"steps": steps}
+        if not limited and steps < longest:
+            budget["decay"] = FixedCosine(longest)
+        return {"batch_size": batch_size, "lr": self.lr(rows), "patience": 12, **budget}
 
     def finish(self, model: Distribution, held_out: TableRows | None, rows: int) -> None:
         super().finish(model, held_out, rows)

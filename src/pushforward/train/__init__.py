@@ -5,7 +5,7 @@ from pushforward.train.events import Checkpointed, Event, RolledBack, Started, S
 from pushforward.train.fit import fit
 from pushforward.train.history import History, Record, TrainingError
 from pushforward.train.losses import Loss, MaximumLikelihood, ReverseKL
-from pushforward.train.schedule import ConstantRate, CosineDecay, Decay, LinearDecay, Schedule
+from pushforward.train.schedule import ConstantRate, CosineDecay, Decay, FixedCosine, LinearDecay, Schedule
 from pushforward.train.transport import fit_triangular
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "CosineDecay",
     "Decay",
     "Event",
+    "FixedCosine",
     "History",
     "LinearDecay",
     "Loss",

@@ -14,7 +14,7 @@ import torch
 from pushforward.train.history import TrainingError
 from pushforward.train.plan import Plan, described
 
-__all__ = ["ConstantRate", "CosineDecay", "Decay", "LinearDecay", "Schedule", "ScheduleOptions"]
+__all__ = ["ConstantRate", "CosineDecay", "Decay", "FixedCosine", "LinearDecay", "Schedule", "ScheduleOptions"]
 
 
 class Decay(ABC):
@@ -63,6 +63,28 @@ class LinearDecay(Decay):
 
     def __call__(self, done: float, step: int) -> float:
         return _rise(done, self.warmup) * (1 - min(1.0, done))
+
+
+@dataclass(frozen=True)
+class FixedCosine(Decay):
+    """`CosineDecay` of a run of ``steps`` steps, for one that ends before: where weights are averaged, a high rate at
+    the end does no harm.
+
+    Raises:
+        TrainingError: ``steps`` is not a whole number of at least 1, or ``warmup`` not a part from 0 up to 1.
+    """
+
+    steps: int
+    warmup: float = 0.02
+    depends_on_budget = False
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.steps, int) and self.steps >= 1):
+            raise TrainingError(f"FixedCosine: steps must be a whole number of at least 1; got {self.steps!r}.")
+        _check_warmup("FixedCosine", self.warmup)
+
+    def __call__(self, done: float, step: int) -> float:
+        return CosineDecay(self.warmup)((step + 0.5) / self.steps, step)
 
 
 @dataclass(frozen=True)
