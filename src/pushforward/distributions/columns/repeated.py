@@ -16,6 +16,7 @@ from pushforward.core.domain import Interval
 from pushforward.core.numerics import concrete_bool
 from pushforward.distributions.columns.column_type import WAVES, ColumnType, waves
 from pushforward.distributions.columns.inflated import FEWEST
+from pushforward.distributions.columns.scalar_term import ScalarTerm
 from pushforward.distributions.columns.scaled import FAR, Scaled
 from pushforward.univariate.base import Univariate
 
@@ -115,8 +116,14 @@ class Repeated(Scaled):
     def standardized(self, x: Tensor) -> Tensor:
         return torch.where(self.holds(x), self._score(x), torch.nan)
 
-    def scalar_term(self, x: Tensor, params: Tensor) -> None:  # type: ignore[override]
-        return None
+    def scalar_term(self, x: Tensor, params: Tensor) -> ScalarTerm | None:  # type: ignore[override]
+        if self.is_density:
+            return None
+        before, upto = self._ranks_of(x)
+        return self._cell(before, upto, torch.ones_like(x, dtype=torch.bool), params)
+
+    def log_prob_from(self, value: Tensor, x: Tensor, params: Tensor) -> Tensor:
+        return torch.where(self.holds(x), value, -torch.inf)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         before, upto = self._ranks_of(x)
@@ -134,11 +141,14 @@ class Repeated(Scaled):
 
     def _log_cell(self, before: Tensor, upto: Tensor, cell: Tensor, params: Tensor) -> Tensor:
         """The log-probability of the z between two probabilities of the column, where there is a ``cell``."""
+        return self._cell(before, upto, cell, params).evaluate()
+
+    def _cell(self, before: Tensor, upto: Tensor, cell: Tensor, params: Tensor) -> ScalarTerm:
         low, high = _score_of(before), _score_of(upto)
         low, high = torch.where(cell, low, 0.0), torch.where(cell, high, 1.0)
         ends, latent, log_scale = self._relative(torch.stack([low, high]), params)
         width = ((high - low) * (-log_scale).exp()).to(params.dtype)
-        return self.distribution.log_mass(ends[0], ends[1], latent, width)
+        return ScalarTerm(self.distribution, self.kind, latent, ends[0], ends[1], width, None)
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         low, high = self.domain.ends
