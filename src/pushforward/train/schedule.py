@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar, TypedDict
+from typing import Any, TypedDict
 
 import torch
 
@@ -19,9 +19,6 @@ __all__ = ["ConstantRate", "CosineDecay", "Decay", "FixedCosine", "LinearDecay",
 
 class Decay(ABC):
     """The learning rate in the course of a run, as a factor of its highest value."""
-
-    depends_on_budget: ClassVar[bool] = True
-    """Whether another budget gives other rates. Only where it does not may a run be resumed with another budget."""
 
     @abstractmethod
     def __call__(self, done: float, step: int) -> float:
@@ -76,7 +73,6 @@ class FixedCosine(Decay):
 
     steps: int
     warmup: float = 0.02
-    depends_on_budget = False
 
     def __post_init__(self) -> None:
         if not (isinstance(self.steps, int) and self.steps >= 1):
@@ -96,7 +92,6 @@ class ConstantRate(Decay):
     """
 
     warmup: int = 100
-    depends_on_budget = False
 
     def __post_init__(self) -> None:
         if not (isinstance(self.warmup, int) and self.warmup >= 0):
