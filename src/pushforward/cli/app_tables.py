@@ -192,8 +192,9 @@ def anomalies(
     rows = [line for row in result["top"] for line in _lines(row, explain=explain)]
     print_table(rows, header, title=f"{result['outliers']:,} of {result['rows']:,} rows are outliers")
     say(
-        f"Outliers score ({result['measure']}) below {result['threshold']:.2f}, as a share of "
-        f"{result['contamination']:.3g} of the rows of {result['learned_from']} does; --contamination sets that share."
+        f"Rows are counted from 1, without the header. Outliers score ({result['measure']}) below "
+        f"{result['threshold']:.2f}, as a share of {result['contamination']:.3g} of the rows of "
+        f"{result['learned_from']} does; --contamination sets that share."
     )
 
 

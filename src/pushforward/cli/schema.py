@@ -96,6 +96,8 @@ def read_schema_file(path: str, table: str) -> tuple[list[str], dict[str, str]]:
     """
     try:
         columns = tomllib.loads(Path(path).read_text("utf-8")).get("columns", {})
+    except FileNotFoundError:
+        raise TableError(f"--schema: {path}: there is no such file. Write one with pushforward schema.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise TableError(f"--schema: {path} cannot be read ({type(error).__name__}). Check the path.") from None
     except tomllib.TOMLDecodeError as error:

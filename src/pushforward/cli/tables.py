@@ -37,7 +37,13 @@ PARAMETRIC: dict[str, Any] = {
 }
 """Column types that take numbers, such as ``circular:24``."""
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-OPTIONS = {"types:": "--type:", "context:": "--given:", "options:": "--set:", "model:": "--model:"}
+OPTIONS = {
+    "types:": "--type:",
+    "context:": "--given:",
+    "options:": "--set:",
+    "model:": "--model:",
+    "FlowAnomaly: measure": "--measure",
+}
 """How parameters of an estimator are called here."""
 
 
@@ -175,6 +181,8 @@ def _parse_value(field: Field, text: str) -> Any:
     has_text = field.labels is not None and all(isinstance(label, str) for label in field.labels)
     if has_text:
         return text  # checked by the model
+    if field.notation is not None and field.notation.read(text) is not None:
+        return text  # as the table writes it
     if field.form in ("time", "day"):
         try:
             dt.datetime.fromisoformat(text)

@@ -21,6 +21,7 @@ from pushforward.distributions import ColumnType
 
 __all__ = ["DAY", "Field", "Notation", "labels_of", "show_type"]
 
+EPOCH = dt.datetime(1970, 1, 1)
 DAY = 86_400.0
 """Seconds."""
 
@@ -64,7 +65,10 @@ class Field:
             values = self._read(raw) if raw.values is None else raw.values
             return values / DAY if self.form == "day" else values
         codes = {label: float(k) for k, label in enumerate(self.labels)}
+        # Codes may be numbers in one table and, beside a single word, text in another one.
+        spelled = {str(label): float(k) for k, label in enumerate(self.labels)}
         items = labels_of(raw)
+        codes |= {v: spelled[str(v)] for v in items if v is not None and v not in codes and str(v) in spelled}
         unknown = Counter(v for v in items if v is not None and v not in codes)
         if unknown:
             shown = ", ".join(repr(v) for v, _ in unknown.most_common(3)) + (", ..." if len(unknown) > 3 else "")
@@ -127,7 +131,12 @@ class Field:
             unit = DAY if self.form == "day" else 1.0
             return [None if gone else self.notation.write(v * unit) for v, gone in zip(values, missing, strict=True)]
         if self.labels is not None:
-            items = [None if gone else self.labels[int(v)] for v, gone in zip(values, missing, strict=True)]
+            last = len(self.labels)
+            items = [
+                None if gone or v >= last else self.labels[int(v)] for v, gone in zip(values, missing, strict=True)
+            ]
+            if self.form in ("time", "day"):
+                return [None if v is None else EPOCH + dt.timedelta(seconds=float(v)) for v in items]
             numbers = all(isinstance(label, int | float) and not isinstance(label, bool) for label in self.labels)
             return (
                 np.array([math.nan if v is None else v for v in items]) if numbers and self.form != "label" else items
@@ -136,15 +145,25 @@ class Field:
             return [None if gone else bool(v) for v, gone in zip(values, missing, strict=True)]
         if self.form in ("time", "day"):
             unit = DAY if self.form == "day" else 1.0
-            epoch = dt.datetime(1970, 1, 1)
             times = [
-                None if gone else epoch + dt.timedelta(seconds=v * unit)
+                None if gone else EPOCH + dt.timedelta(seconds=v * unit)
                 for v, gone in zip(values, missing, strict=True)
             ]
             return [t.date() if t is not None and self.form == "day" else t for t in times]
         if "int" in self.stored.lower() and not missing.any() and (values == values.round()).all():
             return values.astype(np.int64)
         return values
+
+    def untouched(self, decoded: Any, raw: Raw, observed: NDArray[np.bool_]) -> Any:
+        """Decoded values (rows,), with those of a table itself where they are observed: no decimal is rounded and no
+        spelling changed."""
+        if raw.labels is not None:
+            return [item if there else v for item, v, there in zip(raw.labels, decoded, observed, strict=True)]
+        if isinstance(decoded, np.ndarray) and raw.values is not None:
+            return np.where(observed, raw.values, decoded)
+        if self.labels is not None:
+            return [item if there else v for item, v, there in zip(labels_of(raw), decoded, observed, strict=True)]
+        return decoded
 
     def entry(self, number: float) -> Any:
         """One decoded value; None for NaN and for an unknown category."""

@@ -129,7 +129,8 @@ def _dependent(fields: Sequence[Field], x: Floats) -> list[Finding]:
                 continue
             taken.add(k)
             names = (fields[k].name, fields[j].name)
-            seen.append(Finding(names, f"column {names[0]!r} {why} {names[1]!r}. One of the two is enough."))
+            remedy = f"It follows from it, and can be left out ({drop_option([names[0]])})"
+            seen.append(Finding(names, f"column {names[0]!r} {why} {names[1]!r}. {remedy}."))
     return seen
 
 

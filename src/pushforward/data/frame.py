@@ -123,6 +123,9 @@ def _of_series(name: str, series: Any) -> Raw:
     if dtype.is_numeric():
         if dtype.is_integer() and not series.is_null().any():
             return _numbers(name, "number", stored, series.to_numpy())
+        if dtype.is_integer():
+            present = series.drop_nulls()
+            _numbers(name, "number", stored, present.to_numpy())  # refuses what float64 cannot represent
         values = series.cast(nw.Float64).to_numpy()
         return _numbers(name, "number", stored, np.where(series.is_null().to_numpy(), np.nan, values))
     if dtype == nw.Datetime or dtype == nw.Date:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -117,17 +118,39 @@ class Schema:
         raws = raw_columns(table, self.names)
         return np.stack([field.encode(raw) for field, raw in zip(self.fields, raws, strict=True)], axis=1)
 
-    def decode(self, values: NDArray[np.float64], columns: Sequence[int] | None = None, *, like: Any = None) -> Any:
+    def decode(
+        self,
+        values: NDArray[np.float64],
+        columns: Sequence[int] | None = None,
+        *,
+        like: Any = None,
+        exact: Collection[int] = (),
+    ) -> Any:
         """A table of the original library, data types and decimals, from numbers (rows, columns).
 
         Args:
             values: encoded values, one column for each field, or for each of ``columns``.
             columns: indices of the fields to decode; all by default.
             like: a table with the same rows, whose row labels are kept where the library has any.
+            exact: indices of the fields whose values are not rounded.
         """
-        fields = [self.fields[j] for j in (range(len(self.fields)) if columns is None else columns)]
-        parts = [field.decode(field.rounded(values[:, k])) for k, field in enumerate(fields)]
+        chosen = list(range(len(self.fields)) if columns is None else columns)
+        fields = [self.fields[j] for j in chosen]
+        parts = [
+            field.decode(values[:, k] if j in exact else field.rounded(values[:, k]))
+            for k, (j, field) in enumerate(zip(chosen, fields, strict=True))
+        ]
         return restored_frame(fields, parts, self.backend, like)
+
+    def filled(self, values: NDArray[np.float64], table: Any) -> Any:
+        """A table with its missing entries from encoded rows (rows, columns); the others are untouched."""
+        parts = []
+        for j, (field, raw) in enumerate(zip(self.fields, raw_columns(table, self.names), strict=True)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of unknown categories was warned before
+                observed = ~np.isnan(field.encode(raw))
+            parts.append(field.untouched(field.decode(field.rounded(values[:, j])), raw, observed))
+        return restored_frame(self.fields, parts, self.backend, table)
 
     def rounded(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Encoded rows (rows, columns) with the decimals of the columns, as `decode` writes them."""

@@ -45,6 +45,9 @@ def _not_for_a_flow(field: Field, column: NDArray[np.float64]) -> str | None:
     if np.isnan(column).any():
         return "has missing values"
     few = len(np.unique(column)) <= FEW
+    if isinstance(field.column_type, Inflated) and not few:
+        often = field.column_type.values.tolist()
+        return f"takes single values often, such as {often[-1]:g}"
     if field.form == "bool" or isinstance(field.column_type, Inflated | Repeated) or (
         isinstance(field.column_type, Boolean | Integer) and few
     ):  # fmt: skip

@@ -28,6 +28,7 @@ from pushforward.estimators.files import PASS, file_passes, file_schema
 from pushforward.estimators.layout import TableRows
 from pushforward.estimators.learners import Learner, MixedLearner, learner_of
 from pushforward.estimators.parameters import check_training, seed_of
+from pushforward.estimators.support import rows_inside
 from pushforward.estimators.table import Prepared, TableEstimator
 from pushforward.estimators.table_answers import TableAnswers
 from pushforward.estimators.table_conditional import TableConditional
@@ -166,7 +167,7 @@ class FlowDensity(DensityMixin, TableAnswers):
         why = "" if again else self._choose(x)
         held_out = None
         if hasattr(self.validation, "shape"):
-            held_out = self.layout_.batch(self.schema_.encode(self.validation))
+            held_out = rows_inside(self.layout_.batch(self.schema_.encode(self.validation)), self.layout_.fields[0])
         rows = self.layout_.batch(x, weights)
         self._train(rows, *self.layout_.fields, held_out=held_out, why=why, again=again, **options)
         return self
@@ -258,7 +259,7 @@ class FlowDensity(DensityMixin, TableAnswers):
             context = context.to(device=self.device, dtype=self.model_.context_dtype)
         distribution: Distribution = self.model_
         if isinstance(self.model_, MixedTypeModel):
-            distribution = self.model_.given(others, context) if observed else self.model_
+            distribution = self.model_.given(others, context) if observed or layout.context else self.model_
         elif others:
             names = ", ".join(repr(self.schema_.names[layout.modelled[k]]) for k in others)
             raise TableError(

@@ -105,13 +105,13 @@ class ColumnLayout:
         x = torch.as_tensor(x)
         return TableRows(x[:, self.modelled], x[:, self.context] if self.context else None, weights)
 
-    def table(self, x: Tensor, context: Tensor | None, like: Any = None) -> Any:
-        """Rows of the model and of its context as a table, with the row labels of the table ``like``."""
+    def filled(self, x: Tensor, context: Tensor | None, table: Any) -> Any:
+        """A table whose missing entries come from rows of the model and of its context."""
         whole = np.empty((len(x), len(self.schema.fields)))
         whole[:, self.modelled] = to_numpy(x)
         if context is not None:
             whole[:, self.context] = to_numpy(context)
-        return self.schema.decode(whole, like=like)
+        return self.schema.filled(whole, table)
 
 
 def to_numpy(values: Tensor) -> NDArray[np.float64]:

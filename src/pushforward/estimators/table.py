@@ -24,6 +24,7 @@ from pushforward.distributions import ColumnType
 from pushforward.estimators.layout import TableRows, to_numpy
 from pushforward.estimators.learners import Learner, MixedLearner
 from pushforward.estimators.parameters import check_training, seed_of
+from pushforward.estimators.support import refuse_outside
 from pushforward.io import load, read_header
 from pushforward.train import History, Started
 
@@ -185,6 +186,8 @@ class TableEstimator(BaseEstimator):
         if not again:
             self.schema_ = types if isinstance(types, Schema) else Schema.infer(X, types, draws=draws)
         x = torch.as_tensor(self.schema_.encode(X))
+        if again:
+            refuse_outside(self.schema_.fields, x)
         weights = None
         if sample_weight is not None:
             weights = torch.as_tensor(_check_sample_weight(sample_weight, x.numpy(), ensure_non_negative=True))

@@ -148,10 +148,10 @@ class TableAnswers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstim
         model, rows, layout = self._any_subset("impute"), self.encode(X), self.layout_
         with torch.no_grad():
             if n is None:
-                return layout.table(model.expected(rows.x, rows.context), rows.context, X)
+                return layout.filled(model.expected(rows.x, rows.context), rows.context, X)
             generator = self._generator(random_state)
             drawn = (model.impute(rows.x, generator, rows.context) for _ in range(n))
-            return [layout.table(x, rows.context, X) for x in drawn]
+            return [layout.filled(x, rows.context, X) for x in drawn]
 
     def cdf(self, X: Any) -> NDArray[np.float64]:
         """F(x_j | x_<j) of each entry, (rows, modelled columns), for discrete columns the mid-distribution function:

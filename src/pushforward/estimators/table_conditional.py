@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from pushforward.core.checks import at_least
 from pushforward.core.distribution import Distribution
-from pushforward.data.rules import draw_keeping
+from pushforward.data.rules import broken, draw_keeping
 from pushforward.data.schema import Field, Schema
 from pushforward.distributions import ColumnDistribution, MixedConditional, MixedTypeModel
 from pushforward.estimators.layout import ColumnLayout, to_numpy
@@ -85,7 +86,14 @@ class TableConditional:
         else:
             values = draw(int(n_samples))
         columns = sorted([*self._others, *self._observed]) if whole else self._others
-        return self.schema.decode(values[:, columns], columns)
+        if keep_rules and (wrong := int(broken(self.schema.fields, rules, values).any(axis=1).sum())):
+            warnings.warn(
+                f"{wrong:,} of {n_samples:,} rows break a rule, which the values they are conditioned on leave no room "
+                "for.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return self.schema.decode(values[:, columns], columns, exact=self._observed)
 
     def marginal(self, name: str) -> ColumnConditional:
         """The distribution of one column given the observed ones alone."""

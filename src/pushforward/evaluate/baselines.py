@@ -16,7 +16,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
-from pushforward.distributions import ColumnType, Constant, Continuous, Inflated
+from pushforward.distributions import ColumnType, Constant, Continuous, Inflated, Repeated
 from pushforward.evaluate.arrays import Floats, Rows, as_rows
 from pushforward.evaluate.tree_baseline import TreeBaseline
 
@@ -247,7 +247,7 @@ def fit_baselines(
     types = types if types is not None else [Continuous() for _ in range(rows.shape[1])]
     context_types = context_types if context_types is not None else [Continuous() for _ in range(contexts.shape[1])]
     independent = TreeBaseline.independent(types, rows, context, context_types)
-    real = all(t.is_density and not isinstance(t, Inflated) for t in types)
+    real = all(t.is_density and not isinstance(t, Inflated | Repeated) for t in types)
     real &= not any(t.levels or isinstance(t, Constant) for t in context_types)
     varied = len(rows) > 1 and bool((rows != rows[:1]).any(axis=0).all())
     if real and varied and np.isfinite(rows).all() and np.isfinite(contexts).all():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pushforward.distributions import ColumnType, Constant, Inflated
+from pushforward.distributions import ColumnType, Constant, Inflated, Repeated
 from pushforward.evaluate.arrays import Floats
 
 __all__ = ["ColumnDensity"]
@@ -64,7 +64,7 @@ class ColumnDensity:
         inner, values = column_type, np.empty(0)
         if column_type.levels:
             values = np.arange(float(column_type.levels))
-        elif isinstance(column_type, Inflated):
+        elif isinstance(column_type, Inflated | Repeated):
             inner, values = column_type.inner, column_type.values.double().cpu().numpy().ravel()
         place, hit = _search(values, x)
         counts = np.bincount(place[hit], minlength=len(values)) + 0.5
@@ -210,7 +210,7 @@ def _histogram(
             steps = [0.0, masses[side]] if bound != edges[side] else [0.0]
             edges = np.unique(np.append(edges, bound))
             masses = np.concatenate([masses[:-1], steps[::-1]] if side else [steps, masses[1:]])
-    return edges, masses / masses.sum(), tails  # type: ignore[return-value]
+    return edges, masses / max(masses.sum(), 1e-300), tails  # type: ignore[return-value]
 
 
 def _sizes(edges: Floats, values: Floats, whole: bool) -> Floats:

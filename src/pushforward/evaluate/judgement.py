@@ -13,7 +13,7 @@ import torch
 from pushforward.core.distribution import Distribution
 from pushforward.core.entries import contains_each
 from pushforward.core.exactness import qualified
-from pushforward.distributions import Inflated
+from pushforward.distributions import Inflated, Repeated
 from pushforward.evaluate.abilities import column_types
 from pushforward.evaluate.arrays import Floats, Rows, as_rows, to_model
 from pushforward.evaluate.calibration import CALIBRATED, ColumnCalibration
@@ -203,7 +203,7 @@ def _discrete(model: Distribution, names: Sequence[str], x: Floats) -> CheckResu
     few, whole = [], []
     for name, column_type, column in zip(names, column_types(model, x.shape[1]), x.T, strict=True):
         values = column[np.isfinite(column)]
-        if not column_type.is_density or isinstance(column_type, Inflated) or len(values) < FEWEST:
+        if not column_type.is_density or isinstance(column_type, Inflated | Repeated) or len(values) < FEWEST:
             continue
         different = len(np.unique(values))
         if different <= len(values) / 4:

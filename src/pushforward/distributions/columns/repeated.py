@@ -168,9 +168,8 @@ class Repeated(Scaled):
         z = self.distribution.quantile(p, latent).to(torch.float64)
         z = z if location is None else z * log_scale.exp() + location
         t = torch.special.ndtr(z)  # where to look in the distribution of the column
-        before, upto = self.before, self.upto
+        before, upto, atoms = (_rows_of(table, t) for table in (self.before, self.upto, self._upto_values()))
         k = torch.searchsorted(upto, t)  # the first value with P(X ≤ v) ≥ t
-        atoms = self._upto_values()
         last = len(self.values) - 1
         at = (k <= last) & (t > before.gather(1, k.clamp(max=last)))
         eps = torch.finfo(torch.float64).eps
@@ -199,11 +198,12 @@ class Repeated(Scaled):
         if concrete_bool(self._is_value(x).all()) is not True:
             return self._ranks(x)
         k = torch.searchsorted(self.values, x.contiguous())
-        return self.before.gather(1, k), self.upto.gather(1, k)
+        return _rows_of(self.before, k).gather(1, k), _rows_of(self.upto, k).gather(1, k)
 
     def _ranks(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """P(X < x) and P(X ≤ x) in the whole column, each (columns, n)."""
-        atoms, k = self._upto_values(), torch.searchsorted(self.values, x.contiguous())
+        k = torch.searchsorted(self.values, x.contiguous())
+        atoms = _rows_of(self._upto_values(), k)
         base = self._base_params(x)
         inner = self.inner.cdf(x, base)
         mass = torch.zeros_like(inner) if self.is_density else self.inner.point_mass(x, base)
@@ -231,6 +231,11 @@ class Repeated(Scaled):
 
     def _base_params(self, x: Tensor) -> Tensor:
         return self.base.t()[..., None].expand(-1, *x.shape)
+
+
+def _rows_of(table: Tensor, like: Tensor) -> Tensor:
+    """Numbers (columns, values) for each row of a tensor: several rows of one column, such as its quantiles, too."""
+    return table.expand(like.shape[0], -1).contiguous()
 
 
 def _score_of(p: Tensor) -> Tensor:
