@@ -165,8 +165,7 @@ def fit(
     say(f"{trained}{'; ' + result['stopped'] if result['stopped'] else ''}.")
     for line in (result["verdict"] or {"lines": ["Not judged: no rows were held out."]})["lines"]:
         typer.echo(line)
-    given = "--given " + ",".join(f"{name}=VALUE" for name in result["given"]) + " " if result["given"] else ""
-    say(f"Next: pushforward report {out} TABLE of new rows, or pushforward sample {out} {given}--out new.csv")
+    say(f"Next: {result['next']}")
 
 
 @app.command()

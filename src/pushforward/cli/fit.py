@@ -198,7 +198,9 @@ class Run:
         stored, scores = compare(self.model, self.prepared, self.request.seed)
         metadata = self.metadata(stored)
         save(self.model, self.request.out, metadata=metadata)
-        history = getattr(self.model, "history_", None)
+        history, out = getattr(self.model, "history_", None), self.request.out
+        conditions = f"--given {','.join(f'{name}=VALUE' for name in metadata['given'])} " if metadata["given"] else ""
+        draw = f"pushforward sample {out} {conditions}--out new.csv"
         records = [] if history is None else history.records
         return {
             "out": self.request.out,
@@ -210,6 +212,7 @@ class Run:
             "best_step": 0 if history is None else history.best_step,
             "stopped": "" if history is None else history.stopped,
             "exactness": self.model.model_.exactness,
+            "next": f"pushforward report {out} TABLE of new rows, or {draw}",
             **scores,
         }
 

@@ -88,7 +88,16 @@ def detect(head: bytes, file: TableFile, usual: str, *, whole: bool) -> Dialect:
     lines = [line for line in (lines if whole else lines[:-1] or lines)[:LINES] if line.strip()]
     separator = file.separator
     if separator is None:
-        separator = max(SEPARATORS, key=lambda s: (_agreement(lines, s), s == usual, -SEPARATORS.index(s)))
+        # Without a header, decimal commas of every line look like separators: the most columns decide.
+        separator = max(
+            SEPARATORS,
+            key=lambda s: (
+                _agreement(lines, s),
+                0 if file.header else lines[0].count(s) if lines else 0,
+                s == usual,
+                -SEPARATORS.index(s),
+            ),
+        )
         separator = separator if _agreement(lines, separator) > 0 else usual
     decimal = file.decimal or _decimal(_rows(lines, separator)[file.header :], separator)
     return Dialect(separator, decimal, encoding)

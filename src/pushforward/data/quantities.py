@@ -35,6 +35,7 @@ _SPLIT = re.compile(
 _THOUSANDS = re.compile(r"^[+-]?\d{1,3}(?:([,.' ])\d{3})(?:\1\d{3})*(?:([.,])\d+)?$")
 _PLAIN = re.compile(r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$")
 _COMMA = re.compile(r"^[+-]?\d*,\d+$")
+_WITH_COMMA = re.compile(r"^[+-]?(?:\d{1,3}(?:([.' ])\d{3})(?:\1\d{3})*|\d*)(?:,\d+)?(?:[eE][+-]?\d+)?$")
 _CODE = re.compile(r"^0\d+$")
 
 
@@ -46,27 +47,31 @@ class Quantity:
         before: what stands before a number, such as ``"$"`` or ``"CHF "``.
         after: what stands after it, such as ``"%"``.
         decimals: the largest number of decimals seen.
+        decimal: the sign between whole part and fraction, ``"."`` or ``","``.
     """
 
     before: str = ""
     after: str = ""
     decimals: int = 0
+    decimal: str = "."
 
     def read(self, text: str) -> float | None:
         """The number that a text stands for, with this unit or without; None if it is none."""
-        split = _split(text)
+        split = _split(text, self.decimal)
         return split[1] if split is not None and (split[0], split[2]) in ((self.before, self.after), ("", "")) else None
 
     def write(self, number: float) -> str:
         """A number in this notation."""
         sign = "-" if round(number, self.decimals) < 0 else ""
-        return f"{sign}{self.before}{abs(number):.{self.decimals}f}{self.after}"
+        digits = f"{abs(number):.{self.decimals}f}".replace(".", self.decimal)
+        return f"{sign}{self.before}{digits}{self.after}"
 
 
 def quantity_of(texts: Sequence[str]) -> tuple[Quantity, list[str]] | None:
     """The notation of a column of text that holds numbers, and its values that are none; None for other text."""
     words = [text for text in texts if text.lower() not in ODD_WORDS]
-    splits = {text: _split(text) for text in set(words)}
+    decimal = "," if any(_shows_comma(text) for text in set(words)) else "."
+    splits = {text: _split(text, decimal) for text in set(words)}
     counts = Counter((split[0], split[2]) for text in words if (split := splits[text]) is not None)
     if not counts or any(_CODE.match(text) for text in splits):
         return None
@@ -77,10 +82,21 @@ def quantity_of(texts: Sequence[str]) -> tuple[Quantity, list[str]] | None:
     fits = {text: split for text, split in splits.items() if split is not None and (split[0], split[2]) in allowed}
     if sum(text in fits for text in words) < SHARE * len(words):
         return None
-    return Quantity(before, after, max(split[3] for split in fits.values())), [t for t in words if t not in fits]
+    decimals = max(split[3] for split in fits.values())
+    return Quantity(before, after, decimals, decimal), [t for t in words if t not in fits]
 
 
-def _split(text: str) -> tuple[str, float, str, int] | None:
+def _shows_comma(text: str) -> bool:
+    """Whether a number can only be written with a decimal comma: ``0,5`` or ``0,512``, but not ``1,234``."""
+    match = _SPLIT.match(text.translate(_SIGNS).strip().strip("()-"))
+    number = "" if match is None else match["number"].strip()
+    whole, comma, fraction = number.rpartition(",")
+    return bool(comma) and "." not in fraction and "," not in whole and (
+        len(fraction) != 3 or whole.lstrip("+-") in ("", "0") or "." in whole
+    )  # fmt: skip
+
+
+def _split(text: str, decimal: str = ".") -> tuple[str, float, str, int] | None:
     """(the unit before, the number, the unit after, its decimals); None for text that is no number."""
     text = text.translate(_SIGNS).strip()
     negative = (text.startswith("(") and text.endswith(")")) or re.match(r"^-\s*[^\d.,\s]", text) is not None
@@ -88,7 +104,7 @@ def _split(text: str) -> tuple[str, float, str, int] | None:
     if match is None:
         return None
     before, after = match["before"], match["after"].strip()
-    plain = _as_plain(match["number"].strip())
+    plain = _as_plain(match["number"].strip(), decimal)
     if plain is None or (before and before not in CURRENCIES) or (after and after not in UNITS):
         return None
     decimals = 0 if "e" in plain.lower() else len(plain.partition(".")[2])
@@ -97,8 +113,11 @@ def _split(text: str) -> tuple[str, float, str, int] | None:
     return before + (" " if before and match["gap"] else ""), number, (spaced + after) if after else "", decimals
 
 
-def _as_plain(number: str) -> str | None:
+def _as_plain(number: str, decimal: str = ".") -> str | None:
     """A number with a decimal point and nothing between thousands."""
+    if decimal == ",":  # of the whole column
+        whole = _WITH_COMMA.match(number)
+        return None if whole is None else re.sub(r"[.' ]", "", number).replace(",", ".")
     if _PLAIN.match(number):
         return number
     if grouped := _THOUSANDS.match(number):

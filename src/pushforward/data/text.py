@@ -152,6 +152,9 @@ class TextSource(Source):
         words = pc.utf8_trim_whitespace(column)
         number = pc.match_substring_regex(words, DECIMAL_COMMA)
         thousands = pc.match_substring_regex(words, r"^[+-]?\d{1,3}(\.\d{3})+$")
+        points = pc.and_not(pc.match_substring_regex(words, r"^[+-]?\d*\.\d+$"), thousands)
+        if pc.any(points).as_py() and not pc.any(number).as_py():
+            return column  # this column writes decimal points all the same
         plain = pc.replace_substring(pc.replace_substring(words, ".", ""), ",", ".")
         return pc.if_else(pc.fill_null(pc.or_(number, thousands), False), plain, column)
 

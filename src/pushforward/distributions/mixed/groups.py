@@ -38,8 +38,8 @@ class ColumnGroups(HasConstants):
         """Group of each column, and its number there."""
         self.domains = tuple(column.domain for column in columns)
         self.add_constant("like", 0.0)
-        self.add_constant("anchors", [float(d.anchor(torch.zeros((), dtype=torch.float64))) for d in self.domains],
-                          torch.float64)  # fmt: skip
+        zero = torch.zeros((), dtype=torch.float64, device="cpu")
+        self.add_constant("anchors", [float(domain.anchor(zero)) for domain in self.domains], torch.float64)
         for k, group in enumerate(self.positions):
             self.add_constant(f"group_{k}", group, torch.int64)
         self._arrange_inputs()
