@@ -58,7 +58,10 @@ class Quantity:
     def read(self, text: str) -> float | None:
         """The number that a text stands for, with this unit or without; None if it is none."""
         split = _split(text, self.decimal)
-        return split[1] if split is not None and (split[0], split[2]) in ((self.before, self.after), ("", "")) else None
+        if split is None:
+            return None
+        unit = split[0].strip(), split[2].strip()
+        return split[1] if unit in ((self.before.strip(), self.after.strip()), ("", "")) else None
 
     def write(self, number: float) -> str:
         """A number in this notation."""
