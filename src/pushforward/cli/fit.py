@@ -30,6 +30,7 @@ from pushforward.estimators.table import Prepared
 from pushforward.flows import FLOWS
 from pushforward.io import save
 from pushforward.train import TrainingError
+from pushforward.train.checkpoint import read_checkpoint
 
 __all__ = ["FitRequest", "choose_columns", "first_rows", "fit_table", "large_file", "without_identifiers"]
 
@@ -167,7 +168,9 @@ class Run:
         path = request.checkpoint_path
         if request.resume and not os.path.exists(path):
             say(f"There is no checkpoint {path}: starting from scratch.")
-        elif os.path.exists(path) and not request.resume:
+        elif request.resume:
+            say(f"Going on from step {read_checkpoint(path)[0]['step']:,} of {path}.")
+        elif os.path.exists(path):
             say(f"Starting from scratch and replacing the checkpoint {path}; --resume continues from it.")
 
     def metadata(self, stored: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:

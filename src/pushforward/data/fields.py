@@ -19,7 +19,7 @@ from pushforward.data.frame import Raw, raw_columns
 from pushforward.data.quantities import ODD_WORDS, Quantity
 from pushforward.distributions import ColumnType
 
-__all__ = ["DAY", "Field", "Notation", "labels_of", "show_type"]
+__all__ = ["DAY", "EPOCH", "Field", "Notation", "labels_of", "show_type"]
 
 EPOCH = dt.datetime(1970, 1, 1)
 DAY = 86_400.0

@@ -133,11 +133,21 @@ def _of_series(name: str, series: Any) -> Raw:
     if dtype == nw.Duration:
         seconds = [math.nan if _missing(v) else v.total_seconds() for v in series.to_list()]
         return Raw(name, "number", stored, np.array(seconds, dtype=np.float64))
+    if (order := _declared_order(series)) is not None:
+        return replace(_of_objects(name, stored, series.to_list()), order=order)
     if isinstance(dtype, nw.Enum):
         return replace(_of_objects(name, stored, series.to_list()), order=tuple(dtype.categories))
     if dtype in (nw.String, nw.Categorical, nw.Enum, nw.Object, nw.Unknown):
         return _of_objects(name, stored, series.to_list())
     raise TableError(f"the table: column {name!r} holds {stored}, not single values. Store it in several columns.")
+
+
+def _declared_order(series: Any) -> tuple[Any, ...] | None:
+    """The categories of an ordered column of pyarrow in their order; None for other columns."""
+    stored = getattr(series.to_native(), "type", None) if series.implementation.is_pyarrow() else None
+    if stored is None or not getattr(stored, "ordered", False):
+        return None
+    return tuple(series.to_native().unify_dictionaries().chunk(0).dictionary.to_pylist())
 
 
 def _of_objects(name: str, stored: str, items: list[Any]) -> Raw:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pushforward.data.dates import DateFormat, date_format_of
-from pushforward.data.fields import DAY, Field, Notation, labels_of, show_type
+from pushforward.data.fields import DAY, EPOCH, Field, Notation, labels_of, show_type
 from pushforward.data.formats import TableError
 from pushforward.data.frame import EXACT, Raw
 from pushforward.data.limits import decimals_of, with_limits
@@ -174,6 +175,10 @@ def inferred_field(raw: Raw, *, draws: bool = True) -> Field:
     if form == "time" and (values % DAY == 0).all():
         values, form = values / DAY, "day"
     column_type, why = _of_numbers(values, form, draws=draws)
+    if form in ("time", "day"):
+        unit = DAY if form == "day" else 1.0
+        first, last = (EPOCH + dt.timedelta(seconds=float(end) * unit) for end in (values.min(), values.max()))
+        why = f"{'dates' if form == 'day' else 'times'} from {first:%Y-%m-%d} to {last:%Y-%m-%d}, as {why}"
     if form != "number":
         return Field(raw.name, column_type, why, raw.stored, form, label=raw.label)
     limits = ""

@@ -201,10 +201,10 @@ def positions(where: str, names: tuple[str, ...], wanted: Sequence[str]) -> list
 
 
 def _typed(column: Any, stored: Any, *, text: bool = False) -> Any:
-    """A column with dictionaries decoded and decimals as float64; one of a text file (without a stored type) as
-    integers, numbers or booleans if all its values are."""
+    """A column with dictionaries decoded, but for ordered ones, and decimals as float64; one of a text file (without a
+    stored type) as integers, numbers or booleans if all its values are."""
     if stored is not None:
-        if pa.types.is_dictionary(column.type):
+        if pa.types.is_dictionary(column.type) and not column.type.ordered:
             return column.cast(column.type.value_type)
         return column.cast(pa.float64(), safe=False) if pa.types.is_decimal(column.type) else column
     try:

@@ -28,7 +28,6 @@ from pushforward.estimators.files import PASS, file_passes, file_schema
 from pushforward.estimators.layout import TableRows
 from pushforward.estimators.learners import Learner, MixedLearner, learner_of
 from pushforward.estimators.parameters import check_training, seed_of
-from pushforward.estimators.support import rows_inside
 from pushforward.estimators.table import Prepared, TableEstimator
 from pushforward.estimators.table_answers import TableAnswers
 from pushforward.estimators.table_conditional import TableConditional
@@ -167,7 +166,8 @@ class FlowDensity(DensityMixin, TableAnswers):
         why = "" if again else self._choose(x)
         held_out = None
         if hasattr(self.validation, "shape"):
-            held_out = rows_inside(self.layout_.batch(self.schema_.encode(self.validation)), self.layout_.fields[0])
+            held_out = self.layout_.batch(self.schema_.encode(self.validation))
+            held_out = self._learner().usable(held_out, self.layout_.fields[0])
         rows = self.layout_.batch(x, weights)
         self._train(rows, *self.layout_.fields, held_out=held_out, why=why, again=again, **options)
         return self

@@ -18,6 +18,7 @@ from pushforward.data.formats import TableError, drop_option
 from pushforward.data.schema import Field
 from pushforward.distributions import Continuous, MixedTypeModel
 from pushforward.estimators.layout import TableRows
+from pushforward.estimators.support import rows_inside
 from pushforward.flows import FLOWS
 from pushforward.train import FixedCosine, History, fit, fit_triangular
 
@@ -72,6 +73,10 @@ class Learner(ABC):
         """
         return
 
+    def usable(self, rows: TableRows, fields: Sequence[Field]) -> TableRows:
+        """The validation rows that the model can judge; a warning tells of others."""
+        return rows
+
     def check_varies(self, fields: Sequence[Field], train: Tensor, held_out: Tensor | None) -> None:
         """Refuse a column that is constant in the training rows, if its density would be infinite."""
         return
@@ -107,6 +112,9 @@ class MixedLearner(Learner):
         types, context_types = ([field.column_type for field in fields] for fields in (columns, context))
         hides = {"hide_context": HIDDEN} if context else {}
         return MixedTypeModel(types, context=context_types, **{"hidden": self.hidden(rows), **hides, **self.options})
+
+    def usable(self, rows: TableRows, fields: Sequence[Field]) -> TableRows:
+        return rows_inside(rows, fields)
 
     def initialize(self, model: Distribution, rows: TableRows) -> None:
         model.to(dtype=torch.float32)
