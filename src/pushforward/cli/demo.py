@@ -79,7 +79,7 @@ def run_demo(
         evaluation, sections = _power(model, 0.6 * seconds, seed, progress)
         say(f"     {evaluation.rows:,} held-out rows, nats per row (higher is better):")
         for name, likelihood, ahead in evaluation_rows(evaluation):
-            say(f"       {name:<18}{likelihood:>16}" + (f"   this model is ahead by {ahead}" if ahead else ""))
+            say(f"       {name:<20}{likelihood:>16}" + (f"   this model is ahead by {ahead}" if ahead else ""))
         say(f"2/3  Digits: the density of 64 pixels for each class, trained for {0.4 * seconds:.0f} seconds.")
         digits, section = _digits(0.4 * seconds, seed, progress)
         say(f"     {digits:.1f} nats per image; ten samples of each class are in the report.")
