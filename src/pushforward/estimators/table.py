@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -26,7 +27,8 @@ from pushforward.estimators.learners import Learner, MixedLearner
 from pushforward.estimators.parameters import check_training, seed_of
 from pushforward.estimators.support import refuse_outside
 from pushforward.io import load, read_header
-from pushforward.train import History, Started
+from pushforward.train import Event, History, Started
+from pushforward.train.interrupts import postponed_interrupts
 
 __all__ = ["Prepared", "TableEstimator"]
 
@@ -57,9 +59,7 @@ class Prepared(NamedTuple):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TableEstimator(BaseEstimator):
-    """A model of the columns of a table, and the parameters of its training.
-
-    The parameters are those of `FlowDensity`. They are fields of a dataclass, so that subclasses inherit them and
+    """A model of the columns of a table, and the parameters of its training, those of `FlowDensity`: fields of a dataclass, so that subclasses inherit them and
     scikit-learn finds all of them in the signature of ``__init__``.
     """
 
@@ -213,8 +213,7 @@ class TableEstimator(BaseEstimator):
             rows: the rows of the table, of which some are held out for validation.
             columns: the modelled columns, those of ``rows.x``.
             context: the columns that are conditioned on, those of ``rows.context``.
-            passes: the training rows of each epoch of a table of ``size`` rows that is larger than memory; ``rows``
-                are those of the first one.
+            passes: the training rows of each epoch of a table of ``size`` rows that is larger than memory.
             size: number of rows of the table, by default those of ``rows``.
             held_out: the validation rows, where they are not to be drawn from ``rows``.
             again: whether to go on from the weights of the last fit.
@@ -253,6 +252,15 @@ class TableEstimator(BaseEstimator):
         options |= {name: value for name, value in chosen.items() if value is not None}
         options |= {} if self.patience == "auto" else {"patience": self.patience}
         runs: list[History] = []
+        waiting = ExitStack()
+        interrupt = waiting.enter_context(postponed_interrupts())  # until there is a run that can be continued
+
+        def started(event: Event) -> None:
+            if isinstance(event, Started):
+                runs.append(event.history)
+                waiting.close()
+                interrupt()
+
         try:
             self.model_, self.history_ = learner.learn(
                 self.model_,
@@ -265,7 +273,7 @@ class TableEstimator(BaseEstimator):
                 compile=self.compile,
                 checkpoint=self.checkpoint,
                 resume=self.resume,
-                callbacks=lambda event: runs.append(event.history) if isinstance(event, Started) else None,
+                callbacks=started,
                 **options,
             )
         except KeyboardInterrupt:  # the best weights so far are a model as well
@@ -274,6 +282,8 @@ class TableEstimator(BaseEstimator):
                 self.history_ = replace(runs[0], seconds=seconds, stopped="interrupted")
                 learner.finish(self.model_, held_out, size)
             raise
+        finally:
+            waiting.close()
         learner.finish(self.model_, held_out, size)
 
     def _default_hidden(self, rows: int) -> tuple[int, ...]:
