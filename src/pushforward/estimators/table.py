@@ -59,8 +59,8 @@ class Prepared(NamedTuple):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TableEstimator(BaseEstimator):
-    """A model of the columns of a table, and the parameters of its training, those of `FlowDensity`: fields of a dataclass, so that subclasses inherit them and
-    scikit-learn finds all of them in the signature of ``__init__``.
+    """A model of the columns of a table, and the parameters of its training, those of `FlowDensity`: fields
+    of a dataclass, so that subclasses inherit them and scikit-learn finds all in the signature of ``__init__``.
     """
 
     types: Mapping[str, ColumnType | str] | Schema | None = None
