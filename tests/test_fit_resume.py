@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,13 +19,16 @@ import torch
 from fitting import banana, same, small_flow, weights_of
 
 import pushforward as pf
+from pushforward.distributions import Normal
 from pushforward.networks.conditioner import DENSE, Conditioner
 from pushforward.train import (
     Checkpointed,
     CosineDecay,
     Event,
+    FixedCosine,
     History,
     MaximumLikelihood,
+    Started,
     Stepped,
     Stop,
     TrainingError,
@@ -32,6 +37,7 @@ from pushforward.train import (
 )
 from pushforward.train import checkpoint as checkpoint_module
 from pushforward.train.averaging import WeightAverage
+from pushforward.train.checkpoint import read_step
 
 # 400 rows, 360 to learn from: 7 steps an epoch, validations at steps 10, 20, 30 and 35.
 SETTINGS = {"steps": 35, "batch_size": 50, "seed": 3, "patience": 20, "ema": 0.95, "validate_every": 10}
@@ -210,6 +216,32 @@ def test_a_run_whose_rate_depends_on_the_budget_goes_on_at_the_rate_of_the_new_o
     assert rates == pytest.approx(expected)
     shorter = pf.fit(small_flow(), x, steps=40, **options)  # its budget is used up already
     assert shorter.records[-1].step == 90
+
+
+def test_a_run_with_the_rates_of_a_longer_one_can_be_given_a_budget_of_its_own(tmp_path: Path) -> None:
+    x, path = banana(400), tmp_path / "run.checkpoint"
+    options = {"batch_size": 50, "checkpoint": path, "resume": True, "progress": False}
+    pf.fit(small_flow(), x, steps=20, decay=FixedCosine(200), **options)
+    with pytest.raises(TrainingError, match="differs in decay"):
+        pf.fit(small_flow(), x, steps=20, **options)
+    assert pf.fit(small_flow(), x, steps=40, **options).records[-1].step == 40
+
+
+def test_ctrl_c_while_a_run_is_prepared_leaves_a_checkpoint(tmp_path: Path) -> None:
+    class Slow(Normal):
+        def _initialize(self, x: torch.Tensor, context: torch.Tensor | None) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    path, runs = tmp_path / "run.checkpoint", []
+    options = {"steps": 5, "checkpoint": path, "progress": False}
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            pf.fit(Slow([0.0], [1.0]), torch.randn(50, 1), callbacks=runs.append, **options)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [type(event) for event in runs] == [Started]
+    assert read_step(path) == 0
 
 
 def test_an_extended_run_ends_as_one_that_had_that_budget_from_the_start(tmp_path: Path) -> None:

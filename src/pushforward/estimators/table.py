@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -27,8 +26,7 @@ from pushforward.estimators.learners import Learner, MixedLearner
 from pushforward.estimators.parameters import check_training, seed_of
 from pushforward.estimators.support import refuse_outside
 from pushforward.io import load, read_header
-from pushforward.train import Event, History, Started
-from pushforward.train.interrupts import postponed_interrupts
+from pushforward.train import History, Started
 
 __all__ = ["Prepared", "TableEstimator"]
 
@@ -138,12 +136,11 @@ class TableEstimator(BaseEstimator):
         left_out = ("types", "random_state", "checkpoint", "resume", "validation")
         parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in left_out}
         history = getattr(self, "history_", None)
-        description = {
-            "name": type(self).__name__,
-            "parameters": parameters,
-            "history": None if history is None else history.to_dict(),
+        description = {"name": type(self).__name__, "parameters": parameters}
+        return self.model_, {
+            "estimator": description | {name: _to_json(getattr(self, name)) for name in self.SAVED},
+            **({} if history is None else {"history": history.to_dict()}),
         }
-        return self.model_, {"estimator": description | {name: _to_json(getattr(self, name)) for name in self.SAVED}}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -152,14 +149,15 @@ class TableEstimator(BaseEstimator):
         Raises:
             ValueError: the file is damaged, or holds no estimator of this class.
         """
-        description = read_header(path).metadata.get("estimator", {})
+        metadata = read_header(path).metadata
+        description = metadata.get("estimator", {})
         if description.get("name") != cls.__name__:
             raise ValueError(f"{os.fspath(path)}: this file holds no {cls.__name__}. Read it with pushforward.load.")
         stored: dict[str, Any] = description["parameters"]
         parameters: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
         estimator = cls(**parameters)
-        if description["history"] is not None:
-            estimator.history_ = History.from_dict(description["history"])
+        if "history" in metadata:
+            estimator.history_ = History.from_dict(metadata["history"])
         for name in cls.SAVED:
             setattr(estimator, name, _from_json(description[name]))
         estimator.model_ = load(path, device=estimator.device)
@@ -252,15 +250,6 @@ class TableEstimator(BaseEstimator):
         options |= {name: value for name, value in chosen.items() if value is not None}
         options |= {} if self.patience == "auto" else {"patience": self.patience}
         runs: list[History] = []
-        waiting = ExitStack()
-        interrupt = waiting.enter_context(postponed_interrupts())  # until there is a run that can be continued
-
-        def started(event: Event) -> None:
-            if isinstance(event, Started):
-                runs.append(event.history)
-                waiting.close()
-                interrupt()
-
         try:
             self.model_, self.history_ = learner.learn(
                 self.model_,
@@ -273,7 +262,7 @@ class TableEstimator(BaseEstimator):
                 compile=self.compile,
                 checkpoint=self.checkpoint,
                 resume=self.resume,
-                callbacks=started,
+                callbacks=lambda event: runs.append(event.history) if isinstance(event, Started) else None,
                 **options,
             )
         except KeyboardInterrupt:  # the best weights so far are a model as well
@@ -282,8 +271,6 @@ class TableEstimator(BaseEstimator):
                 self.history_ = replace(runs[0], seconds=seconds, stopped="interrupted")
                 learner.finish(self.model_, held_out, size)
             raise
-        finally:
-            waiting.close()
         learner.finish(self.model_, held_out, size)
 
     def _default_hidden(self, rows: int) -> tuple[int, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -39,21 +40,25 @@ class Batch:
         """Whether the loss draws all there is: no rows stand behind this batch."""
         return self.x is None and self.context is None
 
-    def take(self, index: Tensor) -> Batch:
+    def take(self, index: Tensor) -> Self:
         """Some of the rows, in the order of ``index``."""
         return self._of_each(lambda tensor: tensor.index_select(0, index))
 
-    def pieces(self, size: int) -> Iterator[Batch]:
+    def pieces(self, size: int) -> Iterator[Self]:
         """All rows in their order, at most ``size`` at a time."""
         for start in range(0, len(self), size):
             if self.draws:
-                yield Batch(None, size=min(size, len(self) - start))
+                yield replace(self, size=min(size, len(self) - start))
             else:
                 yield self._of_each(itemgetter(slice(start, start + size)))
 
-    def _of_each(self, pick: Callable[[Tensor], Tensor]) -> Batch:
+    def to(self, device: torch.device | str | None) -> Self:
+        """The rows on a device."""
+        return self._of_each(lambda tensor: tensor.to(device))
+
+    def _of_each(self, pick: Callable[[Tensor], Tensor]) -> Self:
         x, context, weights = (None if t is None else pick(t) for t in (self.x, self.context, self.weights))
-        return Batch(x, context, weights)
+        return replace(self, x=x, context=context, weights=weights)
 
 
 class Batches:

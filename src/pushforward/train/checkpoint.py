@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from torch import Tensor
 from pushforward.core.files import atomic_path
 from pushforward.train.history import TrainingError
 
-__all__ = ["fingerprint", "read_checkpoint", "write_checkpoint"]
+__all__ = ["fingerprint", "read_checkpoint", "read_step", "write_checkpoint"]
 
 FORMAT = "pushforward-checkpoint-2"
 Tensors = dict[str, Tensor]
@@ -51,12 +53,33 @@ def write_checkpoint(path: str | os.PathLike[str], state: dict[str, Any], groups
         save_file({name: t.clone() for name, t in tensors.items()}, temporary, metadata=header)
 
 
+def read_step(path: str | os.PathLike[str]) -> int:
+    """The number of steps of the run in a checkpoint, without its tensors.
+
+    Raises:
+        TrainingError: as in `read_checkpoint`.
+    """
+    with _opened(path) as (_, header):
+        return int(json.loads(header["state"])["step"])
+
+
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensors]]:
     """The inverse of `write_checkpoint`.
 
     Raises:
         TrainingError: the file is not a checkpoint, or not a whole one.
     """
+    with _opened(path) as (file, header):
+        groups: dict[str, Tensors] = {name: {} for name in json.loads(header["groups"])}
+        for key in file.keys():  # noqa: SIM118 - not a mapping
+            group, _, name = key.partition("/")
+            groups[group][name] = file.get_tensor(key)
+        return json.loads(header["state"]), groups
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, dict[str, str]]]:
+    """An open checkpoint, and its header."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -64,11 +87,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
             header = file.metadata() or {}
             if header.get("format") != FORMAT:
                 raise TrainingError(f"fit: {path} is not a checkpoint of this version; delete it to start afresh.")
-            groups: dict[str, Tensors] = {name: {} for name in json.loads(header["groups"])}
-            for key in file.keys():  # noqa: SIM118 - not a mapping
-                group, _, name = key.partition("/")
-                groups[group][name] = file.get_tensor(key)
-            return json.loads(header["state"]), groups
+            yield file, header
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise TrainingError(
             f"fit: {path} cannot be read as a checkpoint ({error}); delete it to start afresh."

@@ -113,13 +113,16 @@ class Trainer:
 
     # --- the loop
 
-    def run(self, checkpoint: Any = None, checkpoint_seconds: float = 30.0) -> History:
+    def run(
+        self, checkpoint: Any = None, checkpoint_seconds: float = 30.0, interrupt: Callable[[], None] = lambda: None
+    ) -> History:
         """Train until the budget is used, validation stops improving or a callback asks for it. Leaves the best weights
         in the model, in evaluation mode, however the run ends."""
         self.started = written = time.monotonic()
         self.model.train()  # all parts, whatever mode they were in
         try:
             self.listeners(Started(self.step, self.done(), self.history))
+            interrupt()  # raises if Ctrl-C was pressed while the run was prepared
             while not self.history.stopped and self.listeners.stop is None:
                 with postponed_interrupts() as interrupt:
                     if self._validation_is_due():

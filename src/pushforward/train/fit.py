@@ -26,6 +26,7 @@ from pushforward.train.engine import Trainer
 from pushforward.train.events import Callback, Listeners
 from pushforward.train.history import History, TrainingError
 from pushforward.train.inputs import split, to_batch
+from pushforward.train.interrupts import postponed_interrupts
 from pushforward.train.losses import Loss, MaximumLikelihood
 from pushforward.train.plan import described
 from pushforward.train.progress import ProgressBar
@@ -122,38 +123,40 @@ def fit(
     if not all(callable(listener) for listener in listeners):
         raise TypeError("fit: callbacks must be functions of an event, one or several.")
     _check_execution(flow, compile, precision, memory)
-    load = None
-    if callable(x) and not isinstance(x, Tensor):
-        (x, context), load = _first_of_passes(flow, x, context, weights, validation)
-    train, held_out = _rows(flow, loss, schedule, x, context, weights, validation)
-    if train.x is not None:
-        with seeded(schedule.seed, sorted({"cpu", str(train.x.device)})):
-            flow.initialize(train.x, train.context)
-    if checkpoint is not None:
-        check_writable(checkpoint)
-    plan = schedule.plan(
-        None if train.draws else len(train),
-        patience=schedule.patience if held_out is not None else None,
-        loss=described(loss),
-        data=_hash(train) if checkpoint is not None else "",
-        validation=_hash(held_out) if checkpoint is not None else "",
-        compile=compile,
-        precision=precision,
-        memory="invert" if "invert" in _memory(flow, memory) else None,
-    )
-    batches = Batches(train, plan.batch_size, plan.seed, load)
-    trainer = Trainer(flow, loss, batches, held_out, schedule, plan, Listeners(listeners))
-    # Recomputing sets and restores torch's global states in each backward pass, which two threads must not do at once.
-    trainer.draws.always |= bool(_memory(flow, memory) - {"plain"})
-    if resume and checkpoint is not None and Path(checkpoint).exists():
-        trainer.restore(checkpoint)
+    with postponed_interrupts() as interrupt:  # until there is a run that leaves a checkpoint
+        load = None
+        if callable(x) and not isinstance(x, Tensor):
+            (x, context), load = _first_of_passes(flow, x, context, weights, validation)
+        train, held_out = _rows(flow, loss, schedule, x, context, weights, validation)
+        if train.x is not None:
+            with seeded(schedule.seed, sorted({"cpu", str(train.x.device)})):
+                flow.initialize(train.x, train.context)
+        if checkpoint is not None:
+            check_writable(checkpoint)
+        plan = schedule.plan(
+            None if train.draws else len(train),
+            patience=schedule.patience if held_out is not None else None,
+            loss=described(loss),
+            data=_hash(train) if checkpoint is not None else "",
+            validation=_hash(held_out) if checkpoint is not None else "",
+            compile=compile,
+            precision=precision,
+            memory="invert" if "invert" in _memory(flow, memory) else None,
+        )
+        batches = Batches(train, plan.batch_size, plan.seed, load)
+        trainer = Trainer(flow, loss, batches, held_out, schedule, plan, Listeners(listeners))
+        # Recomputing sets and restores torch's global states in each backward pass, which two threads must not do at
+        # once.
+        trainer.draws.always |= bool(_memory(flow, memory) - {"plain"})
+        if resume and checkpoint is not None and Path(checkpoint).exists():
+            trainer.restore(checkpoint)
     with ExitStack() as stack:
         if progress:
             trainer.listeners.callbacks.append(stack.enter_context(ProgressBar(trainer.history)))
         stack.enter_context(
             execution(kernels=compile or None, matmul_dtype=precision, memory=memory, generator=trainer.draws.generator)
         )
-        return trainer.run(checkpoint, checkpoint_seconds)
+        return trainer.run(checkpoint, checkpoint_seconds, interrupt)
 
 
 def _loss(loss: Loss | None) -> Loss:

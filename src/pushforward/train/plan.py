@@ -51,7 +51,9 @@ class Plan:
             TrainingError: the plans differ in something else.
         """
         changed = [f.name for f in fields(self) if getattr(self, f.name) != other.get(f.name)]
-        refused = [name for name in changed if name not in BUDGET]
+        # The rates of a default run may belong to a longer one: with another budget come others.
+        extended = BUDGET | {"decay"} if BUDGET & set(changed) else BUDGET
+        refused = [name for name in changed if name not in extended]
         if not refused:
             return bool(changed)
         what = ", ".join(self._difference(name, other) for name in refused)
