@@ -11,6 +11,7 @@ from pushforward.data.frame import raw_columns
 from pushforward.distributions import Repeated
 from pushforward.estimators import FlowDensity
 from pushforward.evaluate import column_types, evaluate, fit_baselines, verdict
+from pushforward.evaluate.column_density import ColumnDensity
 
 QUICK = {"hidden": (16, 16), "steps": 60, "random_state": 0}
 
@@ -51,6 +52,9 @@ def test_baselines_of_bounded_codes_and_of_repeated_numbers():
         assert not any(
             "as if they were continuous" in line for line in verdict(scores, model.model_, ["a", "b"], x).lines
         )
+    for bounds in ((1, 5), (2, 5)):  # where all codes have a probability of their own, and where none is at an end
+        density = ColumnDensity.fit(types_of(codes)[0], random.integers(*bounds, 400).astype(float))
+        assert np.exp(density.log_prob(np.arange(-3.0, 9.0))).sum() == pytest.approx(1)
     joint = pd.crosstab(codes["a"], codes["b"]).to_numpy() / 1500
     entropy = -(joint * np.log(joint)).sum()
     tree = fit_baselines(torch.tensor(codes.to_numpy(), dtype=torch.float64), types=types_of(codes))["tree"]
@@ -143,5 +147,6 @@ def test_decimal_commas_are_decided_over_the_whole_column(tmp_path):
     np.testing.assert_allclose(schema.encode(frame)[:2], [[0.5, 1234], [1.234, 5678]])
     assert schema.decode(np.array([[0.25, 10.0]]))["v"].tolist() == ["0,250"]
     path = tmp_path / "t.csv"
-    path.write_text("x;p\n" + "6,37;2.698\n5,25;6.37\n" * 20)
-    assert read_arrow(path)["p"].to_pylist()[:2] == [2.698, 6.37]
+    path.write_text("x;p\n" + "6,37;2.698\n5,25;6.37\n" * 20 + "6,37;2.698\n" * 60_000)  # several blocks
+    values = read_arrow(path)["p"].to_pylist()
+    assert (values[:2], set(values[40:])) == ([2.698, 6.37], {2.698})

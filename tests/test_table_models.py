@@ -243,6 +243,8 @@ def test_files_of_others_are_not_replaced(folder, tmp_path):
         ("schema", folder / "people.csv", "--out", table),
     ):
         assert "mine.csv exists, and is not a file that an earlier command wrote" in run(*command, code=1).stderr
+    judged = ("anomalies", folder / "people.csv", "--model", folder / "mixed", "--save", table)
+    assert "--save: " in run(*judged, code=1).stderr
     assert table.read_text() == "a\n1\n"
     run("sample", folder / "mixed", "--out", tmp_path / "new.csv", "-n", 3)
     run("sample", folder / "mixed", "--out", tmp_path / "new.csv", "-n", 4)  # its own file

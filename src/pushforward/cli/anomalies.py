@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pushforward.cli.common import refuse_same_file
 from pushforward.cli.fit import without_identifiers
 from pushforward.cli.options import parse_columns
-from pushforward.cli.outputs import check_output, table_writer
+from pushforward.cli.outputs import check_output, remember, table_writer
 from pushforward.cli.tables import load_model, options_named, parse_types
-from pushforward.core.files import check_writable
 from pushforward.data import Schema, TableError, column_names, read_arrow
 from pushforward.estimators import FlowAnomaly, FlowDensity
 from pushforward.estimators.anomaly import AUTO_SHARE
@@ -69,8 +67,7 @@ def anomalies(
     if out is not None:
         check_output(out, table, learn_from, force=force)
     if save_as is not None:
-        refuse_same_file("--save", save_as, str(table), *([str(learn_from)] if learn_from else []))
-        check_writable(save_as)
+        check_output(save_as, table, learn_from, model, out, force=force, option="--save")
     if model is not None and (learn_from or types or steps or seconds or novelty):
         raise ValueError("--model: the model is fitted already. Leave out the options of a fit.")
     source = learn_from or table
@@ -102,6 +99,7 @@ def anomalies(
     rows = rows.select(detector.schema_.names)
     if save_as is not None:
         save(detector, save_as)
+        remember(save_as)
     with options_named(table):
         scores = detector.score_samples(rows)
     if out is not None:

@@ -130,13 +130,12 @@ class _Judge:
     """How good the predictions of a column are, where its values are in the table."""
 
     def __init__(self, model: FlowDensity, column: str) -> None:
-        self.model, self.place = model, model.schema_.place(column)
-        self.field = model.schema_.fields[self.place]
+        self.model, self.field = model, model.schema_.fields[model.schema_.place(column)]
         self.seen, self.right, self.loss = 0, 0, 0.0
 
     def see(self, rows: Any, predicted: Any) -> None:
         """Count one block."""
-        x = self.model.schema_.encode(rows)[:, self.place]
+        x = self.field.encode(raw_columns(rows, [self.field.name])[0])
         present = ~np.isnan(x)
         if not present.any():
             return

@@ -56,7 +56,8 @@ def compare(model: FlowDensity, prepared: Prepared, seed: int) -> tuple[dict[str
     and of the validation rows, with a verdict on the latter."""
     baselines = fit_simple_models(model, prepared.train, seed)
     trained_on = TrainingRows.of(prepared.train.x, prepared.train.context)
-    train, _ = judged(model, next(prepared.train.pieces(MAX_SCORED)), baselines, None)
+    first = next(prepared.train.pieces(MAX_SCORED))
+    train = evaluate(model.model_, first.x, first.context, baselines=baselines)
     held, opinion = (
         (None, None) if prepared.validation is None else judged(model, prepared.validation, baselines, trained_on)
     )

@@ -30,7 +30,7 @@ from pushforward.estimators.table import Prepared
 from pushforward.flows import FLOWS
 from pushforward.io import save
 from pushforward.train import TrainingError
-from pushforward.train.checkpoint import read_checkpoint
+from pushforward.train.checkpoint import read_step
 
 __all__ = ["FitRequest", "choose_columns", "first_rows", "fit_table", "large_file", "without_identifiers"]
 
@@ -169,14 +169,14 @@ class Run:
         if request.resume and not os.path.exists(path):
             say(f"There is no checkpoint {path}: starting from scratch.")
         elif request.resume:
-            say(f"Going on from step {read_checkpoint(path)[0]['step']:,} of {path}.")
+            say(f"Going on from step {read_step(path):,} of {path}.")
         elif os.path.exists(path):
             say(f"Starting from scratch and replacing the checkpoint {path}; --resume continues from it.")
 
     def metadata(self, stored: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
         """What the model file says about itself besides the model; ``stored`` is about the training rows."""
         modelled, context = self.model.layout_.fields
-        prepared, history = self.prepared, getattr(self.model, "history_", None)
+        prepared = self.prepared
         held = 0 if prepared is None or prepared.validation is None else len(prepared.validation)
         return {
             "columns": [f.name for f in modelled],
@@ -188,7 +188,6 @@ class Run:
             "seed": self.request.seed,
             "train_rows": 0 if prepared is None else len(prepared.train),
             "validation_rows": held,
-            **({} if history is None else {"history": history.to_dict()}),
             **stored,
         }
 
@@ -207,7 +206,7 @@ class Run:
         records = [] if history is None else history.records
         return {
             "out": self.request.out,
-            **{name: value for name, value in metadata.items() if name not in ("history", *stored)},
+            **{name: value for name, value in metadata.items() if name not in stored},
             "schema": self.model.schema_.describe(),
             "parameters": sum(p.numel() for p in self.model.model_.parameters()),
             "seconds": 0.0 if history is None else history.seconds,

@@ -36,48 +36,20 @@ def _decimal(text: str) -> str:
     return text
 
 
+def _option(kind: Any, default: Any, *names: str, **options: Any) -> tuple[Any, Any]:
+    """Annotation and default of an option."""
+    return Annotated[kind, typer.Option(*names, show_default=False, rich_help_panel="Text files", **options)], default
+
+
 TEXT_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "sep": (
-        Annotated[
-            str | None,
-            typer.Option(parser=_separator, metavar="SIGN", help="Separator of columns; detected by default.",
-                         show_default=False, rich_help_panel="Text files"),
-        ],
-        None,
+    "sep": _option(
+        str | None, None, parser=_separator, metavar="SIGN", help="Separator of columns; detected by default."
     ),
-    "decimal": (
-        Annotated[
-            str | None,
-            typer.Option(parser=_decimal, metavar=".|,", help="Decimal sign; detected by default.",
-                         show_default=False, rich_help_panel="Text files"),
-        ],
-        None,
-    ),
-    "encoding": (
-        Annotated[
-            str | None,
-            typer.Option(parser=_encoding, metavar="NAME", help="Encoding; detected by default.",
-                         show_default=False, rich_help_panel="Text files"),
-        ],
-        None,
-    ),
-    "na": (
-        Annotated[
-            list[str] | None,
-            typer.Option(help="A further word for missing values, such as 999; may be repeated.",
-                         show_default=False, rich_help_panel="Text files"),
-        ],
-        None,
-    ),
-    "no_header": (
-        Annotated[
-            bool,
-            typer.Option("--no-header", help="The first line is a row; columns are called x0, x1, ... .",
-                         rich_help_panel="Text files"),
-        ],
-        False,
-    ),
-}  # fmt: skip
+    "decimal": _option(str | None, None, parser=_decimal, metavar=".|,", help="Decimal sign; detected by default."),
+    "encoding": _option(str | None, None, parser=_encoding, metavar="NAME", help="Encoding; detected by default."),
+    "na": _option(list[str] | None, None, help="A further word for missing values, such as 999; may be repeated."),
+    "no_header": _option(bool, False, "--no-header", help="The first line is a row; columns are called x0, x1, ... ."),
+}
 """Options of all commands that read tables: annotation and default by name."""
 
 

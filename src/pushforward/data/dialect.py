@@ -56,11 +56,13 @@ class Dialect:
         separator: between columns.
         decimal: ``"."`` or ``","``.
         encoding: as Python calls it.
+        pointed: numbers of the columns that write decimal points although others write commas.
     """
 
     separator: str = ","
     decimal: str = "."
     encoding: str = "utf-8-sig"
+    pointed: frozenset[int] = frozenset()
 
     def describe(self, usual: str) -> str:
         """In words, what is unlike a file in UTF-8 with the ``usual`` separator and decimal points; maybe empty."""
@@ -85,7 +87,8 @@ def detect(head: bytes, file: TableFile, usual: str, *, whole: bool) -> Dialect:
     """
     encoding = file.encoding or _encoding(head, whole)
     lines = head.decode(encoding, errors="replace").splitlines()
-    lines = [line for line in (lines if whole else lines[:-1] or lines)[:LINES] if line.strip()]
+    every = [line for line in (lines if whole else lines[:-1] or lines) if line.strip()]
+    lines = every[:LINES]
     separator = file.separator
     if separator is None:
         # Without a header, decimal commas of every line look like separators: the most columns decide.
@@ -100,7 +103,8 @@ def detect(head: bytes, file: TableFile, usual: str, *, whole: bool) -> Dialect:
         )
         separator = separator if _agreement(lines, separator) > 0 else usual
     decimal = file.decimal or _decimal(_rows(lines, separator)[file.header :], separator)
-    return Dialect(separator, decimal, encoding)
+    pointed = _pointed(_rows(every, separator)[file.header :]) if decimal == "," else frozenset()
+    return Dialect(separator, decimal, encoding, pointed)
 
 
 def _encoding(head: bytes, whole: bool) -> str:
@@ -137,3 +141,16 @@ def _decimal(rows: Sequence[Sequence[str]], separator: str) -> str:
     if separator == ",":  # such numbers are in quotes, where thousands have commas as well
         return "."
     return "," if commas > points else "."
+
+
+def _pointed(rows: Sequence[Sequence[str]]) -> frozenset[int]:
+    """Columns with numbers such as 6.37, in which the point cannot stand between thousands, and no decimal comma."""
+    points: set[int] = set()
+    commas: set[int] = set()
+    for row in rows:
+        for j, cell in enumerate(cell.strip() for cell in row):
+            if "," in cell and _COMMA.match(cell):
+                commas.add(j)
+            elif "." in cell and _POINT.match(cell) and not _THOUSANDS.match(cell):
+                points.add(j)
+    return frozenset(points - commas)

@@ -66,9 +66,10 @@ class Field:
             return values / DAY if self.form == "day" else values
         codes = {label: float(k) for k, label in enumerate(self.labels)}
         # Codes may be numbers in one table and, beside a single word, text in another one.
-        spelled = {str(label): float(k) for k, label in enumerate(self.labels)}
         items = labels_of(raw)
-        codes |= {v: spelled[str(v)] for v in items if v is not None and v not in codes and str(v) in spelled}
+        if strange := {v for v in items if v is not None and v not in codes}:
+            spelled = {str(label): float(k) for k, label in enumerate(self.labels)}
+            codes |= {v: spelled[str(v)] for v in strange if str(v) in spelled}
         unknown = Counter(v for v in items if v is not None and v not in codes)
         if unknown:
             shown = ", ".join(repr(v) for v, _ in unknown.most_common(3)) + (", ..." if len(unknown) > 3 else "")

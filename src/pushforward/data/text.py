@@ -130,7 +130,10 @@ class TextSource(Source):
                     ),
                 ) as reader:
                     for batch in reader:
-                        yield [self._with_points(column) for column in batch.columns]
+                        yield [
+                            part if j in self.dialect.pointed else self._with_points(part)
+                            for j, part in zip(columns, batch.columns, strict=True)
+                        ]
             except pa.ArrowInvalid as error:
                 if "Empty CSV" in str(error):
                     return  # a header and nothing below
@@ -152,9 +155,6 @@ class TextSource(Source):
         words = pc.utf8_trim_whitespace(column)
         number = pc.match_substring_regex(words, DECIMAL_COMMA)
         thousands = pc.match_substring_regex(words, r"^[+-]?\d{1,3}(\.\d{3})+$")
-        points = pc.and_not(pc.match_substring_regex(words, r"^[+-]?\d*\.\d+$"), thousands)
-        if pc.any(points).as_py() and not pc.any(number).as_py():
-            return column  # this column writes decimal points all the same
         plain = pc.replace_substring(pc.replace_substring(words, ".", ""), ",", ".")
         return pc.if_else(pc.fill_null(pc.or_(number, thousands), False), plain, column)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -14,40 +13,16 @@ from torch import Tensor
 
 from pushforward.data.formats import TableError
 from pushforward.data.schema import Field, Schema
+from pushforward.train.batches import Batch
 
 __all__ = ["ColumnLayout", "TableRows", "to_numpy"]
 
 
 @dataclass(frozen=True)
-class TableRows:
-    """Rows of a table as numbers, NaN where an entry is missing."""
+class TableRows(Batch):
+    """Rows of a table as numbers, NaN where an entry is missing: the columns of a model and those of its context."""
 
     x: Tensor
-    """(rows, columns of the model)"""
-    context: Tensor | None = None
-    """(rows, columns that are conditioned on)"""
-    weights: Tensor | None = None
-    """(rows,)"""
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def take(self, index: Tensor) -> TableRows:
-        """Some of the rows, in the order of ``index``."""
-        return self._of_each(lambda tensor: tensor[index])
-
-    def to(self, device: str | None) -> TableRows:
-        """The rows on a device of torch."""
-        return self._of_each(lambda tensor: tensor.to(device))
-
-    def pieces(self, size: int) -> Iterator[TableRows]:
-        """All rows in their order, at most ``size`` at a time."""
-        for start in range(0, len(self), size):
-            yield self._of_each(itemgetter(slice(start, start + size)))
-
-    def _of_each(self, pick: Callable[[Tensor], Tensor]) -> TableRows:
-        x, context, weights = pick(self.x), self.context, self.weights
-        return TableRows(x, None if context is None else pick(context), None if weights is None else pick(weights))
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,8 @@ class ColumnDensity:
             reference = np.array([middle])
         whole = not inner.is_density
         edges, masses, tails = _best_histogram(reference, values if whole else values[:0], whole, low, high)
+        if not masses.any():  # all that the support holds has a probability of its own
+            shares = np.append(shares[:-1] / shares[:-1].sum(), 0.0)
         return cls(values, edges, np.append(shares[:-1], shares[-1] * masses), tails, whole, low, high)
 
     def log_prob(self, x: Floats) -> Floats:
