@@ -49,7 +49,8 @@ def table(name: str) -> tuple[Array, Array, dict[str, Any]]:
         train, test = power_sample()
         return train[:MOST], test[: MOST // 4], {}
     names, x = read(name)
-    declared = {f"x{j}": "categorical" for j, column in enumerate(names) if column in CODES}
+    codes = CODES if name == "adult" else ()
+    declared = {f"x{j}": "categorical" for j, column in enumerate(names) if column in codes}
     keep = x.std(axis=0) > 0
     train, test = split(x[: MOST * 10 // 9, keep])
     return train, test, declared if keep.all() else {}

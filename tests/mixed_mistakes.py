@@ -111,11 +111,11 @@ MISTAKES = [
     ),
     (
         lambda: model("fixed").full_conditional(WHOLE, 0),
-        r"MixedTypeModel: with a fixed order a column is conditioned on those before it alone\.",
+        r"MixedTypeModel: full_conditional conditions on any columns, and with a fixed order only",
     ),
     (
         lambda: model("fixed").composite(WHOLE),
-        r"MixedTypeModel: composite needs any columns given any others\. Build the model",
+        r"MixedTypeModel: composite conditions on any columns, and with a fixed order only those",
     ),
     (lambda: model().composite(WHOLE.float()), r"MixedTypeModel: x must be float64, as tables are; got"),
     (

@@ -274,3 +274,10 @@ def test_how_text_is_written_can_be_said(folder, tmp_path):
     assert "x0  Continuous" in run("schema", path, *said).stdout
     result = run("schema", path, "--sep", "!!", code=2)
     assert "must be one character" in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_auto_takes_a_constant_column_into_a_mixed_model() -> None:
+    table = {"a": np.random.default_rng(0).normal(size=60), "b": np.full(60, 1.5)}
+    model = FlowDensity(model="auto", steps=5, random_state=0).fit(pd.DataFrame(table))
+    assert model.model_name_ == "mixed"
+    assert set(model.sample(20, random_state=0)["b"]) == {1.5}

@@ -20,8 +20,8 @@ FEW = 100
 def choose_model(fields: Sequence[Field], x: NDArray[np.float64]) -> tuple[str, str]:
     """``"mixed"`` or ``"nsf"``, and why, as the beginning of a sentence.
 
-    A flow gives each column a density. Where a column holds text, codes, counts or gaps, that density is none, or says
-    nothing.
+    A flow gives each column a density. Where a column holds text, codes, counts, gaps or one number alone, that density
+    is none, or says nothing.
 
     Args:
         fields: the columns of the table.
@@ -44,6 +44,8 @@ def _not_for_a_flow(field: Field, column: NDArray[np.float64]) -> str | None:
         return "holds numbers stored as text"
     if np.isnan(column).any():
         return "has missing values"
+    if len(column) and (column == column[0]).all():
+        return "is constant"
     few = len(np.unique(column)) <= FEW
     if isinstance(field.column_type, Inflated) and not few:
         often = field.column_type.values.tolist()

@@ -89,8 +89,8 @@ class Learner(ABC):
         """The trained model and its history; the options are those of `train.fit`."""
         return model, fit(model, rows, context, **options)
 
-    def finish(self, model: Distribution, held_out: TableRows | None, rows: int) -> None:
-        """What is left to do with a trained model, in place."""
+    def finish(self, model: Distribution, train: TableRows, held_out: TableRows | None, rows: int) -> None:
+        """What is left to do with a trained model, in place; ``train`` are the training rows, or the first of them."""
         model.eval()
 
 
@@ -130,10 +130,13 @@ class MixedLearner(Learner):
             budget["decay"] = FixedCosine(longest)
         return {"batch_size": batch_size, "lr": self.lr(rows), "patience": 12, **budget}
 
-    def finish(self, model: Distribution, held_out: TableRows | None, rows: int) -> None:
-        super().finish(model, held_out, rows)
-        if held_out is not None and self.calibrates and isinstance(model, MixedTypeModel):
-            model.calibrate_temperature(held_out.x, held_out.context, held_out.weights)
+    def finish(self, model: Distribution, train: TableRows, held_out: TableRows | None, rows: int) -> None:
+        super().finish(model, train, held_out, rows)
+        if isinstance(model, MixedTypeModel) and self.calibrates:
+            if held_out is not None:
+                model.calibrate_temperature(held_out.x, held_out.context, held_out.weights)
+            judges = train if held_out is None else held_out.joined(train)
+            model.choose_order(judges.x, judges.context, judges.weights)
         model.to(torch.float64 if rows <= SMALL else torch.float32).eval()
 
 

@@ -269,9 +269,9 @@ class TableEstimator(BaseEstimator):
             if runs:
                 seconds = runs[0].records[-1].seconds if runs[0].records else 0.0
                 self.history_ = replace(runs[0], seconds=seconds, stopped="interrupted")
-                learner.finish(self.model_, held_out, size)
+                learner.finish(self.model_, train, held_out, size)
             raise
-        learner.finish(self.model_, held_out, size)
+        learner.finish(self.model_, train, held_out, size)
 
     def _default_hidden(self, rows: int) -> tuple[int, ...]:
         """Widths of the network for this number of rows."""

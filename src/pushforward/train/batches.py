@@ -44,6 +44,18 @@ class Batch:
         """Some of the rows, in the order of ``index``."""
         return self._of_each(lambda tensor: tensor.index_select(0, index))
 
+    def joined(self, other: Self) -> Self:
+        """These rows, then the others. Where only one of the two has weights, rows of the other weigh one."""
+        parts = [(self.x, other.x), (self.context, other.context), (self._all_weights(other), other._all_weights(self))]
+        x, context, weights = (None if a is None or b is None else torch.cat([a, b]) for a, b in parts)
+        return replace(self, x=x, context=context, weights=weights)
+
+    def _all_weights(self, other: Batch) -> Tensor | None:
+        """The weights, ones if only the other rows have some."""
+        if self.weights is not None or other.weights is None:
+            return self.weights
+        return other.weights.new_ones(len(self))
+
     def pieces(self, size: int) -> Iterator[Self]:
         """All rows in their order, at most ``size`` at a time."""
         for start in range(0, len(self), size):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pushforward.distributions.columns.column_type import ColumnType
 
-__all__ = ["check_columns", "refuse_gaps"]
+__all__ = ["check_columns", "check_order", "refuse_fixed", "refuse_gaps"]
 
 
 def check_columns(columns: Sequence[ColumnType], context: Sequence[ColumnType], hide_context: float) -> None:
@@ -21,6 +21,25 @@ def check_columns(columns: Sequence[ColumnType], context: Sequence[ColumnType], 
         raise ValueError(f"MixedTypeModel: context must be types, such as Continuous(); got {context!r}.")
     if any(column.columns != 1 for column in [*context, *columns]):
         raise ValueError("MixedTypeModel: each of columns must be one column; leave columns= of the types out.")
+
+
+def check_order(order: Sequence[int], columns: int, kind: str) -> None:
+    """Refuse what is no order of so many columns, and with ``kind="fixed"`` all but theirs."""
+    if sorted(order) != list(range(columns)):
+        raise ValueError(f"MixedTypeModel: order must rearrange 0 .. {columns - 1}; got {list(order)}.")
+    if kind == "fixed" and list(order) != list(range(columns)):
+        raise ValueError(
+            'MixedTypeModel: this model has one order of its columns. Build it with order="any" for others.'
+        )
+
+
+def refuse_fixed(order: str, what: str, remedy: str = "") -> None:
+    """Refuse a method that conditions columns on later ones where a model has one order."""
+    if order == "fixed":
+        raise ValueError(
+            f"MixedTypeModel: {what} conditions on any columns, and with a fixed order only those before can be given. "
+            f'Build the model with order="any"{remedy}.'
+        )
 
 
 def refuse_gaps(order: str, observed: Tensor, allowed: Tensor | None = None) -> None:

@@ -118,8 +118,7 @@ class MixedConditional(Distribution):
         """
         at_least("MixedTypeModel", "draws", draws, 2)
         direct = self.column_marginal(j)
-        rows = self._usable_rows((draws, *self.batch_shape))
-        rows[..., :j] = impute(self.network, rows, self.context, generator, stop=j)[..., :j]
+        rows = impute(self.network, self._usable_rows((draws, *self.batch_shape)), self.context, generator, stop=j)
         params = self.network.params_of_rows(j, self.network.join(rows, self.context))
         return discrepancy(direct, ColumnDistribution(direct.column_type, params, (draws, *self.batch_shape)))
 
@@ -135,7 +134,7 @@ class MixedConditional(Distribution):
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         rows = self._usable_rows(x.shape[:-1])
         rows[..., self.columns] = x
-        ranks = [j if j in self.columns else -1 for j in range(rows.shape[-1])]
+        ranks = [rank if j in self.columns else -1 for j, rank in enumerate(self.network.ranks)]
         return self.network.contributions(self.network.join(rows, self.context), ranks).sum(dim=-1)
 
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:

@@ -17,9 +17,11 @@ from pushforward.distributions.columns.column_distribution import ColumnDistribu
 from pushforward.distributions.columns.column_type import ColumnType
 from pushforward.distributions.mixed import sampling
 from pushforward.distributions.mixed.calibration import calibrate_temperature
-from pushforward.distributions.mixed.checks import check_columns, refuse_gaps
+from pushforward.distributions.mixed.checks import check_columns, check_order, refuse_fixed, refuse_gaps
 from pushforward.distributions.mixed.conditional import MixedConditional
-from pushforward.distributions.mixed.network import ColumnMethod, ConditionalNetwork, check_rows
+from pushforward.distributions.mixed.evaluation import ColumnMethod
+from pushforward.distributions.mixed.network import ConditionalNetwork, check_rows
+from pushforward.distributions.mixed.order import choose_order
 from pushforward.distributions.mixed.random_sets import any_order_estimate, composite_values, hide_at_random
 
 __all__ = ["MixedTypeModel"]
@@ -33,10 +35,11 @@ class MixedTypeModel(Distribution):
     .. math:: q(x) = \prod_{k=1}^D q(x_{\sigma(k)} \mid x_{\sigma(1)}, \dots, x_{\sigma(k-1)})
 
     With ``order="any"`` the network is trained with random sets of observed columns, and any columns can be given: they
-    come first, then the others in the order of the columns. Every such order gives a normalised distribution; two
-    orders agree as far as the network has learned to (`order_spread` measures it). With ``order="fixed"`` there is
-    one order, that of the columns, computed in one pass, and only the first columns can be given. Then entries may be
-    missing before observed ones only in columns that had gaps in training: others were never marginalised.
+    come first, then the others in one order, that of the columns unless `choose_order` finds a better one. Every order
+    gives a normalised distribution; two agree as far as the network has learned to (`order_spread`). With
+    ``order="fixed"`` there is one order, that of the columns, computed in one pass, and only the first columns can be
+    given. Then entries may be missing before observed ones only in columns that had gaps: others were never
+    marginalised.
 
     A discrete column contributes a probability, a continuous one a density in its own units; their product is a density
     with respect to counting and Lebesgue measures. Entries that are missing are marginalised: `fit` takes NaN for them,
@@ -158,7 +161,7 @@ class MixedTypeModel(Distribution):
         Args:
             x: (*batch, columns).
             observed: (*batch, columns), true where an entry is observed; by default where it is not NaN.
-            order: of the columns, where the model was built with any.
+            order: of the columns, where the model was built with any; by default that of the model.
             context: (*batch, columns of the context), NaN where it is missing.
         """
         check_rows("x", x, len(self.network.columns))
@@ -182,18 +185,15 @@ class MixedTypeModel(Distribution):
         """
         check_rows("x", x, len(self.network.columns))
         at_least("MixedTypeModel", "splits", splits, 0)
-        if self.order == "fixed":
-            raise ValueError(
-                'MixedTypeModel: composite needs any columns given any others. Build the model with order="any".'
-            )
+        refuse_fixed(self.order, "composite")
         fits = holds_each(self.support, x)
         rows = self.network.join(torch.where(fits, x, torch.nan), context)
         terms = composite_values(self.network, rows, splits, method)
         return torch.where(fits | x.isnan(), terms, -torch.inf)
 
     def order_spread(self, x: Tensor, orders: Sequence[Sequence[int]], context: Tensor | None = None) -> Tensor:
-        """The standard deviation of the log-density of each row of x (*batch, columns) between these orders of the
-        columns, in nats, (*batch,): how far orders that were learned together disagree."""
+        """The standard deviation of the log-density of each row of x (*batch, columns) between these orders, in nats,
+        (*batch,): how far orders that were learned together disagree."""
         each = [self.contributions(x, order=order, context=context).sum(dim=-1) for order in orders]
         return torch.stack(each).std(dim=0)
 
@@ -213,16 +213,10 @@ class MixedTypeModel(Distribution):
 
     def _ranks(self, order: Sequence[int] | None = None) -> list[int]:
         """The place of each column in the order."""
-        count = len(self.network.columns)
         if order is None:
-            return list(range(count))
-        if sorted(order) != list(range(count)):
-            raise ValueError(f"MixedTypeModel: order must rearrange 0 .. {count - 1}; got {list(order)}.")
-        if self.order == "fixed" and list(order) != list(range(count)):
-            raise ValueError(
-                'MixedTypeModel: this model has one order of its columns. Build it with order="any" for others.'
-            )
-        return sorted(range(count), key=list(order).__getitem__)
+            return self.network.ranks
+        check_order(order, len(self.network.columns), self.order)
+        return sorted(range(len(order)), key=list(order).__getitem__)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.network.contributions(self.network.join(x, context), self._ranks()).sum(dim=-1)
@@ -264,6 +258,15 @@ class MixedTypeModel(Distribution):
         weights = None if weights is None else weights.to(torch.float64).expand(rows.shape[:-1]).reshape(-1)
         return calibrate_temperature(self.network, rows.reshape(-1, rows.shape[-1]), weights)
 
+    def choose_order(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> list[int]:
+        """Give the model the order of its columns in which rows x (*batch, columns), with weights (*batch,), are
+        likeliest among those that exchanging neighbours leads to, where it was built with any; and return it."""
+        if self.order == "any":
+            check_rows("x", x, len(self.network.columns))
+            rows = self.network.join(torch.where(holds_each(self.support, x), x, torch.nan), context)
+            self.network.sequence.copy_(torch.tensor(choose_order(self.network, rows, weights)))
+        return self.network.sequence.tolist()
+
     def _initialize(self, x: Tensor, context: Tensor | None) -> None:
         if bool(self.initialized):
             return
@@ -304,19 +307,16 @@ class MixedTypeModel(Distribution):
     def full_conditional(self, x: Tensor, j: int, context: Tensor | None = None) -> ColumnDistribution:
         """The distribution of column j in each row of x (*batch, columns) given its other entries that are not NaN;
         with order "any" only."""
-        if self.order == "fixed":
-            raise ValueError(
-                "MixedTypeModel: with a fixed order a column is conditioned on those before it alone. "
-                'Build it with order="any", or use next_conditional.'
-            )
-        return self._conditional(x, j, context, slice(j, j + 1))
+        refuse_fixed(self.order, "full_conditional", ", or use next_conditional")
+        return self._conditional(x, j, context, [j])
 
     def next_conditional(self, x: Tensor, j: int, context: Tensor | None = None) -> ColumnDistribution:
-        """The distribution of column j in each row of x (*batch, columns) given the entries before it that are not
-        NaN."""
-        return self._conditional(x, j, context, slice(j, None))
+        """The distribution of column j in each row of x (*batch, columns) given the entries before it, in the
+        order of the model, that are not NaN."""
+        sequence = self.network.sequence.tolist()
+        return self._conditional(x, j, context, sequence[sequence.index(j) :])
 
-    def _conditional(self, x: Tensor, j: int, context: Tensor | None, hidden: slice) -> ColumnDistribution:
+    def _conditional(self, x: Tensor, j: int, context: Tensor | None, hidden: list[int]) -> ColumnDistribution:
         check_rows("x", x, len(self.network.columns))
         column_type, observed = self.column_type(j), holds_each(self.support, x)
         observed[..., hidden] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,20 +12,15 @@ from pushforward.core.checks import common_batch
 from pushforward.core.constants import HasConstants
 from pushforward.core.domain import Product
 from pushforward.core.entries import holds_each
-from pushforward.core.execution_mode import runs_eagerly
 from pushforward.distributions.columns.column_type import ColumnType
-from pushforward.distributions.columns.discrete import Categorical, log_probs_together
-from pushforward.distributions.columns.scalar_term import ScalarTerm, evaluate_together
+from pushforward.distributions.mixed.evaluation import ColumnMethod, evaluated
 from pushforward.distributions.mixed.groups import ColumnGroups
 from pushforward.distributions.mixed.linear import FEWEST_ROWS, MOST_COLUMNS, LinearPart
 from pushforward.networks.subset import PrefixNetwork, SubsetNetwork
 
-__all__ = ["ColumnMethod", "ConditionalNetwork", "Encoded", "check_rows"]
+__all__ = ["ConditionalNetwork", "Encoded", "check_rows"]
 
 ACTIVATIONS = 2**22  # entries of the widest activation of a piece of rows that is computed at once
-
-ColumnMethod = Literal["log_prob", "cdf", "mid_cdf", "plausibility"]
-"""A function of values and parameters that every `ColumnType` has."""
 
 
 class Encoded(NamedTuple):
@@ -67,6 +62,8 @@ class ConditionalNetwork(HasConstants):
 
     network: Any
     from_groups: Tensor
+    sequence: Tensor
+    """The columns in the order in which they are given each other."""
 
     def __init__(
         self, columns: Sequence[ColumnType], context: Sequence[ColumnType], *, order: str, **options: Any
@@ -87,6 +84,7 @@ class ConditionalNetwork(HasConstants):
         targets = any(column.is_real for column in columns)
         self.linear = LinearPart(len(self.real)) if targets and 2 <= len(self.real) <= MOST_COLUMNS else None
         flat = [j for group in self.columns.positions for j in group]
+        self.register_buffer("sequence", torch.arange(len(columns)))
         self.add_constant("from_groups", sorted(range(len(flat)), key=flat.__getitem__), torch.int64)
 
     def initialize(self, table: Tensor) -> None:
@@ -119,6 +117,11 @@ class ConditionalNetwork(HasConstants):
     def _start_from(self, params: Sequence[Tensor]) -> None:
         for base, measured in zip(self.base_params, params, strict=True):
             base.copy_(measured)
+
+    @property
+    def ranks(self) -> list[int]:
+        """The place of each column in `sequence`."""
+        return self.sequence.argsort().tolist() if self.order == "any" else list(range(len(self.columns)))
 
     @property
     def num_params(self) -> int:
@@ -258,14 +261,14 @@ class ConditionalNetwork(HasConstants):
         x = self.split(table)[1]
         if columns is None:
             parts = [(t, values, p) for (t, values), p in zip(self.columns.parts(x), params, strict=True)]
-            return torch.cat(_evaluated(method, parts)).index_select(0, self.from_groups)
+            return torch.cat(evaluated(method, parts)).index_select(0, self.from_groups)
         parts, places = [], []
         for (column_type, group), inside, p in zip(self.columns, self._inside(columns), params, strict=True):
             if inside:
                 chosen = [group[i] for i in inside]
                 parts.append((column_type.select(inside), x[chosen], p))
                 places += chosen
-        values = torch.cat(_evaluated(method, parts))
+        values = torch.cat(evaluated(method, parts))
         return values.new_zeros(x.shape).index_copy(0, torch.tensor(places, device=x.device), values)
 
     def contributions(self, rows: Tensor, ranks: Sequence[int], method: ColumnMethod = "log_prob") -> Tensor:
@@ -316,33 +319,3 @@ class ConditionalNetwork(HasConstants):
         """Which columns of each group are among these, by their numbers in the group."""
         wanted = set(columns)
         return [[i for i, j in enumerate(group) if j in wanted] for group in self.columns.positions]
-
-
-def _evaluated(method: ColumnMethod, parts: Sequence[tuple[ColumnType, Tensor, Tensor]]) -> list[Tensor]:
-    """A method of column types at values (columns, n) with parameters. What log-probabilities have in common is
-    evaluated for all of them at once."""
-    if method != "log_prob":
-        return [getattr(column_type, method)(x, params) for column_type, x, params in parts]
-    few = [(t, x, p) for t, x, p in parts if isinstance(t, Categorical) and t.levels <= t.MOST_ONE_HOT]
-    chosen = iter(log_probs_together(few) if few else [])
-    terms = [_with_constants(column_type.scalar_term(x, params), x) for column_type, x, params in parts]
-    values = iter(evaluate_together([term for term in terms if term is not None]))
-    outputs = []
-    for (t, x, params), term in zip(parts, terms, strict=True):
-        if isinstance(t, Categorical) and t.levels <= t.MOST_ONE_HOT:
-            outputs.append(next(chosen))
-        elif term is None:
-            outputs.append(t.log_prob(x, params))
-        else:
-            outputs.append(t.log_prob_from(next(values), x, params))
-    return outputs
-
-
-def _with_constants(term: ScalarTerm | None, x: Tensor) -> ScalarTerm | None:
-    """The term of values x, whose points are constants where x is one. They follow from the values and from what is
-    linear in others of the same table, but the latter come beside parameters that have gradients, and for points that
-    seem to have gradients as well mixtures cannot take their slopes in closed form."""
-    if term is None or x.requires_grad or not runs_eagerly(term.params):
-        return term
-    high, width, offset = (None if part is None else part.detach() for part in (term.high, term.width, term.offset))
-    return term._replace(low=term.low.detach(), high=high, width=width, offset=offset)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pushforward.distributions.mixed.network import ColumnMethod, ConditionalNetwork
+from pushforward.distributions.mixed.evaluation import ColumnMethod
+from pushforward.distributions.mixed.network import ConditionalNetwork
 
 __all__ = ["any_order_estimate", "composite_values", "hide_at_random", "split_at_random"]
 

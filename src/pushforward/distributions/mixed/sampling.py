@@ -26,8 +26,8 @@ def impute(
     *,
     stop: int | None = None,
 ) -> Tensor:
-    """x (*batch, columns) with its NaNs drawn given what is there, each column given the ones drawn before; those from
-    column ``stop`` on are left."""
+    """x (*batch, columns) with its NaNs drawn given what is there, each column given the ones drawn before; column
+    ``stop`` and those after it are left."""
     return _fill_in(network, x, context, lambda j, t, params, rows: t.sample(params, generator)[0], stop=stop)
 
 
@@ -59,13 +59,15 @@ def _fill_in(
     reveal: bool = True,
     stop: int | None = None,
 ) -> Tensor:
-    """x (*batch, columns) with the NaNs before column ``stop`` replaced by what is chosen for them; ``reveal``: whether
-    later columns are conditioned on it."""
+    """x (*batch, columns) with NaNs replaced by what is chosen for them, in the order of the network and before column
+    ``stop``; ``reveal``: whether later columns are conditioned on it."""
     rows, first = network.join(x, context), len(network.context)
     table = rows.reshape(-1, rows.shape[-1]).t().clone()
+    sequence = network.sequence.tolist()
+    columns = sequence if stop is None else sequence[: sequence.index(stop)]
     for piece in torch.arange(table.shape[1], device=x.device).split(network.piece_size()):
         observed = ~table[:, piece].isnan()
-        for j in range(len(network.columns) if stop is None else stop):
+        for j in columns:
             missing = ~observed[first + j]
             if not bool(missing.any()):
                 continue

@@ -1,0 +1,58 @@
+"""The order in which a mixed-type model that has learned any order agrees best with a table."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pushforward.distributions.mixed.network import ConditionalNetwork
+
+__all__ = ["choose_order"]
+
+JUDGED = 1_024
+"""Rows that decide, at most."""
+ENTRIES = 2**22
+"""Of the tables whose terms are computed, at most: then the order found so far is good enough."""
+LEAST_GAIN = 1e-3
+"""Nats a row that the rows gain where two neighbours are exchanged."""
+
+
+@torch.no_grad()
+def choose_order(network: ConditionalNetwork, rows: Tensor, weights: Tensor | None = None) -> list[int]:
+    """The columns in an order in which no two neighbours exchanged would make the rows likelier.
+
+    Orders differ where the network has not learned to agree with itself: mostly by columns that are easier to predict
+    from others than to predict others from. Exchanging neighbours changes two terms of log q, so that sweeps over the
+    columns, as in bubble sort, cost few passes of the network.
+
+    Args:
+        network: of a model that has learned any order.
+        rows: (*batch, context and columns), NaN where an entry is missing; the first of them decide.
+        weights: (*batch,), of the rows.
+    """
+    first, count = len(network.context), len(network.columns)
+    weights = (rows.new_ones(1) if weights is None else weights).expand(rows.shape[:-1]).reshape(-1)[:JUDGED]
+    rows = rows.reshape(-1, rows.shape[-1])[:JUDGED]
+    order, terms, left = network.sequence.tolist(), {}, ENTRIES // max(1, rows.numel())
+
+    def term(j: int, others: frozenset[int]) -> Tensor:
+        """log q of column j given others and the context, (n,)."""
+        nonlocal left
+        if (j, others) not in terms:
+            hidden = [first + k for k in range(count) if k != j and k not in others]
+            seen = rows.index_fill(1, torch.tensor(hidden, dtype=torch.int64, device=rows.device), torch.nan)
+            ranks = [0 if k == j else -1 for k in range(count)]
+            terms[j, others] = network.contributions(seen, ranks)[:, j]
+            left -= 1
+        return terms[j, others]
+
+    settled = False
+    while not settled and left > 0:
+        settled = True
+        for i in range(count - 1):
+            before, (j, k) = frozenset(order[:i]), order[i : i + 2]
+            gain = term(k, before) + term(j, before | {k}) - term(j, before) - term(k, before | {j})
+            if left > 0 and (weights * gain).sum() > LEAST_GAIN * weights.sum():
+                order[i : i + 2] = k, j
+                settled = False
+    return order
