@@ -40,7 +40,7 @@ SETS = (
     "autompg",
     "servo",
 )
-MOST, DRAWS = 10_000, 8
+MOST, DRAWS = 5_000, 8
 
 
 def table(name: str) -> tuple[Array, Array, dict[str, Any]]:
@@ -57,8 +57,11 @@ def table(name: str) -> tuple[Array, Array, dict[str, Any]]:
 
 
 def cells(train: Array, column: Array) -> tuple[Array, Array]:
-    """The ends of the cell of each value of a column: halfway to the neighbours among all values."""
+    """The ends of the cell of each value of a column: halfway to the neighbours among all values, or to the next whole
+    numbers, to which a mixed-type model gives probabilities whether they occur or not."""
     values = np.unique(np.concatenate([train, column]))
+    if (values == values.round()).all():
+        return column - 0.5, column + 0.5
     middles = (values[1:] + values[:-1]) / 2
     first, last = values[0] - (middles[0] - values[0]), values[-1] + (values[-1] - middles[-1])
     edges = np.concatenate([[first], middles, [last]])
