@@ -15,7 +15,6 @@ import time
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from results import data_folder, machine, update_section
 from sklearn.compose import make_column_transformer
