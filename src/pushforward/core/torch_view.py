@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Size, Tensor
@@ -17,6 +17,10 @@ __all__ = ["KL_DRAWS", "TorchView", "torch_view"]
 
 KL_DRAWS = 4_096
 """Draws from which `torch.distributions.kl_divergence` is estimated where one of the two is a `TorchView`."""
+
+
+ONE = Size()
+"""The shape of one draw."""
 
 
 class Viewed(Protocol):
@@ -71,7 +75,7 @@ class TorchView(TorchDistribution):
     (True, torch.Size([3]), torch.Size([2]))
     """
 
-    arg_constraints: dict[str, Any] = {}
+    arg_constraints: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,
@@ -105,7 +109,7 @@ class TorchView(TorchDistribution):
         return self.distribution.reparametrized
 
     @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
+    def support(self) -> constraints.Constraint:
         return _Inside(self.distribution.support, tuple(self.event_shape), not self.distribution.reparametrized)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> TorchView:
@@ -119,11 +123,11 @@ class TorchView(TorchDistribution):
         out: Tensor = self.distribution.log_prob(value, self.context)
         return out.expand(torch.broadcast_shapes(out.shape, self.batch_shape))
 
-    def sample(self, sample_shape: Any = Size()) -> Tensor:
+    def sample(self, sample_shape: Any = ONE) -> Tensor:
         """Draws (*sample, *batch, *event), without gradients."""
         return self.distribution.sample(self._drawn(sample_shape), self.context)
 
-    def rsample(self, sample_shape: Any = Size()) -> Tensor:
+    def rsample(self, sample_shape: Any = ONE) -> Tensor:
         """Draws (*sample, *batch, *event), with gradients."""
         return self.distribution.rsample(self._drawn(sample_shape), self.context)
 

@@ -27,7 +27,7 @@ def to_zuko(distribution: Distribution) -> Any:
     except ImportError:
         raise ImportError("to_zuko: needs the package zuko. Install it with: pip install zuko") from None
 
-    class Lazy(lazy.LazyDistribution):  # type: ignore[misc]  # a base class that is known when zuko is
+    class Lazy(lazy.LazyDistribution):
         def __init__(self, inner: Distribution) -> None:
             super().__init__()
             self.inner = inner
