@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         estimators,
         evaluate,
         flows,
+        interop,
         io,
         networks,
         testing,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pushforward.core.config import build, configurable
     from pushforward.core.distribution import Distribution
     from pushforward.distributions import Flow
+    from pushforward.interop import citation
     from pushforward.io import load, save
     from pushforward.train import fit
 
@@ -33,12 +35,14 @@ __all__ = [
     "__version__",
     "bijections",
     "build",
+    "citation",
     "configurable",
     "distributions",
     "estimators",
     "evaluate",
     "fit",
     "flows",
+    "interop",
     "io",
     "load",
     "networks",
@@ -52,6 +56,7 @@ _HOMES = {
     "Distribution": "core.distribution",
     "Flow": "distributions",
     "build": "core.config",
+    "citation": "interop",
     "configurable": "core.config",
     "fit": "train",
     "load": "io",

@@ -16,6 +16,7 @@ from pushforward.core.exactness import Exactness
 from pushforward.core.inputs import ScreenedInputs
 from pushforward.core.screening import warn_unsolved
 from pushforward.core.shapes import unsqueeze_to
+from pushforward.core.torch_view import TorchView, torch_view
 
 __all__ = ["Distribution", "FixedContext"]
 
@@ -195,6 +196,11 @@ class Distribution(ScreenedInputs, ABC):
     def condition(self, context: Tensor) -> Distribution:
         """This distribution with its *context* fixed: ``flow.condition(c).sample((100,))``."""
         return FixedContext(self, context)
+
+    def as_torch(self, context: Tensor | None = None) -> TorchView:
+        """This distribution, with its context fixed if it has one, as a ``torch.distributions.Distribution``, and where
+        Pyro has been imported as one of its distributions as well."""
+        return torch_view(self, context)
 
     def given(self, observed: Tensor) -> Distribution:
         """The distribution of the rest of an event, given part of it, where exact conditionals exist.

@@ -1,0 +1,115 @@
+"""Densities and samples of a flow as one graph: for `torch.export` and for ONNX runtimes."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.core.checks import one_of
+from pushforward.core.files import atomic_path
+from pushforward.core.random_state import seeded
+from pushforward.distributions import Flow
+
+__all__ = ["Method", "to_export", "to_onnx"]
+
+Method = Literal["log_prob", "sample"]
+"""``"log_prob"``: log q(x) from x. ``"sample"``: x = T(z) from draws z of the base."""
+PACKAGES = ("onnx", "onnxscript")
+SEED = 0
+"""Of the rows with which a graph is traced and checked."""
+
+
+class _Method(nn.Module):
+    """One method of a flow, which is what an exporter takes."""
+
+    def __init__(self, flow: Flow, method: Method) -> None:
+        super().__init__()
+        self.flow, self.method = flow, method
+
+    def forward(self, rows: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.flow.log_prob(rows, context) if self.method == "log_prob" else self.flow.to_data(rows, context)
+
+
+def to_export(flow: Flow, method: Method = "log_prob") -> torch.export.ExportedProgram:
+    """A method of a flow as a graph of `torch.export`, for any number of rows.
+
+    Args:
+        flow: in evaluation mode or not; it is left as it is, and the graph is that of evaluation.
+        method: ``"log_prob"``: rows x (batch, *event_shape) to their log-densities (batch,).
+            ``"sample"``: draws z (batch, *base event shape) of the base to rows x, so that who calls decides on the
+            random numbers. A conditional flow takes its context (batch, *context_shape) as second input.
+
+    Raises:
+        ValueError: the method solves equations numerically, or draws random numbers, which no graph can hold.
+    """
+    one_of("to_export", "method", method, ("log_prob", "sample"))
+    if not isinstance(flow, Flow):
+        raise ValueError(f"to_export: flow must be a Flow; got {type(flow).__name__}.")
+    kind = flow.log_prob_kind if method == "log_prob" else flow.sample_kind
+    if flow.stochastic:
+        raise ValueError(f"to_export: {method} of this flow draws random numbers, which a graph cannot hold.")
+    if kind == "iterative":
+        raise ValueError(
+            f"to_export: {method} of this flow solves equations numerically, which a graph cannot hold. Export the "
+            "other method, or build the flow with fast= the other way round."
+        )
+    rows = _rows(flow, method, 4)
+    batch = torch.export.Dim("batch")
+    training = flow.training
+    try:
+        with torch.no_grad():
+            return torch.export.export(
+                _Method(flow.eval(), method), rows, dynamic_shapes=tuple({0: batch} for _ in rows), strict=False
+            )
+    finally:
+        flow.train(training)
+
+
+def to_onnx(flow: Flow, path: str | os.PathLike[str], method: Method = "log_prob") -> None:
+    """Write a method of a flow as an ONNX file, for any number of rows.
+
+    Its inputs are called ``x`` or ``z``, and ``context``; its output is called ``log_prob`` or ``x``.
+
+    Args:
+        flow: as for `to_export`.
+        path: of the file, which is replaced at once or not at all.
+        method: as for `to_export`.
+
+    Raises:
+        ValueError: as `to_export`, or ONNX has no counterpart of an operation.
+        ImportError: the packages onnx and onnxscript are not installed.
+    """
+    for package in PACKAGES:
+        try:
+            import_module(package)
+        except ImportError:
+            raise ImportError(
+                f'to_onnx: needs the package {package}. Install it with: pip install "pushforward[onnx]"'
+            ) from None
+    program = to_export(flow, method)
+    inputs = ["x" if method == "log_prob" else "z", *(["context"] if flow.context_shape else [])]
+    outputs = ["log_prob" if method == "log_prob" else "x"]
+    try:
+        written: Any = torch.onnx.export(
+            program, dynamo=True, input_names=inputs, output_names=outputs, verbose=False, optimize=True
+        )
+    except torch.onnx.errors.OnnxExporterError as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"to_onnx: {method} of this flow has an operation that ONNX lacks ({first}).") from error
+    with atomic_path(path) as target:
+        target.write_bytes(written.model_proto.SerializeToString())
+
+
+def _rows(flow: Flow, method: Method, count: int) -> tuple[Tensor, ...]:
+    """Inputs of a method to trace it with."""
+    with torch.no_grad(), seeded(SEED):
+        context = None
+        if flow.context_shape is not None:
+            context = torch.randn(count, *flow.context_shape, dtype=flow.context_dtype or torch.get_default_dtype())
+        z = flow.base.sample((count,)) if flow.base.context_shape is None else flow.base.sample((), context)
+        rows = z if method == "sample" else flow.to_data(z, context)
+    return (rows,) if context is None else (rows, context)
