@@ -15,11 +15,13 @@ from pushforward.bijections.knothe import Banana, GaussianRosenblatt, MixtureRos
 from pushforward.bijections.linear import LU, PLU
 from pushforward.bijections.linear_map import LinearMap
 from pushforward.bijections.orthogonal import Householder, Orthogonal
+from pushforward.bijections.planar import Planar
 from pushforward.bijections.qr import QR
-from pushforward.bijections.radial import RadialSquash
+from pushforward.bijections.radial import Radial, RadialSquash
 from pushforward.bijections.rearrange import Flip, Permute
 from pushforward.bijections.rotation import Rotation
 from pushforward.bijections.standardize import Standardize
+from pushforward.bijections.sylvester import Sylvester
 from pushforward.bijections.triangular import Triangular, total_degree
 from pushforward.bijections.whitening import Whitening
 from pushforward.core.bijection import Bijection, Inverse
@@ -49,10 +51,13 @@ __all__ = [
     "MixtureRosenblatt",
     "Orthogonal",
     "Permute",
+    "Planar",
+    "Radial",
     "RadialSquash",
     "RandomRotation",
     "Rotation",
     "Standardize",
+    "Sylvester",
     "Triangular",
     "Whitening",
     "total_degree",

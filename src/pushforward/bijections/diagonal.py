@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.parametric import ParametricMap, bounded
+from pushforward.bijections.parametric import ParametricMap
 from pushforward.core.capabilities import SupportsSlopes
 from pushforward.core.config import configurable
 from pushforward.core.shapes import EventSize, event_numbers, event_shape, sum_event
@@ -90,20 +90,12 @@ class Diagonal(ParametricMap, SupportsSlopes):
             dropout=dropout,
         )
 
-    def _numbers(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Log-scales and shifts, each of the event shape, with context (*batch, *event shape)."""
-        changes = self._changes(context)
-        if changes is None:
-            return self.log_scale, self.shift
-        scale, shift = (part.unflatten(-1, self.in_shape) for part in changes.chunk(2, dim=-1))
-        return self.log_scale + bounded(scale), self.shift + shift
-
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        log_scale, shift = self._numbers(context)
+        log_scale, shift = self._with_changes(context, self.log_scale, self.shift, logs=(0,))
         return torch.addcmul(shift, x, self.signs * log_scale.exp()), log_scale.expand(x.shape)
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        log_scale, shift = self._numbers(context)
+        log_scale, shift = self._with_changes(context, self.log_scale, self.shift, logs=(0,))
         return (y - shift) * (self.signs * torch.exp(-log_scale)), -log_scale.expand(y.shape)
 
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.bijections.linear_map import LinearMap
-from pushforward.bijections.orthogonal_matrix import cayley, orthogonal_exp, reflections, skew, skew_places
+from pushforward.bijections.matrices import cayley, orthogonal_exp, reflections, skew, skew_places
 from pushforward.core.cache import TensorCache
 from pushforward.core.checks import at_least, one_of
 from pushforward.core.config import configurable
@@ -107,10 +107,7 @@ class Householder(OrthogonalMap):
         )
 
     def _weights(self, context: Tensor | None) -> tuple[Tensor, ...]:
-        changes = self._changes(context)
-        if changes is None:
-            return reflections(self.vectors)
-        return reflections(self.vectors + changes.unflatten(-1, self.vectors.shape))
+        return reflections(*self._with_changes(context, self.vectors))
 
     def _multiply(self, x: Tensor, *weights: Tensor) -> Tensor:
         units, core = weights
@@ -209,7 +206,7 @@ class Orthogonal(OrthogonalMap):
         self._cache = TensorCache()
 
     def _weights(self, context: Tensor | None) -> tuple[Tensor, ...]:
-        angles = self._with_changes(self.angles, context)
+        (angles,) = self._with_changes(context, self.angles)
         # Elsewhere comparing would wait for the device.
         if context is None and runs_eagerly_without_grad(angles) and angles.is_cpu:
             return (self._cache(self._turn, angles),)

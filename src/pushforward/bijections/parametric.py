@@ -57,7 +57,21 @@ class ParametricMap(Bijection, ABC):
             return None
         return to_batch_first(self.conditioner(to_features_first(context)), context.shape[:-1])
 
-    def _with_changes(self, theta: nn.Parameter, context: Tensor | None) -> Tensor:
-        """Parameters of shape (num_params,), or (*batch, num_params) with context."""
+    def _with_changes(
+        self, context: Tensor | None, *parameters: nn.Parameter, logs: Sequence[int] = ()
+    ) -> list[Tensor]:
+        """The parameters, of shape (*s), with what the context adds to them: (*batch, *s).
+
+        Args:
+            context: (*batch, context), or None.
+            parameters: all that the network changes, in the order of its outputs.
+            logs: places of log-scales among them, whose changes are bounded.
+        """
         changes = self._changes(context)
-        return theta if changes is None else theta + changes
+        if changes is None:
+            return list(parameters)
+        parts = changes.split([parameter.numel() for parameter in parameters], dim=-1)
+        return [
+            parameter + (bounded(part) if k in logs else part).reshape(*part.shape[:-1], *parameter.shape)
+            for k, (parameter, part) in enumerate(zip(parameters, parts, strict=True))
+        ]

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.bijections.linear_map import LinearMap
+from pushforward.bijections.matrices import above_places, reflections, strictly_upper
 from pushforward.bijections.orthogonal import paired_axes
-from pushforward.bijections.orthogonal_matrix import reflections
-from pushforward.bijections.parametric import bounded
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 
@@ -85,7 +84,7 @@ class QR(LinearMap):
         self.above = nn.Parameter(torch.zeros(features * (features - 1) // 2))  # the diagonal of R, row by row
         self.log_diagonal = nn.Parameter(torch.zeros(features))
         self.bias = nn.Parameter(torch.zeros(features))
-        self.add_constant("places", _above_places(features), torch.int64)
+        self.add_constant("places", above_places(features), torch.int64)
         self._read_context(
             sum(numbers.numel() for numbers in self.parameters()),
             context=context,
@@ -96,16 +95,10 @@ class QR(LinearMap):
         )
 
     def _weights(self, context: Tensor | None) -> tuple[Tensor, ...]:
-        vectors, above, log_diagonal, bias = self.vectors, self.above, self.log_diagonal, self.bias
-        changes = self._changes(context)
-        if changes is not None:
-            sizes = [vectors.numel(), above.numel(), log_diagonal.numel(), bias.numel()]
-            parts = changes.split(sizes, dim=-1)
-            vectors = vectors + parts[0].unflatten(-1, vectors.shape)
-            above, log_diagonal, bias = above + parts[1], log_diagonal + bounded(parts[2]), bias + parts[3]
-        entries = torch.cat([above, torch.zeros_like(bias[..., :1])], dim=-1)
-        upper = entries.index_select(-1, self.places.flatten()).unflatten(-1, self.places.shape)
-        return *reflections(vectors), upper + torch.diag_embed(log_diagonal.exp()), log_diagonal, bias
+        parameters = self.vectors, self.above, self.log_diagonal, self.bias
+        vectors, above, log_diagonal, bias = self._with_changes(context, *parameters, logs=(2,))
+        upper = strictly_upper(above, self.places) + torch.diag_embed(log_diagonal.exp())
+        return *reflections(vectors), upper, log_diagonal, bias
 
     def _multiply(self, x: Tensor, *weights: Tensor) -> Tensor:
         units, core, upper, _, bias = weights
@@ -120,13 +113,3 @@ class QR(LinearMap):
 
     def _log_det(self, *weights: Tensor) -> Tensor:
         return weights[3].sum(dim=-1)
-
-
-def _above_places(features: int) -> list[list[int]]:
-    """For each entry of a matrix its place among those above the diagonal, row by row; elsewhere that of a zero."""
-    count = features * (features - 1) // 2
-    places = [[count] * features for _ in range(features)]
-    above = ((row, column) for row in range(features) for column in range(row + 1, features))
-    for k, (row, column) in enumerate(above):
-        places[row][column] = k
-    return places

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.orthogonal_matrix import orthogonal_exp
+from pushforward.bijections.matrices import orthogonal_exp
 from pushforward.core.bijection import Bijection
 from pushforward.core.cache import TensorCache
 from pushforward.core.checks import at_least

@@ -21,9 +21,12 @@ from pushforward.bijections import (
     Linear,
     LinearMap,
     Permute,
+    Planar,
+    Radial,
     RadialSquash,
     Rotation,
     Standardize,
+    Sylvester,
     Whitening,
 )
 from pushforward.core.bijection import Bijection, TriangularMap
@@ -59,7 +62,7 @@ def pattern(bijection: Bijection) -> Pattern | None:
         return torch.tensor(bijection.config["matrix"]) != 0, on_context
     if isinstance(bijection, Whitening) and bijection.method == "cholesky":
         return torch.ones(size, size).tril().bool(), on_context
-    if isinstance(bijection, LinearMap | RadialSquash | Rotation | Whitening):
+    if isinstance(bijection, LinearMap | Planar | Radial | RadialSquash | Rotation | Sylvester | Whitening):
         return torch.ones(size, size).bool(), on_context
     if isinstance(bijection, Permute):
         order = torch.tensor(bijection.config["order"])

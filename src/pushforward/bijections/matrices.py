@@ -1,4 +1,4 @@
-"""Orthogonal matrices from unconstrained numbers: reflections, the Cayley transform, the matrix exponential.
+"""Triangular, skew-symmetric and orthogonal matrices from unconstrained numbers.
 
 All functions take leading batch axes.
 """
@@ -8,7 +8,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["cayley", "orthogonal_exp", "reflections", "reflections_matrix", "skew", "skew_places"]
+__all__ = [
+    "above_places",
+    "cayley",
+    "orthogonal_exp",
+    "reflections",
+    "reflections_matrix",
+    "skew",
+    "skew_places",
+    "strictly_upper",
+]
+
+
+def above_places(features: int) -> list[list[int]]:
+    """For each entry of a matrix where `strictly_upper` finds it: the entries above the diagonal row by row, then a
+    zero."""
+    count = features * (features - 1) // 2
+    places = [[count] * features for _ in range(features)]
+    above = ((row, column) for row in range(features) for column in range(row + 1, features))
+    for k, (row, column) in enumerate(above):
+        places[row][column] = k
+    return places
+
+
+def strictly_upper(above: Tensor, places: Tensor) -> Tensor:
+    """The matrix with these entries above its diagonal, else zeros: (*batch, M (M - 1) / 2) to (*batch, M, M)."""
+    values = torch.cat([above, above.new_zeros((*above.shape[:-1], 1))], dim=-1)
+    return values.index_select(-1, places.flatten()).unflatten(-1, places.shape)
 
 
 def skew_places(features: int) -> list[list[int]]:
@@ -24,7 +50,7 @@ def skew_places(features: int) -> list[list[int]]:
 
 def skew(below: Tensor, places: Tensor) -> Tensor:
     """The skew-symmetric matrix with these entries below its diagonal, (*batch, D (D - 1) / 2) to (*batch, D, D)."""
-    values = torch.cat([below, -below, torch.zeros_like(below[..., :1])], dim=-1)
+    values = torch.cat([below, -below, below.new_zeros((*below.shape[:-1], 1))], dim=-1)
     return values.index_select(-1, places.flatten()).unflatten(-1, places.shape)
 
 
