@@ -64,7 +64,8 @@ def orthogonal_exp(skew_matrix: Tensor) -> Tensor:
     # (https://github.com/pytorch/pytorch/issues/196592).
     matrices = skew_matrix.reshape(-1, *skew_matrix.shape[-2:])
     q = torch.linalg.matrix_exp(torch.cat([matrices, matrices[:1]]))[: len(matrices)]
-    return _nearest_orthogonal(q.reshape(skew_matrix.shape))
+    # Squaring adds up rounding errors, in float32 to more than one step takes out where the norm is large.
+    return _nearest_orthogonal(_nearest_orthogonal(q.reshape(skew_matrix.shape)))
 
 
 def cayley(skew_matrix: Tensor) -> Tensor:
@@ -74,7 +75,7 @@ def cayley(skew_matrix: Tensor) -> Tensor:
 
 
 def _nearest_orthogonal(q: Tensor) -> Tensor:
-    """One Newton-Schulz step towards the nearest orthogonal matrix, which takes out what rounding added up to."""
+    """One Newton-Schulz step towards the nearest orthogonal matrix, which squares the distance to it."""
     return 1.5 * q - 0.5 * (q @ (q.mT @ q))
 
 

@@ -28,8 +28,8 @@ def planar(
 
     .. math:: y = x + \hat u\, h(w^\top x + b)
 
-    One direction costs two products with vectors a layer; in the other, each layer solves one equation for one number
-    of each point. Each layer does little: many are needed, and with many features other flows fit better.
+    Densities cost two products with vectors a layer; for samples, each layer solves one equation for one number of each
+    point. Each layer does little: many are needed, and with many features other flows fit better.
 
     Args:
         negative_slope: slope below zero of a leaky rectifier h, whose inverse is a closed formula; by default h is
@@ -54,9 +54,7 @@ def planar(
 
 
 @named_flow(hidden=(64, 64))
-def radial(
-    features: int, context: int = 0, *, depth: int = 16, fast: Fast = "density", **options: Unpack[Options]
-) -> Flow:
+def radial(features: int, context: int = 0, *, depth: int = 16, **options: Unpack[Options]) -> Flow:
     r"""Radial flow: each layer pushes points away from a learned centre, or pulls them to it.
 
     .. math:: y = x + \beta\, \frac{x - x_0}{\alpha + \|x - x_0\|}
@@ -65,8 +63,6 @@ def radial(
     many features other flows fit better.
 
     Args:
-        fast: the direction that the layers parametrise: ``"density"`` (`log_prob`) or ``"sampling"`` (`sample`). Both
-            cost the same.
         **options: see `Options`; the networks compute the parameters from the context.
 
     References:
@@ -81,7 +77,7 @@ def radial(
         return [Radial(features, context=context, **network)]
 
     layers = stack("radial", build, features, context, depth=depth)
-    return assemble("radial", layers, features, context, fast=fast, **data)
+    return assemble("radial", layers, features, context, **data)
 
 
 @named_flow(hidden=(64, 64))
@@ -99,8 +95,8 @@ def sylvester(
 
     .. math:: y = x + Q R\, \tanh(\tilde R\, Q^\top x + b)
 
-    One direction costs four products with matrices a layer; in the other, each layer solves one equation for one number
-    after the other, ``rank`` in all.
+    Densities cost four products with matrices a layer; for samples, each layer solves ``rank`` equations of one number
+    each, one after the other.
 
     Args:
         rank: directions of each layer; by default as many as there are features.
