@@ -36,6 +36,10 @@ MISTAKES = [
     (lambda: RandomRotation(3, seed=-1), r"RandomRotation: seed must be a whole number of at least 0; got -1\."),
     (lambda: Planar(3, context=-1), r"Planar: context must be a whole number of at least 0; got -1\."),
     (
+        lambda: Planar(3, context=1, conditioner="none"),
+        r"Planar: conditioner must be one of 'plain', 'residual'.*; got 'none'\.",
+    ),
+    (
         lambda: PLU(3, permutation=[0, 1, 1]),
         r"PLU: permutation must list the numbers 0 to 2, each once; got \[0, 1, 1\]\. Leave it out for the reversed",
     ),
