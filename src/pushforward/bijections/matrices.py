@@ -101,7 +101,9 @@ def reflections(vectors: Tensor) -> tuple[Tensor, Tensor]:
     scaled = torch.where(largest > 0, vectors / torch.where(largest > 0, largest, 1.0), first)
     units = scaled / scaled.square().sum(dim=-1, keepdim=True).sqrt()
     eye = torch.eye(vectors.shape[-2], dtype=vectors.dtype, device=vectors.device)
-    inverse = (units @ units.mT).triu(1) + 0.5 * eye
+    products = units @ units.mT
+    # Half of the squared lengths, which rounding leaves not quite one: Q is then orthogonal to rounding all the same.
+    inverse = products.triu(1) + 0.5 * torch.diag_embed(products.diagonal(dim1=-2, dim2=-1))
     return units, torch.linalg.solve_triangular(inverse, eye.expand_as(inverse), upper=True)
 
 

@@ -164,9 +164,9 @@ class Sylvester(ParametricMap):
         ladj, solved = torch.zeros_like(goal[..., 0]), torch.ones_like(goal[..., 0], dtype=torch.bool)
         for i in reversed(range(self.rank)):
             shift, target = b[..., i].expand_as(ladj), goal[..., i]
-            for j, (v_j, t_j) in enumerate(zip(v, t, strict=True)):
-                shift = shift + inner[..., i, self.rank - 1 - j] * v_j
-                target = target - outer[..., i, self.rank - 1 - j] * t_j
+            if v:
+                shift = shift + (inner[..., i, i + 1 :] * torch.stack(v[::-1], dim=-1)).sum(dim=-1)
+                target = target - (outer[..., i, i + 1 :] * torch.stack(t[::-1], dim=-1)).sum(dim=-1)
             r, w = outer[..., i, i].expand_as(ladj), inner[..., i, i].expand_as(ladj)
             root, log_slope = unbend(target, (r, w, shift, g[..., i].expand_as(ladj)))
             # A root that is missing makes its row NaN only at the end: before, NaN would reach the gradients of
