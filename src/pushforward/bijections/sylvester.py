@@ -110,15 +110,15 @@ class Sylvester(ParametricMap):
         one_of("Sylvester", "method", method, METHODS)
         self.in_shape = self.out_shape = (features,)
         self.rank, self.method = rank, method
-        # Maps of one flow must not all start in the same directions: their gradients would be the same. A single
-        # feature has a single direction.
+        # Maps of one flow must not all start in the same directions: their gradients would be the same.
         shape = (rank, features) if method == "householder" else (features * (features - 1) // 2,)
-        self.directions = nn.Parameter(torch.randn(shape if features > 1 else (0,)))
+        # A single feature has a single direction.
+        self.directions = nn.Parameter(torch.randn(shape)) if features > 1 else None
         self.diagonal = nn.Parameter(torch.stack([torch.zeros(rank), torch.ones(rank)]))  # of R and of R̃
         self.above = nn.Parameter(torch.zeros(2, rank * (rank - 1) // 2))
         self.bias = nn.Parameter(torch.zeros(rank))
         self.add_constant("places", above_places(rank), torch.int64)
-        if method != "householder":
+        if method != "householder" and features > 1:
             self.add_constant("places_of_angles", skew_places(features), torch.int64)
         self._read_context(
             sum(numbers.numel() for numbers in self.parameters()),
@@ -131,19 +131,18 @@ class Sylvester(ParametricMap):
 
     def _numbers(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Q (*batch, features, rank), R and R̃ (*batch, rank, rank), b and g = 1 + r_ii r̃_ii (*batch, rank)."""
-        parameters = self.directions, self.diagonal, self.above, self.bias
-        directions, diagonal, above, b = self._with_changes(context, *parameters)
+        parameters = self.diagonal, self.above, self.bias, *([] if self.directions is None else [self.directions])
+        diagonal, above, b, *directions = self._with_changes(context, *parameters)
         r, r_tilde = diagonal.unbind(dim=-2)
         product = r * r_tilde
         inner = strictly_upper(above, self.places)
         outer_upper, inner_upper = inner.unbind(dim=-3)
         outer = outer_upper + torch.diag_embed(r * slope_ratio(product))
-        return self._columns(directions), outer, inner_upper + torch.diag_embed(r_tilde), b, rectified(product)
+        q = self._columns(directions[0]) if directions else torch.ones_like(outer)
+        return q, outer, inner_upper + torch.diag_embed(r_tilde), b, rectified(product)
 
     def _columns(self, directions: Tensor) -> Tensor:
         """Orthonormal columns, (*batch, features, rank)."""
-        if self.in_shape == (1,):
-            return torch.ones((1, 1), dtype=directions.dtype, device=directions.device)
         if self.method == "householder":
             return reflections_matrix(directions)[..., : self.rank]
         rotation = cayley if self.method == "cayley" else orthogonal_exp
