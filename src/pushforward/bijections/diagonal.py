@@ -74,7 +74,9 @@ class Diagonal(ParametricMap, SupportsSlopes):
     ) -> None:
         super().__init__()
         self.in_shape = self.out_shape = event_shape("Diagonal", features)
-        numbers = torch.ones(self.in_shape) if signs is None else event_numbers("Diagonal", "signs", signs)
+        numbers = (
+            torch.ones(self.in_shape, device="cpu") if signs is None else event_numbers("Diagonal", "signs", signs)
+        )
         if numbers.shape != self.in_shape or not bool((numbers.abs() == 1).all()):
             raise ValueError(f"Diagonal: signs must be 1 or -1 for each entry of {self.in_shape}; got {signs}.")
         self.is_triangular = bool((numbers > 0).all())

@@ -62,7 +62,7 @@ class Linear(LinearMap):
                 f"Linear: matrix must be invertible; got one of size {len(rows)} and rank {rank}. Leave out features "
                 "that depend on the others."
             )
-        shift = torch.zeros(len(rows)) if bias is None else event_numbers("Linear", "bias", bias)
+        shift = torch.zeros(len(rows), device="cpu") if bias is None else event_numbers("Linear", "bias", bias)
         if shift.shape != rows.shape[:1]:
             raise ValueError(f"Linear: bias must list {len(rows)} numbers, one a row; got shape {tuple(shift.shape)}.")
         self.in_shape = self.out_shape = (len(rows),)
@@ -141,7 +141,9 @@ def _uniform_rotation(features: int, seed: int) -> Tensor:
     def normal() -> float:
         return math.sqrt(-2 * math.log(1 - uniform())) * math.cos(2 * math.pi * uniform())
 
-    numbers = torch.tensor([[normal() for _ in range(features)] for _ in range(features)], dtype=torch.float64)
+    numbers = torch.tensor(
+        [[normal() for _ in range(features)] for _ in range(features)], dtype=torch.float64, device="cpu"
+    )
     q, r = torch.linalg.qr(numbers)
     q = q * r.diagonal().sign()
     # A reflection becomes a rotation by a flip of the last column.

@@ -54,7 +54,7 @@ class Planar(ParametricMap):
     >>> with torch.no_grad():
     ...     for numbers, values in ((part.direction, [1.0, 0.0]), (part.push, [0.0, 3.0])):
     ...         _ = numbers.copy_(torch.tensor(values))
-    >>> part(torch.tensor([[0.0, 1.0], [9.0, 1.0]])).tolist()
+    >>> part(torch.tensor([[0.0, 1.0], [9.0, 1.0]])).round(decimals=4).tolist()
     [[0.0, 1.0], [9.0, 4.0]]
     """
 
