@@ -320,6 +320,16 @@ def test_a_convolution_is_torchs_with_the_matrix_as_its_kernel(linear):
         torch.testing.assert_close(ladj[k], 20 * torch.linalg.slogdet(w)[1], atol=1e-9, rtol=1e-9)
 
 
+def test_a_convolution_by_a_rotation_starts_at_the_principal_axes_of_the_channels():
+    x = torch.einsum("cd,ndhw->nchw", normal(3, 3, seed=1), normal(40, 3, 2, 5))
+    part = Convolution1x1(Rotation(3), (2, 5)).double()
+    part.initialize(x)
+    covariance = part(x).movedim(1, -1).flatten(0, -2).t().cov()
+    assert (covariance - covariance.diagonal().diag()).abs().max() < 1e-9
+    assert part.data_dependent
+    assert not Convolution1x1(LU(3), (2, 5)).data_dependent
+
+
 def test_a_negative_scale_makes_no_triangular_map():
     assert Diagonal(2).is_triangular
     assert not Diagonal(2, signs=[1, -1]).is_triangular

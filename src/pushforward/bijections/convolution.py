@@ -22,9 +22,9 @@ class Convolution1x1(Bijection):
 
     .. math:: y_{:,p} = W(c)\, x_{:,p} + b(c), \qquad \log|\det| = HW \log|\det W(c)|
 
-    The linear map decides how W is parametrised: `LU`, `PLU`, `QR`, `Householder`, `Orthogonal`, a fixed one, or one
-    with context. Beside W, which is computed once a call, or once for each context, the cost is that of an ordinary
-    1 × 1 convolution.
+    The linear map decides how W is parametrised: `LU`, `PLU`, `QR`, `Householder`, `Orthogonal`, a fixed one, one with
+    context, or a `Rotation`, which starts from data. Beside W, which is computed once a call, or once for each context,
+    the cost is that of an ordinary 1 × 1 convolution.
 
     Args:
         linear: a linear map of C features.
@@ -67,6 +67,18 @@ class Convolution1x1(Bijection):
     def dtype(self) -> Any:
         return self.linear.dtype
 
+    @property
+    def data_dependent(self) -> bool:
+        return self.linear.data_dependent
+
+    def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
+        # The values at every position are a sample for the linear map, whose start reads no context.
+        self.linear._initialize(self._points(x).flatten(0, -2), None, inverse=inverse)
+
+    def _points(self, x: Tensor) -> Tensor:
+        """(*batch, positions, channels)."""
+        return x.flatten(1 - len(self.in_shape)).mT
+
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return self._at_positions(x, context, inverse=False)
 
@@ -75,6 +87,5 @@ class Convolution1x1(Bijection):
 
     def _at_positions(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> tuple[Tensor, Tensor]:
         size = self.in_shape[1:]
-        points = x.flatten(-len(size)).mT  # (*batch, positions, channels)
-        y, ladj = self.linear.at_points(points, context, inverse=inverse)
+        y, ladj = self.linear.at_points(self._points(x), context, inverse=inverse)
         return y.mT.unflatten(-1, size), math.prod(size) * ladj

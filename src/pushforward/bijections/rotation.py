@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.bijections.matrices import orthogonal_exp
-from pushforward.core.bijection import Bijection
+from pushforward.bijections.orthogonal import OrthogonalMap
 from pushforward.core.cache import TensorCache
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
@@ -18,7 +18,7 @@ __all__ = ["Rotation"]
 
 
 @configurable
-class Rotation(Bijection):
+class Rotation(OrthogonalMap):
     r"""A learned rotation: an orthogonal matrix of determinant one.
 
     .. math:: y = \exp(A)\, Q\, x, \qquad A = -A^\top
@@ -89,8 +89,5 @@ class Rotation(Bijection):
         skew = axes.new_zeros(axes.shape).index_put(self.below.unbind(), angles)
         return orthogonal_exp(skew - skew.t()) @ axes
 
-    def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return x @ self._matrix().t(), x.new_zeros(x.shape[:-1])
-
-    def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return y @ self._matrix(), y.new_zeros(y.shape[:-1])
+    def _weights(self, context: Tensor | None) -> tuple[Tensor, ...]:
+        return (self._matrix(),)

@@ -24,7 +24,6 @@ from pushforward.bijections import (
     Planar,
     Radial,
     RadialSquash,
-    Rotation,
     Standardize,
     Sylvester,
     Whitening,
@@ -62,7 +61,7 @@ def pattern(bijection: Bijection) -> Pattern | None:
         return torch.tensor(bijection.config["matrix"]) != 0, on_context
     if isinstance(bijection, Whitening) and bijection.method == "cholesky":
         return torch.ones(size, size).tril().bool(), on_context
-    if isinstance(bijection, LinearMap | Planar | Radial | RadialSquash | Rotation | Sylvester | Whitening):
+    if isinstance(bijection, LinearMap | Planar | Radial | RadialSquash | Sylvester | Whitening):
         return torch.ones(size, size).bool(), on_context
     if isinstance(bijection, Permute):
         order = torch.tensor(bijection.config["order"])

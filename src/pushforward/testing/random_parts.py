@@ -77,7 +77,7 @@ def randomize(module: M, seed: int = 0, dtype: torch.dtype = torch.float64, size
             part.mean.copy_(draw(part.mean))
             part.scale.copy_((0.4 * draw(part.scale)).exp())
             part.initialized.fill_(True)
-        elif isinstance(part, Bijection) and part.data_dependent and not list(part.parameters()):
+        elif isinstance(part, Bijection) and hasattr(part, "initialized") and not list(part.parameters()):
             # Nothing but statistics: they are measured on random data whose features are correlated.
             sample = 1 + draw(torch.empty(64, *part.in_shape))
             part.initialize((sample + sample.roll(1, dims=-1)).to(part.in_dtype or torch.float64))
