@@ -51,7 +51,7 @@ def test_network_options_reach_every_layer(kwargs):
     for name, build in FLOWS.items():
         if option in inspect.signature(build).parameters:
             flow = build(3, 2, **{"hidden": [8, 8], **kwargs})
-            conditioned = [m.config for m in flow.modules() if "univariate" in getattr(m, "config", {})]
+            conditioned = [m.config for m in flow.modules() if "hidden" in getattr(m, "config", {})]
             wanted = [c for c in conditioned if c.get("context") or c["type"] in ("Coupling", "Autoregressive")]
             assert wanted, name
             assert all(config[option] == value for config in wanted), name

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from linear_mistakes import MISTAKES as LINEAR_MISTAKES
 from mixed_mistakes import MISTAKES
 from shape_mistakes import MISTAKES as SHAPE_MISTAKES
 from torch import nn
@@ -644,6 +645,7 @@ CASES = [
     ),
     (lambda: StandardNormal(2).to(torch.bfloat16).sample(), r"StandardNormal: densities in torch\.bfloat16 would be"),
     *MISTAKES,
+    *LINEAR_MISTAKES,
     *SHAPE_MISTAKES,
 ]
 

@@ -1,36 +1,42 @@
-"""Dense linear maps in parametrisations that are invertible for all parameters."""
+"""Dense linear maps of triangular factors: invertible for all parameters."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from pushforward.core.bijection import Bijection
-from pushforward.core.cache import TensorCache
+from pushforward.bijections.linear_map import LinearMap
+from pushforward.bijections.parametric import bounded
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
-from pushforward.core.execution_mode import runs_eagerly_without_grad
 
-__all__ = ["LU", "Rotation"]
+__all__ = ["LU", "PLU"]
 
 
 @configurable
-class LU(Bijection):
+class LU(LinearMap):
     r"""A linear map parametrised by its triangular factors: :math:`y = L U x + b`, with :math:`L` of unit diagonal.
 
     The diagonal of U is :math:`\exp(s)`, so :math:`\log|\det| = \sum_j s_j`. It starts at the identity. The forward
-    direction costs two D × D products, the inverse two triangular solves.
+    direction costs two D × D products, the inverse two triangular solves. With context a network adds to all
+    parameters, to s at most 3 in size; each point then has factors of its own.
 
     Args:
         features: number of features D.
+        context: number of context features.
+        hidden: layer widths of the network that reads the context.
+        conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
+        activation: its activation.
+        dropout: its dropout probability.
 
     Shape:
-        ``x``, ``y``: (*batch, features), ``ladj``: (*batch,).
+        ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
 
     Raises:
-        ValueError: there is no feature.
+        ValueError: there is no feature, or an option of the network is out of its range.
 
     References:
         | Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma and Dhariwal, 2018), arXiv:1807.03039
@@ -41,120 +47,161 @@ class LU(Bijection):
     [1.0, 2.0]
     """
 
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"features": 1}, {"features": 4})
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"features": 1},
+        {"features": 4},
+        {
+            "features": 3,
+            "context": 2,
+            "hidden": [8],
+            "conditioner": "residual",
+            "activation": "silu",
+            "dropout": 0.1,
+        },
+    )
 
-    def __init__(self, features: int) -> None:
+    def __init__(
+        self,
+        features: int,
+        *,
+        context: int = 0,
+        hidden: Sequence[int] = (64, 64),
+        conditioner: str = "plain",
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        at_least("LU", "features", features, 1)
+        at_least(type(self).__name__, "features", features, 1)
         self.in_shape = self.out_shape = (features,)
         self.factors = nn.Parameter(torch.zeros(features, features))  # L below the diagonal, U above it
         self.log_diagonal = nn.Parameter(torch.zeros(features))
         self.bias = nn.Parameter(torch.zeros(features))
+        self._read_context(
+            features * features + features,
+            context=context,
+            hidden=hidden,
+            conditioner=conditioner,
+            activation=activation,
+            dropout=dropout,
+        )
 
-    def _triangles(self) -> tuple[Tensor, Tensor]:
-        lower = self.factors.tril(-1) + torch.eye(self.in_shape[0], dtype=self.dtype, device=self.bias.device)
-        return lower, self.factors.triu(1) + torch.diag(self.log_diagonal.exp())
+    def _weights(self, context: Tensor | None) -> tuple[Tensor, ...]:
+        factors, log_diagonal, bias = _changed(self.factors, self.log_diagonal, self.bias, self._changes(context))
+        return _unit_lower(factors), _upper(factors, log_diagonal), log_diagonal, bias
 
-    def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        lower, upper = self._triangles()
-        y = x @ (lower @ upper).t() + self.bias
-        return y, self.log_diagonal.sum().expand(x.shape[:-1])
+    def _multiply(self, x: Tensor, *weights: Tensor) -> Tensor:
+        lower, upper, _, bias = weights
+        return x @ (lower @ upper).mT + bias[..., None, :]
 
-    def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        lower, upper = self._triangles()
-        columns = (y - self.bias).reshape(-1, y.shape[-1]).t()  # one solve for all points
+    def _solve(self, y: Tensor, *weights: Tensor) -> Tensor:
+        lower, upper, _, bias = weights
+        columns = (y - bias[..., None, :]).mT
         columns = torch.linalg.solve_triangular(lower, columns, upper=False, unitriangular=True)
-        columns = torch.linalg.solve_triangular(upper, columns, upper=True)
-        return columns.t().reshape(y.shape), -self.log_diagonal.sum().expand(y.shape[:-1])
+        return torch.linalg.solve_triangular(upper, columns, upper=True).mT
+
+    def _log_det(self, *weights: Tensor) -> Tensor:
+        return weights[2].sum(dim=-1)
 
 
 @configurable
-class Rotation(Bijection):
-    r"""A learned rotation: an orthogonal matrix of determinant one.
+class PLU(LU):
+    r"""An `LU` map followed by a fixed permutation: :math:`y = P L U x + b`.
 
-    .. math:: y = \exp(A)\, Q\, x, \qquad A = -A^\top
-
-    Q is the identity until `initialize` sees data, then the principal axes, the widest first; the entries of A below
-    the diagonal are learned from zero, and reach every rotation. Both directions cost one D × D product and the
-    exponential, :math:`O(D^3)`; :math:`\log|\det| = 0`.
+    With some permutation every invertible matrix has such factors, up to the signs of the diagonal of U, while `LU`
+    alone leaves out some. It starts at the permutation and costs what `LU` costs.
 
     Args:
         features: number of features D.
+        permutation: output j is entry ``permutation[j]`` of L U x; by default the order is reversed.
+        context: number of context features.
+        hidden: layer widths of the network that reads the context.
+        conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
+        activation: its activation.
+        dropout: its dropout probability.
 
     Shape:
-        ``x``, ``y``: (*batch, features), ``ladj``: (*batch,).
+        ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
 
     Raises:
-        ValueError: there are fewer than two features.
+        ValueError: there is no feature, ``permutation`` is none of that many, or an option of the network is out of its
+            range.
 
     References:
-        | Iterative Gaussianization: from ICA to Random Rotations (Laparra et al., 2011), arXiv:1602.00229
-        | Gaussianization Flows (Meng et al., 2020), arXiv:2003.01941
+        | Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma and Dhariwal, 2018), arXiv:1807.03039
 
     >>> import torch
-    >>> part = Rotation(2)
-    >>> part.initialize(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]))
-    >>> [round(abs(value), 4) for value in part(torch.tensor([1.0, 1.0])).tolist()]
-    [1.4142, 0.0]
+    >>> PLU(3, permutation=[2, 0, 1])(torch.tensor([1.0, 2.0, 3.0])).tolist()
+    [3.0, 1.0, 2.0]
     """
 
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"features": 2}, {"features": 4})
-    axes: Tensor
-    initialized: Tensor
-    below: Tensor
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"features": 3, "permutation": [1, 2, 0]},
+        {
+            "features": 2,
+            "context": 1,
+            "hidden": [8],
+            "conditioner": "residual",
+            "activation": "silu",
+            "dropout": 0.1,
+        },
+    )
+    order: Tensor
+    order_back: Tensor
 
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        at_least("Rotation", "features", features, 2, "One feature cannot be rotated.")
-        self.in_shape = self.out_shape = (features,)
-        below = [(row, column) for row in range(features) for column in range(row)]
-        self.angles = nn.Parameter(torch.zeros(len(below)))
-        self.add_constant("below", list(zip(*below, strict=True)), torch.int64)
-        self.register_buffer("axes", torch.eye(features))
-        # A buffer, so that a loaded model is not measured again.
-        self.register_buffer("initialized", torch.tensor(False))
-        self._cache = TensorCache()
+    def __init__(
+        self,
+        features: int,
+        *,
+        permutation: Sequence[int] | None = None,
+        context: int = 0,
+        hidden: Sequence[int] = (64, 64),
+        conditioner: str = "plain",
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(
+            features,
+            context=context,
+            hidden=hidden,
+            conditioner=conditioner,
+            activation=activation,
+            dropout=dropout,
+        )
+        order = list(range(features))[::-1] if permutation is None else list(permutation)
+        if sorted(order) != list(range(features)):
+            raise ValueError(
+                f"PLU: permutation must list the numbers 0 to {features - 1}, each once; got {order}. Leave it out for "
+                "the reversed order."
+            )
+        self.add_constant("order", order, torch.int64)
+        self.add_constant("order_back", sorted(range(features), key=order.__getitem__), torch.int64)
 
-    @property
-    def data_dependent(self) -> bool:
-        return True
+    def _multiply(self, x: Tensor, *weights: Tensor) -> Tensor:
+        lower, upper, _, bias = weights
+        return x @ (lower @ upper).index_select(-2, self.order).mT + bias[..., None, :]
 
-    def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
-        if bool(self.initialized):
-            return
-        flat = x.reshape(-1, x.shape[-1]).to(torch.float64)
-        flat = flat - flat.mean(dim=0)
-        axes = torch.linalg.eigh(flat.t() @ flat).eigenvectors.t().flip(0)
-        axes[-1] *= torch.linalg.det(axes).sign()
-        # Outputs of `forward` want the inverse map to give principal axes: the transpose of an orthogonal matrix.
-        self.axes.copy_(axes.t() if inverse else axes)
-        self.initialized.fill_(True)
-
-    def _matrix(self) -> Tensor:
-        # Elsewhere comparing would wait for the device.
-        if runs_eagerly_without_grad(self.angles) and self.angles.is_cpu:
-            return self._cache(self._turn, self.angles, self.axes)
-        return self._turn(self.angles, self.axes)
-
-    def _turn(self, angles: Tensor, axes: Tensor) -> Tensor:
-        skew = axes.new_zeros(axes.shape).index_put(self.below.unbind(), angles)
-        return _orthogonal_exp(skew - skew.t()) @ axes
-
-    def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return x @ self._matrix().t(), x.new_zeros(x.shape[:-1])
-
-    def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return y @ self._matrix(), y.new_zeros(y.shape[:-1])
+    def _solve(self, y: Tensor, *weights: Tensor) -> Tensor:
+        lower, upper, log_diagonal, bias = weights
+        unordered = (y - bias[..., None, :]).index_select(-1, self.order_back)
+        return super()._solve(unordered, lower, upper, log_diagonal, torch.zeros_like(bias))
 
 
-def _orthogonal_exp(skew: Tensor) -> Tensor:
-    """exp(A) of a skew-symmetric (features, features) matrix, orthogonal to rounding at every size of A.
+def _unit_lower(factors: Tensor) -> Tensor:
+    return factors.tril(-1) + torch.eye(factors.shape[-1], dtype=factors.dtype, device=factors.device)
 
-    References:
-        | Iterative Berechnung der reziproken Matrix (Schulz, 1933)
-    """
-    # As a batch of two: of a single matrix torch 2.13 computes 2 × 10⁻⁵ too much for norms around 0.5 in float32
-    # (https://github.com/pytorch/pytorch/issues/196592).
-    q = torch.linalg.matrix_exp(skew.expand(2, *skew.shape))[0]
-    # Squaring adds up rounding errors; one Newton-Schulz step towards the nearest orthogonal matrix takes them out.
-    return torch.addmm(q, q, q.t() @ q, beta=1.5, alpha=-0.5)
+
+def _upper(factors: Tensor, log_diagonal: Tensor) -> Tensor:
+    return factors.triu(1) + torch.diag_embed(log_diagonal.exp())
+
+
+def _changed(
+    factors: Tensor, log_diagonal: Tensor, bias: Tensor, changes: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Off-diagonal entries, logs of the diagonal and bias, with what a network adds to them."""
+    if changes is None:
+        return factors, log_diagonal, bias
+    features = bias.shape[-1]
+    square, of_bias = changes.tensor_split((features * features,), dim=-1)
+    square = square.unflatten(-1, (features, features))
+    diagonal = bounded(square.diagonal(dim1=-2, dim2=-1))
+    return factors + square, log_diagonal + diagonal, bias + of_bias

@@ -1,5 +1,6 @@
 """Named flows: functions that assemble the parts into models the field knows."""
 
+from pushforward.flows.classic import planar, radial, sylvester
 from pushforward.flows.options import DataOptions, NetworkOptions, Options
 from pushforward.flows.registry import FLOWS, named_flow
 from pushforward.flows.structured import bnaf, circular_nsf, gaussianization, triangular_map
@@ -23,8 +24,11 @@ __all__ = [
     "named_flow",
     "nice",
     "nsf",
+    "planar",
+    "radial",
     "real_nvp",
     "sos",
+    "sylvester",
     "triangular_map",
     "umnn",
 ]

@@ -9,17 +9,24 @@ import torch
 from torch import Tensor
 
 from pushforward.bijections import (
-    LU,
+    ActNorm,
     Angle,
     Chain,
+    Convolution1x1,
     Coupling,
+    Diagonal,
     Elementwise,
     Flip,
     Inverse,
+    Linear,
+    LinearMap,
     Permute,
+    Planar,
+    Radial,
     RadialSquash,
-    Rotation,
     Standardize,
+    Sylvester,
+    Whitening,
 )
 from pushforward.core.bijection import Bijection, TriangularMap
 from pushforward.networks import ConvNet
@@ -40,14 +47,21 @@ def pattern(bijection: Bijection) -> Pattern | None:
     place = torch.arange(size).reshape(bijection.in_shape)
     eye, none = torch.eye(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
     on_context = none if bijection.context_shape is None else ~none
-    if isinstance(bijection, Angle | Elementwise | Standardize):
+    if isinstance(bijection, ActNorm | Angle | Diagonal | Elementwise | Standardize):
         return eye, on_context
     if isinstance(bijection, TriangularMap):
         return torch.ones(size, size).tril().bool(), on_context
     if isinstance(bijection, Coupling):
         moved = ~torch.tensor(bijection.split.keeps)
         return eye | moved[:, None] & ~moved[None, :] & _within_reach(bijection), on_context & moved
-    if isinstance(bijection, LU | RadialSquash | Rotation):
+    if isinstance(bijection, Convolution1x1):
+        position = place.flatten() % math.prod(bijection.in_shape[1:])
+        return position[:, None] == position, on_context
+    if isinstance(bijection, Linear):
+        return torch.tensor(bijection.config["matrix"]) != 0, on_context
+    if isinstance(bijection, Whitening) and bijection.method == "cholesky":
+        return torch.ones(size, size).tril().bool(), on_context
+    if isinstance(bijection, LinearMap | Planar | Radial | RadialSquash | Sylvester | Whitening):
         return torch.ones(size, size).bool(), on_context
     if isinstance(bijection, Permute):
         order = torch.tensor(bijection.config["order"])
@@ -70,11 +84,13 @@ def _within_reach(bijection: Coupling) -> Tensor:
 
 
 def _pattern_of_inverse(bijection: Bijection) -> Pattern | None:
-    """All kinds but rearrangements have an inverse with the same pattern."""
+    """All kinds but rearrangements and fixed matrices have an inverse with the same pattern."""
     if isinstance(bijection, Chain):
         return _compose(map(_pattern_of_inverse, reversed(_parts(bijection))))
     if isinstance(bijection, Inverse):
         return pattern(bijection.bijection)
+    if isinstance(bijection, Linear):
+        return None  # which entries of an inverse matrix are zero shows in its numbers alone
     stated = pattern(bijection)
     return (stated[0].t(), stated[1]) if stated is not None and isinstance(bijection, Permute | Flip) else stated
 

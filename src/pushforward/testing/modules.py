@@ -9,7 +9,7 @@ import pickle
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections import Standardize
+from pushforward.bijections import Standardize, Whitening
 from pushforward.core.config import build
 from pushforward.core.torch_internals import buffers_of, parameters_of, submodules_of
 from pushforward.testing.bijections import require
@@ -77,14 +77,17 @@ def float32_is_close(case: Case) -> None:
     require(back == bijection.dtype, f".to(float32).to(float64) leaves the dtype {back}")
 
 
-WIDE = ("mean", "scale")
-"""Statistics of `Standardize`, kept in float64 whatever the model's dtype."""
+WIDE: dict[type, tuple[str, ...]] = {
+    Standardize: ("mean", "scale"),
+    Whitening: ("mean", "matrix", "inverse_matrix", "log_abs_det"),
+}
+"""Statistics kept in float64 whatever the model's dtype."""
 
 
 def statistics_stay_wide(module: nn.Module) -> None:
     """Statistics kept in float64 are not narrowed by a conversion of the model."""
     wide = {name for name, t in copy.deepcopy(module).to(torch.float32).named_buffers() if t.dtype == torch.float64}
-    kept = {f"{n}.{b}".lstrip(".") for n, m in module.named_modules() if isinstance(m, Standardize) for b in WIDE}
+    kept = {f"{n}.{b}".lstrip(".") for n, m in module.named_modules() for b in WIDE.get(type(m), ())}
     require(wide >= kept, f"narrowed by .to(float32): {sorted(kept - wide)}")
     before = {name: t.clone() for name, t in module.named_buffers() if name in kept}
     after = dict(copy.deepcopy(module).to(torch.float16).to(torch.float64).named_buffers())

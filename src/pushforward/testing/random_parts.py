@@ -48,7 +48,7 @@ def generator(seed: int) -> torch.Generator:
 
 @torch.no_grad()
 def randomize(module: M, seed: int = 0, dtype: torch.dtype = torch.float64, size: float = ORDINARY) -> M:
-    """Draw every parameter anew, in place, and every statistic of `Standardize`; evaluation mode.
+    """Draw every parameter anew, in place, and the statistics of parts that have no parameters; evaluation mode.
 
     Args:
         module: any part.
@@ -77,6 +77,10 @@ def randomize(module: M, seed: int = 0, dtype: torch.dtype = torch.float64, size
             part.mean.copy_(draw(part.mean))
             part.scale.copy_((0.4 * draw(part.scale)).exp())
             part.initialized.fill_(True)
+        elif isinstance(part, Bijection) and hasattr(part, "initialized") and not list(part.parameters()):
+            # Nothing but statistics: they are measured on random data whose features are correlated.
+            sample = 1 + draw(torch.empty(64, *part.in_shape))
+            part.initialize((sample + sample.roll(1, dims=-1)).to(part.in_dtype or torch.float64))
     return module.eval().to(dtype)
 
 
