@@ -190,4 +190,4 @@ def test_a_chain_of_maps_is_inverted_part_by_part():
     chain = randomize(Chain([Planar(2), Radial(2), Sylvester(2), Planar(2, negative_slope=0.3)]), seed=7)
     x = normal(20, 2)
     torch.testing.assert_close(chain.inverse(chain(x)), x, rtol=1e-9, atol=1e-9)
-    assert chain.forward_kind, chain.inverse_kind == ("exact", "iterative")
+    assert (chain.forward_kind, chain.inverse_kind) == ("exact", "iterative")

@@ -113,7 +113,7 @@ class Planar(ParametricMap):
     def _leaky(self, a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """h(a) / a, and the log-slope along w."""
         slope = torch.where(a > 0, 1.0, self.negative_slope or 0.0).to(a.dtype)
-        return slope, torch.log1p((g - 1) * slope)
+        return slope, torch.log((1 - slope) + g * slope)  # a sum of positive terms
 
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         w, u, b, g = self._numbers(context)
