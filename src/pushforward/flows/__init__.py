@@ -1,5 +1,6 @@
 """Named flows: functions that assemble the parts into models the field knows."""
 
+from pushforward.flows.continuous import cnf
 from pushforward.flows.options import DataOptions, NetworkOptions, Options
 from pushforward.flows.registry import FLOWS, named_flow
 from pushforward.flows.structured import bnaf, circular_nsf, gaussianization, triangular_map
@@ -14,6 +15,7 @@ __all__ = [
     "bernstein",
     "bnaf",
     "circular_nsf",
+    "cnf",
     "ddsf",
     "gaussian_autoregressive",
     "gaussianization",

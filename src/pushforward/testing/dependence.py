@@ -16,6 +16,7 @@ from pushforward.bijections import (
     Elementwise,
     Flip,
     Inverse,
+    NeuralODE,
     Permute,
     RadialSquash,
     Rotation,
@@ -47,7 +48,9 @@ def pattern(bijection: Bijection) -> Pattern | None:
     if isinstance(bijection, Coupling):
         moved = ~torch.tensor(bijection.split.keeps)
         return eye | moved[:, None] & ~moved[None, :] & _within_reach(bijection), on_context & moved
-    if isinstance(bijection, LU | RadialSquash | Rotation):
+    if isinstance(bijection, NeuralODE) and isinstance(bijection.velocity.network, ConvNet):
+        return None  # its reach grows with the number of steps
+    if isinstance(bijection, LU | NeuralODE | RadialSquash | Rotation):
         return torch.ones(size, size).bool(), on_context
     if isinstance(bijection, Permute):
         order = torch.tensor(bijection.config["order"])
