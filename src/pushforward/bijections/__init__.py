@@ -4,7 +4,7 @@ from pushforward.bijections.angle import Angle
 from pushforward.bijections.autoregressive import Autoregressive
 from pushforward.bijections.block import BlockNeural
 from pushforward.bijections.chain import Chain
-from pushforward.bijections.continuous import NeuralODE, SolverReport
+from pushforward.bijections.continuous import NeuralODE
 from pushforward.bijections.coupling import Coupling
 from pushforward.bijections.elementwise import Elementwise
 from pushforward.bijections.grid import GridRosenblatt
@@ -35,7 +35,6 @@ __all__ = [
     "Permute",
     "RadialSquash",
     "Rotation",
-    "SolverReport",
     "Standardize",
     "Triangular",
     "total_degree",

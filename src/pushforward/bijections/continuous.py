@@ -11,22 +11,22 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from pushforward.bijections.doubling import Adapted, Ends, Rows, solve_adapted
 from pushforward.bijections.layout import context_features_first, to_features_first
 from pushforward.bijections.recompute import recomputes
 from pushforward.core.bijection import Kind, StochasticMap
 from pushforward.core.checks import at_least, one_of, positive
 from pushforward.core.config import configurable
 from pushforward.core.execution_mode import current_execution, resume
-from pushforward.core.numerics import concrete_bool
 from pushforward.core.ode import SOLVERS, State, integrate
 from pushforward.core.shapes import EventSize, event_shape
+from pushforward.networks.conv import CONV
 from pushforward.networks.velocity import VelocityNetwork
 
 __all__ = ["NeuralODE", "SolverReport"]
 
 LARGEST_EXACT = 64
 """Up to this number of features the trace is computed from all columns of the Jacobian."""
-ROUNDING = 16.0  # in units of eps: what rounding may change beside the tolerance, relative to the sizes of the terms
 
 
 class SolverReport(NamedTuple):
@@ -44,13 +44,6 @@ class SolverReport(NamedTuple):
     """Evaluations of the velocity network in all solves of the row, those with longer steps included."""
     solved: Tensor
     """Whether the change is within the tolerance; other rows are NaN in the outputs of the map."""
-
-
-class _Solution(NamedTuple):
-    """Points at the end, (features, n), and the log-determinant by each probe, (probes, n), or (1, n) if exact."""
-
-    y: Tensor
-    ladj: Tensor | None
 
 
 @configurable
@@ -119,7 +112,7 @@ class NeuralODE(StochasticMap):
         "they are NaN. Raise max_steps or steps, or train with a smaller learning rate."
     )
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"features": 2, "hidden": [8, 8], "solver": "rk4", "steps": 12, "tolerance": 1e-3},
+        {"features": 2, "hidden": [8, 8], "solver": "rk4", "steps": 8, "tolerance": 1e-3},
         {
             "features": 3,
             "context": 2,
@@ -127,8 +120,8 @@ class NeuralODE(StochasticMap):
             "conditioner": "residual",
             "activation": "tanh",
             "frequencies": 2,
-            "steps": 6,
-            "max_steps": 24,
+            "steps": 4,
+            "max_steps": 16,
             "trace": "exact",
             "probes": 1,
             "memory": "checkpoint",
@@ -178,6 +171,8 @@ class NeuralODE(StochasticMap):
         self.accuracy, self.probes, self.memory = float(tolerance), probes, memory
         exact = math.prod(self.in_shape) <= LARGEST_EXACT or self.velocity.has_closed_trace
         self.stochastic = trace == "hutchinson" or (trace == "auto" and not exact)
+        columns = probes if self.stochastic else 1 if self.velocity.has_closed_trace else self.velocity.features
+        self.point_width = max(hidden) * columns * (math.prod(self.in_shape[1:]) if conditioner in CONV else 1)
         self.log_det = "unbiased" if self.stochastic else "exact"
 
     @property
@@ -211,12 +206,12 @@ class NeuralODE(StochasticMap):
         x, context = self._checked(x, context, inverse)
         batch = x.shape[: x.ndim - len(self.in_shape)]
         with torch.no_grad():
-            start, columns = self._columns(x, context)
-            noise = self._noise(start, probes, generator)
-            solved, counts, changes, ok, passes = self._adapted(start, columns, noise, inverse, traced=True)
-        ladj = solved.ladj if solved.ladj is not None else start.new_zeros(1, start.shape[1])
+            rows = self._rows(x, context, probes, generator)
+            adapted = self._adapted(rows, inverse, traced=True)
+        ladj = adapted.ends.ladj
+        ladj = rows.start.new_zeros(1, rows.start.shape[1]) if ladj is None else ladj
         error = ladj.std(dim=0) / math.sqrt(probes) if self.stochastic else torch.zeros_like(ladj[0])
-        fields = ladj.mean(dim=0), error, changes, counts, passes, ok
+        fields = ladj.mean(dim=0), error, adapted.change, adapted.steps, adapted.passes, adapted.solved
         return SolverReport(*(field.reshape(batch) for field in fields))
 
     def _forward_and_ladj(
@@ -238,98 +233,48 @@ class NeuralODE(StochasticMap):
     def _pair(
         self, x: Tensor, context: Tensor | None, generator: torch.Generator | None, *, inverse: bool
     ) -> tuple[Tensor, Tensor]:
-        start, columns = self._columns(x, context)
-        noise = self._noise(start, self.probes, generator)
-        y, ladj = self._screened(start, columns, noise, inverse, traced=True)
+        y, ladj, solved = self._ends(self._rows(x, context, self.probes, generator), inverse, traced=True)
+        ladj = y[0] if ladj is None else ladj.mean(dim=0)
+        if solved is not None:
+            ladj = torch.where(solved, ladj, torch.nan)
         return y.t().reshape(x.shape), ladj.reshape(x.shape[: x.ndim - len(self.in_shape)])
 
     def _value(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> Tensor:
-        start, columns = self._columns(x, context)
-        return self._screened(start, columns, None, inverse, traced=False)[0].t().reshape(x.shape)
+        return self._ends(self._rows(x, context, 0, None), inverse, traced=False)[0].t().reshape(x.shape)
 
-    def _columns(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Points as (features, n), contexts as (context, n)."""
-        return to_features_first(x.flatten(-len(self.in_shape))), context_features_first(context)
+    def _rows(self, x: Tensor, context: Tensor | None, probes: int, generator: torch.Generator | None) -> Rows:
+        """Points, contexts and random signs, features first.
 
-    def _noise(self, start: Tensor, probes: int, generator: torch.Generator | None) -> Tensor | None:
-        """Random signs, (features, probes, n), the same at all times of a solve and in the solves that check it: noise
-        drawn anew in each step would make a rough integrand, whose error does not fall with the step."""
-        if not self.stochastic:
-            return None
-        shape = (start.shape[0], probes, start.shape[1])
-        signs = torch.randint(0, 2, shape, generator=generator, device=start.device)
-        return (2 * signs - 1).to(start.dtype)
+        The signs are the same at all times of a solve and in the solves that check it: drawn anew in each step they
+        would make a rough integrand, whose error does not fall with the step.
+        """
+        start, noise = to_features_first(x.flatten(-len(self.in_shape))), None
+        if self.stochastic and probes:
+            shape = (start.shape[0], probes, start.shape[1])
+            noise = 2 * torch.randint(0, 2, shape, generator=generator, device=x.device).to(x.dtype) - 1
+        return Rows(start, context_features_first(context), noise)
 
-    def _screened(
-        self, start: Tensor, context: Tensor | None, noise: Tensor | None, inverse: bool, traced: bool
-    ) -> tuple[Tensor, Tensor]:
-        """(points, ladj), NaN where the solver's error is too large."""
+    def _ends(self, rows: Rows, inverse: bool, traced: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """(points, ladj, which rows are solved), points NaN where the solver's error is too large."""
         if self.training and torch.is_grad_enabled():
-            y, ladj = self._solve(start, context, noise, inverse, self.steps, traced)
-            return y, start.new_zeros(start.shape[1]) if ladj is None else ladj.mean(dim=0)
-        solution, *_, ok, _ = self._adapted(start, context, noise, inverse, traced)
-        y = solution.y
-        if solution.ladj is None:
-            return torch.where(ok, y, torch.nan), y[0]
-        return torch.where(ok, y, torch.nan), torch.where(ok, solution.ladj.mean(dim=0), torch.nan)
+            return *self._solve(rows, self.steps, inverse, traced), None
+        (y, ladj), _, _, solved, _ = self._adapted(rows, inverse, traced)
+        return torch.where(solved, y, torch.nan), ladj, solved
 
-    def _adapted(
-        self, start: Tensor, context: Tensor | None, noise: Tensor | None, inverse: bool, traced: bool
-    ) -> tuple[_Solution, Tensor, Tensor, Tensor, Tensor]:
-        """(the solution, steps, change, whether it is within the tolerance, passes), the latter four (n,): each row by
-        as many steps as it needs."""
-        with torch.no_grad():
-            coarse = self._solve(
-                start.detach(), None if context is None else context.detach(), noise, inverse, self.steps // 2, traced
-            )
-        solution = self._solve(start, context, noise, inverse, self.steps, traced)
-        change, ok = self._compare(solution, coarse, inverse)
-        steps = torch.full(ok.shape, self.steps, device=ok.device)
-        passes = torch.full(ok.shape, self.passes, device=ok.device)
-        count = 2 * self.steps
-        while count <= self.max_steps and concrete_bool(ok.all()) is False:
-            rows = (~ok).nonzero()[:, 0]
-            pick = partial(torch.index_select, dim=-1, index=rows)
-            before = _Solution(pick(solution.y), None if solution.ladj is None else pick(solution.ladj))
-            finer = self._solve(
-                pick(start),
-                None if context is None else pick(context),
-                None if noise is None else pick(noise),
-                inverse,
-                count,
-                traced,
-            )
-            new_change, good = self._compare(finer, before, inverse)
-            ladj = solution.ladj
-            if ladj is not None and finer.ladj is not None:
-                ladj = ladj.index_copy(-1, rows, finer.ladj)
-            solution = _Solution(solution.y.index_copy(-1, rows, finer.y), ladj)
-            change, ok = change.index_copy(0, rows, new_change), ok.index_copy(0, rows, good)
-            steps = steps.index_fill(0, rows, count)
-            passes = passes.index_add(0, rows, torch.full_like(rows, self.tableau.stages * count))
-            count *= 2
-        return solution, steps, change, ok, passes
+    def _adapted(self, rows: Rows, inverse: bool, traced: bool) -> Adapted:
+        return solve_adapted(
+            partial(self._solve, inverse=inverse, traced=traced),
+            rows,
+            steps=self.steps,
+            max_steps=self.max_steps,
+            stages=self.tableau.stages,
+            tolerance=self.accuracy,
+            inverse=inverse,
+        )
 
-    @torch.no_grad()
-    def _compare(self, fine: _Solution, coarse: _Solution, inverse: bool) -> tuple[Tensor, Tensor]:
-        """(how much a halving of the step changed the log-density, whether that is within the tolerance), (n,)."""
-        y = fine.y.detach()
-        moved, extent = y - coarse.y.detach(), y.abs().amax(dim=0)
-        near = moved.abs().amax(dim=0) <= self.accuracy * (1 + extent)
-        if fine.ladj is None or coarse.ladj is None:
-            return moved.abs().amax(dim=0), near
-        ladj = fine.ladj.detach().mean(dim=0)
-        change = ladj - coarse.ladj.detach().mean(dim=0)
-        if inverse:  # log-density of a standard normal; as a product, so that squares of huge points cannot overflow
-            change = change - 0.5 * (moved * (y + coarse.y.detach())).sum(dim=0)
-        size = len(y) + ladj.abs() + y.square().sum(dim=0)
-        bound = self.accuracy + ROUNDING * torch.finfo(y.dtype).eps * size
-        return change.abs(), near & (change.abs() <= bound)
-
-    def _solve(
-        self, x: Tensor, context: Tensor | None, noise: Tensor | None, inverse: bool, steps: int, traced: bool
-    ) -> _Solution:
+    def _solve(self, rows: Rows, steps: int, inverse: bool, traced: bool) -> Ends:
         """One solve of all rows."""
+        x, context, noise = rows
         # Rounding to bfloat16 would not be smooth in time, and a log-determinant needs all digits.
         settings = current_execution()._replace(matmul_dtype=None)
         both: Callable[..., tuple[Tensor, Tensor]] | None = None
@@ -343,10 +288,11 @@ class NeuralODE(StochasticMap):
                 velocity, trace = both(time, state[0], context)
                 return velocity, trace if trace.ndim > 1 else trace[None]
 
-        rows = 1 if noise is None else noise.shape[1]
-        state = (x, x.new_zeros(rows, x.shape[1])) if traced else (x,)
+        state: State = (x,)
+        if traced:
+            state = x, x.new_zeros(1 if noise is None else noise.shape[1], x.shape[1])
         memory = settings.memory or self.memory
         run = partial(checkpoint, use_reentrant=False) if recomputes(memory, x) else None
         ends = (1.0, 0.0) if inverse else (0.0, 1.0)
         state = integrate(field, state, *ends, steps, self.tableau, run)
-        return _Solution(state[0], state[1] if traced else None)
+        return Ends(state[0], state[1] if traced else None)

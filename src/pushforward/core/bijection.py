@@ -20,8 +20,8 @@ __all__ = ["ALL_PROPERTIES", "Bijection", "Inverse", "Kind", "StochasticMap", "T
 
 Kind = Literal["exact", "sequential", "iterative", "none"]
 """How a direction is computed. "exact": a closed formula, in one pass. "sequential": closed formulas, one feature at a
-time. "iterative": a numerical search for a root, or steps of a solver, whose error is checked: where it is too large the
-row is NaN. "none": not available."""
+time. "iterative": a numerical search for a root, or steps of a solver whose error is checked; a row where it fails is
+NaN. "none": not available."""
 
 ALL_PROPERTIES = frozenset({"round_trip", "inverse_ladj", "jacobian"})
 

@@ -51,8 +51,8 @@ SOLVERS: dict[str, Tableau] = {
         (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
     ),
 }
-"""By name. ``"dopri5"`` is the fifth-order solution of the pair of Dormand and Prince; its error estimate, which costs a
-seventh stage, is not used: errors are measured by halving the step."""
+"""By name. ``"dopri5"`` is the fifth-order solution of the pair of Dormand and Prince; its error estimate, which costs
+a seventh stage, is not used: errors are measured by halving the step."""
 
 
 def integrate(

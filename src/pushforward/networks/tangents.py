@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -83,10 +83,8 @@ def jacobian_products(network: nn.Module, inputs: Tensor, tangents: Tensor) -> t
     fixed, moving = inputs[: len(inputs) - len(tangents)], inputs[len(inputs) - len(tangents) :]
 
     def along(direction: Tensor) -> tuple[Tensor, Tensor]:
-        pair: tuple[Tensor, Tensor] = torch.func.jvp(
-            lambda x: network(torch.cat([fixed, x])), (moving,), (direction,)
-        )
-        return pair
+        pair: Any = torch.func.jvp(lambda x: network(torch.cat([fixed, x])), (moving,), (direction,))
+        return pair[0], pair[1]
 
     values, slopes = torch.func.vmap(along, in_dims=1, out_dims=(0, 1))(tangents)
     return values[0], slopes
@@ -132,7 +130,7 @@ def _run(
     network: MLP | ConvNet, apply: Callable[[int, _Dual], _Dual], act: Callable[[_Dual], _Dual], start: _Dual
 ) -> tuple[Tensor, Tensor]:
     """A whole network, on values and derivatives at once."""
-    recursion: Callable[..., _Dual] = trunk  # written for tensors, of which it asks no more than `_Dual` has
+    recursion = cast(Callable[..., _Dual], trunk)  # written for tensors, of which it asks no more than `_Dual` has
     h = recursion(apply, start, network.num_blocks, network.residual, act, lambda h: h)
     h = apply(len(network.layers) - 1, h)
     return h.value, h.tangents

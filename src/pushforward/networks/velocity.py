@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pushforward.core.checks import at_least, one_of
 from pushforward.core.constants import HasConstants
