@@ -23,7 +23,7 @@ __all__ = ["FlowMatching"]
 Path = Literal["ot", "vp", "independent"]
 Pairing = Literal["independent", "minibatch_ot"]
 
-BLOCK = 256
+BLOCK = 128
 """Most points that are paired at once: the cost of an optimal assignment grows with the cube of their number."""
 
 
@@ -49,7 +49,7 @@ class FlowMatching(Loss):
         path: see above.
         coupling: ``"independent"`` pairs z and :math:`x_1` at random. ``"minibatch_ot"`` pairs those of a batch so that
             the sum of squared distances is least, which makes paths straighter: fewer steps of the solver. Batches of
-            more than 256 rows are paired in blocks of as many. In a batch the pairs depend on all of its rows: a bias
+            more than 128 rows are paired in blocks of as many. In a batch the pairs depend on all of its rows: a bias
             that falls with the size of the batch. Not for contexts and weights, for which the base would no longer be
             independent of them.
         sigma: :math:`\sigma`, in standard deviations of the data.
