@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from cases import bijection_of, generator, inputs, randomize
+from cases import bijection_of, exhaustive, generator, inputs, randomize
 from torch import nn
 
 import pushforward as pf
@@ -65,14 +65,14 @@ def test_errors_fall_with_the_order_of_the_solver(name):
     assert sum(tableau.weights) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", ["rk4", "dopri5"])
 def test_a_linear_velocity_gives_the_matrix_exponential(solver):
-    part = NeuralODE(3, conditioner="only_linear", solver=solver, steps=24, max_steps=24, tolerance=1.0).double().eval()
+    part = NeuralODE(3, conditioner="only_linear", solver=solver, steps=12, max_steps=12, tolerance=1.0).double().eval()
     matrix = torch.randn(3, 3, generator=generator(1), dtype=torch.float64)
     part.velocity.network.weight.data.copy_(matrix)
     x = torch.randn(4, 3, generator=generator(2), dtype=torch.float64)
     y, ladj = part.forward_and_ladj(x)
-    accuracy = 24.0 ** -SOLVERS[solver].order * 300
+    accuracy = 12.0 ** -SOLVERS[solver].order * 300
     torch.testing.assert_close(y, x @ torch.linalg.matrix_exp(matrix).t(), rtol=accuracy, atol=accuracy)
     torch.testing.assert_close(ladj, matrix.trace().expand(4), rtol=accuracy, atol=accuracy)
 
@@ -122,10 +122,10 @@ def test_far_points_stand_still_and_have_no_divergence():
     "options",
     [
         {"features": 3, "steps": 24},
-        {"features": 64, "hidden": (16, 16), "size": 1.5, "steps": 8},
-        {"features": 64, "hidden": (8, 8, 8), "size": 1.5, "solver": "rk4", "steps": 8, "tolerance": 1e-4},
-        {"features": (2, 4, 4), "conditioner": "conv", "hidden": (6, 6), "context": 2, "size": 1.5, "steps": 6},
-        {"features": (1, 3, 3), "conditioner": "residual_conv", "hidden": (4, 4), "steps": 8},
+        {"features": 64, "hidden": (16, 16), "size": 1.5, "steps": 6},
+        {"features": 64, "hidden": (8, 8, 8), "size": 1.5, "steps": 6},
+        {"features": (2, 2, 3), "conditioner": "conv", "hidden": (6, 6), "context": 2, "size": 1.5, "steps": 6},
+        {"features": (1, 2, 3), "conditioner": "residual_conv", "hidden": (4, 4), "size": 1.5, "steps": 6},
     ],
     ids=lambda o: "-".join(map(str, o.values())),
 )
@@ -224,7 +224,7 @@ def test_rows_with_a_large_error_get_more_steps_and_then_are_nan_with_a_warning(
     assert torch.equal(failed, ~few.bijection.report(x).solved)
     assert (log_prob - expected)[~failed].abs().max() < 1e-3
     with pytest.warns(RuntimeWarning, match=r"Raise max_steps or steps"):
-        assert few.sample((200,), generator=generator(2)).isnan().any()
+        assert Flow(base, steep(max_steps=4, tolerance=1e-6)).sample((9,), generator=generator(2)).isnan().any()
     gradients = torch.autograd.grad(log_prob[~failed].sum(), list(few.parameters()))
     assert all(gradient.isfinite().all() for gradient in gradients)
 
@@ -238,13 +238,15 @@ def test_doublings_of_one_row_change_no_other():
     assert torch.equal(mapped.isnan(), part.report(x).steps > 4)
 
 
-def test_training_mode_checks_nothing():
-    part, x = steep(max_steps=4), torch.randn(50, 2, generator=generator(1), dtype=torch.float64)
-    assert part.inverse_and_ladj(x)[1].isnan().any()
-    part.train()
+def test_training_mode_doubles_steps_and_keeps_rows_that_still_fail():
+    """Training would exploit the errors of a coarse solver; one NaN row would end it."""
+    x = torch.randn(50, 2, generator=generator(1), dtype=torch.float64)
+    part = steep(max_steps=4).train()
     assert part.inverse_and_ladj(x)[1].isfinite().all()
     with torch.no_grad():
         assert part.inverse_and_ladj(x)[1].isnan().any()
+    doubled = steep().train()
+    assert torch.equal(doubled.inverse_and_ladj(x)[1], doubled.eval().inverse_and_ladj(x)[1])
 
 
 def test_passes_are_counted():
@@ -258,7 +260,7 @@ def test_passes_are_counted():
 # --- execution -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trace", ["exact", "hutchinson"])
+@pytest.mark.parametrize("trace", ["exact", pytest.param("hutchinson", marks=exhaustive)])
 def test_one_graph_both_directions(trace):
     torch.compiler.reset()
     part = ode(2, trace=trace, solver="midpoint", steps=2, tolerance=1.0, context=1)
@@ -383,8 +385,8 @@ ROWS = 3 + 2 * torch.randn(600, 1, generator=torch.Generator().manual_seed(0))
 )
 def test_every_training_reaches_the_entropy(loss):
     torch.manual_seed(0)
-    flow = pf.flows.cnf(1, hidden=(16, 16), solver="rk4", steps=4)
-    pf.fit(flow, ROWS, loss=loss, steps=100 if loss else 25, batch_size=128, lr=1e-2, progress=False)
+    flow = pf.flows.cnf(1, hidden=(16, 16), solver="rk4", steps=2)
+    pf.fit(flow, ROWS, loss=loss, steps=100 if loss else 15, batch_size=128, lr=1e-2, progress=False)
     assert flow.log_prob(ROWS).mean().item() == pytest.approx(-math.log(2) - 1.419, abs=0.1)
     assert solver_report(flow, ROWS[:5]).solved.all()
 

@@ -62,7 +62,8 @@ class NeuralODE(StochasticMap):
     again with twice as many steps, up to ``max_steps``; where it still does, it is NaN, and a distribution warns. The
     log-density is that of the inverse image under a standard normal, the usual base of such flows. Rows are doubled in
     eager mode only: inside `torch.compile`, `torch.export` and `torch.func.vmap` such rows are NaN at once. In training
-    mode, while gradients are recorded, there are neither checks nor doublings.
+    mode, while gradients are recorded, rows are doubled too, for training would exploit the errors of a coarse solver;
+    those whose error stays too large then keep their numbers.
 
     *Trace.* ``"exact"``: from products of the Jacobian with all unit vectors at once, for networks of one or two hidden
     layers (``conditioner="plain"``) by a formula that costs as much as one more layer. ``"hutchinson"``: the mean of
@@ -234,9 +235,7 @@ class NeuralODE(StochasticMap):
         self, x: Tensor, context: Tensor | None, generator: torch.Generator | None, *, inverse: bool
     ) -> tuple[Tensor, Tensor]:
         y, ladj, solved = self._ends(self._rows(x, context, self.probes, generator), inverse, traced=True)
-        ladj = y[0] if ladj is None else ladj.mean(dim=0)
-        if solved is not None:
-            ladj = torch.where(solved, ladj, torch.nan)
+        ladj = y[0] if ladj is None else torch.where(solved, ladj.mean(dim=0), torch.nan)
         return y.t().reshape(x.shape), ladj.reshape(x.shape[: x.ndim - len(self.in_shape)])
 
     def _value(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> Tensor:
@@ -254,11 +253,11 @@ class NeuralODE(StochasticMap):
             noise = 2 * torch.randint(0, 2, shape, generator=generator, device=x.device).to(x.dtype) - 1
         return Rows(start, context_features_first(context), noise)
 
-    def _ends(self, rows: Rows, inverse: bool, traced: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def _ends(self, rows: Rows, inverse: bool, traced: bool) -> tuple[Tensor, Tensor | None, Tensor]:
         """(points, ladj, which rows are solved), points NaN where the solver's error is too large."""
-        if self.training and torch.is_grad_enabled():
-            return *self._solve(rows, self.steps, inverse, traced), None
         (y, ladj), _, _, solved, _ = self._adapted(rows, inverse, traced)
+        if self.training and torch.is_grad_enabled():
+            solved = torch.ones_like(solved)
         return torch.where(solved, y, torch.nan), ladj, solved
 
     def _adapted(self, rows: Rows, inverse: bool, traced: bool) -> Adapted:
