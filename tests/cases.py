@@ -118,7 +118,7 @@ def flow_spec(name: str, row: Config) -> Config:
     spec = {"flow": name, "features": row["features"], "context": row["context"]}
     spec |= {k: v for k, v in row.items() if k not in spec and v != parameters[k].default}
     if spec.get("conditioner") == "residual":
-        spec |= {"activation": "silu", "dropout": 0.1}
+        spec |= {k: v for k, v in {"activation": "silu", "dropout": 0.1}.items() if k in parameters}
     return spec
 
 

@@ -5,6 +5,7 @@ from pushforward.bijections.angle import Angle
 from pushforward.bijections.autoregressive import Autoregressive
 from pushforward.bijections.block import BlockNeural
 from pushforward.bijections.chain import Chain
+from pushforward.bijections.continuous import NeuralODE
 from pushforward.bijections.convolution import Convolution1x1
 from pushforward.bijections.coupling import Coupling
 from pushforward.bijections.diagonal import Diagonal
@@ -49,6 +50,7 @@ __all__ = [
     "Linear",
     "LinearMap",
     "MixtureRosenblatt",
+    "NeuralODE",
     "Orthogonal",
     "Permute",
     "Planar",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.bijections.recompute import by_inversion, by_storing, recomputes, step
-from pushforward.core.bijection import ALL_PROPERTIES, Bijection, Kind
+from pushforward.core.bijection import ALL_PROPERTIES, Bijection, Inverse, Kind
 from pushforward.core.capabilities import SupportsSlopes
 from pushforward.core.checks import one_of
 from pushforward.core.config import configurable
@@ -18,7 +18,7 @@ from pushforward.core.domain import REAL, Domain, Product
 from pushforward.core.exactness import least_exact
 from pushforward.core.execution_mode import MEMORY, current_execution
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "innermost"]
 
 # From the cheapest direction to the most expensive; a chain costs as much as its most expensive part.
 KINDS: tuple[Kind, ...] = ("exact", "sequential", "iterative", "none")
@@ -113,6 +113,7 @@ class Chain(Bijection, SupportsSlopes):
         self.inverse_kind = max((part.inverse_kind for part in parts), key=KINDS.index)
         self.log_det = least_exact(*(part.log_det for part in parts))
         self.stochastic = any(part.stochastic for part in parts)
+        self.accuracy = max(part.accuracy for part in parts)
         self.is_triangular = all(part.is_triangular for part in parts)
         self.properties = ALL_PROPERTIES.intersection(*(part.properties for part in parts))
 
@@ -191,6 +192,21 @@ class Chain(Bijection, SupportsSlopes):
             part._initialize(*arguments[:2], inverse=inverse)
             if k < last:  # nothing after the last such part needs to see the data
                 x = (part._inverse if inverse else part._forward)(*arguments)
+
+
+def innermost(bijection: Bijection, inverse: bool = False) -> list[tuple[Bijection, bool]]:
+    """The parts of nested chains and inverses in the order in which ``forward`` applies them (of the inverse map if
+    ``inverse``), each with whether it is applied backwards.
+
+    >>> from pushforward.bijections import Chain, Flip, Permute
+    >>> [(type(part).__name__, backwards) for part, backwards in innermost(Chain([Flip(2), Permute([1, 0])]).inv)]
+    [('Permute', True), ('Flip', True)]
+    """
+    if isinstance(bijection, Inverse):
+        return innermost(bijection.bijection, not inverse)
+    if isinstance(bijection, Chain):
+        return [pair for part in bijection._in_order(inverse) for pair in innermost(part, inverse)]
+    return [(bijection, inverse)]
 
 
 def _ends(parts: list[Bijection]) -> tuple[Domain, Domain]:

@@ -20,7 +20,8 @@ __all__ = ["ALL_PROPERTIES", "Bijection", "Inverse", "Kind", "StochasticMap", "T
 
 Kind = Literal["exact", "sequential", "iterative", "none"]
 """How a direction is computed. "exact": a closed formula, in one pass. "sequential": closed formulas, one feature at a
-time. "iterative": a numerical search for a root. "none": not available."""
+time. "iterative": a numerical search for a root, or steps of a solver whose error is checked; a row where it fails is
+NaN. "none": not available."""
 
 ALL_PROPERTIES = frozenset({"round_trip", "inverse_ladj", "jacobian"})
 
@@ -53,6 +54,10 @@ class Bijection(HasConstants, ABC):
     the map one that `SupportsSlopes`."""
     keeps_domain: bool = False
     """Whether the map takes every entry-wise domain to itself: rearrangements of features do."""
+    accuracy: float = 0.0
+    """How far values and ladj may be from those of the map itself beyond rounding, such as by the steps of a solver."""
+    unsolved: str = ""
+    """What a warning says of rows that are NaN because a solver failed there; "{rows}" stands for their number."""
     properties: frozenset[str] = ALL_PROPERTIES
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
     config: dict[str, Any]
@@ -235,6 +240,7 @@ class Inverse(Bijection, SupportsSlopes):
         self.domain, self.codomain = bijection.codomain, bijection.domain
         self.forward_kind, self.inverse_kind = bijection.inverse_kind, bijection.forward_kind
         self.log_det, self.stochastic = bijection.log_det, bijection.stochastic
+        self.accuracy = bijection.accuracy
         self.is_triangular = bijection.is_triangular
         self.keeps_domain, self.properties = bijection.keeps_domain, bijection.properties
 

@@ -113,7 +113,7 @@ class Distribution(ScreenedInputs, ABC):
         x, context, ok, nan = self._screened(x, context)
         value = self._log_prob(*self._arguments(x, context, generator))
         if self.log_prob_kind == "iterative":
-            warn_unsolved(type(self).__name__, value, ok)
+            warn_unsolved(type(self).__name__, value, ok, self.modules())
         out = torch.where(nan, torch.nan, -torch.inf).to(value.dtype)
         value = torch.where(ok, value, out)
         if self.training and not self._start_checked:
@@ -158,7 +158,7 @@ class Distribution(ScreenedInputs, ABC):
         batch, context, ok = self._sampling(shape, context)
         x = self._rsample(batch, context, generator)
         if self.sample_kind == "iterative":
-            warn_unsolved(type(self).__name__, x, ok)
+            warn_unsolved(type(self).__name__, x, ok, self.modules())
         return x if ok is None else torch.where(unsqueeze_to(ok, x.ndim), x, torch.nan)
 
     @final
@@ -174,7 +174,7 @@ class Distribution(ScreenedInputs, ABC):
         batch, context, ok = self._sampling(shape, context)
         x, log_prob = self._rsample_and_log_prob(batch, context, generator)
         if self.sample_kind == "iterative":
-            warn_unsolved(type(self).__name__, x, ok)
+            warn_unsolved(type(self).__name__, x, ok, self.modules())
         if ok is None:
             return x, log_prob
         return torch.where(unsqueeze_to(ok, x.ndim), x, torch.nan), torch.where(ok, log_prob, torch.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -25,13 +26,20 @@ def screen(x: Tensor, event_ndim: int) -> tuple[Tensor, Tensor]:
     return usable.flatten(-event_ndim).all(-1), nan.flatten(-event_ndim).any(-1)
 
 
-def warn_unsolved(owner: str, value: Tensor, usable: Tensor | None) -> None:
-    """Warn once if a usable row came out as NaN: a numerical inverse did not converge there.
+UNSOLVED = (
+    "a numerical inverse did not converge in {rows}; they are NaN. The map is too steep there for this dtype: try "
+    "float64, or train with a smaller learning rate."
+)
+
+
+def warn_unsolved(owner: str, value: Tensor, usable: Tensor | None, parts: Iterable[object] = ()) -> None:
+    """Warn once if a usable row came out as NaN: a numerical inverse or another solver did not converge there.
 
     Args:
         owner: the class whose name the warning carries.
         value: (*batch, *event) results of any kind.
         usable: (*batch,) rows whose input was finite; None: all of them.
+        parts: what computed them; the first with an attribute ``unsolved`` that is not empty gives the sentence.
     """
     if not value.numel():
         return
@@ -41,9 +49,5 @@ def warn_unsolved(owner: str, value: Tensor, usable: Tensor | None) -> None:
         unsolved = unsolved.reshape(*usable.shape, -1).any(dim=-1) & usable
     if concrete_bool(unsolved.any()):
         count = int(unsolved.reshape(rows, -1).any(dim=-1).sum())
-        warnings.warn(
-            f"{owner}: a numerical inverse did not converge in {count} of {rows} rows; they are NaN. "
-            "The map is too steep there for this dtype: try float64, or train with a smaller learning rate.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        sentence = next((text for part in parts if (text := getattr(part, "unsolved", ""))), UNSOLVED)
+        warnings.warn(f"{owner}: {sentence.format(rows=f'{count} of {rows} rows')}", RuntimeWarning, stacklevel=3)

@@ -17,6 +17,7 @@ from pushforward.distributions.joint import Joint
 from pushforward.distributions.mixed.conditional import MixedConditional
 from pushforward.distributions.mixed.model import MixedTypeModel
 from pushforward.distributions.mixture import GaussianMixture, MultivariateNormal
+from pushforward.distributions.solver import estimate_log_prob, solver_report
 
 __all__ = [
     "AutoregressiveDistribution",
@@ -50,5 +51,7 @@ __all__ = [
     "StudentT",
     "Uniform",
     "ZeroInflated",
+    "estimate_log_prob",
+    "solver_report",
     "targets",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from pushforward.bijections.continuous import NeuralODE
 from pushforward.bijections.triangular import Triangular
 from pushforward.core.bijection import Bijection
 from pushforward.univariate.base import Univariate
@@ -31,6 +32,8 @@ def row_width(module: nn.Module) -> int:
         univariate = getattr(part, "univariate", None)
         if isinstance(part, Bijection) and isinstance(univariate, Univariate):
             widths.append(univariate.point_width * math.prod(part.in_shape))
+        if isinstance(part, NeuralODE):
+            widths.append(part.point_width)
         if isinstance(part, Triangular):
             widths.append(part.rise.point_width * part.in_shape[-1])
     return max(widths)

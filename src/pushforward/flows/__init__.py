@@ -1,6 +1,7 @@
 """Named flows: functions that assemble the parts into models the field knows."""
 
 from pushforward.flows.classic import planar, radial, sylvester
+from pushforward.flows.continuous import cnf
 from pushforward.flows.options import DataOptions, NetworkOptions, Options
 from pushforward.flows.registry import FLOWS, named_flow
 from pushforward.flows.structured import bnaf, circular_nsf, gaussianization, triangular_map
@@ -15,6 +16,7 @@ __all__ = [
     "bernstein",
     "bnaf",
     "circular_nsf",
+    "cnf",
     "ddsf",
     "gaussian_autoregressive",
     "gaussianization",

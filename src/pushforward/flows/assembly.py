@@ -11,6 +11,7 @@ from pushforward.bijections import LU, Autoregressive, Chain, Coupling, Elementw
 from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least, one_of
 from pushforward.core.distribution import Distribution
+from pushforward.core.shapes import EventSize
 from pushforward.distributions import Flow, StandardNormal
 from pushforward.flows.options import Fast, Mix, Options, Tails
 from pushforward.flows.registry import data_options, network_options
@@ -100,7 +101,7 @@ def _shuffled(features: int, k: int) -> list[int]:
 def assemble(
     owner: str,
     layers: Sequence[Bijection],
-    features: int,
+    features: EventSize,
     context: int,
     *,
     fast: Fast = "density",
@@ -115,7 +116,7 @@ def assemble(
     one_of(owner, "tails", tails, ("normal", "heavy"))
     heavy = tails == "heavy"
     data_side: list[Bijection] = [Standardize(features, robust=heavy, data_dtype=data_dtype)]
-    if heavy and not all(layer.is_triangular for layer in layers):
+    if heavy and isinstance(features, int) and not all(layer.is_triangular for layer in layers):
         data_side.append(LU(features))
     if heavy:
         data_side.append(Elementwise(TailTransform(), features))

@@ -35,13 +35,15 @@ def close(
         expected: what they should be, of the same shape.
         what: name of the quantity, which starts the message.
         tolerance: relative and absolute tolerance by dtype.
-        through: a bijection that computed the values, whose dtypes count too.
+        through: a bijection that computed the values, whose dtypes count too, and but for `SHARP` its ``accuracy``.
 
     Raises:
         AssertionError: the values differ.
     """
     dtypes = {actual.dtype, expected.dtype, *((through.in_dtype, through.out_dtype) if through is not None else ())}
     limit = max(tolerance[dtype] for dtype in dtypes if dtype is not None)
+    if through is not None and tolerance is not SHARP:
+        limit = max(limit, through.accuracy)
     torch.testing.assert_close(
         actual.to(torch.float64), expected.to(torch.float64), rtol=limit, atol=limit, msg=lambda m: f"{what}: {m}"
     )

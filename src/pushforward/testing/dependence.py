@@ -20,6 +20,7 @@ from pushforward.bijections import (
     Inverse,
     Linear,
     LinearMap,
+    NeuralODE,
     Permute,
     Planar,
     Radial,
@@ -61,7 +62,9 @@ def pattern(bijection: Bijection) -> Pattern | None:
         return torch.tensor(bijection.config["matrix"]) != 0, on_context
     if isinstance(bijection, Whitening) and bijection.method == "cholesky":
         return torch.ones(size, size).tril().bool(), on_context
-    if isinstance(bijection, LinearMap | Planar | Radial | RadialSquash | Sylvester | Whitening):
+    if isinstance(bijection, NeuralODE) and isinstance(bijection.velocity.network, ConvNet):
+        return None  # its reach grows with the number of steps
+    if isinstance(bijection, LinearMap | NeuralODE | Planar | Radial | RadialSquash | Sylvester | Whitening):
         return torch.ones(size, size).bool(), on_context
     if isinstance(bijection, Permute):
         order = torch.tensor(bijection.config["order"])

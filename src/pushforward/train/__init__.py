@@ -3,6 +3,7 @@
 from pushforward.train.batches import Batch
 from pushforward.train.events import Checkpointed, Event, RolledBack, Started, Stepped, Stop, Stopped, Validated
 from pushforward.train.fit import fit
+from pushforward.train.flow_matching import FlowMatching
 from pushforward.train.history import History, Record, TrainingError
 from pushforward.train.losses import Loss, MaximumLikelihood, ReverseKL
 from pushforward.train.schedule import ConstantRate, CosineDecay, Decay, FixedCosine, LinearDecay, Schedule
@@ -16,6 +17,7 @@ __all__ = [
     "Decay",
     "Event",
     "FixedCosine",
+    "FlowMatching",
     "History",
     "LinearDecay",
     "Loss",
