@@ -11,6 +11,7 @@ from pushforward.bijections.knothe import Banana, GaussianRosenblatt, MixtureRos
 from pushforward.bijections.linear import LU, Rotation
 from pushforward.bijections.radial import RadialSquash
 from pushforward.bijections.rearrange import Flip, Permute
+from pushforward.bijections.residual import Residual
 from pushforward.bijections.standardize import Standardize
 from pushforward.bijections.triangular import Triangular, total_degree
 from pushforward.core.bijection import Bijection, Inverse
@@ -32,6 +33,7 @@ __all__ = [
     "MixtureRosenblatt",
     "Permute",
     "RadialSquash",
+    "Residual",
     "Rotation",
     "Standardize",
     "Triangular",
