@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pushforward.core.numerics import concrete_bool
+from pushforward.core.torch_internals import is_legacy_batched
 from pushforward.networks.lipschitz import Linearization, LipschitzNetwork
 
 __all__ = ["attach_solution_gradients", "solve_contraction"]
@@ -158,6 +159,9 @@ class _ImplicitStep(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         weights, slopes = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
         point = Linearization(weights, slopes)
+        if is_legacy_batched(grad):  # many gradients at once, as for a Jacobian: rows cannot stop one by one
+            inverse = torch.linalg.inv(identity_plus_jacobian(ctx.network, point))
+            return (grad[:, :, None] * inverse).sum(dim=1), None, None, None
 
         def pull(u: Tensor) -> Tensor:
             product: Tensor = ctx.network.vjp(point, u[:, None])[:, 0]

@@ -78,12 +78,12 @@ class Residual(StochasticMap):
 
     inverse_kind: Kind = "iterative"
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"features": 3, "context": 2, "hidden": [8, 8], "coefficient": 0.6},
-        {"features": [2, 3, 3], "hidden": [4], "conditioner": "conv", "activation": "elu", "coefficient": 0.7},
+        {"features": 3, "context": 2, "hidden": [8, 8], "coefficient": 0.5},
+        {"features": [2, 3, 3], "hidden": [4], "conditioner": "conv", "activation": "elu", "coefficient": 0.5},
         {
             "features": 3,
             "hidden": [8],
-            "coefficient": 0.6,
+            "coefficient": 0.5,
             "log_det": "unbiased",
             "terms": 3,
             "probes": 2,

@@ -71,7 +71,7 @@ def fit(
             "--flow",
             help="auto: mixed, a mixed-type model, for tables with text, dates, codes, counts or gaps, and nsf for "
             "real numbers. Or maf, iaf, real_nvp, nice, gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, "
-            "bnaf, gaussianization, circular_nsf (angles) or triangular_map (a few hundred rows).",
+            "bnaf, residual_flow, gaussianization, circular_nsf (angles) or triangular_map (a few hundred rows).",
         ),
     ] = "auto",
     types: Types = None,

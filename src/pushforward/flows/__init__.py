@@ -2,6 +2,7 @@
 
 from pushforward.flows.options import DataOptions, NetworkOptions, Options
 from pushforward.flows.registry import FLOWS, named_flow
+from pushforward.flows.residual import residual_flow
 from pushforward.flows.structured import bnaf, circular_nsf, gaussianization, triangular_map
 from pushforward.flows.triangular import bernstein, ddsf, gaussian_autoregressive, naf, sos, umnn
 from pushforward.flows.vector import iaf, maf, nice, nsf, real_nvp
@@ -24,6 +25,7 @@ __all__ = [
     "nice",
     "nsf",
     "real_nvp",
+    "residual_flow",
     "sos",
     "triangular_map",
     "umnn",
