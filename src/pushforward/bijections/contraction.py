@@ -26,7 +26,7 @@ It is a limit on a certified bound; errors are mostly far smaller."""
 MOST_STEPS = 5000
 
 State = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
-"""x, its residual, the next trial, whether that is a plain step, whether the row is done, remembered moves and changes."""
+"""x, its residual, the next trial, whether that is a plain step, whether the row is done, the memory."""
 
 
 @torch.no_grad()
@@ -88,9 +88,7 @@ def solve_contraction(g: Callable[[Tensor], Tensor], y: Tensor, coefficient: flo
     return torch.where(_norm(residual) <= (1 - coefficient) * ACCURACY * eps**0.5 * unit, x, torch.nan)
 
 
-def _remember(
-    moves: Tensor, changes: Tensor, move: Tensor, change: Tensor, noise: Tensor
-) -> tuple[Tensor, Tensor]:
+def _remember(moves: Tensor, changes: Tensor, move: Tensor, change: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """The memory (slots, n, features) with a new pair in the place of the oldest. Changes of the residual are kept
     orthonormal, each beside the move that makes it; one within the noise, or in the span of the others, becomes zero.
     """

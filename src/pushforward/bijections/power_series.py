@@ -23,7 +23,7 @@ def draw_signs(like: Tensor, probes: int, generator: torch.Generator | None) -> 
 
 
 def draw_counts(like: Tensor, terms: int, decay: float, generator: torch.Generator | None) -> Tensor:
-    """How many terms each of n points gets, (n,): ``terms``, and one more with probability ``decay`` again and again."""
+    """How many terms each of n points gets, (n,): ``terms``, and then one more with probability ``decay`` each time."""
     uniform = torch.rand(like.shape[:1], generator=generator, device=like.device, dtype=torch.float64)
     more = ((1 - uniform).log() / math.log(decay)).floor()
     return terms + more.to(torch.int64)
@@ -39,7 +39,7 @@ def roulette_log_det(
     decay: float,
     memory_saving: bool,
 ) -> Tensor:
-    r"""An estimate of log det(I + J) at n points, (n,), whose expectation it is.
+    r"""An unbiased estimate of log det(I + J) at n points, (n,).
 
     .. math:: \sum_{k=1}^{N} \frac{(-1)^{k+1}}{k\, P(N \ge k)}\, v^\top J^k v
 

@@ -29,7 +29,7 @@ EXACT_UP_TO = 64
 class Residual(StochasticMap):
     r"""A residual map, invertible because its network is a contraction.
 
-    .. math:: y = x + g(x, c), \qquad \|g(x, c) - g(x', c)\| \le L\, \|x - x'\| \text{ for every context } c, \quad L < 1
+    .. math:: y = x + g(x, c), \qquad \|g(x, c) - g(x', c)\| \le L\, \|x - x'\| \text{ for all } c, \quad L < 1
 
     The Lipschitz constant is certified, not estimated: every weight is divided by an upper bound on its norm, and
     activations have slopes of at most one. It starts at the identity.

@@ -23,10 +23,10 @@ from pushforward.networks.trunk import INPUT_LIMIT
 __all__ = [
     "LIPSCHITZ",
     "LIPSCHITZ_ACTIVATIONS",
+    "Linearization",
     "LipschitzConvNet",
     "LipschitzMLP",
     "LipschitzNetwork",
-    "Linearization",
     "register_lipschitz",
 ]
 
@@ -80,7 +80,7 @@ LIPSCHITZ_ACTIVATIONS: dict[str, Callable[[Tensor, Tensor | None], tuple[Tensor,
     "relu": lambda h, _: (F.relu(h), (h > 0).to(h.dtype)),
 }
 """Activations whose slopes lie in [-1, 1]: preactivations and a learned sharpness to (values, slopes). ``"lipswish"``
-is :math:`h\\, \\sigma(\\beta h) / 1.1` with a learned :math:`\\beta` for each layer; the others ignore the sharpness."""
+is h σ(β h) / 1.1 with a learned sharpness β for each layer; the others ignore it."""
 
 
 # --- networks --------------------------------------------------------------------------------------------------------
@@ -163,8 +163,8 @@ class LipschitzNetwork(nn.Module, ABC):
         """Normalised weights and shifts at contexts (n, context), to be computed once for many passes."""
         layers = cast(list[SpectralLayer], list(self.layers))
         weights = tuple(layer.normalized_weight() for layer in layers)
-        biases = [layer.bias for layer in layers]
-        shifts = tuple(biases)
+        biases: tuple[Tensor, ...] = tuple(layer.bias for layer in layers)
+        shifts = biases
         if self.context_net is not None and context is not None:
             added = self.context_net(context.t()).t().split(self.widths, dim=1)
             shifts = tuple(bias + more for bias, more in zip(biases, added, strict=True))

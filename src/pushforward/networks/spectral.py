@@ -63,11 +63,13 @@ def norm_bound(matrix: Tensor, squarings: int = SQUARINGS) -> Tensor:
     gram = matrix @ matrix.mH if rows <= columns else matrix.mH @ matrix
     # The scales cancel exactly, so that they may count as constants in the derivatives.
     log_scale = torch.zeros_like(largest)
-    for _ in range(squarings):
-        size = _or_one(_square(gram.detach()).sqrt())
-        gram = gram / size[..., None, None]
+    for k in range(squarings):
+        if k % 2 == 0:  # between, entries fall to the fourth power of the rank at most
+            size = _or_one(_square(gram.detach()).sqrt())
+            gram = gram / size[..., None, None]
+            log_scale = log_scale + size.log()
         gram = gram @ gram
-        log_scale = 2 * (log_scale + size.log())
+        log_scale = 2 * log_scale
     square = _square(gram)
     safe = torch.where(square > 0, square, 1.0)
     power = 2 ** (squarings + 1)
@@ -144,7 +146,8 @@ class SpectralLinear(SpectralLayer):
     def __init__(self, in_features: int, out_features: int, limit: float) -> None:
         super().__init__()
         layer = nn.Linear(in_features, out_features)
-        self.weight, self.bias, self.limit = layer.weight, layer.bias, limit
+        self.weight = layer.weight  # type: ignore[assignment]  # torch types it as a Tensor
+        self.bias, self.limit = layer.bias, limit
 
     def bound(self) -> Tensor:
         return norm_bound(self.weight)

@@ -151,9 +151,7 @@ def ladj_is_slogdet(case: Case) -> None:
     if "jacobian" not in bijection.properties:
         return
     backward = jacobian(lambda t: seeded(bijection, "inverse")(t, case.context), case.y)
-    for (name, function, _, start, (_, ladj)), matrix in zip(
-        case.directions, (case.jacobian, backward), strict=True
-    ):
+    for (name, function, _, start, (_, ladj)), matrix in zip(case.directions, (case.jacobian, backward), strict=True):
         expected = torch.linalg.slogdet(matrix.to(torch.float64))[1]
         if bijection.log_det == "exact":
             close(ladj, expected.to(ladj.dtype), f"ladj of the {name} direction", through=bijection)
@@ -194,19 +192,21 @@ def value_path_is_pair_path(case: Case) -> None:
 
 
 def vmap_is_batch(case: Case) -> None:
-    """``torch.func.vmap`` over rows gives what the batch gives, with gradients recorded or not; of maps that draw random
-    numbers the values."""
+    """``torch.func.vmap`` over rows gives what the batch gives, with gradients recorded or not; values alone where
+    log-determinants are drawn."""
     for name, function, value, start, expected in case.directions:
         arguments = (start,) if case.context is None else (start, case.context)
-        if case.bijection.stochastic:  # under vmap, each row would draw with the generator of another state
-            function, expected = partial(_alone, value), expected[:1]  # noqa: PLW2901
+        mapped: Callable[..., tuple[Tensor, ...]] = function
+        outputs: tuple[Tensor, ...] = expected
+        if case.bijection.stochastic:  # under vmap, each row would draw from another state of the generator
+            mapped, outputs = partial(_alone, value), expected[:1]
         for recording in (True, False):
             with torch.set_grad_enabled(recording):
                 try:
-                    actual = torch.func.vmap(function)(*arguments)
+                    actual = torch.func.vmap(mapped)(*arguments)
                 except RuntimeError as error:
                     raise AssertionError(f"{name} cannot be mapped over rows: {error}") from error
-            for a, b in zip(actual, expected, strict=True):
+            for a, b in zip(actual, outputs, strict=True):
                 close(a, b, f"vmap of {name}", SHARP, through=case.bijection)
 
 
