@@ -11,13 +11,14 @@ from pushforward.bijections import (
     Coupling,
     Elementwise,
     Inverse,
+    Residual,
     Standardize,
 )
 from pushforward.bijections.chain import KINDS
 from pushforward.testing.comparison import close, jacobian
 from pushforward.univariate import TailTransform
 
-LAYERS = (Autoregressive, BlockNeural, Coupling)
+LAYERS = (Autoregressive, BlockNeural, Coupling, Residual)
 
 
 def data_to_latent(flow):

@@ -74,6 +74,13 @@ def given_to(bijection, direction):
     return (x,) if context is None else (x, context)
 
 
+def drawn(function, inputs):
+    """The function's answer with the same random numbers in every call, where it draws any."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return function(*inputs)
+
+
 def compiles(part, method, inputs):
     """One graph, with the same numbers as without compiling; pairs record gradients, values alone do not: passes may
     take another path where nothing is recorded."""
@@ -82,7 +89,7 @@ def compiles(part, method, inputs):
         with torch.no_grad():
             agree(compiled(*inputs), getattr(part, method)(*inputs), f"compiled {method}")
         return
-    got, expected = compiled(*inputs), getattr(part, method)(*inputs)
+    got, expected = drawn(compiled, inputs), drawn(getattr(part, method), inputs)
     agree(got, expected, f"compiled {method}")
     weights = list(part.parameters())
     if weights and tensors(expected)[-1].requires_grad:
@@ -95,7 +102,7 @@ def compiles(part, method, inputs):
 
 def exports(part, method, inputs):
     program = torch.export.export(Only(part, method), inputs, strict=False)
-    agree(program.module()(*inputs), getattr(part, method)(*inputs), f"exported {method}")
+    agree(drawn(program.module(), inputs), drawn(getattr(part, method), inputs), f"exported {method}")
 
 
 # To trace a numeric search takes many seconds. By default it is traced for one bijection, and other parts in their

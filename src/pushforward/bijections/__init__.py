@@ -20,6 +20,7 @@ from pushforward.bijections.planar import Planar
 from pushforward.bijections.qr import QR
 from pushforward.bijections.radial import Radial, RadialSquash
 from pushforward.bijections.rearrange import Flip, Permute
+from pushforward.bijections.residual import Residual
 from pushforward.bijections.rotation import Rotation
 from pushforward.bijections.standardize import Standardize
 from pushforward.bijections.sylvester import Sylvester
@@ -57,6 +58,7 @@ __all__ = [
     "Radial",
     "RadialSquash",
     "RandomRotation",
+    "Residual",
     "Rotation",
     "Standardize",
     "Sylvester",

@@ -4,6 +4,7 @@ from pushforward.flows.classic import planar, radial, sylvester
 from pushforward.flows.continuous import cnf
 from pushforward.flows.options import DataOptions, NetworkOptions, Options
 from pushforward.flows.registry import FLOWS, named_flow
+from pushforward.flows.residual import residual_flow
 from pushforward.flows.structured import bnaf, circular_nsf, gaussianization, triangular_map
 from pushforward.flows.triangular import bernstein, ddsf, gaussian_autoregressive, naf, sos, umnn
 from pushforward.flows.vector import iaf, maf, nice, nsf, real_nvp
@@ -29,6 +30,7 @@ __all__ = [
     "planar",
     "radial",
     "real_nvp",
+    "residual_flow",
     "sos",
     "sylvester",
     "triangular_map",

@@ -1,7 +1,8 @@
 """Conditioners: networks that turn what a layer may see into the parameters of its univariate maps.
 
-All networks here put features first: they map ``(in_features, n)`` to ``(out_features, n)`` for n points, so that
-parameters arrive with their own axis leading and every later operation runs along contiguous memory.
+Conditioners put features first: they map ``(in_features, n)`` to ``(out_features, n)`` for n points, so that parameters
+arrive with their own axis leading and every later operation runs along contiguous memory. Networks with a Lipschitz
+constant, which map events to events, put the batch first.
 """
 
 from pushforward.networks.conditioner import (
@@ -16,24 +17,43 @@ from pushforward.networks.conditioner import (
     register_masked,
 )
 from pushforward.networks.conv import CONV, ConvNet, register_conv
+from pushforward.networks.lipschitz import (
+    LIPSCHITZ,
+    LIPSCHITZ_ACTIVATIONS,
+    Linearization,
+    LipschitzConvNet,
+    LipschitzMLP,
+    LipschitzNetwork,
+    register_lipschitz,
+)
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import MLP
+from pushforward.networks.spectral import conv_norm_bound, norm_bound
 from pushforward.networks.trunk import ACTIVATIONS
 
 __all__ = [
     "ACTIVATIONS",
     "CONV",
     "DENSE",
+    "LIPSCHITZ",
+    "LIPSCHITZ_ACTIVATIONS",
     "MASKED",
     "MLP",
     "AutoregressiveConditioner",
     "Conditioner",
     "ConvNet",
     "IncrementalPass",
+    "Linearization",
+    "LipschitzConvNet",
+    "LipschitzMLP",
+    "LipschitzNetwork",
     "MaskedMLP",
     "ReversePass",
     "SupportsReversePass",
+    "conv_norm_bound",
+    "norm_bound",
     "register_conv",
     "register_dense",
+    "register_lipschitz",
     "register_masked",
 ]

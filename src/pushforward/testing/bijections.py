@@ -5,11 +5,14 @@ Tolerances follow the dtype, so the same properties hold in float32.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from pushforward.core.bijection import Inverse
-from pushforward.testing.case import Case, Direction
+from pushforward.testing.case import Case, Direction, Pair, seeded
 from pushforward.testing.comparison import SHARP, close, jacobian
 from pushforward.testing.random_parts import LEAST_MOVEMENT, movement
 
@@ -56,7 +59,8 @@ def shapes_and_dtypes(case: Case) -> None:
 
 
 def batch_shapes(case: Case) -> None:
-    """Batches of shape (), (n,), (2, 3) and (0,) and strided memory give each row the same numbers."""
+    """Batches of shape (), (n,), (2, 3) and (0,) and strided memory give each row the same numbers; but for
+    log-determinants that are drawn, for other batches draw other numbers."""
     bijection = case.bijection
     count = 6
     context = case.rows(count)[1]
@@ -72,7 +76,8 @@ def batch_shapes(case: Case) -> None:
             ladj: Tensor = ladj,
         ) -> None:
             close(actual[0], values[index], f"{name}, {what}", SHARP, through=bijection)
-            close(actual[1], ladj[index], f"{name} ladj, {what}", SHARP, through=bijection)
+            if not bijection.stochastic:
+                close(actual[1], ladj[index], f"{name} ladj, {what}", SHARP, through=bijection)
 
         compare(function(start[1], None if context is None else context[1]), 1, "batch shape ()")
         folded = function(
@@ -110,7 +115,8 @@ def broadcasting(case: Case) -> None:
             shape = tuple(actual[1].shape)
             require(shape == tuple(batch), f"{name}: ladj has batch shape {shape} instead of {tuple(batch)}")
             close(actual[0].reshape(value.shape), value, f"{name}, broadcast", SHARP, through=bijection)
-            close(actual[1].flatten(), ladj, f"{name} ladj, broadcast", SHARP, through=bijection)
+            if not bijection.stochastic:
+                close(actual[1].flatten(), ladj, f"{name} ladj, broadcast", SHARP, through=bijection)
 
 
 # --- the mathematics -------------------------------------------------------------------------------------------------
@@ -129,7 +135,7 @@ def round_trip(case: Case) -> None:
         return
     back = case.inverse[0].detach()
     close(back, case.x, "inverse(forward(x)) against x", through=bijection)
-    close(bijection.forward(back, case.context), case.y, "forward(inverse(y)) against y", through=bijection)
+    close(seeded(bijection, "forward")(back, case.context), case.y, "forward(inverse(y)) against y", through=bijection)
 
 
 def inverse_ladj(case: Case) -> None:
@@ -139,13 +145,36 @@ def inverse_ladj(case: Case) -> None:
 
 
 def ladj_is_slogdet(case: Case) -> None:
-    """ladj is log|det| of the Jacobian by automatic differentiation, in both directions."""
-    if "jacobian" not in case.bijection.properties:
+    """ladj is log|det| of the Jacobian by automatic differentiation, in both directions; where it is an unbiased
+    estimate, it is so in the mean over many draws, within `ERRORS` of their standard error."""
+    bijection = case.bijection
+    if "jacobian" not in bijection.properties:
         return
-    backward = jacobian(lambda t: case.bijection.inverse(t, case.context), case.y)
-    for (name, _, _, _, (_, ladj)), matrix in zip(case.directions, (case.jacobian, backward), strict=True):
+    backward = jacobian(lambda t: seeded(bijection, "inverse")(t, case.context), case.y)
+    for (name, function, _, start, (_, ladj)), matrix in zip(case.directions, (case.jacobian, backward), strict=True):
         expected = torch.linalg.slogdet(matrix.to(torch.float64))[1]
-        close(ladj, expected.to(ladj.dtype), f"ladj of the {name} direction", through=case.bijection)
+        if bijection.log_det == "exact":
+            close(ladj, expected.to(ladj.dtype), f"ladj of the {name} direction", through=bijection)
+        elif bijection.log_det == "unbiased":
+            _mean_is(expected, function, start, case.context, f"ladj of the {name} direction")
+
+
+ERRORS = 5.0
+"""Standard errors by which the mean of an unbiased estimate may differ: by chance once in a million comparisons."""
+
+REPEATS = 400
+"""How often an estimate is drawn."""
+
+
+@torch.no_grad()
+def _mean_is(expected: Tensor, function: Callable[..., Pair], x: Tensor, context: Tensor | None, what: str) -> None:
+    """The mean of many draws of ladj at each row is what is expected, and so is the mean over all rows."""
+    context = None if context is None else context.expand(REPEATS, *context.shape)
+    draws = function(x.expand(REPEATS, *x.shape), context)[1].to(torch.float64)
+    for values, target, where in ((draws, expected, "of each row"), (draws.mean(dim=1), expected.mean(), "of all")):
+        error = (values.std(dim=0) / REPEATS**0.5).clamp(min=1e-6)  # rounding, where nothing varies
+        off = ((values.mean(dim=0) - target) / error).abs().max()
+        require(off < ERRORS, f"{what}: the mean {where} of {REPEATS} draws is {off:.1f} standard errors off")
 
 
 def value_path_is_pair_path(case: Case) -> None:
@@ -163,17 +192,26 @@ def value_path_is_pair_path(case: Case) -> None:
 
 
 def vmap_is_batch(case: Case) -> None:
-    """``torch.func.vmap`` over rows gives what the batch gives, with gradients recorded or not."""
-    for name, function, _, start, expected in case.directions:
+    """``torch.func.vmap`` over rows gives what the batch gives, with gradients recorded or not; values alone where
+    log-determinants are drawn."""
+    for name, function, value, start, expected in case.directions:
         arguments = (start,) if case.context is None else (start, case.context)
+        mapped: Callable[..., tuple[Tensor, ...]] = function
+        outputs: tuple[Tensor, ...] = expected
+        if case.bijection.stochastic:  # under vmap, each row would draw from another state of the generator
+            mapped, outputs = partial(_alone, value), expected[:1]
         for recording in (True, False):
             with torch.set_grad_enabled(recording):
                 try:
-                    actual = torch.func.vmap(function)(*arguments)
+                    actual = torch.func.vmap(mapped)(*arguments)
                 except RuntimeError as error:
                     raise AssertionError(f"{name} cannot be mapped over rows: {error}") from error
-            for a, b in zip(actual, expected, strict=True):
+            for a, b in zip(actual, outputs, strict=True):
                 close(a, b, f"vmap of {name}", SHARP, through=case.bijection)
+
+
+def _alone(value: Callable[..., Tensor], *arguments: Tensor) -> tuple[Tensor]:
+    return (value(*arguments),)
 
 
 def gradients_reach_every_parameter(case: Case) -> None:

@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from pushforward.core.bijection import Bijection
 from pushforward.testing.comparison import jacobian
 
-__all__ = ["Case", "Direction"]
+__all__ = ["Case", "Direction", "seeded"]
 
 Pair = tuple[Tensor, Tensor]
+
+DRAWS = 11
+"""The seed from which maps that draw random numbers take them, anew in every call."""
+
+
+def seeded(bijection: Bijection, method: str) -> Callable[..., Any]:
+    """A public method of a bijection. Of one that draws random numbers, with the same seed in every call: calls with
+    equal shapes then draw the same numbers."""
+    function: Callable[..., Any] = getattr(bijection, method)
+    if not bijection.stochastic:
+        return function
+    return lambda *arguments: function(*arguments, generator=torch.Generator().manual_seed(DRAWS))
 
 
 class Direction(NamedTuple):
@@ -49,7 +62,8 @@ class Case:
     @cached_property
     def forward(self) -> Pair:
         """(y, ladj) at x."""
-        return self.bijection.forward_and_ladj(self.x, self.context)
+        pair: Pair = seeded(self.bijection, "forward_and_ladj")(self.x, self.context)
+        return pair
 
     @cached_property
     def y(self) -> Tensor:
@@ -59,21 +73,22 @@ class Case:
     @cached_property
     def inverse(self) -> Pair:
         """(x, ladj) at y."""
-        return self.bijection.inverse_and_ladj(self.y, self.context)
+        pair: Pair = seeded(self.bijection, "inverse_and_ladj")(self.y, self.context)
+        return pair
 
     @property
     def directions(self) -> tuple[Direction, Direction]:
         """Forward at x, inverse at y."""
         b = self.bijection
         return (
-            Direction("forward", b.forward_and_ladj, b.forward, self.x, self.forward),
-            Direction("inverse", b.inverse_and_ladj, b.inverse, self.y, self.inverse),
+            Direction("forward", seeded(b, "forward_and_ladj"), seeded(b, "forward"), self.x, self.forward),
+            Direction("inverse", seeded(b, "inverse_and_ladj"), seeded(b, "inverse"), self.y, self.inverse),
         )
 
     @cached_property
     def jacobian(self) -> Tensor:
         """∂y/∂x by automatic differentiation, (n, outputs, inputs)."""
-        return jacobian(lambda t: self.bijection.forward(t, self.context), self.x)
+        return jacobian(lambda t: seeded(self.bijection, "forward")(t, self.context), self.x)
 
     def rows(self, count: int) -> tuple[Tensor, Tensor | None]:
         """The first points and contexts."""

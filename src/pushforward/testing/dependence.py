@@ -25,12 +25,13 @@ from pushforward.bijections import (
     Planar,
     Radial,
     RadialSquash,
+    Residual,
     Standardize,
     Sylvester,
     Whitening,
 )
 from pushforward.core.bijection import Bijection, TriangularMap
-from pushforward.networks import ConvNet
+from pushforward.networks import ConvNet, LipschitzConvNet
 from pushforward.testing.case import Case
 from pushforward.testing.comparison import jacobian
 
@@ -62,6 +63,8 @@ def pattern(bijection: Bijection) -> Pattern | None:
         return torch.tensor(bijection.config["matrix"]) != 0, on_context
     if isinstance(bijection, Whitening) and bijection.method == "cholesky":
         return torch.ones(size, size).tril().bool(), on_context
+    if isinstance(bijection, Residual):
+        return _within_reach(bijection), on_context
     if isinstance(bijection, NeuralODE) and isinstance(bijection.velocity.network, ConvNet):
         return None  # its reach grows with the number of steps
     if isinstance(bijection, LinearMap | NeuralODE | Planar | Radial | RadialSquash | Sylvester | Whitening):
@@ -76,18 +79,19 @@ def pattern(bijection: Bijection) -> Pattern | None:
     return _compose(map(pattern, _parts(bijection))) if isinstance(bijection, Chain) else None
 
 
-def _within_reach(bijection: Coupling) -> Tensor:
-    """Which entries the conditioner sees from each entry, (out, in): for a convolution the cells within reach."""
+def _within_reach(bijection: Coupling | Residual) -> Tensor:
+    """Which entries the network sees from each entry, (out, in): for a convolution the cells within reach."""
     size = math.prod(bijection.in_shape)
-    if not isinstance(bijection.conditioner, ConvNet):
+    network = bijection.network if isinstance(bijection, Residual) else bijection.conditioner
+    if not isinstance(network, ConvNet | LipschitzConvNet):
         return torch.ones(size, size).bool()
     axes = [torch.arange(n) for n in bijection.in_shape]
     cells = torch.cartesian_prod(*axes)[:, 1:]  # of each entry; all channels of a cell are seen together
-    return (cells[:, None] - cells[None, :]).abs().amax(dim=-1) <= len(bijection.conditioner.layers)
+    return (cells[:, None] - cells[None, :]).abs().amax(dim=-1) <= len(network.layers)
 
 
 def _pattern_of_inverse(bijection: Bijection) -> Pattern | None:
-    """All kinds but rearrangements and fixed matrices have an inverse with the same pattern."""
+    """All kinds but rearrangements, fixed matrices and residual maps have an inverse with the same pattern."""
     if isinstance(bijection, Chain):
         return _compose(map(_pattern_of_inverse, reversed(_parts(bijection))))
     if isinstance(bijection, Inverse):
@@ -95,6 +99,8 @@ def _pattern_of_inverse(bijection: Bijection) -> Pattern | None:
     if isinstance(bijection, Linear):
         return None  # which entries of an inverse matrix are zero shows in its numbers alone
     stated = pattern(bijection)
+    if isinstance(bijection, Residual) and stated is not None:  # a fixed point depends on everything
+        return torch.ones_like(stated[0]), stated[1]
     return (stated[0].t(), stated[1]) if stated is not None and isinstance(bijection, Permute | Flip) else stated
 
 
