@@ -133,6 +133,7 @@ ABSTRACT = {
     "SlopedSpline",
     "Spline",
     "Split",
+    "Surjection",
 }  # no constructor of their own that JSON could fill
 PUBLIC = [
     (floor, name)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.bijection import Inverse
-from pushforward.testing.case import Case, Direction
+from pushforward.testing.case import Case, Direction, seeded
 from pushforward.testing.comparison import SHARP, close, jacobian
 from pushforward.testing.random_parts import LEAST_MOVEMENT, movement
 
@@ -19,12 +19,18 @@ __all__ = [
     "gradients_reach_every_parameter",
     "inverse_ladj",
     "ladj_is_slogdet",
+    "left_inverse",
     "moves_points",
+    "right_inverse",
     "round_trip",
     "shapes_and_dtypes",
     "value_path_is_pair_path",
     "vmap_is_batch",
 ]
+
+
+BOTH_SIDES = frozenset({"left_inverse", "right_inverse"})
+"""A map that has both keeps ``"round_trip"`` and ``"inverse_ladj"``, which say the same."""
 
 
 def require(condition: object, message: str) -> None:
@@ -41,7 +47,7 @@ def shapes_and_dtypes(case: Case) -> None:
     bijection, x, context = case.bijection, case.x, case.context
     batch = x.shape[: x.ndim - len(bijection.in_shape)]
     before = x.clone()
-    y, ladj = bijection.forward_and_ladj(x, context)
+    y, ladj = seeded(bijection.forward_and_ladj)(x, context)
     back, back_ladj = case.inverse
     require(torch.equal(x, before), "the input was changed in place")
     require(y.shape == (*batch, *bijection.out_shape), f"y has shape {tuple(y.shape)}, out_shape {bijection.out_shape}")
@@ -60,7 +66,7 @@ def batch_shapes(case: Case) -> None:
     bijection = case.bijection
     count = 6
     context = case.rows(count)[1]
-    for name, function, _, start, (values, ladj) in case.directions:
+    for name, function, _, start, (values, ladj), draws, _ in case.directions:
         start = start[:count]
 
         def compare(
@@ -70,7 +76,13 @@ def batch_shapes(case: Case) -> None:
             name: str = name,
             values: Tensor = values,
             ladj: Tensor = ladj,
+            draws: bool = draws,
         ) -> None:
+            if draws:  # other numbers for another shape
+                shapes = tuple(actual[0].shape), tuple(actual[1].shape)
+                expected = tuple(values[index].shape), tuple(ladj[index].shape)
+                require(shapes == expected, f"{name}, {what}: shapes {shapes} instead of {expected}")
+                return
             close(actual[0], values[index], f"{name}, {what}", SHARP, through=bijection)
             close(actual[1], ladj[index], f"{name} ladj, {what}", SHARP, through=bijection)
 
@@ -93,7 +105,7 @@ def broadcasting(case: Case) -> None:
     if case.context is None:
         return
     bijection, context = case.bijection, case.context[:3]
-    for name, function, _, start, _ in case.directions:
+    for name, function, _, start, _, draws, _ in case.directions:
         event = start.shape[1:]
         pairs = [(start[:2, None], context), (start[0], context), (start[:3], context[0])]
         expanded = []
@@ -109,6 +121,8 @@ def broadcasting(case: Case) -> None:
             actual = function(x, c)
             shape = tuple(actual[1].shape)
             require(shape == tuple(batch), f"{name}: ladj has batch shape {shape} instead of {tuple(batch)}")
+            if draws:
+                continue
             close(actual[0].reshape(value.shape), value, f"{name}, broadcast", SHARP, through=bijection)
             close(actual[1].flatten(), ladj, f"{name} ladj, broadcast", SHARP, through=bijection)
 
@@ -129,7 +143,24 @@ def round_trip(case: Case) -> None:
         return
     back = case.inverse[0].detach()
     close(back, case.x, "inverse(forward(x)) against x", through=bijection)
-    close(bijection.forward(back, case.context), case.y, "forward(inverse(y)) against y", through=bijection)
+    close(seeded(bijection.forward)(back, case.context), case.y, "forward(inverse(y)) against y", through=bijection)
+
+
+def left_inverse(case: Case) -> None:
+    """inverse(forward(x)) is x whatever the forward direction draws, and its ladj there is minus that of it."""
+    if "left_inverse" not in case.bijection.properties or BOTH_SIDES <= case.bijection.properties:
+        return
+    close(case.inverse[0], case.x, "inverse(forward(x)) against x", through=case.bijection)
+    close(case.inverse[1], -case.forward[1], "ladj of the inverse at forward(x)", through=case.bijection)
+
+
+def right_inverse(case: Case) -> None:
+    """forward(inverse(y)) is y whatever the inverse draws, and its ladj there is minus that of the inverse."""
+    if "right_inverse" not in case.bijection.properties or BOTH_SIDES <= case.bijection.properties:
+        return
+    y, ladj = seeded(case.bijection.forward_and_ladj)(case.inverse[0].detach(), case.context)
+    close(y, case.y, "forward(inverse(y)) against y", through=case.bijection)
+    close(ladj, -case.inverse[1], "ladj at inverse(y)", through=case.bijection)
 
 
 def inverse_ladj(case: Case) -> None:
@@ -139,19 +170,29 @@ def inverse_ladj(case: Case) -> None:
 
 
 def ladj_is_slogdet(case: Case) -> None:
-    """ladj is log|det| of the Jacobian by automatic differentiation, in both directions."""
+    """ladj is log|det| of the Jacobian by automatic differentiation, in both directions; of a lift to more dimensions
+    it is ½ log det JᵀJ, and that of the way back is left to `inverse_ladj`."""
     if "jacobian" not in case.bijection.properties:
         return
-    backward = jacobian(lambda t: case.bijection.inverse(t, case.context), case.y)
-    for (name, _, _, _, (_, ladj)), matrix in zip(case.directions, (case.jacobian, backward), strict=True):
-        expected = torch.linalg.slogdet(matrix.to(torch.float64))[1]
+    backward = jacobian(lambda t: seeded(case.bijection.inverse)(t, case.context), case.y)
+    for (name, _, _, _, (_, ladj), *_), matrix in zip(case.directions, (case.jacobian, backward), strict=True):
+        if matrix.shape[1] < matrix.shape[2]:
+            continue
+        expected = _log_volume(matrix.to(torch.float64))
         close(ladj, expected.to(ladj.dtype), f"ladj of the {name} direction", through=case.bijection)
+
+
+def _log_volume(matrix: Tensor) -> Tensor:
+    """log|det J| of square matrices, ½ log det JᵀJ of tall ones."""
+    if matrix.shape[1] == matrix.shape[2]:
+        return torch.linalg.slogdet(matrix)[1]
+    return 0.5 * torch.linalg.slogdet(matrix.mT @ matrix)[1]
 
 
 def value_path_is_pair_path(case: Case) -> None:
     """``forward`` gives the values of ``forward_and_ladj``, ``inverse`` those of ``inverse_and_ladj``; with gradients
     recorded or not."""
-    for name, function, value, start, (expected, ladj) in case.directions:
+    for name, function, value, start, (expected, ladj), *_ in case.directions:
         for recording in (True, False):
             with torch.set_grad_enabled(recording):
                 actual = value(start, case.context)
@@ -164,7 +205,9 @@ def value_path_is_pair_path(case: Case) -> None:
 
 def vmap_is_batch(case: Case) -> None:
     """``torch.func.vmap`` over rows gives what the batch gives, with gradients recorded or not."""
-    for name, function, _, start, expected in case.directions:
+    for name, function, _, start, expected, draws, _ in case.directions:
+        if draws:
+            continue  # functions of rows draw from torch's global generator, other numbers
         arguments = (start,) if case.context is None else (start, case.context)
         for recording in (True, False):
             with torch.set_grad_enabled(recording):
@@ -180,6 +223,8 @@ def gradients_reach_every_parameter(case: Case) -> None:
     """In both directions x, the context and each parameter get a gradient that is finite and not zero."""
     for direction in case.directions:
         for name, gradient in _gradients(case, direction).items():
+            if direction.discrete and name == "x":
+                continue
             what = f"{direction.name}: the gradient of {name}"
             if gradient is None:
                 raise AssertionError(f"{what} is missing")
@@ -194,6 +239,7 @@ def _gradients(case: Case, direction: Direction) -> dict[str, Tensor | None]:
     start = direction.start.detach().requires_grad_()
     context = None if case.context is None else case.context.detach().requires_grad_()
     value, ladj = direction.function(start, context)
+    value = value.detach() if direction.discrete else value
     weights = torch.linspace(0.5, 1.5, value.numel(), dtype=value.dtype).reshape(value.shape)
     loss = (weights * value).sum() + ladj.square().sum()
     leaves = {"x": start, **dict(case.bijection.named_parameters())}

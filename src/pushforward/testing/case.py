@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from pushforward.core.bijection import Bijection
 from pushforward.testing.comparison import jacobian
 
-__all__ = ["Case", "Direction"]
+__all__ = ["Case", "Direction", "seeded"]
 
 Pair = tuple[Tensor, Tensor]
+
+SEED = 5
+"""Of what maps draw that draw random numbers."""
+
+
+def seeded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of a bijection or distribution that draws the same random numbers in every call."""
+    return lambda *arguments: function(*arguments, generator=torch.Generator().manual_seed(SEED))
 
 
 class Direction(NamedTuple):
@@ -30,6 +39,10 @@ class Direction(NamedTuple):
     """The points, (n, *event)."""
     pair: Pair
     """Values and ladj there, with gradients."""
+    draws: bool
+    """Whether this direction draws random numbers: then only calls with equal shapes draw the same."""
+    discrete: bool
+    """Whether the values lie in a set of single points, so that they carry no gradients to the inputs."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +62,7 @@ class Case:
     @cached_property
     def forward(self) -> Pair:
         """(y, ladj) at x."""
-        return self.bijection.forward_and_ladj(self.x, self.context)
+        return seeded(self.bijection.forward_and_ladj)(self.x, self.context)
 
     @cached_property
     def y(self) -> Tensor:
@@ -59,21 +72,37 @@ class Case:
     @cached_property
     def inverse(self) -> Pair:
         """(x, ladj) at y."""
-        return self.bijection.inverse_and_ladj(self.y, self.context)
+        return seeded(self.bijection.inverse_and_ladj)(self.y, self.context)
 
     @property
     def directions(self) -> tuple[Direction, Direction]:
-        """Forward at x, inverse at y."""
+        """Forward at x, inverse at y. Every call of a function draws from the same seed."""
         b = self.bijection
+        ends = [domain.measure == "counting" for domain in (b.codomain, b.domain)]
+        forward, inverse = seeded(b.forward_and_ladj), seeded(b.inverse_and_ladj)
+        drawn = self.drawn
         return (
-            Direction("forward", b.forward_and_ladj, b.forward, self.x, self.forward),
-            Direction("inverse", b.inverse_and_ladj, b.inverse, self.y, self.inverse),
+            Direction("forward", forward, seeded(b.forward), self.x, self.forward, drawn[0], ends[0]),
+            Direction("inverse", inverse, seeded(b.inverse), self.y, self.inverse, drawn[1], ends[1]),
         )
+
+    @cached_property
+    def drawn(self) -> tuple[bool, bool]:
+        """Whether the forward direction and the inverse draw random numbers."""
+        if not self.bijection.stochastic:
+            return False, False
+        b, moved = self.bijection, []
+        for function, start in ((b.forward, self.x), (b.inverse, self.y)):
+            random = torch.Generator().manual_seed(SEED)
+            before = random.get_state()
+            function(start, self.context, generator=random)
+            moved.append(not torch.equal(before, random.get_state()))
+        return moved[0], moved[1]
 
     @cached_property
     def jacobian(self) -> Tensor:
         """∂y/∂x by automatic differentiation, (n, outputs, inputs)."""
-        return jacobian(lambda t: self.bijection.forward(t, self.context), self.x)
+        return jacobian(lambda t: seeded(self.bijection.forward)(t, self.context), self.x)
 
     def rows(self, count: int) -> tuple[Tensor, Tensor | None]:
         """The first points and contexts."""
