@@ -245,4 +245,6 @@ def _gradients(case: Case, direction: Direction) -> dict[str, Tensor | None]:
     leaves = {"x": start, **dict(case.bijection.named_parameters())}
     if context is not None:
         leaves["context"] = context
+    if not loss.requires_grad:
+        return dict.fromkeys(leaves)
     return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values()), allow_unused=True), strict=True))

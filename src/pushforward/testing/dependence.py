@@ -66,7 +66,7 @@ def _within_reach(bijection: Coupling) -> Tensor:
         return torch.ones(size, size).bool()
     axes = [torch.arange(n) for n in bijection.in_shape]
     cells = torch.cartesian_prod(*axes)[:, 1:]  # of each entry; all channels of a cell are seen together
-    return (cells[:, None] - cells[None, :]).abs().amax(dim=-1) <= len(bijection.conditioner.layers)
+    return (cells[:, None] - cells[None, :]).abs().amax(dim=-1) <= bijection.conditioner.reach
 
 
 def _pattern_of_inverse(bijection: Bijection) -> Pattern | None:
