@@ -122,6 +122,7 @@ ABSTRACT = {
     "Boxed",
     "Independent",
     "Iterative",
+    "Lift",
     "MaskSplit",
     "MixtureCDF",
     "MixtureDistribution",

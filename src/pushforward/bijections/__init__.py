@@ -8,6 +8,7 @@ from pushforward.bijections.coupling import Coupling
 from pushforward.bijections.dequantize import Dequantize, VariationalDequantize
 from pushforward.bijections.elementwise import Elementwise
 from pushforward.bijections.grid import GridRosenblatt
+from pushforward.bijections.injective import CurvedLift, Lift, LinearLift
 from pushforward.bijections.knothe import Banana, GaussianRosenblatt, MixtureRosenblatt
 from pushforward.bijections.linear import LU, Rotation
 from pushforward.bijections.multiscale import Multiscale
@@ -33,6 +34,7 @@ __all__ = [
     "BlockNeural",
     "Chain",
     "Coupling",
+    "CurvedLift",
     "Dequantize",
     "Elementwise",
     "Flip",
@@ -40,6 +42,8 @@ __all__ = [
     "GridRosenblatt",
     "Haar",
     "Inverse",
+    "Lift",
+    "LinearLift",
     "MaxPool",
     "MixtureRosenblatt",
     "Multiscale",
