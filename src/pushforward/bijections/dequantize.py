@@ -16,6 +16,7 @@ from pushforward.core.bijection import StochasticMap
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Integers, Interval
+from pushforward.core.noise import uniform
 from pushforward.core.shapes import EventSize, event_shape, sum_event
 from pushforward.univariate.elementary import Affine
 
@@ -106,7 +107,7 @@ class Dequantize(_Dequantization):
     def _forward_and_ladj(
         self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        return self._to_points(x, torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator))
+        return self._to_points(x, uniform(x.shape, x, generator))
 
     def _inverse_and_ladj(
         self, y: Tensor, context: Tensor | None, generator: torch.Generator | None = None
@@ -119,8 +120,8 @@ class Dequantize(_Dequantization):
 class VariationalDequantize(_Dequantization):
     r"""Add noise to whole numbers whose distribution a conditional flow learns from them.
 
-    .. math:: y = (x + u) / L, \quad u = \sigma(w) \sim q(\cdot \mid x), \qquad \log P(x) \ge \mathbb{E}_q\bigl[\log p(y)
-        - \log q(u \mid x)\bigr] - D \log L
+    .. math:: y = (x + u) / L, \quad u = \sigma(w) \sim q(\cdot \mid x), \qquad
+        \log P(x) \ge \mathbb{E}_q\bigl[\log p(y) - \log q(u \mid x)\bigr] - D \log L
 
     w is logistic noise moved by ``depth`` affine couplings: the first moves every entry by a function of x, the others
     move half of them each by x and the other half. At the start q is uniform, as in `Dequantize`, and the better it
@@ -203,9 +204,9 @@ class VariationalDequantize(_Dequantization):
     def _forward_and_ladj(
         self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        u = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+        u = uniform(x.shape, x, generator)
         start = torch.logit(u, eps=torch.finfo(x.dtype).eps)
-        event, total = self._with_levels(x, start), 0.0
+        event, total = self._with_levels(x, start), self._zeros(x)
         for coupling in self._each_coupling():
             event, ladj = coupling._forward_and_ladj(event, context)
             total = total + ladj
@@ -218,12 +219,15 @@ class VariationalDequantize(_Dequantization):
     ) -> tuple[Tensor, Tensor]:
         x, u, log_slope = self._to_cells(y)
         w = torch.logit(u, eps=torch.finfo(y.dtype).eps)
-        event, total = self._with_levels(x, w), 0.0
+        event, total = self._with_levels(x, w), self._zeros(x)
         for coupling in self._each_coupling()[::-1]:
             event, ladj = coupling._inverse_and_ladj(event, context)
             total = total - ladj
         start = event.chunk(2, dim=-len(self.in_shape))[1]
         return x, self._log_q(start, w, total) - log_slope
+
+    def _zeros(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[: x.ndim - len(self.in_shape)])
 
     def _each_coupling(self) -> list[Any]:
         return list(self.couplings)

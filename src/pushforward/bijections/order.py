@@ -14,6 +14,7 @@ from pushforward.bijections.surjective import Surjection
 from pushforward.core.bijection import TriangularMap
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
+from pushforward.core.noise import uniform
 from pushforward.core.reference import log1mexp
 from pushforward.core.shapes import EventSize, event_shape, sum_event
 from pushforward.core.sorted import Sorted
@@ -63,7 +64,7 @@ class Sort(Surjection):
     def _inverse_and_ladj(
         self, y: Tensor, context: Tensor | None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        order = torch.rand(y.shape, dtype=y.dtype, device=y.device, generator=generator).argsort(dim=-1)
+        order = uniform(y.shape, y, generator).argsort(dim=-1)
         return y.gather(-1, order), self._constant(y, self.log_orders)
 
 
@@ -167,7 +168,7 @@ class MaxPool(Surjection):
     def _inverse_and_ladj(
         self, y: Tensor, context: Tensor | None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        drawn = torch.rand((2, *y.shape, self.cells), dtype=y.dtype, device=y.device, generator=generator)
+        drawn = uniform((2, *y.shape, self.cells), y, generator)
         largest = drawn[0] == drawn[0].amax(dim=-1, keepdim=True)
         gaps = -torch.log1p(-drawn[1]) * torch.exp(-self.log_rate)[..., None]
         gaps = torch.where(largest, 0.0, gaps)

@@ -68,9 +68,8 @@ class Pointwise(Bijection):
             at_least("Pointwise", "spatial", size, 1)
         if not spatial:
             raise ValueError("Pointwise: spatial must list at least one size; got none. Use the map itself.")
-        if bijection.lifts != "none" and len(spatial):
-            raise ValueError(f"Pointwise: {type(bijection).__name__} changes the dimension along a surface. Apply it to "
-                             "vectors.")  # fmt: skip
+        if bijection.lifts != "none":
+            raise ValueError(f"Pointwise: bijection must not end on a surface; got {type(bijection).__name__}.")
         self.bijection, self.spatial = bijection, tuple(spatial)
         self.in_shape, self.out_shape = ((*shape, *spatial) for shape in (bijection.in_shape, bijection.out_shape))
         self.context_shape = bijection.context_shape

@@ -21,7 +21,8 @@ def check_blocks(owner: str, shape: tuple[int, ...], name: str, size: int) -> No
     at_least(owner, name, size, 2)
     if not 2 <= len(shape) <= 4:
         raise ValueError(
-            f"{owner}: events must have the axes (channels, *spatial) with one to three spatial ones; got shape {shape}."
+            f"{owner}: events must have the axes (channels, *spatial) with one to three spatial ones; got shape "
+            f"{shape}."
         )
     if any(axis % size for axis in shape[1:]):
         raise ValueError(

@@ -21,6 +21,8 @@ from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import REAL, Domain, Interval
 from pushforward.core.entries import domain_of_each, product
+from pushforward.core.exactness import Exactness
+from pushforward.core.noise import normal, uniform
 from pushforward.core.reference import REFERENCES
 from pushforward.core.shapes import EventSize, event_axis, event_shape, sum_event
 
@@ -38,8 +40,8 @@ class Surjection(StochasticMap):
         | SurVAE Flows: Surjections to Bridge the Gap between VAEs and Flows (Nielsen et al., 2020), arXiv:2007.02731
     """
 
-    log_det = "bound"
-    forward_log_det = "exact"
+    log_det: Exactness = "bound"
+    forward_log_det: Exactness = "exact"
     properties = frozenset({"right_inverse"})
 
     @abstractmethod
@@ -95,8 +97,7 @@ class _Cut(StochasticMap):
         """The whole event with a drawn second part, and -log q(second | first)."""
         batch = tuple(first.shape[: first.ndim - len(self.first_shape)])
         if self.noise is None:
-            second = torch.randn((*batch, *self.second_shape), dtype=first.dtype, device=first.device,
-                                 generator=generator)  # fmt: skip
+            second = normal((*batch, *self.second_shape), first, generator)
             log_q = sum_event(REFERENCES["gaussian"].log_density(second), len(self.second_shape))
         else:
             context = self._noise_context(first) if self.noise.context_shape is not None else None
@@ -166,7 +167,7 @@ class Slice(_Cut, Surjection):
             raise ValueError(f"Slice: kept must be below the {size} entries along the axis; got {kept}.")
         self.domain = self._cut(shape, kept, axis, noise)
         self.in_shape, self.out_shape = shape, self.first_shape
-        self.forward_log_det = "exact" if noise is None else noise.exactness
+        self.forward_log_det: Exactness = "exact" if noise is None else noise.exactness
 
     def _forward_and_ladj(
         self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None
@@ -215,8 +216,8 @@ class Augment(_Cut):
     [1.0, 2.0]
     """
 
-    log_det = "exact"
-    forward_log_det = "bound"
+    log_det: Exactness = "exact"
+    forward_log_det: Exactness = "bound"
     properties = frozenset({"left_inverse"})
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"features": 2, "extra": 1},
@@ -235,7 +236,7 @@ class Augment(_Cut):
         axis = event_axis("Augment", axis, shape)
         self.in_shape, self.out_shape = shape, _resized(shape, axis, shape[axis] + extra)
         self.codomain = self._cut(self.out_shape, shape[axis], axis, noise)
-        self.log_det = "exact" if noise is None else noise.exactness
+        self.log_det: Exactness = "exact" if noise is None else noise.exactness
 
     def _forward_and_ladj(
         self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None
@@ -296,7 +297,7 @@ class Abs(Surjection):
     def _inverse_and_ladj(
         self, y: Tensor, context: Tensor | None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        u = torch.rand(y.shape, dtype=y.dtype, device=y.device, generator=generator)
+        u = uniform(y.shape, y, generator)
         positive = u < (0.5 if self.sign_logits is None else torch.sigmoid(self.sign_logits))
         return torch.where(positive, y, -y), -self._log_q(positive, y)
 

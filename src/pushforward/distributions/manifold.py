@@ -16,6 +16,7 @@ from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import REAL, Domain, Real
 from pushforward.core.exactness import Exactness
+from pushforward.core.noise import normal
 
 __all__ = ["ManifoldFlow", "ProbabilisticPCA"]
 
@@ -76,7 +77,6 @@ class ManifoldFlow(Distribution):
                     "type": "Coupling",
                     "univariate": {"type": "Affine"},
                     "features": 2,
-                    "context": 1,
                     "hidden": [8],
                     "activation": "tanh",
                 },
@@ -100,7 +100,9 @@ class ManifoldFlow(Distribution):
             raise ValueError(f"ManifoldFlow: scale must be a positive number; got {scale!r}.")
         shapes = {part.context_shape for part in (latent, lift)} - {None}
         if len(shapes) > 1:
-            raise ValueError(f"ManifoldFlow: latent and lift must take the same context; got {sorted(map(str, shapes))}.")
+            raise ValueError(
+                f"ManifoldFlow: latent and lift must take the same context; got {sorted(map(str, shapes))}."
+            )
         self.latent, self.lift = latent, lift
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.event_shape, self.context_shape = lift.out_shape, next(iter(shapes), None)
@@ -152,7 +154,7 @@ class ManifoldFlow(Distribution):
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
         of_latent, of_lift = self._contexts(context)
         z = self.latent._rsample(batch, of_latent, generator)
-        noise = torch.randn((*batch, *self.event_shape), dtype=z.dtype, device=z.device, generator=generator)
+        noise = normal((*batch, *self.event_shape), z, generator)
         return self.lift._from_coordinates(z, self.log_scale.exp() * noise, of_lift)
 
     def project(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -240,7 +242,7 @@ class ProbabilisticPCA(Distribution):
 
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
         size = (*batch, self.latent + self.event_shape[0])
-        noise = torch.randn(size, dtype=self.loc.dtype, device=self.loc.device, generator=generator)
+        noise = normal(size, self.loc, generator)
         z, noise = noise.split([self.latent, self.event_shape[0]], dim=-1)
         return self.loc + z @ self.columns.t() + self.log_scale.exp() * noise
 

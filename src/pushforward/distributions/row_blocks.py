@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +31,8 @@ def row_width(module: nn.Module) -> int:
         # Rows of weights are the outputs of a linear map.
         widths += [p.numel() // p.shape[-1] for p in part.parameters(recurse=False) if p.ndim > 1 and p.numel()]
         if isinstance(part, ConvNet):
-            channels = [layer.out_channels for layer in part.layers]
-            widths.append(max(channels) * math.prod(part.in_shape[1:]))
+            layers: list[Any] = list(part.layers)
+            widths.append(max(layer.out_channels for layer in layers) * math.prod(part.in_shape[1:]))
         univariate = getattr(part, "univariate", None)
         if isinstance(part, Bijection) and isinstance(univariate, Univariate):
             widths.append(univariate.point_width * math.prod(part.in_shape))

@@ -178,7 +178,7 @@ def multiscale_real_nvp(
     network = network_options(owner, options)
 
     def on_cells(shape: tuple[int, ...], count: int) -> list[Bijection]:
-        masks = ({"mask": "checkerboard", "swap": k % 2 == 1} for k in range(count))
+        masks: Any = ({"mask": "checkerboard", "swap": k % 2 == 1} for k in range(count))
         return [_norm(shape), *(Coupling(univariate(), shape, context=context, **mask, **network) for mask in masks)]
 
     scales: list[Bijection] = []
@@ -259,12 +259,10 @@ def _data_side(
     at_least(owner, "values", values, 2)
     if dequantize == "uniform":
         return [Dequantize(shape, levels=values, logit=True), scale]
-    chosen: dict[str, Any] = {name: network[name] for name in ("hidden", "conditioner", "activation")}  # type: ignore[literal-required]
+    chosen = {name: option for name, option in dict[str, Any](network).items() if name != "dropout"}
     return [VariationalDequantize(shape, levels=values, context=context, logit=True, **chosen), scale]
 
 
-def _connected(
-    owner: str, features: Sequence[int], context: int, scales: Multiscale, data: list[Bijection]
-) -> Flow:
+def _connected(owner: str, features: Sequence[int], context: int, scales: Multiscale, data: list[Bijection]) -> Flow:
     base = StandardNormal(scales.out_shape)
     return connect(owner, base, [scales], data, context, fast="density", data_dtype=None)

@@ -39,7 +39,8 @@ class GatedConvNet(ConvNet):
 
     def __init__(self, in_shape: Sequence[int], out_channels: int, **options: Any) -> None:
         super().__init__(in_shape, out_channels, **options, residual=True)
-        width = self.layers[0].out_channels
+        first: Any = self.layers[0]
+        width = first.out_channels
         for k in range(self.num_blocks):
             # The second convolution of a block: of size one, and twice as wide for the gates.
             self.layers[2 * k + 2] = CONVOLUTIONS[len(in_shape)](width, 2 * width, 1)
