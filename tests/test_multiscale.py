@@ -152,8 +152,6 @@ def test_a_start_from_data_reaches_every_level_in_both_directions():
 
 
 def test_levels_that_draw_pass_the_generator_on():
-    part = Multiscale([Abs(4).inv.inv, Flip(2)]) if Abs(4).codomain == LU(4).codomain else None
-    assert part is None  # what ends on half a line is refused below
     flow = Flow(StandardNormal(16), Chain([Dequantize((1, 4, 4), levels=4, logit=True), two_levels()]).inv).double()
     x = flow.sample((5,), generator=generator(1))
     assert torch.equal(flow.log_prob(x, generator=generator(2)), flow.log_prob(x, generator=generator(2)))
@@ -258,9 +256,9 @@ def test_image_flows_take_events_of_one_and_three_spatial_axes():
 def test_a_flow_of_whole_numbers_is_saved_and_bounds_probabilities(tmp_path):
     flow = randomize(multiscale_real_nvp((1, 2, 2), levels=1, depth=1, hidden=(4,), conditioner="conv", values=2), 3)
     grid = torch.cartesian_prod(*[torch.arange(2.0)] * 4).reshape(-1, 1, 2, 2).double()
-    one = flow.log_prob(grid, generator=generator(1)).exp().sum()
+    bound = flow.log_prob(grid.expand(500, *grid.shape), generator=generator(1)).mean(dim=0).exp().sum()
     tight = ImportanceWeighted(flow, 2000).log_prob(grid, generator=generator(1)).exp().sum()
-    assert one < 1.2
+    assert bound < 0.98
     assert tight == pytest.approx(1.0, abs=0.05)
     assert flow.log_prob(grid[0] + 0.5) == -math.inf
     assert flow.log_prob(grid[0] + 2) == -math.inf
