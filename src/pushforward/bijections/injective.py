@@ -239,7 +239,8 @@ class CurvedLift(Lift):
         z = z.contiguous()  # forward-mode derivatives need memory of their own for every row
         basis = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
         columns = [
-            torch.func.jvp(lambda t: self._forward(t, context), (z,), (axis.expand(z.shape).clone(),))[1] for axis in basis
+            torch.func.jvp(lambda t: self._forward(t, context), (z,), (axis.expand(z.shape).clone(),))[1]
+            for axis in basis
         ]
         r = torch.linalg.qr(torch.stack(columns, dim=-1)).R  # no square of J, whose digits would be lost
         return r.diagonal(dim1=-2, dim2=-1).abs().log().sum(dim=-1)
