@@ -4,6 +4,7 @@ import copy
 import inspect
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -308,3 +309,15 @@ def test_mistakes_are_refused_in_one_sentence(mistake, message):
 def test_an_option_that_is_none_is_refused():
     with pytest.raises(TypeError, match=r"^glow: there is no option 'hiden'\. Did you mean 'hidden'\?$"):
         glow((1, 4, 4), hiden=(8,))
+
+
+@pytest.mark.parametrize("name", sorted(IMAGE_FLOWS))
+def test_help_describes_every_parameter_once(name):
+    text, parameters = inspect.getdoc(IMAGE_FLOWS[name]), inspect.signature(IMAGE_FLOWS[name]).parameters
+    section = text.split("Args:\n")[1].split("\n\n")[0]
+    assert re.findall(r"^ {4}(\w+): ", section, re.MULTILINE) == list(parameters)
+    assert all(p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters.values())
+    assert all(part in text for part in (".. math::", " cost ", "\nRaises:\n", "\nReferences:\n"))
+    defaults = {p.name: p.default for p in parameters.values() if p.kind is p.KEYWORD_ONLY}
+    build = IMAGE_FLOWS[name]
+    assert build((1, 4, 4), 2).config == build((1, 4, 4), 2, **defaults).config
