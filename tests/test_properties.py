@@ -123,6 +123,7 @@ ABSTRACT = {
     "Independent",
     "Iterative",
     "LinearMap",
+    "Lift",
     "MaskSplit",
     "MixtureCDF",
     "MixtureDistribution",
@@ -136,6 +137,7 @@ ABSTRACT = {
     "SlopedSpline",
     "Spline",
     "Split",
+    "Surjection",
 }  # no constructor of their own that JSON could fill
 PUBLIC = [
     (floor, name)

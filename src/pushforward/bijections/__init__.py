@@ -8,21 +8,28 @@ from pushforward.bijections.chain import Chain
 from pushforward.bijections.continuous import NeuralODE
 from pushforward.bijections.convolution import Convolution1x1
 from pushforward.bijections.coupling import Coupling
+from pushforward.bijections.dequantize import Dequantize, VariationalDequantize
 from pushforward.bijections.diagonal import Diagonal
 from pushforward.bijections.elementwise import Elementwise
 from pushforward.bijections.fixed import Linear, RandomRotation
 from pushforward.bijections.grid import GridRosenblatt
+from pushforward.bijections.injective import CurvedLift, Lift, LinearLift
 from pushforward.bijections.knothe import Banana, GaussianRosenblatt, MixtureRosenblatt
-from pushforward.bijections.linear import LU, PLU
+from pushforward.bijections.linear import LU, PLU, Rotation
 from pushforward.bijections.linear_map import LinearMap
+from pushforward.bijections.multiscale import Multiscale
+from pushforward.bijections.order import Ascending, MaxPool, Sort
 from pushforward.bijections.orthogonal import Householder, Orthogonal
 from pushforward.bijections.planar import Planar
+from pushforward.bijections.pointwise import Pointwise
 from pushforward.bijections.qr import QR
 from pushforward.bijections.radial import Radial, RadialSquash
 from pushforward.bijections.rearrange import Flip, Permute
 from pushforward.bijections.residual import Residual
 from pushforward.bijections.rotation import Rotation
+from pushforward.bijections.squeeze import Haar, Squeeze
 from pushforward.bijections.standardize import Standardize
+from pushforward.bijections.surjective import Abs, Augment, Slice, Surjection
 from pushforward.bijections.sylvester import Sylvester
 from pushforward.bijections.triangular import Triangular, total_degree
 from pushforward.bijections.whitening import Whitening
@@ -32,8 +39,11 @@ __all__ = [
     "LU",
     "PLU",
     "QR",
+    "Abs",
     "ActNorm",
     "Angle",
+    "Ascending",
+    "Augment",
     "Autoregressive",
     "Banana",
     "Bijection",
@@ -41,28 +51,41 @@ __all__ = [
     "Chain",
     "Convolution1x1",
     "Coupling",
+    "CurvedLift",
+    "Dequantize",
     "Diagonal",
     "Elementwise",
     "Flip",
     "GaussianRosenblatt",
     "GridRosenblatt",
+    "Haar",
     "Householder",
     "Inverse",
+    "Lift",
     "Linear",
+    "LinearLift",
     "LinearMap",
+    "MaxPool",
     "MixtureRosenblatt",
+    "Multiscale",
     "NeuralODE",
     "Orthogonal",
     "Permute",
     "Planar",
+    "Pointwise",
     "Radial",
     "RadialSquash",
     "RandomRotation",
     "Residual",
     "Rotation",
+    "Slice",
+    "Sort",
+    "Squeeze",
     "Standardize",
+    "Surjection",
     "Sylvester",
     "Triangular",
+    "VariationalDequantize",
     "Whitening",
     "total_degree",
 ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.bijections.recompute import by_inversion, by_storing, recomputes, step
-from pushforward.core.bijection import ALL_PROPERTIES, Bijection, Inverse, Kind
+from pushforward.core.bijection import ALL_PROPERTIES, Bijection, Inverse, Kind, Lifts
 from pushforward.core.capabilities import SupportsSlopes
 from pushforward.core.checks import one_of
 from pushforward.core.config import configurable
@@ -102,6 +102,7 @@ class Chain(Bijection, SupportsSlopes):
                     "Build both for events of the same shape."
                 )
         self.domain, self.codomain = _ends(parts)
+        self.lifts: Lifts = _lifts(parts)
         self.keeps_domain = all(part.keeps_domain for part in parts)
         contexts = {part.context_shape for part in parts} - {None}
         if len(contexts) > 1:
@@ -112,6 +113,8 @@ class Chain(Bijection, SupportsSlopes):
         self.forward_kind = max((part.forward_kind for part in parts), key=KINDS.index)
         self.inverse_kind = max((part.inverse_kind for part in parts), key=KINDS.index)
         self.log_det = least_exact(*(part.log_det for part in parts))
+        self.forward_log_det = least_exact(*(part.forward_log_det or part.log_det for part in parts))
+        self.keeps_dimension = all(part.keeps_dimension for part in parts)
         self.stochastic = any(part.stochastic for part in parts)
         self.accuracy = max(part.accuracy for part in parts)
         self.is_triangular = all(part.is_triangular for part in parts)
@@ -187,8 +190,10 @@ class Chain(Bijection, SupportsSlopes):
     def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
         parts = self._in_order(inverse)
         last = max((k for k, part in enumerate(parts) if part.data_dependent), default=-1)
+        # What is set depends on the data alone, not on torch's global generator.
+        draws = torch.Generator(x.device).manual_seed(0) if self.stochastic else None
         for k, part in enumerate(parts[: last + 1]):
-            arguments = part._arguments(x, context, None)
+            arguments = part._arguments(x, context, draws)
             part._initialize(*arguments[:2], inverse=inverse)
             if k < last:  # nothing after the last such part needs to see the data
                 x = (part._inverse if inverse else part._forward)(*arguments)
@@ -207,6 +212,23 @@ def innermost(bijection: Bijection, inverse: bool = False) -> list[tuple[Bijecti
     if isinstance(bijection, Chain):
         return [pair for part in bijection._in_order(inverse) for pair in innermost(part, inverse)]
     return [(bijection, inverse)]
+
+
+def _lifts(parts: list[Bijection]) -> Lifts:
+    """The direction in which the chain ends on a surface; refuses parts that act on the space around one."""
+    name = "none"
+    for order, direction in ((range(len(parts)), "forward"), (range(len(parts))[::-1], "inverse")):
+        lift: int | None = None
+        for k in order:
+            if lift is not None and not parts[k].keeps_domain:
+                raise ValueError(
+                    f"Chain: parts[{lift}] ({type(parts[lift]).__name__}) ends on a surface, and its volume there does "
+                    f"not multiply with the determinant of parts[{k}] ({type(parts[k]).__name__}). Put that part on "
+                    "the side of lower dimension, or use it as the bijection of CurvedLift."
+                )
+            if parts[k].lifts == direction:
+                lift, name = k, direction
+    return cast(Lifts, name)
 
 
 def _ends(parts: list[Bijection]) -> tuple[Domain, Domain]:

@@ -50,8 +50,9 @@ class Coupling(Bijection, SupportsSlopes, SupportsRecompute):
             event such as (3, 32, 32), channels first, which is cut into halves along ``axis``.
         context: number of context features, which the conditioner reads as well.
         hidden: layer widths of the conditioner.
-        conditioner: its registered name: ``"plain"`` or ``"residual"`` reads all kept entries at once, ``"conv"`` or
-            ``"residual_conv"`` a neighbourhood of each cell of an event (channels, *spatial).
+        conditioner: its registered name: ``"plain"`` or ``"residual"`` reads all kept entries at once, ``"conv"``,
+            ``"residual_conv"``, ``"gated_conv"`` or ``"glow_conv"`` a neighbourhood of each cell of an event
+            (channels, *spatial).
         activation: its activation.
         dropout: its dropout probability.
         swap: exchange the roles: keep the last ⌊D/2⌋ and move the first ⌈D/2⌉; with ``mask``, move the entries where

@@ -16,14 +16,24 @@ from pushforward.core.domain import REAL, Domain
 from pushforward.core.exactness import Exactness
 from pushforward.core.shapes import sum_event
 
-__all__ = ["ALL_PROPERTIES", "Bijection", "Inverse", "Kind", "StochasticMap", "TriangularMap"]
+__all__ = ["ALL_PROPERTIES", "Bijection", "Inverse", "Kind", "Lifts", "StochasticMap", "TriangularMap"]
 
 Kind = Literal["exact", "sequential", "iterative", "none"]
 """How a direction is computed. "exact": a closed formula, in one pass. "sequential": closed formulas, one feature at a
 time. "iterative": a numerical search for a root, or steps of a solver whose error is checked; a row where it fails is
 NaN. "none": not available."""
 
-ALL_PROPERTIES = frozenset({"round_trip", "inverse_ladj", "jacobian"})
+Lifts = Literal["none", "forward", "inverse"]
+"""The direction in which a map goes from a space onto a surface in one of higher dimension."""
+
+ALL_PROPERTIES = frozenset({"round_trip", "inverse_ladj", "jacobian", "left_inverse", "right_inverse"})
+"""What a map may keep. ``"round_trip"``: each direction undoes the other. ``"inverse_ladj"``: their ladj are opposite.
+``"jacobian"``: ladj is the log-volume of the Jacobian, log abs det J or, of a lift,
+½ log det JᵀJ. ``"left_inverse"``: T⁻¹(T(x)) is x, and ladj there is minus that of T(x);
+``"right_inverse"``: the same of T(T⁻¹(y)). Surjections keep one of these two, whatever their other direction draws."""
+
+SWAPPED = {"left_inverse": "right_inverse", "right_inverse": "left_inverse"}
+"""The properties of an inverse by those of its map; the others are the same."""
 
 
 class Bijection(HasConstants, ABC):
@@ -46,7 +56,16 @@ class Bijection(HasConstants, ABC):
     forward_kind: Kind = "exact"
     inverse_kind: Kind = "exact"
     log_det: Exactness = "exact"
-    """Whether ladj is the log-determinant, an unbiased estimate of it, or makes log-densities a lower bound."""
+    """Whether ladj is the log-determinant, an unbiased estimate of it, or makes log-densities a lower bound: that of
+    `inverse_and_ladj`, from which flows compute densities, and of `forward_and_ladj` too where the next is None."""
+    forward_log_det: Exactness | None = None
+    """The same of `forward_and_ladj`, where it differs: surjections are exact in one direction and bound in the
+    other."""
+    keeps_dimension: bool = True
+    """Whether inputs and outputs have the same dimension, as in a change of variables."""
+    lifts: Lifts = "none"
+    """The direction that ends on a surface of lower dimension than its space. Volumes on a surface do not multiply with
+    the determinants of what follows, so that in a `Chain` nothing but rearrangements may."""
     stochastic: bool = False
     """Whether the hooks draw random numbers; they then take a generator as their third argument."""
     is_triangular: bool = False
@@ -216,6 +235,9 @@ class StochasticMap(Bijection):
         return self._inverse_and_ladj(y, context, generator)[0]
 
 
+OPPOSITE: dict[Lifts, Lifts] = {"none": "none", "forward": "inverse", "inverse": "forward"}
+
+
 @configurable
 class Inverse(Bijection, SupportsSlopes):
     r"""A map run backwards: :math:`T^{-1}`, with the two directions and their costs swapped.
@@ -239,10 +261,12 @@ class Inverse(Bijection, SupportsSlopes):
         self.context_shape = bijection.context_shape
         self.domain, self.codomain = bijection.codomain, bijection.domain
         self.forward_kind, self.inverse_kind = bijection.inverse_kind, bijection.forward_kind
-        self.log_det, self.stochastic = bijection.log_det, bijection.stochastic
+        self.log_det, self.forward_log_det = bijection.forward_log_det or bijection.log_det, bijection.log_det
+        self.stochastic, self.is_triangular = bijection.stochastic, bijection.is_triangular
         self.accuracy = bijection.accuracy
-        self.is_triangular = bijection.is_triangular
-        self.keeps_domain, self.properties = bijection.keeps_domain, bijection.properties
+        self.keeps_domain, self.keeps_dimension = bijection.keeps_domain, bijection.keeps_dimension
+        self.lifts: Lifts = OPPOSITE[bijection.lifts]
+        self.properties = frozenset(SWAPPED.get(name, name) for name in bijection.properties)
 
     @property
     def data_dependent(self) -> bool:

@@ -13,7 +13,9 @@ from pushforward.distributions.columns.inflated import Inflated, ZeroInflated
 from pushforward.distributions.columns.integer import Integer
 from pushforward.distributions.columns.repeated import Repeated
 from pushforward.distributions.flow import Flow
+from pushforward.distributions.importance import ImportanceWeighted
 from pushforward.distributions.joint import Joint
+from pushforward.distributions.manifold import ManifoldFlow, ProbabilisticPCA
 from pushforward.distributions.mixed.conditional import MixedConditional
 from pushforward.distributions.mixed.model import MixedTypeModel
 from pushforward.distributions.mixture import GaussianMixture, MultivariateNormal
@@ -36,16 +38,19 @@ __all__ = [
     "Flow",
     "GaussianMixture",
     "HeavyTailed",
+    "ImportanceWeighted",
     "Independent",
     "Inflated",
     "Integer",
     "Joint",
+    "ManifoldFlow",
     "MixedConditional",
     "MixedTypeModel",
     "MultivariateNormal",
     "Normal",
     "Ordinal",
     "Positive",
+    "ProbabilisticPCA",
     "Repeated",
     "StandardNormal",
     "StudentT",

@@ -14,6 +14,7 @@ from pushforward.core.checks import positive
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Circle, Domain, Interval
 from pushforward.core.entries import product, restrict
+from pushforward.core.noise import normal, uniform
 from pushforward.core.reference import REFERENCES
 from pushforward.core.shapes import EventSize, event_numbers, event_shape, sum_event
 from pushforward.core.special import ndtr
@@ -338,8 +339,8 @@ class StudentT(Independent):
 
 
 def _randn(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
+    return normal(shape, like, generator)
 
 
 def _rand(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.rand(shape, dtype=like.dtype, device=like.device, generator=generator)
+    return uniform(shape, like, generator)

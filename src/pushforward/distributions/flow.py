@@ -339,7 +339,7 @@ def _check_pair(base: Distribution, bijection: Bijection) -> None:
         )
     before = base.support.dimension(base.event_shape)
     after = bijection.codomain.dimension(bijection.out_shape)
-    if before != after and bijection.log_det != "bound":  # surjections may change the dimension
+    if before != after and bijection.keeps_dimension and bijection.log_det != "bound":
         raise ValueError(
             f"Flow: a change of variables keeps the dimension, but base has dimension {before} ({base.support}) and "
             f"bijection ends in dimension {after} ({bijection.codomain}). Choose a base of dimension {after}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from pushforward.bijections.continuous import NeuralODE
 from pushforward.bijections.triangular import Triangular
 from pushforward.core.bijection import Bijection
+from pushforward.networks.conv import ConvNet
 from pushforward.univariate.base import Univariate
 
 __all__ = ["in_row_blocks", "row_width"]
@@ -29,6 +31,9 @@ def row_width(module: nn.Module) -> int:
     for part in module.modules():
         # Rows of weights are the outputs of a linear map.
         widths += [p.numel() // p.shape[-1] for p in part.parameters(recurse=False) if p.ndim > 1 and p.numel()]
+        if isinstance(part, ConvNet):
+            layers: list[Any] = list(part.layers)
+            widths.append(max(layer.out_channels for layer in layers) * math.prod(part.in_shape[1:]))
         univariate = getattr(part, "univariate", None)
         if isinstance(part, Bijection) and isinstance(univariate, Univariate):
             widths.append(univariate.point_width * math.prod(part.in_shape))

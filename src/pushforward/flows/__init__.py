@@ -2,8 +2,9 @@
 
 from pushforward.flows.classic import planar, radial, sylvester
 from pushforward.flows.continuous import cnf
+from pushforward.flows.image import glow, multiscale_real_nvp
 from pushforward.flows.options import DataOptions, NetworkOptions, Options
-from pushforward.flows.registry import FLOWS, named_flow
+from pushforward.flows.registry import FLOWS, IMAGE_FLOWS, named_flow
 from pushforward.flows.residual import residual_flow
 from pushforward.flows.structured import bnaf, circular_nsf, gaussianization, triangular_map
 from pushforward.flows.triangular import bernstein, ddsf, gaussian_autoregressive, naf, sos, umnn
@@ -11,6 +12,7 @@ from pushforward.flows.vector import iaf, maf, nice, nsf, real_nvp
 
 __all__ = [
     "FLOWS",
+    "IMAGE_FLOWS",
     "DataOptions",
     "NetworkOptions",
     "Options",
@@ -21,8 +23,10 @@ __all__ = [
     "ddsf",
     "gaussian_autoregressive",
     "gaussianization",
+    "glow",
     "iaf",
     "maf",
+    "multiscale_real_nvp",
     "naf",
     "named_flow",
     "nice",

@@ -17,7 +17,7 @@ from pushforward.flows.options import Fast, Mix, Options, Tails
 from pushforward.flows.registry import data_options, network_options
 from pushforward.univariate import TailTransform, Univariate
 
-__all__ = ["assemble", "conditioned", "connect", "stack", "stacked"]
+__all__ = ["assemble", "conditioned", "connect", "shuffled", "stack", "stacked"]
 
 MIXES = ("lu", "permute", "flip", "none")
 
@@ -90,10 +90,10 @@ def _between(mix: Mix, features: int, k: int) -> list[Bijection]:
         return []
     if mix == "lu":
         return [LU(features)]
-    return [Flip(features) if mix == "flip" else Permute(_shuffled(features, k))]
+    return [Flip(features) if mix == "flip" else Permute(shuffled(features, k))]
 
 
-def _shuffled(features: int, k: int) -> list[int]:
+def shuffled(features: int, k: int) -> list[int]:
     """A permutation that depends only on its position in the stack: the same in every run, kept in the config."""
     return torch.randperm(features, generator=torch.Generator().manual_seed(k), device="cpu").tolist()
 

@@ -12,16 +12,22 @@ from typing import Any, TypeVar, Unpack, cast, get_args, get_type_hints
 from pushforward.distributions import Flow
 from pushforward.flows.options import DEFAULTS, DOCUMENTATION, DataOptions, NetworkOptions, Options
 
-__all__ = ["FLOWS", "data_options", "named_flow", "network_options"]
+__all__ = ["FLOWS", "IMAGE_FLOWS", "data_options", "named_flow", "network_options"]
 
 Builder = TypeVar("Builder", bound=Callable[..., Flow])
 Parameters = Mapping[str, inspect.Parameter]
 
 FLOWS: dict[str, Callable[..., Flow]] = {}
+"""Flows of vectors: any of them models a table."""
+IMAGE_FLOWS: dict[str, Callable[..., Flow]] = {}
+"""Flows of events (channels, *spatial)."""
 
 
-def named_flow(**defaults: Unpack[Options]) -> Callable[[Builder], Builder]:
-    """Register a function ``build(features, context=0, *, ..., **options: Unpack[...]) -> Flow`` under its own name.
+def named_flow(
+    registry: dict[str, Callable[..., Flow]] = FLOWS, /, **defaults: Unpack[Options]
+) -> Callable[[Builder], Builder]:
+    """Register a function ``build(features, context=0, *, ..., **options: Unpack[...]) -> Flow`` under its own name in
+    ``registry``, that of the flows of vectors by default.
 
     ``inspect.signature`` and ``help`` show the shared options as ordinary keyword arguments with their default values,
     which ``defaults`` replaces for this flow, and with the documentation in `options.DOCUMENTATION`.
@@ -32,7 +38,7 @@ def named_flow(**defaults: Unpack[Options]) -> Callable[[Builder], Builder]:
         cast(Any, build).__signature__ = signature
         if build.__doc__ is not None:  # python -OO removes docstrings
             build.__doc__ = _documented(build.__doc__, signature.parameters)
-        FLOWS[build.__name__] = build
+        registry[build.__name__] = build
         return build
 
     return register
@@ -57,7 +63,7 @@ def data_options(owner: str, options: Mapping[str, Any]) -> DataOptions:
 
 
 def _select(owner: str, options: Mapping[str, Any], kind: Any) -> dict[str, Any]:
-    parameters = inspect.signature(FLOWS[owner]).parameters
+    parameters = inspect.signature({**FLOWS, **IMAGE_FLOWS}[owner]).parameters
     for name in options:
         if name not in parameters:
             names = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]

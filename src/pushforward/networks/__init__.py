@@ -17,6 +17,7 @@ from pushforward.networks.conditioner import (
     register_masked,
 )
 from pushforward.networks.conv import CONV, ConvNet, register_conv
+from pushforward.networks.gated_conv import GatedConvNet, GlowConvNet
 from pushforward.networks.lipschitz import (
     LIPSCHITZ,
     LIPSCHITZ_ACTIVATIONS,
@@ -42,6 +43,8 @@ __all__ = [
     "AutoregressiveConditioner",
     "Conditioner",
     "ConvNet",
+    "GatedConvNet",
+    "GlowConvNet",
     "IncrementalPass",
     "Linearization",
     "LipschitzConvNet",

@@ -94,7 +94,7 @@ class ConvNet(Conditioner, MixedPrecision):
             )
         if not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0:
             raise ValueError(f"ConvNet: kernel must be an odd whole number; got {kernel!r}.")
-        self.in_shape, self.context, self.channels = tuple(in_shape), context, channels
+        self.in_shape, self.context, self.channels, self.kernel = tuple(in_shape), context, channels, kernel
         self.residual, self.activation, self.dropout = residual, activation, dropout
         self.num_blocks = blocks_of(hidden, residual)
         widths = [hidden[0]] * (1 + 2 * self.num_blocks) if residual else list(hidden)
@@ -104,13 +104,22 @@ class ConvNet(Conditioner, MixedPrecision):
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)
 
+    @property
+    def reach(self) -> int:
+        """How many cells in every direction an output sees."""
+        return len(self.layers) * (self.kernel // 2)
+
     def parallel(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         x = x if context is None else torch.cat([context, x])
         grid = self._grid(x.clamp(-INPUT_LIMIT, INPUT_LIMIT))
         with self.matmul_scope(x):
-            act = activation_of(self.activation, self.residual)
-            h = trunk(self._apply_layer, grid, self.num_blocks, self.residual, act, self._drop)
+            h = self._trunk(grid)
             return self._apply_layer(-1, h).to(x.dtype).flatten(1).t()  # (out_channels · prod(spatial), n)
+
+    def _trunk(self, grid: Tensor) -> Tensor:
+        """Everything between the inputs and the last convolution."""
+        act = activation_of(self.activation, self.residual)
+        return trunk(self._apply_layer, grid, self.num_blocks, self.residual, act, self._drop)
 
     def _grid(self, x: Tensor) -> Tensor:
         """Features first as (n, channels and context, *spatial); a view where there is no context."""

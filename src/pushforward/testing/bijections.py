@@ -22,12 +22,18 @@ __all__ = [
     "gradients_reach_every_parameter",
     "inverse_ladj",
     "ladj_is_slogdet",
+    "left_inverse",
     "moves_points",
+    "right_inverse",
     "round_trip",
     "shapes_and_dtypes",
     "value_path_is_pair_path",
     "vmap_is_batch",
 ]
+
+
+BOTH_SIDES = frozenset({"left_inverse", "right_inverse"})
+"""A map that has both keeps ``"round_trip"`` and ``"inverse_ladj"``, which say the same."""
 
 
 def require(condition: object, message: str) -> None:
@@ -44,7 +50,7 @@ def shapes_and_dtypes(case: Case) -> None:
     bijection, x, context = case.bijection, case.x, case.context
     batch = x.shape[: x.ndim - len(bijection.in_shape)]
     before = x.clone()
-    y, ladj = bijection.forward_and_ladj(x, context)
+    y, ladj = seeded(bijection.forward_and_ladj)(x, context)
     back, back_ladj = case.inverse
     require(torch.equal(x, before), "the input was changed in place")
     require(y.shape == (*batch, *bijection.out_shape), f"y has shape {tuple(y.shape)}, out_shape {bijection.out_shape}")
@@ -64,7 +70,7 @@ def batch_shapes(case: Case) -> None:
     bijection = case.bijection
     count = 6
     context = case.rows(count)[1]
-    for name, function, _, start, (values, ladj) in case.directions:
+    for name, function, _, start, (values, ladj), draws, estimates, _ in case.directions:
         start = start[:count]
 
         def compare(
@@ -74,9 +80,16 @@ def batch_shapes(case: Case) -> None:
             name: str = name,
             values: Tensor = values,
             ladj: Tensor = ladj,
+            draws: bool = draws,
+            estimates: bool = estimates,
         ) -> None:
+            if draws:  # other numbers for another shape
+                shapes = tuple(actual[0].shape), tuple(actual[1].shape)
+                expected = tuple(values[index].shape), tuple(ladj[index].shape)
+                require(shapes == expected, f"{name}, {what}: shapes {shapes} instead of {expected}")
+                return
             close(actual[0], values[index], f"{name}, {what}", SHARP, through=bijection)
-            if not bijection.stochastic:
+            if not estimates:
                 close(actual[1], ladj[index], f"{name} ladj, {what}", SHARP, through=bijection)
 
         compare(function(start[1], None if context is None else context[1]), 1, "batch shape ()")
@@ -98,7 +111,7 @@ def broadcasting(case: Case) -> None:
     if case.context is None:
         return
     bijection, context = case.bijection, case.context[:3]
-    for name, function, _, start, _ in case.directions:
+    for name, function, _, start, _, draws, estimates, _ in case.directions:
         event = start.shape[1:]
         pairs = [(start[:2, None], context), (start[0], context), (start[:3], context[0])]
         expanded = []
@@ -114,8 +127,10 @@ def broadcasting(case: Case) -> None:
             actual = function(x, c)
             shape = tuple(actual[1].shape)
             require(shape == tuple(batch), f"{name}: ladj has batch shape {shape} instead of {tuple(batch)}")
+            if draws:
+                continue
             close(actual[0].reshape(value.shape), value, f"{name}, broadcast", SHARP, through=bijection)
-            if not bijection.stochastic:
+            if not estimates:
                 close(actual[1].flatten(), ladj, f"{name} ladj, broadcast", SHARP, through=bijection)
 
 
@@ -135,7 +150,24 @@ def round_trip(case: Case) -> None:
         return
     back = case.inverse[0].detach()
     close(back, case.x, "inverse(forward(x)) against x", through=bijection)
-    close(seeded(bijection, "forward")(back, case.context), case.y, "forward(inverse(y)) against y", through=bijection)
+    close(seeded(bijection.forward)(back, case.context), case.y, "forward(inverse(y)) against y", through=bijection)
+
+
+def left_inverse(case: Case) -> None:
+    """inverse(forward(x)) is x whatever the forward direction draws, and its ladj there is minus that of it."""
+    if "left_inverse" not in case.bijection.properties or case.bijection.properties >= BOTH_SIDES:
+        return
+    close(case.inverse[0], case.x, "inverse(forward(x)) against x", through=case.bijection)
+    close(case.inverse[1], -case.forward[1], "ladj of the inverse at forward(x)", through=case.bijection)
+
+
+def right_inverse(case: Case) -> None:
+    """forward(inverse(y)) is y whatever the inverse draws, and its ladj there is minus that of the inverse."""
+    if "right_inverse" not in case.bijection.properties or case.bijection.properties >= BOTH_SIDES:
+        return
+    y, ladj = seeded(case.bijection.forward_and_ladj)(case.inverse[0].detach(), case.context)
+    close(y, case.y, "forward(inverse(y)) against y", through=case.bijection)
+    close(ladj, -case.inverse[1], "ladj at inverse(y)", through=case.bijection)
 
 
 def inverse_ladj(case: Case) -> None:
@@ -145,18 +177,23 @@ def inverse_ladj(case: Case) -> None:
 
 
 def ladj_is_slogdet(case: Case) -> None:
-    """ladj is log|det| of the Jacobian by automatic differentiation, in both directions; where it is an unbiased
-    estimate, it is so in the mean over many draws, within `ERRORS` of their standard error."""
+    """ladj is log|det| of the Jacobian by automatic differentiation, in both directions; of a lift to more dimensions
+    it is ½ log det JᵀJ, and that of the way back is left to `inverse_ladj`. Where ladj is an unbiased estimate, it is so
+    in the mean over many draws, within `ERRORS` of their standard error."""
     bijection = case.bijection
     if "jacobian" not in bijection.properties:
         return
-    backward = jacobian(lambda t: seeded(bijection, "inverse")(t, case.context), case.y)
-    for (name, function, _, start, (_, ladj)), matrix in zip(case.directions, (case.jacobian, backward), strict=True):
-        expected = torch.linalg.slogdet(matrix.to(torch.float64))[1]
-        if bijection.log_det == "exact":
-            close(ladj, expected.to(ladj.dtype), f"ladj of the {name} direction", through=bijection)
-        elif bijection.log_det == "unbiased":
-            _mean_is(expected, function, start, case.context, f"ladj of the {name} direction")
+    backward = jacobian(lambda t: seeded(bijection.inverse)(t, case.context), case.y)
+    kinds = bijection.forward_log_det or bijection.log_det, bijection.log_det
+    for direction, matrix, kind in zip(case.directions, (case.jacobian, backward), kinds, strict=True):
+        if matrix.shape[1] < matrix.shape[2]:
+            continue
+        expected, what = _log_volume(matrix.to(torch.float64)), f"ladj of the {direction.name} direction"
+        ladj = direction.pair[1]
+        if kind == "unbiased":
+            _mean_is(expected, direction.function, direction.start, case.context, what)
+        else:
+            close(ladj, expected.to(ladj.dtype), what, through=bijection)
 
 
 ERRORS = 5.0
@@ -177,10 +214,17 @@ def _mean_is(expected: Tensor, function: Callable[..., Pair], x: Tensor, context
         require(off < ERRORS, f"{what}: the mean {where} of {REPEATS} draws is {off:.1f} standard errors off")
 
 
+def _log_volume(matrix: Tensor) -> Tensor:
+    """log|det J| of square matrices, ½ log det JᵀJ of tall ones."""
+    if matrix.shape[1] == matrix.shape[2]:
+        return torch.linalg.slogdet(matrix)[1]
+    return 0.5 * torch.linalg.slogdet(matrix.mT @ matrix)[1]
+
+
 def value_path_is_pair_path(case: Case) -> None:
     """``forward`` gives the values of ``forward_and_ladj``, ``inverse`` those of ``inverse_and_ladj``; with gradients
     recorded or not."""
-    for name, function, value, start, (expected, ladj) in case.directions:
+    for name, function, value, start, (expected, ladj), *_ in case.directions:
         for recording in (True, False):
             with torch.set_grad_enabled(recording):
                 actual = value(start, case.context)
@@ -194,11 +238,13 @@ def value_path_is_pair_path(case: Case) -> None:
 def vmap_is_batch(case: Case) -> None:
     """``torch.func.vmap`` over rows gives what the batch gives, with gradients recorded or not; values alone where
     log-determinants are drawn."""
-    for name, function, value, start, expected in case.directions:
+    for name, function, value, start, expected, draws, estimates, _ in case.directions:
+        if draws:
+            continue  # functions of rows draw from torch's global generator, other numbers
         arguments = (start,) if case.context is None else (start, case.context)
         mapped: Callable[..., tuple[Tensor, ...]] = function
         outputs: tuple[Tensor, ...] = expected
-        if case.bijection.stochastic:  # under vmap, each row would draw from another state of the generator
+        if estimates:  # under vmap, each row would draw from another state of the generator
             mapped, outputs = partial(_alone, value), expected[:1]
         for recording in (True, False):
             with torch.set_grad_enabled(recording):
@@ -218,6 +264,8 @@ def gradients_reach_every_parameter(case: Case) -> None:
     """In both directions x, the context and each parameter get a gradient that is finite and not zero."""
     for direction in case.directions:
         for name, gradient in _gradients(case, direction).items():
+            if direction.discrete and name == "x":
+                continue
             what = f"{direction.name}: the gradient of {name}"
             if gradient is None:
                 raise AssertionError(f"{what} is missing")
@@ -232,9 +280,12 @@ def _gradients(case: Case, direction: Direction) -> dict[str, Tensor | None]:
     start = direction.start.detach().requires_grad_()
     context = None if case.context is None else case.context.detach().requires_grad_()
     value, ladj = direction.function(start, context)
+    value = value.detach() if direction.discrete else value
     weights = torch.linspace(0.5, 1.5, value.numel(), dtype=value.dtype).reshape(value.shape)
     loss = (weights * value).sum() + ladj.square().sum()
     leaves = {"x": start, **dict(case.bijection.named_parameters())}
     if context is not None:
         leaves["context"] = context
+    if not loss.requires_grad:
+        return dict.fromkeys(leaves)
     return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values()), allow_unused=True), strict=True))

@@ -17,17 +17,13 @@ __all__ = ["Case", "Direction", "seeded"]
 
 Pair = tuple[Tensor, Tensor]
 
-DRAWS = 11
-"""The seed from which maps that draw random numbers take them, anew in every call."""
+SEED = 5
+"""Of what maps draw that draw random numbers."""
 
 
-def seeded(bijection: Bijection, method: str) -> Callable[..., Any]:
-    """A public method of a bijection. Of one that draws random numbers, with the same seed in every call: calls with
-    equal shapes then draw the same numbers."""
-    function: Callable[..., Any] = getattr(bijection, method)
-    if not bijection.stochastic:
-        return function
-    return lambda *arguments: function(*arguments, generator=torch.Generator().manual_seed(DRAWS))
+def seeded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of a bijection or distribution that draws the same random numbers in every call."""
+    return lambda *arguments: function(*arguments, generator=torch.Generator().manual_seed(SEED))
 
 
 class Direction(NamedTuple):
@@ -43,6 +39,12 @@ class Direction(NamedTuple):
     """The points, (n, *event)."""
     pair: Pair
     """Values and ladj there, with gradients."""
+    draws: bool
+    """Whether this direction draws random numbers: then only calls with equal shapes draw the same."""
+    estimates: bool
+    """Whether it draws ladj as well, or ladj alone."""
+    discrete: bool
+    """Whether the values lie in a set of single points, so that they carry no gradients to the inputs."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,7 @@ class Case:
     @cached_property
     def forward(self) -> Pair:
         """(y, ladj) at x."""
-        pair: Pair = seeded(self.bijection, "forward_and_ladj")(self.x, self.context)
-        return pair
+        return seeded(self.bijection.forward_and_ladj)(self.x, self.context)
 
     @cached_property
     def y(self) -> Tensor:
@@ -73,22 +74,42 @@ class Case:
     @cached_property
     def inverse(self) -> Pair:
         """(x, ladj) at y."""
-        pair: Pair = seeded(self.bijection, "inverse_and_ladj")(self.y, self.context)
-        return pair
+        return seeded(self.bijection.inverse_and_ladj)(self.y, self.context)
 
     @property
     def directions(self) -> tuple[Direction, Direction]:
-        """Forward at x, inverse at y."""
+        """Forward at x, inverse at y. Every call of a function draws from the same seed."""
         b = self.bijection
+        ends = [domain.measure == "counting" for domain in (b.codomain, b.domain)]
+        forward, inverse = seeded(b.forward_and_ladj), seeded(b.inverse_and_ladj)
+        drawn = self.drawn
         return (
-            Direction("forward", seeded(b, "forward_and_ladj"), seeded(b, "forward"), self.x, self.forward),
-            Direction("inverse", seeded(b, "inverse_and_ladj"), seeded(b, "inverse"), self.y, self.inverse),
+            Direction("forward", forward, seeded(b.forward), self.x, self.forward, *drawn[0], ends[0]),
+            Direction("inverse", inverse, seeded(b.inverse), self.y, self.inverse, *drawn[1], ends[1]),
+        )
+
+    @cached_property
+    def drawn(self) -> tuple[tuple[bool, bool], tuple[bool, bool]]:
+        """Of each direction, whether it draws random numbers for its values, and whether it does with ladj."""
+        if not self.bijection.stochastic:
+            return (False, False), (False, False)
+        b = self.bijection
+
+        def draws(function: Callable[..., Any], start: Tensor) -> bool:
+            random = torch.Generator().manual_seed(SEED)
+            before = random.get_state()
+            function(start, self.context, generator=random)
+            return not torch.equal(before, random.get_state())
+
+        return (
+            (draws(b.forward, self.x), draws(b.forward_and_ladj, self.x)),
+            (draws(b.inverse, self.y), draws(b.inverse_and_ladj, self.y)),
         )
 
     @cached_property
     def jacobian(self) -> Tensor:
         """∂y/∂x by automatic differentiation, (n, outputs, inputs)."""
-        return jacobian(lambda t: seeded(self.bijection, "forward")(t, self.context), self.x)
+        return jacobian(lambda t: seeded(self.bijection.forward)(t, self.context), self.x)
 
     def rows(self, count: int) -> tuple[Tensor, Tensor | None]:
         """The first points and contexts."""

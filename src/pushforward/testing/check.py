@@ -58,6 +58,8 @@ MATHEMATICS: tuple[Callable[[Case], None], ...] = (
     of_bijections.moves_points,
     of_bijections.round_trip,
     of_bijections.inverse_ladj,
+    of_bijections.left_inverse,
+    of_bijections.right_inverse,
     of_bijections.ladj_is_slogdet,
     of_bijections.value_path_is_pair_path,
 )
@@ -149,6 +151,8 @@ def distribution_properties(distribution: Distribution, context: Tensor | None =
 def _has_grid(distribution: Distribution) -> bool:
     shape, support = distribution.event_shape, distribution.support
     parts = support.parts if isinstance(support, Product) else (support,)
+    if not distribution.is_exact:
+        return False
     return len(shape) == 1 and shape[0] <= 2 and all(isinstance(p, Real | Interval | Circle | Ball) for p in parts)
 
 

@@ -87,7 +87,8 @@ def _within_reach(bijection: Coupling | Residual) -> Tensor:
         return torch.ones(size, size).bool()
     axes = [torch.arange(n) for n in bijection.in_shape]
     cells = torch.cartesian_prod(*axes)[:, 1:]  # of each entry; all channels of a cell are seen together
-    return (cells[:, None] - cells[None, :]).abs().amax(dim=-1) <= len(network.layers)
+    reach = network.reach if isinstance(network, ConvNet) else len(network.layers)
+    return (cells[:, None] - cells[None, :]).abs().amax(dim=-1) <= reach
 
 
 def _pattern_of_inverse(bijection: Bijection) -> Pattern | None:

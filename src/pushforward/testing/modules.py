@@ -36,18 +36,18 @@ def survives_config(case: Case) -> None:
     twin = twin.to(bijection.dtype or case.x.dtype).eval()
     keys = twin.load_state_dict(bijection.state_dict(), strict=False)
     require(not keys.missing_keys + keys.unexpected_keys, f"the state dict differs in {keys}")
-    same(seeded(twin, "forward_and_ladj")(case.x, case.context), case.forward, "rebuilt from its config")
+    same(seeded(twin.forward_and_ladj)(case.x, case.context), case.forward, "rebuilt from its config")
 
 
 def survives_copies(case: Case) -> None:
     """deepcopy and pickle give the same numbers and share no memory with the original."""
     bijection, x, context = case.bijection, case.x, case.context
     for twin in (copy.deepcopy(bijection), pickle.loads(pickle.dumps(bijection))):
-        same(seeded(twin, "forward_and_ladj")(x, context), case.forward, "a copy")
+        same(seeded(twin.forward_and_ladj)(x, context), case.forward, "a copy")
         with torch.no_grad():
             for tensor in twin.state_dict().values():
                 tensor.zero_()
-    same(seeded(bijection, "forward_and_ladj")(x, context), case.forward, "the original after its copy changed")
+    same(seeded(bijection.forward_and_ladj)(x, context), case.forward, "the original after its copy changed")
 
 
 def moves_whole(module: nn.Module) -> None:
@@ -69,8 +69,11 @@ def float32_is_close(case: Case) -> None:
     bijection, context = case.bijection, case.context
     narrow = copy.deepcopy(bijection).to(torch.float32)
     narrow_context = None if context is None else context.float()
-    for (name, _, _, start, expected), dtype in zip(case.directions, (narrow.in_dtype, narrow.out_dtype), strict=True):
-        actual = seeded(narrow, f"{name}_and_ladj")(start.to(dtype or torch.float32), narrow_context)
+    dtypes = narrow.in_dtype, narrow.out_dtype
+    for (name, _, _, start, expected, draws, *_), dtype in zip(case.directions, dtypes, strict=True):
+        if draws:  # other numbers in another dtype
+            continue
+        actual = seeded(getattr(narrow, f"{name}_and_ladj"))(start.to(dtype or torch.float32), narrow_context)
         for a, b in zip(actual, expected, strict=True):
             close(a.float(), b, f"float32 against float64, {name}", through=bijection)
     back = narrow.to(torch.float64).dtype
