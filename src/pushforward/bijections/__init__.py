@@ -15,7 +15,7 @@ from pushforward.bijections.fixed import Linear, RandomRotation
 from pushforward.bijections.grid import GridRosenblatt
 from pushforward.bijections.injective import CurvedLift, Lift, LinearLift
 from pushforward.bijections.knothe import Banana, GaussianRosenblatt, MixtureRosenblatt
-from pushforward.bijections.linear import LU, PLU, Rotation
+from pushforward.bijections.linear import LU, PLU
 from pushforward.bijections.linear_map import LinearMap
 from pushforward.bijections.multiscale import Multiscale
 from pushforward.bijections.order import Ascending, MaxPool, Sort

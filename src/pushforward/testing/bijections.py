@@ -178,8 +178,8 @@ def inverse_ladj(case: Case) -> None:
 
 def ladj_is_slogdet(case: Case) -> None:
     """ladj is log|det| of the Jacobian by automatic differentiation, in both directions; of a lift to more dimensions
-    it is ½ log det JᵀJ, and that of the way back is left to `inverse_ladj`. Where ladj is an unbiased estimate, it is so
-    in the mean over many draws, within `ERRORS` of their standard error."""
+    it is ½ log det JᵀJ, and that of the way back is left to `inverse_ladj`. An unbiased estimate is so in the mean over
+    many draws, within `ERRORS` of their standard error."""
     bijection = case.bijection
     if "jacobian" not in bijection.properties:
         return
