@@ -3,6 +3,7 @@
 from pushforward.bijections.angle import Angle
 from pushforward.bijections.autoregressive import Autoregressive
 from pushforward.bijections.block import BlockNeural
+from pushforward.bijections.bounds import Bounds
 from pushforward.bijections.chain import Chain
 from pushforward.bijections.coupling import Coupling
 from pushforward.bijections.elementwise import Elementwise
@@ -11,6 +12,9 @@ from pushforward.bijections.knothe import Banana, GaussianRosenblatt, MixtureRos
 from pushforward.bijections.linear import LU, Rotation
 from pushforward.bijections.radial import RadialSquash
 from pushforward.bijections.rearrange import Flip, Permute
+from pushforward.bijections.simplex import CentredSoftmax, StickBreaking
+from pushforward.bijections.sphere import SphereCoordinates, SphereLinear, SphereMoebius, SphereRotation
+from pushforward.bijections.sphere_exponential import SphereExponential
 from pushforward.bijections.standardize import Standardize
 from pushforward.bijections.triangular import Triangular, total_degree
 from pushforward.core.bijection import Bijection, Inverse
@@ -22,6 +26,8 @@ __all__ = [
     "Banana",
     "Bijection",
     "BlockNeural",
+    "Bounds",
+    "CentredSoftmax",
     "Chain",
     "Coupling",
     "Elementwise",
@@ -33,7 +39,13 @@ __all__ = [
     "Permute",
     "RadialSquash",
     "Rotation",
+    "SphereCoordinates",
+    "SphereExponential",
+    "SphereLinear",
+    "SphereMoebius",
+    "SphereRotation",
     "Standardize",
+    "StickBreaking",
     "Triangular",
     "total_degree",
 ]
