@@ -58,9 +58,7 @@ class Bounds(TriangularMap):
     start: Tensor
     length: Tensor
 
-    def __init__(
-        self, low: Sequence[float | None], high: Sequence[float | None], *, half: str = "softplus"
-    ) -> None:
+    def __init__(self, low: Sequence[float | None], high: Sequence[float | None], *, half: str = "softplus") -> None:
         super().__init__()
         one_of("Bounds", "half", half, HALF)
         pairs = [_ends(a, b) for a, b in zip(low, high, strict=False)]

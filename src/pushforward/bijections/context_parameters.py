@@ -43,9 +43,7 @@ class ContextParameters(HasConstants):
         self.add_constant("start", list(start))
         self.shift = None if context else nn.Parameter(torch.zeros(len(start)))
         options = {"hidden": hidden, "activation": activation, "dropout": 0.0}
-        self.network = (
-            make_conditioner(owner, DENSE, conditioner, context, len(start), **options) if context else None
-        )
+        self.network = make_conditioner(owner, DENSE, conditioner, context, len(start), **options) if context else None
 
     def forward(self, context: Tensor | None) -> Tensor:
         """(count,) without context, (*batch, count) for a context (*batch, context)."""

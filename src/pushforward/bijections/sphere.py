@@ -212,9 +212,9 @@ class SphereLinear(Bijection):
 
     .. math:: \log|\det| = - (d + 1) \log\|L x\|
 
-    with det L = 1. Opposite points stay opposite, so densities that agree at x and -x still do: the image of the uniform distribution
-    is the angular central Gaussian. Densities are with respect to the area of the sphere. Both directions cost one
-    product with, or one solve by, L.
+    with det L = 1. Opposite points stay opposite, so densities that agree at x and -x still do: the image of the
+    uniform distribution is the angular central Gaussian. Densities are with respect to the area of the sphere. Both
+    directions cost one product with, or one solve by, L.
 
     Args:
         features: number of entries of a point, d + 1.

@@ -20,7 +20,7 @@ from pushforward.core.numerics import concrete_bool
 
 __all__ = ["SphereExponential"]
 
-STEPS = 40
+STEPS = 25
 SHARES = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
 """Of a step that are tried where a whole one does not help."""
 LOG_SHARPNESS = 4.0  # largest size of log β

@@ -12,17 +12,25 @@ from pushforward.distributions.columns.discrete import Boolean, Categorical, Con
 from pushforward.distributions.columns.inflated import Inflated, ZeroInflated
 from pushforward.distributions.columns.integer import Integer
 from pushforward.distributions.columns.repeated import Repeated
+from pushforward.distributions.directions import SphericalUniform, VonMises, VonMisesFisher
 from pushforward.distributions.flow import Flow
+from pushforward.distributions.half_line import Exponential, Gamma, LogNormal, Weibull
 from pushforward.distributions.joint import Joint
 from pushforward.distributions.mixed.conditional import MixedConditional
 from pushforward.distributions.mixed.model import MixedTypeModel
 from pushforward.distributions.mixture import GaussianMixture, MultivariateNormal
+from pushforward.distributions.parametric import Parametric, ParametricQuantiles
+from pushforward.distributions.real_line import DiagonalNormal, Laplace, Logistic
+from pushforward.distributions.skewed_and_heavy import Cauchy, GeneralizedNormal, Gumbel
+from pushforward.distributions.unit_interval import Beta, Dirichlet
 
 __all__ = [
     "AutoregressiveDistribution",
+    "Beta",
     "Boolean",
     "Bounded",
     "Categorical",
+    "Cauchy",
     "Circular",
     "CircularUniform",
     "ColumnDistribution",
@@ -30,25 +38,40 @@ __all__ = [
     "Conditional",
     "Constant",
     "Continuous",
+    "DiagonalNormal",
+    "Dirichlet",
     "Distribution",
+    "Exponential",
     "FixedContext",
     "Flow",
+    "Gamma",
     "GaussianMixture",
+    "GeneralizedNormal",
+    "Gumbel",
     "HeavyTailed",
     "Independent",
     "Inflated",
     "Integer",
     "Joint",
+    "Laplace",
+    "LogNormal",
+    "Logistic",
     "MixedConditional",
     "MixedTypeModel",
     "MultivariateNormal",
     "Normal",
     "Ordinal",
+    "Parametric",
+    "ParametricQuantiles",
     "Positive",
     "Repeated",
+    "SphericalUniform",
     "StandardNormal",
     "StudentT",
     "Uniform",
+    "VonMises",
+    "VonMisesFisher",
+    "Weibull",
     "ZeroInflated",
     "targets",
 ]

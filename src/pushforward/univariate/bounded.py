@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from pushforward.core.config import configurable
@@ -42,9 +41,7 @@ class BoundedRationalQuadratic(SlopedSpline):
         {"bins": 4, "bound": 2.0, "min_bin": 0.01, "min_slope": 0.01},
     )
 
-    def __init__(
-        self, bins: int = 8, *, bound: float = 1.0, min_bin: float = 1e-3, min_slope: float = 1e-3
-    ) -> None:
+    def __init__(self, bins: int = 8, *, bound: float = 1.0, min_bin: float = 1e-3, min_slope: float = 1e-3) -> None:
         super().__init__(bins, bound=bound, tails="linear", min_bin=min_bin, min_slope=min_slope)
         self.domain = self.codomain = Interval(-float(bound), float(bound))
 
