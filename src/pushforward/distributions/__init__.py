@@ -14,14 +14,19 @@ from pushforward.distributions.columns.integer import Integer
 from pushforward.distributions.columns.repeated import Repeated
 from pushforward.distributions.directions import SphericalUniform, VonMises, VonMisesFisher
 from pushforward.distributions.flow import Flow
+from pushforward.distributions.from_torch import TorchDistribution, from_torch
 from pushforward.distributions.half_line import Exponential, Gamma, LogNormal, Weibull
 from pushforward.distributions.joint import Joint
 from pushforward.distributions.mixed.conditional import MixedConditional
 from pushforward.distributions.mixed.model import MixedTypeModel
 from pushforward.distributions.mixture import GaussianMixture, MultivariateNormal
 from pushforward.distributions.parametric import Parametric, ParametricQuantiles
+from pushforward.distributions.product_space import ProductDistribution
 from pushforward.distributions.real_line import DiagonalNormal, Laplace, Logistic
+from pushforward.distributions.resampled import Resampled
+from pushforward.distributions.rotations import RotationDistribution, rotation_matrix
 from pushforward.distributions.skewed_and_heavy import Cauchy, GeneralizedNormal, Gumbel
+from pushforward.distributions.truncated import Truncated
 from pushforward.distributions.unit_interval import Beta, Dirichlet
 
 __all__ = [
@@ -64,14 +69,21 @@ __all__ = [
     "Parametric",
     "ParametricQuantiles",
     "Positive",
+    "ProductDistribution",
     "Repeated",
+    "Resampled",
+    "RotationDistribution",
     "SphericalUniform",
     "StandardNormal",
     "StudentT",
+    "TorchDistribution",
+    "Truncated",
     "Uniform",
     "VonMises",
     "VonMisesFisher",
     "Weibull",
     "ZeroInflated",
+    "from_torch",
+    "rotation_matrix",
     "targets",
 ]
