@@ -125,6 +125,8 @@ ABSTRACT = {
     "MaskSplit",
     "MixtureCDF",
     "MixtureDistribution",
+    "Parametric",
+    "ParametricQuantiles",
     "Scaled",
     "AutoregressiveDistribution",
     "AutoregressiveFixedContext",

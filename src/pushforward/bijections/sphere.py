@@ -12,16 +12,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.bijections.context_parameters import ContextParameters
 from pushforward.bijections.linear import Rotation
 from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least, below_one
 from pushforward.core.config import configurable
 from pushforward.core.domain import Circle, Interval, Sphere
 from pushforward.core.entries import product
+from pushforward.networks.context_parameters import ContextParameters
 
 __all__ = ["SphereCoordinates", "SphereLinear", "SphereMoebius", "SphereRotation", "unit"]
 
+LOG_LIMIT = 8.0  # of the size of a logarithm on the diagonal, which no context may make overflow
 REMEDY = "The circle in the plane has two entries."
 
 
@@ -253,7 +254,7 @@ class SphereLinear(Bijection):
         """L, with a diagonal whose product is one, for the length of L x does not count; so log|det L| is zero."""
         size = self.in_shape[0]
         raw = self.entries(context).unflatten(-1, (size, size))
-        log_diagonal = raw.diagonal(dim1=-2, dim2=-1)
+        log_diagonal = LOG_LIMIT * torch.tanh(raw.diagonal(dim1=-2, dim2=-1) / LOG_LIMIT)
         log_diagonal = log_diagonal - log_diagonal.mean(dim=-1, keepdim=True)
         return raw.tril(-1) + torch.diag_embed(log_diagonal.exp())
 

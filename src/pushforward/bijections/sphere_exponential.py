@@ -9,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from pushforward.bijections.context_parameters import ContextParameters
 from pushforward.bijections.sphere import REMEDY, unit
 from pushforward.core.bijection import Bijection, Kind
 from pushforward.core.checks import at_least, below_one
@@ -17,6 +16,7 @@ from pushforward.core.config import configurable
 from pushforward.core.domain import Sphere
 from pushforward.core.execution_mode import needs_derivatives
 from pushforward.core.numerics import concrete_bool
+from pushforward.networks.context_parameters import ContextParameters
 
 __all__ = ["SphereExponential"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pushforward.core.domain import Domain, Measure, Sphere
 
-__all__ = ["Blocks", "Rotations"]
+__all__ = ["Rotations", "SpaceProduct"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Rotations(Sphere):
 
 
 @dataclass(frozen=True)
-class Blocks(Domain):
+class SpaceProduct(Domain):
     """A domain for each block of neighbouring entries of a vector: ``parts[k]`` for ``sizes[k]`` of them.
 
     A block holds one point of its part, such as three entries on a sphere, or an entry-wise domain for each entry.
@@ -47,7 +47,7 @@ class Blocks(Domain):
 
     def __post_init__(self) -> None:
         if not self.parts or len(self.parts) != len(self.sizes) or min(self.sizes) < 1:
-            raise ValueError(f"Blocks: sizes must list one positive number per part; got {self.sizes}.")
+            raise ValueError(f"SpaceProduct: sizes must list one positive number per part; got {self.sizes}.")
 
     @property
     def event_ndim(self) -> int:
@@ -60,7 +60,9 @@ class Blocks(Domain):
 
     def dimension(self, event_shape: Sequence[int]) -> int:
         if not event_shape or event_shape[-1] != sum(self.sizes):
-            raise ValueError(f"Blocks: describes {sum(self.sizes)} entries; got events of shape {tuple(event_shape)}.")
+            raise ValueError(
+                f"SpaceProduct: describes {sum(self.sizes)} entries; got events of shape {tuple(event_shape)}."
+            )
         pairs = zip(self.parts, self.sizes, strict=True)
         return math.prod(event_shape[:-1]) * sum(part.dimension((size,)) for part, size in pairs)
 
@@ -82,7 +84,7 @@ class Blocks(Domain):
 
     def tangents(self, x: Tensor) -> Tensor:
         blocks = zip(self.parts, x.split(self.sizes, dim=-1), strict=True)
-        bases = [part.tangents(x) if part.event_ndim else super(Blocks, self).tangents(x) for part, x in blocks]
+        bases = [part.tangents(x) if part.event_ndim else super(SpaceProduct, self).tangents(x) for part, x in blocks]
         return block_diagonal(bases)
 
 

@@ -10,14 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.context_parameters import ContextParameters
 from pushforward.core.checks import at_least
 from pushforward.core.distribution import Distribution
 from pushforward.core.shapes import EventSize, event_shape, sum_event
 from pushforward.distributions.base import Independent, Uniform
 from pushforward.distributions.draws import uniforms
+from pushforward.networks.context_parameters import ContextParameters
 
 __all__ = ["Parametric", "ParametricQuantiles"]
+
+LOG_LIMIT = 20.0  # of the size of the logarithm of a parameter that depends on a context
 
 Start = float | Sequence[Any]
 """One number for all features, or nested lists of the shape of an event."""
@@ -63,6 +65,7 @@ class Parametric(Distribution):
             )
         values = [value for name, (start_of, up) in start.items() for value in self._start(owner, name, start_of, up)]
         self.num_params = len(start)
+        self.is_log = [is_positive for _, is_positive in start.values()]
         self.source = ContextParameters(owner, values, context, hidden)
         self.of_class = nn.Parameter(torch.zeros(classes, len(values))) if classes else None
         self.context_shape = (context or classes,) if context or classes else None
@@ -84,7 +87,14 @@ class Parametric(Distribution):
             raw = self.source(None) + context @ self.of_class
         else:
             raw = self.source(context)
-        return raw.unflatten(-1, (self.num_params, *self.event_shape)).unbind(-1 - len(self.event_shape))
+        values = raw.unflatten(-1, (self.num_params, *self.event_shape)).unbind(-1 - len(self.event_shape))
+        if context is None:
+            return values
+        # No context, however far from those of the data, makes an exponential overflow.
+        return tuple(
+            LOG_LIMIT * torch.tanh(value / LOG_LIMIT) if is_log else value
+            for value, is_log in zip(values, self.is_log, strict=True)
+        )
 
     @abstractmethod
     def _density(self, x: Tensor, *values: Tensor) -> Tensor:

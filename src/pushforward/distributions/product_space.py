@@ -15,7 +15,7 @@ from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Circle, Domain
 from pushforward.core.entries import domain_of_each
 from pushforward.core.exactness import Exactness, least_exact
-from pushforward.core.spaces import Blocks
+from pushforward.core.spaces import SpaceProduct
 
 __all__ = ["ProductDistribution"]
 
@@ -82,7 +82,7 @@ class ProductDistribution(Distribution):
         self.parts = nn.ModuleList(parts)
         self.event_shape = (sum(self.sizes),)
         self.context_shape = (context,) if context else None
-        self.support: Domain = Blocks(tuple(part.support for part in parts), tuple(self.sizes))
+        self.support: Domain = SpaceProduct(tuple(part.support for part in parts), tuple(self.sizes))
         self.reparametrized = all(part.reparametrized for part in parts)
         self.stochastic = any(part.stochastic for part in parts)
 
@@ -145,7 +145,7 @@ class ProductDistribution(Distribution):
 
 def _entries(support: Domain, size: int) -> tuple[Domain, ...]:
     """The domain of each entry; of points on a curved space, that space."""
-    if isinstance(support, Blocks):
+    if isinstance(support, SpaceProduct):
         pairs = zip(support.parts, support.sizes, strict=True)
         return tuple(entry for part, width in pairs for entry in _entries(part, width))
     return domain_of_each(support, size)

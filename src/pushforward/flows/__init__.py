@@ -2,6 +2,7 @@
 
 from pushforward.flows.options import DataOptions, NetworkOptions, Options
 from pushforward.flows.registry import FLOWS, named_flow
+from pushforward.flows.spaces import box_flow, rotation_flow, simplex_flow, sphere_flow, torus_flow
 from pushforward.flows.structured import bnaf, circular_nsf, gaussianization, triangular_map
 from pushforward.flows.triangular import bernstein, ddsf, gaussian_autoregressive, naf, sos, umnn
 from pushforward.flows.vector import iaf, maf, nice, nsf, real_nvp
@@ -13,6 +14,7 @@ __all__ = [
     "Options",
     "bernstein",
     "bnaf",
+    "box_flow",
     "circular_nsf",
     "ddsf",
     "gaussian_autoregressive",
@@ -24,7 +26,11 @@ __all__ = [
     "nice",
     "nsf",
     "real_nvp",
+    "rotation_flow",
+    "simplex_flow",
     "sos",
+    "sphere_flow",
+    "torus_flow",
     "triangular_map",
     "umnn",
 ]

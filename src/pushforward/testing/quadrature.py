@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Ball, Circle, Domain, Interval, Product, Real, Simplex, Sphere
-from pushforward.core.spaces import Blocks, Rotations
+from pushforward.core.spaces import Rotations, SpaceProduct
 from pushforward.testing.uniform_points import covering_points
 
 __all__ = [
@@ -104,7 +104,7 @@ def is_covered(distribution: Distribution) -> bool:
     if len(shape) != 1 or support.dimension(shape) > 4:
         return False
     parts = support.parts if isinstance(support, Product) else (support,)
-    return all(isinstance(p, Real | Interval | Circle | Ball | Sphere | Simplex | Blocks) for p in parts)
+    return all(isinstance(p, Real | Interval | Circle | Ball | Sphere | Simplex | SpaceProduct) for p in parts)
 
 
 def _grid(distribution: Distribution, context: Tensor | None, refinement: int) -> tuple[Tensor, Tensor]:

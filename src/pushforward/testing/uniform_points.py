@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pushforward.core.domain import Ball, Circle, Domain, Interval, Product, Real, Simplex, Sphere
 from pushforward.core.entries import domain_of_each
-from pushforward.core.spaces import Blocks, Rotations
+from pushforward.core.spaces import Rotations, SpaceProduct
 
 __all__ = ["covering_points"]
 
@@ -23,7 +23,7 @@ def covering_points(domain: Domain, sample: Tensor, random: torch.Generator) -> 
     ``sample`` (n, features) of the distribution that is to be integrated.
     """
     n, features = sample.shape
-    if isinstance(domain, Blocks):
+    if isinstance(domain, SpaceProduct):
         pairs = zip(domain.parts, sample.split(domain.sizes, dim=-1), strict=True)
         covered = [covering_points(part, block, random) for part, block in pairs]
         return torch.cat([x for x, _ in covered], dim=-1), torch.stack([log for _, log in covered]).sum(dim=0)

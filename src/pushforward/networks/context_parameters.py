@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.layout import make_conditioner, to_features_first
-from pushforward.core.checks import at_least
+from pushforward.core.checks import at_least, one_of
 from pushforward.core.constants import HasConstants
-from pushforward.networks import DENSE
+from pushforward.networks.conditioner import DENSE
 
 __all__ = ["ContextParameters"]
 
@@ -42,12 +41,13 @@ class ContextParameters(HasConstants):
         at_least(owner, "context", context, 0)
         self.add_constant("start", list(start))
         self.shift = None if context else nn.Parameter(torch.zeros(len(start)))
+        one_of(owner, "conditioner", conditioner, tuple(DENSE))
         options = {"hidden": hidden, "activation": activation, "dropout": 0.0}
-        self.network = make_conditioner(owner, DENSE, conditioner, context, len(start), **options) if context else None
+        self.network = DENSE[conditioner](context, len(start), **options) if context else None
 
     def forward(self, context: Tensor | None) -> Tensor:
         """(count,) without context, (*batch, count) for a context (*batch, context)."""
         if self.network is None or context is None:
             return self.start if self.shift is None else self.start + self.shift
-        moved: Tensor = self.network(to_features_first(context))
+        moved: Tensor = self.network(context.reshape(-1, context.shape[-1]).t())
         return self.start + moved.t().reshape(*context.shape[:-1], len(moved))
