@@ -105,7 +105,7 @@ def _no_less(below: Tensor, above: Tensor) -> Tensor:
 
 
 @configurable
-class SphereRotation(Bijection):
+class SphereRotation(Rotation):
     r"""Turn a sphere by a learned rotation: :math:`y = \exp(A - A^\top)\, x`.
 
     Areas are kept, so the log-determinant is zero. Both directions cost one product with a matrix. Between recursive
@@ -129,17 +129,23 @@ class SphereRotation(Bijection):
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"features": 3},)
 
     def __init__(self, features: int) -> None:
-        super().__init__()
         at_least("SphereRotation", "features", features, 2, REMEDY)
-        self.in_shape = self.out_shape = (features,)
-        self.rotation = Rotation(features)
+        super().__init__(features)
+        self.initialized.fill_(True)  # nothing is to be set from data
+
+    @property
+    def data_dependent(self) -> bool:
+        return False
+
+    def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
+        return None
 
     def _forward_and_ladj(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        y, ladj = self.rotation._forward_and_ladj(x, None)
+        y, ladj = super()._forward_and_ladj(x, context)
         return unit(y), ladj
 
     def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, ladj = self.rotation._inverse_and_ladj(y, None)
+        x, ladj = super()._inverse_and_ladj(y, context)
         return unit(x), ladj
 
 
