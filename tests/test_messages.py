@@ -14,6 +14,7 @@ import pytest
 import torch
 from mixed_mistakes import MISTAKES
 from shape_mistakes import MISTAKES as SHAPE_MISTAKES
+from space_mistakes import MISTAKES as SPACE_MISTAKES
 from torch import nn
 
 import pushforward as pf
@@ -645,6 +646,7 @@ CASES = [
     (lambda: StandardNormal(2).to(torch.bfloat16).sample(), r"StandardNormal: densities in torch\.bfloat16 would be"),
     *MISTAKES,
     *SHAPE_MISTAKES,
+    *SPACE_MISTAKES,
 ]
 
 

@@ -99,8 +99,9 @@ class VonMises(ParametricQuantiles):
         below = u < 0.5
         goal = torch.where(below, u, 1 - u).log()
         concentration = values[1].exp().expand(u.shape)
-        # The log of the tail at -t, which rises in -t: steep nowhere, flat nowhere.
-        size = -invert_increasing(_log_tail, _find, goal, concentration)[0]
+        # The log of the tail in the log of the distance from its far end: nearly straight, so that a few steps do.
+        log_width = invert_increasing(_log_tail, _find, goal, concentration)[0]
+        size = _far(concentration) - log_width.exp()
         return _wrapped(values[0] + torch.where(below, -size, size))
 
     def _mean_of(self, *values: Tensor) -> Tensor:
@@ -117,23 +118,34 @@ def _von_mises(angle: Tensor, k: Tensor) -> Tensor:
     return -2 * k * torch.sin(0.5 * angle).square() - torch.log(2 * math.pi * torch.special.i0e(k))
 
 
+def _far(k: Tensor) -> Tensor:
+    """The distance from the mode beyond which there is no mass that counts."""
+    return (REACH / k.sqrt()).clamp(max=math.pi)
+
+
 def _tail(size: Tensor, k: Tensor) -> Tensor:
     """P(X < -size), for size from 0 to π."""
-    far = (REACH / k.sqrt()).clamp(max=math.pi)
+    far = _far(k)
     width = (far - size).clamp(min=0.0)
     nodes, weights = (size.new_tensor(v).reshape(-1, *(1,) * width.ndim) for v in (NODES, WEIGHTS))
     return width * (weights * _von_mises(-far + nodes * width, k).exp()).sum(dim=0)
 
 
-def _log_tail(x: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-    """log P(X < x) for x ≤ 0, and the log of its derivative."""
-    log_tail = _tail(-x, k).clamp(min=torch.finfo(x.dtype).tiny).log()
-    return log_tail, _von_mises(x, k) - log_tail
+def _log_tail(log_width: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """log P(X < -far + width), and the log of its derivative in the log of the width."""
+    far, width = _far(k), log_width.exp()
+    log_tail = _tail(far - width, k).clamp(min=torch.finfo(width.dtype).tiny).log()
+    return log_tail, _von_mises(width - far, k) - log_tail + log_width
+
+
+def _bracket(goal: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """A width that is too small, with the largest density all along it, and half of the line."""
+    high = _far(k).log().expand_as(goal)
+    return torch.minimum(goal - _von_mises(torch.zeros_like(k), k), high), high
 
 
 def _find(goal: Tensor, k: Tensor) -> Tensor:
-    far = (REACH / k.sqrt()).clamp(max=math.pi)
-    return solve_between(_log_tail, lambda y, k: (-far, torch.zeros_like(y)), goal, k)
+    return solve_between(_log_tail, _bracket, goal, k)
 
 
 def _wrapped(x: Tensor) -> Tensor:

@@ -124,9 +124,8 @@ class TorchDistribution(_TorchBacked):
             raise ValueError(f"TorchDistribution: the parameters of {name} decide its support; they cannot be learned.")
         for key, value in tensors.items():
             if learn:
-                constraint = cls.arg_constraints[key]
-                self.transforms[key] = constraint
-                raw = td.biject_to(constraint).inv(value)
+                self.transforms[key] = distribution.arg_constraints[key]
+                raw = td.biject_to(self.transforms[key]).inv(value)
                 self.register_parameter(f"raw_{key}", nn.Parameter(torch.tensor(raw.tolist())))
             else:
                 self.add_constant(f"value_{key}", value.tolist())
@@ -151,6 +150,10 @@ class _AnyTorchDistribution(_TorchBacked):
         self.distribution = distribution
         self._measure(distribution)
         self.add_constant("like", 0.0)
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        return None  # any: the object's own numbers keep theirs
 
     def _object(self) -> td.Distribution:
         return self.distribution
@@ -201,7 +204,10 @@ def _numbers_of(distribution: td.Distribution) -> dict[str, Any] | None:
     cls = type(distribution)
     if getattr(td, cls.__name__, None) is not cls:
         return None
-    held = {key: vars(distribution)[key] for key in cls.arg_constraints if key in vars(distribution)}
+    names: Any = distribution.arg_constraints  # of some classes a property of the object
+    held = {key: vars(distribution)[key] for key in names if key in vars(distribution)}
+    if not held and isinstance(distribution, td.TransformedDistribution):  # HalfCauchy, LogNormal, ...
+        held = {key: getattr(distribution, key) for key in names if hasattr(distribution, key)}
     for group in ALTERNATIVES:
         first = next((key for key in group if key in held), None)
         held = {key: value for key, value in held.items() if key not in group or key == first}
@@ -226,6 +232,8 @@ def _domain_of(distribution: td.Distribution, shape: tuple[int, ...]) -> Domain:
     if isinstance(distribution, td.VonMises):
         return Circle()  # torch calls it the line
     support: Any = distribution.support
+    if isinstance(distribution, td.MixtureSameFamily):
+        return _domain_of(distribution.component_distribution, shape)
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     if support is constraints.simplex:
