@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, ClassVar
@@ -28,8 +29,9 @@ LARGEST = 2**31 - 1
 class _TorchBacked(Distribution):
     """What both kinds share: an object of torch, all of whose batch axes belong to one event."""
 
+    @abstractmethod
     def _object(self) -> td.Distribution:
-        raise NotImplementedError
+        """The object of torch, with the present parameters."""
 
     def _measure(self, distribution: td.Distribution) -> None:
         """Take event shape and support over."""
@@ -107,7 +109,7 @@ class TorchDistribution(_TorchBacked):
 
     def __init__(self, name: str, parameters: Mapping[str, Any], *, learn: bool = False) -> None:
         super().__init__()
-        cls = getattr(td, name, None) if isinstance(name, str) else None
+        cls: Any = getattr(td, name, None) if isinstance(name, str) else None
         if not (isinstance(cls, type) and issubclass(cls, td.Distribution)):
             raise ValueError(f"TorchDistribution: torch.distributions has no class {name!r}.")
         self.cls, self.learn = cls, learn

@@ -6,7 +6,7 @@ spaces are made of these by `distributions.ProductDistribution`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pushforward.bijections import (
@@ -109,7 +109,7 @@ def sphere_flow(
     return _directed(SphericalUniform(features), stack, fast, context)
 
 
-def _recursive(features: int, context: int, bins: int, network: dict[str, object]) -> list[Bijection]:
+def _recursive(features: int, context: int, bins: int, network: Mapping[str, object]) -> list[Bijection]:
     """Coordinates, maps of them, and the way back."""
     angle: Univariate = Composed([CircularShift(), CircularRationalQuadratic(bins)])
     options = {"context": context, **network}

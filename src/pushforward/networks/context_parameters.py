@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pushforward.core.checks import at_least, one_of
+from pushforward.core.checks import at_least
 from pushforward.core.constants import HasConstants
 from pushforward.networks.conditioner import DENSE
 
@@ -22,8 +22,6 @@ class ContextParameters(HasConstants):
         start: initial values.
         context: number of context features; 0: the numbers are learned themselves.
         hidden: layer widths of the network that reads the context.
-        conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
-        activation: its activation.
     """
 
     start: Tensor
@@ -34,16 +32,12 @@ class ContextParameters(HasConstants):
         start: Sequence[float],
         context: int,
         hidden: Sequence[int],
-        conditioner: str = "plain",
-        activation: str = "relu",
     ) -> None:
         super().__init__()
         at_least(owner, "context", context, 0)
         self.add_constant("start", list(start))
         self.shift = None if context else nn.Parameter(torch.zeros(len(start)))
-        one_of(owner, "conditioner", conditioner, tuple(DENSE))
-        options = {"hidden": hidden, "activation": activation, "dropout": 0.0}
-        self.network = DENSE[conditioner](context, len(start), **options) if context else None
+        self.network = DENSE["plain"](context, len(start), hidden=hidden) if context else None
 
     def forward(self, context: Tensor | None) -> Tensor:
         """(count,) without context, (*batch, count) for a context (*batch, context)."""
