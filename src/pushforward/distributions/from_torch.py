@@ -110,7 +110,8 @@ class TorchDistribution(_TorchBacked):
     def __init__(self, name: str, parameters: Mapping[str, Any], *, learn: bool = False) -> None:
         super().__init__()
         cls: Any = getattr(td, name, None) if isinstance(name, str) else None
-        if not (isinstance(cls, type) and issubclass(cls, td.Distribution)):
+        is_class: bool = isinstance(cls, type) and issubclass(cls, td.Distribution)
+        if not is_class:
             raise ValueError(f"TorchDistribution: torch.distributions has no class {name!r}.")
         self.cls, self.learn = cls, learn
         tensors = {key: torch.tensor(value, dtype=torch.float64, device="cpu") for key, value in parameters.items()}

@@ -32,8 +32,8 @@ class BoundedRationalQuadratic(SlopedSpline):
 
     >>> import torch
     >>> y, log_slope = BoundedRationalQuadratic(4)(torch.tensor([0.5]), torch.zeros(13, 1))
-    >>> round(y.item(), 6), round(log_slope.item(), 6)
-    (0.5, 0.0)
+    >>> round(y.item(), 6), round(log_slope.exp().item(), 6)
+    (0.5, 1.0)
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
