@@ -85,6 +85,9 @@ class ProductDistribution(Distribution):
         self.support: Domain = SpaceProduct(tuple(part.support for part in parts), tuple(self.sizes))
         self.reparametrized = all(part.reparametrized for part in parts)
         self.stochastic = any(part.stochastic for part in parts)
+        # Once, for compiled graphs do not compare names.
+        self.density_kind: Kind = max((part.log_prob_kind for part in parts), key=KINDS.index)
+        self.draw_kind: Kind = max((part.sample_kind for part in parts), key=KINDS.index)
 
     @property
     def exactness(self) -> Exactness:
@@ -92,11 +95,11 @@ class ProductDistribution(Distribution):
 
     @property
     def log_prob_kind(self) -> Kind:
-        return max((part.log_prob_kind for part in self._each()), key=KINDS.index)
+        return self.density_kind
 
     @property
     def sample_kind(self) -> Kind:
-        return max((part.sample_kind for part in self._each()), key=KINDS.index)
+        return self.draw_kind
 
     def _each(self) -> list[Any]:
         return list(self.parts)
