@@ -15,6 +15,7 @@ import torch
 from linear_mistakes import MISTAKES as LINEAR_MISTAKES
 from mixed_mistakes import MISTAKES
 from shape_mistakes import MISTAKES as SHAPE_MISTAKES
+from space_mistakes import MISTAKES as SPACE_MISTAKES
 from torch import nn
 
 import pushforward as pf
@@ -647,6 +648,7 @@ CASES = [
     *MISTAKES,
     *LINEAR_MISTAKES,
     *SHAPE_MISTAKES,
+    *SPACE_MISTAKES,
 ]
 
 

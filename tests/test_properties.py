@@ -127,6 +127,8 @@ ABSTRACT = {
     "MaskSplit",
     "MixtureCDF",
     "MixtureDistribution",
+    "Parametric",
+    "ParametricQuantiles",
     "Scaled",
     "AutoregressiveDistribution",
     "AutoregressiveFixedContext",

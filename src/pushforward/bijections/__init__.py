@@ -4,6 +4,7 @@ from pushforward.bijections.actnorm import ActNorm
 from pushforward.bijections.angle import Angle
 from pushforward.bijections.autoregressive import Autoregressive
 from pushforward.bijections.block import BlockNeural
+from pushforward.bijections.bounds import Bounds
 from pushforward.bijections.chain import Chain
 from pushforward.bijections.continuous import NeuralODE
 from pushforward.bijections.convolution import Convolution1x1
@@ -27,6 +28,9 @@ from pushforward.bijections.radial import Radial, RadialSquash
 from pushforward.bijections.rearrange import Flip, Permute
 from pushforward.bijections.residual import Residual
 from pushforward.bijections.rotation import Rotation
+from pushforward.bijections.simplex import CentredSoftmax, StickBreaking
+from pushforward.bijections.sphere import SphereCoordinates, SphereLinear, SphereMoebius, SphereRotation
+from pushforward.bijections.sphere_exponential import SphereExponential
 from pushforward.bijections.squeeze import Haar, Squeeze
 from pushforward.bijections.standardize import Standardize
 from pushforward.bijections.surjective import Abs, Augment, Slice, Surjection
@@ -48,6 +52,8 @@ __all__ = [
     "Banana",
     "Bijection",
     "BlockNeural",
+    "Bounds",
+    "CentredSoftmax",
     "Chain",
     "Convolution1x1",
     "Coupling",
@@ -80,8 +86,14 @@ __all__ = [
     "Rotation",
     "Slice",
     "Sort",
+    "SphereCoordinates",
+    "SphereExponential",
+    "SphereLinear",
+    "SphereMoebius",
+    "SphereRotation",
     "Squeeze",
     "Standardize",
+    "StickBreaking",
     "Surjection",
     "Sylvester",
     "Triangular",

@@ -15,13 +15,16 @@ from torch import Tensor, nn
 
 from pushforward.bijections.layout import to_batch_first, to_features_first
 from pushforward.core.bijection import Kind, TriangularMap
-from pushforward.core.checks import finite_numbers, positive
+from pushforward.core.checks import finite_numbers, one_of, positive
 from pushforward.core.config import configurable
 from pushforward.core.numerics import attach_root_gradients, invert_increasing
 from pushforward.univariate.mixture import Components
 from pushforward.univariate.mixture_kinds import GaussianMixtureCDF
 
-__all__ = ["Banana", "GaussianRosenblatt", "MixtureRosenblatt", "cholesky_factor", "mixture_parts"]
+__all__ = ["COVARIANCES", "Banana", "GaussianRosenblatt", "MixtureRosenblatt", "cholesky_factor", "mixture_parts"]
+
+COVARIANCES = ("full", "tied", "diagonal", "spherical")
+"""Which covariances the components of a mixture may have; tied ones are full and the same for all."""
 
 Rows = Sequence[Sequence[float]]
 Step = Callable[..., tuple[Tensor, Any]]
@@ -125,12 +128,15 @@ class MixtureRosenblatt(TriangularMap):
         weights: one positive number per component, in proportion.
         means: the mean of each component.
         covariances: the covariance of each component, as rows; identities by default.
+        covariance: which covariances are learned: ``"full"``, ``"tied"`` (one full one for all components),
+            ``"diagonal"`` or ``"spherical"`` (multiples of the identity). Those given must be of that kind.
 
     Shape:
         ``z``, ``x``: (*batch, features), ``ladj``: (*batch,).
 
     Raises:
-        ValueError: the shapes do not fit, or a covariance is not symmetric and positive definite.
+        ValueError: the shapes do not fit, a covariance is not symmetric and positive definite, or it is not of the
+            kind ``covariance``.
 
     >>> import torch
     >>> rosenblatt = MixtureRosenblatt([1.0, 1.0], [[-2.0, 0.0], [2.0, 0.0]])
@@ -145,21 +151,45 @@ class MixtureRosenblatt(TriangularMap):
             "means": [[-1.0, 0.5], [1.0, -1.0]],
             "covariances": [[[1.0, 0.4], [0.4, 0.5]], [[0.5, -0.3], [-0.3, 1.0]]],
         },
+        {"weights": [1.0, 2.0], "means": [[-1.0, 0.5], [1.0, -1.0]], "covariance": "diagonal"},
     )
 
-    def __init__(self, weights: Sequence[float], means: Rows, *, covariances: Sequence[Rows] | None = None) -> None:
+    def __init__(
+        self,
+        weights: Sequence[float],
+        means: Rows,
+        *,
+        covariances: Sequence[Rows] | None = None,
+        covariance: str = "full",
+    ) -> None:
         super().__init__()
+        one_of("MixtureRosenblatt", "covariance", covariance, COVARIANCES)
         logits, loc, factors = mixture_parts("MixtureRosenblatt", weights, means, covariances)
         self.in_shape = self.out_shape = (loc.shape[-1],)
         self.logits = nn.Parameter(logits)  # (K,)
         self.loc = nn.Parameter(loc)  # (K, features)
-        self.cholesky = nn.Parameter(pack(factors))  # (K, features, features)
+        packed = pack(factors)
+        self.covariance = covariance
+        # (K, features, features) for full ones, (1, features, features) for a tied one, the logarithms of the scales
+        # (K, features) for diagonal and (K, 1) for spherical ones.
+        diagonal = packed.diagonal(dim1=-2, dim2=-1)
+        learned = {"full": packed, "tied": packed[:1], "diagonal": diagonal, "spherical": diagonal[:, :1]}
+        self.cholesky = nn.Parameter(learned[covariance].clone())
+        if not torch.allclose(self._packed(), packed):
+            raise ValueError(f"MixtureRosenblatt: covariances must be {covariance}, as covariance={covariance!r} says.")
         self.score = GaussianMixtureCDF(len(logits))
 
     @property
     def factors(self) -> Tensor:
         """The Cholesky factor of each component, (K, features, features)."""
-        return unpack(self.cholesky)
+        return unpack(self._packed())
+
+    def _packed(self) -> Tensor:
+        """The factors of all components as `pack` gives them, (K, features, features)."""
+        components, features = self.loc.shape
+        if self.covariance in ("full", "tied"):
+            return self.cholesky.expand(components, -1, -1)
+        return torch.diag_embed(self.cholesky.expand(-1, features))
 
     def log_density(self, x: Tensor) -> Tensor:
         """The log-density of the mixture at x (*batch, features), shape (*batch,)."""
@@ -205,12 +235,13 @@ class MixtureRosenblatt(TriangularMap):
         """
         log_joint = torch.log_softmax(self.logits, dim=0)[:, None]
         limit = math.sqrt(torch.finfo(self.loc.dtype).max) * 1e-4
+        packed = self._packed()
         residuals: list[Tensor] = []
         results = []
         for j, column in enumerate(columns):
-            mean, log_scale = self.loc[:, j, None], self.cholesky[:, j, j, None]
+            mean, log_scale = self.loc[:, j, None], packed[:, j, j, None]
             for i, residual in enumerate(residuals):
-                mean = torch.addcmul(mean, self.cholesky[:, j, i, None], residual)
+                mean = torch.addcmul(mean, packed[:, j, i, None], residual)
             x, result = step(column, Components(torch.log_softmax(log_joint, dim=0), mean, log_scale))
             residual = ((x - mean) * torch.exp(-log_scale)).clamp(-limit, limit)  # squares of larger numbers overflow
             log_joint = log_joint - 0.5 * (residual.square() + LOG_2PI) - log_scale

@@ -12,8 +12,9 @@ from torch import Tensor
 from pushforward.core.bijection import Kind
 from pushforward.core.checks import NotInvertibleError, broadcast, check_context
 from pushforward.core.data_start import watch_for_training
-from pushforward.core.exactness import Exactness
+from pushforward.core.exactness import Estimate, Exactness
 from pushforward.core.inputs import ScreenedInputs
+from pushforward.core.moments import average, mean_of_points
 from pushforward.core.screening import warn_unsolved
 from pushforward.core.shapes import unsqueeze_to
 from pushforward.core.torch_view import TorchView, torch_view
@@ -61,6 +62,14 @@ class Distribution(ScreenedInputs, ABC):
 
     def _initialize(self, x: Tensor, context: Tensor | None) -> None:
         """Set data-dependent values; most distributions have none."""
+
+    def _mean(self, context: Tensor | None) -> Tensor | None:
+        """The mean, (*batch, *event_shape), where there is a closed formula."""
+        return None
+
+    def _entropy(self, context: Tensor | None) -> Tensor | None:
+        """The entropy in nats, (*batch,), where there is a closed formula."""
+        return None
 
     @property
     def exactness(self) -> Exactness:
@@ -193,6 +202,46 @@ class Distribution(ScreenedInputs, ABC):
         )
         self._initialize(x, context)
 
+    @torch.no_grad()
+    def mean(
+        self, context: Tensor | None = None, *, samples: int = 10_000, generator: torch.Generator | None = None
+    ) -> Estimate:
+        """The mean with its standard error: by a formula where there is one, else the average of ``samples`` points.
+
+        Of angles it is the mean direction; of points of a sphere or simplex the mean of their entries. Where a mean
+        does not exist (Cauchy), averages do not settle and their error says nothing.
+
+        Returns:
+            (value, error), each (*batch, *event_shape); the error of a formula is zero.
+        """
+        batch, context, _ = self._sampling((), context)
+        exact = self._mean(context)
+        if exact is not None:
+            value = exact.expand(*batch, *self.event_shape)
+            return Estimate(value, torch.zeros_like(value))
+        return mean_of_points(self.sample((samples,), context, generator=generator), self.support)
+
+    @torch.no_grad()
+    def entropy(
+        self, context: Tensor | None = None, *, samples: int = 10_000, generator: torch.Generator | None = None
+    ) -> Estimate:
+        """The entropy -E[log q(x)] in nats with its standard error: by a formula where there is one, else the average
+        over ``samples`` points.
+
+        Where ``log_prob`` is a lower bound, this is an upper bound. On spaces other than the plain ones it is with
+        respect to their own measure.
+
+        Returns:
+            (value, error), each (*batch,); the error of a formula is zero.
+        """
+        batch, context, _ = self._sampling((), context)
+        exact = self._entropy(context)
+        if exact is not None:
+            value = exact.expand(batch)
+            return Estimate(value, torch.zeros_like(value))
+        x = self.sample((samples,), context, generator=generator)
+        return average(-self.log_prob(x, context, generator=generator))
+
     def condition(self, context: Tensor) -> Distribution:
         """This distribution with its *context* fixed: ``flow.condition(c).sample((100,))``."""
         return FixedContext(self, context)
@@ -270,6 +319,12 @@ class FixedContext(Distribution):
 
     def given(self, observed: Tensor) -> Distribution:
         return self.distribution.given(observed).condition(self.context)
+
+    def _mean(self, context: Tensor | None) -> Tensor | None:
+        return self.distribution._mean(self.context)
+
+    def _entropy(self, context: Tensor | None) -> Tensor | None:
+        return self.distribution._entropy(self.context)
 
     def _log_prob(self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
         return self.distribution.log_prob(x, self.context, generator=generator)

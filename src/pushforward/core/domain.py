@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-Measure = Literal["Lebesgue", "surface", "counting", "product"]
+Measure = Literal["Lebesgue", "surface", "Haar", "counting", "product"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Domain(ABC):
         """What densities on the set are densities with respect to.
 
         ``"Lebesgue"``: volume (of the simplex: of all entries but the last, as for Dirichlet densities).
-        ``"surface"``: area of the surface. ``"counting"``: densities are probabilities. ``"product"``: another one of
-        these for each feature.
+        ``"surface"``: area of the surface. ``"Haar"``: the probability that rotations leave unchanged.
+        ``"counting"``: densities are probabilities. ``"product"``: another one of these for each feature.
         """
         return "Lebesgue"
 
@@ -79,6 +79,21 @@ class Domain(ABC):
     def anchor(self, x: Tensor) -> Tensor:
         """A fixed inner point of the set that broadcasts against ``x``: stands in for points that are not in it."""
         return x.new_zeros(())
+
+    def tangents(self, x: Tensor) -> Tensor:
+        """Directions in which a point can move, as columns that span a unit of the ``measure``.
+
+        With them a log-determinant is one of a square matrix also where points have more entries than dimensions.
+
+        Args:
+            x: points, (*s, *point shape).
+
+        Returns:
+            (*s, entries of a point, dimension).
+        """
+        entries = math.prod(x.shape[x.ndim - self.event_ndim :])
+        eye = torch.eye(entries, dtype=x.dtype, device=x.device)
+        return eye.expand(*x.shape[: x.ndim - self.event_ndim], entries, entries)
 
 
 @dataclass(frozen=True)
@@ -234,6 +249,11 @@ class Sphere(Domain):
     def anchor(self, x: Tensor) -> Tensor:
         return torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)[0]
 
+    def tangents(self, x: Tensor) -> Tensor:
+        eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device).expand(*x.shape, x.shape[-1])
+        # The first column is x up to its sign, the others are orthonormal to it.
+        return torch.linalg.qr(torch.cat([x[..., None], eye], dim=-1))[0][..., 1:]
+
 
 @dataclass(frozen=True)
 class Simplex(Domain):
@@ -255,6 +275,10 @@ class Simplex(Domain):
 
     def anchor(self, x: Tensor) -> Tensor:
         return x.new_full((x.shape[-1],), 1 / x.shape[-1])
+
+    def tangents(self, x: Tensor) -> Tensor:
+        eye = torch.eye(x.shape[-1] - 1, dtype=x.dtype, device=x.device)
+        return torch.cat([eye, -torch.ones_like(eye[:1])]).expand(*x.shape, x.shape[-1] - 1)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
-__all__ = ["Exactness", "least_exact", "qualified"]
+from torch import Tensor
+
+__all__ = ["Estimate", "Exactness", "least_exact", "qualified"]
 
 Exactness = Literal["exact", "unbiased", "bound"]
 """``"exact"``: the number itself. ``"unbiased"``: a random estimate whose expectation it is. ``"bound"``: a lower bound
@@ -26,3 +28,10 @@ def qualified(name: str, exactness: Exactness) -> str:
     ('log-likelihood', 'log-likelihood (lower bound)')
     """
     return name + QUALIFIERS[exactness]
+
+
+class Estimate(NamedTuple):
+    """A number with its standard error: zero where the number is exact."""
+
+    value: Tensor
+    error: Tensor

@@ -72,7 +72,7 @@ class ReferenceDistribution(ABC):
         return torch.where(small, tiny, near + log1mexp(torch.where(small, 1.0, near - far)))
 
 
-class Gaussian(ReferenceDistribution):
+class GaussianReference(ReferenceDistribution):
     """The standard normal."""
 
     @staticmethod
@@ -86,7 +86,7 @@ class Gaussian(ReferenceDistribution):
         far = y < FAR
         v = torch.where(far, y, FAR).clamp(min=-_largest_square(y))
         w = 1 / v.square()
-        tail = Gaussian.log_density(v) - (-v).log() + torch.log1p(-w * (1 - 3 * w * (1 - 5 * w * (1 - 7 * w))))
+        tail = GaussianReference.log_density(v) - (-v).log() + torch.log1p(-w * (1 - 3 * w * (1 - 5 * w * (1 - 7 * w))))
         return torch.where(far, tail, torch.special.log_ndtr(torch.where(far, 0.0, y)))
 
     @staticmethod
@@ -94,7 +94,7 @@ class Gaussian(ReferenceDistribution):
         return torch.special.ndtri(p)
 
 
-class Logistic(ReferenceDistribution):
+class LogisticReference(ReferenceDistribution):
     """The standard logistic."""
 
     @staticmethod
@@ -114,4 +114,4 @@ class Logistic(ReferenceDistribution):
         return F.logsigmoid(high) + F.logsigmoid(-low) + log1mexp(width)
 
 
-REFERENCES: dict[str, ReferenceDistribution] = {"gaussian": Gaussian(), "logistic": Logistic()}
+REFERENCES: dict[str, ReferenceDistribution] = {"gaussian": GaussianReference(), "logistic": LogisticReference()}

@@ -12,20 +12,33 @@ from pushforward.distributions.columns.discrete import Boolean, Categorical, Con
 from pushforward.distributions.columns.inflated import Inflated, ZeroInflated
 from pushforward.distributions.columns.integer import Integer
 from pushforward.distributions.columns.repeated import Repeated
+from pushforward.distributions.directions import SphericalUniform, VonMises, VonMisesFisher
 from pushforward.distributions.flow import Flow
+from pushforward.distributions.from_torch import TorchDistribution, from_torch
+from pushforward.distributions.half_line import Exponential, Gamma, LogNormal, Weibull
 from pushforward.distributions.importance import ImportanceWeighted
 from pushforward.distributions.joint import Joint
 from pushforward.distributions.manifold import ManifoldFlow, ProbabilisticPCA
 from pushforward.distributions.mixed.conditional import MixedConditional
 from pushforward.distributions.mixed.model import MixedTypeModel
 from pushforward.distributions.mixture import GaussianMixture, MultivariateNormal
+from pushforward.distributions.parametric import Parametric, ParametricQuantiles
+from pushforward.distributions.product_space import ProductDistribution
+from pushforward.distributions.real_line import DiagonalNormal, Laplace, Logistic
+from pushforward.distributions.resampled import Resampled
+from pushforward.distributions.rotations import RotationDistribution, rotation_matrix
+from pushforward.distributions.skewed_and_heavy import Cauchy, GeneralizedNormal, Gumbel
 from pushforward.distributions.solver import estimate_log_prob, solver_report
+from pushforward.distributions.truncated import Truncated
+from pushforward.distributions.unit_interval import Beta, Dirichlet
 
 __all__ = [
     "AutoregressiveDistribution",
+    "Beta",
     "Boolean",
     "Bounded",
     "Categorical",
+    "Cauchy",
     "Circular",
     "CircularUniform",
     "ColumnDistribution",
@@ -33,30 +46,52 @@ __all__ = [
     "Conditional",
     "Constant",
     "Continuous",
+    "DiagonalNormal",
+    "Dirichlet",
     "Distribution",
+    "Exponential",
     "FixedContext",
     "Flow",
+    "Gamma",
     "GaussianMixture",
+    "GeneralizedNormal",
+    "Gumbel",
     "HeavyTailed",
     "ImportanceWeighted",
     "Independent",
     "Inflated",
     "Integer",
     "Joint",
+    "Laplace",
+    "LogNormal",
+    "Logistic",
     "ManifoldFlow",
     "MixedConditional",
     "MixedTypeModel",
     "MultivariateNormal",
     "Normal",
     "Ordinal",
+    "Parametric",
+    "ParametricQuantiles",
     "Positive",
     "ProbabilisticPCA",
+    "ProductDistribution",
     "Repeated",
+    "Resampled",
+    "RotationDistribution",
+    "SphericalUniform",
     "StandardNormal",
     "StudentT",
+    "TorchDistribution",
+    "Truncated",
     "Uniform",
+    "VonMises",
+    "VonMisesFisher",
+    "Weibull",
     "ZeroInflated",
     "estimate_log_prob",
+    "from_torch",
+    "rotation_matrix",
     "solver_report",
     "targets",
 ]

@@ -42,10 +42,10 @@ class Joint(Independent):
     def __init__(self, parts: Sequence[Independent]) -> None:
         super().__init__()
         parts = list(parts)
-        if not parts or not all(isinstance(part, Independent) and len(part.event_shape) == 1 for part in parts):
+        if not parts or not all(map(_is_vector, parts)):
             raise ValueError(
-                "Joint: parts must list one or more distributions of vectors of independent features, such as "
-                "StandardNormal(2) or CircularUniform(1)."
+                "Joint: parts must list one or more distributions of vectors of independent features without context, "
+                "such as StandardNormal(2) or CircularUniform(1). ProductDistribution takes others."
             )
         self.parts = nn.ModuleList(parts)
         self.sizes = [part.event_shape[0] for part in parts]
@@ -75,3 +75,8 @@ class Joint(Independent):
 
     def _each_part(self) -> list[Any]:
         return list(self.parts)
+
+
+def _is_vector(part: object) -> bool:
+    """Whether this is a distribution of vectors of independent features without context."""
+    return isinstance(part, Independent) and len(part.event_shape) == 1 and part.context_shape is None

@@ -1,4 +1,4 @@
-"""Normals with a full covariance, and mixtures of them."""
+"""Normals with a full covariance, and mixtures of normals with covariances of several kinds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.bijections.knothe import GaussianRosenblatt, MixtureRosenblatt, cholesky_factor, mixture_parts
+from pushforward.bijections.knothe import (
+    COVARIANCES,
+    GaussianRosenblatt,
+    MixtureRosenblatt,
+    cholesky_factor,
+    mixture_parts,
+)
 from pushforward.core.bijection import Kind
-from pushforward.core.checks import finite_numbers
+from pushforward.core.checks import at_least, finite_numbers, one_of
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Domain
 from pushforward.core.execution_mode import needs_derivatives
@@ -78,7 +84,7 @@ class MultivariateNormal(AutoregressiveDistribution):
 
 @configurable
 class GaussianMixture(AutoregressiveDistribution):
-    r"""A mixture of normals with full covariances, :math:`q(x) = \sum_k w_k\, N(x; \mu_k, \Sigma_k)`.
+    r"""A mixture of normals, :math:`q(x) = \sum_k w_k\, N(x; \mu_k, \Sigma_k)`.
 
     Learned are the logits of the weights, the means and the Cholesky factors. Samples choose a component first; their
     gradients are those of the Knothe-Rosenblatt map (implicit reparameterisation). Densities cost K D² operations.
@@ -87,9 +93,12 @@ class GaussianMixture(AutoregressiveDistribution):
         weights: one positive number per component, in proportion.
         means: the mean of each component.
         covariances: the covariance of each component, as rows; identities by default.
+        covariance: which covariances are learned: ``"full"``, ``"tied"`` (one full one for all components),
+            ``"diagonal"`` or ``"spherical"`` (multiples of the identity). Those given must be of that kind.
 
     Raises:
-        ValueError: the shapes do not fit, or a covariance is not symmetric and positive definite.
+        ValueError: the shapes do not fit, a covariance is not symmetric and positive definite, or it is not of the
+            kind ``covariance``.
 
     References:
         | Implicit Reparameterization Gradients (Figurnov et al., 2018), arXiv:1805.08498
@@ -108,6 +117,14 @@ class GaussianMixture(AutoregressiveDistribution):
             "means": [[-1.0, 0.0], [1.0, 1.0], [0.0, -2.0]],
             "covariances": [[[1.0, 0.4], [0.4, 0.5]], [[0.5, -0.3], [-0.3, 1.0]], [[2.0, 0.0], [0.0, 0.3]]],
         },
+        {
+            "weights": [1.0, 2.0],
+            "means": [[-1.0, 0.0], [1.0, 1.0]],
+            "covariances": [[[1.0, 0.4], [0.4, 0.5]], [[1.0, 0.4], [0.4, 0.5]]],
+            "covariance": "tied",
+        },
+        {"weights": [1.0, 2.0], "means": [[-1.0, 0.0], [1.0, 1.0]], "covariance": "diagonal"},
+        {"weights": [1.0, 2.0], "means": [[-1.0, 0.0], [1.0, 1.0]], "covariance": "spherical"},
     )
 
     def __init__(
@@ -116,16 +133,43 @@ class GaussianMixture(AutoregressiveDistribution):
         means: Sequence[Sequence[float]],
         *,
         covariances: Sequence[Sequence[Sequence[float]]] | None = None,
+        covariance: str = "full",
     ) -> None:
         super().__init__()
+        one_of("GaussianMixture", "covariance", covariance, COVARIANCES)
         _, loc, _ = mixture_parts("GaussianMixture", weights, means, covariances)
         self.event_shape = (loc.shape[-1],)
-        self.rosenblatt = MixtureRosenblatt(weights, means, covariances=covariances)
+        self.rosenblatt = MixtureRosenblatt(weights, means, covariances=covariances, covariance=covariance)
         self.standard = StandardNormal(loc.shape[-1])
 
     @property
     def noise(self) -> Independent:
         return self.standard
+
+    @classmethod
+    def spread(
+        cls, features: int, components: int, *, covariance: str = "full", scale: float = 1.0, seed: int = 0
+    ) -> GaussianMixture:
+        """A mixture to be learned: equal weights, identities, and means drawn from a normal.
+
+        Args:
+            features: number of features.
+            components: number of components.
+            covariance: which covariances are learned.
+            scale: standard deviation of the means.
+            seed: decides them.
+
+        Raises:
+            ValueError: a size is below one, or ``covariance`` has no such value.
+
+        >>> GaussianMixture.spread(2, 3, covariance="spherical").rosenblatt.cholesky.shape
+        torch.Size([3, 1])
+        """
+        at_least("GaussianMixture", "features", features, 1)
+        at_least("GaussianMixture", "components", components, 1)
+        random = torch.Generator().manual_seed(seed)
+        means = scale * torch.randn(components, features, dtype=torch.float64, generator=random, device="cpu")
+        return cls([1.0] * components, means.tolist(), covariance=covariance)
 
     @property
     def icdf_kind(self) -> Kind:
@@ -139,6 +183,9 @@ class GaussianMixture(AutoregressiveDistribution):
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.rosenblatt.log_density(x)
+
+    def _mean(self, context: Tensor | None) -> Tensor:
+        return torch.softmax(self.rosenblatt.logits, dim=0) @ self.rosenblatt.loc
 
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
         with torch.no_grad():

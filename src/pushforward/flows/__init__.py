@@ -6,6 +6,7 @@ from pushforward.flows.image import glow, multiscale_real_nvp
 from pushforward.flows.options import DataOptions, NetworkOptions, Options
 from pushforward.flows.registry import FLOWS, IMAGE_FLOWS, named_flow
 from pushforward.flows.residual import residual_flow
+from pushforward.flows.spaces import box_flow, rotation_flow, simplex_flow, sphere_flow, torus_flow
 from pushforward.flows.structured import bnaf, circular_nsf, gaussianization, triangular_map
 from pushforward.flows.triangular import bernstein, ddsf, gaussian_autoregressive, naf, sos, umnn
 from pushforward.flows.vector import iaf, maf, nice, nsf, real_nvp
@@ -18,6 +19,7 @@ __all__ = [
     "Options",
     "bernstein",
     "bnaf",
+    "box_flow",
     "circular_nsf",
     "cnf",
     "ddsf",
@@ -35,8 +37,12 @@ __all__ = [
     "radial",
     "real_nvp",
     "residual_flow",
+    "rotation_flow",
+    "simplex_flow",
     "sos",
+    "sphere_flow",
     "sylvester",
+    "torus_flow",
     "triangular_map",
     "umnn",
 ]

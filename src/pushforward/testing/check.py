@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from pushforward.core.bijection import Bijection
 from pushforward.core.config import REGISTRY, build
 from pushforward.core.distribution import Distribution
-from pushforward.core.domain import Ball, Circle, Interval, Product, Real
 from pushforward.testing import bijections as of_bijections
 from pushforward.testing import distributions as of_distributions
 from pushforward.testing import modules as of_modules
@@ -22,7 +21,14 @@ from pushforward.testing import univariates as of_univariates
 from pushforward.testing.case import Case
 from pushforward.testing.continuity import continuous
 from pushforward.testing.dependence import dependence
-from pushforward.testing.quadrature import integrates_to_one, masses, samples_follow_the_density
+from pushforward.testing.quadrature import (
+    has_grid,
+    integrates_to_one,
+    integrates_to_one_by_sampling,
+    is_covered,
+    masses,
+    samples_follow_the_density,
+)
 from pushforward.testing.random_parts import (
     GENTLE,
     ORDINARY,
@@ -135,25 +141,22 @@ def univariate_properties(univariate: Univariate, x: Tensor, params: Tensor) -> 
 
 
 def distribution_properties(distribution: Distribution, context: Tensor | None = None) -> dict[str, Property]:
-    """The properties of a distribution in one context, by name; integrals where they can be computed on a grid.
+    """The properties of a distribution in one context, by name; integrals on a grid or, in three and four
+    dimensions, by points that cover the space.
 
     Args:
         distribution: with its weights as they are.
         context: of its ``context_shape``, where it takes one.
     """
     checks: dict[str, Property] = {p.__name__: partial(p, distribution, context) for p in OF_DISTRIBUTIONS}
-    if _has_grid(distribution):
+    if distribution.exactness == "bound" or distribution.stochastic:
+        pass  # what log_prob gives is no log-density, so its exponential need not integrate to one
+    elif has_grid(distribution):
         grid = cache(partial(masses, distribution, context))
         checks |= {p.__name__: partial(p, distribution, context, grid) for p in INTEGRALS}
+    elif is_covered(distribution):
+        checks["integrates_to_one_by_sampling"] = partial(integrates_to_one_by_sampling, distribution, context)
     return checks | {p.__name__: partial(p, distribution) for p in OF_MODULES}
-
-
-def _has_grid(distribution: Distribution) -> bool:
-    shape, support = distribution.event_shape, distribution.support
-    parts = support.parts if isinstance(support, Product) else (support,)
-    if not distribution.is_exact:
-        return False
-    return len(shape) == 1 and shape[0] <= 2 and all(isinstance(p, Real | Interval | Circle | Ball) for p in parts)
 
 
 def failures(properties: Mapping[str, Property]) -> dict[str, Exception]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from pushforward.bijections import (
     ActNorm,
     Angle,
+    Bounds,
     Chain,
     Convolution1x1,
     Coupling,
@@ -49,7 +50,7 @@ def pattern(bijection: Bijection) -> Pattern | None:
     place = torch.arange(size).reshape(bijection.in_shape)
     eye, none = torch.eye(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
     on_context = none if bijection.context_shape is None else ~none
-    if isinstance(bijection, ActNorm | Angle | Diagonal | Elementwise | Standardize):
+    if isinstance(bijection, ActNorm | Angle | Bounds | Diagonal | Elementwise | Standardize):
         return eye, on_context
     if isinstance(bijection, TriangularMap):
         return torch.ones(size, size).tril().bool(), on_context

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pushforward.bijections import Standardize
 from pushforward.core.bijection import Bijection
+from pushforward.core.domain import Sphere
 
 __all__ = [
     "GENTLE",
@@ -24,6 +25,7 @@ __all__ = [
     "context_for",
     "generator",
     "inputs",
+    "least_movement",
     "movement",
     "randomize",
     "with_random_weights",
@@ -32,7 +34,7 @@ __all__ = [
 M = TypeVar("M", bound=nn.Module)
 
 LEAST_MOVEMENT = 0.1
-"""How far random weights must move the median point."""
+"""How far random weights must move the median point; on a sphere, whose points are close together, a fifth of it."""
 
 ORDINARY = 0.7
 """The usual size of weights. Much larger ones make maps so steep that rounding decides."""
@@ -100,9 +102,14 @@ def with_random_weights(
         part = randomize(make(), seed, dtype, size)
         bijection = part if isinstance(part, Bijection) else getattr(part, "bijection", None)
         moved = movement(bijection) if isinstance(bijection, Bijection) else None
-        if moved is None or moved > LEAST_MOVEMENT:
+        if not isinstance(bijection, Bijection) or moved is None or moved > least_movement(bijection):
             break
     return part
+
+
+def least_movement(bijection: Bijection) -> float:
+    """How far random weights must move the median point of this map."""
+    return 0.2 * LEAST_MOVEMENT if isinstance(bijection.domain, Sphere) else LEAST_MOVEMENT
 
 
 @torch.no_grad()

@@ -45,9 +45,9 @@ def difference(domain: Domain, a: Tensor, b: Tensor) -> Tensor:
 
 
 def wrapped(domain: Domain, x: Tensor) -> Tensor:
-    """x; on a circle brought back to [-π, π)."""
+    """x; on a circle brought back to [-π, π), in an interval moved to its nearest end."""
     if not isinstance(domain, Circle):
-        return x
+        return x.clamp(*domain.ends)
     x = difference(domain, x, torch.zeros_like(x))
     return torch.where(x >= math.pi, -math.pi, x.clamp(min=-math.pi))
 

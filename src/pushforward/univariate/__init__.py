@@ -1,6 +1,7 @@
 """Increasing scalar maps, whose parameters come from outside; every layer kind takes any of them."""
 
 from pushforward.univariate.base import Univariate
+from pushforward.univariate.bounded import BoundedRationalQuadratic
 from pushforward.univariate.circular import CircularRationalQuadratic, CircularShift, Moebius
 from pushforward.univariate.composed import Composed
 from pushforward.univariate.distribution import UnivariateDistribution, distribution_of
@@ -18,6 +19,7 @@ from pushforward.univariate.tails import TailTransform
 __all__ = [
     "Affine",
     "Bernstein",
+    "BoundedRationalQuadratic",
     "CircularRationalQuadratic",
     "CircularShift",
     "Composed",
