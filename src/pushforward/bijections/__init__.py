@@ -8,6 +8,7 @@ from pushforward.bijections.chain import Chain
 from pushforward.bijections.combine import Concatenate, Indexed, Stack
 from pushforward.bijections.coupling import Coupling
 from pushforward.bijections.elementwise import Elementwise
+from pushforward.bijections.graph import GraphAutoregressive
 from pushforward.bijections.grid import GridRosenblatt
 from pushforward.bijections.knothe import Banana, GaussianRosenblatt, MixtureRosenblatt
 from pushforward.bijections.linear import LU, Rotation
@@ -33,6 +34,7 @@ __all__ = [
     "Elementwise",
     "Flip",
     "GaussianRosenblatt",
+    "GraphAutoregressive",
     "GridRosenblatt",
     "Indexed",
     "Inverse",

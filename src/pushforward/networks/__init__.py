@@ -16,6 +16,7 @@ from pushforward.networks.conditioner import (
     register_masked,
 )
 from pushforward.networks.conv import CONV, ConvNet, register_conv
+from pushforward.networks.graph import GraphMLP
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import MLP
 from pushforward.networks.trunk import ACTIVATIONS
@@ -29,6 +30,7 @@ __all__ = [
     "AutoregressiveConditioner",
     "Conditioner",
     "ConvNet",
+    "GraphMLP",
     "IncrementalPass",
     "MaskedMLP",
     "ReversePass",
