@@ -1,5 +1,6 @@
 """Named flows: functions that assemble the parts into models the field knows."""
 
+from pushforward.flows.graphical import graphical
 from pushforward.flows.options import DataOptions, NetworkOptions, Options
 from pushforward.flows.registry import FLOWS, named_flow
 from pushforward.flows.structured import bnaf, circular_nsf, gaussianization, triangular_map
@@ -17,6 +18,7 @@ __all__ = [
     "ddsf",
     "gaussian_autoregressive",
     "gaussianization",
+    "graphical",
     "iaf",
     "maf",
     "naf",

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections import Standardize
+from pushforward.bijections import BatchNorm, Standardize
 from pushforward.core.bijection import Bijection
 
 __all__ = [
@@ -48,7 +48,7 @@ def generator(seed: int) -> torch.Generator:
 
 @torch.no_grad()
 def randomize(module: M, seed: int = 0, dtype: torch.dtype = torch.float64, size: float = ORDINARY) -> M:
-    """Draw every parameter anew, in place, and every statistic of `Standardize`; evaluation mode.
+    """Draw every parameter anew, in place, and every statistic of `Standardize` and `BatchNorm`; evaluation mode.
 
     Args:
         module: any part.
@@ -76,6 +76,10 @@ def randomize(module: M, seed: int = 0, dtype: torch.dtype = torch.float64, size
         if isinstance(part, Standardize):
             part.mean.copy_(draw(part.mean))
             part.scale.copy_((0.4 * draw(part.scale)).exp())
+            part.initialized.fill_(True)
+        if isinstance(part, BatchNorm):
+            part.running_mean.copy_(draw(part.running_mean))
+            part.running_var.copy_((0.4 * draw(part.running_var)).exp())
             part.initialized.fill_(True)
     return module.eval().to(dtype)
 
