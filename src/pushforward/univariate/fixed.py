@@ -139,28 +139,26 @@ class SignedPower(Univariate):
         return 1e37 ** (1 / largest)
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        log_power = self._log_power(x, params)
-        return self._raise(x, log_power), self._log_slope(x, log_power)
+        power = self._power(params)
+        return _raised(x, power), self._log_slope(x, power)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        log_power = self._log_power(y, params)
-        x = self._raise(y, -log_power)
-        return x, -self._log_slope(x, log_power)
+        power = self._power(params)
+        x = _raised(y, 1 / power)
+        return x, -self._log_slope(x, power)
 
-    def _log_power(self, x: Tensor, params: Tensor) -> Tensor:
-        if self.power is not None:
-            return torch.full_like(x, math.log(self.power))
-        return self.log_bound * torch.tanh(params[0])
-
-    @staticmethod
-    def _raise(x: Tensor, log_power: Tensor) -> Tensor:
-        power = log_power.exp()
-        largest = torch.exp((math.log(torch.finfo(x.dtype).max) - 2) / power.clamp(min=1.0)).detach()
-        return torch.sign(x) * torch.minimum(_normal_size(x), largest) ** power
+    def _power(self, params: Tensor) -> Tensor:
+        """p, of shape (*s) where it is learned."""
+        return params.new_tensor(self.power) if self.power else torch.exp(self.log_bound * torch.tanh(params[0]))
 
     @staticmethod
-    def _log_slope(x: Tensor, log_power: Tensor) -> Tensor:
-        return log_power + torch.expm1(log_power) * _normal_size(x).log()
+    def _log_slope(x: Tensor, power: Tensor) -> Tensor:
+        return power.log() + (power - 1) * _normal_size(x).log()
+
+
+def _raised(x: Tensor, power: Tensor) -> Tensor:
+    largest = torch.exp((math.log(torch.finfo(x.dtype).max) - 2) / power.clamp(min=1.0)).detach()
+    return torch.sign(x) * torch.minimum(_normal_size(x), largest) ** power
 
 
 def _normal_size(x: Tensor) -> Tensor:

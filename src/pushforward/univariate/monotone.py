@@ -13,7 +13,7 @@ from torch import Tensor
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Domain, Interval
-from pushforward.core.numerics import concrete_bool
+from pushforward.core.numerics import concrete_bool, solve_between
 from pushforward.univariate.base import Iterative
 
 __all__ = ["FUNCTIONS", "Monotone", "register_monotone"]
@@ -169,42 +169,48 @@ class Monotone(Iterative):
     def _many(self, params: Tensor, y: Tensor) -> bool:
         return False  # a table would read the function far out, where nothing is known about it
 
+    def _solve(self, y: Tensor, prepared: Any, start: Tensor | None = None) -> Tensor:
+        low, high = self.registered.low, self.registered.high
+        if math.isfinite(low) == math.isfinite(high):
+            return super()._solve(y, prepared, start)
+        # On a half line the logarithm t of the distance from its end is searched: near the end x has its digits.
+        sign, end = (1, low) if math.isfinite(low) else (-1, high)
+        longest = math.log(torch.finfo(y.dtype).max) - 1
+
+        def place(t: Tensor) -> Tensor:
+            return end + sign * torch.exp((sign * t).clamp(max=longest))
+
+        def curve(t: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
+            value, log_slope = self._evaluate(place(t), prepared)
+            return value, log_slope + sign * t
+
+        def bracket(y: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
+            return _bracket(lambda t: self.registered.function(place(t), prepared), y)
+
+        return place(solve_between(curve, bracket, y, prepared))
+
     @torch.no_grad()
     def _bracket(self, y: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
         """The ends of a bounded domain; else two points that move outwards until the function is below and above y."""
-        registered = self.registered
-        low, high = (torch.full_like(y, end) for end in self._start())
-        for _ in range(EXPANSIONS):
-            short_low = (registered.function(low, prepared) > y) & ~self._is_end(low, registered.low)
-            short_high = (registered.function(high, prepared) < y) & ~self._is_end(high, registered.high)
-            if concrete_bool((short_low | short_high).any()) is False:
-                break
-            new_low, new_high = self._outwards(low, registered.low), self._outwards(high, registered.high)
-            # The end that is passed over lies on the other side of the root: the bracket stays as narrow as it can.
-            low, high = (
-                torch.where(short_low, new_low, torch.where(short_high, high, low)),
-                torch.where(short_high, new_high, torch.where(short_low, low, high)),
-            )
-        return low, high
-
-    def _start(self) -> tuple[float, float]:
         low, high = self.registered.low, self.registered.high
         if math.isfinite(low) and math.isfinite(high):
-            return low, high
-        if math.isfinite(low):
-            return low + 1 / GROWTH, low + GROWTH
-        return (high - GROWTH, high - 1 / GROWTH) if math.isfinite(high) else (-1.0, 1.0)
+            return torch.full_like(y, low), torch.full_like(y, high)
+        return _bracket(lambda x: self.registered.function(x, prepared), y)
 
-    def _outwards(self, x: Tensor, end: float) -> Tensor:
-        """Further out: times `GROWTH` where there is no end, or nearer to the end by that factor."""
-        if math.isfinite(end):
-            return end + (x - end) / GROWTH
-        other = self.registered.high if end < 0 else self.registered.low
-        return other + (x - other) * GROWTH if math.isfinite(other) else x * GROWTH
 
-    @staticmethod
-    def _is_end(x: Tensor, end: float) -> Tensor:
-        return x == end
+@torch.no_grad()
+def _bracket(function: Callable[[Tensor], Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
+    """Two points around the root, from ±1 outwards by `GROWTH` until the function is below and above y."""
+    low, high = torch.full_like(y, -1.0), torch.full_like(y, 1.0)
+    for _ in range(EXPANSIONS):
+        short_low, short_high = function(low) > y, function(high) < y
+        if concrete_bool((short_low | short_high).any()) is False:
+            break
+        # The end that is passed over lies on the other side of the root: the bracket stays as narrow as it can.
+        new_low = torch.where(short_low, low * GROWTH, torch.where(short_high, high, low))
+        high = torch.where(short_high, high * GROWTH, torch.where(short_low, low, high))
+        low = new_low
+    return low, high
 
 
 def _interval(low: float, high: float) -> Domain:
