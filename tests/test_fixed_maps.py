@@ -156,7 +156,9 @@ def test_an_asymmetric_box_keeps_its_ends_and_moves_what_is_inside():
 
 
 def test_bounds_per_feature_give_a_density_on_a_box():
-    maps = PerFeature([InBox(RationalQuadratic(4), 0.0, 1.0, closed=True), InBox(RationalQuadratic(4), -2.0, 6.0, closed=True)])
+    maps = PerFeature(
+        [InBox(RationalQuadratic(4), 0.0, 1.0, closed=True), InBox(RationalQuadratic(4), -2.0, 6.0, closed=True)]
+    )
     flow = Flow(Uniform([0.0, -2.0], [1.0, 6.0]), Elementwise(maps, 2)).double()
     torch.nn.init.normal_(flow.bijection.params, generator=torch.Generator().manual_seed(1))
     cells = (torch.arange(400, dtype=torch.float64) + 0.5) / 400
@@ -169,8 +171,14 @@ def test_bounds_per_feature_give_a_density_on_a_box():
     ("make", "message"),
     [
         (lambda: InBox(Affine(), 0.0, 1.0), r"InBox: univariate must be a map that has a box; got Affine\."),
-        (lambda: InBox(RationalQuadratic(4), 1.0, 0.0), r"InBox: the ends of a box must be two finite numbers in order"),
-        (lambda: InBox(pf.univariate.Bernstein(4), 0.0, 1.0, closed=True), r"InBox: closed needs a map of its box onto"),
+        (
+            lambda: InBox(RationalQuadratic(4), 1.0, 0.0),
+            r"InBox: the ends of a box must be two finite numbers in order",
+        ),
+        (
+            lambda: InBox(pf.univariate.Bernstein(4), 0.0, 1.0, closed=True),
+            r"InBox: closed needs a map of its box onto",
+        ),
         (lambda: Inverted(pf.univariate.Bernstein(4)), r"Inverted: the inverse of Bernstein is a numeric search"),
         (lambda: Inverted("Exp"), r"Inverted: univariate must be one Univariate\."),
         (lambda: CDF("gauss"), r"CDF: family must be one of 'normal', .*; got 'gauss'\."),
@@ -187,7 +195,7 @@ def test_a_map_that_cannot_be_built_says_why(make, message):
         make()
 
 
-# --- registered functions ----------------------------------------------------------------------------------------------
+# --- registered functions --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -209,9 +217,9 @@ def test_a_registered_function_is_inverted_numerically_with_gradients(cubic):
     torch.testing.assert_close(log_slope, -(1 + 3 * a * x**2).log())
     (slope,) = torch.autograd.grad(x.sum(), y, retain_graph=True)
     torch.testing.assert_close(slope, (1 / (1 + 3 * a * x**2)).detach())
-    (by_params,) = torch.autograd.grad(x[3], params)
+    (slope_in_params,) = torch.autograd.grad(x[3], params)
     expected = -torch.sigmoid(params[0]) * x[3] ** 3 / (1 + 3 * a * x[3] ** 2)
-    torch.testing.assert_close(by_params[0], expected.detach())
+    torch.testing.assert_close(slope_in_params[0], expected.detach())
 
 
 def test_a_registered_function_works_in_layers_and_round_trips(cubic):
@@ -277,7 +285,9 @@ def test_an_unknown_function_is_refused_when_a_model_is_loaded(tmp_path, cubic):
     torch.testing.assert_close(pf.load(tmp_path / "flow.safetensors").log_prob(x), flow.log_prob(x))
     kept = FUNCTIONS.pop("test_cubic")
     try:
-        with pytest.raises(ValueError, match=r"no increasing function is registered as 'test_cubic'; .* Import the mod"):
+        with pytest.raises(
+            ValueError, match=r"no increasing function is registered as 'test_cubic'; .* Import the mod"
+        ):
             pf.load(tmp_path / "flow.safetensors")
     finally:
         FUNCTIONS["test_cubic"] = kept
@@ -292,9 +302,13 @@ def test_registration_refuses_taken_names_and_bad_arguments():
         register_monotone("nonlinear_squared")(elsewhere)
     with pytest.raises(ValueError, match=r"register_monotone: name must be a string; got ''\."):
         register_monotone("")
-    with pytest.raises(ValueError, match=r"register_monotone: num_params must be a whole number of at least 0; got -1\."):
+    with pytest.raises(
+        ValueError, match=r"register_monotone: num_params must be a whole number of at least 0; got -1\."
+    ):
         register_monotone("x", num_params=-1)
-    with pytest.raises(ValueError, match=r"register_monotone: the ends of an interval must be in order; got \(1, 0\)\."):
+    with pytest.raises(
+        ValueError, match=r"register_monotone: the ends of an interval must be in order; got \(1, 0\)\."
+    ):
         register_monotone("x", domain=(1, 0))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 from cases import needs_compiler
-from planted import assembly, files, kernels, parts, training  # noqa: F401 - each registers its bugs
+from planted import assembly, files, kernels, parts, structure, training  # noqa: F401 - each registers its bugs
 from planted.registry import BUGS
 
 
@@ -11,7 +11,7 @@ def test_enough_bugs_are_planted():
     assert len(BUGS) >= 60
     assert len({planted.prop for planted in BUGS.values()}) >= 30
     assert {planted.plant.__module__ for planted in BUGS.values()} == {
-        f"planted.{name}" for name in ("assembly", "files", "kernels", "parts", "training")
+        f"planted.{name}" for name in ("assembly", "files", "kernels", "parts", "structure", "training")
     }
 
 

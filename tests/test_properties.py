@@ -129,6 +129,7 @@ ABSTRACT = {
     "AutoregressiveDistribution",
     "AutoregressiveFixedContext",
     "Shaped",
+    "SideBySide",
     "Sigmoidal",
     "SlopedSpline",
     "Spline",

@@ -27,6 +27,7 @@ class BatchNorm(TriangularMap):
     gradients flow, and moves the running ones towards them. What it then returns is the log-determinant of this affine
     map with its statistics held fixed, as in the literature; the map depends on all rows of the batch, so that a
     training loss is not the log-likelihood of any one model. ``inverse`` uses the running statistics in both modes.
+    Chains that compute activations again (``memory="checkpoint"``) move the running statistics twice in a step.
 
     The direction that is trained is ``forward``: from data to latent in a flow for fast densities. The first call of
     `initialize` with a sample sets the running statistics to those of the sample. Where convergence is all that is

@@ -195,7 +195,7 @@ def _listed(parts: Any) -> list[Bijection]:
     """The parts in a list; refuses anything else."""
     if isinstance(parts, Bijection):
         raise ValueError(
-            f"Chain: parts must list one or more bijections; got {type(parts).__name__}. Put it in a list: Chain([...])."
+            f"Chain: parts must list one or more bijections; got {type(parts).__name__}. Put it in a list."
         )
     if isinstance(parts, str) or not hasattr(parts, "__iter__"):
         raise ValueError(f"Chain: parts must list one or more bijections; got {parts!r}. Use Chain([first, second]).")
@@ -205,7 +205,11 @@ def _listed(parts: Any) -> list[Bijection]:
     for k, part in enumerate(listed):
         if not isinstance(part, Bijection):
             name = part.__name__ if isinstance(part, type) else type(part).__name__
-            remedy = "Give an object, not its class." if isinstance(part, type) else "Wrap a univariate in Elementwise, a list in Chain."
+            remedy = (
+                "Give an object, not its class."
+                if isinstance(part, type)
+                else "Wrap a univariate in Elementwise, a list in Chain."
+            )
             raise ValueError(f"Chain: parts must list one or more bijections; parts[{k}] is {name}. {remedy}")
     return listed
 

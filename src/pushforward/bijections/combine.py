@@ -301,8 +301,8 @@ class Indexed(SideBySide):
         for name in ("in_shape", "out_shape"):
             if getattr(bijection, name) != tuple(part_shape):
                 raise ValueError(
-                    f"Indexed: {len(chosen)} entries of {shape} make events of shape {tuple(part_shape)}; the bijection "
-                    f"has {name} {getattr(bijection, name)}."
+                    f"Indexed: {len(chosen)} entries of {shape} make events of shape {tuple(part_shape)}; the "
+                    f"bijection has {name} {getattr(bijection, name)}."
                 )
         order = [*chosen, *(j for j in range(size) if j not in set(chosen))]
         self.add_constant("index", order, torch.int64)

@@ -32,13 +32,13 @@ Matrix = Sequence[Sequence[Any]]
 
 @configurable
 class GraphAutoregressive(Bijection, SupportsSlopes):
-    r"""Transform each feature by an increasing univariate map whose parameters are a function of its parents in a graph.
+    r"""Transform each feature by an increasing map whose parameters are a function of its parents in a graph.
 
     .. math:: y_j = \tau\bigl(x_j;\ \theta_j(x_{\mathrm{pa}(j)}, c)\bigr), \qquad \log|\det| = \sum_j \log \tau'(x_j)
 
     The graph is directed and has no cycle: a Bayesian network of which one such map from data to latent has the
-    conditional independences, exactly. (A stack of maps along one graph lets each feature see further ancestors.) In the
-    order 0, 1, ..., with all earlier features as parents, the map is that of `Autoregressive`, which is then faster.
+    conditional independences, exactly. (A stack of maps along one graph lets each feature see further ancestors.) In
+    the order 0, 1, ..., with all earlier features as parents, the map is that of `Autoregressive`, which is then faster.
 
     The forward direction costs one pass of the masked conditioner. The inverse solves for all features of a level at
     once, those whose parents are solved for: one pass for each level, `levels` in all, not one for each feature.

@@ -64,7 +64,7 @@ class Reshape(Bijection):
 
 @configurable
 class Reflect(Bijection):
-    r"""Change the sign of some features: :math:`y_j = s_j x_j` with :math:`s_j = \pm 1`, with a log-determinant of zero.
+    r"""Change the sign of some features: :math:`y_j = s_j x_j`, :math:`s_j = \pm 1`, with a log-determinant of zero.
 
     Univariate maps increase, so that slopes need no sign and triangular maps are unique. A decreasing map is an
     increasing one after a reflection: a negative scale is `Reflect` followed by an affine map. On an interval the

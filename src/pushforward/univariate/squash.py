@@ -145,7 +145,7 @@ class Tanh(Univariate):
 
 @configurable
 class LeakyTanh(Univariate):
-    r"""The hyperbolic tangent on [-bound, bound], continued beyond with a continuous slope: from the reals to the reals.
+    r"""The hyperbolic tangent on [-bound, bound], continued beyond with a continuous slope: reals to reals.
 
     .. math:: y = \tanh x \ (|x| \le b), \qquad
         y = \operatorname{sign}(x) \bigl(\tanh b + s\, (|x| - b)\bigr) \ (|x| > b), \qquad s = \cosh^{-2} b
