@@ -2,100 +2,21 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pushforward.bijections.chain import KINDS
-from pushforward.core.bijection import ALL_PROPERTIES, Bijection
+from pushforward.bijections.side_by_side import SideBySide, bijections_of, entries_of, numbered
+from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Domain
-from pushforward.core.entries import domain_of_each, product
-from pushforward.core.exactness import least_exact
+from pushforward.core.entries import product
 from pushforward.core.shapes import EventSize, event_axis, event_shape
 
-__all__ = ["Concatenate", "Indexed", "SideBySide", "Stack"]
-
-
-class SideBySide(Bijection):
-    """Maps of parts of an event. A subclass writes ``_split`` and ``_join``, for tensors with any batch axes, and calls
-    ``_set_parts`` at the end of its constructor."""
-
-    @abstractmethod
-    def _split(self, x: Tensor, *, output: bool) -> list[Tensor]:
-        """The part of x, an output of the map if ``output``, for each of the maps."""
-
-    @abstractmethod
-    def _join(self, pieces: Sequence[Tensor], like: Tensor, *, output: bool) -> Tensor:
-        """The inverse of `_split`; ``like`` is the event that was split before."""
-
-    def _set_parts(self, parts: Sequence[Bijection]) -> None:
-        owner = type(self).__name__
-        contexts = {part.context_shape for part in parts} - {None}
-        if len(contexts) > 1:
-            shapes = sorted(map(str, contexts))
-            raise ValueError(f"{owner}: all parts must take the same context; got shapes {shapes}.")
-        self.parts = nn.ModuleList(parts)
-        self.context_shape = next(iter(contexts), None)
-        self.forward_kind = max((part.forward_kind for part in parts), key=KINDS.index)
-        self.inverse_kind = max((part.inverse_kind for part in parts), key=KINDS.index)
-        self.log_det = least_exact(*(part.log_det for part in parts))
-        self.stochastic = any(part.stochastic for part in parts)
-        self.properties = ALL_PROPERTIES.intersection(*(part.properties for part in parts))
-
-    def _each(self) -> list[Any]:
-        return list(self.parts)
-
-    @property
-    def data_dependent(self) -> bool:
-        return any(part.data_dependent for part in self._each())
-
-    @property
-    def in_dtype(self) -> torch.dtype | None:
-        return next((dtype for part in self._each() if (dtype := part.in_dtype) is not None), None)
-
-    @property
-    def out_dtype(self) -> torch.dtype | None:
-        return next((dtype for part in self._each() if (dtype := part.out_dtype) is not None), None)
-
-    def _forward_and_ladj(
-        self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        return self._pairs("_forward_and_ladj", x, context, generator, inverse=False)
-
-    def _inverse_and_ladj(
-        self, y: Tensor, context: Tensor | None, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        return self._pairs("_inverse_and_ladj", y, context, generator, inverse=True)
-
-    def _forward(self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
-        return self._join(self._apply_each("_forward", x, context, generator, inverse=False), x, output=True)
-
-    def _inverse(self, y: Tensor, context: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
-        return self._join(self._apply_each("_inverse", y, context, generator, inverse=True), y, output=False)
-
-    def _pairs(
-        self, hook: str, x: Tensor, context: Tensor | None, generator: torch.Generator | None, *, inverse: bool
-    ) -> tuple[Tensor, Tensor]:
-        pieces, ladjs = zip(*self._apply_each(hook, x, context, generator, inverse=inverse), strict=True)
-        total = ladjs[0]
-        for ladj in ladjs[1:]:
-            total = total + ladj
-        return self._join(pieces, x, output=not inverse), total
-
-    def _apply_each(
-        self, hook: str, x: Tensor, context: Tensor | None, generator: torch.Generator | None, *, inverse: bool
-    ) -> list[Any]:
-        pieces = zip(self._each(), self._split(x, output=inverse), strict=True)
-        return [getattr(part, hook)(*part._arguments(piece, context, generator)) for part, piece in pieces]
-
-    def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
-        for part, piece in zip(self._each(), self._split(x, output=inverse), strict=True):
-            part._initialize(*part._arguments(piece, context, None)[:2], inverse=inverse)
+__all__ = ["Concatenate", "Indexed", "Stack"]
 
 
 @configurable
@@ -139,7 +60,7 @@ class Concatenate(SideBySide):
 
     def __init__(self, parts: Sequence[Bijection], *, axis: int = -1) -> None:
         super().__init__()
-        parts = _bijections("Concatenate", parts)
+        parts = bijections_of("Concatenate", parts)
         self.axis = event_axis("Concatenate", axis, parts[0].in_shape)
         self.in_shape, self.in_sizes = self._along([part.in_shape for part in parts])
         self.out_shape, self.out_sizes = self._along([part.out_shape for part in parts])
@@ -163,8 +84,8 @@ class Concatenate(SideBySide):
 
     def _side_by_side(self, domains: list[Domain], shapes: list[tuple[int, ...]]) -> Domain:
         """The domain of the whole: entries in row-major order, each with that of its part."""
-        pieces = [_entries("Concatenate", d, shape) for d, shape in zip(domains, shapes, strict=True)]
-        order = torch.cat(_numbered(shapes), dim=self.axis).flatten().tolist()
+        pieces = [entries_of("Concatenate", d, shape) for d, shape in zip(domains, shapes, strict=True)]
+        order = torch.cat(numbered(shapes), dim=self.axis).flatten().tolist()
         every = [domain for piece in pieces for domain in piece]
         whole = list(shapes[0])
         whole[self.axis] = sum(shape[self.axis] for shape in shapes)
@@ -213,7 +134,7 @@ class Stack(SideBySide):
 
     def __init__(self, parts: Sequence[Bijection], *, axis: int = 0) -> None:
         super().__init__()
-        parts = _bijections("Stack", parts)
+        parts = bijections_of("Stack", parts)
         for name in ("in_shape", "out_shape"):
             if len(shapes := {getattr(part, name) for part in parts}) > 1:
                 raise ValueError(f"Stack: all parts must have one event shape; got {sorted(shapes)}. Try Concatenate.")
@@ -235,8 +156,8 @@ class Stack(SideBySide):
     def _stacked(self, domains: list[Domain], shape: tuple[int, ...]) -> Domain:
         if len(set(domains)) == 1 and domains[0].event_ndim == 1 and self.axis != -1:
             return domains[0]  # whole vectors, which still lie along the last axis
-        pieces = [_entries("Stack", domain, shape) for domain in domains]
-        order = torch.stack(_numbered([shape] * len(pieces)), dim=self.axis).flatten().tolist()
+        pieces = [entries_of("Stack", domain, shape) for domain in domains]
+        order = torch.stack(numbered([shape] * len(pieces)), dim=self.axis).flatten().tolist()
         every = [domain for piece in pieces for domain in piece]
         return product(tuple(every[k] for k in order), self._with_axis(shape, len(domains)))
 
@@ -287,7 +208,7 @@ class Indexed(SideBySide):
 
     def __init__(self, bijection: Bijection, index: Sequence[int], features: EventSize, *, axis: int = -1) -> None:
         super().__init__()
-        (bijection,) = _bijections("Indexed", [bijection])
+        (bijection,) = bijections_of("Indexed", [bijection])
         self.in_shape = self.out_shape = shape = event_shape("Indexed", features)
         self.axis = event_axis("Indexed", axis, shape)
         size = shape[self.axis]
@@ -313,7 +234,7 @@ class Indexed(SideBySide):
         self.codomain = self._beside_reals(bijection.codomain, tuple(part_shape), order)
 
     def _beside_reals(self, domain: Domain, part_shape: tuple[int, ...], order: list[int]) -> Domain:
-        every = _entries("Indexed", domain, part_shape)
+        every = entries_of("Indexed", domain, part_shape)
         numbers = torch.full(self.in_shape, -1, device="cpu")
         place = torch.arange(len(every), device="cpu").reshape(part_shape)
         numbers.index_copy_(self.axis, torch.tensor(order[: self.chosen], device="cpu"), place)
@@ -325,32 +246,3 @@ class Indexed(SideBySide):
     def _join(self, pieces: Sequence[Tensor], like: Tensor, *, output: bool) -> Tensor:
         rest = like.index_select(self.axis, self.index[self.chosen :]).to(pieces[0].dtype)
         return torch.cat([pieces[0], rest], dim=self.axis).index_select(self.axis, self.order_back)
-
-
-def _bijections(owner: str, parts: Any) -> list[Bijection]:
-    """The parts in a list; refuse anything else."""
-    if isinstance(parts, Bijection | str) or not hasattr(parts, "__iter__"):
-        raise ValueError(f"{owner}: parts must list one or more bijections; got {type(parts).__name__}.")
-    parts = list(parts)
-    wrong = next((part for part in parts if not isinstance(part, Bijection)), None)
-    if not parts or wrong is not None:
-        what = "none" if not parts else type(wrong).__name__
-        raise ValueError(f"{owner}: parts must list one or more bijections; got {what}.")
-    return cast(list[Bijection], parts)
-
-
-def _entries(owner: str, domain: Domain, shape: tuple[int, ...]) -> tuple[Domain, ...]:
-    """The domain of each entry; refuse one that describes whole vectors."""
-    entries = domain_of_each(domain, torch.Size(shape).numel())
-    if entries[0].event_ndim:
-        raise ValueError(
-            f"{owner}: {domain} describes whole vectors, not their entries, and cannot be put beside other entries."
-        )
-    return entries
-
-
-def _numbered(shapes: list[tuple[int, ...]]) -> list[Tensor]:
-    """The entries of all pieces numbered through, each piece in its shape."""
-    sizes = [torch.Size(shape).numel() for shape in shapes]
-    runs = torch.arange(sum(sizes), device="cpu").split(sizes)
-    return [run.reshape(shape) for run, shape in zip(runs, shapes, strict=True)]

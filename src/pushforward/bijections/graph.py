@@ -38,7 +38,7 @@ class GraphAutoregressive(Bijection, SupportsSlopes):
 
     The graph is directed and has no cycle: a Bayesian network of which one such map from data to latent has the
     conditional independences, exactly. (A stack of maps along one graph lets each feature see further ancestors.) In
-    the order 0, 1, ..., with all earlier features as parents, the map is that of `Autoregressive`, which is then faster.
+    the order 0, 1, ..., with all earlier features as parents, the map is that of `Autoregressive`, which is faster.
 
     The forward direction costs one pass of the masked conditioner. The inverse solves for all features of a level at
     once, those whose parents are solved for: one pass for each level, `levels` in all, not one for each feature.

@@ -27,7 +27,7 @@ from pushforward.bijections import (
     Rotation,
     Standardize,
 )
-from pushforward.bijections.combine import SideBySide
+from pushforward.bijections.side_by_side import SideBySide
 from pushforward.core.bijection import Bijection, TriangularMap
 from pushforward.networks import ConvNet
 from pushforward.testing.case import Case

@@ -49,8 +49,13 @@ def _lower_half(u: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class NormalFamily(Family):
-    cdf = staticmethod(ndtr)
-    log_density = staticmethod(REFERENCES["gaussian"].log_density)
+    @staticmethod
+    def cdf(x: Tensor) -> Tensor:
+        return ndtr(x)
+
+    @staticmethod
+    def log_density(x: Tensor) -> Tensor:
+        return REFERENCES["gaussian"].log_density(x)
 
     @staticmethod
     def quantile(u: Tensor) -> Tensor:
@@ -60,8 +65,13 @@ class NormalFamily(Family):
 
 
 class LogisticFamily(Family):
-    cdf = staticmethod(torch.sigmoid)
-    log_density = staticmethod(REFERENCES["logistic"].log_density)
+    @staticmethod
+    def cdf(x: Tensor) -> Tensor:
+        return torch.sigmoid(x)
+
+    @staticmethod
+    def log_density(x: Tensor) -> Tensor:
+        return REFERENCES["logistic"].log_density(x)
 
     @staticmethod
     def quantile(u: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -149,7 +149,9 @@ class Monotone(Iterative):
         if registered.log_slope is not None:
             return function(x, prepared), registered.log_slope(x, prepared)
         x = x.contiguous()  # what is expanded cannot carry a derivative of its own
-        y, slope = torch.func.jvp(lambda x: function(x, prepared), (x,), (torch.ones_like(x),))
+        y, slope = cast(
+            tuple[Tensor, Tensor], torch.func.jvp(lambda x: function(x, prepared), (x,), (torch.ones_like(x),))
+        )
         return y, slope.log()
 
     def value(self, x: Tensor, params: Tensor) -> Tensor:
