@@ -18,6 +18,7 @@ import pushforward as pf
 from pushforward.core.bijection import Bijection
 from pushforward.core.config import REGISTRY, build
 from pushforward.core.distribution import Distribution
+from pushforward.core.domain import REAL
 from pushforward.core.execution_mode import execution
 from pushforward.flows import FLOWS
 from pushforward.testing.random_parts import (  # noqa: F401 - tests import these from here
@@ -185,12 +186,22 @@ def firsts(configs: list[Config]) -> list[Config]:
     return list({c.get("type", c.get("flow")): c for c in reversed(configs)}.values())[::-1]
 
 
+def with_parameters(config: Config) -> Config:
+    """A univariate; one without parameters after or before an affine map, for layers with a conditioner."""
+    univariate = build(config)
+    if univariate.num_params:
+        return config
+    parts = [{"type": "Affine"}, config] if univariate.domain == REAL else [config, {"type": "Affine"}]
+    return {"type": "Composed", "parts": parts}
+
+
 def layers() -> Iterator[list[Config]]:
     """For every univariate, one layer of every kind."""
     for config in firsts(UNIVARIATES):
+        inside = with_parameters(config)
         yield [
-            {"type": "Autoregressive", "univariate": config, "features": 3, "context": 1, "hidden": [12]},
-            {"type": "Coupling", "univariate": config, "features": 3, "context": 1, "hidden": [8]},
+            {"type": "Autoregressive", "univariate": inside, "features": 3, "context": 1, "hidden": [12]},
+            {"type": "Coupling", "univariate": inside, "features": 3, "context": 1, "hidden": [8]},
             {"type": "Elementwise", "univariate": config, "features": 2},
         ]
 

@@ -380,8 +380,8 @@ CASES = [
     ),
     (lambda: Permute([0, 2]), r"Permute: order must rearrange 0 \.\. features - 1; got \[0, 2\]\."),
     (lambda: Permute([]), r"Permute: order must rearrange 0 \.\. features - 1; got \[\]\."),
-    (lambda: Chain([]), r"Chain: parts must list one or more bijections\."),
-    (lambda: Chain([Affine()]), r"Chain: parts must list one or more bijections\."),
+    (lambda: Chain([]), r"Chain: parts must list one or more bijections; got an empty list\."),
+    (lambda: Chain([Affine()]), r"Chain: parts must list one or more bijections; parts\[0\] is Affine\. Wrap a univ"),
     (
         changed_in_place,
         r"Chain: its output was changed in place, but its gradients are computed from it\. Copy the output first\.",

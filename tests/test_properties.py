@@ -135,6 +135,7 @@ ABSTRACT = {
     "OrthogonalMap",
     "ParametricMap",
     "Shaped",
+    "SideBySide",
     "Sigmoidal",
     "SlopedSpline",
     "Spline",

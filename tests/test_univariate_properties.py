@@ -17,7 +17,7 @@ from pushforward.testing.comparison import close
 from pushforward.testing.continuity import continuous
 from pushforward.testing.modules import moves_whole, overrides_no_module_name
 from pushforward.testing.univariate_points import EXTREME, MODERATE, random_params, random_points, trouble_spots
-from pushforward.testing.univariates import difference, rounding, wrapped
+from pushforward.testing.univariates import difference, rounding, spread
 
 each = pytest.mark.parametrize("config", UNIVARIATES, ids=label)
 BOTH_SIZES = pytest.mark.parametrize("size", [MODERATE, EXTREME], ids=["moderate", "extreme"])
@@ -86,7 +86,7 @@ def situations(draw, univariate, size):
     x = draw(st.lists(st.one_of(st.sampled_from(spots), *wide), min_size=N, max_size=N))
     count = univariate.num_params * N
     params = draw(st.lists(NUMBERS[size], min_size=count, max_size=count))
-    x = wrapped(univariate.domain, torch.tensor(x, dtype=torch.float64))
+    x = spread(univariate.domain, torch.tensor(x, dtype=torch.float64))
     return x, torch.tensor(params, dtype=torch.float64).reshape(-1, N)
 
 

@@ -3,9 +3,11 @@
 from pushforward.bijections.actnorm import ActNorm
 from pushforward.bijections.angle import Angle
 from pushforward.bijections.autoregressive import Autoregressive
+from pushforward.bijections.batch_norm import BatchNorm
 from pushforward.bijections.block import BlockNeural
 from pushforward.bijections.bounds import Bounds
 from pushforward.bijections.chain import Chain
+from pushforward.bijections.combine import Concatenate, Indexed, Stack
 from pushforward.bijections.continuous import NeuralODE
 from pushforward.bijections.convolution import Convolution1x1
 from pushforward.bijections.coupling import Coupling
@@ -13,6 +15,7 @@ from pushforward.bijections.dequantize import Dequantize, VariationalDequantize
 from pushforward.bijections.diagonal import Diagonal
 from pushforward.bijections.elementwise import Elementwise
 from pushforward.bijections.fixed import Linear, RandomRotation
+from pushforward.bijections.graph import GraphAutoregressive
 from pushforward.bijections.grid import GridRosenblatt
 from pushforward.bijections.injective import CurvedLift, Lift, LinearLift
 from pushforward.bijections.knothe import Banana, GaussianRosenblatt, MixtureRosenblatt
@@ -21,6 +24,7 @@ from pushforward.bijections.linear_map import LinearMap
 from pushforward.bijections.multiscale import Multiscale
 from pushforward.bijections.order import Ascending, MaxPool, Sort
 from pushforward.bijections.orthogonal import Householder, Orthogonal
+from pushforward.bijections.place import Reflect, Reordered, Reshape
 from pushforward.bijections.planar import Planar
 from pushforward.bijections.pointwise import Pointwise
 from pushforward.bijections.qr import QR
@@ -28,6 +32,7 @@ from pushforward.bijections.radial import Radial, RadialSquash
 from pushforward.bijections.rearrange import Flip, Permute
 from pushforward.bijections.residual import Residual
 from pushforward.bijections.rotation import Rotation
+from pushforward.bijections.scan import Scan
 from pushforward.bijections.simplex import CentredSoftmax, StickBreaking
 from pushforward.bijections.sphere import SphereCoordinates, SphereLinear, SphereMoebius, SphereRotation
 from pushforward.bijections.sphere_exponential import SphereExponential
@@ -50,11 +55,13 @@ __all__ = [
     "Augment",
     "Autoregressive",
     "Banana",
+    "BatchNorm",
     "Bijection",
     "BlockNeural",
     "Bounds",
     "CentredSoftmax",
     "Chain",
+    "Concatenate",
     "Convolution1x1",
     "Coupling",
     "CurvedLift",
@@ -63,9 +70,11 @@ __all__ = [
     "Elementwise",
     "Flip",
     "GaussianRosenblatt",
+    "GraphAutoregressive",
     "GridRosenblatt",
     "Haar",
     "Householder",
+    "Indexed",
     "Inverse",
     "Lift",
     "Linear",
@@ -82,8 +91,12 @@ __all__ = [
     "Radial",
     "RadialSquash",
     "RandomRotation",
+    "Reflect",
+    "Reordered",
+    "Reshape",
     "Residual",
     "Rotation",
+    "Scan",
     "Slice",
     "Sort",
     "SphereCoordinates",
@@ -92,6 +105,7 @@ __all__ = [
     "SphereMoebius",
     "SphereRotation",
     "Squeeze",
+    "Stack",
     "Standardize",
     "StickBreaking",
     "Surjection",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pushforward.bijections.layout import (
     channels,
+    check_conditional,
     check_univariate,
     context_features_first,
     embed,
@@ -106,6 +107,7 @@ class Autoregressive(TriangularMap):
     ) -> None:
         super().__init__()
         check_univariate("Autoregressive", univariate, features)
+        check_conditional("Autoregressive", univariate)
         at_least(
             "Autoregressive",
             "features",

@@ -91,9 +91,7 @@ class Chain(Bijection, SupportsSlopes):
         super().__init__()
         one_of("Chain", "memory", memory, MEMORY)
         self.memory = memory
-        parts = list(parts)
-        if not parts or not all(isinstance(part, Bijection) for part in parts):
-            raise ValueError("Chain: parts must list one or more bijections.")
+        parts = _listed(parts)
         for k, (a, b) in enumerate(pairwise(parts)):
             names = f"parts[{k}] ({type(a).__name__})", f"parts[{k + 1}] ({type(b).__name__})"
             if a.out_shape != b.in_shape:
@@ -229,6 +227,29 @@ def _lifts(parts: list[Bijection]) -> Lifts:
             if parts[k].lifts == direction:
                 lift, name = k, direction
     return cast(Lifts, name)
+
+
+def _listed(parts: Any) -> list[Bijection]:
+    """The parts in a list; refuses anything else."""
+    if isinstance(parts, Bijection):
+        raise ValueError(
+            f"Chain: parts must list one or more bijections; got {type(parts).__name__}. Put it in a list."
+        )
+    if isinstance(parts, str) or not hasattr(parts, "__iter__"):
+        raise ValueError(f"Chain: parts must list one or more bijections; got {parts!r}. Use Chain([first, second]).")
+    listed = list(parts)
+    if not listed:
+        raise ValueError("Chain: parts must list one or more bijections; got an empty list.")
+    for k, part in enumerate(listed):
+        if not isinstance(part, Bijection):
+            name = part.__name__ if isinstance(part, type) else type(part).__name__
+            remedy = (
+                "Give an object, not its class."
+                if isinstance(part, type)
+                else "Wrap a univariate in Elementwise, a list in Chain."
+            )
+            raise ValueError(f"Chain: parts must list one or more bijections; parts[{k}] is {name}. {remedy}")
+    return listed
 
 
 def _ends(parts: list[Bijection]) -> tuple[Domain, Domain]:

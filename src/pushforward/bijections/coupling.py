@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pushforward.bijections.layout import (
     channels,
+    check_conditional,
     check_univariate,
     embed,
     free_params,
@@ -136,6 +137,7 @@ class Coupling(Bijection, SupportsSlopes, SupportsRecompute):
         self.in_shape = self.out_shape = shape
         self.context_shape = (context,) if context else None
         check_univariate("Coupling", univariate, math.prod(shape))
+        check_conditional("Coupling", univariate)
         self.split = split_of("Coupling", shape, mask, axis, swap=swap)
         # y_j depends on x_1..x_j alone only if the kept entries come first.
         self.is_triangular = isinstance(self.split, HalfSplit) and not swap

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from pushforward.bijections.layout import (
+    check_conditional,
     check_univariate,
     free_params,
     make_conditioner,
@@ -106,6 +107,8 @@ class Elementwise(TriangularMap):
         self.in_shape = self.out_shape = event_shape("Elementwise", features)
         entries = math.prod(self.in_shape)
         check_univariate("Elementwise", univariate, entries)
+        if context:
+            check_conditional("Elementwise", univariate)
         self.context_shape = (context,) if context else None
         self.domain = product(domain_of_each(univariate.domain, entries), self.in_shape)
         self.codomain = product(domain_of_each(univariate.codomain, entries), self.in_shape)
@@ -119,7 +122,8 @@ class Elementwise(TriangularMap):
             # Only the parameters that the conditioner does not give; None if there are none.
             self.params = free_params(univariate, entries)
         else:
-            self.params = nn.Parameter(torch.zeros(univariate.num_params, entries))
+            num_params = univariate.num_params
+            self.params = nn.Parameter(torch.zeros(num_params, entries)) if num_params else None
         has_data_start = data_start and distribution_of(univariate).data_dependent
         self.register_buffer("start", torch.zeros(univariate.num_params, entries) if has_data_start else None)
         # A buffer, so that a loaded model does not start again.
@@ -159,7 +163,7 @@ class Elementwise(TriangularMap):
         # Without context all parameters, otherwise the free ones, if there are any; shared by all points.
         shared = None if self.params is None else self.params[..., None]
         if self.conditioner is None or context is None:
-            params = cast(Tensor, shared)
+            params = entries.new_empty(0, len(entries), 1) if shared is None else shared
         else:
             params = with_free(self.conditioner(to_features_first(context)).unflatten(0, (-1, len(entries))), shared)
         if self.start is not None:

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.checks import one_of
-from pushforward.core.domain import Circle, Domain, Product
+from pushforward.core.domain import REAL, Circle, Domain, Product
 from pushforward.core.entries import domain_of_each
 from pushforward.networks import MASKED, AutoregressiveConditioner, Conditioner
 from pushforward.univariate.base import Univariate
 
 __all__ = [
     "channels",
+    "check_conditional",
     "check_univariate",
     "context_features_first",
     "embed",
@@ -100,6 +101,17 @@ def check_univariate(owner: str, univariate: object, features: int) -> None:
         raise ValueError(
             f"{owner}: univariate has maps for {univariate.features} features; got {features} features. Give both the "
             "same number."
+        )
+
+
+def check_conditional(owner: str, univariate: Univariate) -> None:
+    """Refuse a map without parameters, which a conditioner would have nothing to decide of."""
+    if univariate.num_params <= univariate.num_free:
+        name = type(univariate).__name__
+        parts = f"[Affine(), {name}()]" if univariate.domain == REAL else f"[{name}(), Affine()]"
+        raise ValueError(
+            f"{owner}: univariate {name} has no parameters that a conditioner could decide. Use Composed({parts}), or "
+            "Elementwise without context."
         )
 
 

@@ -116,6 +116,7 @@ class Multiscale(Bijection):
         self.log_det = least_exact(*(level.log_det for level in levels))
         self.forward_log_det = least_exact(*(level.forward_log_det or level.log_det for level in levels))
         self.stochastic = any(level.stochastic for level in levels)
+        self.accuracy = max(level.accuracy for level in levels)
         self.properties = ALL_PROPERTIES.intersection(*(level.properties for level in levels))
 
     @property

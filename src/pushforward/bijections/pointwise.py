@@ -79,6 +79,7 @@ class Pointwise(Bijection):
         self.log_det, self.forward_log_det = bijection.log_det, bijection.forward_log_det
         self.stochastic, self.properties = bijection.stochastic, bijection.properties
         self.keeps_domain, self.keeps_dimension = bijection.keeps_domain, bijection.keeps_dimension
+        self.accuracy = bijection.accuracy
 
     @property
     def data_dependent(self) -> bool:

@@ -112,7 +112,12 @@ def by_inversion(
 
 def _inverts_in_one_pass(part: Bijection) -> bool:
     """Whether one pass gives the input of the part from its output, and no random numbers are drawn."""
-    return part.forward_kind == part.inverse_kind == "exact" and not _drops(part)
+    return part.forward_kind == part.inverse_kind == "exact" and not _drops(part) and not _learns_statistics(part)
+
+
+def _learns_statistics(part: Bijection) -> bool:
+    """Whether the forward direction uses statistics of the batch, which its inverse does not know."""
+    return any(module.training and getattr(module, "in_training_changes", False) for module in part.modules())
 
 
 def _drops(part: Bijection) -> bool:

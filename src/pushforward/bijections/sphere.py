@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.bijections.linear import Rotation
+from pushforward.bijections.rotation import Rotation
 from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least, below_one
 from pushforward.core.config import configurable

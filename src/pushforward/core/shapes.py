@@ -38,6 +38,11 @@ def event_numbers(owner: str, name: str, values: Sequence[object]) -> Tensor:
         numbers = torch.as_tensor(values, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         numbers = torch.empty(0)
+    if isinstance(values, int | float):
+        raise ValueError(
+            f"{owner}: {name} must list one finite number per feature; got {values!r}. Write [{values!r}] for one "
+            "feature."
+        )
     if not numbers.ndim or not numbers.numel() or not bool(numbers.isfinite().all()):
         raise ValueError(
             f"{owner}: {name} must list one finite number per feature; got {values!r}. For events of several axes "

@@ -27,6 +27,7 @@ __all__ = [
     "is_transformed",
     "load_cpp",
     "parameters_of",
+    "scan_layers",
     "standard_gamma",
     "submodules_of",
     "unsaved_buffers",
@@ -39,6 +40,7 @@ PRIVATE_NAMES = (
     "torch._C._functorch.is_legacy_batchedtensor",
     "torch._dynamo.exc.BackendCompilerFailed",
     "torch._foreach_lerp_",
+    "torch._higher_order_ops.scan.scan",
     "torch._inductor.compile_fx",
     "torch._inductor.codecache.CppCodeCache.load",
     "torch._standard_gamma",
@@ -127,3 +129,20 @@ def load_cpp(source: str) -> ctypes.CDLL:
 
     library: ctypes.CDLL = CppCodeCache.load(source, needs_vec_isa=True)
     return library
+
+
+def scan_layers(body: Callable[..., Any], carry: Tensor, layers: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """A loop over layers that is one node of a graph under compile and export.
+
+    Args:
+        body: (carry, tensors of one layer) to (the next carry, an output).
+        carry: what the first layer takes.
+        layers: tensors of all layers, stacked along a first axis.
+
+    Returns:
+        The last carry, and the outputs stacked along a first axis.
+    """
+    from torch._higher_order_ops.scan import scan
+
+    last, outputs = scan(body, carry, layers)
+    return last, outputs

@@ -223,7 +223,9 @@ class Uniform(Independent):
     def __init__(self, low: Sequence[Any], high: Sequence[Any]) -> None:
         super().__init__()
         ends = event_numbers("Uniform", "low", low), event_numbers("Uniform", "high", high)
-        if ends[0].shape != ends[1].shape or not bool((ends[0] < ends[1]).all()):
+        if ends[0].shape != ends[1].shape:
+            raise ValueError(f"Uniform: low and high must be lists of one shape; got {low} and {high}.")
+        if not bool((ends[0] < ends[1]).all()):
             raise ValueError(f"Uniform: low must lie below high, feature by feature; got {low} and {high}.")
         self.add_constant("low", ends[0].tolist())
         self.add_constant("high", ends[1].tolist())

@@ -17,11 +17,11 @@ from pushforward.core.capabilities import SupportsSlopes
 from pushforward.core.checks import broadcast
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
-from pushforward.core.domain import Real
 from pushforward.core.exactness import Exactness, least_exact
 from pushforward.core.execution_mode import execution, runs_eagerly_without_grad
 from pushforward.distributions.autoregressive import AutoregressiveDistribution
 from pushforward.distributions.context import context_map_dtype, context_map_shapes, map_context
+from pushforward.distributions.pairing import check_pair, mixing
 from pushforward.distributions.protocols import Noise
 from pushforward.distributions.row_blocks import in_row_blocks, row_width
 
@@ -126,7 +126,7 @@ class Flow(AutoregressiveDistribution):
     ) -> None:
         super().__init__()
         keep_freed_memory()
-        _check_pair(base, bijection)
+        check_pair(base, bijection)
         shapes = {part.context_shape for part in (base, bijection)} - {None}
         if len(shapes) > 1:
             raise ValueError(f"Flow: base and bijection must take the same context; got {sorted(map(str, shapes))}.")
@@ -227,7 +227,7 @@ class Flow(AutoregressiveDistribution):
     def _why_no_conditionals(self) -> str:
         if not self.bijection.is_triangular:
             return (
-                f", for {type(_mixing(self.bijection)).__name__} mixes the order of the features. Build the flow from "
+                f", for {type(mixing(self.bijection)).__name__} mixes the order of the features. Build the flow from "
                 "triangular parts alone: one layer (depth=1), or layers with nothing between them (mix='none')"
             )
         if not isinstance(self.base, AutoregressiveDistribution):
@@ -317,30 +317,3 @@ class Flow(AutoregressiveDistribution):
 
     def _for_base(self, context: Tensor | None) -> Tensor | None:
         return None if self.base.context_shape is None else context
-
-
-def _mixing(bijection: Bijection) -> Bijection:
-    """The first innermost part that is not triangular."""
-    inside = (part for part in bijection.modules() if isinstance(part, Bijection) and part is not bijection)
-    return next((_mixing(part) for part in inside if not part.is_triangular), bijection)
-
-
-def _check_pair(base: Distribution, bijection: Bijection) -> None:
-    """Refuse a base and a bijection that do not make a change of variables."""
-    if base.event_shape != bijection.in_shape:
-        raise ValueError(
-            f"Flow: base has events of shape {base.event_shape} but bijection starts from {bijection.in_shape}. "
-            "Build both for events of the same shape."
-        )
-    if base.support != bijection.domain and not isinstance(bijection.domain, Real):
-        raise ValueError(
-            f"Flow: base lives on {base.support} but bijection starts from {bijection.domain}. "
-            "Choose a base with that support, or turn the bijection around with .inv."
-        )
-    before = base.support.dimension(base.event_shape)
-    after = bijection.codomain.dimension(bijection.out_shape)
-    if before != after and bijection.keeps_dimension and bijection.log_det != "bound":
-        raise ValueError(
-            f"Flow: a change of variables keeps the dimension, but base has dimension {before} ({base.support}) and "
-            f"bijection ends in dimension {after} ({bijection.codomain}). Choose a base of dimension {after}."
-        )

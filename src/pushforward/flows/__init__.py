@@ -2,6 +2,7 @@
 
 from pushforward.flows.classic import planar, radial, sylvester
 from pushforward.flows.continuous import cnf
+from pushforward.flows.graphical import graphical
 from pushforward.flows.image import glow, multiscale_real_nvp
 from pushforward.flows.options import DataOptions, NetworkOptions, Options
 from pushforward.flows.registry import FLOWS, IMAGE_FLOWS, named_flow
@@ -26,6 +27,7 @@ __all__ = [
     "gaussian_autoregressive",
     "gaussianization",
     "glow",
+    "graphical",
     "iaf",
     "maf",
     "multiscale_real_nvp",

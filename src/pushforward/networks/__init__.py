@@ -18,6 +18,7 @@ from pushforward.networks.conditioner import (
 )
 from pushforward.networks.conv import CONV, ConvNet, register_conv
 from pushforward.networks.gated_conv import GatedConvNet, GlowConvNet
+from pushforward.networks.graph import GraphMLP
 from pushforward.networks.lipschitz import (
     LIPSCHITZ,
     LIPSCHITZ_ACTIVATIONS,
@@ -45,6 +46,7 @@ __all__ = [
     "ConvNet",
     "GatedConvNet",
     "GlowConvNet",
+    "GraphMLP",
     "IncrementalPass",
     "Linearization",
     "LipschitzConvNet",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pushforward.core.domain import Circle
 from pushforward.testing.bijections import require
-from pushforward.testing.univariates import difference, rounding, wrapped
+from pushforward.testing.univariates import difference, rounding, spread, wrapped
 from pushforward.univariate import Univariate
 
 __all__ = ["continuous"]
@@ -31,7 +31,8 @@ def continuous(univariate: Univariate, params: Tensor) -> None:
     eps = torch.finfo(params.dtype).eps
     circle = isinstance(univariate.domain, Circle)
     reach = math.pi if circle else min(1.6 * getattr(univariate, "bound", 5.0), getattr(univariate, "reach", math.inf))
-    ends = torch.linspace(-reach, reach, INTERVALS + 1, dtype=params.dtype)[:, None].expand(-1, params.shape[1])
+    ends = torch.linspace(-reach, reach, INTERVALS + 1, dtype=params.dtype)
+    ends = (ends if circle else spread(univariate.domain, ends))[:, None].expand(-1, params.shape[1])
 
     def curves(x: Tensor) -> Pair:
         pair: Pair = univariate(wrapped(univariate.domain, x), params[:, None].expand(-1, *x.shape))

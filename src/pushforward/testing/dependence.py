@@ -11,6 +11,7 @@ from torch import Tensor
 from pushforward.bijections import (
     ActNorm,
     Angle,
+    BatchNorm,
     Bounds,
     Chain,
     Convolution1x1,
@@ -18,6 +19,8 @@ from pushforward.bijections import (
     Diagonal,
     Elementwise,
     Flip,
+    GraphAutoregressive,
+    Indexed,
     Inverse,
     Linear,
     LinearMap,
@@ -26,11 +29,15 @@ from pushforward.bijections import (
     Planar,
     Radial,
     RadialSquash,
+    Reflect,
+    Reordered,
+    Reshape,
     Residual,
     Standardize,
     Sylvester,
     Whitening,
 )
+from pushforward.bijections.side_by_side import SideBySide
 from pushforward.core.bijection import Bijection, TriangularMap
 from pushforward.networks import ConvNet, LipschitzConvNet
 from pushforward.testing.case import Case
@@ -50,7 +57,9 @@ def pattern(bijection: Bijection) -> Pattern | None:
     place = torch.arange(size).reshape(bijection.in_shape)
     eye, none = torch.eye(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
     on_context = none if bijection.context_shape is None else ~none
-    if isinstance(bijection, ActNorm | Angle | Bounds | Diagonal | Elementwise | Standardize):
+    if isinstance(
+        bijection, ActNorm | Angle | BatchNorm | Bounds | Diagonal | Elementwise | Reflect | Reshape | Standardize
+    ):
         return eye, on_context
     if isinstance(bijection, TriangularMap):
         return torch.ones(size, size).tril().bool(), on_context
@@ -77,7 +86,41 @@ def pattern(bijection: Bijection) -> Pattern | None:
         return eye[place.flip(bijection.config.get("axis", -1)).flatten()], on_context
     if isinstance(bijection, Inverse):
         return _pattern_of_inverse(bijection.bijection)
+    if isinstance(bijection, GraphAutoregressive):
+        reads = torch.tensor(bijection.context_reads)
+        if bijection.context_shape is not None and not reads.all():
+            return None  # some depend on some of the context
+        return eye | torch.tensor(bijection.parents), on_context
+    if isinstance(bijection, Reordered):
+        return _put_back(bijection, pattern(bijection.bijection))
+    if isinstance(bijection, SideBySide):
+        return _side_by_side(bijection, [pattern(part) for part in _parts(bijection)], inverse=False)
     return _compose(map(pattern, _parts(bijection))) if isinstance(bijection, Chain) else None
+
+
+def _put_back(bijection: Reordered, inner: Pattern | None) -> Pattern | None:
+    """The pattern of a reordered map from that of the map itself."""
+    back = bijection.order_back
+    return None if inner is None else (inner[0][back][:, back], inner[1][back])
+
+
+def _side_by_side(bijection: SideBySide, patterns: list[Pattern | None], *, inverse: bool) -> Pattern | None:
+    """The pattern of maps side by side from those of the maps."""
+    shapes = (bijection.out_shape, bijection.in_shape) if inverse else (bijection.in_shape, bijection.out_shape)
+    size = math.prod(shapes[0])
+    start, end = (
+        bijection._split(torch.arange(size).reshape(shape), output=output)
+        for shape, output in zip(shapes, (inverse, not inverse), strict=True)
+    )
+    on_x, on_context = torch.zeros(size, size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
+    if isinstance(bijection, Indexed):
+        on_x |= torch.eye(size, dtype=torch.bool)
+    for inputs, outputs, part in zip(start, end, patterns, strict=True):
+        if part is None:
+            return None
+        on_x[outputs.flatten()[:, None], inputs.flatten()] = part[0]
+        on_context[outputs.flatten()] = part[1]
+    return on_x, on_context
 
 
 def _within_reach(bijection: Coupling | Residual) -> Tensor:
@@ -100,14 +143,21 @@ def _pattern_of_inverse(bijection: Bijection) -> Pattern | None:
         return pattern(bijection.bijection)
     if isinstance(bijection, Linear):
         return None  # which entries of an inverse matrix are zero shows in its numbers alone
+    if isinstance(bijection, Reordered):
+        return _put_back(bijection, _pattern_of_inverse(bijection.bijection))
+    if isinstance(bijection, SideBySide):
+        return _side_by_side(bijection, [_pattern_of_inverse(part) for part in _parts(bijection)], inverse=True)
     stated = pattern(bijection)
     if isinstance(bijection, Residual) and stated is not None:  # a fixed point depends on everything
         return torch.ones_like(stated[0]), stated[1]
+    if isinstance(bijection, GraphAutoregressive) and stated is not None:  # a feature depends on all its ancestors
+        reached = torch.linalg.matrix_power(stated[0].double(), len(stated[0])) > 0
+        return reached, (reached.int() @ stated[1].int()).bool()
     return (stated[0].t(), stated[1]) if stated is not None and isinstance(bijection, Permute | Flip) else stated
 
 
-def _parts(chain: Chain) -> list[Bijection]:
-    return [part for part in chain.parts if isinstance(part, Bijection)]
+def _parts(whole: Chain | SideBySide) -> list[Bijection]:
+    return [part for part in whole.parts if isinstance(part, Bijection)]
 
 
 def _compose(patterns: Iterable[Pattern | None]) -> Pattern | None:

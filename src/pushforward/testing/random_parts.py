@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections import Standardize
+from pushforward.bijections import BatchNorm, Standardize
 from pushforward.core.bijection import Bijection
 from pushforward.core.domain import Sphere
 
@@ -50,7 +50,7 @@ def generator(seed: int) -> torch.Generator:
 
 @torch.no_grad()
 def randomize(module: M, seed: int = 0, dtype: torch.dtype = torch.float64, size: float = ORDINARY) -> M:
-    """Draw every parameter anew, in place, and the statistics of parts that have no parameters; evaluation mode.
+    """Draw every parameter anew, in place, and the statistics of parts that have nothing else; evaluation mode.
 
     Args:
         module: any part.
@@ -78,6 +78,10 @@ def randomize(module: M, seed: int = 0, dtype: torch.dtype = torch.float64, size
         if isinstance(part, Standardize):
             part.mean.copy_(draw(part.mean))
             part.scale.copy_((0.4 * draw(part.scale)).exp())
+            part.initialized.fill_(True)
+        elif isinstance(part, BatchNorm):
+            part.running_mean.copy_(draw(part.running_mean))
+            part.running_var.copy_((0.4 * draw(part.running_var)).exp())
             part.initialized.fill_(True)
         elif isinstance(part, Bijection) and hasattr(part, "initialized") and not list(part.parameters()):
             # Nothing but statistics: they are measured on random data whose features are correlated.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.domain import Circle
-from pushforward.testing.univariates import wrapped
+from pushforward.testing.univariates import spread
 from pushforward.univariate import Univariate
 
 __all__ = ["EXTREME", "MODERATE", "random_params", "random_points", "trouble_spots"]
@@ -50,7 +50,7 @@ def random_points(univariate: Univariate, count: int, dtype: torch.dtype, random
     picks = spots[torch.randint(len(spots), (count,), generator=random)]
     choices = torch.stack([picks, near, far * _symmetric(count, random).sign()])
     x = choices.gather(0, torch.randint(3, (1, count), generator=random))[0].clamp(-last, last)
-    return wrapped(univariate.domain, x.to(dtype))
+    return spread(univariate.domain, x.to(dtype))
 
 
 def random_params(

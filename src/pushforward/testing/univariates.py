@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from pushforward.core.domain import Circle, Domain
+from pushforward.core.domain import Circle, Domain, Interval
 from pushforward.testing.bijections import require
 from pushforward.testing.comparison import SHARP, TOLERANCE, close
 from pushforward.univariate import Univariate
@@ -26,6 +26,7 @@ __all__ = [
     "shapes",
     "shared_parameters",
     "slope_is_derivative",
+    "spread",
     "value_path_is_pair_path",
 ]
 
@@ -50,6 +51,37 @@ def wrapped(domain: Domain, x: Tensor) -> Tensor:
         return x.clamp(*domain.ends)
     x = difference(domain, x, torch.zeros_like(x))
     return torch.where(x >= math.pi, -math.pi, x.clamp(min=-math.pi))
+
+
+def spread(domain: Domain, x: Tensor) -> Tensor:
+    """Any real numbers as points of the domain, in the same order: far ones come as near to the end of an interval as
+    1 / |x|, or on the open side of a half line as far out."""
+    if not isinstance(domain, Interval):
+        return wrapped(domain, x)
+    low, high = domain.ends
+    near, far = 1 / (1 + x.clamp(max=0.0).abs()), 1 + x.clamp(min=0.0)
+    if math.isfinite(low) and math.isfinite(high):
+        half = 0.5 * (high - low)
+        return torch.where(x < 0, low + half * near, high - half / far).clamp(low, high)
+    if math.isfinite(low):
+        return low + torch.where(x < 0, near, far)
+    return high - spread(Interval(0.0, math.inf), -x) if math.isfinite(high) else x
+
+
+def unspread(domain: Domain, x: Tensor) -> Tensor:
+    """The inverse of `spread`, but for circles, whose points stay as they are."""
+    if not isinstance(domain, Interval):
+        return x
+    low, high = domain.ends
+    tiny = torch.finfo(x.dtype).tiny
+    if math.isfinite(low) and math.isfinite(high):
+        half = 0.5 * (high - low)
+        below, above = (x - low).clamp(min=tiny) / half, (high - x).clamp(min=tiny) / half
+        return torch.where(below < above, 1 - 1 / below, 1 / above - 1)
+    if math.isfinite(low):
+        size = (x - low).clamp(min=tiny)
+        return torch.where(size < 1, 1 - 1 / size, size - 1)
+    return -unspread(Interval(0.0, math.inf), high - x) if math.isfinite(high) else x
 
 
 def shapes(univariate: Univariate, x: Tensor, params: Tensor) -> None:
@@ -84,12 +116,16 @@ def round_trip(univariate: Univariate, x: Tensor, params: Tensor) -> None:
     require((miss <= 1).all(), f"inverse(forward(x)) misses by {miss.max():.3g} times what rounding allows")
 
 
-def onto(univariate: Univariate, y: Tensor, params: Tensor) -> None:
+def onto(univariate: Univariate, x: Tensor, params: Tensor) -> None:
     """Every y of the codomain is reached, not only images of points that were tried."""
+    domain = univariate.domain
+    y = spread(univariate.codomain, unspread(domain, x))
     x = univariate.inverse(y, params)[0]
     require(x.isfinite().all(), "a point of the codomain is not reached")
     reached = x.abs() < torch.finfo(x.dtype).max ** 0.5  # some inverses grow until they leave the dtype
-    miss = relative_miss(univariate, torch.where(reached, x, univariate.domain.anchor(x)), y, params)[reached]
+    if isinstance(domain, Interval):  # others come so near to an end that only the end itself is left
+        reached &= (x > domain.low) & (x < domain.high)
+    miss = relative_miss(univariate, torch.where(reached, x, domain.anchor(x)), y, params)[reached]
     require((miss <= 1).all(), f"forward(inverse(y)) misses y by {miss.max() if miss.numel() else 0:.3g} roundings")
 
 
@@ -134,10 +170,12 @@ def gradients_are_finite(univariate: Univariate, x: Tensor, params: Tensor) -> N
         leaves = start.detach().requires_grad_(), params.detach().requires_grad_()
         value, log_slope = direction(*leaves)
         gradients = torch.autograd.grad(value.sum() + log_slope.sum(), leaves, allow_unused=True)
-        for leaf, gradient in zip(("x", "params"), gradients, strict=True):
+        for name_of, leaf, gradient in zip(("x", "params"), leaves, gradients, strict=True):
+            if not leaf.numel():  # of a map without parameters
+                continue
             if gradient is None:
-                raise AssertionError(f"{name}: {leaf} gets no gradient")
-            require(gradient.isfinite().all(), f"{name}: the gradient in {leaf} is not finite")
+                raise AssertionError(f"{name}: {name_of} gets no gradient")
+            require(gradient.isfinite().all(), f"{name}: the gradient in {name_of} is not finite")
 
 
 def value_path_is_pair_path(univariate: Univariate, x: Tensor, params: Tensor) -> None:
@@ -170,9 +208,9 @@ def increasing(univariate: Univariate, x: Tensor, params: Tensor, points: int = 
     domain = univariate.domain
     ends = -math.pi, math.pi
     if not isinstance(domain, Circle):
-        span = 1.5 * getattr(univariate, "bound", 5.0)
-        ends = max(min(-1.0, float(x.min())), -span), min(max(1.0, float(x.max())), span)
-    grid = torch.linspace(*ends, points + 1, dtype=x.dtype)[:-1]
+        span, reals = 1.5 * getattr(univariate, "bound", 5.0), unspread(domain, x)
+        ends = max(min(-1.0, float(reals.min())), -span), min(max(1.0, float(reals.max())), span)
+    grid = spread(domain, torch.linspace(*ends, points + 1, dtype=x.dtype)[:-1])
     places = torch.cat([x, grid]).sort().values[:, None].expand(-1, params.shape[-1])
     with torch.no_grad():
         y, log_slope = univariate(places, params[:, None].expand(-1, *places.shape))

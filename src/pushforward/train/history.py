@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pushforward.core.exactness import Exactness
+from pushforward.core.exactness import Exactness, qualified
 
 __all__ = ["History", "Record", "TrainingError"]
 
@@ -32,7 +32,7 @@ class Record:
     """The learning rate."""
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """The course of a training run, returned by `fit`.
 
@@ -40,7 +40,7 @@ class History:
     they are exact, estimates or bounds.
     """
 
-    records: list[Record] = field(default_factory=list, repr=False)
+    records: list[Record] = field(default_factory=list)
     best_step: int = 0
     best_validation: float | None = None
     rollbacks: int = 0
@@ -51,6 +51,13 @@ class History:
     unit: str = "nats"
     greater_is_better: bool = True
     exactness: Exactness = "exact"
+
+    def __repr__(self) -> str:
+        name = qualified(f"validation {self.metric}", self.exactness)
+        best = "" if self.best_validation is None else f", best {name} {self.best_validation:.4g} at {self.best_step}"
+        steps = self.records[-1].step if self.records else 0
+        reason = f", {self.stopped}" if self.stopped else ""
+        return f"History({steps} steps in {self.seconds:.3g} s{best}{reason})"
 
     def to_dict(self) -> dict[str, Any]:
         """This history as JSON."""

@@ -2,21 +2,28 @@
 
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.bounded import BoundedRationalQuadratic
+from pushforward.univariate.cdf import CDF
 from pushforward.univariate.circular import CircularRationalQuadratic, CircularShift, Moebius
 from pushforward.univariate.composed import Composed
 from pushforward.univariate.distribution import UnivariateDistribution, distribution_of
 from pushforward.univariate.elementary import Affine, Shift, SinhArcsinh, YeoJohnson
+from pushforward.univariate.fixed import Exp, Log, SignedPower, Softplus
+from pushforward.univariate.in_box import InBox
 from pushforward.univariate.integrated import IntegratedNetwork
+from pushforward.univariate.inverted import Inverted
 from pushforward.univariate.mixture_distribution import MixtureDistribution
 from pushforward.univariate.mixture_kinds import GaussianMixtureCDF, LogisticMixtureCDF
+from pushforward.univariate.monotone import Monotone, register_monotone
 from pushforward.univariate.per_feature import PerFeature
 from pushforward.univariate.polynomial import Bernstein, SumOfSquares
 from pushforward.univariate.rational_splines import LinearRational, RationalQuadratic
 from pushforward.univariate.sigmoidal import DeepSigmoidal, DenseDeepSigmoidal
 from pushforward.univariate.spline_kinds import CubicSpline, LinearSpline, QuadraticSpline
+from pushforward.univariate.squash import LeakyReLU, LeakyTanh, Logit, Sigmoid, Tanh
 from pushforward.univariate.tails import TailTransform
 
 __all__ = [
+    "CDF",
     "Affine",
     "Bernstein",
     "BoundedRationalQuadratic",
@@ -26,22 +33,35 @@ __all__ = [
     "CubicSpline",
     "DeepSigmoidal",
     "DenseDeepSigmoidal",
+    "Exp",
     "GaussianMixtureCDF",
+    "InBox",
     "IntegratedNetwork",
+    "Inverted",
+    "LeakyReLU",
+    "LeakyTanh",
     "LinearRational",
     "LinearSpline",
+    "Log",
     "LogisticMixtureCDF",
+    "Logit",
     "MixtureDistribution",
     "Moebius",
+    "Monotone",
     "PerFeature",
     "QuadraticSpline",
     "RationalQuadratic",
     "Shift",
+    "Sigmoid",
+    "SignedPower",
     "SinhArcsinh",
+    "Softplus",
     "SumOfSquares",
     "TailTransform",
+    "Tanh",
     "Univariate",
     "UnivariateDistribution",
     "YeoJohnson",
     "distribution_of",
+    "register_monotone",
 ]
