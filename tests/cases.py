@@ -192,6 +192,8 @@ def with_parameters(config: Config) -> Config:
     if univariate.num_params:
         return config
     parts = [{"type": "Affine"}, config] if univariate.domain == REAL else [config, {"type": "Affine"}]
+    if REAL not in (univariate.domain, univariate.codomain):  # from a half line
+        parts = [{"type": "Log"}, {"type": "Affine"}, {"type": "Exp"}, config]
     return {"type": "Composed", "parts": parts}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from cases import UNIVARIATES, examples, generator, inputs, label, randomize
+from cases import UNIVARIATES, examples, generator, inputs, label, randomize, with_parameters
 from torch.func import functional_call, jacrev, stack_module_state, vmap
 
 from pushforward.bijections import Autoregressive
@@ -55,7 +55,7 @@ def assert_same_gradients(layer, y, context, v):
 @pytest.mark.parametrize("context", [pytest.param(0, marks=pytest.mark.exhaustive), 2])
 @pytest.mark.parametrize("config", UNIVARIATES, ids=label)
 def test_the_sweep_is_autodiff_through_naive_passes(config, context):
-    assert_same_gradients(*case(build(config), context))
+    assert_same_gradients(*case(build(with_parameters(config)), context))
 
 
 @pytest.mark.parametrize("context", [0, 2])

@@ -108,11 +108,11 @@ def check_conditional(owner: str, univariate: Univariate) -> None:
     """Refuse a map without parameters, which a conditioner would have nothing to decide of."""
     if univariate.num_params <= univariate.num_free:
         name = type(univariate).__name__
-        parts = f"[Affine(), {name}()]" if univariate.domain == REAL else f"[{name}(), Affine()]"
-        raise ValueError(
-            f"{owner}: univariate {name} has no parameters that a conditioner could decide. Use Composed({parts}), or "
-            "Elementwise without context."
-        )
+        remedy = "Use Elementwise without context."
+        if REAL in (univariate.domain, univariate.codomain):
+            parts = f"[Affine(), {name}()]" if univariate.domain == REAL else f"[{name}(), Affine()]"
+            remedy = f"Use Composed({parts}), or Elementwise without context."
+        raise ValueError(f"{owner}: univariate {name} has no parameters that a conditioner could decide. {remedy}")
 
 
 def free_params(univariate: Univariate, features: int) -> nn.Parameter | None:
