@@ -115,6 +115,9 @@ class LipschitzNetwork(nn.Module, ABC):
     an ordinary network turns it into shifts of all layers.
 
     A subclass fills ``layers`` and writes the three hooks, which apply a weight to directions.
+
+    Raises:
+        ValueError: an option is out of its range.
     """
 
     layers: nn.ModuleList
