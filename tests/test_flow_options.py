@@ -45,6 +45,9 @@ def test_default_values_in_the_signature_are_those_that_are_used(name):
     assert FLOWS[name](3, 2).config == FLOWS[name](3, 2, **defaults).config
 
 
+LAYERS = ("Autoregressive", "Coupling", "NeuralODE")  # whose networks are there without a context too
+
+
 @pytest.mark.parametrize("kwargs", [{"hidden": [8, 8]}, {"activation": "tanh"}, {"conditioner": "residual"}])
 def test_network_options_reach_every_layer(kwargs):
     (option, value), shown = next(iter(kwargs.items())), 0
@@ -52,7 +55,7 @@ def test_network_options_reach_every_layer(kwargs):
         if option in inspect.signature(build).parameters:
             flow = build(3, 2, **{"hidden": [8, 8], **kwargs})
             conditioned = [m.config for m in flow.modules() if "hidden" in getattr(m, "config", {})]
-            wanted = [c for c in conditioned if c.get("context") or c["type"] in ("Coupling", "Autoregressive")]
+            wanted = [c for c in conditioned if c.get("context") or c["type"] in LAYERS]
             assert wanted, name
             assert all(config[option] == value for config in wanted), name
             shown += 1

@@ -113,7 +113,7 @@ class NeuralODE(StochasticMap):
         "they are NaN. Raise max_steps or steps, or train with a smaller learning rate."
     )
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"features": 2, "hidden": [8, 8], "solver": "rk4", "steps": 8, "tolerance": 1e-3},
+        {"features": 2, "hidden": [8, 8], "solver": "rk4", "steps": 12, "tolerance": 1e-3},
         {
             "features": 3,
             "context": 2,
@@ -121,8 +121,8 @@ class NeuralODE(StochasticMap):
             "conditioner": "residual",
             "activation": "tanh",
             "frequencies": 2,
-            "steps": 4,
-            "max_steps": 16,
+            "steps": 6,
+            "max_steps": 24,
             "trace": "exact",
             "probes": 1,
             "memory": "checkpoint",

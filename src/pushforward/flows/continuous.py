@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Literal, Unpack
 
 from pushforward.bijections import NeuralODE
-from pushforward.core.shapes import EventSize
+from pushforward.core.checks import at_least
+from pushforward.core.shapes import EventSize, event_shape
 from pushforward.distributions import Flow
 from pushforward.flows.assembly import assemble
 from pushforward.flows.options import DataOptions
@@ -65,6 +66,8 @@ def cnf(
     >>> cnf(3).is_exact, cnf((3, 8, 8), conditioner="conv").is_exact
     (True, False)
     """
+    event_shape("cnf", features)
+    at_least("cnf", "context", context, 0)
     layer = NeuralODE(
         features,
         context=context,

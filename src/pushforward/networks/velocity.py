@@ -19,12 +19,16 @@ from pushforward.networks.trunk import INPUT_LIMIT
 
 __all__ = ["VelocityNetwork"]
 
+MODERATE = 16.0
+"""Up to this size the context is read as it is."""
+
 
 class VelocityNetwork(HasConstants):
     r"""A velocity :math:`v(t, x, c)`, at first zero everywhere, with its divergence.
 
     The time enters as :math:`t, \cos(\pi j t), \sin(\pi j t)` for j = 1, ..., ``frequencies``. Points with an entry of
-    more than a million have velocity zero: there nothing was learned, and nothing can overflow.
+    more than a million have velocity zero: there nothing was learned, and nothing can overflow. Beyond ±16 the context
+    is compressed to the growth of its logarithm: no solver could follow velocities of a million.
 
     Args:
         owner: the class in whose name arguments are refused.
@@ -129,5 +133,11 @@ class VelocityNetwork(HasConstants):
         at = time[None] if isinstance(time, Tensor) else x.new_full((1, 1), time)
         waves = self.frequencies[:, None] * at
         embedded = torch.cat([at, waves.cos(), waves.sin()]).expand(-1, x.shape[-1])
-        parts = [embedded] if context is None else [embedded, context]
+        parts = [embedded] if context is None else [embedded, _compressed(context)]
         return torch.cat([*parts, torch.where(inside, x, 0.0)]), inside
+
+
+def _compressed(context: Tensor) -> Tensor:
+    """The context, where it is moderate, and an increasing function of it of logarithmic growth beyond."""
+    size = context.abs().clamp(MODERATE, INPUT_LIMIT)
+    return context.clamp(-MODERATE, MODERATE) + context.sign() * MODERATE * (size / MODERATE).log()
