@@ -395,3 +395,24 @@ def test_the_mean_of_angles_is_a_direction():
     assert mean.value[1].abs() < 5 * mean.error[1]
     fixed = DiagonalNormal(1, context=1, hidden=(4,)).condition(torch.zeros(1))
     assert fixed.mean().error.item() == 0
+
+
+def test_a_flow_takes_a_distribution_of_torch():
+    flow = pf.Flow(torch.distributions.Laplace(torch.zeros(2), torch.ones(2)), pf.bijections.LU(2))
+    assert flow.config["base"] == {
+        "type": "TorchDistribution",
+        "name": "Laplace",
+        "parameters": {"loc": [0.0, 0.0], "scale": [1.0, 1.0]},
+    }
+    x = torch.tensor([[0.5, -2.0]])
+    expected = torch.distributions.Laplace(0.0, 1.0).log_prob(x).sum(dim=-1)
+    torch.testing.assert_close(flow.log_prob(x), expected)
+    again = pf.build(flow.config)
+    torch.testing.assert_close(again.log_prob(x), expected)
+
+
+def test_parameters_that_are_learned_elsewhere_stay_so():
+    loc = torch.zeros(2, requires_grad=True)
+    flow = pf.Flow(torch.distributions.Normal(loc, 1.0), pf.bijections.LU(2))
+    flow.log_prob(torch.tensor([1.0, 2.0])).backward()
+    torch.testing.assert_close(loc.grad, torch.tensor([1.0, 2.0]))

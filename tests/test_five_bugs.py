@@ -15,6 +15,7 @@ from pushforward.bijections import (
     BlockNeural,
     Coupling,
     Elementwise,
+    NeuralODE,
     Planar,
     Radial,
     Standardize,
@@ -109,7 +110,7 @@ def test_bug_2_the_flag_follows_the_weights_into_every_flow():
 
 # --- 3. one-dimensional data breaks coupling layers ----------------------------------------------------------------
 
-ANY_FEATURES = {BlockNeural, Planar, Radial, Sylvester, Triangular}
+ANY_FEATURES = {BlockNeural, NeuralODE, Planar, Radial, Sylvester, Triangular}
 """Layers that take a single feature as they take several."""
 
 

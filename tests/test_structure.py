@@ -315,8 +315,8 @@ def test_a_flow_with_batch_norm_is_trained_in_its_forward_direction():
         ),
         (lambda: Flow(StandardNormal(2), LU), r"Flow: bijection must be .*; got the class pushforward's LU\."),
         (
-            lambda: Flow(torch.distributions.Normal(0.0, 1.0), LU(2)),
-            r"Flow: base must be .*; got torch's Normal\. Give",
+            lambda: Flow(torch.nn.Linear(2, 2), LU(2)),
+            r"Flow: base must be .*; got torch's Linear\. Give",
         ),
         (lambda: Flow(LU(2), StandardNormal(2)), r"Flow: base must be .*; got pushforward's LU\. The base comes first"),
         (lambda: Flow(2, LU(2)), r"Flow: base must be a Distribution of pushforward; got int\."),

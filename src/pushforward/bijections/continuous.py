@@ -125,7 +125,7 @@ class NeuralODE(StochasticMap):
             "max_steps": 24,
             "trace": "exact",
             "probes": 1,
-            "memory": "checkpoint",
+            "memory": "plain",
         },
     )
 

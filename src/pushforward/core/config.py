@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["REGISTRY", "build", "configurable", "shown_config"]
+__all__ = ["REGISTRY", "build", "configurable", "register_adapter", "shown_config"]
 
 REGISTRY: dict[str, type] = {}
 """Every configurable class by its name: what tests, the gallery, saved files and the command line draw from."""
 
+ADAPTERS: dict[type, Callable[[Any], Any]] = {}
+"""Classes of other libraries whose objects are taken where parts are, and what makes parts of them."""
+
 C = TypeVar("C", bound=type[Any])
+
+
+def register_adapter(kind: type, adapt: Callable[[Any], Any]) -> None:
+    """Let constructors of configurable classes take objects of another library, each as the part that ``adapt`` makes
+    of it."""
+    ADAPTERS[kind] = adapt
 
 
 def configurable(cls: C) -> C:
@@ -58,9 +68,13 @@ def configurable(cls: C) -> C:
 
 
 def plain(value: Any) -> Any:
-    """NumPy's scalars as numbers of Python, which JSON knows, in lists and tuples too; anything else as it is."""
+    """NumPy's scalars as numbers of Python, which JSON knows, and objects of other libraries as parts (see
+    `register_adapter`), in lists and tuples too; anything else as it is."""
     if type(value) in (list, tuple):
         return type(value)(map(plain, value))
+    for kind, adapt in ADAPTERS.items():
+        if isinstance(value, kind):
+            return adapt(value)
     is_scalar = hasattr(value, "dtype") and getattr(value, "shape", None) == () and not isinstance(value, torch.Tensor)
     return value.item() if is_scalar else value
 

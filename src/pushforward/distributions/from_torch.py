@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import constraints
 
-from pushforward.core.config import configurable
+from pushforward.core.config import configurable, register_adapter
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import REAL, Circle, Domain, Integers, Interval, Simplex
 from pushforward.core.entries import product
@@ -163,7 +163,8 @@ class _AnyTorchDistribution(_TorchBacked):
 
 
 def from_torch(distribution: td.Distribution, *, learn: bool = False) -> Distribution:
-    """An object of ``torch.distributions`` as a distribution of this library: the base of a flow, for example.
+    """An object of ``torch.distributions`` as a distribution of this library. `Flow` and other parts that take
+    distributions take such an object as well: ``Flow(torch.distributions.Laplace(torch.zeros(2), 1.0), ...)``.
 
     Its batch axes become axes of one event. Where numbers describe it (most classes) the result is a
     `TorchDistribution`, which can be saved; of others (mixtures, transformed distributions, classes of your own) the
@@ -198,6 +199,8 @@ def from_torch(distribution: td.Distribution, *, learn: bool = False) -> Distrib
     return _AnyTorchDistribution(distribution)
 
 
+register_adapter(td.Distribution, from_torch)
+
 ALTERNATIVES = (("logits", "probs"), ("scale_tril", "covariance_matrix", "precision_matrix"))
 """Parameters of which one is enough, the one to keep first."""
 
@@ -214,6 +217,8 @@ def _numbers_of(distribution: td.Distribution) -> dict[str, Any] | None:
     for group in ALTERNATIVES:
         first = next((key for key in group if key in held), None)
         held = {key: value for key, value in held.items() if key not in group or key == first}
+    if any(isinstance(value, Tensor) and value.requires_grad for value in held.values()):
+        return None  # they are learned where they are
     if not held or not all(isinstance(value, Tensor | int | float) for value in held.values()):
         return None
     # Parameters as they were given, before torch expanded them: only the expanded ones are known, which mean the same.

@@ -49,9 +49,9 @@ class FlowMatching(Loss):
         path: see above.
         coupling: ``"independent"`` pairs z and :math:`x_1` at random. ``"minibatch_ot"`` pairs those of a batch so that
             the sum of squared distances is least, which makes paths straighter: fewer steps of the solver. Batches of
-            more than 128 rows are paired in blocks of as many. In a batch the pairs depend on all of its rows: a bias
-            that falls with the size of the batch. Not for contexts and weights, for which the base would no longer be
-            independent of them.
+            more than 128 rows are paired in blocks of as many. On average over batches z and :math:`x_1` keep their own
+            distributions, so that the minimum still takes the base to the data. Not for contexts and weights, of which
+            z would no longer be independent.
         sigma: :math:`\sigma`, in standard deviations of the data.
 
     Raises:
