@@ -15,6 +15,7 @@ from torch.autograd import forward_ad
 
 from pushforward.core import dispatch
 from pushforward.core.execution_mode import execution
+from pushforward.testing.case import seeded
 from pushforward.testing.comparison import close
 
 COUNTS = (1, 16, 37)
@@ -50,11 +51,11 @@ def watched_kernels() -> Iterator[list[tuple[str, nn.Module]]]:
 def directions(bijection, x, context) -> dict[str, tuple[Callable, Tensor]]:
     """Each public way through the bijection, and the points where it starts."""
     with torch.no_grad():
-        y = bijection.forward(x, context)
+        y = seeded(bijection.forward)(x, context)
     ways = {"forward_and_ladj": x, "forward": x, "inverse_and_ladj": y, "inverse": y}
     if bijection.inverse_kind == "none":
         ways = {"forward_and_ladj": x, "forward": x}
-    return {way: (getattr(bijection, way), start) for way, start in ways.items()}
+    return {way: (seeded(getattr(bijection, way)), start) for way, start in ways.items()}
 
 
 def tensors(result) -> list[Tensor]:
@@ -135,7 +136,7 @@ def gives_the_same_second_derivatives(bijection, x, context):
     def derivatives():
         leaves = [t.clone().requires_grad_() for t in arguments]
         wanted = [*leaves, *(p for _, p in named_weights)]
-        value, ladj = bijection.forward_and_ladj(*leaves)
+        value, ladj = seeded(bijection.forward_and_ladj)(*leaves)
         total = value.sin().sum() + ladj.sin().sum()
         first = torch.autograd.grad(total, wanted, create_graph=True, allow_unused=True)
         squares = sum(g.square().sum() for g in first if g is not None and g.requires_grad)
@@ -185,7 +186,7 @@ def follows_its_weights(bijection, x, context):
 
     def values():
         with torch.no_grad():
-            return tensors(bijection.forward_and_ladj(*arguments))
+            return tensors(seeded(bijection.forward_and_ladj)(*arguments))
 
     for change in (in_place, elsewhere, turned, in_place):
         with execution(kernels=True):
@@ -211,7 +212,7 @@ def follows_the_settings(bijection, x, context):
                 bijection.train()
                 try:
                     with execution(generator=generator(3)):
-                        return tensors(bijection.forward_and_ladj(*arguments))
+                        return tensors(seeded(bijection.forward_and_ladj)(*arguments))
                 finally:
                     bijection.eval()
 
@@ -219,7 +220,7 @@ def follows_the_settings(bijection, x, context):
 
             def values(dtype):
                 with execution(matmul_dtype=dtype):
-                    return [t.double() for t in tensors(bijection.forward_and_ladj(*arguments))]
+                    return [t.double() for t in tensors(seeded(bijection.forward_and_ladj)(*arguments))]
 
             fast, plain = both(lambda: values("bf16"))
             for a, b, full in zip(fast, plain, values(None), strict=True):

@@ -6,7 +6,7 @@ from cases import PLAIN_FLOWS, flow_factors, label, random_part
 
 from pushforward.flows import FLOWS
 
-ONE_MAP = ("gaussian_autoregressive", "triangular_map")  # of a single triangular map
+ONE_MAP = ("gaussian_autoregressive", "graphical", "triangular_map")  # of a single triangular map
 HEAVY = [
     {"flow": name, "features": 4, "context": 0, "tails": "heavy"} for name in FLOWS if "tails" in flow_factors(name)
 ]

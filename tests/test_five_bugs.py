@@ -18,6 +18,7 @@ from pushforward.bijections import (
     NeuralODE,
     Planar,
     Radial,
+    Residual,
     Standardize,
     Sylvester,
     Triangular,
@@ -110,7 +111,7 @@ def test_bug_2_the_flag_follows_the_weights_into_every_flow():
 
 # --- 3. one-dimensional data breaks coupling layers ----------------------------------------------------------------
 
-ANY_FEATURES = {BlockNeural, NeuralODE, Planar, Radial, Sylvester, Triangular}
+ANY_FEATURES = {BlockNeural, NeuralODE, Planar, Radial, Residual, Sylvester, Triangular}
 """Layers that take a single feature as they take several."""
 
 

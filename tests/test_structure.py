@@ -234,6 +234,7 @@ def test_parts_that_do_not_fit_are_refused(make, message):
 # --- scan ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_a_scan_is_the_chain_of_its_layers_and_compiles_to_one_loop():
     layer = Chain([Coupling(Affine(), 3, context=1, hidden=(8,)), Flip(3)])
     scan = randomize(Scan(layer, 6), seed=7)

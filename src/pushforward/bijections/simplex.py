@@ -40,7 +40,7 @@ class StickBreaking(Bijection):
         ValueError: there are fewer than two shares.
 
     References:
-        | Stan Reference Manual: the unit simplex transform (Stan Development Team)
+        | Stan Reference Manual: the unit simplex transform (Stan Development Team, 2024)
 
     >>> import torch
     >>> [round(y, 4) for y in StickBreaking(4)(torch.zeros(3)).tolist()]

@@ -61,9 +61,9 @@ class _Cut(StochasticMap):
     keeps_dimension = False
 
     def _cut(self, whole: tuple[int, ...], kept: int, axis: int, noise: Distribution | None) -> Domain:
-        """Set the sizes; the domain of the whole event."""
+        """Set the sizes for an axis that is checked; the domain of the whole event."""
         owner = type(self).__name__
-        self.axis = event_axis(owner, axis, whole)
+        self.axis = axis
         self.sizes = [kept, whole[self.axis] - kept]
         first, second = (_resized(whole, self.axis, size) for size in self.sizes)
         self.first_shape, self.second_shape, self.noise = first, second, noise
@@ -162,7 +162,8 @@ class Slice(_Cut, Surjection):
         super().__init__()
         shape = event_shape("Slice", features)
         at_least("Slice", "kept", kept, 1)
-        size = shape[event_axis("Slice", axis, shape)]
+        axis = event_axis("Slice", axis, shape)
+        size = shape[axis]
         if kept >= size:
             raise ValueError(f"Slice: kept must be below the {size} entries along the axis; got {kept}.")
         self.domain = self._cut(shape, kept, axis, noise)

@@ -70,8 +70,8 @@ def fit(
             "--model",
             "--flow",
             help="auto: mixed, a mixed-type model, for tables with text, dates, codes, counts or gaps, and nsf for "
-            "real numbers. Or maf, iaf, real_nvp, nice, gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, bnaf, "
-            "gaussianization, residual_flow, cnf, planar, radial, sylvester, graphical, circular_nsf or triangular_map.",
+            "real numbers. Or maf, iaf, real_nvp, nice, gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, "
+            "bnaf, gaussianization, residual_flow, cnf, planar, radial, sylvester, graphical, triangular_map.",
         ),
     ] = "auto",
     types: Types = None,

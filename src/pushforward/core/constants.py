@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-__all__ = ["HasConstants", "moved_wide", "round_constants"]
+__all__ = ["HasConstants", "follow_buffers", "moved_wide", "round_constants"]
 
 
 class HasConstants(nn.Module):
@@ -44,11 +44,21 @@ class HasConstants(nn.Module):
         self._round_constants()
         return self
 
+    def _follow_buffers(self) -> None:
+        """Read from saved buffers what is kept outside of them; most parts keep nothing."""
+
     def _round_constants(self) -> None:
         """Set every constant to its exact numbers, in the dtype and on the device that its buffer has."""
         for name, (values, dtype) in vars(self).get("_exact_constants", {}).items():
             buffer = getattr(self, name)
             setattr(self, name, torch.tensor(values, dtype=dtype or buffer.dtype, device=buffer.device))
+
+
+def follow_buffers(module: nn.Module) -> None:
+    """Let a module and its parts read what they keep outside of buffers from buffers that a file has filled."""
+    for part in module.modules():
+        if isinstance(part, HasConstants):
+            part._follow_buffers()
 
 
 def round_constants(module: nn.Module) -> None:

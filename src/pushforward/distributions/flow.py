@@ -113,7 +113,7 @@ class Flow(AutoregressiveDistribution):
         },
     )
 
-    takes_any_module: ClassVar[tuple[str, ...]] = ("context_map",)
+    takes_any_module: ClassVar[tuple[str, ...]] = ("base", "context_map")
     _kernels = False
 
     def __init__(

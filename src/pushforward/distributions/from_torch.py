@@ -190,7 +190,7 @@ def from_torch(distribution: td.Distribution, *, learn: bool = False) -> Distrib
         plain = plain.base_dist
     parameters = _numbers_of(plain)
     if parameters is not None:
-        return TorchDistribution(type(plain).__name__, parameters, learn=learn)
+        return TorchDistribution(type(plain).__name__, parameters, **({"learn": True} if learn else {}))
     if learn:
         raise ValueError(
             f"from_torch: {type(plain).__name__} has parts that are not numbers; they cannot be learned here. Keep "
@@ -266,5 +266,5 @@ def _domain_of(distribution: td.Distribution, shape: tuple[int, ...]) -> Domain:
 
 
 def _ends_of(end: Any, missing: float, shape: tuple[int, ...]) -> list[float]:
-    value = torch.as_tensor(missing if end is None else end, dtype=torch.float64).detach().cpu()
+    value = torch.as_tensor(missing if end is None else end, dtype=torch.float64, device="cpu").detach()
     return value.expand(shape).flatten().tolist()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.bijections.continuous import NeuralODE
+from pushforward.bijections.residual import Residual
 from pushforward.bijections.triangular import Triangular
 from pushforward.core.bijection import Bijection
 from pushforward.networks.conv import ConvNet
@@ -34,6 +35,8 @@ def row_width(module: nn.Module) -> int:
         if isinstance(part, ConvNet):
             layers: list[Any] = list(part.layers)
             widths.append(max(layer.out_channels for layer in layers) * math.prod(part.in_shape[1:]))
+        if isinstance(part, Bijection):
+            widths.append(math.prod(part.in_shape))
         univariate = getattr(part, "univariate", None)
         if isinstance(part, Bijection) and isinstance(univariate, Univariate):
             widths.append(univariate.point_width * math.prod(part.in_shape))
@@ -41,7 +44,8 @@ def row_width(module: nn.Module) -> int:
             widths.append(part.point_width)
         if isinstance(part, Triangular):
             widths.append(part.rise.point_width * part.in_shape[-1])
-    return max(widths)
+    # An accelerated iteration keeps points of earlier passes.
+    return max(widths) * (2 if any(isinstance(part, Residual) for part in module.modules()) else 1)
 
 
 def in_row_blocks(

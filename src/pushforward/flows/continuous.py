@@ -57,6 +57,9 @@ def cnf(
         memory: ``"checkpoint"`` to recompute each step in the backward pass of maximum likelihood.
         **options: see `DataOptions`.
 
+    Raises:
+        ValueError: an option is out of its range.
+
     References:
         | Neural Ordinary Differential Equations (Chen et al., 2018), arXiv:1806.07366
         | FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models (Grathwohl et al., 2018),

@@ -252,7 +252,7 @@ def _data_side(
 ) -> list[Bijection]:
     """From data to real numbers of mean zero and scale one in each channel."""
     one_of(owner, "dequantize", dequantize, ("uniform", "variational"))
-    shape = event_shape(owner, features)
+    shape = tuple(features)
     scale = Pointwise(Standardize(shape[0]), shape[1:])
     if values is None:
         return [scale]

@@ -16,7 +16,7 @@ import pushforward.flows  # noqa: F401 - every part that the library knows gets 
 from pushforward._version import __version__
 from pushforward.core.bijection import Bijection
 from pushforward.core.config import REGISTRY
-from pushforward.core.constants import round_constants
+from pushforward.core.constants import follow_buffers, round_constants
 from pushforward.core.distribution import Distribution, FixedContext
 from pushforward.core.files import atomic_path
 from pushforward.core.torch_internals import buffers_of, unsaved_buffers
@@ -316,3 +316,4 @@ def _fill(where: str, model: nn.Module, shared: dict[str, str], tensors: dict[st
                 f"{tuple(target.shape)}."
             )
         assign(model, name, target, tensor)
+    follow_buffers(model)

@@ -264,8 +264,8 @@ class MixedTypeModel(Distribution):
         if self.order == "any":
             check_rows("x", x, len(self.network.columns))
             rows = self.network.join(torch.where(holds_each(self.support, x), x, torch.nan), context)
-            self.network.sequence.copy_(torch.tensor(choose_order(self.network, rows, weights)))
-        return self.network.sequence.tolist()
+            self.network.set_sequence(choose_order(self.network, rows, weights))
+        return list(self.network.order_of_columns)
 
     def _initialize(self, x: Tensor, context: Tensor | None) -> None:
         if bool(self.initialized):
@@ -313,7 +313,7 @@ class MixedTypeModel(Distribution):
     def next_conditional(self, x: Tensor, j: int, context: Tensor | None = None) -> ColumnDistribution:
         """The distribution of column j in each row of x (*batch, columns) given the entries before it, in the
         order of the model, that are not NaN."""
-        sequence = self.network.sequence.tolist()
+        sequence = self.network.order_of_columns
         return self._conditional(x, j, context, sequence[sequence.index(j) :])
 
     def _conditional(self, x: Tensor, j: int, context: Tensor | None, hidden: list[int]) -> ColumnDistribution:

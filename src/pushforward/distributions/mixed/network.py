@@ -63,7 +63,7 @@ class ConditionalNetwork(HasConstants):
     network: Any
     from_groups: Tensor
     sequence: Tensor
-    """The columns in the order in which they are given each other."""
+    """The columns in the order in which they are given each other, for files; `order_of_columns` has it as numbers."""
 
     def __init__(
         self, columns: Sequence[ColumnType], context: Sequence[ColumnType], *, order: str, **options: Any
@@ -85,6 +85,7 @@ class ConditionalNetwork(HasConstants):
         self.linear = LinearPart(len(self.real)) if targets and 2 <= len(self.real) <= MOST_COLUMNS else None
         flat = [j for group in self.columns.positions for j in group]
         self.register_buffer("sequence", torch.arange(len(columns)))
+        self.order_of_columns = list(range(len(columns)))
         self.add_constant("from_groups", sorted(range(len(flat)), key=flat.__getitem__), torch.int64)
 
     def initialize(self, table: Tensor) -> None:
@@ -118,10 +119,23 @@ class ConditionalNetwork(HasConstants):
         for base, measured in zip(self.base_params, params, strict=True):
             base.copy_(measured)
 
+    def set_sequence(self, order: Sequence[int]) -> None:
+        """Give the columns this order."""
+        self.sequence.copy_(torch.tensor(order))
+        self.order_of_columns = list(order)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._follow_buffers()
+
+    def _follow_buffers(self) -> None:
+        if not self.sequence.is_meta:
+            self.order_of_columns = self.sequence.tolist()
+
     @property
     def ranks(self) -> list[int]:
-        """The place of each column in `sequence`."""
-        return self.sequence.argsort().tolist() if self.order == "any" else list(range(len(self.columns)))
+        """The place of each column in the order."""
+        return sorted(range(len(self.columns)), key=self.order_of_columns.__getitem__)
 
     @property
     def num_params(self) -> int:

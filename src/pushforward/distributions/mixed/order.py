@@ -33,7 +33,7 @@ def choose_order(network: ConditionalNetwork, rows: Tensor, weights: Tensor | No
     first, count = len(network.context), len(network.columns)
     weights = (rows.new_ones(1) if weights is None else weights).expand(rows.shape[:-1]).reshape(-1)[:JUDGED]
     rows = rows.reshape(-1, rows.shape[-1])[:JUDGED]
-    order, terms, left = network.sequence.tolist(), {}, ENTRIES // max(1, rows.numel())
+    order, terms, left = list(network.order_of_columns), {}, ENTRIES // max(1, rows.numel())
 
     def term(j: int, others: frozenset[int]) -> Tensor:
         """log q of column j given others and the context, (n,)."""

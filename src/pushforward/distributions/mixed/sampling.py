@@ -63,7 +63,7 @@ def _fill_in(
     ``stop``; ``reveal``: whether later columns are conditioned on it."""
     rows, first = network.join(x, context), len(network.context)
     table = rows.reshape(-1, rows.shape[-1]).t().clone()
-    sequence = network.sequence.tolist()
+    sequence = network.order_of_columns
     columns = sequence if stop is None else sequence[: sequence.index(stop)]
     for piece in torch.arange(table.shape[1], device=x.device).split(network.piece_size()):
         observed = ~table[:, piece].isnan()
