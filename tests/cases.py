@@ -191,7 +191,7 @@ def with_parameters(config: Config) -> Config:
     univariate = build(config)
     if univariate.num_params:
         return config
-    if config["type"] == "CDF":
+    if config["type"] == "CDF" and univariate.domain == REAL:
         config = {**config, "family": "cauchy"}  # with random weights others round to 0 and 1
     parts = [{"type": "Affine"}, config] if univariate.domain == REAL else [config, {"type": "Affine"}]
     if REAL not in (univariate.domain, univariate.codomain):  # from a half line

@@ -69,9 +69,9 @@ def fit(
         typer.Option(
             "--model",
             "--flow",
-            help="auto: mixed, a mixed-type model, for tables with text, dates, codes, counts or gaps, and nsf for "
-            "real numbers. Or maf, iaf, real_nvp, nice, gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, "
-            "bnaf, gaussianization, residual_flow, cnf, planar, radial, sylvester, graphical, triangular_map.",
+            help="auto: mixed for tables with text, dates, codes, counts or gaps, nsf for real numbers. Or maf, iaf, "
+            "real_nvp, nice, gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, bnaf, gaussianization, planar, "
+            "radial, sylvester, residual_flow, cnf, graphical, circular_nsf (angles) or triangular_map (few rows).",
         ),
     ] = "auto",
     types: Types = None,

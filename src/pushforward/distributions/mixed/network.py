@@ -86,6 +86,7 @@ class ConditionalNetwork(HasConstants):
         flat = [j for group in self.columns.positions for j in group]
         self.register_buffer("sequence", torch.arange(len(columns)))
         self.order_of_columns = list(range(len(columns)))
+        self.register_load_state_dict_post_hook(_follow)
         self.add_constant("from_groups", sorted(range(len(flat)), key=flat.__getitem__), torch.int64)
 
     def initialize(self, table: Tensor) -> None:
@@ -123,10 +124,6 @@ class ConditionalNetwork(HasConstants):
         """Give the columns this order."""
         self.sequence.copy_(torch.tensor(order))
         self.order_of_columns = list(order)
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._follow_buffers()
 
     def _follow_buffers(self) -> None:
         if not self.sequence.is_meta:
@@ -333,3 +330,8 @@ class ConditionalNetwork(HasConstants):
         """Which columns of each group are among these, by their numbers in the group."""
         wanted = set(columns)
         return [[i for i, j in enumerate(group) if j in wanted] for group in self.columns.positions]
+
+
+def _follow(network: ConditionalNetwork, _: object) -> None:
+    """What a network does after it has loaded a state."""
+    network._follow_buffers()
