@@ -14,7 +14,7 @@ from pushforward.bijections import (
     Residual,
     Standardize,
 )
-from pushforward.bijections.chain import KINDS
+from pushforward.core.bijection import KINDS
 from pushforward.testing.comparison import close, jacobian
 from pushforward.univariate import TailTransform
 

@@ -9,19 +9,16 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from pushforward.bijections.inherited import inherit
 from pushforward.bijections.recompute import by_inversion, by_storing, recomputes, step
-from pushforward.core.bijection import ALL_PROPERTIES, Bijection, Inverse, Kind, Lifts
+from pushforward.core.bijection import Bijection, Inverse, Lifts
 from pushforward.core.capabilities import SupportsSlopes
 from pushforward.core.checks import one_of
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Domain, Product
-from pushforward.core.exactness import least_exact
 from pushforward.core.execution_mode import MEMORY, current_execution
 
 __all__ = ["Chain", "innermost"]
-
-# From the cheapest direction to the most expensive; a chain costs as much as its most expensive part.
-KINDS: tuple[Kind, ...] = ("exact", "sequential", "iterative", "none")
 
 
 @configurable
@@ -108,15 +105,8 @@ class Chain(Bijection, SupportsSlopes):
         self.parts = nn.ModuleList(parts)
         self.in_shape, self.out_shape = parts[0].in_shape, parts[-1].out_shape
         self.context_shape = next(iter(contexts), None)
-        self.forward_kind = max((part.forward_kind for part in parts), key=KINDS.index)
-        self.inverse_kind = max((part.inverse_kind for part in parts), key=KINDS.index)
-        self.log_det = least_exact(*(part.log_det for part in parts))
-        self.forward_log_det = least_exact(*(part.forward_log_det or part.log_det for part in parts))
-        self.keeps_dimension = all(part.keeps_dimension for part in parts)
-        self.stochastic = any(part.stochastic for part in parts)
-        self.accuracy = max(part.accuracy for part in parts)
+        inherit(self, parts)
         self.is_triangular = all(part.is_triangular for part in parts)
-        self.properties = ALL_PROPERTIES.intersection(*(part.properties for part in parts))
 
     @property
     def data_dependent(self) -> bool:

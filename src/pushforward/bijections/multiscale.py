@@ -10,12 +10,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.chain import KINDS
-from pushforward.core.bijection import ALL_PROPERTIES, Bijection, Kind
+from pushforward.bijections.inherited import inherit
+from pushforward.core.bijection import Bijection
 from pushforward.core.checks import one_of
 from pushforward.core.config import configurable
 from pushforward.core.domain import Real
-from pushforward.core.exactness import least_exact
 
 __all__ = ["Multiscale"]
 
@@ -111,13 +110,7 @@ class Multiscale(Bijection):
         self.levels, self.context_shape = nn.ModuleList(levels), next(iter(contexts), None)
         self.in_shape, self.domain = levels[0].in_shape, levels[0].domain
         self.out_shape = self.in_shape if latent == "event" else (math.prod(self.in_shape),)
-        self.forward_kind: Kind = max((level.forward_kind for level in levels), key=KINDS.index)
-        self.inverse_kind: Kind = max((level.inverse_kind for level in levels), key=KINDS.index)
-        self.log_det = least_exact(*(level.log_det for level in levels))
-        self.forward_log_det = least_exact(*(level.forward_log_det or level.log_det for level in levels))
-        self.stochastic = any(level.stochastic for level in levels)
-        self.accuracy = max(level.accuracy for level in levels)
-        self.properties = ALL_PROPERTIES.intersection(*(level.properties for level in levels))
+        inherit(self, levels)
 
     @property
     def data_dependent(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pushforward.bijections.inherited import inherit
 from pushforward.core.bijection import Bijection
 from pushforward.core.config import configurable
 from pushforward.core.domain import Domain, Interval, Product
@@ -188,10 +189,7 @@ class Reordered(Bijection):
         self.in_shape = self.out_shape = (len(order),)
         self.context_shape = bijection.context_shape
         self.domain, self.codomain = _rearranged(bijection.domain, back), _rearranged(bijection.codomain, back)
-        self.forward_kind, self.inverse_kind = bijection.forward_kind, bijection.inverse_kind
-        self.log_det, self.forward_log_det = bijection.log_det, bijection.forward_log_det
-        self.stochastic, self.properties = bijection.stochastic, bijection.properties
-        self.keeps_dimension, self.accuracy = bijection.keeps_dimension, bijection.accuracy
+        inherit(self, [bijection])
 
     @property
     def data_dependent(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from pushforward.bijections.inherited import inherit
 from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
@@ -75,11 +76,8 @@ class Pointwise(Bijection):
         self.context_shape = bijection.context_shape
         self.domain = _at_every_cell(bijection.domain, self.in_shape)
         self.codomain = _at_every_cell(bijection.codomain, self.out_shape)
-        self.forward_kind, self.inverse_kind = bijection.forward_kind, bijection.inverse_kind
-        self.log_det, self.forward_log_det = bijection.log_det, bijection.forward_log_det
-        self.stochastic, self.properties = bijection.stochastic, bijection.properties
-        self.keeps_domain, self.keeps_dimension = bijection.keeps_domain, bijection.keeps_dimension
-        self.accuracy = bijection.accuracy
+        self.keeps_domain = bijection.keeps_domain
+        inherit(self, [bijection])
 
     @property
     def data_dependent(self) -> bool:

@@ -9,11 +9,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.chain import KINDS
-from pushforward.core.bijection import ALL_PROPERTIES, Bijection
+from pushforward.bijections.inherited import inherit
+from pushforward.core.bijection import Bijection
 from pushforward.core.domain import Domain
 from pushforward.core.entries import domain_of_each
-from pushforward.core.exactness import least_exact
 
 __all__ = ["SideBySide", "bijections_of", "entries_of", "numbered"]
 
@@ -38,14 +37,7 @@ class SideBySide(Bijection):
             raise ValueError(f"{owner}: all parts must take the same context; got shapes {shapes}.")
         self.parts = nn.ModuleList(parts)
         self.context_shape = next(iter(contexts), None)
-        self.forward_kind = max((part.forward_kind for part in parts), key=KINDS.index)
-        self.inverse_kind = max((part.inverse_kind for part in parts), key=KINDS.index)
-        self.log_det = least_exact(*(part.log_det for part in parts))
-        self.forward_log_det = least_exact(*(part.forward_log_det or part.log_det for part in parts))
-        self.stochastic = any(part.stochastic for part in parts)
-        self.keeps_dimension = all(part.keeps_dimension for part in parts)
-        self.accuracy = max(part.accuracy for part in parts)
-        self.properties = ALL_PROPERTIES.intersection(*(part.properties for part in parts))
+        inherit(self, parts)
 
     def _each(self) -> list[Any]:
         return list(self.parts)

@@ -16,12 +16,16 @@ from pushforward.core.domain import REAL, Domain
 from pushforward.core.exactness import Exactness
 from pushforward.core.shapes import sum_event
 
-__all__ = ["ALL_PROPERTIES", "Bijection", "Inverse", "Kind", "Lifts", "StochasticMap", "TriangularMap"]
+__all__ = ["ALL_PROPERTIES", "KINDS", "Bijection", "Inverse", "Kind", "Lifts", "StochasticMap", "TriangularMap"]
 
 Kind = Literal["exact", "sequential", "iterative", "none"]
 """How a direction is computed. "exact": a closed formula, in one pass. "sequential": closed formulas, one feature at a
 time. "iterative": a numerical search for a root, or steps of a solver whose error is checked; a row where it fails is
 NaN. "none": not available."""
+
+KINDS: tuple[Kind, ...] = ("exact", "sequential", "iterative", "none")
+"""From the cheapest to the most expensive: what is made of several parts costs as much as the most expensive one."""
+
 
 Lifts = Literal["none", "forward", "inverse"]
 """The direction in which a map goes from a space onto a surface in one of higher dimension."""

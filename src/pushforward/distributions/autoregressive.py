@@ -9,8 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from pushforward.bijections.chain import KINDS
-from pushforward.core.bijection import Kind
+from pushforward.core.bijection import KINDS, Kind
 from pushforward.core.checks import at_least, broadcast, check_dtype, common_batch
 from pushforward.core.distribution import Distribution
 from pushforward.core.entries import contains_each, ends, restrict

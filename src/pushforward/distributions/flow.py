@@ -10,9 +10,8 @@ from typing import Any, ClassVar, TypeVar, cast, final
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.chain import KINDS
 from pushforward.core.allocator import keep_freed_memory
-from pushforward.core.bijection import Bijection, Kind
+from pushforward.core.bijection import KINDS, Bijection, Kind
 from pushforward.core.capabilities import SupportsSlopes
 from pushforward.core.checks import broadcast
 from pushforward.core.config import configurable

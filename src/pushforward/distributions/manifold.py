@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.chain import KINDS
 from pushforward.bijections.injective import Lift
-from pushforward.core.bijection import Kind
+from pushforward.core.bijection import KINDS, Kind
 from pushforward.core.checks import at_least, broadcast
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution

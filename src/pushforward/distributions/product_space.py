@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.bijections.chain import KINDS
-from pushforward.core.bijection import Kind
+from pushforward.core.bijection import KINDS, Kind
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Circle, Domain
