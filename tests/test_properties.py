@@ -128,6 +128,7 @@ ABSTRACT = {
     "MixtureCDF",
     "MixtureDistribution",
     "Parametric",
+    "LocationScale",
     "ParametricQuantiles",
     "Scaled",
     "AutoregressiveDistribution",

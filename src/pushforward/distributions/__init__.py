@@ -22,7 +22,7 @@ from pushforward.distributions.manifold import ManifoldFlow, ProbabilisticPCA
 from pushforward.distributions.mixed.conditional import MixedConditional
 from pushforward.distributions.mixed.model import MixedTypeModel
 from pushforward.distributions.mixture import GaussianMixture, MultivariateNormal
-from pushforward.distributions.parametric import Parametric, ParametricQuantiles
+from pushforward.distributions.parametric import LocationScale, Parametric, ParametricQuantiles
 from pushforward.distributions.product_space import ProductDistribution
 from pushforward.distributions.real_line import DiagonalNormal, Laplace, Logistic
 from pushforward.distributions.resampled import Resampled
@@ -63,6 +63,7 @@ __all__ = [
     "Integer",
     "Joint",
     "Laplace",
+    "LocationScale",
     "LogNormal",
     "Logistic",
     "ManifoldFlow",

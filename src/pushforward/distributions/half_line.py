@@ -15,7 +15,7 @@ from pushforward.core.shapes import EventSize
 from pushforward.core.special import ndtr
 from pushforward.distributions.base import normal_log_probs
 from pushforward.distributions.draws import log_gamma_draws, normals
-from pushforward.distributions.parametric import Parametric, ParametricQuantiles, Start
+from pushforward.distributions.parametric import LocationScale, Parametric, ParametricQuantiles, Start
 
 __all__ = ["Exponential", "Gamma", "LogNormal", "Weibull"]
 
@@ -163,7 +163,7 @@ class Weibull(ParametricQuantiles):
 
 
 @configurable
-class LogNormal(ParametricQuantiles):
+class LogNormal(LocationScale):
     r"""Independent variables on the half line whose logarithms are normal.
 
     .. math:: q(x) = \prod_j \frac{1}{x_j}\, N(\log x_j;\ \mu_j, \sigma_j^2)
@@ -196,19 +196,6 @@ class LogNormal(ParametricQuantiles):
         {"features": 1, "context": 1, "hidden": [8]},
         {"features": 1, "classes": 2},
     )
-
-    def __init__(
-        self,
-        features: EventSize,
-        *,
-        loc: Start = 0.0,
-        scale: Start = 1.0,
-        context: int = 0,
-        classes: int = 0,
-        hidden: Sequence[int] = (64, 64),
-    ) -> None:
-        super().__init__()
-        self._build(features, context, classes, hidden, loc=(loc, False), scale=(scale, True))
 
     def _density(self, x: Tensor, *values: Tensor) -> Tensor:
         log_x = _log(x)

@@ -17,7 +17,7 @@ from pushforward.distributions.base import Independent, Uniform
 from pushforward.distributions.draws import uniforms
 from pushforward.networks.context_parameters import ContextParameters
 
-__all__ = ["Parametric", "ParametricQuantiles"]
+__all__ = ["LocationScale", "Parametric", "ParametricQuantiles"]
 
 LOG_LIMIT = 20.0  # of the size of the logarithm of a parameter that depends on a context
 
@@ -177,3 +177,20 @@ class ParametricQuantiles(Parametric, Independent):
 
     def _draw(self, values: tuple[Tensor, ...], generator: torch.Generator | None) -> Tensor:
         return self._quantile(uniforms(tuple(values[0].shape), values[0], generator), *values)
+
+
+class LocationScale(ParametricQuantiles):
+    """Such features with a location and a positive scale, which are all of their parameters."""
+
+    def __init__(
+        self,
+        features: EventSize,
+        *,
+        loc: Start = 0.0,
+        scale: Start = 1.0,
+        context: int = 0,
+        classes: int = 0,
+        hidden: Sequence[int] = (64, 64),
+    ) -> None:
+        super().__init__()
+        self._build(features, context, classes, hidden, loc=(loc, False), scale=(scale, True))

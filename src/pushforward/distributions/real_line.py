@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -12,11 +11,10 @@ from torch import Tensor
 
 from pushforward.core.config import configurable
 from pushforward.core.domain import REAL, Domain
-from pushforward.core.shapes import EventSize
 from pushforward.core.special import ndtr
 from pushforward.distributions.base import normal_log_probs
 from pushforward.distributions.draws import normals
-from pushforward.distributions.parametric import ParametricQuantiles, Start
+from pushforward.distributions.parametric import LocationScale
 
 __all__ = ["DiagonalNormal", "Laplace", "Logistic"]
 
@@ -29,7 +27,7 @@ def _standard(x: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
 
 
 @configurable
-class DiagonalNormal(ParametricQuantiles):
+class DiagonalNormal(LocationScale):
     r"""Independent normals with learned means and scales, also per class or from a context.
 
     .. math:: q(x) = \prod_j N(x_j;\ \mu_j(c), \sigma_j(c)^2)
@@ -64,19 +62,6 @@ class DiagonalNormal(ParametricQuantiles):
         {"features": [2, 2], "classes": 3},
     )
 
-    def __init__(
-        self,
-        features: EventSize,
-        *,
-        loc: Start = 0.0,
-        scale: Start = 1.0,
-        context: int = 0,
-        classes: int = 0,
-        hidden: Sequence[int] = (64, 64),
-    ) -> None:
-        super().__init__()
-        self._build(features, context, classes, hidden, loc=(loc, False), scale=(scale, True))
-
     def _density(self, x: Tensor, *values: Tensor) -> Tensor:
         return normal_log_probs(_standard(x, *values)) - values[1]
 
@@ -97,7 +82,7 @@ class DiagonalNormal(ParametricQuantiles):
 
 
 @configurable
-class Laplace(ParametricQuantiles):
+class Laplace(LocationScale):
     r"""Independent Laplace variables: sharp peaks and exponential tails.
 
     .. math:: q(x) = \prod_j \frac{1}{2 s_j}\, e^{-|x_j - \mu_j| / s_j}
@@ -131,19 +116,6 @@ class Laplace(ParametricQuantiles):
         {"features": 1, "classes": 2},
     )
 
-    def __init__(
-        self,
-        features: EventSize,
-        *,
-        loc: Start = 0.0,
-        scale: Start = 1.0,
-        context: int = 0,
-        classes: int = 0,
-        hidden: Sequence[int] = (64, 64),
-    ) -> None:
-        super().__init__()
-        self._build(features, context, classes, hidden, loc=(loc, False), scale=(scale, True))
-
     def _density(self, x: Tensor, *values: Tensor) -> Tensor:
         return -_standard(x, *values).abs() - values[1] - math.log(2)
 
@@ -165,7 +137,7 @@ class Laplace(ParametricQuantiles):
 
 
 @configurable
-class Logistic(ParametricQuantiles):
+class Logistic(LocationScale):
     r"""Independent logistic variables: like normals, with exponential tails.
 
     .. math:: q(x) = \prod_j \sigma(z_j)\, \sigma(-z_j) / s_j, \qquad z_j = (x_j - \mu_j) / s_j
@@ -198,19 +170,6 @@ class Logistic(ParametricQuantiles):
         {"features": 1, "context": 1, "hidden": [8]},
         {"features": 1, "classes": 2},
     )
-
-    def __init__(
-        self,
-        features: EventSize,
-        *,
-        loc: Start = 0.0,
-        scale: Start = 1.0,
-        context: int = 0,
-        classes: int = 0,
-        hidden: Sequence[int] = (64, 64),
-    ) -> None:
-        super().__init__()
-        self._build(features, context, classes, hidden, loc=(loc, False), scale=(scale, True))
 
     def _density(self, x: Tensor, *values: Tensor) -> Tensor:
         z = _standard(x, *values)

@@ -15,7 +15,7 @@ from pushforward.core.shapes import EventSize
 from pushforward.core.student import log1p_square
 from pushforward.core.torch_internals import standard_gamma
 from pushforward.distributions.draws import uniforms
-from pushforward.distributions.parametric import Parametric, ParametricQuantiles, Start
+from pushforward.distributions.parametric import LocationScale, Parametric, Start
 
 __all__ = ["Cauchy", "GeneralizedNormal", "Gumbel"]
 
@@ -28,7 +28,7 @@ def _standard(x: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
 
 
 @configurable
-class Gumbel(ParametricQuantiles):
+class Gumbel(LocationScale):
     r"""Independent Gumbel variables: largest values of many, with a long upper tail.
 
     .. math:: q(x) = \prod_j \frac{1}{s_j}\, e^{-z_j - e^{-z_j}}, \qquad z_j = (x_j - \mu_j) / s_j
@@ -62,19 +62,6 @@ class Gumbel(ParametricQuantiles):
         {"features": 1, "classes": 2},
     )
 
-    def __init__(
-        self,
-        features: EventSize,
-        *,
-        loc: Start = 0.0,
-        scale: Start = 1.0,
-        context: int = 0,
-        classes: int = 0,
-        hidden: Sequence[int] = (64, 64),
-    ) -> None:
-        super().__init__()
-        self._build(features, context, classes, hidden, loc=(loc, False), scale=(scale, True))
-
     def _density(self, x: Tensor, *values: Tensor) -> Tensor:
         limit = math.log(torch.finfo(x.dtype).max) - 2  # beyond, the exponential overflows
         z = _standard(x, *values).clamp(min=-limit)
@@ -94,7 +81,7 @@ class Gumbel(ParametricQuantiles):
 
 
 @configurable
-class Cauchy(ParametricQuantiles):
+class Cauchy(LocationScale):
     r"""Independent Cauchy variables, whose tails are so heavy that there is no mean.
 
     .. math:: q(x) = \prod_j \frac{1}{\pi s_j (1 + z_j^2)}, \qquad z_j = (x_j - \mu_j) / s_j
@@ -127,19 +114,6 @@ class Cauchy(ParametricQuantiles):
         {"features": 1, "context": 1, "hidden": [8]},
         {"features": 1, "classes": 2},
     )
-
-    def __init__(
-        self,
-        features: EventSize,
-        *,
-        loc: Start = 0.0,
-        scale: Start = 1.0,
-        context: int = 0,
-        classes: int = 0,
-        hidden: Sequence[int] = (64, 64),
-    ) -> None:
-        super().__init__()
-        self._build(features, context, classes, hidden, loc=(loc, False), scale=(scale, True))
 
     def _density(self, x: Tensor, *values: Tensor) -> Tensor:
         z = _standard(x, *values)
