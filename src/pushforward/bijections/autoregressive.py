@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any, ClassVar, cast
 
 import torch
@@ -170,7 +171,7 @@ class Autoregressive(TriangularMap):
     @accelerated("univariate", "conditioner")
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         if self._uses_custom_backward() or self._iterates(y):
-            # With gradients x carries the custom backward of `sequential_inverse`. Log-slopes of one forward pass at x are
+            # With gradients x carries the custom backward of `sequential_inverse`. Log-slopes of one pass at x are
             # differentiated by ordinary autograd; their gradient reaches weights and y through that same backward.
             x = self._inverse(y, context)
             return x, -self._forward_and_slopes(x, context)[1]
@@ -213,9 +214,14 @@ class Autoregressive(TriangularMap):
 
     def _invert_block(self, y: Tensor, params: Tensor, start: int, stop: int) -> Tensor:
         """x (stop - start, n) of some neighbouring features from their y and their conditional parameters."""
-        univariate = self.univariate.select(range(start, stop))
-        free = None if self.free is None else self.free[:, start:stop, None]
-        return univariate.inverse_value_with_free(y, params, free)
+        pieces = []
+        for _, run in groupby(range(start, stop), key=lambda j: id(self.univariate.for_feature(j))):
+            features = list(run)
+            rows = slice(features[0] - start, features[-1] + 1 - start)
+            free = None if self.free is None else self.free[:, features[0] : features[-1] + 1, None]
+            univariate = self.univariate.for_feature(features[0])
+            pieces.append(univariate.inverse_value_with_free(y[rows], params[:, rows], free))
+        return torch.cat(pieces)
 
     def _feature_by_feature(self, method: str, y: Tensor, context: Tensor | None) -> list[Tensor]:
         """Each feature inverted in turn by this method of its univariate map, with parameters computed from the

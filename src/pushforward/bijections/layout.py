@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -126,11 +126,11 @@ def make_conditioner(
     kinds: dict[str, Callable[..., nn.Module]],
     name: str,
     *args: Any,
-    extra: Mapping[str, Any] | None = None,
+    extra: Any = None,
     **options: Any,
 ) -> Any:
-    """Build the conditioner registered as ``name``, with ``extra`` options that not all have; refuse one of the wrong
-    kind, and options that it does not take."""
+    """Build the conditioner registered as ``name``; refuse one of the wrong kind. ``extra``, a mapping or None, holds
+    options that not every conditioner has; one that this has not is refused."""
     one_of(owner, "conditioner", name, tuple(kinds))
     if extra is not None:
         names = [p.name for p in inspect.signature(kinds[name]).parameters.values() if p.kind is p.KEYWORD_ONLY]

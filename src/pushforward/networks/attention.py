@@ -37,7 +37,7 @@ def causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = None) -> Tensor:
-    r"""Means of the values, weighted by how well keys fit a query, :math:`\operatorname{softmax}(Q K^\top / \sqrt d) V`.
+    r"""Means of the values weighted by how well keys fit a query, :math:`\operatorname{softmax}(Q K^\top / \sqrt d) V`.
 
     Exponentials are computed in float32 or wider. Without derivatives, and for many tokens with first derivatives,
     torch's fused kernels run; everything else goes through plain products, which are differentiable any number of
@@ -89,14 +89,16 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        *leaves, visible = ctx.saved_tensors
+        query, key, value, visible = ctx.saved_tensors
+        leaves = [query, key, value]
         again = torch.is_grad_enabled()  # a second derivative is wanted
         if not again:
             leaves = [t.detach().requires_grad_() for t in leaves]
         with torch.enable_grad():
             function = _plainly if again or is_legacy_batched(grad) else _fused
-            out = function(*leaves, visible)
-        return *torch.autograd.grad(out, leaves, grad, create_graph=again), None
+            out = function(leaves[0], leaves[1], leaves[2], visible)
+        grads = torch.autograd.grad(out, leaves, grad, create_graph=again)
+        return (*grads, None)
 
 
 class TransformerBlock(nn.Module):

@@ -124,7 +124,7 @@ class AutoregressiveConditioner(Conditioner):
         ignored."""
 
     def start_blocks(self, like: Tensor, context: Tensor | None = None) -> BlockPass:
-        """Begin a pass block by block, in the dtype of the weights: of whole parallel passes, unless a subclass computes
+        """Begin a pass block by block, in the dtype of the weights: whole parallel passes, unless a subclass computes
         blocks alone."""
         return WholePasses(self, context)
 
