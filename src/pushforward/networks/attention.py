@@ -44,36 +44,35 @@ def attend(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = N
     times, map and compile.
 
     Args:
-        query: (queries, m, d), m standing for points and heads.
-        key: (keys, m, d).
-        value: (keys, m, d).
+        query: (m, queries, d), m standing for points and heads.
+        key: (m, keys, d).
+        value: (m, keys, d).
         visible: which keys a query sees: (queries, keys) for all points, or (m, queries, keys); None: all. Each query
             sees at least one.
 
     Returns:
-        (queries, m, d).
+        (m, queries, d).
     """
-    if not runs_eagerly(query) or not query.numel():
+    if query.shape[1] == 1 or not query.numel() or not runs_eagerly(query):
         return _plainly(query, key, value, visible)
     if not needs_derivatives():
         return _fused(query, key, value, visible)
-    if len(key) < MANY_TOKENS:
+    if key.shape[1] < MANY_TOKENS:
         return _plainly(query, key, value, visible)
     return _Fused.apply(query, key, value, visible)
 
 
 def _plainly(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> Tensor:
-    scores = torch.bmm((query * query.shape[-1] ** -0.5).transpose(0, 1), key.permute(1, 2, 0))  # (m, queries, keys)
+    scores = torch.bmm(query * query.shape[-1] ** -0.5, key.transpose(1, 2))  # (m, queries, keys)
     if visible is not None:
         scores = scores.masked_fill(~visible, -torch.inf)
     weights = torch.softmax(scores, dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
-    return torch.bmm(weights.to(value.dtype), value.transpose(0, 1)).transpose(0, 1)
+    return torch.bmm(weights.to(value.dtype), value)
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> Tensor:
-    q, k, v = (t.transpose(0, 1)[None] for t in (query, key, value))
     mask = None if visible is None else visible[None] if visible.ndim == 3 else visible
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[0].transpose(0, 1)
+    return F.scaled_dot_product_attention(query[None], key[None], value[None], attn_mask=mask)[0]
 
 
 class _Fused(torch.autograd.Function):
@@ -124,15 +123,15 @@ class TransformerBlock(nn.Module):
         self.widen, self.narrow = nn.Linear(width, expansion * width), nn.Linear(expansion * width, width)
 
     def split(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value of each token, (tokens, n · heads, width / heads)."""
+        """Query, key and value of each token, (n · heads, tokens, width / heads)."""
         tokens, n, width = h.shape
         each = self.project(self.before_attention(h)).reshape(tokens, n * self.heads, 3 * width // self.heads)
-        query, key, value = each.chunk(3, dim=-1)
+        query, key, value = each.transpose(0, 1).chunk(3, dim=-1)
         return query, key, value
 
     def join(self, h: Tensor, attended: Tensor) -> Tensor:
         """The tokens after the block, from what they were before it and what they attend to."""
-        h = h + self._drop(self.merge(attended.reshape(h.shape)))
+        h = h + self._drop(self.merge(attended.transpose(0, 1).reshape(h.shape)))
         act = ACTIVATIONS[self.activation]
         return h + self.narrow(self._drop(act(self.widen(self.before_mlp(h)))))
 

@@ -182,7 +182,7 @@ class CausalTransformer(AutoregressiveConditioner, MixedPrecision):
             block: Any = module
             query, key, value = block.split(h)
             keys, values = before.place(start, key, value)
-            visible = causal_mask(len(query), len(keys), h.device) if len(query) > 1 else None
+            visible = causal_mask(len(h), keys.shape[1], h.device) if len(h) > 1 else None
             h = block.join(h, attend(query, keys, values, visible))
         return h
 

@@ -31,21 +31,22 @@ class KeyValueCache:
 
     def __init__(self, like: Tensor, tokens: int, rows: int, width: int) -> None:
         self.in_place = runs_eagerly_without_grad(like)
-        shape = (tokens if self.in_place else 0, rows, width)
+        shape = (rows, tokens if self.in_place else 0, width)
         self.key, self.value = like.new_zeros(shape), like.new_zeros(shape)
 
     def place(self, start: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Put keys and values of the tokens from ``start`` on in place of any that were there.
 
         Returns:
-            Keys and values of all tokens up to the last of these, (tokens, rows, width).
+            Keys and values of all tokens up to the last of these, (rows, tokens, width).
         """
-        stop = start + len(key)
+        stop = start + key.shape[1]
         if not self.in_place:
-            self.key, self.value = torch.cat([self.key[:start], key]), torch.cat([self.value[:start], value])
+            self.key = torch.cat([self.key[:, :start], key], dim=1)
+            self.value = torch.cat([self.value[:, :start], value], dim=1)
             return self.key, self.value
-        self.key[start:stop], self.value[start:stop] = key, value
-        return self.key[:stop], self.value[:stop]
+        self.key[:, start:stop], self.value[:, start:stop] = key, value
+        return self.key[:, :stop], self.value[:, :stop]
 
 
 class CachedTransformer(Protocol):
