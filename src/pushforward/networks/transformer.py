@@ -96,10 +96,11 @@ class CausalTransformer(AutoregressiveConditioner, MixedPrecision):
             TransformerBlock(width, heads, expansion=expansion, activation=activation, dropout=dropout) for _ in hidden
         )
         self.before_last = nn.LayerNorm(width)
-        self.place = nn.Parameter(torch.randn(tokens, width))
+        self.place_weight = nn.Parameter(torch.randn(tokens, width))
         # Rows are token-major: those of token t read the values of group t - 1.
         self.value_weight = nn.Parameter(torch.randn((tokens - 1) * width, numbers) / math.sqrt(numbers))
-        self.frequency = nn.Parameter(0.25 * 2 ** (0.5 * torch.arange(frequencies, dtype=self.place.dtype)))
+        octaves = 0.5 * torch.arange(frequencies, dtype=self.place_weight.dtype)
+        self.frequency = nn.Parameter(0.25 * 2**octaves) if frequencies else None
         self.read_context = nn.Linear(context, width) if context else None
         self.mix_context = nn.Linear(width, width) if context else None
         # Rows are parameter-major.
@@ -148,24 +149,19 @@ class CausalTransformer(AutoregressiveConditioner, MixedPrecision):
             start = 1
         if stop > start:
             values = x[: (stop - start) * self.group * self.channels].clamp(-INPUT_LIMIT, INPUT_LIMIT)
-            if len(self.frequency):
-                values = self._with_waves(values)
+            if self.frequency is not None:
+                values = _with_waves(values, self.frequency)
             values = values.unflatten(0, (stop - start, -1)).transpose(1, 2)  # (tokens, n, numbers)
             weight = self.value_weight.unflatten(0, (-1, self.width))[start - 1 : stop - 1]
-            pieces.append(torch.baddbmm(self.place[start:stop, None], values, weight.transpose(1, 2)))
+            pieces.append(torch.baddbmm(self.place_weight[start:stop, None], values, weight.transpose(1, 2)))
         return torch.cat(pieces)
 
     def _first_token(self, n: int, context: Tensor | None) -> Tensor:
-        token = self.place[:1, None]
+        token = self.place_weight[:1, None]
         if context is None or self.read_context is None or self.mix_context is None:
             return token.expand(1, n, self.width)
         hidden = self.read_context(context.t().clamp(-INPUT_LIMIT, INPUT_LIMIT))
         return token + self.mix_context(ACTIVATIONS[self.activation](hidden))
-
-    def _with_waves(self, values: Tensor) -> Tensor:
-        """Each row of the values followed by its sines and cosines, (rows · (1 + 2 frequencies), n)."""
-        angles = 2 * math.pi * self.frequency[:, None] * values[:, None]
-        return torch.cat([values[:, None], angles.sin(), angles.cos()], dim=1).flatten(0, 1)
 
     def advance(self, h: Tensor, cache: Sequence[KeyValueCache], start: int) -> Tensor:
         """Further tokens through all blocks, given the keys and values of those before them.
@@ -200,7 +196,13 @@ class CausalTransformer(AutoregressiveConditioner, MixedPrecision):
     def point_width(self) -> int:
         """About how many numbers one point needs at once."""
         block: Any = self.blocks[0]
-        return len(self.place) * self.width * max(2 * len(self.blocks), block.widen.out_features // self.width)
+        return len(self.place_weight) * self.width * max(2 * len(self.blocks), block.widen.out_features // self.width)
+
+
+def _with_waves(values: Tensor, frequency: Tensor) -> Tensor:
+    """Each row of the values (rows, n) followed by its sines and cosines, (rows · (1 + 2 frequencies), n)."""
+    angles = 2 * math.pi * frequency[:, None] * values[:, None]
+    return torch.cat([values[:, None], angles.sin(), angles.cos()], dim=1).flatten(0, 1)
 
 
 register_masked("transformer", CausalTransformer)
