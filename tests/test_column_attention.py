@@ -112,5 +112,7 @@ def test_probabilities_sum_to_one(order):
 
 
 def test_another_name_is_refused():
-    with pytest.raises(ValueError, match=r"MixedTypeModel: conditioner must be one of 'residual', 'attention'; got 'x'"):
+    with pytest.raises(
+        ValueError, match=r"MixedTypeModel: conditioner must be one of 'residual', 'attention'; got 'x'"
+    ):
         MixedTypeModel([Continuous()], conditioner="x")

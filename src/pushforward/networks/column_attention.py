@@ -58,8 +58,9 @@ class _ColumnTransformer(ColumnNetwork):
 
     @property
     def point_width(self) -> int:
-        columns = len(self.inputs)
-        return max(columns * EXPANSION * self.width, self.heads * columns**2, super().point_width)
+        columns, last = len(self.inputs), list[Any](self.last)
+        outputs = [layer.weight.shape[0] for layer in last]
+        return max([columns * EXPANSION * self.width, self.heads * columns**2, *outputs])
 
     def _tokens(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """A token for each column, (columns, n, width), and which are seen, (columns, n)."""

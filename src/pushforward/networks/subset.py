@@ -57,8 +57,8 @@ class ColumnNetwork(HasConstants, MixedPrecision):
     @property
     def point_width(self) -> int:
         """How many numbers the widest intermediate result of one point holds."""
-        layers: list[Any] = [*getattr(self, "layers", ()), *self.last]
-        return max((layer.weight.shape[0] for layer in layers), default=1)
+        layers: list[Any] = [*self.layers, *self.last]
+        return max([layer.weight.shape[0] for layer in layers])
 
     def forward(
         self, encoded: Tensor, seen: Tensor, shifts: Iterable[Tensor] | None = None, only: Sequence[int] | None = None
