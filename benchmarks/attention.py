@@ -43,25 +43,18 @@ def by_passes(layer: Autoregressive, y: Tensor, *, all_tokens: bool) -> Tensor:
     return x.t()
 
 
-def by_jacobi(layer: Autoregressive, y: Tensor) -> Tensor:
-    """The inverse by iterations of all features at once."""
-    other = Autoregressive(
-        Affine(), y.shape[-1], hidden=HIDDEN, conditioner="transformer", solver="jacobi", block=y.shape[-1]
-    )
-    other.load_state_dict(layer.state_dict())
-    return other.inverse(y)
-
-
 @torch.no_grad()
 def run_sampling(tokens: int, rounds: int) -> None:
-    layer = randomize(
-        Autoregressive(Affine(), tokens, hidden=HIDDEN, conditioner="transformer"), dtype=torch.float32, size=0.5
+    options: dict[str, Any] = {"hidden": HIDDEN, "conditioner": "transformer", "activation": "gelu", "block": tokens}
+    layer, iterating = (
+        randomize(Autoregressive(Affine(), tokens, solver=solver, **options), dtype=torch.float32, size=0.5)
+        for solver in ("sequential", "jacobi")
     )
     ways: dict[str, Callable[[Tensor], Tensor]] = {
         "kept keys and values": layer.inverse,
         "passes over the tokens so far": lambda y: by_passes(layer, y, all_tokens=False),
         "passes over all tokens": lambda y: by_passes(layer, y, all_tokens=True),
-        "Jacobi iteration": lambda y: by_jacobi(layer, y),
+        "Jacobi iteration": iterating.inverse,
     }
     lines = []
     for rows in (1, 16):
@@ -85,9 +78,9 @@ def run_sampling(tokens: int, rounds: int) -> None:
         "",
         f"    .venv/bin/python benchmarks/attention.py sampling --tokens {tokens} --rounds {rounds}",
         "",
-        f"{machine()}, {torch.get_num_threads()} threads, float32. One affine autoregressive layer of {tokens} features,",
-        f"hidden {HIDDEN}, 4 heads, random weights; medians of {rounds} interleaved rounds. Ratio: to kept keys and",
-        "values. Difference: the largest to these samples.",
+        f"{machine()}, {torch.get_num_threads()} threads, float32. One affine autoregressive layer of {tokens}",
+        f"features, hidden {HIDDEN}, 4 heads, random weights; medians of {rounds} interleaved rounds.",
+        "Ratio: to kept keys and values. Difference: the largest to these samples.",
         "",
         "| rows | samples by | seconds | ratio | difference |",
         "|---:|---|---:|---:|---:|",
@@ -99,7 +92,10 @@ def run_sampling(tokens: int, rounds: int) -> None:
 # --- densities -------------------------------------------------------------------------------------------------------
 
 FLOWS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
-    "transformer": (pf.flows.transformer_flow, {"depth": 2, "univariate": "spline"}),
+    "transformer": (
+        pf.flows.transformer_flow,
+        {"depth": 2, "univariate": "spline", "hidden": [32, 32], "activation": "relu", "frequencies": 8},
+    ),
     "masked network": (pf.flows.nsf, {"depth": 2, "mix": "flip"}),
 }
 
@@ -141,8 +137,8 @@ def run_power(seconds: float, only: str | None, options: dict[str, Any], fit: di
         "",
         f"    PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/attention.py power --seconds {seconds:g}",
         "",
-        f"{machine()}. {seconds:g} s of training each, one after the other, on {len(train):,} rows, fit {json.dumps(fit)};",
-        f"weights chosen on 50,000 validation rows, {len(test):,} test rows scored once.",
+        f"{machine()}. {seconds:g} s of training each, one after the other, on {len(train):,} rows,",
+        f"fit {json.dumps(fit)}; weights chosen on 50,000 validation rows, {len(test):,} test rows scored once.",
         "",
         "| conditioner | flow | weights | steps | validation nats | test nats | standard error |",
         "|---|---|---:|---:|---:|---:|---:|",
@@ -159,7 +155,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600, help="time for training each flow on power")
     parser.add_argument("--only", choices=tuple(FLOWS), help="train this flow alone, and write nothing")
     parser.add_argument("--flow", type=json.loads, default={}, help="further options of the flow, as JSON")
-    parser.add_argument("--fit", type=json.loads, default={}, help="options of fit, as JSON")
+    parser.add_argument("--fit", type=json.loads, default={"batch_size": 512}, help="options of fit, as JSON")
     arguments = parser.parse_args()
     if arguments.what == "sampling":
         run_sampling(arguments.tokens, arguments.rounds)

@@ -104,8 +104,8 @@ def test_probabilities_sum_to_one(order):
     log_prob = model.log_prob(table, context)
     torch.testing.assert_close(log_prob.exp().sum(), torch.ones((), dtype=torch.float64))
     assert log_prob.std() > 0.1
-    given = model.given({0: 1.0}, context).log_prob(table[:6, 1:])
-    torch.testing.assert_close(given.exp().sum(), torch.ones((), dtype=torch.float64))
+    conditional = model.given({0: 1.0}, context).log_prob(table[:6, 1:])
+    torch.testing.assert_close(conditional.exp().sum(), torch.ones((), dtype=torch.float64))
     drawn = model.sample((4000,), context[0], generator=generator(4))
     shares = torch.stack([(drawn == row).all(dim=-1).double().mean() for row in table])
     assert (shares - log_prob.exp()).abs().max() < 0.04

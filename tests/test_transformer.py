@@ -371,7 +371,7 @@ def test_every_flow_of_autoregressive_layers_takes_it():
         ),
         (
             lambda: Autoregressive(Affine(), 2, conditioner="transformer", conditioner_options={"context": 2}),
-            r"Autoregressive: conditioner 'transformer' has no option 'context' of its own; .* heads, expansion, group,",
+            r"Autoregressive: conditioner 'transformer' has no option 'context' of its own; .* heads, expansion, gro",
         ),
         (
             lambda: Autoregressive(Affine(), 2, solver="newton"),

@@ -7,7 +7,7 @@ from typing import Any, Literal, Unpack
 
 from pushforward.bijections import Autoregressive, Permute
 from pushforward.core.bijection import Bijection
-from pushforward.core.checks import at_least, one_of
+from pushforward.core.checks import one_of
 from pushforward.distributions import Flow, Logistic
 from pushforward.flows.assembly import assemble, conditioned, stack
 from pushforward.flows.options import Fast, Mix, TransformerOptions
@@ -77,7 +77,6 @@ def transformer_flow(
     owner = "transformer_flow"
     network, data = network_options(owner, options), data_options(owner, options)
     one_of(owner, "univariate", univariate, UNIVARIATES)
-    at_least(owner, "features", features, 1)
     if order is not None and sorted(order) != list(range(features)):
         raise ValueError(f"{owner}: order must rearrange 0 .. {features - 1}; got {list(order)}.")
 

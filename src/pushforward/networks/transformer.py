@@ -30,7 +30,7 @@ class CausalTransformer(AutoregressiveConditioner, MixedPrecision):
 
     The parallel pass costs one pass over D tokens, with products quadratic in D for attention alone. The incremental
     pass of `start` keeps the keys and values of the tokens before, so that all D steps together cost one pass of
-    arithmetic as well.
+    arithmetic as well. Gradients of an inverse go back through its D steps.
 
     With ``group`` > 1 a token stands for so many neighbouring features, such as the pixels of a patch: these depend on
     the groups before theirs, not on each other.
