@@ -11,16 +11,17 @@ from torch import Tensor, nn
 
 from pushforward.core.checks import at_least
 from pushforward.networks.attention import TransformerBlock, attend, causal_mask, check_attention
-from pushforward.networks.conditioner import AutoregressiveConditioner, register_masked
+from pushforward.networks.conditioner import AutoregressiveConditioner, SupportsReversePass, register_masked
 from pushforward.networks.mlp import check_hidden
 from pushforward.networks.precision import MixedPrecision
 from pushforward.networks.transformer_passes import KeyValueCache, TransformerBlocks, TransformerSteps
+from pushforward.networks.transformer_reverse import TransformerReverse
 from pushforward.networks.trunk import ACTIVATIONS, INPUT_LIMIT
 
 __all__ = ["CausalTransformer"]
 
 
-class CausalTransformer(AutoregressiveConditioner, MixedPrecision):
+class CausalTransformer(AutoregressiveConditioner, SupportsReversePass, MixedPrecision):
     r"""A transformer whose outputs for feature j depend only on features 1..j-1 and the context.
 
     Token j stands for feature j: it carries the value of the feature before it and a learned embedding of its place,
@@ -30,7 +31,8 @@ class CausalTransformer(AutoregressiveConditioner, MixedPrecision):
 
     The parallel pass costs one pass over D tokens, with products quadratic in D for attention alone. The incremental
     pass of `start` keeps the keys and values of the tokens before, so that all D steps together cost one pass of
-    arithmetic as well. Gradients of an inverse go back through its D steps.
+    arithmetic as well. Gradients of an inverse go back token by token, at the cost of a backward pass; while dropout is
+    active, they go through the loop over features.
 
     With ``group`` > 1 a token stands for so many neighbouring features, such as the pixels of a patch: these depend on
     the groups before theirs, not on each other.
@@ -121,6 +123,13 @@ class CausalTransformer(AutoregressiveConditioner, MixedPrecision):
 
     def start_blocks(self, like: Tensor, context: Tensor | None = None) -> TransformerBlocks:
         return TransformerBlocks(self, like, context)
+
+    @property
+    def has_reverse_pass(self) -> bool:
+        return not self.drops_units  # a reverse pass would drop other units than the solve
+
+    def start_reverse(self, x: Tensor, context: Tensor | None, like: Tensor) -> TransformerReverse:
+        return TransformerReverse(self, x, context)
 
     @property
     def drops_units(self) -> bool:
