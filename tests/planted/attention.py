@@ -8,6 +8,7 @@ from pushforward.distributions import Flow
 from pushforward.flows import transformer_flow
 from pushforward.networks import transformer
 from pushforward.networks.transformer_passes import KeyValueCache
+from pushforward.networks.transformer_reverse import TransformerReverse
 from pushforward.testing import bijections, dependence
 from pushforward.testing.random_parts import randomize
 
@@ -144,3 +145,28 @@ def layers_in_one_order(patch, flow):
     parts = [Permute([0, 1, 2, 3]) if isinstance(part, Flip) else part for part in parts_of(flow)]
     assert isinstance(flow, Flow)
     return with_parts(flow, parts)
+
+
+def gradients_of_samples(bijection, x, context):
+    """Back substitution gives the gradients of the loop over features."""
+    y = bijection.forward(x, context).detach().requires_grad_()
+    leaves = [y, *bijection.parameters()]
+    sweep = torch.autograd.grad(bijection.inverse(y, context).square().sum(), leaves)
+    loop = torch.autograd.grad(
+        bijection._feature_by_feature("inverse_value_with_free", y.t(), context.t())[0].square().sum(), leaves
+    )
+    for got, expected in zip(sweep, loop, strict=True):
+        assert (got - expected).abs().max() <= 1e-8 * (1 + expected.abs().max()), "a gradient of samples is wrong"
+
+
+@bug(gradients_of_samples, layer())
+def cotangents_of_keys_and_values_from_the_next_token_alone(patch, bijection):
+    through = TransformerReverse._through_block
+
+    def forgetful(self, k, token, grad):
+        result = through(self, k, token, grad)
+        kept = self.of_kept[k]
+        self.of_kept[k] = tuple(torch.cat([torch.zeros_like(p[:, :-1]), p[:, -1:]], dim=1) for p in kept)
+        return result
+
+    patch.setattr(TransformerReverse, "_through_block", forgetful)
