@@ -1,10 +1,11 @@
 """Named flows: functions that assemble the parts into models the field knows."""
 
+from pushforward.flows.attention import transformer_flow
 from pushforward.flows.classic import planar, radial, sylvester
 from pushforward.flows.continuous import cnf
 from pushforward.flows.graphical import graphical
 from pushforward.flows.image import glow, multiscale_real_nvp
-from pushforward.flows.options import DataOptions, NetworkOptions, Options
+from pushforward.flows.options import DataOptions, NetworkOptions, Options, TransformerOptions
 from pushforward.flows.registry import FLOWS, IMAGE_FLOWS, named_flow
 from pushforward.flows.residual import residual_flow
 from pushforward.flows.spaces import box_flow, rotation_flow, simplex_flow, sphere_flow, torus_flow
@@ -18,6 +19,7 @@ __all__ = [
     "DataOptions",
     "NetworkOptions",
     "Options",
+    "TransformerOptions",
     "bernstein",
     "bnaf",
     "box_flow",
@@ -45,6 +47,7 @@ __all__ = [
     "sphere_flow",
     "sylvester",
     "torus_flow",
+    "transformer_flow",
     "triangular_map",
     "umnn",
 ]
