@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from pushforward.core.shared_options import documented, expanded, shared_documentation
+
 __all__ = ["REGISTRY", "build", "configurable", "register_adapter", "shown_config"]
 
 REGISTRY: dict[str, type] = {}
@@ -47,11 +49,16 @@ def configurable(cls: C) -> C:
         raise ValueError(f"configurable: the name {cls.__name__} is taken by {REGISTRY[cls.__name__].__module__}.")
     owner: Any = cls
     init = owner.__init__
-    signature = inspect.signature(init)
+    shared = shared_documentation(init)
+    signature = expanded(init, inspect.signature(init), {})
+    if shared and owner.__doc__ is not None:  # python -OO removes docstrings
+        owner.__doc__ = documented(owner.__doc__, dict(list(signature.parameters.items())[1:]), shared)
 
     @functools.wraps(init)
     def recording(self: Any, *args: Any, **kwargs: Any) -> None:
         args, kwargs = plain(args), {key: plain(value) for key, value in kwargs.items()}
+        if shared:
+            _check_names(cls.__name__, signature, kwargs)
         init(self, *args, **kwargs)
         if type(self) is cls:
             arguments = dict(signature.bind(self, *args, **kwargs).arguments)
@@ -63,8 +70,17 @@ def configurable(cls: C) -> C:
             self.config = {"type": cls.__name__, **encoded}
 
     owner.__init__ = recording
+    owner.__init__.__signature__ = signature
     REGISTRY[cls.__name__] = cls
     return cls
+
+
+def _check_names(owner: str, signature: inspect.Signature, options: dict[str, Any]) -> None:
+    """Refuse keyword arguments that a constructor does not have, as Python does where no options are shared."""
+    names = list(signature.parameters)[1:]
+    for name in options:
+        if name not in names:
+            raise TypeError(f"{owner}: there is no option {name!r}. Its arguments are {', '.join(names)}.")
 
 
 def plain(value: Any) -> Any:

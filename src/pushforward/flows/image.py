@@ -12,10 +12,11 @@ from typing import Any, Literal, Unpack
 
 from pushforward.bijections import (
     LU,
+    ActNorm,
     Chain,
+    Convolution1x1,
     Coupling,
     Dequantize,
-    Elementwise,
     Flip,
     Haar,
     Multiscale,
@@ -76,8 +77,7 @@ def glow(
         bins: bins of each spline, or components of each mixture.
         bound: splines act on [-bound, bound] and are linear outside.
         mix: the map of the channels in each step: ``"lu"`` (a learned linear map, that is a 1 × 1 convolution),
-            ``"permute"`` (a fixed random permutation) or ``"flip"`` (the reversed order), both behind a learned scale
-            and shift.
+            ``"permute"`` (a fixed random permutation) or ``"flip"`` (the reversed order).
         squeeze: ``"cells"``: the cells of a block become channels as they are; ``"haar"``: as averages and differences.
         learn_prior: whether location and scale of what is factored out are learned functions of what goes on.
         latent: ``"flat"``: latents are vectors; ``"event"``: they have the shape of the data.
@@ -108,7 +108,7 @@ def glow(
         shape = start.out_shape
         parts = [start]
         for k in range(depth):
-            parts.append(Pointwise(Chain(_channels(mix, shape[0], k)), shape[1:]))
+            parts += [ActNorm(shape), _mixed(mix, shape, k)]
             parts.append(Coupling(univariate(), shape, context=context, swap=k % 2 == 1, **network))
         if level < levels - 1:
             parts += _prior(shape, context, learn_prior, network)
@@ -179,14 +179,14 @@ def multiscale_real_nvp(
 
     def on_cells(shape: tuple[int, ...], count: int) -> list[Bijection]:
         masks: Any = ({"mask": "checkerboard", "swap": k % 2 == 1} for k in range(count))
-        return [_norm(shape), *(Coupling(univariate(), shape, context=context, **mask, **network) for mask in masks)]
+        return [ActNorm(shape), *(Coupling(univariate(), shape, context=context, **mask, **network) for mask in masks)]
 
     scales: list[Bijection] = []
     for _ in range(levels - 1):
         parts = on_cells(shape, depth)
         parts.append(Squeeze(shape))
         shape = parts[-1].out_shape
-        parts.append(_norm(shape))
+        parts.append(ActNorm(shape))
         parts += [Coupling(univariate(), shape, context=context, swap=k % 2 == 1, **network) for k in range(depth)]
         parts += _prior(shape, context, learn_prior, network)
         scales.append(Chain(parts, memory=memory))
@@ -224,17 +224,12 @@ def _univariate(owner: str, coupling: str, bins: int, bound: float) -> Any:
     return build
 
 
-def _norm(shape: tuple[int, ...]) -> Bijection:
-    """The data-dependent normalisation of each channel, with a learned scale and shift behind it."""
-    return Pointwise(Chain([Standardize(shape[0]), Elementwise(Affine(), shape[0])]), shape[1:])
-
-
-def _channels(mix: str, channels: int, k: int) -> list[Bijection]:
-    """The normalisation of each channel, and the linear map of the channels in the k-th step of a level."""
+def _mixed(mix: str, shape: tuple[int, ...], k: int) -> Bijection:
+    """The linear map of the channels in the k-th step of a level."""
+    channels, size = shape[0], shape[1:]
     if mix == "lu":
-        return [Standardize(channels), LU(channels)]
-    order = Flip(channels) if mix == "flip" else Permute(shuffled(channels, k))
-    return [Standardize(channels), Elementwise(Affine(), channels), order]
+        return Convolution1x1(LU(channels), size)
+    return Pointwise(Flip(channels) if mix == "flip" else Permute(shuffled(channels, k)), size)
 
 
 def _prior(shape: tuple[int, ...], context: int, learn_prior: bool, network: NetworkOptions) -> list[Bijection]:
