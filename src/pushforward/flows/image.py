@@ -16,21 +16,18 @@ from pushforward.bijections import (
     Chain,
     Convolution1x1,
     Coupling,
-    Dequantize,
     Flip,
     Haar,
     Multiscale,
     Permute,
     Pointwise,
     Squeeze,
-    Standardize,
-    VariationalDequantize,
 )
 from pushforward.core.bijection import Bijection
-from pushforward.core.checks import at_least, one_of
-from pushforward.core.shapes import event_shape
-from pushforward.distributions import Flow, StandardNormal
-from pushforward.flows.assembly import connect, shuffled
+from pushforward.core.checks import one_of
+from pushforward.distributions import Flow
+from pushforward.flows.assembly import shuffled
+from pushforward.flows.image_assembly import connected, data_side, image_shape
 from pushforward.flows.options import NetworkOptions
 from pushforward.flows.registry import IMAGE_FLOWS, named_flow, network_options
 from pushforward.univariate import Affine, Composed, LogisticMixtureCDF, RationalQuadratic, Shift, Univariate
@@ -97,7 +94,7 @@ def glow(
     >>> glow((3, 8, 8), values=256, depth=1, hidden=(8, 8)).event_shape
     (3, 8, 8)
     """
-    shape = _image("glow", features, context, levels, depth)
+    shape = image_shape("glow", features, context, levels, depth)
     one_of("glow", "mix", mix, ("lu", "permute", "flip"))
     one_of("glow", "squeeze", squeeze, ("cells", "haar"))
     univariate = _univariate("glow", coupling, bins, bound)
@@ -115,8 +112,8 @@ def glow(
             scales.append(Chain(parts, memory=memory))
             shape = (shape[0] // 2, *shape[1:])
     scales.append(Chain(parts, memory=memory))
-    data = _data_side("glow", features, context, values, dequantize, network)
-    return _connected("glow", features, context, Multiscale(scales, latent=latent), data)
+    data = data_side("glow", features, context, values, dequantize, network)
+    return connected("glow", features, context, Multiscale(scales, latent=latent), data)
 
 
 @named_flow(IMAGE_FLOWS, conditioner="residual_conv")
@@ -173,7 +170,9 @@ def multiscale_real_nvp(
     (1, 4, 4)
     """
     owner = "multiscale_real_nvp"
-    shape = _image(owner, features, context, levels - 1 if isinstance(levels, int) and levels > 1 else levels, depth)
+    shape = image_shape(
+        owner, features, context, levels - 1 if isinstance(levels, int) and levels > 1 else levels, depth
+    )
     univariate = _univariate(owner, coupling, bins, bound)
     network = network_options(owner, options)
 
@@ -192,22 +191,8 @@ def multiscale_real_nvp(
         scales.append(Chain(parts, memory=memory))
         shape = (shape[0] // 2, *shape[1:])
     scales.append(Chain(on_cells(shape, depth + 1), memory=memory))
-    data = _data_side(owner, features, context, values, dequantize, network)
-    return _connected(owner, features, context, Multiscale(scales, latent=latent), data)
-
-
-def _image(owner: str, features: Sequence[int], context: int, levels: int, depth: int) -> tuple[int, ...]:
-    """The event shape; refuse sizes that ``levels`` halvings do not fit."""
-    shape = event_shape(owner, features)
-    at_least(owner, "context", context, 0)
-    at_least(owner, "levels", levels, 1)
-    at_least(owner, "depth", depth, 1)
-    if not 2 <= len(shape) <= 4 or any(size % 2**levels for size in shape[1:]):
-        raise ValueError(
-            f"{owner}: features must be (channels, *spatial) with one to three spatial sizes that {2**levels} divides; "
-            f"got {shape}. Pad the data, or take fewer levels."
-        )
-    return shape
+    data = data_side(owner, features, context, values, dequantize, network)
+    return connected(owner, features, context, Multiscale(scales, latent=latent), data)
 
 
 def _univariate(owner: str, coupling: str, bins: int, bound: float) -> Any:
@@ -235,29 +220,3 @@ def _mixed(mix: str, shape: tuple[int, ...], k: int) -> Bijection:
 def _prior(shape: tuple[int, ...], context: int, learn_prior: bool, network: NetworkOptions) -> list[Bijection]:
     """A coupling that standardises the channels that are factored out by functions of those that go on."""
     return [Coupling(Affine(), shape, context=context, **network)] if learn_prior else []
-
-
-def _data_side(
-    owner: str,
-    features: Sequence[int],
-    context: int,
-    values: int | None,
-    dequantize: str,
-    network: NetworkOptions,
-) -> list[Bijection]:
-    """From data to real numbers of mean zero and scale one in each channel."""
-    one_of(owner, "dequantize", dequantize, ("uniform", "variational"))
-    shape = tuple(features)
-    scale = Pointwise(Standardize(shape[0]), shape[1:])
-    if values is None:
-        return [scale]
-    at_least(owner, "values", values, 2)
-    if dequantize == "uniform":
-        return [Dequantize(shape, levels=values, logit=True), scale]
-    chosen = {name: option for name, option in dict[str, Any](network).items() if name != "dropout"}
-    return [VariationalDequantize(shape, levels=values, context=context, logit=True, **chosen), scale]
-
-
-def _connected(owner: str, features: Sequence[int], context: int, scales: Multiscale, data: list[Bijection]) -> Flow:
-    base = StandardNormal(scales.out_shape)
-    return connect(owner, base, [scales], data, context, fast="density", data_dtype=None)
