@@ -176,6 +176,8 @@ MISTAKES = [
     (lambda: rotation_flow(depth=0), r"rotation_flow: depth must be a whole number of at least 1; got 0\."),
     (lambda: rotation_flow(kind="flat"), r"rotation_flow: kind must be one of 'exponential', 'recursive', 'moebius'"),
     (lambda: rotation_flow(fast="no"), r"rotation_flow: fast must be one of 'density', 'sampling'; got 'no'\."),
+    (lambda: cylinder_flow(0, [0]), r"cylinder_flow: features must be a whole number of at least 1; got 0\."),
+    (lambda: cylinder_flow(2, [0], depth=0), r"cylinder_flow: depth must be a whole number of at least 1; got 0\."),
     (lambda: cylinder_flow(2, []), r"cylinder_flow: circular must name some of the features 0 .. 1, not all; got \[\]"),
     (lambda: cylinder_flow(2, [0, 1]), r"cylinder_flow: circular must name some .* Use torus_flow for angles alone"),
     (lambda: cylinder_flow(2, [0], mix="none"), r"cylinder_flow: mix must be one of 'flip', 'permute'; got 'none'"),

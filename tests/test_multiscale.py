@@ -30,7 +30,7 @@ from pushforward.bijections import (
 )
 from pushforward.core.config import build
 from pushforward.distributions import Flow, ImportanceWeighted, StandardNormal
-from pushforward.flows import IMAGE_FLOWS, glow, multiscale_real_nvp
+from pushforward.flows import IMAGE_FLOWS, glow, multiscale_real_nvp, multiscale_residual_flow
 from pushforward.networks import ConvNet, GatedConvNet, GlowConvNet
 from pushforward.testing.comparison import close, jacobian
 from pushforward.univariate import Affine
@@ -260,7 +260,7 @@ def test_a_residual_flow_of_images_is_right_in_the_mean_and_certified():
     assert ((values.mean(dim=0) - exact.log_prob(x)).abs() < 5 * error).all()
     layers = [part for part in exact.modules() if isinstance(part, Residual)]
     assert len(layers) == 2
-    assert all(0.1 < layer.lipschitz_bound() <= 0.7 for layer in layers)
+    assert all(0 < layer.lipschitz_bound() <= 0.7 for layer in layers)
 
 
 def test_image_flows_take_events_of_one_and_three_spatial_axes():

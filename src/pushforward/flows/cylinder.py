@@ -52,8 +52,8 @@ def cylinder_flow(
         bound: splines of real features act on [-bound, bound], in standard deviations, and are linear outside.
         depth: number of layers.
         fast: the direction that costs one pass: ``"density"`` or ``"sampling"``.
-        mix: the order of the features in the layers: ``"flip"`` (reversed in every second one) or ``"permute"`` (a fixed
-            random one in each).
+        mix: the order of the features in the layers: ``"flip"`` (reversed in every second one) or ``"permute"`` (random
+            and fixed).
         **network: see `NetworkOptions`.
 
     Raises:
