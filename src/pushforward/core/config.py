@@ -64,8 +64,10 @@ def configurable(cls: C) -> C:
             arguments = dict(signature.bind(self, *args, **kwargs).arguments)
             arguments.pop(next(iter(signature.parameters)))
             for key in getattr(cls, "takes_any_module", ()):
-                if key in arguments and arguments[key] is not None and not hasattr(arguments[key], "config"):
-                    arguments[key] = {"type": f"{type(arguments[key]).__module__}.{type(arguments[key]).__qualname__}"}
+                if isinstance(arguments.get(key), list | tuple):
+                    arguments[key] = [_config_or_name(value) for value in arguments[key]]
+                elif arguments.get(key) is not None:
+                    arguments[key] = _config_or_name(arguments[key])
             encoded = {key: encode(value, cls.__name__, key) for key, value in arguments.items()}
             self.config = {"type": cls.__name__, **encoded}
 
@@ -73,6 +75,13 @@ def configurable(cls: C) -> C:
     owner.__init__.__signature__ = signature
     REGISTRY[cls.__name__] = cls
     return cls
+
+
+def _config_or_name(value: Any) -> Any:
+    """A part, or the name of a class that is not registered, by which saving says what it cannot write."""
+    if hasattr(value, "config") or not isinstance(value, torch.nn.Module):
+        return value
+    return {"type": f"{type(value).__module__}.{type(value).__qualname__}"}
 
 
 def _check_names(owner: str, signature: inspect.Signature, options: dict[str, Any]) -> None:

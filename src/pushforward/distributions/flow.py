@@ -121,7 +121,7 @@ class Flow(AutoregressiveDistribution):
         },
     )
 
-    takes_any_module: ClassVar[tuple[str, ...]] = ("base", "context_map")
+    takes_any_module: ClassVar[tuple[str, ...]] = ("base", "bijection", "context_map")
     _kernels = False
 
     def __init__(
@@ -134,6 +134,8 @@ class Flow(AutoregressiveDistribution):
     ) -> None:
         super().__init__()
         keep_freed_memory()
+        if isinstance(base, Distribution) and isinstance(bijection, Bijection):
+            bijection.set_shape(base.event_shape, space=base.support)
         check_pair(base, bijection)
         shapes = {part.context_shape for part in (base, bijection)} - {None}
         if len(shapes) > 1:
