@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib import import_module
 from typing import Any, Literal
 
@@ -100,8 +101,9 @@ def to_onnx(flow: Flow, path: str | os.PathLike[str], method: Method = "log_prob
             program, dynamo=True, input_names=inputs, output_names=outputs, verbose=False, optimize=True
         )
     except torch.onnx.errors.OnnxExporterError as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(f"to_onnx: {method} of this flow has an operation that ONNX lacks ({first}).") from error
+        operation = re.search(r"aten\.\w+", f"{error} {error.__cause__}")
+        name = operation[0] if operation else str(error).strip().splitlines()[0]
+        raise ValueError(f"to_onnx: {method} of this flow has an operation that ONNX lacks ({name}).") from error
     with atomic_path(path) as target:
         target.write_bytes(written.model_proto.SerializeToString())
 
