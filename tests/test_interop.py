@@ -17,7 +17,7 @@ from pushforward.distributions import StandardNormal
 from pushforward.flows import FLOWS
 from pushforward.interop import citation, to_export, to_onnx, to_zuko
 from pushforward.interop.bibtex import REFERENCE
-from pushforward.interop.export import _substituted
+from pushforward.interop.export import _exponential, _substituted
 from pushforward.testing.random_parts import randomize
 
 
@@ -64,6 +64,13 @@ def test_a_substitution_is_the_solution(upper, left, unitriangular):
     kinds = {"upper": upper, "left": left, "unitriangular": unitriangular}
     expected = torch.linalg.solve_triangular(matrix, right, **kinds)
     torch.testing.assert_close(_substituted(matrix, right, **kinds), expected)
+
+
+@pytest.mark.parametrize("size", [0.1, 3.0, 40.0])
+def test_a_squared_series_is_the_exponential(size):
+    matrix = size * torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    turns = matrix - matrix.mT  # whose exponentials are rotations
+    torch.testing.assert_close(_exponential(turns), torch.linalg.matrix_exp(turns), rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.exhaustive

@@ -108,6 +108,10 @@ MISTAKES = [
         r"^TorchTransform: torch\.distributions\.transforms has no class",
     ),
     (lambda: TorchTransform("ExpTransform", {"rate": 1.0}), r"^TorchTransform: ExpTransform does not take these param"),
+    (
+        lambda: from_torch_transform(tt.CumulativeDistributionTransform(td.Normal(0.0, 1.0)), 0),
+        r"^from_torch_transform: features must be a whole number of at least 1; got 0",
+    ),
     (lambda: from_torch_transform(LU(2)), r"^from_torch_transform: needs a transform of torch; got LU\."),
 ]
 

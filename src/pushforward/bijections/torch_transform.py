@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -34,9 +35,9 @@ class _TorchBacked(Bijection):
 
     _shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
+    @abstractmethod
     def _object(self) -> Any:
         """The transform of torch, with parameters in the present dtype."""
-        raise NotImplementedError
 
     def set_shape(self, shape: tuple[int, ...], *, space: Domain | None = None, output: bool = False) -> None:
         transform = self._object()

@@ -21,6 +21,9 @@ Method = Literal["log_prob", "sample"]
 """``"log_prob"``: log q(x) from x. ``"sample"``: x = T(z) from draws z of the base."""
 PACKAGES = ("onnx", "onnxscript")
 SOLVE: Any = torch.ops.aten.linalg_solve_triangular.default
+EXPONENTIAL: Any = torch.ops.aten.linalg_matrix_exp.default
+HALVINGS, TERMS = 8, 14
+"""Of matrix exponentials: for matrices of norm up to 256."""
 SEED = 0
 """Of the rows with which a graph is traced and checked."""
 
@@ -93,7 +96,7 @@ def to_onnx(flow: Flow, path: str | os.PathLike[str], method: Method = "log_prob
                 f'to_onnx: needs the package {package}. Install it with: pip install "pushforward[onnx]"'
             ) from None
     program = to_export(flow, method)
-    program = program.run_decompositions({SOLVE: _substituted})
+    program = program.run_decompositions({SOLVE: _substituted, EXPONENTIAL: _exponential})
     inputs = ["x" if method == "log_prob" else "z", *(["context"] if flow.context_shape else [])]
     outputs = ["log_prob" if method == "log_prob" else "x"]
     try:
@@ -124,6 +127,19 @@ def _substituted(
             row = row - beside @ solved
         rows[i] = row if unitriangular else row / matrix[..., i : i + 1, i : i + 1]
     return torch.cat([rows[j] for j in range(size)], dim=-2)
+
+
+def _exponential(matrix: Tensor) -> Tensor:
+    """The exponential of a matrix, which ONNX has no operation for, by its series at a small multiple, then squared; in
+    float64, for squaring doubles what rounding did."""
+    small = matrix.to(torch.float64) / 2**HALVINGS
+    eye = torch.eye(matrix.shape[-1], dtype=torch.float64, device=matrix.device)
+    result = eye.expand(matrix.shape)
+    for k in range(TERMS, 0, -1):
+        result = eye + (small @ result) / k
+    for _ in range(HALVINGS):
+        result = result @ result
+    return result.to(matrix.dtype)
 
 
 def _rows(flow: Flow, method: Method, count: int) -> tuple[Tensor, ...]:
