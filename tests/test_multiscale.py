@@ -260,7 +260,7 @@ def test_a_residual_flow_of_images_is_right_in_the_mean_and_certified():
     assert ((values.mean(dim=0) - exact.log_prob(x)).abs() < 5 * error).all()
     layers = [part for part in exact.modules() if isinstance(part, Residual)]
     assert len(layers) == 2
-    assert all(0 < layer.lipschitz_bound() <= 0.7 for layer in layers)
+    assert all(0 < layer.lipschitz_bound() <= 0.7 * (1 + 1e-5) for layer in layers)
 
 
 def test_image_flows_take_events_of_one_and_three_spatial_axes():
