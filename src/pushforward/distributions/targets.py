@@ -110,7 +110,7 @@ def two_spirals(components: int = 42) -> Flow:
     for k in range(components):
         # The length of the arm up to the angle t is nearly t² / 2: roots spread the normals evenly along it.
         t = turns * math.sqrt((k + 0.5) / components)
-        direction = t + math.atan2(1.0, t) - math.pi / 2  # along the arm, as the angle of a radius at right angles
+        direction = t - math.atan2(1.0, t)  # at right angles to the arm
         x, y = step * t * math.cos(t), step * t * math.sin(t)
         beads += [(x, y, direction), (-x, -y, direction)]
     return _necklace(beads, along=0.6 * step * turns**2 / 2 / components, across=0.12)
