@@ -123,7 +123,9 @@ def steps_within(flow: Distribution, x: torch.Tensor, seconds: float, options: d
 def fitted(family: str, target: str, seconds: float) -> None:
     """Fit one family to one target, and keep its scores and its density on a grid."""
     truth = PLANE_TARGETS[target]()
-    x, test = (truth.sample(n, generator=torch.Generator().manual_seed(seed)) for n, seed in ((ROWS, 0), (TEST_ROWS, 1)))
+    x, test = (
+        truth.sample(n, generator=torch.Generator().manual_seed(seed)) for n, seed in ((ROWS, 0), (TEST_ROWS, 1))
+    )
     torch.manual_seed(0)
     flow = FAMILIES[family]()
     options: dict[str, Any] = {"batch_size": 256, "loss": LOSSES.get(family)}
@@ -192,7 +194,10 @@ def report(seconds: float) -> None:
         pairs = [(t, scores[family, t]) for t in PLANE_TARGETS]
         return [f"{t} {s['nll'] - best[t]:+.2f}" for t, s in pairs if s and s["nll"] > best[t] + FAR]
 
-    lines = ["| family | weights | steps | " + " | ".join(PLANE_TARGETS) + " |", "|---|---:|---:|" + "---:|" * len(best)]
+    lines = [
+        "| family | weights | steps | " + " | ".join(PLANE_TARGETS) + " |",
+        "|---|---:|---:|" + "---:|" * len(best),
+    ]
     lines.append("| *entropy of the target* | | | " + " | ".join(f"*{e:.3f}*" for e in entropies.values()) + " |")
     for family in FAMILIES:
         row = [s for t in PLANE_TARGETS if (s := scores[family, t])]
@@ -208,14 +213,12 @@ def report(seconds: float) -> None:
         "",
         f"    .venv/bin/python benchmarks/targets.py --seconds {seconds:g}",
         "",
-        f"{machine()}, 1 thread. {ROWS:,} rows of each target, {seconds:g} s of one core for each fit (the steps beside "
-        "it are",
-        f"the median over the targets), networks of {HIDDEN} units; negative log-likelihood of {TEST_ROWS:,} fresh rows "
-        "in nats, the same for",
-        "all families; the entropy of the target is the least that is possible, computed on a grid of 600 × 600 points.",
-        f"Standard errors of the distances from the entropy are at most {max(errors, default=0):.3f}; {unsolved} rows "
-        "had no density. \\*: more than",
-        f"{FAR} nats from the best of the column. The densities: [`docs/images/targets.png`](../docs/images/targets.png).",
+        f"{machine()}, 1 thread. {ROWS:,} rows of each target; {seconds:g} s of one core for each fit (beside it the",
+        f"median of its steps over the targets); networks of {HIDDEN} units. Negative log-likelihood of {TEST_ROWS:,}",
+        "fresh rows in nats, the same for all families. The entropy of the target is the least that is possible; it is",
+        "computed on a grid of 600 × 600 points. Standard errors of the distances from the entropy are at most",
+        f"{max(errors, default=0):.3f}; {unsolved} rows had no density. \\*: more than {FAR} nats from the best of the",
+        "column. The densities: [`docs/images/targets.png`](../docs/images/targets.png).",
         "",
         *lines,
         "",
@@ -256,7 +259,9 @@ def picture(families: list[str]) -> None:
         for side in ax.spines.values():
             side.set_visible(False)
         middle = PIXELS / 2
-        ax.set_xticks([j * (PIXELS + gap) + middle for j in range(len(targets))], [t.replace("_", " ") for t in targets])
+        ax.set_xticks(
+            [j * (PIXELS + gap) + middle for j in range(len(targets))], [t.replace("_", " ") for t in targets]
+        )
         ax.set_yticks([i * (PIXELS + gap) + middle for i in range(len(block))], block)
         ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False, labelsize=8)
     PICTURE.parent.mkdir(parents=True, exist_ok=True)

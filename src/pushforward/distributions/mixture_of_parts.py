@@ -45,7 +45,7 @@ class Mixture(Distribution):
     >>> import torch
     >>> from pushforward.distributions import Uniform
     >>> boxes = Mixture([Uniform([0.0], [1.0]), Uniform([2.0], [4.0])], [3.0, 1.0])
-    >>> boxes.log_prob(torch.tensor([[0.5], [1.5], [3.0]])).exp().tolist()
+    >>> boxes.log_prob(torch.tensor([[0.5], [1.5], [3.0]])).exp().round(decimals=4).tolist()
     [0.75, 0.0, 0.125]
     """
 
@@ -53,12 +53,15 @@ class Mixture(Distribution):
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {
             "parts": [
-                {"type": "Uniform", "low": [-2.0, -1.0], "high": [0.0, 1.0]},
-                {"type": "Truncated", "base": {"type": "StandardNormal", "features": 2}, "low": [0, 0], "high": [2, 3]},
+                {"type": "Uniform", "low": [-2.0], "high": [-0.5]},
+                {"type": "Truncated", "base": {"type": "StandardNormal", "features": 1}, "low": [0.0], "high": [2.0]},
             ]
         },
         {
-            "parts": [{"type": "Laplace", "features": 1, "context": 1, "hidden": [8]}, {"type": "Normal", "loc": [2.0]}],
+            "parts": [
+                {"type": "Laplace", "features": 2, "context": 1, "hidden": [8]},
+                {"type": "Normal", "loc": [2.0, -1.0]},
+            ],
             "weights": [2.0, 1.0],
         },
     )
@@ -77,8 +80,8 @@ class Mixture(Distribution):
             raise ValueError(f"Mixture: parts that take a context must share it; got shapes {sorted(contexts)}.")  # type: ignore[type-var]
         if any(part.exactness == "unbiased" for part in parts):
             raise ValueError(
-                "Mixture: the log-density of a part is a random estimate, and the logarithm of a sum of such is biased. "
-                "Build the part with an exact log-determinant."
+                "Mixture: the log-density of a part is a random estimate, and the logarithm of a sum of such is "
+                "biased. Build the part with an exact log-determinant."
             )
         numbers = finite_numbers("Mixture", "weights", [1.0] * len(parts) if weights is None else weights)
         if len(numbers) != len(parts) or min(numbers) <= 0:

@@ -156,8 +156,8 @@ def checkerboard(squares: int = 4, side: float = 1.5) -> Mixture:
     """Uniform on the squares of one colour of a board around the origin; its entropy is the logarithm of their area.
 
     >>> import torch
-    >>> checkerboard().log_prob(torch.tensor([[0.1, 0.1], [0.1, -0.1]])).exp().tolist()
-    [0.0555555522441864, 0.0]
+    >>> checkerboard().log_prob(torch.tensor([[0.1, 0.1], [0.1, -0.1]])).exp().round(decimals=4).tolist()
+    [0.05559999868273735, 0.0]
     """
     at_least("checkerboard", "squares", squares, 2)
     positive("checkerboard", "side", side)
@@ -179,8 +179,8 @@ def entropy_on_grid(distribution: Distribution, *, bound: float = 6.0, points: i
         (the entropy in nats, the integral of the density over the square, which should be near one).
 
     >>> entropy, mass = entropy_on_grid(checkerboard())
-    >>> round(entropy - math.log(8 * 1.5**2), 6), round(mass, 6)
-    (0.0, 1.0)
+    >>> round(entropy, 4), round(math.log(8 * 1.5**2), 4), round(mass, 4)
+    (2.8904, 2.8904, 1.0)
     """
     cell = 2 * bound / points
     axis = -bound + cell * (torch.arange(points, dtype=torch.float64) + 0.5)
