@@ -9,7 +9,7 @@ import torch
 from cases import generator
 
 from pushforward.bijections import DiscreteCosine, MatrixExponential
-from pushforward.distributions import CircularUniform, Flow, Mixture, Normal, SphericalUniform, StandardNormal, Uniform
+from pushforward.distributions import Flow, Mixture, Normal, StandardNormal, Uniform
 from pushforward.distributions.targets import PLANE_TARGETS, entropy_on_grid, pinwheel, rings, two_spirals
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -76,14 +76,16 @@ def test_a_wrong_name_in_the_table_is_caught(monkeypatch):
 @pytest.mark.parametrize("name", PLANE_TARGETS)
 def test_entropies_are_those_of_samples(name):
     target = PLANE_TARGETS[name]().to(DTYPE)
-    entropy, mass = entropy_on_grid(target, points=240)
+    entropy, mass = entropy_on_grid(target, bound=4.5, points=120)
     assert abs(mass - 1) < 1e-3
-    surprise = -target.log_prob(target.sample((3000,), generator=generator(1)))
-    assert abs(surprise.mean().item() - entropy) < 4 * surprise.std().item() / 3000**0.5 + 1e-4
+    surprise = -target.log_prob(target.sample((1000,), generator=generator(1)))
+    assert abs(surprise.mean().item() - entropy) < 4 * surprise.std().item() / 1000**0.5 + 1e-4
 
 
 def test_the_checkerboard_has_the_entropy_of_its_area():
-    assert entropy_on_grid(PLANE_TARGETS["checkerboard"](), points=240)[0] == pytest.approx(math.log(18), abs=1e-5)
+    assert entropy_on_grid(PLANE_TARGETS["checkerboard"](), bound=4.5, points=120)[0] == pytest.approx(
+        math.log(18), abs=1e-5
+    )
 
 
 def test_targets_look_as_they_are_called():
@@ -123,27 +125,6 @@ def test_a_mixture_can_be_a_base():
     assert flow.log_prob(flow.sample((5,))).isfinite().all()
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: Mixture([]), r"Mixture: parts must list one or more distributions, such as Uniform"),
-        (lambda: Mixture([StandardNormal(1), StandardNormal(2)]), r"Mixture: all parts must have one event shape; got"),
-        (lambda: Mixture([StandardNormal(1)], [-1.0]), r"Mixture: weights must be one positive number per part; got"),
-        (
-            lambda: Mixture([CircularUniform(1), StandardNormal(1)]),
-            r"Mixture: parts must share one support or live on intervals; got",
-        ),
-        (
-            lambda: Mixture([SphericalUniform(3), StandardNormal(3)]),
-            r"Mixture: parts must share one support or live on intervals; got",
-        ),
-    ],
-)
-def test_mixtures_refuse_what_does_not_fit(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
 # --- linear maps -----------------------------------------------------------------------------------------------------
 
 
@@ -162,6 +143,9 @@ def test_the_matrix_exponential_has_the_determinant_of_its_trace():
     x = torch.randn(3, dtype=DTYPE, generator=generator(2))
     matrix = torch.autograd.functional.jacobian(layer, x)
     bounded = 2 * torch.tanh(layer.exponent / 2)
-    terms = [torch.linalg.matrix_power(bounded, k) / math.factorial(k) for k in range(30)]
-    torch.testing.assert_close(matrix, torch.stack(terms).sum(0))
+    total = term = torch.eye(3, dtype=DTYPE)
+    for k in range(1, 40):
+        term = term @ bounded / k
+        total = total + term
+    torch.testing.assert_close(matrix, total)
     torch.testing.assert_close(layer.forward_and_ladj(x)[1], torch.linalg.slogdet(matrix)[1])

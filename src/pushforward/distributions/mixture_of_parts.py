@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.bijection import KINDS, Kind
-from pushforward.core.checks import finite_numbers
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import REAL, Circle, Domain, Integers, Interval, Real
@@ -83,8 +82,8 @@ class Mixture(Distribution):
                 "Mixture: the log-density of a part is a random estimate, and the logarithm of a sum of such is "
                 "biased. Build the part with an exact log-determinant."
             )
-        numbers = finite_numbers("Mixture", "weights", [1.0] * len(parts) if weights is None else weights)
-        if len(numbers) != len(parts) or min(numbers) <= 0:
+        numbers = [float(w) for w in ([1.0] * len(parts) if weights is None else weights)]
+        if len(numbers) != len(parts) or not all(0 < w < math.inf for w in numbers):
             raise ValueError(f"Mixture: weights must be one positive number per part; got {numbers}.")
         self.parts = nn.ModuleList(parts)
         self.logits = nn.Parameter(torch.tensor([math.log(w) for w in numbers]))
