@@ -192,7 +192,7 @@ def missing() -> list[str]:
 # --- drawing ---------------------------------------------------------------------------------------------------------
 
 
-STRONG = {"NeuralODE": 1.4, "Radial": 1.8, "Residual": 1.5, "Sylvester": 1.2, "CurvedLift": 1.2}
+STRONG = {"Multiscale": 0.4, "NeuralODE": 1.4, "Radial": 1.8, "Residual": 1.5, "Sylvester": 1.2, "CurvedLift": 1.2}
 """Sizes of random weights of maps that do little with the usual ones."""
 
 

@@ -167,7 +167,7 @@ def checkerboard(squares: int = 4, side: float = 1.5) -> Mixture:
 
 
 @torch.no_grad()
-def entropy_on_grid(distribution: Distribution, *, bound: float = 6.0, points: int = 600) -> tuple[float, float]:
+def entropy_on_grid(distribution: Distribution, *, bound: float = 6.0, points: int = 400) -> tuple[float, float]:
     """The entropy of a density in the plane by the midpoint rule, and the probability that the grid saw.
 
     Args:
