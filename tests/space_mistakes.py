@@ -8,6 +8,7 @@ from pushforward.bijections import (
     Bounds,
     CentredSoftmax,
     MixtureRosenblatt,
+    Residual,
     SphereCoordinates,
     SphereExponential,
     SphereLinear,
@@ -23,9 +24,11 @@ from pushforward.distributions import (
     DiagonalNormal,
     Dirichlet,
     Exponential,
+    Flow,
     Gamma,
     GaussianMixture,
     Joint,
+    Mixture,
     ProductDistribution,
     Resampled,
     RotationDistribution,
@@ -35,6 +38,7 @@ from pushforward.distributions import (
     Truncated,
     VonMisesFisher,
     from_torch,
+    targets,
 )
 from pushforward.flows import box_flow, cylinder_flow, rotation_flow, simplex_flow, sphere_flow, torus_flow
 
@@ -92,6 +96,41 @@ MISTAKES = [
         lambda: MixtureRosenblatt([1.0, 1.0], PLANE, covariances=TILTED, covariance="diagonal"),
         r"MixtureRosenblatt: covariances must be diagonal, as covariance='diagonal' says\.",
     ),
+    # mixtures of any distributions, and targets
+    (
+        lambda: Mixture([]),
+        r"Mixture: parts must list one or more distributions, such as Uniform\(\[0\.0\], \[1\.0\]\)\.",
+    ),
+    (lambda: Mixture([REAL]), r"Mixture: parts must list one or more distributions, such as Uniform"),
+    (
+        lambda: Mixture([StandardNormal(1), StandardNormal(2)]),
+        r"Mixture: all parts must have one event shape; got \[\(1,\), \(2,\)\]\.",
+    ),
+    (
+        lambda: Mixture([DiagonalNormal(1, context=1), DiagonalNormal(1, context=2)]),
+        r"Mixture: parts that take a context must share it; got shapes \[\(1,\), \(2,\)\]\.",
+    ),
+    (
+        lambda: Mixture([Flow(StandardNormal(2), Residual(2, hidden=(4,), log_det="unbiased"))]),
+        r"Mixture: the log-density of a part is a random estimate, .* Build the part with an exact log-determinant\.",
+    ),
+    (lambda: Mixture([StandardNormal(1)], [-1.0]), r"Mixture: weights must be one positive number per part; got"),
+    (lambda: Mixture([StandardNormal(1)], [1.0, 1.0]), r"Mixture: weights must be one positive number per part; got"),
+    (
+        lambda: Mixture([CircularUniform(1), StandardNormal(1)]),
+        r"Mixture: parts must share one support or live on intervals; got",
+    ),
+    (
+        lambda: Mixture([SphericalUniform(3), StandardNormal(3)]),
+        r"Mixture: parts must share one support or live on intervals; got",
+    ),
+    (lambda: targets.eight_gaussians(0.0), r"eight_gaussians: scale must be a positive number; got 0\.0\."),
+    (lambda: targets.two_spirals(9), r"two_spirals: components must be a whole number of at least 10; got 9\."),
+    (lambda: targets.pinwheel(1), r"pinwheel: blades must be a whole number of at least 2; got 1\."),
+    (lambda: targets.pinwheel(5, 3), r"pinwheel: components must be a whole number of at least 4; got 3\."),
+    (lambda: targets.rings(0), r"rings: count must be a whole number of at least 1; got 0\."),
+    (lambda: targets.checkerboard(1), r"checkerboard: squares must be a whole number of at least 2; got 1\."),
+    (lambda: targets.checkerboard(4, 0.0), r"checkerboard: side must be a positive number; got 0\.0\."),
     # bases
     (
         lambda: GaussianMixture([1.0, 1.0], PLANE, covariance="round"),

@@ -31,7 +31,7 @@ from pushforward.core.sorted import Sorted
 from pushforward.distributions import Dirichlet, ManifoldFlow, ProbabilisticPCA, StandardNormal
 from pushforward.flows import cnf, glow, graphical, maf, multiscale_real_nvp
 from pushforward.networks import DENSE, LipschitzMLP, register_dense, register_lipschitz
-from pushforward.univariate import Affine, LeakyReLU, LeakyTanh, Monotone, SignedPower, register_monotone
+from pushforward.univariate import Affine, LeakyReLU, LeakyTanh, Monotone, SignedPower, Softclip, register_monotone
 
 FLAT = torch.zeros(3, 2)
 NO_FEATURE = r"features must be a whole number of at least 1; got 0\."
@@ -69,6 +69,7 @@ def two_contexts():
 
 
 MISTAKES = [
+    (lambda: Softclip(0.0), r"Softclip: bound must be a positive number; got 0\.0\."),
     # shapes and axes
     (lambda: BatchNorm(0), rf"BatchNorm: {NO_FEATURE}"),
     (lambda: Dequantize(0), rf"Dequantize: {NO_FEATURE}"),

@@ -198,3 +198,14 @@ def sylvester_inverse_that_forgets_known_entries(patch, layer):
 def sylvester_with_directions_that_are_not_orthonormal(patch, layer):
     columns = sylvester.reflections_matrix
     patch.setattr(sylvester, "reflections_matrix", lambda vectors: columns(vectors) * 1.1)
+
+
+@bug(of_case(bijections.ladj_is_slogdet), part({"type": "MatrixExponential", "features": 3}))
+def trace_of_the_exponent_before_its_bound(patch, layer):
+    patch.setattr(layer, "_log_det", lambda *weights: layer.exponent.diagonal().sum())
+
+
+@bug(of_case(bijections.ladj_is_slogdet), part({"type": "DiscreteCosine", "features": 4}))
+def cosines_that_are_not_orthonormal(patch, layer):
+    """The common form without the smaller factor of frequency zero."""
+    layer.matrix[0] *= 2**0.5

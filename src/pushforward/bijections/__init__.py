@@ -14,7 +14,8 @@ from pushforward.bijections.coupling import Coupling
 from pushforward.bijections.dequantize import Dequantize, VariationalDequantize
 from pushforward.bijections.diagonal import Diagonal
 from pushforward.bijections.elementwise import Elementwise
-from pushforward.bijections.fixed import Linear, RandomRotation
+from pushforward.bijections.exponential import MatrixExponential
+from pushforward.bijections.fixed import DiscreteCosine, Linear, RandomRotation
 from pushforward.bijections.graph import GraphAutoregressive
 from pushforward.bijections.grid import GridRosenblatt
 from pushforward.bijections.injective import CurvedLift, Lift, LinearLift
@@ -68,6 +69,7 @@ __all__ = [
     "CurvedLift",
     "Dequantize",
     "Diagonal",
+    "DiscreteCosine",
     "Elementwise",
     "Flip",
     "GaussianRosenblatt",
@@ -81,6 +83,7 @@ __all__ = [
     "Linear",
     "LinearLift",
     "LinearMap",
+    "MatrixExponential",
     "MaxPool",
     "MixtureRosenblatt",
     "Multiscale",

@@ -11,6 +11,7 @@ from torch import Tensor
 __all__ = [
     "above_places",
     "cayley",
+    "matrix_exp",
     "orthogonal_exp",
     "reflections",
     "reflections_matrix",
@@ -60,12 +61,16 @@ def orthogonal_exp(skew_matrix: Tensor) -> Tensor:
     References:
         | Iterative Berechnung der reziproken Matrix (Schulz, 1933)
     """
+    # Squaring adds up rounding errors, in float32 to more than one step takes out where the norm is large.
+    return _nearest_orthogonal(_nearest_orthogonal(matrix_exp(skew_matrix)))
+
+
+def matrix_exp(matrix: Tensor) -> Tensor:
+    """The exponentials of matrices (*batch, D, D)."""
     # Never as a single matrix: of one torch 2.13 computes 2 × 10⁻⁵ too much for norms around 0.5 in float32
     # (https://github.com/pytorch/pytorch/issues/196592).
-    matrices = skew_matrix.reshape(-1, *skew_matrix.shape[-2:])
-    q = torch.linalg.matrix_exp(torch.cat([matrices, matrices[:1]]))[: len(matrices)]
-    # Squaring adds up rounding errors, in float32 to more than one step takes out where the norm is large.
-    return _nearest_orthogonal(_nearest_orthogonal(q.reshape(skew_matrix.shape)))
+    matrices = matrix.reshape(-1, *matrix.shape[-2:])
+    return torch.linalg.matrix_exp(torch.cat([matrices, matrices[:1]]))[: len(matrices)].reshape(matrix.shape)
 
 
 def cayley(skew_matrix: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from pushforward.distributions.manifold import ManifoldFlow, ProbabilisticPCA
 from pushforward.distributions.mixed.conditional import MixedConditional
 from pushforward.distributions.mixed.model import MixedTypeModel
 from pushforward.distributions.mixture import GaussianMixture, MultivariateNormal
+from pushforward.distributions.mixture_of_parts import Mixture
 from pushforward.distributions.parametric import LocationScale, Parametric, ParametricQuantiles
 from pushforward.distributions.product_space import ProductDistribution
 from pushforward.distributions.real_line import DiagonalNormal, Laplace, Logistic
@@ -71,6 +72,7 @@ __all__ = [
     "ManifoldFlow",
     "MixedConditional",
     "MixedTypeModel",
+    "Mixture",
     "MultivariateNormal",
     "Normal",
     "Ordinal",

@@ -17,6 +17,7 @@ from pushforward.univariate.monotone import Monotone, register_monotone
 from pushforward.univariate.per_feature import PerFeature
 from pushforward.univariate.polynomial import Bernstein, SumOfSquares
 from pushforward.univariate.rational_splines import LinearRational, RationalQuadratic
+from pushforward.univariate.saturating import ELU, Softclip
 from pushforward.univariate.sigmoidal import DeepSigmoidal, DenseDeepSigmoidal
 from pushforward.univariate.spline_kinds import CubicSpline, LinearSpline, QuadraticSpline
 from pushforward.univariate.squash import LeakyReLU, LeakyTanh, Logit, Sigmoid, Tanh
@@ -24,6 +25,7 @@ from pushforward.univariate.tails import TailTransform
 
 __all__ = [
     "CDF",
+    "ELU",
     "Affine",
     "Bernstein",
     "BoundedRationalQuadratic",
@@ -55,6 +57,7 @@ __all__ = [
     "Sigmoid",
     "SignedPower",
     "SinhArcsinh",
+    "Softclip",
     "Softplus",
     "SumOfSquares",
     "TailTransform",
