@@ -21,6 +21,7 @@ from pushforward.distributions.joint import Joint
 from pushforward.distributions.manifold import ManifoldFlow, ProbabilisticPCA
 from pushforward.distributions.mixed.conditional import MixedConditional
 from pushforward.distributions.mixed.model import MixedTypeModel
+from pushforward.distributions.mixed.with_flow import MixedFlow
 from pushforward.distributions.mixture import GaussianMixture, MultivariateNormal
 from pushforward.distributions.parametric import LocationScale, Parametric, ParametricQuantiles
 from pushforward.distributions.product_space import ProductDistribution
@@ -68,6 +69,7 @@ __all__ = [
     "Logistic",
     "ManifoldFlow",
     "MixedConditional",
+    "MixedFlow",
     "MixedTypeModel",
     "MultivariateNormal",
     "Normal",

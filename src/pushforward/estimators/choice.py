@@ -11,7 +11,7 @@ from pushforward.data.inference import DECLARED
 from pushforward.data.schema import Field
 from pushforward.distributions import Boolean, Inflated, Integer, Repeated
 
-__all__ = ["FEW", "choose_model"]
+__all__ = ["FEW", "choose_model", "is_real", "not_for_a_flow"]
 
 FEW = 100
 """Different whole numbers up to which a column holds codes or counts, not measurements."""
@@ -28,12 +28,19 @@ def choose_model(fields: Sequence[Field], x: NDArray[np.float64]) -> tuple[str, 
         x: its rows as numbers (rows, columns), NaN where an entry is missing.
     """
     for field, column in zip(fields, x.T, strict=True):
-        if (fact := _not_for_a_flow(field, column)) is not None:
+        if (fact := not_for_a_flow(field, column)) is not None:
             return "mixed", f"Column {field.name!r} {fact}"
     return "nsf", "All columns are real numbers without gaps"
 
 
-def _not_for_a_flow(field: Field, column: NDArray[np.float64]) -> str | None:
+def is_real(field: Field) -> bool:
+    """Whether the type of a column is one of real numbers, whatever values it takes."""
+    column_type = field.column_type
+    return field.labels is None and column_type.is_density and not isinstance(column_type, Inflated | Repeated)
+
+
+def not_for_a_flow(field: Field, column: NDArray[np.float64]) -> str | None:
+    """Why a column (rows,) is not for a flow, as the end of a sentence; None if it is."""
     if field.why == DECLARED:
         return "has a declared type"
     if field.labels is not None:
