@@ -69,7 +69,7 @@ def fit(
         typer.Option(
             "--model",
             "--flow",
-            help="auto: mixed for tables with text, dates, codes, counts or gaps, nsf for real numbers. Or maf, iaf, "
+            help="auto: mixed for tables with text, dates or gaps or mostly of codes, else nsf. Or maf, iaf, "
             "real_nvp, nice, gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, bnaf, gaussianization, planar, "
             "radial, sylvester, residual_flow, cnf, graphical, circular_nsf (angles) or triangular_map (few rows).",
         ),
