@@ -32,8 +32,10 @@ class MixedFlow(Distribution):
     .. math:: q(x) = q_{\mathrm{mixed}}(x_A \mid c)\; q_{\mathrm{flow}}(x_B \mid x_A, c)
 
     Both factors are normalised, so that q is: a density with respect to counting measure where columns are discrete and
-    Lebesgue measure elsewhere. The flow sees of each column of A and of the context what `MixedTypeModel` sees of it,
-    and whether it is missing. Real columns have to be complete. A density costs one of each factor.
+    Lebesgue measure elsewhere. The flow sees of each column of A and of the context the category or the place on the
+    line, without the sines and cosines by which a mixed-type model tells near values apart: each layer of a flow would
+    learn single rows by them. It also sees whether an entry is missing. Real columns have to be complete. A density
+    costs one of each factor.
 
     Args:
         mixed: the model of the columns A, with or without context.
@@ -94,8 +96,8 @@ class MixedFlow(Distribution):
                 f"0 .. {count - 1}, one for each column of the mixed-type model; got {places}."
             )
         self.mixed, self.real, self.places = mixed, real, places
-        self.owner = [column for column, number in enumerate(_inputs_of(mixed)) for _ in range(number)]
-        """Of each number that stands for a column."""
+        self.inputs, self.owner = _plain_inputs_of(mixed)
+        """Which of the inputs of the mixed-type model the flow sees, and of which column each one is."""
         self.rest = [j for j in range(count) if j not in places]
         self.event_shape, self.context_shape = (count,), mixed.context_shape
         domains = dict(zip(places, mixed.network.columns.domains, strict=True))
@@ -105,7 +107,8 @@ class MixedFlow(Distribution):
     @staticmethod
     def embedding_size(mixed: MixedTypeModel) -> int:
         """How many numbers stand for the columns of a model and its context, as the context of the flow."""
-        return sum(1 + count for count in _inputs_of(mixed))
+        network = mixed.network
+        return len(_plain_inputs_of(mixed)[0]) + len(network.context) + len(network.columns)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -185,7 +188,7 @@ class MixedFlow(Distribution):
         rows = network.join(first, context)
         table = rows.reshape(-1, rows.shape[-1]).t()
         seen = ~table.isnan()
-        inputs = network.encode(network.fill(table, seen)).inputs
+        inputs = network.encode(network.fill(table, seen)).inputs[self.inputs]
         shown = torch.where(seen[self.owner], inputs, 0.0)
         embedded = torch.cat([shown, seen.to(shown.dtype)])
         return embedded.t().reshape(*rows.shape[:-1], len(embedded)).to(self.real.context_dtype)
@@ -205,7 +208,15 @@ class MixedFlow(Distribution):
         return x
 
 
-def _inputs_of(mixed: MixedTypeModel) -> list[int]:
-    """How many numbers stand for each column of the context and of the model."""
+def _plain_inputs_of(mixed: MixedTypeModel) -> tuple[list[int], list[int]]:
+    """The inputs of a model that say what its columns and those of its context hold, and of which of them each is."""
+    inputs: list[int] = []
+    owners: list[int] = []
+    start = 0
     groups = (mixed.network.context, mixed.network.columns)
-    return [part.column_type(j).num_inputs for part in groups for j in range(len(part))]
+    for column, column_type in enumerate(part.column_type(j) for part in groups for j in range(len(part))):
+        plain = column_type.plain_inputs
+        inputs += [start + k for k in plain]
+        owners += [column] * len(plain)
+        start += column_type.num_inputs
+    return inputs, owners
