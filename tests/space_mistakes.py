@@ -36,7 +36,7 @@ from pushforward.distributions import (
     VonMisesFisher,
     from_torch,
 )
-from pushforward.flows import box_flow, rotation_flow, simplex_flow, sphere_flow, torus_flow
+from pushforward.flows import box_flow, cylinder_flow, rotation_flow, simplex_flow, sphere_flow, torus_flow
 
 PLANE = [[0.0, 0.0], [1.0, 1.0]]
 TILTED = [[[1.0, 0.5], [0.5, 1.0]]] * 2
@@ -176,6 +176,11 @@ MISTAKES = [
     (lambda: rotation_flow(depth=0), r"rotation_flow: depth must be a whole number of at least 1; got 0\."),
     (lambda: rotation_flow(kind="flat"), r"rotation_flow: kind must be one of 'exponential', 'recursive', 'moebius'"),
     (lambda: rotation_flow(fast="no"), r"rotation_flow: fast must be one of 'density', 'sampling'; got 'no'\."),
+    (lambda: cylinder_flow(0, [0]), r"cylinder_flow: features must be a whole number of at least 1; got 0\."),
+    (lambda: cylinder_flow(2, [0], depth=0), r"cylinder_flow: depth must be a whole number of at least 1; got 0\."),
+    (lambda: cylinder_flow(2, []), r"cylinder_flow: circular must name some of the features 0 .. 1, not all; got \[\]"),
+    (lambda: cylinder_flow(2, [0, 1]), r"cylinder_flow: circular must name some .* Use torus_flow for angles alone"),
+    (lambda: cylinder_flow(2, [0], mix="none"), r"cylinder_flow: mix must be one of 'flip', 'permute'; got 'none'"),
     (lambda: torus_flow(0), r"torus_flow: features must be a whole number of at least 1; got 0\."),
     (lambda: torus_flow(1, depth=0), r"torus_flow: depth must be a whole number of at least 1; got 0\."),
     (lambda: torus_flow(1, map="flat"), r"torus_flow: map must be one of 'spline', 'moebius'; got 'flat'\."),

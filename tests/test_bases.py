@@ -283,8 +283,8 @@ def test_a_resampled_base_knows_its_normaliser():
     assert estimate.error < 0.003
     assert abs(estimate.value - exact) < 5 * estimate.error + 1e-6
     close(part._accepted_share(None), torch.tensor(exact), "the lattice of densities", {torch.float64: 2e-3})
-    assert (part.exactness, part.is_exact) == ("unbiased", False)
-    assert Flow(part, Elementwise(Affine(), 2).double()).exactness == "unbiased"
+    assert (part.exactness, part.is_exact) == ("consistent", False)
+    assert Flow(part, Elementwise(Affine(), 2).double()).exactness == "consistent"
 
 
 def test_one_attempt_in_a_few_is_the_last():

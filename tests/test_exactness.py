@@ -69,7 +69,8 @@ def estimated(features=3):
 def test_kinds_combine_to_the_worst():
     assert least_exact() == least_exact("exact", "exact") == "exact"
     assert least_exact("exact", "unbiased") == "unbiased"
-    assert least_exact("bound", "unbiased", "exact") == "bound"
+    assert least_exact("bound", "unbiased", "exact", "consistent") == "bound"
+    assert least_exact("unbiased", "consistent") == "consistent"
     assert LU(2).log_det == Chain([LU(2), Flip(2)]).inv.log_det == "exact"
     assert estimated().log_det == estimated().inv.log_det == "unbiased"
     assert Chain([Floor(2, 4), Permute([1, 0])]).log_det == "bound"

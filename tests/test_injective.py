@@ -17,6 +17,8 @@ from pushforward.bijections import (
     RadialSquash,
     Standardize,
 )
+from pushforward.core.domain import REAL
+from pushforward.core.surface import Surface
 from pushforward.distributions import Flow, ManifoldFlow, Normal, ProbabilisticPCA, StandardNormal, Uniform
 from pushforward.flows import nsf
 from pushforward.testing.comparison import close, jacobian
@@ -103,6 +105,21 @@ def test_context_moves_the_surface():
     assert model.context_shape == (2,)
     assert not torch.equal(model.log_prob(y, context), model.log_prob(y, context + 1))
     close(model.reconstruction_error(y, context), torch.zeros(5, dtype=torch.float64), "on the surface")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("make", [curved, lambda: randomize(LinearLift(3, 1), seed=3)], ids=["curved", "linear"])
+def test_a_density_on_a_surface_is_zero_off_it(make, dtype):
+    flow = Flow(StandardNormal(1), make()).to(dtype)
+    assert flow.support == Surface(REAL, 1)
+    assert (flow.support.measure, flow.support.dimension((3,)), flow.as_torch().support.event_dim) == ("surface", 1, 1)
+    x = flow.sample(50)
+    on, moved = flow.log_prob(x), x + torch.tensor([0.0, 0.02, -0.01], dtype=dtype)
+    assert on.isfinite().all()
+    assert (flow.log_prob(moved) == -torch.inf).all()
+    assert flow.log_prob(flow.to_data(flow.to_latent(moved))).isfinite().all()
+    with pytest.raises(ValueError, match=r"keeps the dimension, but base has dimension 1 \(Surface"):
+        Flow(flow, LU(3))
 
 
 # --- densities in the space ------------------------------------------------------------------------------------------

@@ -24,12 +24,13 @@ from pushforward.bijections import (
     Multiscale,
     Pointwise,
     RadialSquash,
+    Residual,
     Squeeze,
     Standardize,
 )
 from pushforward.core.config import build
 from pushforward.distributions import Flow, ImportanceWeighted, StandardNormal
-from pushforward.flows import IMAGE_FLOWS, glow, multiscale_real_nvp
+from pushforward.flows import IMAGE_FLOWS, glow, multiscale_real_nvp, multiscale_residual_flow
 from pushforward.networks import ConvNet, GatedConvNet, GlowConvNet
 from pushforward.testing.comparison import close, jacobian
 from pushforward.univariate import Affine
@@ -230,7 +231,7 @@ def test_image_flows_are_exact_in_what_they_say(name, options):
 
 @pytest.mark.parametrize("name", sorted(IMAGE_FLOWS))
 def test_an_image_flow_that_saw_data_has_white_latents_and_learns(name):
-    flow = small(name, {}, features=(2, 4, 4))
+    flow = small(name, {"depth": 1}, features=(2, 4, 4))
     ramp = torch.linspace(0, 3, 16).reshape(4, 4)
     x = 7 + 2 * (torch.randn(256, 1, 1, 1, generator=generator(1)) * ramp + torch.randn(256, 2, 4, 4))
     flow.initialize(x)
@@ -245,6 +246,21 @@ def test_an_image_flow_that_saw_data_has_white_latents_and_learns(name):
         loss.backward()
         optimizer.step()
     assert -loss.item() > before + 3
+
+
+def test_a_residual_flow_of_images_is_right_in_the_mean_and_certified():
+    options = {"levels": 2, "depth": 1, "hidden": (4,), "coefficient": 0.7}
+    exact, drawn = (multiscale_residual_flow((1, 4, 4), log_det=kind, **options) for kind in ("exact", "unbiased"))
+    exact = randomize(exact, seed=2)
+    drawn.double().load_state_dict(exact.state_dict())
+    assert (exact.exactness, drawn.exactness, drawn.stochastic) == ("exact", "unbiased", True)
+    x = numbers(3, 1, 4, 4)
+    values = drawn.log_prob(x.expand(500, *x.shape), generator=generator(1))
+    error = values.std(dim=0) / 500**0.5
+    assert ((values.mean(dim=0) - exact.log_prob(x)).abs() < 5 * error).all()
+    layers = [part for part in exact.modules() if isinstance(part, Residual)]
+    assert len(layers) == 2
+    assert all(0 < layer.lipschitz_bound() <= 0.7 * (1 + 1e-5) for layer in layers)
 
 
 def test_image_flows_take_events_of_one_and_three_spatial_axes():

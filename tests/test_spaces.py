@@ -375,6 +375,8 @@ NAMED = {
     "torus": lambda: flows.torus_flow(2, 1, bins=4, **SMALL),
     "torus-moebius": lambda: flows.torus_flow(1, map="moebius", fast="density", bins=3, **SMALL),
     "torus-sampling": lambda: flows.torus_flow(2, fast="sampling", bins=3, **SMALL),
+    "cylinder": lambda: flows.cylinder_flow(2, [1], 1, period=24.0, low=0.0, bins=4, **SMALL),
+    "cylinder-sampling": lambda: flows.cylinder_flow(3, [0, 2], fast="sampling", mix="permute", bins=3, **SMALL),
     "simplex": lambda: flows.simplex_flow(3, bins=4, **SMALL),
     "simplex4": lambda: flows.simplex_flow(4, 1, map="stick", bins=4, depth=1, hidden=(8,)),
     "box": lambda: flows.box_flow([0.0, None], [1.0, None], 1, bins=4, **SMALL),
@@ -382,7 +384,7 @@ NAMED = {
 }
 
 
-MORE = ("sphere4-sampling", "torus-sampling", "torus-moebius", "half", "simplex", "rotation")
+MORE = ("cylinder-sampling", "sphere4-sampling", "torus-sampling", "torus-moebius", "half", "simplex", "rotation")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=exhaustive) if name in MORE else name for name in NAMED])
@@ -397,13 +399,22 @@ def test_named_flows_keep_the_properties(name, subtests):
             raise error
 
 
-@pytest.mark.parametrize("name", ["sphere", "moebius", "rotation", "simplex4", "box"])
+@pytest.mark.parametrize("name", ["cylinder", "sphere", "moebius", "rotation", "simplex4", "box"])
 def test_files_give_back_the_flow(name, tmp_path):
     flow = randomize(NAMED[name](), seed=4, dtype=torch.float32, size=GENTLE)
     context = context_for(flow, (5,), generator(1), torch.float32)
     x = flow.sample((), context, generator=generator(2)) if context is not None else flow.sample((5,))
     pf.save(flow, tmp_path / "flow.safetensors")
     assert torch.equal(pf.load(tmp_path / "flow.safetensors").log_prob(x, context), flow.log_prob(x, context))
+
+
+def test_a_cylinder_closes_and_its_features_depend_on_each_other():
+    flow = randomize(flows.cylinder_flow(3, [1], period=24.0, low=0.0, depth=2, bins=4, hidden=(8,)), seed=3)
+    x = torch.tensor([[0.3, 0.0, -0.5], [0.3, math.nextafter(24.0, 0), -0.5]], dtype=torch.float64)
+    close(flow.log_prob(x[0]), flow.log_prob(x[1]), "on both sides of the cut", {torch.float64: 1e-6})
+    assert flow.log_prob(torch.tensor([0.3, 24.5, 0.0]).double()) == -math.inf
+    matrix = torch.autograd.functional.jacobian(flow.to_latent, torch.tensor([0.3, 5.0, -0.5]).double())
+    assert (matrix != 0).all()
 
 
 @pytest.mark.parametrize("kind", ["recursive", "moebius"])

@@ -30,9 +30,9 @@ def data(flow):
     return 300 + 50 * x
 
 
-# Two features of four kinds of layer; of the others what is new is the univariate, which one feature shows.
-LAYERS = ("bnaf", "circular_nsf", "nsf", "real_nvp")
-UNIVARIATES = ("naf", "sos")
+# Two features of three kinds of layer; of the others what is new is the univariate, which one feature shows.
+LAYERS = ("bnaf", "circular_nsf", "nsf")
+UNIVARIATES = ("naf",)
 PAIRS = [(name, features) for name in sorted(FLOWS) for features in (1, 2)]
 
 

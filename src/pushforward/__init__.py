@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from pushforward.core.config import build, configurable
     from pushforward.core.distribution import Distribution
-    from pushforward.distributions import Flow
+    from pushforward.distributions import Flow, ensemble
     from pushforward.interop import citation
     from pushforward.io import load, save
     from pushforward.train import fit
@@ -38,6 +38,7 @@ __all__ = [
     "citation",
     "configurable",
     "distributions",
+    "ensemble",
     "estimators",
     "evaluate",
     "fit",
@@ -58,6 +59,7 @@ _HOMES = {
     "build": "core.config",
     "citation": "interop",
     "configurable": "core.config",
+    "ensemble": "distributions",
     "fit": "train",
     "load": "io",
     "save": "io",

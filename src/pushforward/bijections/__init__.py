@@ -40,6 +40,7 @@ from pushforward.bijections.squeeze import Haar, Squeeze
 from pushforward.bijections.standardize import Standardize
 from pushforward.bijections.surjective import Abs, Augment, Slice, Surjection
 from pushforward.bijections.sylvester import Sylvester
+from pushforward.bijections.torch_transform import TorchTransform, from_torch_transform
 from pushforward.bijections.triangular import Triangular, total_degree
 from pushforward.bijections.whitening import Whitening
 from pushforward.core.bijection import Bijection, Inverse
@@ -110,8 +111,10 @@ __all__ = [
     "StickBreaking",
     "Surjection",
     "Sylvester",
+    "TorchTransform",
     "Triangular",
     "VariationalDequantize",
     "Whitening",
+    "from_torch_transform",
     "total_degree",
 ]

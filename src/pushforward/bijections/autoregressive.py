@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import groupby
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
+from pushforward.bijections.jacobi import jacobi_inverse
 from pushforward.bijections.layout import (
     channels,
     check_conditional,
@@ -22,9 +25,10 @@ from pushforward.bijections.layout import (
 )
 from pushforward.bijections.sequential import sequential_inverse, uses_custom_backward
 from pushforward.core.bijection import Kind, TriangularMap
-from pushforward.core.checks import at_least
+from pushforward.core.checks import at_least, one_of
 from pushforward.core.config import configurable
 from pushforward.core.dispatch import accelerated
+from pushforward.core.execution_mode import current_execution, resume, runs_eagerly_without_grad
 from pushforward.networks import MASKED, AutoregressiveConditioner, SupportsReversePass
 from pushforward.univariate.base import Univariate, with_free
 
@@ -48,9 +52,15 @@ class Autoregressive(TriangularMap):
         features: number of features D.
         context: number of context features; all D maps depend on them.
         hidden: layer widths of the conditioner; a layer too narrow for D degrees is widened.
-        conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
+        conditioner: its registered name, such as ``"plain"``, ``"residual"`` or ``"transformer"``.
         activation: its activation.
         dropout: its dropout probability.
+        conditioner_options: what else this conditioner takes, by name, such as ``{"heads": 8}`` for a transformer.
+        solver: ``"sequential"``, or ``"jacobi"`` for inverses by iterations of parallel passes, which pay where a pass
+            of one feature takes about as long as one of many: it solves blocks of features one after the other and the
+            features of a block together, until nothing moves by more than rounding. It is used where no derivatives are
+            recorded and nothing is compiled; where it takes too many iterations, features are solved one by one.
+        block: number of features of a block.
 
     Shape:
         ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
@@ -60,6 +70,8 @@ class Autoregressive(TriangularMap):
 
     References:
         | Masked Autoregressive Flow for Density Estimation (Papamakarios et al., 2017), arXiv:1705.07057
+        | Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving (Song et al., 2020),
+          arXiv:2002.03629
         | Triangular transformations of measures (Bogachev et al., 2005), doi:10.1070/SM2005v196n03ABEH000882
 
     >>> import torch
@@ -92,6 +104,17 @@ class Autoregressive(TriangularMap):
             "conditioner": "residual",
             "dropout": 0.1,
         },
+        {
+            "univariate": {"type": "Affine"},
+            "features": 3,
+            "context": 1,
+            "hidden": [8],
+            "conditioner": "transformer",
+            "activation": "gelu",
+            "conditioner_options": {"heads": 2, "frequencies": 1},
+            "solver": "jacobi",
+            "block": 2,
+        },
     )
 
     def __init__(
@@ -104,6 +127,9 @@ class Autoregressive(TriangularMap):
         conditioner: str = "plain",
         activation: str = "relu",
         dropout: float = 0.0,
+        conditioner_options: Mapping[str, Any] | None = None,
+        solver: str = "sequential",
+        block: int = 32,
     ) -> None:
         super().__init__()
         check_univariate("Autoregressive", univariate, features)
@@ -116,6 +142,8 @@ class Autoregressive(TriangularMap):
             "Use Elementwise for one feature, Elementwise or Coupling for events of several axes.",
         )
         at_least("Autoregressive", "context", context, 0)
+        one_of("Autoregressive", "solver", solver, ("sequential", "jacobi"))
+        at_least("Autoregressive", "block", block, 1)
         self.in_shape = self.out_shape = (features,)
         self.context_shape = (context,) if context else None
         self.domain, self.codomain = univariate.domain, univariate.codomain
@@ -126,8 +154,9 @@ class Autoregressive(TriangularMap):
             options["channels"] = channels(self.domain)
         num_conditional = univariate.num_params - univariate.num_free
         self.conditioner: AutoregressiveConditioner = make_conditioner(
-            "Autoregressive", MASKED, conditioner, features, num_conditional, **options
+            "Autoregressive", MASKED, conditioner, features, num_conditional, extra=conditioner_options, **options
         )
+        self.solver, self.block = solver, block
         # Parameters learned for each feature, not computed by the conditioner.
         self.free = free_params(univariate, features)
 
@@ -141,8 +170,8 @@ class Autoregressive(TriangularMap):
 
     @accelerated("univariate", "conditioner")
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        if self._uses_custom_backward():
-            # x carries the custom backward of `sequential_inverse`. Log-slopes of one forward pass at x are
+        if self._uses_custom_backward() or self._iterates(y):
+            # With gradients x carries the custom backward of `sequential_inverse`. Log-slopes of one pass at x are
             # differentiated by ordinary autograd; their gradient reaches weights and y through that same backward.
             x = self._inverse(y, context)
             return x, -self._forward_and_slopes(x, context)[1]
@@ -163,6 +192,10 @@ class Autoregressive(TriangularMap):
         conditioner = self.conditioner
         return isinstance(conditioner, SupportsReversePass) and conditioner.has_reverse_pass
 
+    def _iterates(self, like: Tensor) -> bool:
+        """Whether inverses are found by iterations of parallel passes."""
+        return self.solver == "jacobi" and runs_eagerly_without_grad(like) and not self.conditioner.drops_units
+
     @accelerated("univariate", "conditioner")
     def _solve(self, y: Tensor, context: Tensor | None) -> Tensor:
         """Solve for x, (features, n) to (features, n). With gradients on, autograd records the whole loop.
@@ -170,7 +203,25 @@ class Autoregressive(TriangularMap):
         `sequential_inverse` calls it inside an autograd function, where gradients are off: there the native kernel
         runs, in training as well.
         """
+        if self._iterates(y):
+            with resume(current_execution()._replace(matmul_dtype=None)):
+                passes = self.conditioner.start_blocks(y, context)
+                anchor = self.domain.anchor(y.t()).expand_as(y.t()).t()
+                x = jacobi_inverse(y, passes, self._invert_block, partial(embed, self.domain), anchor, self.block)
+            if x is not None:
+                return x
         return self._feature_by_feature("inverse_value_with_free", y, context)[0]
+
+    def _invert_block(self, y: Tensor, params: Tensor, start: int, stop: int) -> Tensor:
+        """x (stop - start, n) of some neighbouring features from their y and their conditional parameters."""
+        pieces = []
+        for _, run in groupby(range(start, stop), key=lambda j: id(self.univariate.for_feature(j))):
+            features = list(run)
+            rows = slice(features[0] - start, features[-1] + 1 - start)
+            free = None if self.free is None else self.free[:, features[0] : features[-1] + 1, None]
+            univariate = self.univariate.for_feature(features[0])
+            pieces.append(univariate.inverse_value_with_free(y[rows], params[:, rows], free))
+        return torch.cat(pieces)
 
     def _feature_by_feature(self, method: str, y: Tensor, context: Tensor | None) -> list[Tensor]:
         """Each feature inverted in turn by this method of its univariate map, with parameters computed from the

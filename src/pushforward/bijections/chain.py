@@ -84,11 +84,19 @@ class Chain(Bijection, SupportsSlopes):
         },
     )
 
+    takes_any_module: ClassVar[tuple[str, ...]] = ("parts",)
+
     def __init__(self, parts: Sequence[Bijection], *, memory: str = "plain") -> None:
         super().__init__()
         one_of("Chain", "memory", memory, MEMORY)
         self.memory = memory
         parts = _listed(parts)
+        for a, b in pairwise(parts):
+            if a.has_shape:
+                b.set_shape(a.out_shape, space=a.codomain)
+        for b, a in pairwise(parts[::-1]):
+            if b.has_shape and not a.has_shape:
+                a.set_shape(b.in_shape, output=True)
         for k, (a, b) in enumerate(pairwise(parts)):
             names = f"parts[{k}] ({type(a).__name__})", f"parts[{k + 1}] ({type(b).__name__})"
             if a.out_shape != b.in_shape:

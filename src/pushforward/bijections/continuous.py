@@ -127,6 +127,7 @@ class NeuralODE(StochasticMap):
             "probes": 1,
             "memory": "plain",
         },
+        {"features": 3, "trace": "hutchinson", "probes": 2, "hidden": [8, 8]},
     )
 
     def __init__(

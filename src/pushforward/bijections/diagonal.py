@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from pushforward.bijections.parametric import ParametricMap
 from pushforward.core.capabilities import SupportsSlopes
 from pushforward.core.config import configurable
 from pushforward.core.shapes import EventSize, event_numbers, event_shape, sum_event
+from pushforward.networks.context_parameters import ContextNetwork
 
 __all__ = ["Diagonal"]
 
@@ -30,11 +31,7 @@ class Diagonal(ParametricMap, SupportsSlopes):
         features: number of features, or the shape of an event such as (3, 32, 32).
         signs: 1 or -1 for each feature, nested lists for events of several axes; by default all are 1. A map with
             negative scales is no increasing one, so flows with it have no conditionals (`Flow.given`).
-        context: number of context features.
-        hidden: layer widths of the network that reads the context.
-        conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
-        activation: its activation.
-        dropout: its dropout probability.
+        **network: see `networks.context_parameters.ContextNetwork`.
 
     Shape:
         ``x``, ``y``: (*batch, *event shape), ``context``: (*batch, context), ``ladj``: (*batch,).
@@ -66,11 +63,7 @@ class Diagonal(ParametricMap, SupportsSlopes):
         features: EventSize,
         *,
         signs: Sequence[Any] | None = None,
-        context: int = 0,
-        hidden: Sequence[int] = (64, 64),
-        conditioner: str = "plain",
-        activation: str = "relu",
-        dropout: float = 0.0,
+        **network: Unpack[ContextNetwork],
     ) -> None:
         super().__init__()
         self.in_shape = self.out_shape = event_shape("Diagonal", features)
@@ -83,14 +76,7 @@ class Diagonal(ParametricMap, SupportsSlopes):
         self.add_constant("signs", numbers.tolist())
         self.log_scale = nn.Parameter(torch.zeros(self.in_shape))
         self.shift = nn.Parameter(torch.zeros(self.in_shape))
-        self._read_context(
-            2 * math.prod(self.in_shape),
-            context=context,
-            hidden=hidden,
-            conditioner=conditioner,
-            activation=activation,
-            dropout=dropout,
-        )
+        self._read_context(2 * math.prod(self.in_shape), **network)
 
     def _forward_and_slopes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         log_scale, shift = self._with_changes(context, self.log_scale, self.shift, logs=(0,))

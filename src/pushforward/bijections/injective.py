@@ -2,8 +2,8 @@ r"""Maps onto surfaces: from d dimensions into D > d.
 
 The image of a lift f is a d-dimensional surface. Its ladj is the log-volume :math:`\tfrac12 \log\det J^\top J` of the
 D × d Jacobian J, so that ``Flow(base, lift)`` has the density on the surface with respect to its d-dimensional
-Hausdorff measure (length for curves, area for surfaces). Almost no point of the space lies on the surface; for others
-the inverse finds one that does, and a density in the space needs noise off the surface:
+Hausdorff measure (length for curves, area for surfaces). Almost no point of the space lies on the surface: the density
+of others is zero, though the inverse finds one for them that does, and a density in the space needs noise off it:
 `pushforward.distributions.ManifoldFlow`.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -121,10 +122,25 @@ def free_params(univariate: Univariate, features: int) -> nn.Parameter | None:
 
 
 def make_conditioner(
-    owner: str, kinds: dict[str, Callable[..., nn.Module]], name: str, *args: Any, **options: Any
+    owner: str,
+    kinds: dict[str, Callable[..., nn.Module]],
+    name: str,
+    *args: Any,
+    extra: Any = None,
+    **options: Any,
 ) -> Any:
-    """Build the conditioner registered as ``name``; refuse one of the wrong kind."""
+    """Build the conditioner registered as ``name``; refuse one of the wrong kind. ``extra``, a mapping or None, holds
+    options that not every conditioner has; one that this has not is refused."""
     one_of(owner, "conditioner", name, tuple(kinds))
+    if extra is not None:
+        names = [p.name for p in inspect.signature(kinds[name]).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        allowed = [key for key in names if key not in options]
+        if unknown := [key for key in extra if key not in allowed]:
+            raise ValueError(
+                f"{owner}: conditioner {name!r} has no option {unknown[0]!r} of its own; conditioner_options may name "
+                f"{', '.join(allowed) or 'none'}."
+            )
+        options |= dict(extra)
     conditioner = kinds[name](*args, **options)
     needed = AutoregressiveConditioner if kinds is MASKED else Conditioner
     if not isinstance(conditioner, needed):

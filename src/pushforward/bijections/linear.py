@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from pushforward.bijections.linear_map import LinearMap
 from pushforward.bijections.parametric import bounded
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
+from pushforward.networks.context_parameters import ContextNetwork
 
 __all__ = ["LU", "PLU"]
 
@@ -26,11 +27,7 @@ class LU(LinearMap):
 
     Args:
         features: number of features D.
-        context: number of context features.
-        hidden: layer widths of the network that reads the context.
-        conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
-        activation: its activation.
-        dropout: its dropout probability.
+        **network: see `networks.context_parameters.ContextNetwork`.
 
     Shape:
         ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
@@ -60,30 +57,14 @@ class LU(LinearMap):
         },
     )
 
-    def __init__(
-        self,
-        features: int,
-        *,
-        context: int = 0,
-        hidden: Sequence[int] = (64, 64),
-        conditioner: str = "plain",
-        activation: str = "relu",
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, features: int, **network: Unpack[ContextNetwork]) -> None:
         super().__init__()
         at_least(type(self).__name__, "features", features, 1)
         self.in_shape = self.out_shape = (features,)
         self.factors = nn.Parameter(torch.zeros(features, features))  # L below the diagonal, U above it
         self.log_diagonal = nn.Parameter(torch.zeros(features))
         self.bias = nn.Parameter(torch.zeros(features))
-        self._read_context(
-            features * features + features,
-            context=context,
-            hidden=hidden,
-            conditioner=conditioner,
-            activation=activation,
-            dropout=dropout,
-        )
+        self._read_context(features * features + features, **network)
 
     def _weights(self, context: Tensor | None) -> tuple[Tensor, ...]:
         factors, log_diagonal, bias = _changed(self.factors, self.log_diagonal, self.bias, self._changes(context))
@@ -113,11 +94,7 @@ class PLU(LU):
     Args:
         features: number of features D.
         permutation: output j is entry ``permutation[j]`` of L U x; by default the order is reversed.
-        context: number of context features.
-        hidden: layer widths of the network that reads the context.
-        conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
-        activation: its activation.
-        dropout: its dropout probability.
+        **network: see `networks.context_parameters.ContextNetwork`.
 
     Shape:
         ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
@@ -153,20 +130,9 @@ class PLU(LU):
         features: int,
         *,
         permutation: Sequence[int] | None = None,
-        context: int = 0,
-        hidden: Sequence[int] = (64, 64),
-        conditioner: str = "plain",
-        activation: str = "relu",
-        dropout: float = 0.0,
+        **network: Unpack[ContextNetwork],
     ) -> None:
-        super().__init__(
-            features,
-            context=context,
-            hidden=hidden,
-            conditioner=conditioner,
-            activation=activation,
-            dropout=dropout,
-        )
+        super().__init__(features, **network)
         order = list(range(features))[::-1] if permutation is None else list(permutation)
         if sorted(order) != list(range(features)):
             raise ValueError(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import reduce
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from pushforward.core.config import configurable
 from pushforward.core.domain import Real
 
 __all__ = ["Multiscale"]
+
+Apply = Callable[[Any, Tensor], tuple[Tensor, ...]]
 
 
 @configurable
@@ -127,10 +130,8 @@ class Multiscale(Bijection):
     def _each_level(self) -> list[Any]:
         return list(self.levels)
 
-    def _parts(self, level: Any, y: Tensor, last: bool) -> tuple[Tensor, Tensor | None]:
+    def _parts(self, level: Any, y: Tensor) -> tuple[Tensor, Tensor]:
         """What goes on after a level, and what is finished, as a vector."""
-        if last:
-            return y, None
         axis = -len(level.out_shape)
         kept, done = y.split([y.shape[axis] // 2, y.shape[axis] - y.shape[axis] // 2], dim=axis)
         return kept, done.flatten(axis)
@@ -146,59 +147,59 @@ class Multiscale(Bijection):
         return list(y.flatten(-len(self.out_shape)).split(done[::-1], dim=-1))
 
     def _whole(self, level: Any, rest: Tensor | None, part: Tensor) -> Tensor:
-        """The output of a level from what went on and what was finished."""
+        """The output of a level from what went on, None after the last level, and what was finished."""
         batch = part.shape[:-1]
         if rest is None:
             return part.reshape(*batch, *level.out_shape)
         channels = level.out_shape[0] - level.out_shape[0] // 2
         return torch.cat([rest, part.reshape(*batch, channels, *level.out_shape[1:])], dim=-len(level.out_shape))
 
-    def _forward_and_ladj(self, x: Tensor, context: Tensor | None, *draws: Any) -> tuple[Tensor, Tensor]:
-        rest, parts, total = x, [], None
-        levels = self._each_level()
+    def _down(self, apply: Apply, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """y, and what the levels give beside their values, for a function of a level and its input."""
+        *levels, last = self._each_level()
+        rest, parts, beside = x, [], []
         for level in levels:
-            y, ladj = level._forward_and_ladj(*level._arguments(rest, context, *draws or (None,)))
-            rest, done = self._parts(level, y, level is levels[-1])
-            parts += [] if done is None else [done]
-            total = ladj if total is None else total + ladj
-        parts.append(rest.flatten(-len(levels[-1].out_shape)))
-        return self._joined(parts, x), total  # type: ignore[return-value]  # there is a level
+            y, *more = apply(level, rest)
+            rest, done = self._parts(level, y)
+            parts.append(done)
+            beside += more
+        y, *more = apply(last, rest)
+        return self._joined([*parts, y.flatten(-len(last.out_shape))], x), beside + more
+
+    def _up(self, apply: Apply, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """x, and what the levels give beside it, for a function of a level and its output."""
+        rest, beside = None, []
+        for level, part in zip(self._each_level()[::-1], self._split(y), strict=True):
+            rest, *more = apply(level, self._whole(level, rest, part))
+            beside += more
+        return cast(Tensor, rest), beside  # there is a level
+
+    def _forward_and_ladj(self, x: Tensor, context: Tensor | None, *draws: Any) -> tuple[Tensor, Tensor]:
+        y, ladjs = self._down(lambda level, h: level._forward_and_ladj(*_arguments(level, h, context, draws)), x)
+        return y, reduce(torch.add, ladjs)
 
     def _inverse_and_ladj(self, y: Tensor, context: Tensor | None, *draws: Any) -> tuple[Tensor, Tensor]:
-        rest, total = None, None
-        for level, part in zip(self._each_level()[::-1], self._split(y), strict=True):
-            whole = self._whole(level, rest, part)
-            rest, ladj = level._inverse_and_ladj(*level._arguments(whole, context, *draws or (None,)))
-            total = ladj if total is None else total + ladj
-        return rest, total  # type: ignore[return-value]
+        x, ladjs = self._up(lambda level, h: level._inverse_and_ladj(*_arguments(level, h, context, draws)), y)
+        return x, reduce(torch.add, ladjs)
 
     def _forward(self, x: Tensor, context: Tensor | None, *draws: Any) -> Tensor:
-        rest, parts = x, []
-        levels = self._each_level()
-        for level in levels:
-            y = level._forward(*level._arguments(rest, context, *draws or (None,)))
-            rest, done = self._parts(level, y, level is levels[-1])
-            parts += [] if done is None else [done]
-        return self._joined([*parts, rest.flatten(-len(levels[-1].out_shape))], x)
+        return self._down(lambda level, h: (level._forward(*_arguments(level, h, context, draws)),), x)[0]
 
     def _inverse(self, y: Tensor, context: Tensor | None, *draws: Any) -> Tensor:
-        rest = None
-        for level, part in zip(self._each_level()[::-1], self._split(y), strict=True):
-            whole = self._whole(level, rest, part)
-            rest = level._inverse(*level._arguments(whole, context, *draws or (None,)))
-        return rest  # type: ignore[return-value]
+        return self._up(lambda level, h: (level._inverse(*_arguments(level, h, context, draws)),), y)[0]
 
     def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
         draws = torch.Generator(x.device).manual_seed(0) if self.stochastic else None
-        levels = self._each_level()
-        if inverse:
-            rest = None
-            for level, part in zip(levels[::-1], self._split(x), strict=True):
-                arguments = level._arguments(self._whole(level, rest, part), context, draws)
-                level._initialize(*arguments[:2], inverse=True)
-                rest = level._inverse(*arguments)
-            return
-        for level in levels:
-            arguments = level._arguments(x, context, draws)
-            level._initialize(*arguments[:2], inverse=False)
-            x, _ = self._parts(level, level._forward(*arguments), level is levels[-1])
+
+        def start_and_apply(level: Any, h: Tensor) -> tuple[Tensor]:
+            arguments = level._arguments(h, context, draws)
+            level._initialize(*arguments[:2], inverse=inverse)
+            return ((level._inverse if inverse else level._forward)(*arguments),)
+
+        (self._up if inverse else self._down)(start_and_apply, x)
+
+
+def _arguments(level: Any, h: Tensor, context: Tensor | None, draws: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of a hook of a level; ``draws`` holds a generator where the whole draws random numbers."""
+    arguments: tuple[Any, ...] = level._arguments(h, context, *draws or (None,))
+    return arguments

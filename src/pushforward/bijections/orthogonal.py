@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from pushforward.core.cache import TensorCache
 from pushforward.core.checks import at_least, one_of
 from pushforward.core.config import configurable
 from pushforward.core.execution_mode import runs_eagerly_without_grad
+from pushforward.networks.context_parameters import ContextNetwork
 
 __all__ = ["Householder", "Orthogonal", "OrthogonalMap", "paired_axes"]
 
@@ -48,11 +48,7 @@ class Householder(OrthogonalMap):
     Args:
         features: number of features D.
         reflections: number of reflections K; by default D, or D - 1 where D is odd. An odd number flips an orientation.
-        context: number of context features.
-        hidden: layer widths of the network that reads the context.
-        conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
-        activation: its activation.
-        dropout: its dropout probability.
+        **network: see `networks.context_parameters.ContextNetwork`.
 
     Shape:
         ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
@@ -87,24 +83,13 @@ class Householder(OrthogonalMap):
         features: int,
         *,
         reflections: int | None = None,
-        context: int = 0,
-        hidden: Sequence[int] = (64, 64),
-        conditioner: str = "plain",
-        activation: str = "relu",
-        dropout: float = 0.0,
+        **network: Unpack[ContextNetwork],
     ) -> None:
         super().__init__()
         at_least("Householder", "features", features, 2, "One feature cannot be turned.")
         self.in_shape = self.out_shape = (features,)
         self.vectors = nn.Parameter(paired_axes("Householder", features, reflections))
-        self._read_context(
-            self.vectors.numel(),
-            context=context,
-            hidden=hidden,
-            conditioner=conditioner,
-            activation=activation,
-            dropout=dropout,
-        )
+        self._read_context(self.vectors.numel(), **network)
 
     def _weights(self, context: Tensor | None) -> tuple[Tensor, ...]:
         return reflections(*self._with_changes(context, self.vectors))
@@ -136,11 +121,7 @@ class Orthogonal(OrthogonalMap):
     Args:
         features: number of features D.
         method: ``"cayley"`` or ``"exponential"``.
-        context: number of context features.
-        hidden: layer widths of the network that reads the context.
-        conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
-        activation: its activation.
-        dropout: its dropout probability.
+        **network: see `networks.context_parameters.ContextNetwork`.
 
     Shape:
         ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
@@ -182,11 +163,7 @@ class Orthogonal(OrthogonalMap):
         features: int,
         *,
         method: str = "exponential",
-        context: int = 0,
-        hidden: Sequence[int] = (64, 64),
-        conditioner: str = "plain",
-        activation: str = "relu",
-        dropout: float = 0.0,
+        **network: Unpack[ContextNetwork],
     ) -> None:
         super().__init__()
         at_least("Orthogonal", "features", features, 2, "One feature cannot be turned.")
@@ -195,14 +172,7 @@ class Orthogonal(OrthogonalMap):
         self.method = method
         self.angles = nn.Parameter(torch.zeros(features * (features - 1) // 2))
         self.add_constant("places", skew_places(features), torch.int64)
-        self._read_context(
-            self.angles.numel(),
-            context=context,
-            hidden=hidden,
-            conditioner=conditioner,
-            activation=activation,
-            dropout=dropout,
-        )
+        self._read_context(self.angles.numel(), **network)
         self._cache = TensorCache()
 
     def _weights(self, context: Tensor | None) -> tuple[Tensor, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 from pushforward.bijections.layout import make_conditioner, to_batch_first, to_features_first
 from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least
+from pushforward.core.shared_options import shared_defaults
 from pushforward.networks import DENSE, Conditioner
+from pushforward.networks.context_parameters import ContextNetwork
 
 __all__ = ["ParametricMap", "bounded"]
 
@@ -32,23 +35,15 @@ class ParametricMap(Bijection, ABC):
 
     conditioner: Conditioner | None
 
-    def _read_context(
-        self,
-        num_params: int,
-        *,
-        context: int,
-        hidden: Sequence[int],
-        conditioner: str,
-        activation: str,
-        dropout: float,
-    ) -> None:
+    def _read_context(self, num_params: int, **network: Unpack[ContextNetwork]) -> None:
         """Build the network of the context, if there is one."""
         owner = type(self).__name__
+        options = shared_defaults(ContextNetwork, network)
+        context, conditioner = options.pop("context"), options.pop("conditioner")
         at_least(owner, "context", context, 0)
         self.conditioner = None
         if context:
             self.context_shape = (context,)
-            options = {"hidden": hidden, "activation": activation, "dropout": dropout}
             self.conditioner = make_conditioner(owner, DENSE, conditioner, context, num_params, **options)
 
     def _changes(self, context: Tensor | None) -> Tensor | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from pushforward.bijections.triangular import rectified
 from pushforward.core.bijection import Kind
 from pushforward.core.checks import at_least, below_one
 from pushforward.core.config import configurable
+from pushforward.networks.context_parameters import ContextNetwork
 
 __all__ = ["Planar"]
 
@@ -34,11 +34,7 @@ class Planar(ParametricMap):
     Args:
         features: number of features D.
         negative_slope: slope of h below zero, between 0 and 1; above zero it is 1. By default h is tanh.
-        context: number of context features.
-        hidden: layer widths of the network that reads the context.
-        conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
-        activation: its activation.
-        dropout: its dropout probability.
+        **network: see `networks.context_parameters.ContextNetwork`.
 
     Shape:
         ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
@@ -76,11 +72,7 @@ class Planar(ParametricMap):
         features: int,
         *,
         negative_slope: float | None = None,
-        context: int = 0,
-        hidden: Sequence[int] = (64, 64),
-        conditioner: str = "plain",
-        activation: str = "relu",
-        dropout: float = 0.0,
+        **network: Unpack[ContextNetwork],
     ) -> None:
         super().__init__()
         at_least("Planar", "features", features, 1)
@@ -93,14 +85,7 @@ class Planar(ParametricMap):
         self.direction = nn.Parameter(torch.randn(features))
         self.push = nn.Parameter(torch.zeros(features))
         self.bias = nn.Parameter(torch.zeros(1))
-        self._read_context(
-            sum(numbers.numel() for numbers in self.parameters()),
-            context=context,
-            hidden=hidden,
-            conditioner=conditioner,
-            activation=activation,
-            dropout=dropout,
-        )
+        self._read_context(sum(numbers.numel() for numbers in self.parameters()), **network)
 
     def _numbers(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """w and û, (*batch, features), b and g, (*batch,); without context there are no batch axes."""

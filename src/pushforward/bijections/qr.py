@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from pushforward.bijections.matrices import above_places, reflections, strictly_
 from pushforward.bijections.orthogonal import paired_axes
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
+from pushforward.networks.context_parameters import ContextNetwork
 
 __all__ = ["QR"]
 
@@ -29,11 +29,7 @@ class QR(LinearMap):
     Args:
         features: number of features D.
         reflections: number of reflections K; by default D, or D - 1 where D is odd. An odd number flips an orientation.
-        context: number of context features.
-        hidden: layer widths of the network that reads the context.
-        conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
-        activation: its activation.
-        dropout: its dropout probability.
+        **network: see `networks.context_parameters.ContextNetwork`.
 
     Shape:
         ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
@@ -71,11 +67,7 @@ class QR(LinearMap):
         features: int,
         *,
         reflections: int | None = None,
-        context: int = 0,
-        hidden: Sequence[int] = (64, 64),
-        conditioner: str = "plain",
-        activation: str = "relu",
-        dropout: float = 0.0,
+        **network: Unpack[ContextNetwork],
     ) -> None:
         super().__init__()
         at_least("QR", "features", features, 2, "For one feature use Diagonal.")
@@ -85,14 +77,7 @@ class QR(LinearMap):
         self.log_diagonal = nn.Parameter(torch.zeros(features))
         self.bias = nn.Parameter(torch.zeros(features))
         self.add_constant("places", above_places(features), torch.int64)
-        self._read_context(
-            sum(numbers.numel() for numbers in self.parameters()),
-            context=context,
-            hidden=hidden,
-            conditioner=conditioner,
-            activation=activation,
-            dropout=dropout,
-        )
+        self._read_context(sum(numbers.numel() for numbers in self.parameters()), **network)
 
     def _weights(self, context: Tensor | None) -> tuple[Tensor, ...]:
         parameters = self.vectors, self.above, self.log_diagonal, self.bias

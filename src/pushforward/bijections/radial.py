@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.core.domain import Ball
+from pushforward.networks.context_parameters import ContextNetwork
 
 __all__ = ["Radial", "RadialSquash"]
 
@@ -81,11 +81,7 @@ class Radial(ParametricMap):
 
     Args:
         features: number of features D.
-        context: number of context features.
-        hidden: layer widths of the network that reads the context.
-        conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
-        activation: its activation.
-        dropout: its dropout probability.
+        **network: see `networks.context_parameters.ContextNetwork`.
 
     Shape:
         ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
@@ -117,16 +113,7 @@ class Radial(ParametricMap):
         },
     )
 
-    def __init__(
-        self,
-        features: int,
-        *,
-        context: int = 0,
-        hidden: Sequence[int] = (64, 64),
-        conditioner: str = "plain",
-        activation: str = "relu",
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, features: int, **network: Unpack[ContextNetwork]) -> None:
         super().__init__()
         at_least("Radial", "features", features, 1)
         self.in_shape = self.out_shape = (features,)
@@ -134,14 +121,7 @@ class Radial(ParametricMap):
         self.centre = nn.Parameter(torch.randn(features))
         self.log_width = nn.Parameter(torch.zeros(1))
         self.strength = nn.Parameter(torch.zeros(1))
-        self._read_context(
-            sum(numbers.numel() for numbers in self.parameters()),
-            context=context,
-            hidden=hidden,
-            conditioner=conditioner,
-            activation=activation,
-            dropout=dropout,
-        )
+        self._read_context(sum(numbers.numel() for numbers in self.parameters()), **network)
 
     def _numbers(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The centre, (*batch, features), α and g, (*batch,); without context there are no batch axes."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from pushforward.bijections.triangular import rectified
 from pushforward.core.bijection import Kind
 from pushforward.core.checks import at_least, one_of
 from pushforward.core.config import configurable
+from pushforward.networks.context_parameters import ContextNetwork
 
 __all__ = ["Sylvester"]
 
@@ -48,11 +48,7 @@ class Sylvester(ParametricMap):
         rank: number of directions M; by default D.
         method: what Q is made of: ``"householder"``, M reflections; or a D × D rotation by ``"cayley"`` or
             ``"exponential"``, see `Orthogonal`, of which Q has the first M columns.
-        context: number of context features.
-        hidden: layer widths of the network that reads the context.
-        conditioner: its registered name, such as ``"plain"`` or ``"residual"``.
-        activation: its activation.
-        dropout: its dropout probability.
+        **network: see `networks.context_parameters.ContextNetwork`.
 
     Shape:
         ``x``, ``y``: (*batch, features), ``context``: (*batch, context), ``ladj``: (*batch,).
@@ -95,11 +91,7 @@ class Sylvester(ParametricMap):
         *,
         rank: int | None = None,
         method: str = "householder",
-        context: int = 0,
-        hidden: Sequence[int] = (64, 64),
-        conditioner: str = "plain",
-        activation: str = "relu",
-        dropout: float = 0.0,
+        **network: Unpack[ContextNetwork],
     ) -> None:
         super().__init__()
         at_least("Sylvester", "features", features, 1)
@@ -120,14 +112,7 @@ class Sylvester(ParametricMap):
         self.add_constant("places", above_places(rank), torch.int64)
         if method != "householder" and features > 1:
             self.add_constant("places_of_angles", skew_places(features), torch.int64)
-        self._read_context(
-            sum(numbers.numel() for numbers in self.parameters()),
-            context=context,
-            hidden=hidden,
-            conditioner=conditioner,
-            activation=activation,
-            dropout=dropout,
-        )
+        self._read_context(sum(numbers.numel() for numbers in self.parameters()), **network)
 
     def _numbers(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Q (*batch, features, rank), R and R̃ (*batch, rank, rank), b and g = 1 + r_ii r̃_ii (*batch, rank)."""

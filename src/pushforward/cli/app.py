@@ -69,9 +69,9 @@ def fit(
         typer.Option(
             "--model",
             "--flow",
-            help="auto: mixed for tables with text, dates or gaps or mostly of codes, else nsf. Or maf, iaf, "
-            "real_nvp, nice, gaussian_autoregressive, sos, bernstein, naf, ddsf, umnn, bnaf, gaussianization, planar, "
-            "radial, sylvester, residual_flow, cnf, graphical, circular_nsf (angles) or triangular_map (few rows).",
+            help="auto: mixed for text, dates, gaps or mostly codes, else nsf. Or maf, iaf, real_nvp, nice, sos, "
+            "gaussian_autoregressive, bernstein, naf, ddsf, umnn, bnaf, gaussianization, planar, radial, sylvester, "
+            "residual_flow, cnf, graphical, transformer_flow, circular_nsf (angles) or triangular_map (few rows).",
         ),
     ] = "auto",
     types: Types = None,

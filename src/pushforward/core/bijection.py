@@ -108,6 +108,15 @@ class Bijection(HasConstants, ABC):
         return False
 
     @property
+    def has_shape(self) -> bool:
+        """Whether event shapes are decided; those of maps of other libraries may follow from their neighbours."""
+        return True
+
+    def set_shape(self, shape: tuple[int, ...], *, space: Domain | None = None, output: bool = False) -> None:
+        """Decide event shapes, where they are not, from that of the inputs, or of the outputs, and spaces from that in
+        which the inputs live."""
+
+    @property
     def dtype(self) -> torch.dtype | None:
         """The dtype of the weights; None where there are none."""
         return next((p.dtype for p in self.parameters()), None)

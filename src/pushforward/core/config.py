@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from pushforward.core.shared_options import documented, expanded, shared_documentation
+
 __all__ = ["REGISTRY", "build", "configurable", "register_adapter", "shown_config"]
 
 REGISTRY: dict[str, type] = {}
@@ -47,24 +49,47 @@ def configurable(cls: C) -> C:
         raise ValueError(f"configurable: the name {cls.__name__} is taken by {REGISTRY[cls.__name__].__module__}.")
     owner: Any = cls
     init = owner.__init__
-    signature = inspect.signature(init)
+    shared = shared_documentation(init)
+    signature = expanded(init, inspect.signature(init), {})
+    if shared and owner.__doc__ is not None:  # python -OO removes docstrings
+        owner.__doc__ = documented(owner.__doc__, dict(list(signature.parameters.items())[1:]), shared)
 
     @functools.wraps(init)
     def recording(self: Any, *args: Any, **kwargs: Any) -> None:
         args, kwargs = plain(args), {key: plain(value) for key, value in kwargs.items()}
+        if shared:
+            _check_names(cls.__name__, signature, kwargs)
         init(self, *args, **kwargs)
         if type(self) is cls:
             arguments = dict(signature.bind(self, *args, **kwargs).arguments)
             arguments.pop(next(iter(signature.parameters)))
             for key in getattr(cls, "takes_any_module", ()):
-                if key in arguments and arguments[key] is not None and not hasattr(arguments[key], "config"):
-                    arguments[key] = {"type": f"{type(arguments[key]).__module__}.{type(arguments[key]).__qualname__}"}
+                if isinstance(arguments.get(key), list | tuple):
+                    arguments[key] = [_config_or_name(value) for value in arguments[key]]
+                elif arguments.get(key) is not None:
+                    arguments[key] = _config_or_name(arguments[key])
             encoded = {key: encode(value, cls.__name__, key) for key, value in arguments.items()}
             self.config = {"type": cls.__name__, **encoded}
 
     owner.__init__ = recording
+    owner.__init__.__signature__ = signature
     REGISTRY[cls.__name__] = cls
     return cls
+
+
+def _config_or_name(value: Any) -> Any:
+    """A part, or the name of a class that is not registered, by which saving says what it cannot write."""
+    if hasattr(value, "config") or not isinstance(value, torch.nn.Module):
+        return value
+    return {"type": f"{type(value).__module__}.{type(value).__qualname__}"}
+
+
+def _check_names(owner: str, signature: inspect.Signature, options: dict[str, Any]) -> None:
+    """Refuse keyword arguments that a constructor does not have, as Python does where no options are shared."""
+    names = list(signature.parameters)[1:]
+    for name in options:
+        if name not in names:
+            raise TypeError(f"{owner}: there is no option {name!r}. Its arguments are {', '.join(names)}.")
 
 
 def plain(value: Any) -> Any:

@@ -73,7 +73,7 @@ class Distribution(ScreenedInputs, ABC):
 
     @property
     def exactness(self) -> Exactness:
-        """Whether ``log_prob`` is the log-density itself, an unbiased estimate of it, or a lower bound on it."""
+        """Whether ``log_prob`` is the log-density itself, an estimate of it (unbiased or not), or a lower bound."""
         return "exact"
 
     @property

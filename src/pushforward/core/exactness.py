@@ -8,12 +8,18 @@ from torch import Tensor
 
 __all__ = ["Estimate", "Exactness", "least_exact", "qualified"]
 
-Exactness = Literal["exact", "unbiased", "bound"]
-"""``"exact"``: the number itself. ``"unbiased"``: a random estimate whose expectation it is. ``"bound"``: a lower bound
-on a log-density, or an unbiased estimate of such a bound."""
+Exactness = Literal["exact", "unbiased", "consistent", "bound"]
+"""``"exact"``: the number itself. ``"unbiased"``: a random estimate whose expectation it is. ``"consistent"``: an
+estimate that comes as near to it as its effort grows, with a bias until then, such as the logarithm of an unbiased
+estimate. ``"bound"``: a lower bound on a log-density, or an estimate of such a bound."""
 
-ORDER: tuple[Exactness, ...] = ("exact", "unbiased", "bound")
-QUALIFIERS: dict[Exactness, str] = {"exact": "", "unbiased": " (estimate)", "bound": " (lower bound)"}
+ORDER: tuple[Exactness, ...] = ("exact", "unbiased", "consistent", "bound")
+QUALIFIERS: dict[Exactness, str] = {
+    "exact": "",
+    "unbiased": " (estimate)",
+    "consistent": " (estimate)",
+    "bound": " (lower bound)",
+}
 
 
 def least_exact(*kinds: Exactness) -> Exactness:

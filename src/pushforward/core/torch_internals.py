@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributions.transforms import _InverseTransform
 from torch.nn.modules.dropout import _DropoutNd
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "constant_in_graphs",
     "foreach_lerp_",
     "import_compiler",
+    "invert_transform",
     "is_dropout",
     "is_legacy_batched",
     "is_transformed",
@@ -46,6 +48,8 @@ PRIVATE_NAMES = (
     "torch._standard_gamma",
     "torch.Tensor._version",
     "torch.autograd.forward_ad._current_level",
+    "torch.distributions.transforms.Transform._inv_call",
+    "torch.distributions.transforms._InverseTransform",
     "torch.nn.modules.dropout._DropoutNd",
 )
 """All of them, for a test that looks each one up in the installed torch."""
@@ -109,6 +113,17 @@ def constant_in_graphs(function: Function) -> Function:
     """
     vars(function)["_dynamo_marked_constant"] = True
     return function
+
+
+def invert_transform(transform: Any, y: Tensor) -> Tensor:
+    """x with transform(x) = y, for a transform of ``torch.distributions``, without the object that its ``inv`` makes,
+    which the compiler cannot trace."""
+    if hasattr(transform, "parts"):  # a composition
+        for part in reversed(transform.parts):
+            y = invert_transform(part, y)
+        return y
+    x: Tensor = transform.inv(y) if isinstance(transform, _InverseTransform) else transform._inv_call(y)
+    return x
 
 
 def compiler_failure() -> type[RuntimeError]:

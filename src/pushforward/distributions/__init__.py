@@ -13,6 +13,7 @@ from pushforward.distributions.columns.inflated import Inflated, ZeroInflated
 from pushforward.distributions.columns.integer import Integer
 from pushforward.distributions.columns.repeated import Repeated
 from pushforward.distributions.directions import SphericalUniform, VonMises, VonMisesFisher
+from pushforward.distributions.ensembles import Ensemble, ensemble
 from pushforward.distributions.flow import Flow
 from pushforward.distributions.from_torch import TorchDistribution, from_torch
 from pushforward.distributions.half_line import Exponential, Gamma, LogNormal, Weibull
@@ -50,6 +51,7 @@ __all__ = [
     "DiagonalNormal",
     "Dirichlet",
     "Distribution",
+    "Ensemble",
     "Exponential",
     "FixedContext",
     "Flow",
@@ -92,6 +94,7 @@ __all__ = [
     "VonMisesFisher",
     "Weibull",
     "ZeroInflated",
+    "ensemble",
     "estimate_log_prob",
     "from_torch",
     "rotation_matrix",

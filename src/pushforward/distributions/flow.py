@@ -18,6 +18,7 @@ from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.exactness import Exactness, least_exact
 from pushforward.core.execution_mode import execution, runs_eagerly_without_grad
+from pushforward.core.surface import Surface, on_surface
 from pushforward.distributions.autoregressive import AutoregressiveDistribution
 from pushforward.distributions.context import context_map_dtype, context_map_shapes, map_context
 from pushforward.distributions.pairing import check_pair, mixing
@@ -52,6 +53,10 @@ class Flow(AutoregressiveDistribution):
 
     Samples go through the bijection's forward, densities through its inverse: for cheap densities give a stack of
     layers turned around, ``Flow(base, stack.inv)``; for cheap samples give the stack itself.
+
+    Where T lifts z onto a surface of lower dimension (`LinearLift`, `CurvedLift`), the support is a `Surface`: q is the
+    density on it with respect to its area, zero for points off it, which ``flow.to_data(flow.to_latent(x))`` takes to
+    it. A density in the whole space is that of `ManifoldFlow`.
 
     Where T is triangular (see `Bijection.is_triangular`) and the base is a distribution of independent features, the
     conditionals :math:`q(x_j \mid x_{<j})` are known: `cdf`, `icdf`, `given` and `marginal` are exact.
@@ -90,6 +95,10 @@ class Flow(AutoregressiveDistribution):
             "bijection": {"type": "RadialSquash", "features": 2},
         },
         {
+            "base": {"type": "StandardNormal", "features": 1},
+            "bijection": {"type": "LinearLift", "features": 2, "latent": 1},
+        },
+        {
             "base": {"type": "StudentT", "features": 2, "df": 4.0},
             "bijection": {
                 "type": "Inverse",
@@ -112,7 +121,7 @@ class Flow(AutoregressiveDistribution):
         },
     )
 
-    takes_any_module: ClassVar[tuple[str, ...]] = ("base", "context_map")
+    takes_any_module: ClassVar[tuple[str, ...]] = ("base", "bijection", "context_map")
     _kernels = False
 
     def __init__(
@@ -125,6 +134,8 @@ class Flow(AutoregressiveDistribution):
     ) -> None:
         super().__init__()
         keep_freed_memory()
+        if isinstance(base, Distribution) and isinstance(bijection, Bijection):
+            bijection.set_shape(base.event_shape, space=base.support)
         check_pair(base, bijection)
         shapes = {part.context_shape for part in (base, bijection)} - {None}
         if len(shapes) > 1:
@@ -132,6 +143,8 @@ class Flow(AutoregressiveDistribution):
         self.base, self.bijection, self.context_map = base, bijection, context_map
         self._row_width: int | None = None  # computed when it is first needed
         self.event_shape, self.support = bijection.out_shape, bijection.codomain
+        if bijection.lifts == "forward":
+            self.support = Surface(bijection.codomain, base.support.dimension(base.event_shape))
         self.context_shape = next(iter(shapes), None)
         self.stochastic = base.stochastic or bijection.stochastic
         if context_map is None and context_shape is not None:
@@ -257,7 +270,11 @@ class Flow(AutoregressiveDistribution):
     def _log_prob(self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
         def log_prob(x: Tensor, context: Tensor | None) -> tuple[Tensor]:
             z, ladj = self.bijection._inverse_and_ladj(*self.bijection._arguments(x, context, generator))
-            return (self.base._log_prob(*self.base._arguments(z, context, generator)) + ladj,)
+            value = self.base._log_prob(*self.base._arguments(z, context, generator)) + ladj
+            if not isinstance(self.support, Surface):
+                return (value,)
+            nearest = self.bijection._forward(*self.bijection._arguments(z, context, generator))
+            return (torch.where(on_surface(x, nearest, len(self.event_shape)), value, -torch.inf),)
 
         return self._in_blocks(log_prob, x, self._map_context(context))[0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -11,19 +10,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch import distributions as td
-from torch.distributions import constraints
 
 from pushforward.core.config import configurable, register_adapter
 from pushforward.core.distribution import Distribution
-from pushforward.core.domain import REAL, Circle, Domain, Integers, Interval, Simplex
-from pushforward.core.entries import product
+from pushforward.core.domain import Circle, Domain
 from pushforward.core.random_state import seeded
 from pushforward.core.shapes import sum_event
+from pushforward.core.torch_constraints import domain_of_constraint
 
 __all__ = ["TorchDistribution", "from_torch"]
-
-LARGEST = 2**31 - 1
-"""The last of the whole numbers that have no upper end."""
 
 
 class _TorchBacked(Distribution):
@@ -239,32 +234,12 @@ def _domain_of(distribution: td.Distribution, shape: tuple[int, ...]) -> Domain:
     """The domain of events of this shape."""
     if isinstance(distribution, td.VonMises):
         return Circle()  # torch calls it the line
-    support: Any = distribution.support
     if isinstance(distribution, td.MixtureSameFamily):
         return _domain_of(distribution.component_distribution, shape)
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    if support is constraints.simplex:
-        return Simplex()
-    if support is constraints.boolean:
-        return Integers(0, 1)
-    if support is constraints.real or support is constraints.real_vector:
-        return REAL
-    low, high = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
-    if low is None and high is None:
+    domain = domain_of_constraint(distribution.support, shape)
+    if domain is None:
         raise ValueError(
-            f"TorchDistribution: the support {support} of {type(distribution).__name__} is none of the spaces of "
-            "pushforward.core.domain."
+            f"TorchDistribution: the support {distribution.support} of {type(distribution).__name__} is none of the "
+            "spaces of pushforward.core.domain."
         )
-    whole = bool(getattr(support, "is_discrete", False))
-    open_end = float(LARGEST) if whole else math.inf
-    lows = _ends_of(low, -open_end, shape)
-    highs = _ends_of(high, open_end, shape)
-    if whole:
-        return product(tuple(Integers(int(a), int(b)) for a, b in zip(lows, highs, strict=True)), shape)
-    return product(tuple(Interval(a, b) for a, b in zip(lows, highs, strict=True)), shape)
-
-
-def _ends_of(end: Any, missing: float, shape: tuple[int, ...]) -> list[float]:
-    value = torch.as_tensor(missing if end is None else end, dtype=torch.float64, device="cpu").detach()
-    return value.expand(shape).flatten().tolist()
+    return domain

@@ -37,7 +37,7 @@ class ImportanceWeighted(Distribution):
         ``x``: (*batch, *event_shape), ``context``: that of ``distribution``.
 
     Raises:
-        ValueError: ``samples`` is below one, or log-densities are unbiased estimates, whose exponentials have another
+        ValueError: ``samples`` is below one, or log-densities are estimates, whose exponentials have another
             mean.
 
     References:
@@ -66,9 +66,9 @@ class ImportanceWeighted(Distribution):
     def __init__(self, distribution: Distribution, samples: int = 16) -> None:
         super().__init__()
         at_least("ImportanceWeighted", "samples", samples, 1)
-        if distribution.exactness == "unbiased":
+        if distribution.exactness in ("unbiased", "consistent"):
             raise ValueError(
-                f"ImportanceWeighted: log-densities of {type(distribution).__name__} are unbiased estimates, whose "
+                f"ImportanceWeighted: log-densities of {type(distribution).__name__} are estimates, whose "
                 "exponentials have another mean. Average its log_prob over draws instead."
             )
         self.distribution, self.samples = distribution, samples

@@ -32,9 +32,11 @@ class Resampled(Distribution):
 
     It gives a flow a base of several modes or with holes, which maps without tears cannot make. Z is estimated: by the
     mean over a lattice of quantiles of the base, always the same, so that densities repeat; with a generator, as in
-    `fit`, over a lattice shifted at random. So `log_prob` is an estimate, and says so; `normaliser` gives Z with its
-    standard error, to which the error of log_prob is near in relation to Z. Densities cost a pass of the network over
-    the lattice; points about 1 / Z passes and at most ``attempts``. Points carry no gradients, for they are chosen.
+    `fit`, over a lattice shifted at random. So `log_prob` is an estimate, and says so: a consistent one, which tends to
+    the log-density as ``points`` grows, but not an unbiased one, for it holds the logarithm of an estimate of Z.
+    `normaliser` gives Z with its standard error s: the error of log_prob is about s / Z, its bias over random lattices
+    of the order :math:`s^2 / Z^2`. Densities cost a pass of the network over the lattice; points about 1 / Z passes and
+    at most ``attempts``. Points carry no gradients, for they are chosen.
 
     Args:
         base: independent features with quantiles and without context, such as `StandardNormal`.
@@ -56,7 +58,7 @@ class Resampled(Distribution):
     >>> from pushforward.distributions import StandardNormal
     >>> resampled = Resampled(StandardNormal(2), hidden=(8,))
     >>> resampled.exactness, resampled.normaliser().value.item()
-    ('unbiased', 0.5)
+    ('consistent', 0.5)
     """
 
     reparametrized = False
@@ -92,7 +94,7 @@ class Resampled(Distribution):
 
     @property
     def exactness(self) -> Exactness:
-        return "unbiased"
+        return "consistent"
 
     def _logits(self, x: Tensor) -> Tensor:
         """a(x) before the sigmoid, (*batch,)."""

@@ -14,6 +14,7 @@ from pushforward.bijections.residual import Residual
 from pushforward.bijections.triangular import Triangular
 from pushforward.core.bijection import Bijection
 from pushforward.networks.conv import ConvNet
+from pushforward.networks.transformer import CausalTransformer
 from pushforward.univariate.base import Univariate
 
 __all__ = ["in_row_blocks", "row_width"]
@@ -40,7 +41,7 @@ def row_width(module: nn.Module) -> int:
         univariate = getattr(part, "univariate", None)
         if isinstance(part, Bijection) and isinstance(univariate, Univariate):
             widths.append(univariate.point_width * math.prod(part.in_shape))
-        if isinstance(part, NeuralODE):
+        if isinstance(part, NeuralODE | CausalTransformer):
             widths.append(part.point_width)
         if isinstance(part, Triangular):
             widths.append(part.rise.point_width * part.in_shape[-1])

@@ -47,7 +47,7 @@ ENTRIES, FEWEST_PER_STEP = 2**22, 64
 MANY, PASSES = 4_500, 51
 """Steps after which a run ends once it has seen each row so often. Later ones gain little, 0.006 nats of Adult in 500.
 Up to there they are those of a longer run: on the way down to rate zero 4,500 to 4,900 steps of Adult learned less."""
-MIXED_OPTIONS = ("order", "hidden", "dropout", "activation")
+MIXED_OPTIONS = ("order", "hidden", "dropout", "activation", "conditioner")
 
 
 class Learner(ABC):

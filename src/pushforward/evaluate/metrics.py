@@ -90,7 +90,7 @@ class Evaluation:
             the units of the columns.
         baselines: scores of the baselines on the same rows, by name.
         log_densities: the log-density of each row, under ``"model"`` and under every baseline.
-        exactness: whether the model's numbers are log-densities, unbiased estimates of them, or lower bounds.
+        exactness: whether the model's numbers are log-densities, estimates of them, or lower bounds.
     """
 
     rows: int

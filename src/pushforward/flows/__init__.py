@@ -1,12 +1,14 @@
 """Named flows: functions that assemble the parts into models the field knows."""
 
+from pushforward.flows.attention import transformer_flow
 from pushforward.flows.classic import planar, radial, sylvester
 from pushforward.flows.continuous import cnf
+from pushforward.flows.cylinder import cylinder_flow
 from pushforward.flows.graphical import graphical
 from pushforward.flows.image import glow, multiscale_real_nvp
-from pushforward.flows.options import DataOptions, NetworkOptions, Options
+from pushforward.flows.options import DataOptions, NetworkOptions, Options, TransformerOptions
 from pushforward.flows.registry import FLOWS, IMAGE_FLOWS, named_flow
-from pushforward.flows.residual import residual_flow
+from pushforward.flows.residual import multiscale_residual_flow, residual_flow
 from pushforward.flows.spaces import box_flow, rotation_flow, simplex_flow, sphere_flow, torus_flow
 from pushforward.flows.structured import bnaf, circular_nsf, gaussianization, triangular_map
 from pushforward.flows.triangular import bernstein, ddsf, gaussian_autoregressive, naf, sos, umnn
@@ -18,11 +20,13 @@ __all__ = [
     "DataOptions",
     "NetworkOptions",
     "Options",
+    "TransformerOptions",
     "bernstein",
     "bnaf",
     "box_flow",
     "circular_nsf",
     "cnf",
+    "cylinder_flow",
     "ddsf",
     "gaussian_autoregressive",
     "gaussianization",
@@ -31,6 +35,7 @@ __all__ = [
     "iaf",
     "maf",
     "multiscale_real_nvp",
+    "multiscale_residual_flow",
     "naf",
     "named_flow",
     "nice",
@@ -45,6 +50,7 @@ __all__ = [
     "sphere_flow",
     "sylvester",
     "torus_flow",
+    "transformer_flow",
     "triangular_map",
     "umnn",
 ]

@@ -13,8 +13,9 @@ from pushforward.core.checks import at_least, one_of
 from pushforward.core.distribution import Distribution
 from pushforward.core.shapes import EventSize
 from pushforward.distributions import Flow, StandardNormal
-from pushforward.flows.options import Fast, Mix, Options, Tails
+from pushforward.flows.options import Fast, Mix, NetworkOptions, Options, Tails
 from pushforward.flows.registry import data_options, network_options
+from pushforward.networks import DENSE, MASKED
 from pushforward.univariate import TailTransform, Univariate
 
 __all__ = ["assemble", "conditioned", "connect", "shuffled", "stack", "stacked"]
@@ -53,8 +54,12 @@ def conditioned(
     swap: bool = False,
     **network: Any,
 ) -> Bijection:
-    """One layer. A single feature has no other feature to depend on: its layer is `Elementwise`."""
+    """One layer. A single feature has no other feature to depend on: its layer is `Elementwise`, with a plain
+    perceptron where the conditioner is one for several features alone."""
     if features == 1:
+        if network.get("conditioner") in set(MASKED) - set(DENSE):
+            network = {**network, "conditioner": "plain"}
+        network = {name: value for name, value in network.items() if name in NetworkOptions.__annotations__}
         return Elementwise(univariate, 1, context=context, **network)
     if kind is Coupling:
         return Coupling(univariate, features, context=context, swap=swap, **network)
@@ -105,10 +110,11 @@ def assemble(
     context: int,
     *,
     fast: Fast = "density",
+    base: Distribution | None = None,
     tails: Tails = "normal",
     data_dtype: str | None = None,
 ) -> Flow:
-    """A flow from standard normals through ``layers``, standardised on the data side.
+    """A flow from ``base``, by default standard normals, through ``layers``, standardised on the data side.
 
     Layers that are linear far out give normal tails. With ``tails="heavy"`` a map with a learned power on each side of
     each feature stands on their data side, behind a linear map where the flow is not triangular anyway.
@@ -120,7 +126,8 @@ def assemble(
         data_side.append(LU(features))
     if heavy:
         data_side.append(Elementwise(TailTransform(), features))
-    return connect(owner, StandardNormal(features), layers, data_side, context, fast=fast, data_dtype=data_dtype)
+    base = StandardNormal(features) if base is None else base
+    return connect(owner, base, layers, data_side, context, fast=fast, data_dtype=data_dtype)
 
 
 def connect(

@@ -12,24 +12,22 @@ from typing import Any, Literal, Unpack
 
 from pushforward.bijections import (
     LU,
+    ActNorm,
     Chain,
+    Convolution1x1,
     Coupling,
-    Dequantize,
-    Elementwise,
     Flip,
     Haar,
     Multiscale,
     Permute,
     Pointwise,
     Squeeze,
-    Standardize,
-    VariationalDequantize,
 )
 from pushforward.core.bijection import Bijection
-from pushforward.core.checks import at_least, one_of
-from pushforward.core.shapes import event_shape
-from pushforward.distributions import Flow, StandardNormal
-from pushforward.flows.assembly import connect, shuffled
+from pushforward.core.checks import one_of
+from pushforward.distributions import Flow
+from pushforward.flows.assembly import shuffled
+from pushforward.flows.image_assembly import connected, data_side, image_shape
 from pushforward.flows.options import NetworkOptions
 from pushforward.flows.registry import IMAGE_FLOWS, named_flow, network_options
 from pushforward.univariate import Affine, Composed, LogisticMixtureCDF, RationalQuadratic, Shift, Univariate
@@ -76,8 +74,7 @@ def glow(
         bins: bins of each spline, or components of each mixture.
         bound: splines act on [-bound, bound] and are linear outside.
         mix: the map of the channels in each step: ``"lu"`` (a learned linear map, that is a 1 × 1 convolution),
-            ``"permute"`` (a fixed random permutation) or ``"flip"`` (the reversed order), both behind a learned scale
-            and shift.
+            ``"permute"`` (a fixed random permutation) or ``"flip"`` (the reversed order).
         squeeze: ``"cells"``: the cells of a block become channels as they are; ``"haar"``: as averages and differences.
         learn_prior: whether location and scale of what is factored out are learned functions of what goes on.
         latent: ``"flat"``: latents are vectors; ``"event"``: they have the shape of the data.
@@ -97,7 +94,7 @@ def glow(
     >>> glow((3, 8, 8), values=256, depth=1, hidden=(8, 8)).event_shape
     (3, 8, 8)
     """
-    shape = _image("glow", features, context, levels, depth)
+    shape = image_shape("glow", features, context, levels, depth)
     one_of("glow", "mix", mix, ("lu", "permute", "flip"))
     one_of("glow", "squeeze", squeeze, ("cells", "haar"))
     univariate = _univariate("glow", coupling, bins, bound)
@@ -108,15 +105,15 @@ def glow(
         shape = start.out_shape
         parts = [start]
         for k in range(depth):
-            parts.append(Pointwise(Chain(_channels(mix, shape[0], k)), shape[1:]))
+            parts += [ActNorm(shape), _mixed(mix, shape, k)]
             parts.append(Coupling(univariate(), shape, context=context, swap=k % 2 == 1, **network))
         if level < levels - 1:
             parts += _prior(shape, context, learn_prior, network)
             scales.append(Chain(parts, memory=memory))
             shape = (shape[0] // 2, *shape[1:])
     scales.append(Chain(parts, memory=memory))
-    data = _data_side("glow", features, context, values, dequantize, network)
-    return _connected("glow", features, context, Multiscale(scales, latent=latent), data)
+    data = data_side("glow", features, context, values, dequantize, network)
+    return connected("glow", features, context, Multiscale(scales, latent=latent), data)
 
 
 @named_flow(IMAGE_FLOWS, conditioner="residual_conv")
@@ -173,41 +170,29 @@ def multiscale_real_nvp(
     (1, 4, 4)
     """
     owner = "multiscale_real_nvp"
-    shape = _image(owner, features, context, levels - 1 if isinstance(levels, int) and levels > 1 else levels, depth)
+    shape = image_shape(
+        owner, features, context, levels - 1 if isinstance(levels, int) and levels > 1 else levels, depth
+    )
     univariate = _univariate(owner, coupling, bins, bound)
     network = network_options(owner, options)
 
     def on_cells(shape: tuple[int, ...], count: int) -> list[Bijection]:
         masks: Any = ({"mask": "checkerboard", "swap": k % 2 == 1} for k in range(count))
-        return [_norm(shape), *(Coupling(univariate(), shape, context=context, **mask, **network) for mask in masks)]
+        return [ActNorm(shape), *(Coupling(univariate(), shape, context=context, **mask, **network) for mask in masks)]
 
     scales: list[Bijection] = []
     for _ in range(levels - 1):
         parts = on_cells(shape, depth)
         parts.append(Squeeze(shape))
         shape = parts[-1].out_shape
-        parts.append(_norm(shape))
+        parts.append(ActNorm(shape))
         parts += [Coupling(univariate(), shape, context=context, swap=k % 2 == 1, **network) for k in range(depth)]
         parts += _prior(shape, context, learn_prior, network)
         scales.append(Chain(parts, memory=memory))
         shape = (shape[0] // 2, *shape[1:])
     scales.append(Chain(on_cells(shape, depth + 1), memory=memory))
-    data = _data_side(owner, features, context, values, dequantize, network)
-    return _connected(owner, features, context, Multiscale(scales, latent=latent), data)
-
-
-def _image(owner: str, features: Sequence[int], context: int, levels: int, depth: int) -> tuple[int, ...]:
-    """The event shape; refuse sizes that ``levels`` halvings do not fit."""
-    shape = event_shape(owner, features)
-    at_least(owner, "context", context, 0)
-    at_least(owner, "levels", levels, 1)
-    at_least(owner, "depth", depth, 1)
-    if not 2 <= len(shape) <= 4 or any(size % 2**levels for size in shape[1:]):
-        raise ValueError(
-            f"{owner}: features must be (channels, *spatial) with one to three spatial sizes that {2**levels} divides; "
-            f"got {shape}. Pad the data, or take fewer levels."
-        )
-    return shape
+    data = data_side(owner, features, context, values, dequantize, network)
+    return connected(owner, features, context, Multiscale(scales, latent=latent), data)
 
 
 def _univariate(owner: str, coupling: str, bins: int, bound: float) -> Any:
@@ -224,45 +209,14 @@ def _univariate(owner: str, coupling: str, bins: int, bound: float) -> Any:
     return build
 
 
-def _norm(shape: tuple[int, ...]) -> Bijection:
-    """The data-dependent normalisation of each channel, with a learned scale and shift behind it."""
-    return Pointwise(Chain([Standardize(shape[0]), Elementwise(Affine(), shape[0])]), shape[1:])
-
-
-def _channels(mix: str, channels: int, k: int) -> list[Bijection]:
-    """The normalisation of each channel, and the linear map of the channels in the k-th step of a level."""
+def _mixed(mix: str, shape: tuple[int, ...], k: int) -> Bijection:
+    """The linear map of the channels in the k-th step of a level."""
+    channels, size = shape[0], shape[1:]
     if mix == "lu":
-        return [Standardize(channels), LU(channels)]
-    order = Flip(channels) if mix == "flip" else Permute(shuffled(channels, k))
-    return [Standardize(channels), Elementwise(Affine(), channels), order]
+        return Convolution1x1(LU(channels), size)
+    return Pointwise(Flip(channels) if mix == "flip" else Permute(shuffled(channels, k)), size)
 
 
 def _prior(shape: tuple[int, ...], context: int, learn_prior: bool, network: NetworkOptions) -> list[Bijection]:
     """A coupling that standardises the channels that are factored out by functions of those that go on."""
     return [Coupling(Affine(), shape, context=context, **network)] if learn_prior else []
-
-
-def _data_side(
-    owner: str,
-    features: Sequence[int],
-    context: int,
-    values: int | None,
-    dequantize: str,
-    network: NetworkOptions,
-) -> list[Bijection]:
-    """From data to real numbers of mean zero and scale one in each channel."""
-    one_of(owner, "dequantize", dequantize, ("uniform", "variational"))
-    shape = tuple(features)
-    scale = Pointwise(Standardize(shape[0]), shape[1:])
-    if values is None:
-        return [scale]
-    at_least(owner, "values", values, 2)
-    if dequantize == "uniform":
-        return [Dequantize(shape, levels=values, logit=True), scale]
-    chosen = {name: option for name, option in dict[str, Any](network).items() if name != "dropout"}
-    return [VariationalDequantize(shape, levels=values, context=context, logit=True, **chosen), scale]
-
-
-def _connected(owner: str, features: Sequence[int], context: int, scales: Multiscale, data: list[Bijection]) -> Flow:
-    base = StandardNormal(scales.out_shape)
-    return connect(owner, base, [scales], data, context, fast="density", data_dtype=None)

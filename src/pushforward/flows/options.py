@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
-__all__ = ["DEFAULTS", "DOCUMENTATION", "DataOptions", "Fast", "Mix", "NetworkOptions", "Options", "Tails"]
+__all__ = [
+    "DEFAULTS",
+    "DOCUMENTATION",
+    "DataOptions",
+    "Fast",
+    "Mix",
+    "NetworkOptions",
+    "Options",
+    "Tails",
+    "TransformerOptions",
+]
 
 Fast = Literal["density", "sampling"]
 Mix = Literal["lu", "permute", "flip", "none"]
@@ -26,6 +36,14 @@ class DataOptions(TypedDict, total=False):
 
     tails: Tails
     data_dtype: str | None
+
+
+class TransformerOptions(DataOptions, total=False):
+    """Options of flows whose conditioners are transformers, and of their data side."""
+
+    hidden: Sequence[int]
+    activation: str
+    dropout: float
 
 
 class Options(NetworkOptions, DataOptions, total=False):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import re
-import textwrap
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, Unpack, cast, get_args, get_type_hints
+from typing import Any, TypeVar, Unpack, cast, get_type_hints
 
+from pushforward.core.shared_options import documented, expanded
 from pushforward.distributions import Flow
 from pushforward.flows.options import DEFAULTS, DOCUMENTATION, DataOptions, NetworkOptions, Options
 
@@ -34,7 +33,7 @@ def named_flow(
     """
 
     def register(build: Builder) -> Builder:
-        signature = _expanded(build, {**DEFAULTS, **defaults})
+        signature = expanded(build, inspect.signature(build, eval_str=True), {**DEFAULTS, **defaults})
         cast(Any, build).__signature__ = signature
         if build.__doc__ is not None:  # python -OO removes docstrings
             build.__doc__ = _documented(build.__doc__, signature.parameters)
@@ -74,37 +73,14 @@ def _select(owner: str, options: Mapping[str, Any], kind: Any) -> dict[str, Any]
     return {name: options.get(name, default) for name, default in chosen.items()}
 
 
-def _expanded(build: Callable[..., Flow], defaults: Mapping[str, Any]) -> inspect.Signature:
-    """The signature of ``build`` with the keys of its ``**options`` as keyword arguments."""
-    signature = inspect.signature(build, eval_str=True)
-    parameters: list[inspect.Parameter] = []
-    for parameter in signature.parameters.values():
-        if parameter.kind is not parameter.VAR_KEYWORD:
-            parameters.append(parameter)
-            continue
-        (keys,) = get_args(parameter.annotation)  # of Unpack[...]
-        for name, annotation in get_type_hints(keys).items():
-            keyword = inspect.Parameter.KEYWORD_ONLY
-            parameters.append(inspect.Parameter(name, keyword, default=defaults[name], annotation=annotation))
-    return signature.replace(parameters=parameters)
-
-
 def _documented(doc: str, parameters: Parameters) -> str:
-    """``doc`` with every parameter in its section ``Args``, in the order of the signature."""
-    before, after = inspect.cleandoc(doc).split("\nArgs:\n")
-    section, rest = after.split("\n\n", 1)
-    # An entry begins with four spaces, its further lines with eight.
-    written = {entry.split(":")[0].strip(): entry for entry in re.split(r"\n(?= {4}\S)", section)}
-    entries = [written[p] if p in written else _entry(p, DOCUMENTATION[p]) for p in parameters]
-    if "Raises:\n" in rest:
-        rest = rest.replace("Raises:\n", f"{_RAISES}\n", 1)
-    else:
-        rest = f"{_RAISES}\n    ValueError: an argument is out of its range.\n\n{rest}"
-    return "\n".join([before, "Args:", *entries, "", rest])
-
-
-def _entry(name: str, text: str) -> str:
-    return textwrap.fill(f"{name}: {text}", 116, initial_indent=" " * 4, subsequent_indent=" " * 8)
+    """``doc`` with every parameter in its section ``Args``, and what an unknown option raises."""
+    doc = documented(doc, parameters, DOCUMENTATION)
+    if "Raises:\n" in doc:
+        return doc.replace("Raises:\n", f"{_RAISES}\n", 1)
+    head, args, rest = doc.partition("\nArgs:\n")
+    section, rest = rest.split("\n\n", 1)
+    return f"{head}{args}{section}\n\n{_RAISES}\n    ValueError: an argument is out of its range.\n\n{rest}"
 
 
 _RAISES = """\

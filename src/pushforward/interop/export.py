@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib import import_module
 from typing import Any, Literal
 
@@ -19,6 +20,10 @@ __all__ = ["Method", "to_export", "to_onnx"]
 Method = Literal["log_prob", "sample"]
 """``"log_prob"``: log q(x) from x. ``"sample"``: x = T(z) from draws z of the base."""
 PACKAGES = ("onnx", "onnxscript")
+SOLVE: Any = torch.ops.aten.linalg_solve_triangular.default
+EXPONENTIAL: Any = torch.ops.aten.linalg_matrix_exp.default
+HALVINGS, TERMS = 8, 14
+"""Of matrix exponentials: for matrices of norm up to 256."""
 SEED = 0
 """Of the rows with which a graph is traced and checked."""
 
@@ -91,6 +96,7 @@ def to_onnx(flow: Flow, path: str | os.PathLike[str], method: Method = "log_prob
                 f'to_onnx: needs the package {package}. Install it with: pip install "pushforward[onnx]"'
             ) from None
     program = to_export(flow, method)
+    program = program.run_decompositions({SOLVE: _substituted, EXPONENTIAL: _exponential})
     inputs = ["x" if method == "log_prob" else "z", *(["context"] if flow.context_shape else [])]
     outputs = ["log_prob" if method == "log_prob" else "x"]
     try:
@@ -98,10 +104,42 @@ def to_onnx(flow: Flow, path: str | os.PathLike[str], method: Method = "log_prob
             program, dynamo=True, input_names=inputs, output_names=outputs, verbose=False, optimize=True
         )
     except torch.onnx.errors.OnnxExporterError as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(f"to_onnx: {method} of this flow has an operation that ONNX lacks ({first}).") from error
+        operation = re.search(r"aten\.\w+", f"{error} {error.__cause__}")
+        name = operation[0] if operation else str(error).strip().splitlines()[0]
+        raise ValueError(f"to_onnx: {method} of this flow has an operation that ONNX lacks ({name}).") from error
     with atomic_path(path) as target:
         target.write_bytes(written.model_proto.SerializeToString())
+
+
+def _substituted(
+    matrix: Tensor, right: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Tensor:
+    """A triangular system, which ONNX has no operation for, by substitution: one row after the other."""
+    if not left:
+        return _substituted(matrix.mT, right.mT, upper=not upper, unitriangular=unitriangular).mT
+    size = matrix.shape[-1]
+    rows: dict[int, Tensor] = {}
+    for i in reversed(range(size)) if upper else range(size):
+        row = right[..., i : i + 1, :]
+        if rows:
+            solved = torch.cat([rows[j] for j in sorted(rows)], dim=-2)
+            beside = matrix[..., i : i + 1, i + 1 :] if upper else matrix[..., i : i + 1, :i]
+            row = row - beside @ solved
+        rows[i] = row if unitriangular else row / matrix[..., i : i + 1, i : i + 1]
+    return torch.cat([rows[j] for j in range(size)], dim=-2)
+
+
+def _exponential(matrix: Tensor) -> Tensor:
+    """The exponential of a matrix, which ONNX has no operation for, by its series at a small multiple, then squared; in
+    float64, for squaring doubles what rounding did."""
+    small = matrix.to(torch.float64) / 2**HALVINGS
+    eye = torch.eye(matrix.shape[-1], dtype=torch.float64, device=matrix.device)
+    result = eye.expand(matrix.shape)
+    for k in range(TERMS, 0, -1):
+        result = eye + (small @ result) / k
+    for _ in range(HALVINGS):
+        result = result @ result
+    return result.to(matrix.dtype)
 
 
 def _rows(flow: Flow, method: Method, count: int) -> tuple[Tensor, ...]:

@@ -9,6 +9,7 @@ from pushforward.networks.conditioner import (
     DENSE,
     MASKED,
     AutoregressiveConditioner,
+    BlockPass,
     Conditioner,
     IncrementalPass,
     ReversePass,
@@ -31,6 +32,7 @@ from pushforward.networks.lipschitz import (
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import MLP
 from pushforward.networks.spectral import conv_norm_bound, norm_bound
+from pushforward.networks.transformer import CausalTransformer
 from pushforward.networks.trunk import ACTIVATIONS
 
 __all__ = [
@@ -42,6 +44,8 @@ __all__ = [
     "MASKED",
     "MLP",
     "AutoregressiveConditioner",
+    "BlockPass",
+    "CausalTransformer",
     "Conditioner",
     "ConvNet",
     "GatedConvNet",

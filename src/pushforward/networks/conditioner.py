@@ -16,6 +16,7 @@ __all__ = [
     "DENSE",
     "MASKED",
     "AutoregressiveConditioner",
+    "BlockPass",
     "Conditioner",
     "IncrementalPass",
     "ReversePass",
@@ -57,6 +58,31 @@ class IncrementalPass(ABC):
         """
 
 
+class BlockPass(ABC):
+    """The parameters of one block of neighbouring features after the other, as often as is wanted for each."""
+
+    @abstractmethod
+    def params(self, inputs: Tensor, start: int, stop: int) -> Tensor:
+        """The parameters of the features from ``start`` to ``stop``, (num_params, features, n).
+
+        Args:
+            inputs: all features as the network sees them, (features · channels, n), finite; those after ``stop`` do not
+                matter, those before ``start`` are as they were in the last call for the block that ended there.
+            start: the first feature of the block: 0, that of the last call, or ``stop`` of the last call.
+            stop: the feature after the last one of the block.
+        """
+
+
+class WholePasses(BlockPass):
+    """Parallel passes, of which a block is taken."""
+
+    def __init__(self, conditioner: Conditioner, context: Tensor | None) -> None:
+        self.conditioner, self.context = conditioner, context
+
+    def params(self, inputs: Tensor, start: int, stop: int) -> Tensor:
+        return self.conditioner.parallel(inputs, self.context)[:, start:stop]
+
+
 class ReversePass(ABC):
     r"""The transposed Jacobian of a parallel pass, applied from the last feature to the first.
 
@@ -86,7 +112,8 @@ class ReversePass(ABC):
 class AutoregressiveConditioner(Conditioner):
     """A network whose parameters of feature j depend on the features before it and the context alone.
 
-    Subclasses write `parallel`, which gives (num_params, features, n), and `start`. Those that can compute gradients of
+    Subclasses write `parallel`, which gives (num_params, features, n), and `start`; those that drop units at random
+    write `drops_units`. Those that can compute gradients of
     an inverse by back substitution inherit from `SupportsReversePass` as well; for others, autodiff goes back through
     the incremental pass.
     """
@@ -95,6 +122,16 @@ class AutoregressiveConditioner(Conditioner):
     def start(self, like: Tensor, context: Tensor | None = None) -> IncrementalPass:
         """Begin an incremental pass. ``like`` (features, n) gives dtype, device and number of points; its values are
         ignored."""
+
+    def start_blocks(self, like: Tensor, context: Tensor | None = None) -> BlockPass:
+        """Begin a pass block by block, in the dtype of the weights: whole parallel passes, unless a subclass computes
+        blocks alone."""
+        return WholePasses(self, context)
+
+    @property
+    def drops_units(self) -> bool:
+        """Whether hidden units are dropped at random now, so that two passes differ."""
+        return False
 
 
 class SupportsReversePass(ABC):

@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from pushforward.core.checks import at_least
 from pushforward.core.constants import HasConstants
+from pushforward.core.shared_options import share_options
 from pushforward.networks.conditioner import DENSE
 
-__all__ = ["ContextParameters"]
+__all__ = ["ContextNetwork", "ContextParameters"]
+
+
+class ContextNetwork(TypedDict, total=False):
+    """Options of maps whose parameters a network of the context may change."""
+
+    context: int
+    hidden: Sequence[int]
+    conditioner: str
+    activation: str
+    dropout: float
+
+
+DEFAULTS: ContextNetwork = {
+    "context": 0,
+    "hidden": (64, 64),
+    "conditioner": "plain",
+    "activation": "relu",
+    "dropout": 0.0,
+}
+DOCUMENTATION = {
+    "context": "number of context features.",
+    "hidden": "layer widths of the network that reads the context.",
+    "conditioner": 'its registered name, such as ``"plain"`` or ``"residual"``.',
+    "activation": "its activation.",
+    "dropout": "its dropout probability.",
+}
+share_options(ContextNetwork, defaults=DEFAULTS, documentation=DOCUMENTATION)
 
 
 class ContextParameters(HasConstants):

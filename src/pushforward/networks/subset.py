@@ -15,10 +15,10 @@ from pushforward.networks.mlp import check_hidden
 from pushforward.networks.precision import MixedPrecision
 from pushforward.networks.trunk import INPUT_LIMIT, activation_of, blocks_of, dropped, trunk
 
-__all__ = ["PrefixNetwork", "SubsetNetwork"]
+__all__ = ["ColumnNetwork", "PrefixNetwork", "SubsetNetwork", "zero_linear"]
 
 
-class _Network(HasConstants, MixedPrecision):
+class ColumnNetwork(HasConstants, MixedPrecision):
     """A residual trunk and a last layer for each group of columns, whose rows are (num_params, columns).
 
     Args:
@@ -53,6 +53,12 @@ class _Network(HasConstants, MixedPrecision):
     owner: Tensor
     layers: nn.ModuleList
     last: nn.ModuleList
+
+    @property
+    def point_width(self) -> int:
+        """How many numbers the widest intermediate result of one point holds."""
+        layers: list[Any] = [*self.layers, *self.last]
+        return max([layer.weight.shape[0] for layer in layers])
 
     def forward(
         self, encoded: Tensor, seen: Tensor, shifts: Iterable[Tensor] | None = None, only: Sequence[int] | None = None
@@ -102,7 +108,7 @@ class _Network(HasConstants, MixedPrecision):
         return dropped(h, self.dropout) if self.dropout > 0 and self.training else h
 
 
-class SubsetNetwork(_Network):
+class SubsetNetwork(ColumnNetwork):
     """Parameters of all columns, given any set of seen ones; those of seen columns are meaningless.
 
     References:
@@ -114,7 +120,7 @@ class SubsetNetwork(_Network):
         width = hidden[0]
         widths = [sum(inputs) + len(inputs)] + [width] * (1 + 2 * self.num_blocks)
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
-        self.last = nn.ModuleList(_zero_linear(width, len(columns) * count) for columns, count in self.groups)
+        self.last = nn.ModuleList(zero_linear(width, len(columns) * count) for columns, count in self.groups)
 
     def _last(self, h: Tensor, layers: Sequence[Any], shifts: Sequence[Tensor] | None) -> Sequence[Tensor]:
         """One product for all groups: there may be many with few columns each."""
@@ -160,7 +166,7 @@ class SubsetNetwork(_Network):
         return params
 
 
-class PrefixNetwork(_Network):
+class PrefixNetwork(ColumnNetwork):
     """Parameters of all columns, each given those of the seen ones that stand before it."""
 
     def __init__(self, inputs: Sequence[int], groups: Any, *, hidden: Sequence[int], **options: Any) -> None:
@@ -191,7 +197,7 @@ class PrefixNetwork(_Network):
         return out
 
 
-def _zero_linear(inputs: int, outputs: int) -> nn.Linear:
+def zero_linear(inputs: int, outputs: int) -> nn.Linear:
     """A linear map that starts at zero. Built by hand, since `nn.Linear` warns where a group has no parameters."""
     layer = nn.Linear(inputs, 1)
     layer.weight, layer.bias = nn.Parameter(torch.zeros(outputs, inputs)), nn.Parameter(torch.zeros(outputs))

@@ -56,6 +56,7 @@ class MixedTypeModel(Distribution):
         activation: one of ``networks.ACTIVATIONS``.
         dropout: probability of dropping a hidden unit in training.
         hide_context: share of the training rows of which random entries of the context are hidden.
+        conditioner: ``"residual"`` (a perceptron) or ``"attention"`` (a transformer whose tokens are the columns).
 
     Shape:
         ``x``: (*batch, columns) in float64, ``context``: (*batch, columns of the context); categories as 0, 1, ... .
@@ -83,6 +84,7 @@ class MixedTypeModel(Distribution):
             "dropout": 0.1,
         },
         {"columns": [{"type": "Continuous"}, {"type": "Circular"}], "hidden": [12, 12], "order": "fixed"},
+        {"columns": [{"type": "Continuous"}, {"type": "Circular"}], "hidden": [8, 8], "conditioner": "attention"},
         {
             "columns": [{"type": "Continuous"}, {"type": "Bounded", "univariate": {"type": "Affine"}}],
             "context": [{"type": "Continuous"}, {"type": "Categorical", "levels": 3}],
@@ -101,11 +103,12 @@ class MixedTypeModel(Distribution):
         activation: str = "relu",
         dropout: float = 0.0,
         hide_context: float = 0.0,
+        conditioner: str = "residual",
     ) -> None:
         super().__init__()
         check_columns(columns, context, hide_context)
         one_of("MixedTypeModel", "order", order, ("any", "fixed"))
-        options: dict[str, Any] = {"hidden": hidden, "activation": activation, "dropout": dropout}
+        options: Any = {"hidden": hidden, "activation": activation, "dropout": dropout, "conditioner": conditioner}
         self.order, self.event_shape, self.hide_context = order, (len(columns),), float(hide_context)
         self.context_shape = (len(context),) if context else None
         self.network = ConditionalNetwork(columns, context, order=order, **options)
@@ -194,8 +197,7 @@ class MixedTypeModel(Distribution):
     def order_spread(self, x: Tensor, orders: Sequence[Sequence[int]], context: Tensor | None = None) -> Tensor:
         """The standard deviation of the log-density of each row of x (*batch, columns) between these orders, in nats,
         (*batch,): how far orders that were learned together disagree."""
-        each = [self.contributions(x, order=order, context=context).sum(dim=-1) for order in orders]
-        return torch.stack(each).std(dim=0)
+        return torch.stack([self.contributions(x, order=o, context=context).sum(dim=-1) for o in orders]).std(dim=0)
 
     def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """F(x_j | x_<j) of each entry, (*batch, columns): P(X ≤ x), which for a discrete column includes x itself."""
@@ -275,7 +277,7 @@ class MixedTypeModel(Distribution):
         self.network.initialize(rows.reshape(-1, rows.shape[-1]).t())
         self.initialized.fill_(True)
 
-    # --- conditional distributions
+    # --- conditional distributions, and what is drawn from them
 
     def given(self, observed: Tensor | Mapping[int, Any], context: Tensor | None = None) -> MixedConditional:
         """The distribution of the other columns: given any of them with any order, the first ones with a fixed one.
@@ -322,8 +324,6 @@ class MixedTypeModel(Distribution):
         observed[..., hidden] = False
         rows = self.network.join(torch.where(observed, x, torch.nan), context)
         return ColumnDistribution(column_type, self.network.params_of_rows(j, rows), tuple(rows.shape[:-1]))
-
-    # --- filling in
 
     def impute(self, x: Tensor, generator: torch.Generator | None = None, context: Tensor | None = None) -> Tensor:
         """x (*batch, columns) with its NaNs drawn given what is there, one column after the other; with a fixed order

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pushforward.core.checks import common_batch
+from pushforward.core.checks import common_batch, one_of
 from pushforward.core.constants import HasConstants
 from pushforward.core.domain import Product
 from pushforward.core.entries import holds_each
@@ -16,7 +16,7 @@ from pushforward.distributions.columns.column_type import ColumnType
 from pushforward.distributions.mixed.evaluation import ColumnMethod, evaluated
 from pushforward.distributions.mixed.groups import ColumnGroups
 from pushforward.distributions.mixed.linear import FEWEST_ROWS, MOST_COLUMNS, LinearPart
-from pushforward.networks.subset import PrefixNetwork, SubsetNetwork
+from pushforward.networks.column_attention import COLUMN_NETWORKS
 
 __all__ = ["ConditionalNetwork", "Encoded", "check_rows"]
 
@@ -53,6 +53,7 @@ class ConditionalNetwork(HasConstants):
         columns: the type of each column.
         context: the types of the columns of the context.
         order: ``"any"`` or ``"fixed"``.
+        conditioner: name of the kind of network.
         **options: hidden, activation and dropout of the network.
 
     Shape:
@@ -66,7 +67,13 @@ class ConditionalNetwork(HasConstants):
     """The columns in the order in which they are given each other, for files; `order_of_columns` has it as numbers."""
 
     def __init__(
-        self, columns: Sequence[ColumnType], context: Sequence[ColumnType], *, order: str, **options: Any
+        self,
+        columns: Sequence[ColumnType],
+        context: Sequence[ColumnType],
+        *,
+        order: str,
+        conditioner: str = "residual",
+        **options: Any,
     ) -> None:
         super().__init__()
         self.order = order
@@ -74,7 +81,8 @@ class ConditionalNetwork(HasConstants):
         self.support = Product(self.columns.domains)
         first = len(self.context)
         groups = [([first + j for j in group], column_type.num_params) for column_type, group in self.columns]
-        network: Any = SubsetNetwork if order == "any" else PrefixNetwork
+        one_of("MixedTypeModel", "conditioner", conditioner, tuple(COLUMN_NETWORKS))
+        network: Any = COLUMN_NETWORKS[conditioner][order]
         self.network = network([column.num_inputs for column in [*context, *columns]], groups, **options)
         self.base_params = nn.ParameterList(nn.Parameter(torch.zeros(count, len(group))) for group, count in groups)
         """What is added to the network's outputs: parameters of the columns by themselves, or given what is linear in
@@ -187,8 +195,8 @@ class ConditionalNetwork(HasConstants):
 
     def piece_size(self) -> int:
         """How many rows to compute at once."""
-        width = max(layer.weight.shape[0] for layer in [*self.network.layers, *self.network.last])
-        return max(16, ACTIVATIONS // (width * (len(self.columns) if self.order == "any" else 1)))
+        width = self.network.point_width * (len(self.columns) if self.order == "any" else 1)
+        return max(16, ACTIVATIONS // width)
 
     # --- distributions
 

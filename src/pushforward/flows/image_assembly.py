@@ -1,0 +1,56 @@
+"""What flows of events on grids share: their shape, the data side and the base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pushforward.bijections import Dequantize, Multiscale, Pointwise, Standardize, VariationalDequantize
+from pushforward.core.bijection import Bijection
+from pushforward.core.checks import at_least, one_of
+from pushforward.core.shapes import event_shape
+from pushforward.distributions import Flow, StandardNormal
+from pushforward.flows.assembly import connect
+from pushforward.flows.options import NetworkOptions
+
+__all__ = ["connected", "data_side", "image_shape"]
+
+
+def image_shape(owner: str, features: Sequence[int], context: int, levels: int, depth: int) -> tuple[int, ...]:
+    """The event shape; refuse sizes that ``levels`` halvings do not fit."""
+    shape = event_shape(owner, features)
+    at_least(owner, "context", context, 0)
+    at_least(owner, "levels", levels, 1)
+    at_least(owner, "depth", depth, 1)
+    if not 2 <= len(shape) <= 4 or any(size % 2**levels for size in shape[1:]):
+        raise ValueError(
+            f"{owner}: features must be (channels, *spatial) with one to three spatial sizes that {2**levels} divides; "
+            f"got {shape}. Pad the data, or take fewer levels."
+        )
+    return shape
+
+
+def data_side(
+    owner: str,
+    features: Sequence[int],
+    context: int,
+    values: int | None,
+    dequantize: str,
+    network: NetworkOptions,
+) -> list[Bijection]:
+    """From data to real numbers of mean zero and scale one in each channel."""
+    one_of(owner, "dequantize", dequantize, ("uniform", "variational"))
+    shape = tuple(features)
+    scale = Pointwise(Standardize(shape[0]), shape[1:])
+    if values is None:
+        return [scale]
+    at_least(owner, "values", values, 2)
+    if dequantize == "uniform":
+        return [Dequantize(shape, levels=values, logit=True), scale]
+    chosen = {name: option for name, option in dict[str, Any](network).items() if name != "dropout"}
+    return [VariationalDequantize(shape, levels=values, context=context, logit=True, **chosen), scale]
+
+
+def connected(owner: str, features: Sequence[int], context: int, scales: Multiscale, data: list[Bijection]) -> Flow:
+    base = StandardNormal(scales.out_shape)
+    return connect(owner, base, [scales], data, context, fast="density", data_dtype=None)

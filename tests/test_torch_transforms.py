@@ -1,0 +1,122 @@
+"""Transforms of torch as bijections: the numbers of torch, spaces, files, refusals."""
+
+import json
+
+import pytest
+import torch
+import torch.distributions as td
+from cases import generator
+from torch.distributions import transforms as tt
+
+import pushforward as pf
+from pushforward.bijections import LU, Chain, Flip, Inverse, TorchTransform, from_torch_transform
+from pushforward.core.config import build
+from pushforward.core.domain import Interval, Simplex
+from pushforward.distributions import Flow, StandardNormal
+from pushforward.testing import check_bijection
+from pushforward.testing.comparison import close
+
+SCALE = torch.tensor([2.0, -0.5], dtype=torch.float64)
+TRANSFORMS = {
+    "exp": tt.ExpTransform(),
+    "power": tt.ComposeTransform([tt.SoftplusTransform(), tt.PowerTransform(torch.tensor(1.5, dtype=torch.float64))]),
+    "tanh": tt.TanhTransform(),
+    "affine": tt.AffineTransform(torch.tensor([1.0, 2.0]), SCALE),
+    "interval": td.biject_to(td.constraints.interval(-1.0, 3.0)),
+    "inverse": tt.ComposeTransform([tt.SigmoidTransform(), tt.AffineTransform(1.0, 2.0).inv]),
+    "independent": tt.IndependentTransform(tt.SigmoidTransform(), 1),
+    "stick": tt.StickBreakingTransform(),
+    "cat": tt.CatTransform([tt.ExpTransform(), tt.AffineTransform(0.5, -2.0)], dim=-1, lengths=[1, 1]),
+    "reshape": tt.ReshapeTransform((2,), (2, 1)),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_the_density_is_that_of_torch(name):
+    transform = TRANSFORMS[name]
+    flow = Flow(StandardNormal(2), transform).double()
+    base = td.Independent(td.Normal(torch.zeros(2, dtype=torch.float64), 1.0), 1)
+    reference = td.TransformedDistribution(base, [transform])
+    x = flow.sample((20,), generator=generator(1))
+    expected = reference.log_prob(x)
+    close(flow.log_prob(x), expected.flatten(1).sum(1) if expected.ndim > 1 else expected, "log_prob")
+    assert flow.support.contains(x).all()
+    again = build(json.loads(json.dumps(flow.config))).double()
+    assert torch.equal(again.log_prob(x), flow.log_prob(x))
+
+
+STACK = tt.StackTransform([tt.ExpTransform(), tt.TanhTransform()], dim=-1)  # torch's own density of it fails
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [*(TRANSFORMS[name] for name in ("exp", "affine", "inverse", "stick")), STACK],
+    ids=lambda t: str(t)[:20],
+)
+def test_it_keeps_the_properties_of_bijections(transform):
+    check_bijection(from_torch_transform(transform, 2))
+
+
+def test_spaces_are_those_of_the_images():
+    assert Flow(StandardNormal(2), TRANSFORMS["interval"]).support == Interval(-1.0, 3.0)
+    assert Flow(StandardNormal(2), tt.StickBreakingTransform()).support == Simplex()
+    chain = Chain([LU(2), tt.SigmoidTransform(), tt.AffineTransform(1.0, SCALE)])
+    assert chain.codomain.parts == (Interval(1.0, 3.0), Interval(0.5, 1.0))
+    assert Flow(StandardNormal(2), chain).log_prob(torch.tensor([2.0, 1.5])) == -torch.inf
+    assert build(chain.config).codomain == chain.codomain
+
+
+def test_shapes_follow_from_either_neighbour_and_files_keep_them(tmp_path):
+    chain = Chain([tt.TanhTransform().inv, LU(3), tt.ExpTransform(), Flip(3)])
+    assert (chain.in_shape, chain.domain) == ((3,), Interval(-1.0, 1.0))
+    pf.save(chain, tmp_path / "chain.safetensors")
+    x = 2 * torch.rand(5, 3) - 1
+    assert torch.equal(pf.load(tmp_path / "chain.safetensors")(x), chain(x))
+
+
+def test_what_numbers_do_not_describe_works_but_is_not_saved(tmp_path):
+    scale = torch.tensor(2.0, requires_grad=True)
+    for transform in (tt.CumulativeDistributionTransform(td.Normal(0.0, 1.0)), tt.AffineTransform(0.0, scale)):
+        flow = Flow(StandardNormal(2), Chain([LU(2), transform]))
+        assert flow.log_prob(flow.sample(4)).isfinite().all()
+        with pytest.raises(ValueError, match=r"^save: Flow holds a .*_AnyTorchTransform, whose class is not"):
+            pf.save(flow, tmp_path / "flow.safetensors")
+    flow.log_prob(torch.ones(2)).backward()
+    assert scale.grad != 0
+
+
+MISTAKES = [
+    (lambda: Inverse(tt.ExpTransform()), r"^TorchTransform: nothing tells here which shape the events of ExpTransform"),
+    (
+        lambda: Flow(StandardNormal(2), tt.AbsTransform()),
+        r"^TorchTransform: AbsTransform is not bijective\.",
+    ),
+    (
+        lambda: Flow(StandardNormal(2), tt.AffineTransform(torch.zeros(3), 1.0)),
+        r"^TorchTransform: AffineTransform does not take events of shape \(2,\): ",
+    ),
+    (
+        lambda: from_torch_transform(tt.CorrCholeskyTransform(), 3),
+        r"^TorchTransform: CorrCholeskyTransform from .* is no bijection between spaces of pushforward\.core\.domain",
+    ),
+    (
+        lambda: from_torch_transform(tt.ComposeTransform([tt.SigmoidTransform(), tt.TanhTransform()]), 2),
+        r"^TorchTransform: ComposeTransform from .* is no bijection between spaces",
+    ),
+    (
+        lambda: TorchTransform("Nothing", {}),
+        r"^TorchTransform: torch\.distributions\.transforms has no class",
+    ),
+    (lambda: TorchTransform("ExpTransform", {"rate": 1.0}), r"^TorchTransform: ExpTransform does not take these param"),
+    (
+        lambda: from_torch_transform(tt.CumulativeDistributionTransform(td.Normal(0.0, 1.0)), 0),
+        r"^from_torch_transform: features must be a whole number of at least 1; got 0",
+    ),
+    (lambda: from_torch_transform(LU(2)), r"^from_torch_transform: needs a transform of torch; got LU\."),
+]
+
+
+@pytest.mark.parametrize(("mistake", "message"), MISTAKES)
+def test_mistakes_are_refused_in_one_sentence(mistake, message):
+    with pytest.raises(ValueError, match=message):
+        mistake()
