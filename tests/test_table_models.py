@@ -130,19 +130,22 @@ def test_parameters_that_do_not_go_together(parameters, sentence):
 
 def test_the_model_is_chosen_from_the_schema():
     frame = numbers()
-    for column, why in [
-        (np.arange(300) % 24, "Column 'new' holds 24 different numbers"),
-        (np.where(np.arange(300) % 2, "x", "y"), "Column 'new' holds text"),
-        (np.arange(300) % 2 == 0, "Column 'new' holds 2 different numbers"),
-        (pd.date_range("2020-01-01", periods=300), "Column 'new' holds dates or times"),
-        (np.where(np.arange(300) % 9, frame["a"], np.nan), "Column 'new' has missing values"),
-        ([f"{k / 3:.2f} %" for k in range(300)], "Column 'new' holds numbers stored as text"),
+    flow = "3 of 4 columns are real numbers, for a flow given the others: 'new' "
+    hours = np.arange(300) % 24
+    for columns, expected in [
+        ({}, ("nsf", "All columns are real numbers without gaps")),
+        ({"new": hours}, ("nsf", flow + "holds 24 different numbers")),
+        ({"new": np.arange(300) % 2 == 0}, ("nsf", flow + "holds 2 different numbers")),
+        ({"new": [f"{k / 3:.2f} %" for k in range(300)]}, ("nsf", flow + "holds numbers stored as text")),
+        ({f"h{k}": hours % (k + 2) for k in range(5)}, ("mixed", "Column 'h0' holds 2 different numbers")),
+        ({"new": np.where(np.arange(300) % 2, "x", "y")}, ("mixed", "Column 'new' holds text")),
+        ({"new": pd.date_range("2020-01-01", periods=300)}, ("mixed", "Column 'new' holds dates or times")),
+        ({"new": np.where(np.arange(300) % 9, frame["a"], np.nan)}, ("mixed", "Column 'new' has missing values")),
+        ({"code": hours, "new": np.where(hours, "x", "y")}, ("mixed", "Column 'new' holds text")),
     ]:
-        table = frame.assign(new=column)
+        table = frame.assign(**columns)
         schema = Schema.infer(table)
-        assert choose_model(schema.fields, schema.encode(table)) == ("mixed", why)
-    schema = Schema.infer(frame)
-    assert choose_model(schema.fields, schema.encode(frame))[0] == "nsf"
+        assert choose_model(schema.fields, schema.encode(table)) == expected
 
 
 def test_what_is_prepared_is_told_before_training():
@@ -276,8 +279,8 @@ def test_how_text_is_written_can_be_said(folder, tmp_path):
     assert "must be one character" in " ".join(result.stderr.replace("│", " ").split())
 
 
-def test_auto_takes_a_constant_column_into_a_mixed_model() -> None:
+def test_auto_takes_a_constant_column() -> None:
     table = {"a": np.random.default_rng(0).normal(size=60), "b": np.full(60, 1.5)}
     model = FlowDensity(model="auto", steps=5, random_state=0).fit(pd.DataFrame(table))
-    assert model.model_name_ == "mixed"
+    assert model.model_name_ == "nsf"
     assert set(model.sample(20, random_state=0)["b"]) == {1.5}

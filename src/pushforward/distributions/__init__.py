@@ -22,6 +22,7 @@ from pushforward.distributions.joint import Joint
 from pushforward.distributions.manifold import ManifoldFlow, ProbabilisticPCA
 from pushforward.distributions.mixed.conditional import MixedConditional
 from pushforward.distributions.mixed.model import MixedTypeModel
+from pushforward.distributions.mixed.with_flow import MixedFlow
 from pushforward.distributions.mixture import GaussianMixture, MultivariateNormal
 from pushforward.distributions.mixture_of_parts import Mixture
 from pushforward.distributions.parametric import LocationScale, Parametric, ParametricQuantiles
@@ -71,6 +72,7 @@ __all__ = [
     "Logistic",
     "ManifoldFlow",
     "MixedConditional",
+    "MixedFlow",
     "MixedTypeModel",
     "Mixture",
     "MultivariateNormal",

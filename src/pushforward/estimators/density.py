@@ -18,11 +18,10 @@ from torch import Tensor
 from pushforward.core.distribution import Distribution
 from pushforward.core.files import check_writable
 from pushforward.data.formats import TableError, format_of
-from pushforward.data.inference import DECLARED
 from pushforward.data.parquet import ParquetRows
 from pushforward.data.reader import read_arrow
 from pushforward.data.schema import Field, Schema
-from pushforward.distributions import Continuous, MixedTypeModel
+from pushforward.distributions import Continuous, MixedFlow, MixedTypeModel
 from pushforward.estimators.choice import choose_model
 from pushforward.estimators.files import PASS, file_passes, file_schema
 from pushforward.estimators.layout import TableRows
@@ -199,8 +198,6 @@ class FlowDensity(DensityMixin, TableAnswers):
         self.model_name_, why = self.model, ""
         if self.model == "auto":
             self.model_name_, why = choose_model(self.schema_.fields, x.numpy())
-        elif self.model != "mixed" and any(field.why == DECLARED for field in self.schema_.fields):
-            raise ValueError(f"types: column types are for the model 'mixed', not for {self.model!r}.")
         self._learner().check(self.schema_.fields, x)
         return why
 
@@ -215,7 +212,7 @@ class FlowDensity(DensityMixin, TableAnswers):
         model, size = self.model_, max(256, BATCH_ENTRIES // len(self.schema_.fields))
 
         def density(x: Tensor, context: Tensor | None) -> Tensor:
-            if isinstance(model, MixedTypeModel):
+            if isinstance(model, MixedTypeModel | MixedFlow):
                 return model.log_marginal(x, context=context)
             return model.log_prob(x.to(model.dtype), None if context is None else context.to(model.context_dtype))
 
@@ -251,7 +248,7 @@ class FlowDensity(DensityMixin, TableAnswers):
         layout = self.layout_
         others = {layout.modelled.index(j): value for j, value in numbers.items() if j not in layout.context}
         absent = [self.schema_.names[j] for j in layout.context if j not in numbers]
-        if absent and not isinstance(self.model_, MixedTypeModel):
+        if absent and not self.model_.learns_from_missing:
             raise TableError(f"a value of {', '.join(map(repr, absent))} is missing: the model is conditioned on it.")
         context = None
         if layout.context:

@@ -15,8 +15,10 @@ from torch import Tensor
 from pushforward.core.distribution import Distribution
 from pushforward.core.random_state import seeded
 from pushforward.data.formats import TableError, drop_option
+from pushforward.data.inference import DECLARED
 from pushforward.data.schema import Field
-from pushforward.distributions import Continuous, MixedTypeModel
+from pushforward.distributions import Continuous, Flow, MixedFlow, MixedTypeModel
+from pushforward.estimators.choice import is_real, not_for_a_flow
 from pushforward.estimators.layout import TableRows
 from pushforward.estimators.support import rows_inside
 from pushforward.flows import FLOWS
@@ -58,8 +60,8 @@ class Learner(ABC):
     name: str
 
     @abstractmethod
-    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: int) -> Distribution:
-        """An untrained model of some columns given others, for a table of so many rows."""
+    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: TableRows, size: int) -> Distribution:
+        """An untrained model of some columns given others, for a table of ``size`` rows, or some of them."""
 
     def initialize(self, model: Distribution, rows: TableRows) -> None:
         """Set what depends on the data, where that is not left to the training."""
@@ -77,7 +79,9 @@ class Learner(ABC):
         """The validation rows that the model can judge; a warning tells of others."""
         return rows
 
-    def check_varies(self, fields: Sequence[Field], train: Tensor, held_out: Tensor | None) -> None:
+    def check_varies(
+        self, model: Distribution, fields: Sequence[Field], train: Tensor, held_out: Tensor | None
+    ) -> None:
         """Refuse a column that is constant in the training rows, if its density would be infinite."""
         return
 
@@ -108,10 +112,10 @@ class MixedLearner(Learner):
     lr: Callable[[int], float] = lambda rows: 3e-3
     name = "mixed"
 
-    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: int) -> Distribution:
+    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: TableRows, size: int) -> MixedTypeModel:
         types, context_types = ([field.column_type for field in fields] for fields in (columns, context))
         hides = {"hide_context": HIDDEN} if context else {}
-        return MixedTypeModel(types, context=context_types, **{"hidden": self.hidden(rows), **hides, **self.options})
+        return MixedTypeModel(types, context=context_types, **{"hidden": self.hidden(size), **hides, **self.options})
 
     def usable(self, rows: TableRows, fields: Sequence[Field]) -> TableRows:
         return rows_inside(rows, fields)
@@ -142,14 +146,47 @@ class MixedLearner(Learner):
 
 @dataclass(frozen=True)
 class FlowLearner(Learner):
-    """A named flow, for columns of complete numbers."""
+    """A named flow of the columns that hold real numbers, given the others, of which there is a mixed-type model."""
 
     name: str
     options: Mapping[str, Any]
+    mixed: MixedLearner
 
-    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: int) -> Distribution:
+    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: TableRows, size: int) -> Distribution:
+        first = self._others(columns, rows.x)
+        if len(first) == len(columns):  # none is left for a flow, which learns numbers as they are if it is asked to
+            check_complete(self.name, columns, rows.x)
+            if any(field.why == DECLARED for field in columns):
+                raise ValueError(f"types: column types are for the model 'mixed', not for {self.name!r}.")
+            first = []
+        if not first:
+            if not any(field.labels is not None for field in context) and not _has_gaps(rows.context):
+                return self._flow(len(columns), len(context))
+            first = [0]  # a mixed-type model takes any context, and what stands for it comes from that
+        if len(first) == len(columns):
+            check_complete(self.name, context, torch.empty(0) if rows.context is None else rows.context)
+        mixed = replace(self.mixed, options={}).build([columns[j] for j in first], context, rows, size)
+        return MixedFlow(mixed, self._flow(len(columns) - len(first), MixedFlow.embedding_size(mixed)), first)
+
+    def usable(self, rows: TableRows, fields: Sequence[Field]) -> TableRows:
+        real = Continuous()
+        return rows_inside(rows, [replace(f, column_type=real) if is_real(f) else f for f in fields])
+
+    def finish(self, model: Distribution, train: TableRows, held_out: TableRows | None, rows: int) -> None:
+        super().finish(model, train, held_out, rows)
+        if isinstance(model, MixedFlow):
+            places = model.places
+            first = None if held_out is None else replace(held_out, x=held_out.x[:, places])
+            self.mixed.finish(model.mixed, replace(train, x=train.x[:, places]), first, rows)
+
+    def _others(self, columns: Sequence[Field], x: Tensor) -> list[int]:
+        """The columns that are not for a flow."""
+        numbers = zip(columns, x.cpu().numpy().T, strict=True)
+        return [j for j, (field, column) in enumerate(numbers) if not_for_a_flow(field, column) is not None]
+
+    def _flow(self, features: int, context: int) -> Flow:
         try:
-            return FLOWS[self.name](len(columns), len(context), data_dtype="float64", **self.options)
+            return FLOWS[self.name](features, context, data_dtype="float64", **self.options)
         except (TypeError, RuntimeError, OverflowError) as error:
             raise self._wrong(error) from None
 
@@ -157,11 +194,12 @@ class FlowLearner(Learner):
         shown = ", ".join(f"{name}={value}" for name, value in self.options.items())
         return ValueError(f"options: {self.name} cannot be built with {shown} ({error}).")
 
-    def check(self, fields: Sequence[Field], x: Tensor) -> None:
-        check_complete(self.name, fields, x)
-
-    def check_varies(self, fields: Sequence[Field], train: Tensor, held_out: Tensor | None) -> None:
-        same = [j for j, alike in enumerate((train == train[:1]).all(dim=0).tolist()) if alike]
+    def check_varies(
+        self, model: Distribution, fields: Sequence[Field], train: Tensor, held_out: Tensor | None
+    ) -> None:
+        places = model.rest if isinstance(model, MixedFlow) else range(train.shape[1])
+        alike = (train == train[:1]).all(dim=0).tolist()
+        same = [j for j in places if alike[j]]
         if not same:
             return
         names = [fields[j].name for j in same]
@@ -181,7 +219,10 @@ class FlowLearner(Learner):
 class CrossValidatedLearner(FlowLearner):
     """A triangular map whose terms are chosen by cross-validation."""
 
-    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: int) -> Distribution:
+    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: TableRows, size: int) -> Distribution:
+        check_complete(self.name, columns, rows.x)
+        if context and rows.context is not None:
+            check_complete(self.name, context, rows.context)
         return FLOWS[self.name](len(columns), len(context), data_dtype="float64")
 
     def learn(self, model: Distribution, rows: Any, context: Any, **options: Any) -> tuple[Distribution, History]:
@@ -225,7 +266,8 @@ def check_options(name: str, options: Mapping[str, Any], columns: int, context: 
     mixed = MixedLearner({}, lambda rows: (8,), lambda rows, columns: 1, lambda rows: 1)
     blank = Field("", Continuous(), "", "")
     with seeded(0):
-        learner_of(name, options, mixed).build([blank] * columns, [blank] * context, 1)
+        rows = TableRows(torch.zeros(0, columns), torch.zeros(0, context) if context else None)
+        learner_of(name, options, mixed).build([blank] * columns, [blank] * context, rows, 1)
 
 
 def option_names(name: str) -> dict[str, Any]:
@@ -255,4 +297,8 @@ def learner_of(name: str, options: Mapping[str, Any], mixed: MixedLearner) -> Le
         raise ValueError(f"options: {name} has no option {unknown[0]!r}. It has {', '.join(possible)}.")
     if name == "mixed":
         return replace(mixed, options={**mixed.options, **options})
-    return (CrossValidatedLearner if name == CROSS_VALIDATED else FlowLearner)(name, options)
+    return (CrossValidatedLearner if name == CROSS_VALIDATED else FlowLearner)(name, options, mixed)
+
+
+def _has_gaps(context: Tensor | None) -> bool:
+    return context is not None and bool(context.isnan().any())

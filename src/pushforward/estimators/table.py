@@ -229,7 +229,7 @@ class TableEstimator(BaseEstimator):
         self.model_name_ = learner.name
         with seeded(seed):
             if not again:
-                self.model_: Any = learner.build(columns, context, size)
+                self.model_: Any = learner.build(columns, context, rows, size)
             rows, held_out = rows.to(self.device), None if held_out is None else held_out.to(self.device)
             learner.initialize(self.model_.to(device=self.device), rows)
             order = torch.randperm(len(rows)).to(rows.x.device)
@@ -237,7 +237,7 @@ class TableEstimator(BaseEstimator):
         train = rows
         if count >= FEWEST_HELD:
             train, held_out = rows.take(order[count:]), rows.take(order[:count])
-        learner.check_varies(columns, train.x, None if held_out is None else held_out.x)
+        learner.check_varies(self.model_, columns, train.x, None if held_out is None else held_out.x)
         if prepared is not None:
             prepared(Prepared(self.schema_, learner.name, why, train, held_out))
         if getattr(self.model_, "is_constant", False):

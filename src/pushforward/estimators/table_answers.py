@@ -17,7 +17,7 @@ from pushforward.core.checks import at_least
 from pushforward.core.entries import holds_each
 from pushforward.data.restore import restored_frame
 from pushforward.data.schema import Field
-from pushforward.distributions import Continuous, Flow, MixedTypeModel
+from pushforward.distributions import Continuous, Flow, MixedFlow, MixedTypeModel
 from pushforward.estimators.layout import ColumnLayout, TableRows, to_numpy
 from pushforward.estimators.learners import check_complete
 from pushforward.estimators.parameters import seed_of
@@ -45,7 +45,11 @@ class TableAnswers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstim
         x = self._numbers(X)
         if not self.model_.learns_from_missing:
             check_complete(self.model_name_, self.schema_.fields, x)
-        return self.layout_.batch(x)
+        rows, fields = self.layout_.batch(x), self.layout_.fields[0]
+        if isinstance(self.model_, MixedFlow):
+            rest = self.model_.rest
+            check_complete(self.model_name_, [fields[j] for j in rest], rows.x[:, rest])
+        return rows
 
     def _any_subset(self, question: str) -> MixedTypeModel:
         """The model, if it can condition on any columns.

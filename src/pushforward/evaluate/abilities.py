@@ -17,13 +17,19 @@ __all__ = ["KnowsColumns", "column_types", "conditions_on_any", "distribution_fu
 
 
 @runtime_checkable
-class KnowsColumns(Protocol):
+class HasColumnTypes(Protocol):
+    """A distribution that knows the type of each column."""
+
+    def column_type(self, j: int) -> ColumnType: ...
+
+
+@runtime_checkable
+class KnowsColumns(HasColumnTypes, Protocol):
     """A distribution that knows the type of each column and its distribution given other entries of the row, takes NaN
     for a missing entry, and fills it in. With ``order`` other than "any" a column is conditioned on those before it."""
 
     order: str
 
-    def column_type(self, j: int) -> ColumnType: ...
     def log_marginal(self, x: Tensor, observed: Tensor | None = None, context: Tensor | None = None) -> Tensor: ...
     def column_marginal(self, j: int, context: Tensor | None = None) -> ColumnDistribution: ...
     def full_conditional(self, x: Tensor, j: int, context: Tensor | None = None) -> ColumnDistribution: ...
@@ -35,8 +41,8 @@ class KnowsColumns(Protocol):
 def column_types(model: Distribution, columns: int) -> list[ColumnType]:
     """How a model sees its columns, where it has densities and where probabilities: by the types that it knows, or
     else as real numbers with densities."""
-    if isinstance(model, KnowsColumns):
-        knows: KnowsColumns = model  # for mypy, which takes attributes of a module for tensors
+    if isinstance(model, HasColumnTypes):
+        knows: HasColumnTypes = model  # for mypy, which takes attributes of a module for tensors
         return [knows.column_type(j) for j in range(columns)]
     return [Continuous() for _ in range(columns)]
 

@@ -128,6 +128,11 @@ class ColumnType(HasConstants, ABC):
         where there is one: such inputs are computed for columns of many types at once. None for other types."""
         return None
 
+    @property
+    def plain_inputs(self) -> list[int]:
+        """Which of the inputs say what a value is, without the sines and cosines of `waves`."""
+        return list(range(self.num_inputs))
+
     def position(self, x: Tensor) -> Tensor | None:
         """The numbers (columns, n) whose `waves` are inputs, in the dtype of the weights; NaN where all are zero."""
         return None

@@ -82,6 +82,11 @@ class Inflated(ColumnType):
     def shown_values(self) -> list[float] | None:
         return self.values.tolist() if self.inner.shown_values == [] else None
 
+    @property
+    def plain_inputs(self) -> list[int]:
+        flags = len(self.values)
+        return [*range(flags), *(flags + k for k in self.inner.plain_inputs)]
+
     def position(self, x: Tensor) -> Tensor | None:
         inner = self.inner.position(x)
         return None if inner is None else inner.masked_fill(self._at(x).any(dim=0), torch.nan)

@@ -113,6 +113,10 @@ class Repeated(Scaled):
     def shown_values(self) -> None:
         return None  # inputs are the waves of two numbers
 
+    @property
+    def plain_inputs(self) -> list[int]:
+        return [0, *(WAVES + k for k in self.inner.plain_inputs)]
+
     def standardized(self, x: Tensor) -> Tensor:
         return torch.where(self.holds(x), self._score(x), torch.nan)
 

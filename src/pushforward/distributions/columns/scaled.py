@@ -164,6 +164,10 @@ class Scaled(ColumnType):
     def shown_values(self) -> list[float] | None:
         return []
 
+    @property
+    def plain_inputs(self) -> list[int]:
+        return [0]
+
     def position(self, x: Tensor) -> Tensor:
         u = self._standardize64(self._unconstrain(x)[0])
         return u.to(self.like.dtype).clamp(-INPUT_LIMIT, INPUT_LIMIT)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pushforward.distributions.columns.column_type import ColumnType
 
-__all__ = ["check_columns", "check_order", "refuse_fixed", "refuse_gaps"]
+__all__ = ["check_columns", "check_order", "refuse_fixed", "refuse_gaps", "refuse_unseen_gaps"]
 
 
 def check_columns(columns: Sequence[ColumnType], context: Sequence[ColumnType], hide_context: float) -> None:
@@ -64,4 +64,22 @@ def refuse_gaps(order: str, observed: Tensor, allowed: Tensor | None = None) -> 
         raise ValueError(
             f"MixedTypeModel: column {j} is missing in a row where later columns are observed, which a model with "
             'order="fixed" has not learned. Fill it in, or build the model with order="any".'
+        )
+
+
+def refuse_unseen_gaps(places: Sequence[int], missing: Tensor, had_gaps: Tensor) -> None:
+    """Refuse rows with a missing entry in a column that had none when its model was fitted, where what depends on the
+    column was never learned without it.
+
+    Args:
+        places: the numbers of the columns, for the message.
+        missing: (*batch, columns), true where an entry is missing.
+        had_gaps: (columns,), true for columns that had missing entries.
+    """
+    unseen = missing & ~had_gaps
+    if bool(unseen.any()):
+        j = int(unseen.reshape(-1, unseen.shape[-1]).any(dim=0).nonzero()[0, 0])
+        raise ValueError(
+            f"MixedFlow: column {places[j]} is missing in a row, which no row was when the model was fitted. Fill it "
+            "in, or fit a MixedTypeModel, which takes rows with any gaps."
         )

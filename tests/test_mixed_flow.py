@@ -1,0 +1,168 @@
+"""A mixed-type model of some columns and a flow of the others given them: alone, in estimator and commands."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import pushforward as pf
+from pushforward.cli.app import app
+from pushforward.data.formats import TableError
+from pushforward.distributions import Categorical, Continuous, Integer, MixedFlow, MixedTypeModel
+from pushforward.estimators import FlowDensity
+from pushforward.flows import maf, nsf
+
+SMALL = {"depth": 2, "hidden": [16]}
+
+
+def table(rows: int = 400) -> pd.DataFrame:
+    """Real columns around places that hang on a category, which has gaps."""
+    rng = np.random.default_rng(0)
+    kind = rng.choice(list("abc"), rows)
+    a = np.array([0.0, 2.0, -1.0])[pd.Categorical(kind).codes] + 0.3 * rng.normal(size=rows)
+    frame = pd.DataFrame({"a": a, "kind": kind, "b": a**2 + 0.1 * rng.normal(size=rows)})
+    frame.loc[::17, "kind"] = None
+    return frame
+
+
+def model_of(places=(1,), count: int = 1) -> MixedFlow:
+    """A model with random weights of a category, or two discrete columns, and two real ones."""
+    torch.manual_seed(0)
+    types = [Categorical(3), Integer(0, high=4)][:count]
+    mixed = MixedTypeModel(types, hidden=(8,))
+    model = MixedFlow(mixed, maf(2, MixedFlow.embedding_size(mixed), depth=2, hidden=[8], data_dtype="float64"), places)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model.double()
+
+
+@pytest.fixture(scope="module")
+def fitted() -> FlowDensity:
+    return FlowDensity(model="nsf", options=SMALL, steps=200, random_state=0).fit(table())
+
+
+def test_the_density_sums_to_one_over_categories_and_a_grid_of_numbers():
+    model = model_of()
+    line = torch.linspace(-12, 12, 241, dtype=torch.float64)
+    grid = torch.cartesian_prod(line, line)
+    total = 0.0
+    for level in range(3):
+        x = torch.stack([grid[:, 0], torch.full((len(grid),), float(level)).double(), grid[:, 1]], dim=1)
+        total += model.log_prob(x).exp().sum().item() * 0.1**2
+    assert total == pytest.approx(1, abs=2e-3)
+
+
+def test_the_density_is_that_of_the_parts_wherever_the_columns_stand():
+    model = model_of(places=(0, 2), count=2)
+    x = torch.tensor([[1.0, 0.3, 4.0, -0.5], [2.0, 0.3, 0.0, 1.5]], dtype=torch.float64)
+    first, rest = x[:, [0, 2]], x[:, [1, 3]]
+    network = model.mixed.network
+    inputs = network.encode(first.t()).inputs[:4]  # the category, and of the whole number its place alone
+    seen = torch.cat([inputs, torch.ones(2, 2).double()]).t()
+    expected = model.mixed.log_prob(first) + model.real.log_prob(rest, seen)
+    torch.testing.assert_close(model.log_prob(x), expected)
+    assert [type(model.column_type(j)) for j in range(4)] == [Categorical, Continuous, Integer, Continuous]
+    assert model.log_prob(torch.tensor([[3.0, 0.3, 4.0, -0.5]]).double()).item() == -torch.inf
+
+
+def test_draws_have_the_frequencies_and_the_places_of_the_densities():
+    model = model_of()
+    x = model.sample((4000,), generator=torch.Generator().manual_seed(0))
+    probabilities = model.mixed.given({}).column_marginal(0).probabilities()
+    counts = torch.bincount(x[:, 1].long(), minlength=3) / len(x)
+    assert (counts - probabilities).abs().max() < 4 * 0.5 / len(x) ** 0.5
+    of_each = [x[x[:, 1] == level][:, [0, 2]].mean(dim=0) for level in range(3)]
+    for level, mean in enumerate(of_each):
+        seen = model._embedded(torch.tensor([[float(level)]]).double(), None)
+        expected = model.real.sample((4000,), seen, generator=torch.Generator().manual_seed(1)).mean(dim=(0, 1))
+        assert (mean - expected).abs().max() < 0.3
+
+
+def test_a_flow_learns_a_table_with_categories_and_gaps(fitted, tmp_path):
+    frame = table()
+    assert isinstance(fitted.model_, MixedFlow)
+    independent = FlowDensity(model="nsf", options=SMALL, steps=200, random_state=0).fit(
+        frame.assign(kind=frame["kind"].sample(frac=1, random_state=0).to_numpy())
+    )
+    assert fitted.score(frame) > independent.score(frame) + 0.3
+    draws = fitted.sample(500, random_state=0)
+    assert set(draws["kind"].dropna()) == {"a", "b", "c"}
+    assert abs(draws.groupby("kind")["a"].mean()["b"] - 2) < 0.3
+    pf.save(fitted, tmp_path / "m.safetensors")
+    loaded = FlowDensity.load(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(loaded.score_samples(frame), fitted.score_samples(frame))
+
+
+def test_a_context_may_hold_categories_and_gaps():
+    model = FlowDensity(model="nsf", options=SMALL, context=["kind"], steps=200, random_state=0).fit(table())
+    means = {kind: model.given({"kind": kind}).sample(300, 0)["a"].mean() for kind in "abc"}
+    assert means["b"] > means["a"] + 1 > means["c"] + 1.3
+    assert np.isfinite(model.score_samples(table())).all()
+    assert len(model.given({}).sample(3)) == 3  # a missing context was learned
+
+
+def test_a_table_without_discrete_columns_is_one_flow():
+    model = FlowDensity(model="nsf", options=SMALL, steps=5).fit(table()[["a", "b"]])
+    assert isinstance(model.model_, pf.distributions.Flow)
+
+
+@pytest.mark.parametrize(
+    ("question", "sentence"),
+    [
+        (lambda m: m.impute(table()), "impute: nsf cannot condition on any columns"),
+        (lambda m: m.score_samples(table().assign(b=np.nan)), "column 'b' has 400 missing values"),
+        (lambda m: m.given({"kind": "a"}), "'kind': nsf is a model of all its columns together"),
+        (lambda m: FlowDensity(model="nsf", options=SMALL).fit(table()[["kind"]]), "column 'kind' holds text"),
+        (
+            lambda m: FlowDensity(model="nsf", types={"kind": "categorical"}).fit(
+                pd.DataFrame({"kind": [0, 1] * 20}),
+            ),
+            "categories|column types are for the model 'mixed'",
+        ),
+    ],
+)
+def test_what_such_a_model_cannot_do_is_one_sentence(fitted, question, sentence):
+    with pytest.raises((TableError, ValueError), match=sentence):
+        question(fitted)
+
+
+def test_gaps_that_were_never_learned_are_refused():
+    frame = table().dropna()
+    model = FlowDensity(model="nsf", options=SMALL, steps=5, random_state=0).fit(frame)
+    with pytest.raises(ValueError, match="MixedFlow: column 1 is missing in a row, which no row was"):
+        model.score_samples(frame.assign(kind=None))
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (lambda mixed: MixedFlow(mixed, nsf(2), [0]), "MixedFlow: real must be a flow of vectors with a context of 4"),
+        (lambda mixed: MixedFlow(mixed, nsf(2, 4), [3]), r"MixedFlow: places must be 1 rising numbers of columns in 0"),
+        (lambda mixed: MixedFlow(mixed, nsf(2, 4), [0]).column_type(3), r"columns are numbered 0 \.\. 2; got 3"),
+    ],
+)
+def test_parts_that_do_not_fit(build, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        build(MixedTypeModel([Categorical(3)], hidden=(8,)))
+
+
+def test_the_commands_take_such_a_model(tmp_path):
+    path, out, report = tmp_path / "t.csv", tmp_path / "m.safetensors", tmp_path / "report.html"
+    table().to_csv(path, index=False)
+    options = ["--model", "nsf", "--set", "depth=1,hidden=8,bins=4", "--steps", "30"]
+    for arguments in (
+        ["fit", path, "--out", out, *options],
+        ["score", out, path, "--out", tmp_path / "scores.csv"],
+        ["sample", out, "-n", "50", "--out", tmp_path / "drawn.csv"],
+        ["evaluate", out, path],
+        ["report", out, path, "--out", report],
+    ):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, f"{arguments}: {result.stdout} {result.stderr}"
+    assert set(pd.read_csv(tmp_path / "drawn.csv")["kind"].dropna()) <= {"a", "b", "c"}
+    assert not re.search(r"discrete column[s]? under a density", report.read_text())
