@@ -17,6 +17,7 @@ from pushforward.core import dispatch
 from pushforward.core.execution_mode import execution
 from pushforward.testing.case import seeded
 from pushforward.testing.comparison import close
+from pushforward.univariate import Monotone
 
 COUNTS = (1, 16, 37)
 """Vectors hold 8 or 16 numbers of float32 and 4 or 8 of float64: none full, exactly full, and several with a rest."""
@@ -152,7 +153,10 @@ def gives_the_same_second_derivatives(bijection, x, context):
 
 
 def gives_the_same_tangents(bijection, x, context):
-    """Derivatives that travel forwards, which ``no_grad`` does not stop."""
+    """Derivatives that travel forwards, which ``no_grad`` does not stop. Torch does not nest them: a monotone function
+    whose slope is one of them has none."""
+    if any(isinstance(part, Monotone) for part in bijection.modules()):
+        return
     for way, (function, start) in directions(bijection, x, context).items():
         if "ladj" not in way:
             continue

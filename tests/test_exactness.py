@@ -18,7 +18,7 @@ from pushforward.univariate import Affine
 
 
 @configurable
-class MatrixExponential(StochasticMap):
+class StochasticExponential(StochasticMap):
     """y = exp(A) x, whose log-determinant tr A is estimated by Hutchinson's vᵀ A v with random signs v."""
 
     log_det = "unbiased"
@@ -62,7 +62,7 @@ class Floor(StochasticMap):
 
 
 def estimated(features=3):
-    layers = [MatrixExponential(features), LU(features), MatrixExponential(features).inv, Flip(features)]
+    layers = [StochasticExponential(features), LU(features), StochasticExponential(features).inv, Flip(features)]
     return Chain(layers).double()
 
 
@@ -89,7 +89,7 @@ def test_flows_follow_their_parts():
 
 
 def test_an_unbiased_log_determinant_has_the_right_mean():
-    flow = Flow(StandardNormal(3).double(), Chain([MatrixExponential(3), MatrixExponential(3)]).double())
+    flow = Flow(StandardNormal(3).double(), Chain([StochasticExponential(3), StochasticExponential(3)]).double())
     x = torch.randn(1, 3, generator=generator(1), dtype=torch.float64)
     matrix = torch.linalg.matrix_exp(2 * flow.bijection.parts[0].matrix.detach())
     expected = torch.distributions.MultivariateNormal(torch.zeros(3, dtype=torch.float64), matrix @ matrix.t())
@@ -167,7 +167,7 @@ def test_chains_that_recompute_keep_the_draws():
 
 
 def test_a_fixed_context_passes_the_generator_on():
-    layers = [MatrixExponential(2), Elementwise(Affine(), 2, context=1, hidden=(4,))]
+    layers = [StochasticExponential(2), Elementwise(Affine(), 2, context=1, hidden=(4,))]
     flow = Flow(StandardNormal(2), Chain(layers)).double()
     x, context = torch.zeros(5, 2, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     fixed = flow.condition(context)

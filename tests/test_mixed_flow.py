@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +11,7 @@ from typer.testing import CliRunner
 import pushforward as pf
 from pushforward.cli.app import app
 from pushforward.data.formats import TableError
-from pushforward.distributions import Categorical, Continuous, Integer, MixedFlow, MixedTypeModel
+from pushforward.distributions import Bounded, Categorical, Continuous, Flow, Integer, MixedFlow, MixedTypeModel
 from pushforward.estimators import FlowDensity
 from pushforward.flows import maf, nsf
 
@@ -98,12 +96,40 @@ def test_a_flow_learns_a_table_with_categories_and_gaps(fitted, tmp_path):
     np.testing.assert_array_equal(loaded.score_samples(frame), fitted.score_samples(frame))
 
 
-def test_a_context_may_hold_categories_and_gaps():
-    model = FlowDensity(model="nsf", options=SMALL, context=["kind"], steps=200, random_state=0).fit(table())
+def test_a_context_may_hold_categories_and_gaps_where_there_are_discrete_columns():
+    frame = table().assign(code=np.arange(400) % 2)
+    model = FlowDensity(model="nsf", options=SMALL, context=["kind"], steps=200, random_state=0).fit(frame)
     means = {kind: model.given({"kind": kind}).sample(300, 0)["a"].mean() for kind in "abc"}
     assert means["b"] > means["a"] + 1 > means["c"] + 1.3
-    assert np.isfinite(model.score_samples(table())).all()
+    assert np.isfinite(model.score_samples(frame)).all()
     assert len(model.given({}).sample(3)) == 3  # a missing context was learned
+    with pytest.raises(TableError, match="column 'kind' holds text, and nsf models numbers"):
+        FlowDensity(model="nsf", options=SMALL, context=["kind"]).fit(table())
+
+
+def test_the_mixed_type_part_has_the_options_of_the_estimator():
+    model = FlowDensity(model="nsf", options=SMALL, order="fixed", hidden=(24, 24), dropout=0.3, steps=2).fit(table())
+    mixed = model.model_.mixed
+    assert (mixed.order, mixed.config["hidden"], mixed.config["dropout"]) == ("fixed", [24, 24], 0.3)
+
+
+def test_a_declared_real_number_is_for_the_flow_and_a_declared_bound_is_kept():
+    options = {"model": "nsf", "options": SMALL, "steps": 2}
+    assert FlowDensity(**options, types={"a": "continuous"}).fit(table()).model_.places == [1]
+    bounded = FlowDensity(**options, types={"a": Bounded(-8, 8)}).fit(table())
+    assert bounded.model_.places == [0, 1]
+    assert np.isneginf(bounded.score_samples(table(5).assign(a=9.0, kind="a"))).all()
+    held_out = table(60).assign(kind="a")
+    held_out.loc[3, "a"] = 9.0
+    with pytest.warns(UserWarning, match="1 validation rows hold values that the training rows do not allow"):
+        FlowDensity(**options, types={"a": Bounded(-8, 8)}, validation=held_out).fit(table())
+
+
+def test_codes_alone_are_learned_as_numbers_only_where_that_is_asked_for():
+    codes = pd.DataFrame({f"h{k}": np.arange(450) % (k + 2) for k in range(3)})
+    assert isinstance(FlowDensity(model="nsf", options=SMALL, steps=2).fit(codes).model_, Flow)
+    real = codes.assign(real=np.linspace(0, 1, 450) ** 2)
+    assert FlowDensity(model="auto", context=["real"], steps=2).fit(real).model_name_ == "mixed"
 
 
 def test_a_table_without_discrete_columns_is_one_flow():
@@ -131,11 +157,24 @@ def test_what_such_a_model_cannot_do_is_one_sentence(fitted, question, sentence)
         question(fitted)
 
 
-def test_gaps_that_were_never_learned_are_refused():
+def test_gaps_that_were_never_learned_are_refused(fitted):
     frame = table().dropna()
     model = FlowDensity(model="nsf", options=SMALL, steps=5, random_state=0).fit(frame)
     with pytest.raises(ValueError, match="MixedFlow: column 1 is missing in a row, which no row was"):
         model.score_samples(frame.assign(kind=None))
+    gap = table().assign(b=lambda t: t["b"].where(t.index != 7))
+    for refused in (lambda: model.partial_fit(gap), lambda: FlowDensity(model="nsf", validation=gap).fit(table())):
+        with pytest.raises(TableError, match="column 'b' has 1 missing value in 400 rows, first at row 8"):
+            refused()
+    x = torch.zeros(2, 3, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"MixedFlow: x must have shape \(\*batch, 3\); got \(2, 2\)"):
+        fitted.model_.log_marginal(x[:, :2])
+    with pytest.raises(ValueError, match="MixedFlow: x must be float64"):
+        fitted.model_.log_marginal(x.float())
+    mixed = MixedTypeModel([Categorical(3)], context=[Categorical(2)], hidden=(8,))
+    conditional = MixedFlow(mixed, nsf(2, MixedFlow.embedding_size(mixed), depth=1, hidden=[8]), [0])
+    with pytest.raises(ValueError, match="MixedFlow: an entry of the context is missing, which this model"):
+        conditional.log_marginal(x, x[:, :1] * torch.nan)
 
 
 @pytest.mark.parametrize(
@@ -165,4 +204,11 @@ def test_the_commands_take_such_a_model(tmp_path):
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])
         assert result.exit_code == 0, f"{arguments}: {result.stdout} {result.stderr}"
     assert set(pd.read_csv(tmp_path / "drawn.csv")["kind"].dropna()) <= {"a", "b", "c"}
-    assert not re.search(r"discrete column[s]? under a density", report.read_text())
+    sentence = "Discrete columns are modelled as if they were continuous"
+    assert sentence not in report.read_text()
+    codes, plain = tmp_path / "codes.csv", tmp_path / "plain.html"
+    pd.DataFrame({f"h{k}": np.arange(300) % (k + 2) for k in range(2)}).to_csv(codes, index=False)
+    for arguments in (["fit", codes, "--out", out, "--force", *options], ["report", out, codes, "--out", plain]):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, f"{arguments}: {result.stdout} {result.stderr}"
+    assert sentence in plain.read_text()

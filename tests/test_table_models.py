@@ -146,6 +146,10 @@ def test_the_model_is_chosen_from_the_schema():
         table = frame.assign(**columns)
         schema = Schema.infer(table)
         assert choose_model(schema.fields, schema.encode(table)) == expected
+    codes = {f"h{k}": np.arange(450) % (k + 2) for k in range(5)}
+    for table, model in [(codes, "mixed"), ({**codes, "real": np.linspace(0, 1, 450) ** 2}, "nsf")]:
+        schema = Schema.infer(pd.DataFrame(table))
+        assert choose_model(schema.fields, schema.encode(pd.DataFrame(table)))[0] == model
 
 
 def test_what_is_prepared_is_told_before_training():

@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 from pushforward.data.inference import DECLARED
 from pushforward.data.schema import Field
-from pushforward.distributions import Boolean, Inflated, Integer, Repeated
+from pushforward.distributions import Boolean, Continuous, Inflated, Integer, Repeated
 
-__all__ = ["FEW", "choose_model", "is_real", "not_for_a_flow"]
+__all__ = ["FEW", "choose_model", "not_for_a_flow"]
 
 FEW = 100
 """Different whole numbers up to which a column holds codes or counts, not measurements."""
-SHARE = 0.4
-"""Share of real columns from which on a flow models them given the others. Of ten tables the flow gave held-out rows
-0.3 to 5.4 nats more on the four above it, `benchmarks/choice.py`."""
+SHARE, ENOUGH = 0.4, 400
+"""Share of real columns, or number of rows, from which on a flow models them given the others: of twelve tables the
+flow gave held-out rows 0.1 to 5 nats more above one of them and 0.4 less below both, `benchmarks/choice.py`."""
 DATES, GAPS = "holds dates or times", "has missing values"
 
 
-def choose_model(fields: Sequence[Field], x: NDArray[np.float64]) -> tuple[str, str]:
+def choose_model(fields: Sequence[Field], x: NDArray[np.float64], context: Sequence[Field] = ()) -> tuple[str, str]:
     """``"mixed"`` or ``"nsf"``, and why, as the beginning of a sentence.
 
     Columns that hold text, codes, counts, gaps or one number alone are modelled by a mixed-type model in any case; the
@@ -29,31 +29,27 @@ def choose_model(fields: Sequence[Field], x: NDArray[np.float64]) -> tuple[str, 
     of rows are asked for, which only the mixed-type model answers.
 
     Args:
-        fields: the columns of the table.
+        fields: the columns of the table, those that are modelled first.
         x: its rows as numbers (rows, columns), NaN where an entry is missing.
+        context: the last of the columns, which are conditioned on.
     """
     facts = [not_for_a_flow(field, column) for field, column in zip(fields, x.T, strict=True)]
     others = [(field, fact) for field, fact in zip(fields, facts, strict=True) if fact is not None]
     if not others:
         return "nsf", "All columns are real numbers without gaps"
     asked = [(field, fact) for field, fact in others if field.labels is not None or fact in (DATES, GAPS)]
-    real = len(fields) - len(others)
+    modelled = facts[: len(fields) - len(context)]
+    real = modelled.count(None)
     field, fact = (asked or others)[0]
-    if asked or real < SHARE * len(fields):
+    if asked or not real or (real < SHARE * len(modelled) and len(x) < ENOUGH):
         return "mixed", f"Column {field.name!r} {fact}"
-    why = f"{real} of {len(fields)} columns are real numbers, for a flow given the others"
+    why = f"{real} of {len(modelled)} columns are real numbers, for a flow given the others"
     return "nsf", f"{why}: {field.name!r} {fact}"
-
-
-def is_real(field: Field) -> bool:
-    """Whether the type of a column is one of real numbers, whatever values it takes."""
-    column_type = field.column_type
-    return field.labels is None and column_type.is_density and not isinstance(column_type, Inflated | Repeated)
 
 
 def not_for_a_flow(field: Field, column: NDArray[np.float64]) -> str | None:
     """Why a column (rows,) is not for a flow, as the end of a sentence; None if it is."""
-    if field.why == DECLARED:
+    if field.why == DECLARED and field.column_type.config != Continuous().config:
         return "has a declared type"
     if field.labels is not None:
         return "holds text" if field.form == "label" else "holds categories"

@@ -22,7 +22,7 @@ from pushforward.data.parquet import ParquetRows
 from pushforward.data.reader import read_arrow
 from pushforward.data.schema import Field, Schema
 from pushforward.distributions import Continuous, MixedFlow, MixedTypeModel
-from pushforward.estimators.choice import choose_model
+from pushforward.estimators.choice import choose_model, not_for_a_flow
 from pushforward.estimators.files import PASS, file_passes, file_schema
 from pushforward.estimators.layout import TableRows
 from pushforward.estimators.learners import Learner, MixedLearner, learner_of
@@ -108,7 +108,8 @@ class FlowDensity(DensityMixin, TableAnswers):
         return replace(mixed, options={**mixed.options, "order": self.order})
 
     def _learner(self) -> Learner:
-        return learner_of(self.model_name_, self.options or {}, self._mixed())
+        others = self._others if hasattr(self, "_others") else getattr(self.model_, "places", ())
+        return learner_of(self.model_name_, self.options or {}, self._mixed(), others)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -162,12 +163,12 @@ class FlowDensity(DensityMixin, TableAnswers):
     def _learn(self, X: Any, sample_weight: Any, *, again: bool, **options: Any) -> FlowDensity:
         lasting = self.warm_start or "steps" in options  # other rows may come, beyond the limits of these
         x, weights = self._learned_from(X, sample_weight, again=again, types=self.types, draws=not lasting)
-        why = "" if again else self._choose(x)
-        held_out = None
+        why, rows, held_out = "" if again else self._choose(x), self.layout_.batch(x, weights), None
+        self._check_rows(rows)
         if hasattr(self.validation, "shape"):
             held_out = self.layout_.batch(self.schema_.encode(self.validation))
+            self._check_rows(held_out)
             held_out = self._learner().usable(held_out, self.layout_.fields[0])
-        rows = self.layout_.batch(x, weights)
         self._train(rows, *self.layout_.fields, held_out=held_out, why=why, again=again, **options)
         return self
 
@@ -185,6 +186,7 @@ class FlowDensity(DensityMixin, TableAnswers):
 
         def parts(number: int) -> Any:
             batch = self.layout_.batch(passes(number))
+            self._check_rows(batch)
             return batch.x if batch.context is None else (batch.x, batch.context)
 
         self._train(
@@ -197,9 +199,17 @@ class FlowDensity(DensityMixin, TableAnswers):
         """Decide the kind of model; returns the reason, if it was left to the table."""
         self.model_name_, why = self.model, ""
         if self.model == "auto":
-            self.model_name_, why = choose_model(self.schema_.fields, x.numpy())
-        self._learner().check(self.schema_.fields, x)
+            context = self.layout_.fields[1]
+            places = [*self.layout_.modelled, *self.layout_.context]
+            fields = [self.schema_.fields[j] for j in places]
+            self.model_name_, why = choose_model(fields, x[:, places].numpy(), context)
+        columns, rows = self.layout_.fields[0], x[:, self.layout_.modelled].numpy().T
+        others = [j for j, field in enumerate(columns) if not_for_a_flow(field, rows[j]) is not None]
+        self._others = others if len(others) < len(columns) else []  # of codes alone a flow learns numbers, if asked to
         return why
+
+    def _check_rows(self, rows: TableRows) -> None:
+        self._learner().check(rows, *self.layout_.fields)
 
     # --- answers
 

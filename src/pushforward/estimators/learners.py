@@ -18,7 +18,6 @@ from pushforward.data.formats import TableError, drop_option
 from pushforward.data.inference import DECLARED
 from pushforward.data.schema import Field
 from pushforward.distributions import Continuous, Flow, MixedFlow, MixedTypeModel
-from pushforward.estimators.choice import is_real, not_for_a_flow
 from pushforward.estimators.layout import TableRows
 from pushforward.estimators.support import rows_inside
 from pushforward.flows import FLOWS
@@ -60,15 +59,15 @@ class Learner(ABC):
     name: str
 
     @abstractmethod
-    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: TableRows, size: int) -> Distribution:
-        """An untrained model of some columns given others, for a table of ``size`` rows, or some of them."""
+    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: int) -> Distribution:
+        """An untrained model of some columns given others, for a table of so many rows."""
 
     def initialize(self, model: Distribution, rows: TableRows) -> None:
         """Set what depends on the data, where that is not left to the training."""
         return
 
-    def check(self, fields: Sequence[Field], x: Tensor) -> None:
-        """Refuse rows x (rows, columns) that the model cannot learn or judge.
+    def check(self, rows: TableRows, columns: Sequence[Field], context: Sequence[Field]) -> None:
+        """Refuse rows that the model cannot learn or judge.
 
         Raises:
             TableError: naming the column and a remedy.
@@ -112,10 +111,10 @@ class MixedLearner(Learner):
     lr: Callable[[int], float] = lambda rows: 3e-3
     name = "mixed"
 
-    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: TableRows, size: int) -> MixedTypeModel:
+    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: int) -> MixedTypeModel:
         types, context_types = ([field.column_type for field in fields] for fields in (columns, context))
         hides = {"hide_context": HIDDEN} if context else {}
-        return MixedTypeModel(types, context=context_types, **{"hidden": self.hidden(size), **hides, **self.options})
+        return MixedTypeModel(types, context=context_types, **{"hidden": self.hidden(rows), **hides, **self.options})
 
     def usable(self, rows: TableRows, fields: Sequence[Field]) -> TableRows:
         return rows_inside(rows, fields)
@@ -151,26 +150,29 @@ class FlowLearner(Learner):
     name: str
     options: Mapping[str, Any]
     mixed: MixedLearner
+    others: Sequence[int] = ()
+    """The numbers of the columns that are not for a flow."""
 
-    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: TableRows, size: int) -> Distribution:
-        first = self._others(columns, rows.x)
-        if len(first) == len(columns):  # none is left for a flow, which learns numbers as they are if it is asked to
-            check_complete(self.name, columns, rows.x)
+    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: int) -> Distribution:
+        if not self.others:
             if any(field.why == DECLARED for field in columns):
                 raise ValueError(f"types: column types are for the model 'mixed', not for {self.name!r}.")
-            first = []
-        if not first:
-            if not any(field.labels is not None for field in context) and not _has_gaps(rows.context):
-                return self._flow(len(columns), len(context))
-            first = [0]  # a mixed-type model takes any context, and what stands for it comes from that
-        if len(first) == len(columns):
-            check_complete(self.name, context, torch.empty(0) if rows.context is None else rows.context)
-        mixed = replace(self.mixed, options={}).build([columns[j] for j in first], context, rows, size)
-        return MixedFlow(mixed, self._flow(len(columns) - len(first), MixedFlow.embedding_size(mixed)), first)
+            return self._flow(len(columns), len(context))
+        mixed = self.mixed.build([columns[j] for j in self.others], context, rows)
+        return MixedFlow(
+            mixed, self._flow(len(columns) - len(self.others), MixedFlow.embedding_size(mixed)), self.others
+        )
+
+    def check(self, rows: TableRows, columns: Sequence[Field], context: Sequence[Field]) -> None:
+        real = [j for j in range(len(columns)) if j not in self.others]
+        check_complete(self.name, [columns[j] for j in real], rows.x[:, real])
+        if rows.context is not None and not self.others:
+            check_complete(self.name, context, rows.context)
 
     def usable(self, rows: TableRows, fields: Sequence[Field]) -> TableRows:
         real = Continuous()
-        return rows_inside(rows, [replace(f, column_type=real) if is_real(f) else f for f in fields])
+        each = [field if j in self.others else replace(field, column_type=real) for j, field in enumerate(fields)]
+        return rows_inside(rows, each)
 
     def finish(self, model: Distribution, train: TableRows, held_out: TableRows | None, rows: int) -> None:
         super().finish(model, train, held_out, rows)
@@ -178,11 +180,6 @@ class FlowLearner(Learner):
             places = model.places
             first = None if held_out is None else replace(held_out, x=held_out.x[:, places])
             self.mixed.finish(model.mixed, replace(train, x=train.x[:, places]), first, rows)
-
-    def _others(self, columns: Sequence[Field], x: Tensor) -> list[int]:
-        """The columns that are not for a flow."""
-        numbers = zip(columns, x.cpu().numpy().T, strict=True)
-        return [j for j, (field, column) in enumerate(numbers) if not_for_a_flow(field, column) is not None]
 
     def _flow(self, features: int, context: int) -> Flow:
         try:
@@ -219,10 +216,7 @@ class FlowLearner(Learner):
 class CrossValidatedLearner(FlowLearner):
     """A triangular map whose terms are chosen by cross-validation."""
 
-    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: TableRows, size: int) -> Distribution:
-        check_complete(self.name, columns, rows.x)
-        if context and rows.context is not None:
-            check_complete(self.name, context, rows.context)
+    def build(self, columns: Sequence[Field], context: Sequence[Field], rows: int) -> Distribution:
         return FLOWS[self.name](len(columns), len(context), data_dtype="float64")
 
     def learn(self, model: Distribution, rows: Any, context: Any, **options: Any) -> tuple[Distribution, History]:
@@ -266,8 +260,7 @@ def check_options(name: str, options: Mapping[str, Any], columns: int, context: 
     mixed = MixedLearner({}, lambda rows: (8,), lambda rows, columns: 1, lambda rows: 1)
     blank = Field("", Continuous(), "", "")
     with seeded(0):
-        rows = TableRows(torch.zeros(0, columns), torch.zeros(0, context) if context else None)
-        learner_of(name, options, mixed).build([blank] * columns, [blank] * context, rows, 1)
+        learner_of(name, options, mixed).build([blank] * columns, [blank] * context, 1)
 
 
 def option_names(name: str) -> dict[str, Any]:
@@ -286,8 +279,9 @@ def option_names(name: str) -> dict[str, Any]:
     return {p.name: p.default for p in keywords if p.kind is p.KEYWORD_ONLY and p.name not in FIXED}
 
 
-def learner_of(name: str, options: Mapping[str, Any], mixed: MixedLearner) -> Learner:
-    """The kind of model of a name, with options of it; ``mixed`` is what ``"mixed"`` stands for.
+def learner_of(name: str, options: Mapping[str, Any], mixed: MixedLearner, others: Sequence[int] = ()) -> Learner:
+    """The kind of model of a name, with options of it; ``mixed`` is what ``"mixed"`` stands for, and ``others`` are the
+    columns that are not for a flow.
 
     Raises:
         ValueError: there is no such model, or it has no such option.
@@ -297,8 +291,6 @@ def learner_of(name: str, options: Mapping[str, Any], mixed: MixedLearner) -> Le
         raise ValueError(f"options: {name} has no option {unknown[0]!r}. It has {', '.join(possible)}.")
     if name == "mixed":
         return replace(mixed, options={**mixed.options, **options})
-    return (CrossValidatedLearner if name == CROSS_VALIDATED else FlowLearner)(name, options, mixed)
-
-
-def _has_gaps(context: Tensor | None) -> bool:
-    return context is not None and bool(context.isnan().any())
+    if name == CROSS_VALIDATED:
+        return CrossValidatedLearner(name, options, mixed)
+    return FlowLearner(name, options, mixed, others)

@@ -229,7 +229,7 @@ class TableEstimator(BaseEstimator):
         self.model_name_ = learner.name
         with seeded(seed):
             if not again:
-                self.model_: Any = learner.build(columns, context, rows, size)
+                self.model_: Any = learner.build(columns, context, size)
             rows, held_out = rows.to(self.device), None if held_out is None else held_out.to(self.device)
             learner.initialize(self.model_.to(device=self.device), rows)
             order = torch.randperm(len(rows)).to(rows.x.device)

@@ -32,12 +32,12 @@ class Encoded(NamedTuple):
     """Of the linear part, (columns that are on the real line, n); None where there is none."""
 
 
-def check_rows(name: str, x: Tensor, columns: int) -> None:
+def check_rows(name: str, x: Tensor, columns: int, owner: str = "MixedTypeModel") -> None:
     """Refuse values of columns in another dtype than float64, or of another number of columns."""
     if x.dtype != torch.float64:
-        raise ValueError(f"MixedTypeModel: {name} must be float64, as tables are; got {x.dtype}. Use {name}.double().")
+        raise ValueError(f"{owner}: {name} must be float64, as tables are; got {x.dtype}. Use {name}.double().")
     if x.ndim < 1 or x.shape[-1] != columns:
-        raise ValueError(f"MixedTypeModel: {name} must have shape (*batch, {columns}); got {tuple(x.shape)}.")
+        raise ValueError(f"{owner}: {name} must have shape (*batch, {columns}); got {tuple(x.shape)}.")
 
 
 class ConditionalNetwork(HasConstants):

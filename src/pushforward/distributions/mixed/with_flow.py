@@ -19,6 +19,7 @@ from pushforward.distributions.columns.continuous import Continuous
 from pushforward.distributions.flow import Flow
 from pushforward.distributions.mixed.checks import refuse_unseen_gaps
 from pushforward.distributions.mixed.model import MixedTypeModel
+from pushforward.distributions.mixed.network import check_rows
 from pushforward.distributions.mixed.random_sets import hide_at_random
 
 __all__ = ["MixedFlow"]
@@ -149,7 +150,13 @@ class MixedFlow(Distribution):
 
     def log_marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of rows x (*batch, columns) in which entries of the columns A may be missing, (*batch,)."""
+        check_rows("x", x, self.event_shape[0], owner="MixedFlow")
         refuse_unseen_gaps(self.places, x[..., self.places].isnan(), self.mixed.had_gaps)
+        if context is not None and not self.mixed.hide_context and bool(context.isnan().any()):
+            raise ValueError(
+                "MixedFlow: an entry of the context is missing, which this model has not learned. Fill it in, or build "
+                "the MixedTypeModel with hide_context= and learn anew."
+            )
         inside = holds_each(self.support, x) | x.isnan()
         complete = torch.where(inside, x, self.support.anchor(x))
         first, rest = self._parts(complete)
