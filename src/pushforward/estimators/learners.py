@@ -46,6 +46,8 @@ ENTRIES, FEWEST_PER_STEP = 2**22, 64
 MANY, PASSES = 4_500, 51
 """Steps after which a run ends once it has seen each row so often. Later ones gain little, 0.006 nats of Adult in 500.
 Up to there they are those of a longer run: on the way down to rate zero 4,500 to 4,900 steps of Adult learned less."""
+FEW, DROPOUT = 2_500, 0.2
+"""With fewer rows a flow given other columns drops so many units: 0.04 nats more on energy, 0.14 on airfoil."""
 MIXED_OPTIONS = ("order", "hidden", "dropout", "activation", "conditioner")
 
 
@@ -159,9 +161,10 @@ class FlowLearner(Learner):
                 raise ValueError(f"types: column types are for the model 'mixed', not for {self.name!r}.")
             return self._flow(len(columns), len(context))
         mixed = self.mixed.build([columns[j] for j in self.others], context, rows)
-        return MixedFlow(
-            mixed, self._flow(len(columns) - len(self.others), MixedFlow.embedding_size(mixed)), self.others
-        )
+        drops = rows < FEW and "dropout" in option_names(self.name)
+        real = len(columns) - len(self.others)
+        flow = self._flow(real, MixedFlow.embedding_size(mixed), **({"dropout": DROPOUT} if drops else {}))
+        return MixedFlow(mixed, flow, self.others)
 
     def check(self, rows: TableRows, columns: Sequence[Field], context: Sequence[Field]) -> None:
         real = [j for j in range(len(columns)) if j not in self.others]
@@ -181,9 +184,9 @@ class FlowLearner(Learner):
             first = None if held_out is None else replace(held_out, x=held_out.x[:, places])
             self.mixed.finish(model.mixed, replace(train, x=train.x[:, places]), first, rows)
 
-    def _flow(self, features: int, context: int) -> Flow:
+    def _flow(self, features: int, context: int, **defaults: Any) -> Flow:
         try:
-            return FLOWS[self.name](features, context, data_dtype="float64", **self.options)
+            return FLOWS[self.name](features, context, data_dtype="float64", **{**defaults, **self.options})
         except (TypeError, RuntimeError, OverflowError) as error:
             raise self._wrong(error) from None
 
