@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import pushforward as pf
 from pushforward.cli.app import app
 from pushforward.data.formats import TableError
+from pushforward.data.rules import draw_within
 from pushforward.distributions import Bounded, Categorical, Continuous, Flow, Integer, MixedFlow, MixedTypeModel
 from pushforward.estimators import FlowDensity
 from pushforward.flows import maf, nsf
@@ -212,3 +213,18 @@ def test_the_commands_take_such_a_model(tmp_path):
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])
         assert result.exit_code == 0, f"{arguments}: {result.stdout} {result.stderr}"
     assert sentence in plain.read_text()
+
+
+def test_draws_keep_the_limits_of_the_columns():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"share": rng.uniform(0, 1, 400).clip(0.1, 0.9), "kind": rng.choice(list("ab"), 400)})
+    frame["paid"] = np.exp(2 * rng.normal(size=400)).round(2)
+    model = FlowDensity(model="nsf", options=SMALL, steps=20, random_state=0).fit(frame)
+    draws = model.sample(2000, random_state=1)
+    assert draws["share"].between(0.1, 0.9).all()
+    assert (draws["paid"] >= 0).all()
+    ends = np.array([[-1.0, -np.inf], [1.0, np.inf]])
+    assert (np.abs(draw_within(lambda count: rng.normal(size=(count, 2)), ends, 50)[:, 0]) <= 1).all()
+    assert (
+        draw_within(lambda count: rng.normal(size=(count, 2)) + 99, ends, 50)[:, 0] == 1
+    ).all()  # where none lies inside

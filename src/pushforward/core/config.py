@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import reprlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -160,9 +161,9 @@ def decode(value: Any) -> Any:
 
 
 def shown_config(module: Any) -> str:
-    """The constructor arguments of a module for its printed form; parts among them print themselves."""
+    """The constructor arguments of a module for its printed form, long ones cut; parts among them print themselves."""
     arguments = {key: value for key, value in getattr(module, "config", {}).items() if key != "type"}
-    return ", ".join(f"{key}={value}" for key, value in arguments.items() if not _has_parts(value))
+    return ", ".join(f"{key}={reprlib.repr(value)}" for key, value in arguments.items() if not _has_parts(value))
 
 
 def _has_parts(value: Any) -> bool:

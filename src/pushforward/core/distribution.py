@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, final
@@ -274,7 +275,7 @@ class Distribution(ScreenedInputs, ABC):
 
     def extra_repr(self) -> str:
         arguments = {k: v for k, v in getattr(self, "config", {}).items() if k != "type" and not isinstance(v, dict)}
-        return ", ".join(f"{key}={value}" for key, value in arguments.items())
+        return ", ".join(f"{key}={reprlib.repr(value)}" for key, value in arguments.items())
 
     def _arguments(self, x: Tensor, context: Tensor | None, generator: torch.Generator | None) -> tuple[Any, ...]:
         """The arguments of ``_log_prob``: context only if conditional, a generator only if it draws."""

@@ -12,7 +12,7 @@ from pushforward.data.fields import DAY, Field
 from pushforward.data.quantities import Quantity
 from pushforward.distributions import Boolean, Circular, Constant
 
-__all__ = ["Rule", "broken", "draw_keeping", "has_order", "rules_of"]
+__all__ = ["Rule", "broken", "draw_keeping", "draw_within", "has_order", "rules_of"]
 
 Floats = NDArray[np.float64]
 
@@ -130,6 +130,22 @@ def draw_keeping(
             if a in free:
                 _move(fields, rows, rule, a, b, np.floor)
     return rows
+
+
+def draw_within(draw: Callable[[int], Floats], ends: Floats, count: int) -> Floats:
+    """Rows (count, columns) whose entries lie between the ends (2, columns) of their columns, or are missing.
+
+    Rows that leave them, as those of a flow may, are drawn anew, which gives the distribution of the rows given that
+    they lie inside. What is still outside after twenty rounds is moved to the end.
+    """
+    rows = draw(count)
+    for _ in range(ROUNDS):
+        outside = ((rows < ends[0]) | (rows > ends[1])).any(axis=1)
+        if not outside.any():
+            return rows
+        rows[outside] = draw(int(outside.sum()))
+    clipped: Floats = rows.clip(*ends)
+    return clipped
 
 
 def _move(

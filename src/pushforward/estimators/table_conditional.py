@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pushforward.core.checks import at_least
 from pushforward.core.distribution import Distribution
-from pushforward.data.rules import broken, draw_keeping
+from pushforward.data.rules import broken, draw_keeping, draw_within
 from pushforward.data.schema import Field, Schema
 from pushforward.distributions import ColumnDistribution, MixedConditional, MixedTypeModel
 from pushforward.estimators.layout import ColumnLayout, to_numpy
@@ -55,7 +55,8 @@ class TableConditional:
     def sample(
         self, n_samples: int = 1, random_state: Any = None, *, whole: bool = False, keep_rules: bool = False
     ) -> Any:
-        """Samples of ``columns`` as a table, with the decimals of the columns.
+        """Samples of ``columns`` as a table, with the decimals of the columns. Rows of a flow that leave the limits of
+        a column are drawn anew.
 
         Args:
             n_samples: how many rows.
@@ -67,7 +68,12 @@ class TableConditional:
         at_least("FlowDensity", "n_samples", n_samples, 1)
         generator, rules = self._generator(random_state), self.schema.rules
 
-        def draw(count: int) -> NDArray[np.float64]:
+        types = [field.column_type for field in self.schema.fields]
+        ends = np.array([column_type.domain.ends for column_type in types]).T
+        ends[:, [not column_type.is_density for column_type in types]] += [[-0.5], [0.5]]  # before they are rounded
+        ends[:, list(self._observed)] = [[-math.inf], [math.inf]]
+
+        def draw_any(count: int) -> NDArray[np.float64]:
             with torch.no_grad():
                 samples = self.distribution.sample((count,), generator=generator)
             values = np.full((count, len(self.schema.fields)), math.nan)
@@ -75,6 +81,9 @@ class TableConditional:
             for j, value in self._observed.items():
                 values[:, j] = value
             return values
+
+        def draw(count: int) -> NDArray[np.float64]:
+            return draw_within(draw_any, ends, count)
 
         def rounded(count: int) -> NDArray[np.float64]:
             values = draw(count)
