@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,8 +20,11 @@ MANY_TOKENS = 32
 """From so many tokens on gradients are recorded by torch's fused attention: below, they cost more that way."""
 
 
-def check_attention(owner: str, width: int, heads: int, expansion: int) -> None:
+def check_attention(owner: str, hidden: Sequence[int], heads: int, expansion: int = 1) -> None:
     """Refuse sizes of blocks that cannot be built."""
+    width = hidden[0]
+    if len(set(hidden)) > 1:
+        raise ValueError(f"{owner}: all blocks need equal widths; got hidden={tuple(hidden)}.")
     at_least(owner, "heads", heads, 1)
     at_least(owner, "expansion", expansion, 1)
     if width % heads:
