@@ -112,6 +112,23 @@ def test_huge_entries_of_one_row_spoil_no_gradient():
     assert all(grad.isfinite().all() for grad in grads)
 
 
+@pytest.mark.parametrize("mask", [None, (3, 4), (7, 3, 4)])
+def test_fused_attention_gets_no_more_points_than_it_can_take(mask, monkeypatch):
+    query, key, value = (torch.randn(7, k, 2, generator=generator(k)) for k in (3, 4, 4))
+    visible = None if mask is None else torch.ones(mask, dtype=torch.bool).tril(1)
+    whole, sizes = attention._plainly(query, key, value, visible), []
+    fused = attention.F.scaled_dot_product_attention
+
+    def counted(query, *args, **kwargs):
+        sizes.append(query.shape[1])
+        return fused(query, *args, **kwargs)
+
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", counted)
+    monkeypatch.setattr(attention, "MOST_ROWS", 3, raising=False)
+    torch.testing.assert_close(attention._fused(query, key, value, visible), whole)
+    assert sizes == [3, 3, 1]
+
+
 def test_fused_attention_has_the_derivatives_of_plain_products():
     leaves = [
         torch.randn(3, attention.MANY_TOKENS, 4, dtype=torch.float64, generator=generator(k)).requires_grad_()
