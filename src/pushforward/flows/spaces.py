@@ -93,6 +93,8 @@ def sphere_flow(
     """
     at_least("sphere_flow", "features", features, 2)
     at_least("sphere_flow", "depth", depth, 1)
+    at_least("sphere_flow", "bins", bins, 1)
+    at_least("sphere_flow", "components", components, 1)
     one_of("sphere_flow", "kind", kind, ("recursive", "exponential", "moebius"))
     one_of("sphere_flow", "fast", fast, ("density", "sampling"))
     layers: list[Bijection] = []
@@ -159,6 +161,8 @@ def rotation_flow(
     >>> round((flow.log_prob(turn) - flow.log_prob(-turn)).item(), 4) + 0.0
     0.0
     """
+    at_least("rotation_flow", "bins", bins, 1)
+    at_least("rotation_flow", "components", components, 1)
     if kind != "exponential":
         one_of("rotation_flow", "kind", kind, ("exponential", "recursive", "moebius"))
         return RotationDistribution(
