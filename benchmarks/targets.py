@@ -165,12 +165,8 @@ def fitted(family: str, target: str, seconds: float, given_steps: int | None = N
         log_prob = torch.cat([flow.log_prob(part) for part in test.split(1000)]).double()
         density = np.concatenate([flow.log_prob(part).exp().numpy() for part in grid().split(1000)])
         excess = truth.double().log_prob(test.double()) - log_prob
-    solved = log_prob.isfinite()
     score = {
-        "nll": -log_prob[solved].mean().item(),
-        "excess": excess[solved].mean().item(),
-        "error": excess[solved].std().item() / TEST_ROWS**0.5,
-        "unsolved": int((~solved).sum()),
+        **scored(log_prob, excess),
         "steps": steps,
         "seconds": used,
         "weights": sum(p.numel() for p in flow.parameters()),
@@ -178,6 +174,19 @@ def fitted(family: str, target: str, seconds: float, given_steps: int | None = N
     if given_steps is None:
         keep(family, target, score, density)
     print(f"{family:28} {target:16} {json.dumps(score)}", flush=True)
+
+
+def scored(log_prob: torch.Tensor, excess: torch.Tensor) -> dict[str, float]:
+    """Mean loss, infinite where a row has density zero; rows that could not be solved, which are NaN, are left out and
+    counted."""
+    solved, positive = ~log_prob.isnan(), log_prob.isfinite()
+    return {
+        "nll": -log_prob[solved].mean().item(),
+        "excess": excess[solved].mean().item(),
+        "error": excess[positive].std().item() / len(log_prob) ** 0.5,
+        "unsolved": int((~solved).sum()),
+        "impossible": int((solved & ~positive).sum()),
+    }
 
 
 def grid() -> torch.Tensor:
@@ -199,7 +208,9 @@ def keep(family: str, target: str, score: dict[str, Any], density: np.ndarray) -
 
 def kept(family: str, target: str) -> dict[str, Any] | None:
     path = Path(f"{stem(family, target)}.json")
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    score = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    # Earlier scores left out all rows without a density, whether or not it was zero.
+    return None if score and score["unsolved"] and "impossible" not in score else score
 
 
 def report(seconds: float) -> None:
@@ -212,7 +223,9 @@ def report(seconds: float) -> None:
         score = scores[family, target]
         if score is None:
             return "—"
-        return f"{score['nll']:.3f}" + ("\\*" if score["nll"] > best[target] + FAR else "")
+        without = f" ({count})" if (count := score["unsolved"] + score.get("impossible", 0)) else ""
+        loss = "∞" if score["nll"] == np.inf else f"{score['nll']:.3f}"
+        return loss + ("\\*" if score["nll"] > best[target] + FAR else "") + without
 
     def far(family: str) -> list[str]:
         pairs = [(t, scores[family, t]) for t in PLANE_TARGETS]
@@ -242,8 +255,10 @@ def report(seconds: float) -> None:
         f"median of its steps over the targets); networks of {HIDDEN} units. Negative log-likelihood of {TEST_ROWS:,}",
         "fresh rows in nats, the same for all families. The entropy of the target is the least that is possible; it is",
         "computed on a grid of 400 × 400 points. Standard errors of the distances from the entropy are at most",
-        f"{max(errors, default=0):.3f}; {unsolved} rows had no density. \\*: more than {FAR} nats from the best of the",
-        "column. The densities: [`docs/images/targets.png`](../docs/images/targets.png).",
+        f"{max(errors, default=0):.3f}; {unsolved} rows could not be solved and are left out; rows of density",
+        "zero make a loss infinite. In brackets: how many rows have no density.",
+        f"\\*: more than {FAR} nats from the best of the column. The densities:",
+        "[`docs/images/targets.png`](../docs/images/targets.png).",
         "",
         *lines,
         "",

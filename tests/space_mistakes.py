@@ -220,6 +220,16 @@ MISTAKES = [
     (lambda: cylinder_flow(2, []), r"cylinder_flow: circular must name some of the features 0 .. 1, not all; got \[\]"),
     (lambda: cylinder_flow(2, [0, 1]), r"cylinder_flow: circular must name some .* Use torus_flow for angles alone"),
     (lambda: cylinder_flow(2, [0], mix="none"), r"cylinder_flow: mix must be one of 'flip', 'permute'; got 'none'"),
+    (
+        lambda: sphere_flow(3, kind="moebius", bins=-3),
+        r"sphere_flow: bins must be a whole number of at least 1; got -3",
+    ),
+    (lambda: sphere_flow(3, components=0), r"sphere_flow: components must be a whole number of at least 1; got 0\."),
+    (lambda: rotation_flow(bins=-3), r"rotation_flow: bins must be a whole number of at least 1; got -3\."),
+    (
+        lambda: rotation_flow(kind="recursive", components=0),
+        r"rotation_flow: components must be a whole number of at least 1; got 0\.",
+    ),
     (lambda: torus_flow(0), r"torus_flow: features must be a whole number of at least 1; got 0\."),
     (lambda: torus_flow(1, depth=0), r"torus_flow: depth must be a whole number of at least 1; got 0\."),
     (lambda: torus_flow(1, map="flat"), r"torus_flow: map must be one of 'spline', 'moebius'; got 'flat'\."),

@@ -4,10 +4,24 @@ import math
 
 import pytest
 import torch
+import torch.distributions as td
 from cases import generator, randomize
+from torch.distributions import AffineTransform
 
 import pushforward as pf
-from pushforward.distributions import Ensemble, Normal, Resampled, StandardNormal
+from pushforward.distributions import (
+    Categorical,
+    Continuous,
+    Ensemble,
+    Flow,
+    MixedTypeModel,
+    Normal,
+    Resampled,
+    StandardNormal,
+    StudentT,
+    Uniform,
+    from_torch,
+)
 from pushforward.testing.comparison import SHARP, close
 
 
@@ -35,6 +49,47 @@ def test_an_ensemble_is_the_mixture_of_its_members(name, context):
     close(spread, separate.std(0), "spread", SHARP)
     assert (spread > 0.01).any()
     assert (mean <= whole.log_prob(x, c)).all()
+
+
+def other_constants():
+    """Members with weights of equal shapes that differ in something else."""
+    x = torch.tensor([[2.0], [4.0]])
+    order = [MixedTypeModel([Categorical(2), Continuous()], hidden=(4, 4), order="any") for _ in range(2)]
+    order[1].network.set_sequence([1, 0])
+    scaled = [Flow(StandardNormal(1), AffineTransform(0.0, scale)) for scale in (1.0, 3.0)]
+    return {
+        "bound": (members(count=1, bound=3.0) + members(count=1, bound=6.0), torch.full((3, 2), 4.0)),
+        "activation": ([members(activation=name, count=1)[0] for name in ("relu", "tanh")], torch.randn(3, 2)),
+        "learned order": ([randomize(model) for model in order], torch.tensor([[1.0, 0.3], [0.0, 2.0]])),
+        "transforms": (scaled, x),
+        "no weights": ([Uniform([0.0], [5.0]) for _ in range(2)], x),
+        "fixed tails": ([StudentT(1, df=df, learn_df=False) for df in (2.0, 9.0)], x),
+        "of torch": ([from_torch(td.Laplace(torch.zeros(1), scale)) for scale in (1.0, 2.0)], x),
+    }
+
+
+@pytest.mark.parametrize("name", other_constants())
+def test_members_keep_what_is_no_weight(name):
+    each, x = other_constants()[name]
+    each = [member.eval().double() for member in each]
+    x = x.double()
+    whole = pf.ensemble(each).eval()
+    separate = torch.stack([member.log_prob(x) for member in each])
+    assert name == "no weights" or (separate[0] != separate[1]).any()
+    close(whole.member_log_probs(x), separate, "each member", SHARP)
+    assert whole.sample(3).shape == (3, *whole.event_shape)
+
+
+def test_members_of_one_call_are_one_pass(monkeypatch):
+    """Whatever was computed before with one of them."""
+    for name in ("nsf", "maf", "gaussianization"):
+        each = members(name)
+        each[0].log_prob(torch.zeros(2, dtype=torch.float64))
+        calls = []
+        monkeypatch.setattr(Flow, "_log_prob", lambda self, *a, f=Flow._log_prob, n=calls: n.append(1) or f(self, *a))
+        pf.ensemble(each).eval().log_prob(torch.zeros(2, dtype=torch.float64))
+        assert len(calls) == 1
+        monkeypatch.undo()
 
 
 def test_points_come_from_all_members():
@@ -81,6 +136,8 @@ MISTAKES = [
     (lambda: pf.ensemble([StandardNormal(2)]), r"^Ensemble: members must list two or more distributions\."),
     (lambda: pf.ensemble([StandardNormal(2), 3]), r"^Ensemble: members must list two or more distributions\."),
     (lambda: pf.ensemble([Normal([0.0]), Normal([0.0, 1.0])]), r"^Ensemble: members must be built alike, with weights"),
+    (lambda: pf.ensemble([Uniform([0.0], [k]) for k in (1.0, 2.0)]), r"^Ensemble: members must be built alike, .* and"),
+    (lambda: pf.ensemble([StandardNormal(k) for k in (1, 2)]), r"^Ensemble: members must be built alike, with weights"),
     (
         lambda: pf.ensemble([Resampled(StandardNormal(1), hidden=(4,)) for _ in range(2)]),
         r"^Ensemble: log-densities of Resampled draw random numbers\.",

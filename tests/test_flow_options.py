@@ -1,5 +1,6 @@
 """The options that named flows share: one table of types, default values and documentation."""
 
+import functools
 import inspect
 import pydoc
 import re
@@ -71,6 +72,29 @@ def test_a_wrong_option_is_one_sentence_with_the_nearest_name():
         TypeError, match=r"^triangular_map: there is no option 'wings'\. Its options are degree, bound, "
     ):
         pf.flows.triangular_map(2, wings=2)
+
+
+NONE_OF_THEIRS = [
+    ({"conditioner": "zzz"}, r"conditioner must be one of 'plain', 'residual', .*; got 'zzz'\.$"),
+    ({"hidden": (-3,)}, r"hidden must be a whole number of at least 1; got -3\.$"),
+    ({"hidden": (4, 8), "conditioner": "residual"}, r"a residual network needs equal widths; got hidden=\(4, 8\)\.$"),
+    ({"activation": "sine"}, r"activation must be one of 'relu', .*; got 'sine'\.$"),
+    ({"dropout": 5.0}, r"dropout must lie in \[0, 1\); got 5\.0\.$"),
+]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (functools.partial(FLOWS[name], features, **options), f"^{name}: {message}")
+        for name in ("maf", "nice", "graphical", "gaussianization")
+        for features in (1, 2)
+        for options, message in NONE_OF_THEIRS
+    ],
+)
+def test_options_of_networks_are_checked_whether_or_not_there_is_one(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 @pytest.mark.parametrize(

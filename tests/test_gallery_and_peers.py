@@ -149,3 +149,18 @@ def test_the_matrix_exponential_has_the_determinant_of_its_trace():
         total = total + term
     torch.testing.assert_close(matrix, total)
     torch.testing.assert_close(layer.forward_and_ladj(x)[1], torch.linalg.slogdet(matrix)[1])
+
+
+def test_a_benchmark_counts_density_zero_as_an_infinite_loss(monkeypatch):
+    folder = DOCS.parent / "benchmarks"
+    monkeypatch.syspath_prepend(str(folder))
+    spec = importlib.util.spec_from_file_location("benchmark_of_targets", folder / "targets.py")
+    targets = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(targets)
+    log_prob = torch.tensor([-1.0, -3.0, torch.nan])
+    score = targets.scored(log_prob, -log_prob)
+    assert (score["nll"], score["unsolved"], score["impossible"]) == (2.0, 1, 0)
+    log_prob = torch.tensor([-1.0, -3.0, -torch.inf, torch.nan])
+    score = targets.scored(log_prob, -log_prob)
+    assert (score["nll"], score["unsolved"], score["impossible"]) == (math.inf, 1, 1)
+    assert math.isfinite(score["error"])

@@ -73,6 +73,30 @@ def test_a_squared_series_is_the_exponential(size):
     torch.testing.assert_close(_exponential(turns), torch.linalg.matrix_exp(turns), rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("norm", [1e-3, 1.0, 300.0, 1e4, 1e6, 1.6e7])
+def test_a_squared_series_is_right_at_every_norm(norm):
+    """Beside formulas: a rotation, a shrinking one, and a shear, all of this norm."""
+    angle = torch.tensor(norm, dtype=torch.float64)
+    c, s, one = angle.cos(), angle.sin(), torch.ones((), dtype=torch.float64)
+    zero = torch.zeros_like(one)
+    exponents = torch.stack([zero, angle, -angle, zero, zero, angle, zero, zero, -angle, zero, zero, -one])
+    shrunk = torch.stack([(-angle).exp(), zero, zero, (-one).exp()])
+    expected = torch.cat([torch.stack([c, s, -s, c, one, angle, zero, one]), shrunk])
+    torch.testing.assert_close(
+        _exponential(exponents.reshape(3, 2, 2)), expected.reshape(3, 2, 2), rtol=1e-7, atol=1e-7
+    )
+
+
+def test_exponentials_beyond_its_norm_are_refused(tmp_path):
+    pytest.importorskip("onnxscript")
+    flow = pf.distributions.Flow(pf.distributions.StandardNormal(2), pf.bijections.MatrixExponential(2, bound=1e9))
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.copy_(torch.tensor([[0.0, 1e8], [-1e8, 0.0]]) if parameter.ndim == 2 else parameter)
+    with pytest.raises(ValueError, match=r"^to_onnx: log_prob of this flow has the exponential of a matrix of norm"):
+        to_onnx(flow, tmp_path / "flow.onnx")
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("case", [*flow_cases(), *example_cases()], ids=lambda case: case[0])

@@ -1,6 +1,7 @@
 """Transforms of torch as bijections: the numbers of torch, spaces, files, refusals."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -55,6 +56,41 @@ STACK = tt.StackTransform([tt.ExpTransform(), tt.TanhTransform()], dim=-1)  # to
 )
 def test_it_keeps_the_properties_of_bijections(transform):
     check_bijection(from_torch_transform(transform, 2))
+
+
+def affine(scale, event_dim):
+    """With the scale as a Python number where it is one, which a tensor of no axes is not."""
+    return tt.AffineTransform(0.5, scale if isinstance(scale, float) else torch.tensor(scale).double(), event_dim)
+
+
+@pytest.mark.parametrize("event_dim", [0, 1, 2])
+@pytest.mark.parametrize(
+    "scale",
+    [2.0, -2, [-2.0], [2.0, 0.5, -3.0], [[2.0], [0.5]], [[2.0, 0.5, -3.0]]],
+    ids=["number", "scalar", "one", "row", "column", "matrix"],
+)
+@pytest.mark.parametrize("within", ["alone", "composed", "inverse", "learned", "independent"])
+def test_log_determinants_of_affine_maps_count_each_entry(scale, event_dim, within):
+    transform = affine(scale, event_dim)
+    if within == "composed":
+        transform = tt.ComposeTransform([tt.TanhTransform(), transform])
+    if within == "inverse":
+        transform = transform.inv
+    if within == "learned":
+        transform = tt.ComposeTransform([tt.AffineTransform(0.0, torch.ones((), requires_grad=True)), transform])
+    if within == "independent" and event_dim < 2:
+        transform = tt.IndependentTransform(transform, 2 - event_dim)
+    bijection = from_torch_transform(transform, (2, 3)).double()
+    x = torch.randn(4, 2, 3, dtype=torch.float64, generator=generator(1))
+    y, ladj = bijection.forward_and_ladj(x)
+    jacobian = torch.stack([torch.func.jacrev(bijection.forward)(row).reshape(6, 6) for row in x])
+    close(ladj, jacobian.detach().slogdet().logabsdet, "ladj")
+    close(bijection.inverse_and_ladj(y)[1], -ladj, "ladj of the inverse")
+
+
+def test_a_number_as_scale_counts_for_each_feature():
+    ladj = from_torch_transform(tt.AffineTransform(0.0, 2.0, event_dim=1), (3,)).forward_and_ladj(torch.zeros(3))[1]
+    assert round(ladj.item(), 4) == round(3 * math.log(2), 4)
 
 
 def test_spaces_are_those_of_the_images():

@@ -22,6 +22,23 @@ OPTIONS = [
 ]
 
 
+OPTIONS_THAT_ARE_NONE = [
+    ({"heads": 3}, r"^transformer_flow: heads must divide the width; got 3 heads and hidden widths of 64\."),
+    ({"frequencies": -5}, r"^transformer_flow: frequencies must be a whole number of at least 0; got -5\."),
+    ({"hidden": (64, 32)}, r"^transformer_flow: all blocks need equal widths; got hidden=\(64, 32\)\."),
+    ({"solver": "zzz"}, r"^transformer_flow: solver must be one of 'sequential', 'jacobi'; got 'zzz'\."),
+    ({"bins": -3}, r"^transformer_flow: bins must be a whole number of at least 2; got -3\."),
+    (
+        {"univariate": "spline", "components": 0},
+        r"^transformer_flow: components must be a whole number of at least 1; got 0\.",
+    ),
+    ({"univariate": "affine", "bound": -1.0}, r"^transformer_flow: bound must be a positive number; got -1\.0\."),
+    ({"dropout": 2.0}, r"^transformer_flow: dropout must lie in \[0, 1\); got 2\.0\."),
+    ({"activation": "sine"}, r"^transformer_flow: activation must be one of 'relu', .*; got 'sine'\."),
+    ({"hidden": ()}, r"^transformer_flow: hidden must list at least one layer width; got \(\)\."),
+]
+
+
 def network(options):
     return randomize(CausalTransformer(num_params=3, hidden=(8, 8), **{"heads": 2, **options}))
 
@@ -93,6 +110,23 @@ def test_huge_entries_of_one_row_spoil_no_gradient():
     assert ladj.isfinite().all()
     grads = torch.autograd.grad(y[1].sum() + ladj.sum(), list(layer.parameters()))
     assert all(grad.isfinite().all() for grad in grads)
+
+
+@pytest.mark.parametrize("mask", [None, (3, 4), (7, 3, 4)])
+def test_fused_attention_gets_no_more_points_than_it_can_take(mask, monkeypatch):
+    query, key, value = (torch.randn(7, k, 2, generator=generator(k)) for k in (3, 4, 4))
+    visible = None if mask is None else torch.ones(mask, dtype=torch.bool).tril(1)
+    whole, sizes = attention._plainly(query, key, value, visible), []
+    fused = attention.F.scaled_dot_product_attention
+
+    def counted(query, *args, **kwargs):
+        sizes.append(query.shape[1])
+        return fused(query, *args, **kwargs)
+
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", counted)
+    monkeypatch.setattr(attention, "MOST_ROWS", 3, raising=False)
+    torch.testing.assert_close(attention._fused(query, key, value, visible), whole)
+    assert sizes == [3, 3, 1]
 
 
 def test_fused_attention_has_the_derivatives_of_plain_products():
@@ -397,6 +431,11 @@ def test_every_flow_of_autoregressive_layers_takes_it():
         (
             lambda: transformer_flow(3, order=[0, 1, 1]),
             r"transformer_flow: order must rearrange 0 \.\. 2; got \[0, 1, 1\]\.",
+        ),
+        *(
+            (lambda options=options, features=features: transformer_flow(features, 1, **options), match)
+            for features in (1, 2)
+            for options, match in OPTIONS_THAT_ARE_NONE
         ),
     ],
 )

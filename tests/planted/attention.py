@@ -165,8 +165,8 @@ def cotangents_of_keys_and_values_from_the_next_token_alone(patch, bijection):
 
     def forgetful(self, k, token, grad):
         result = through(self, k, token, grad)
-        kept = self.of_kept[k]
-        self.of_kept[k] = tuple(torch.cat([torch.zeros_like(p[:, :-1]), p[:, -1:]], dim=1) for p in kept)
+        grads = self.grad_keys_values[k]
+        self.grad_keys_values[k] = tuple(torch.cat([torch.zeros_like(p[:, :-1]), p[:, -1:]], dim=1) for p in grads)
         return result
 
     patch.setattr(TransformerReverse, "_through_block", forgetful)

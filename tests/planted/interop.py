@@ -3,13 +3,14 @@
 import math
 
 import torch
-from cases import bijection_of, generator, inputs, random_part
+from cases import bijection_of, generator, inputs, random_part, randomize
 
 from pushforward.bijections import LinearLift
 from pushforward.bijections.torch_transform import TorchTransform
 from pushforward.core import surface
 from pushforward.core.domain import REAL
-from pushforward.distributions import Ensemble, Flow, StandardNormal, flow
+from pushforward.distributions import Ensemble, Flow, StandardNormal, ensembles, flow
+from pushforward.flows import nsf
 from pushforward.testing import Case, bijections, quadrature
 
 from .registry import bug
@@ -32,6 +33,22 @@ def log_determinant_of_one_entry_of_a_transform(patch, bijection):
 def densities_of_members_added_up(patch, model):
     whole = Ensemble._log_prob
     patch.setattr(Ensemble, "_log_prob", lambda self, x, context: whole(self, x, context) + math.log(3))
+
+
+def is_the_mixture_of_members(model):
+    x = model.sample(5, generator=generator(1))
+    separate = torch.stack([member.log_prob(x) for member in model.members])
+    assert (model.member_log_probs(x) - separate).abs().max() < 1e-9, "members are not what they are alone"
+
+
+@bug(
+    is_the_mixture_of_members,
+    lambda: (
+        Ensemble([randomize(nsf(2, depth=1, hidden=(8,), bins=4, bound=bound), size=0.5) for bound in (1.0, 6.0)]),
+    ),
+)
+def constants_of_the_first_member(patch, model):
+    patch.setattr(ensembles, "_differ_by_weights_alone", lambda members: True)
 
 
 def is_zero_off_the_surface(model):

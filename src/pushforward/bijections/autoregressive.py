@@ -32,7 +32,10 @@ from pushforward.core.execution_mode import current_execution, resume, runs_eage
 from pushforward.networks import MASKED, AutoregressiveConditioner, SupportsReversePass
 from pushforward.univariate.base import Univariate, with_free
 
-__all__ = ["Autoregressive"]
+__all__ = ["SOLVERS", "Autoregressive"]
+
+SOLVERS = ("sequential", "jacobi")
+"""How inverses are computed."""
 
 
 @configurable
@@ -142,7 +145,7 @@ class Autoregressive(TriangularMap):
             "Use Elementwise for one feature, Elementwise or Coupling for events of several axes.",
         )
         at_least("Autoregressive", "context", context, 0)
-        one_of("Autoregressive", "solver", solver, ("sequential", "jacobi"))
+        one_of("Autoregressive", "solver", solver, SOLVERS)
         at_least("Autoregressive", "block", block, 1)
         self.in_shape = self.out_shape = (features,)
         self.context_shape = (context,) if context else None

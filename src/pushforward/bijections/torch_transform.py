@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch import distributions as td
 
+from pushforward.bijections.torch_affine import AffineTransform, corrected
 from pushforward.core.bijection import Bijection
 from pushforward.core.config import configurable, register_adapter
 from pushforward.core.domain import REAL, Domain, Interval, Product, Real
@@ -177,7 +178,7 @@ class TorchTransform(_TorchBacked):
         if not (isinstance(cls, type) and issubclass(cls, td.Transform)):
             raise ValueError(f"TorchTransform: torch.distributions.transforms has no class {name!r}.")
         try:
-            return cls(**values)
+            return (AffineTransform if cls is td.AffineTransform else cls)(**values)
         except TypeError as error:
             raise ValueError(f"TorchTransform: {name} does not take these parameters: {error}.") from None
 
@@ -194,7 +195,7 @@ class _AnyTorchTransform(_TorchBacked):
 
     def __init__(self, transform: td.Transform) -> None:
         super().__init__()
-        self.transform = transform
+        self.transform = corrected(transform)
 
     def _object(self) -> Any:
         return self.transform

@@ -59,11 +59,11 @@ def documented(doc: str, parameters: Mapping[str, inspect.Parameter], documentat
     before, args, after = inspect.cleandoc(doc).partition("\nArgs:\n")
     if not args:
         return doc
-    section, rest = after.split("\n\n", 1)
+    section, blank, rest = after.partition("\n\n")
     # An entry begins with four spaces, its further lines with eight.
     written = {entry.split(":")[0].strip(): entry for entry in re.split(r"\n(?= {4}\S)", section)}
     entries = [written[p] if p in written else _entry(p, documentation[p]) for p in parameters]
-    return "\n".join([before, "Args:", *entries, "", rest])
+    return "\n".join([before, "Args:", *entries, *(["", rest] if blank else [])])
 
 
 def _entry(name: str, text: str) -> str:

@@ -9,12 +9,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.core.bijection import Kind
+from pushforward.core.bijection import KINDS, Kind
+from pushforward.core.cache import TensorCache
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
-from pushforward.core.exactness import Estimate, Exactness
+from pushforward.core.exactness import Estimate, Exactness, least_exact
 
 __all__ = ["Ensemble", "ensemble"]
+
+APART = {"_parameters", "_buffers", "_modules", "_row_width", "config", "_load_state_dict_post_hooks"}
+"""Attributes that members may differ in: weights and parts, which are compared otherwise, and what densities do not
+depend on (a config holds numbers at which weights start)."""
 
 
 class _LogDensity(nn.Module):
@@ -36,13 +41,16 @@ class Ensemble(Distribution):
 
     Where the members agree, the data have decided the density; where they differ, it is uncertain: `mean_and_spread`
     gives both, a Bayesian average over weights whose posterior the members stand for. Densities of all members are one
-    pass over stacked weights (`torch.func.vmap`). Points come from members chosen at random and cost M samples each.
+    pass over stacked weights (`torch.func.vmap`) where nothing but weights tells the members apart; otherwise, and in
+    compiled graphs, they are computed one after the other. Points come from members chosen at random and cost M
+    samples each.
 
     `fit` maximises the mean of the members' log-densities, so that all of them learn at once, each as it would alone;
     members that were fitted by themselves are taken as they are.
 
     Args:
-        members: distributions built by the same config, each with weights of its own.
+        members: distributions of one class with weights of equal shapes and one support. Options without weights, such
+            as bounds of splines, may differ.
 
     Shape:
         ``x``: (*batch, *event_shape), ``context``: (*batch, *context_shape).
@@ -91,18 +99,22 @@ class Ensemble(Distribution):
         if len(members) < 2 or not all(isinstance(member, Distribution) for member in members):
             raise ValueError("Ensemble: members must list two or more distributions.")
         first = members[0]
-        shapes = [_structure(member) for member in members]
-        if any(type(member) is not type(first) for member in members) or any(shape != shapes[0] for shape in shapes):
+        structure = _structure(first)
+        if any(_structure(member) != structure for member in members):
             raise ValueError(
-                "Ensemble: members must be built alike, with weights of equal shapes; build each by the same call."
+                "Ensemble: members must be built alike, with weights of equal shapes and one support; build each by "
+                "the same call, or take Mixture."
             )
-        if first.stochastic:
+        if any(member.stochastic for member in members):
             raise ValueError(
                 f"Ensemble: log-densities of {type(first).__name__} draw random numbers. Average them over draws."
             )
         self.members = nn.ModuleList(members)
         self.event_shape, self.context_shape, self.support = first.event_shape, first.context_shape, first.support
-        self.reparametrized = first.reparametrized
+        self.reparametrized = all(member.reparametrized for member in members)
+        # Once, for compiled graphs do not compare names.
+        self.density_kind: Kind = max((member.log_prob_kind for member in members), key=KINDS.index)
+        self.draw_kind: Kind = max((member.sample_kind for member in members), key=KINDS.index)
 
     def _each(self) -> list[Any]:
         return list(self.members)
@@ -117,24 +129,24 @@ class Ensemble(Distribution):
 
     @property
     def exactness(self) -> Exactness:
-        return self._each()[0].exactness
+        return least_exact(*(member.exactness for member in self._each()))
 
     @property
     def log_prob_kind(self) -> Kind:
-        return self._each()[0].log_prob_kind
+        return self.density_kind
 
     @property
     def sample_kind(self) -> Kind:
-        return self._each()[0].sample_kind
+        return self.draw_kind
 
     def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
         """The log-density under each member, (members, *batch)."""
         members = self._each()
+        if torch.compiler.is_compiling() or not _differ_by_weights_alone(members):
+            return torch.stack([_LogDensity(member)(x, context) for member in members])
         template = _LogDensity(members[0])
-        stacked = {
-            f"member.{name}": torch.stack([dict(values)[name] for values in map(_saved, members)])
-            for name, _ in _saved(members[0])
-        }
+        each = [dict(_saved(member)) for member in members]
+        stacked = {f"member.{name}": torch.stack([weights[name] for weights in each]) for name in each[0]}
 
         def of_one(weights: dict[str, Tensor]) -> Tensor:
             value: Tensor = torch.func.functional_call(template, weights, (x, context))
@@ -197,5 +209,44 @@ def _saved(member: Distribution) -> list[tuple[str, Tensor]]:
     return [(name, value) for name, value in [*member.named_parameters(), *member.named_buffers()] if name in names]
 
 
-def _structure(member: Distribution) -> list[tuple[str, tuple[int, ...], torch.dtype]]:
-    return [(name, tuple(value.shape), value.dtype) for name, value in _saved(member)]
+def _structure(member: Distribution) -> tuple[Any, ...]:
+    weights = [(name, tuple(value.shape), value.dtype) for name, value in _saved(member)]
+    return type(member), member.event_shape, member.context_shape, member.support, weights
+
+
+def _differ_by_weights_alone(members: Sequence[Distribution]) -> bool:
+    """Whether the first member with the weights of another one is that other: they have weights, and beside these
+    modules of the same types with equal attributes and constants."""
+    parts = [list(member.named_modules()) for member in members]
+    return bool(members[0].state_dict()) and all(
+        len(others) == len(parts[0])
+        and all(
+            name == of_other and type(part) is type(other) and _equal(_attributes(part), _attributes(other))
+            for (name, part), (of_other, other) in zip(parts[0], others, strict=True)
+        )
+        for others in parts[1:]
+    )
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """What a module computes with beside its weights, its parts, and constants that follow from other attributes."""
+    constants = getattr(module, "constants", ())
+    buffers = {
+        name: module._buffers[name] for name in sorted(module._non_persistent_buffers_set) if name not in constants
+    }
+    return {**{name: value for name, value in vars(module).items() if name not in APART}, "unsaved": buffers}
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two attributes are equal for certain."""
+    if type(a) is not type(b):
+        return False
+    if a is b or isinstance(a, TensorCache):  # what such a cache gives depends on its arguments alone
+        return True
+    if isinstance(a, Tensor):
+        return a.dtype == b.dtype and a.device == b.device and not a.is_meta and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    return (a == b) is True

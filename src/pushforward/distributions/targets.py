@@ -53,7 +53,7 @@ def moons(components: int = 8) -> Flow:
     angles = [math.pi * (k + 0.5) / components for k in range(components)]
     upper = [(math.cos(a) - 0.5, math.sin(a) - 0.25, a) for a in angles]
     lower = [(0.5 - math.cos(a), 0.25 - math.sin(a), a) for a in angles]
-    return _necklace([*upper, *lower], along=0.6 * math.pi / components, across=0.1)
+    return _along_curve([*upper, *lower], along=0.6 * math.pi / components, across=0.1)
 
 
 def ring(components: int = 12) -> Flow:
@@ -64,7 +64,7 @@ def ring(components: int = 12) -> Flow:
     """
     at_least("ring", "components", components, 3)
     angles = [2 * math.pi * k / components for k in range(components)]
-    return _necklace(
+    return _along_curve(
         [(2 * math.cos(a), 2 * math.sin(a), a) for a in angles], along=2 * 1.2 * math.pi / components, across=0.2
     )
 
@@ -94,7 +94,7 @@ def eight_gaussians(scale: float = 0.25) -> Flow:
     """
     positive("eight_gaussians", "scale", scale)
     angles = [2 * math.pi * k / 8 for k in range(8)]
-    return _necklace([(2 * math.cos(a), 2 * math.sin(a), a) for a in angles], along=scale, across=scale)
+    return _along_curve([(2 * math.cos(a), 2 * math.sin(a), a) for a in angles], along=scale, across=scale)
 
 
 def two_spirals(components: int = 42) -> Flow:
@@ -106,14 +106,14 @@ def two_spirals(components: int = 42) -> Flow:
     at_least("two_spirals", "components", components, 10)
     turns, radius = 3 * math.pi, 3.0
     step = radius / turns
-    beads = []
+    places = []
     for k in range(components):
         # The length of the arm up to the angle t is nearly t² / 2: roots spread the normals evenly along it.
         t = turns * math.sqrt((k + 0.5) / components)
         direction = t - math.atan2(1.0, t)  # at right angles to the arm
         x, y = step * t * math.cos(t), step * t * math.sin(t)
-        beads += [(x, y, direction), (-x, -y, direction)]
-    return _necklace(beads, along=0.6 * step * turns**2 / 2 / components, across=0.12)
+        places += [(x, y, direction), (-x, -y, direction)]
+    return _along_curve(places, along=0.6 * step * turns**2 / 2 / components, across=0.12)
 
 
 def pinwheel(blades: int = 5, components: int = 10) -> Flow:
@@ -126,16 +126,16 @@ def pinwheel(blades: int = 5, components: int = 10) -> Flow:
     at_least("pinwheel", "components", components, 4)
     inner, outer, bend = 0.4, 3.0, 0.55  # a blade turns by ``bend`` radians for each unit of its radius
     spacing = (outer - inner) / components
-    beads, weights, widths, lengths = [], [], [], []
+    places, weights, widths, lengths = [], [], [], []
     for j in range(blades):
         for k in range(components):
             r = inner + spacing * (k + 0.5)
             angle = 2 * math.pi * j / blades + bend * r
-            beads.append((r * math.cos(angle), r * math.sin(angle), angle + math.atan(bend * r) - math.pi / 2))
+            places.append((r * math.cos(angle), r * math.sin(angle), angle + math.atan(bend * r) - math.pi / 2))
             weights.append(math.exp(-0.5 * ((r - 1.6) / 0.7) ** 2))
             widths.append(0.06 + 0.05 * r)
             lengths.append(0.6 * spacing * math.hypot(1.0, bend * r))
-    return _necklace(beads, along=lengths, across=widths, weights=weights)
+    return _along_curve(places, along=lengths, across=widths, weights=weights)
 
 
 def rings(count: int = 3) -> Flow:
@@ -145,11 +145,11 @@ def rings(count: int = 3) -> Flow:
     (2,)
     """
     at_least("rings", "count", count, 1)
-    beads = []
+    places = []
     for k in range(1, count + 1):
         angles = [2 * math.pi * j / (16 * k) for j in range(16 * k)]
-        beads += [(0.8 * k * math.cos(a), 0.8 * k * math.sin(a), a) for a in angles]
-    return _necklace(beads, along=0.6 * 2 * math.pi * 0.8 / 16, across=0.12)
+        places += [(0.8 * k * math.cos(a), 0.8 * k * math.sin(a), a) for a in angles]
+    return _along_curve(places, along=0.6 * 2 * math.pi * 0.8 / 16, across=0.12)
 
 
 def checkerboard(squares: int = 4, side: float = 1.5) -> Mixture:
@@ -193,20 +193,20 @@ def entropy_on_grid(distribution: Distribution, *, bound: float = 6.0, points: i
 Sizes = float | list[float]
 
 
-def _necklace(
-    beads: list[tuple[float, float, float]], *, along: Sizes, across: Sizes, weights: list[float] | None = None
+def _along_curve(
+    places: list[tuple[float, float, float]], *, along: Sizes, across: Sizes, weights: list[float] | None = None
 ) -> Flow:
     """Normals at (x, y) on an arc whose radius points in the direction of the angle."""
-    lengths, widths = (size if isinstance(size, list) else [size] * len(beads) for size in (along, across))
+    lengths, widths = (size if isinstance(size, list) else [size] * len(places) for size in (along, across))
     covariances = []
-    for (_, _, angle), length, width in zip(beads, lengths, widths, strict=True):
+    for (_, _, angle), length, width in zip(places, lengths, widths, strict=True):
         c, s = math.cos(angle), math.sin(angle)
         mixed = c * s * (width**2 - length**2)
         covariances.append(
             [[(c * width) ** 2 + (s * length) ** 2, mixed], [mixed, (s * width) ** 2 + (c * length) ** 2]]
         )
-    means = [[x, y] for x, y, _ in beads]
-    return Flow(StandardNormal(2), MixtureRosenblatt(weights or [1.0] * len(beads), means, covariances=covariances))
+    means = [[x, y] for x, y, _ in places]
+    return Flow(StandardNormal(2), MixtureRosenblatt(weights or [1.0] * len(places), means, covariances=covariances))
 
 
 PLANE_TARGETS: dict[str, Callable[..., Distribution]] = {

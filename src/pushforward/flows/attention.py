@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
 from pushforward.bijections import Autoregressive, Permute
+from pushforward.bijections.autoregressive import SOLVERS
 from pushforward.core.bijection import Bijection
-from pushforward.core.checks import one_of
+from pushforward.core.checks import at_least, one_of, positive
 from pushforward.distributions import Flow, Logistic
 from pushforward.flows.assembly import assemble, conditioned, stack
 from pushforward.flows.options import Fast, Mix, TransformerOptions
 from pushforward.flows.registry import data_options, named_flow, network_options
+from pushforward.networks.attention import check_attention
 from pushforward.univariate import Affine, GaussianMixtureCDF, LogisticMixtureCDF, RationalQuadratic, Univariate
 
 __all__ = ["transformer_flow"]
@@ -76,7 +78,14 @@ def transformer_flow(
     """
     owner = "transformer_flow"
     network, data = network_options(owner, options), data_options(owner, options)
+    # Of all options, whichever univariate is chosen, and also where a single feature needs no transformer.
     one_of(owner, "univariate", univariate, UNIVARIATES)
+    one_of(owner, "solver", solver, SOLVERS)
+    at_least(owner, "components", components, 1)
+    at_least(owner, "bins", bins, 2)
+    positive(owner, "bound", bound)
+    at_least(owner, "frequencies", frequencies, 0)
+    check_attention(owner, network["hidden"], heads)
     if order is not None and sorted(order) != list(range(features)):
         raise ValueError(f"{owner}: order must rearrange 0 .. {features - 1}; got {list(order)}.")
 

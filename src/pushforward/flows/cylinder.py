@@ -13,12 +13,14 @@ from pushforward.core.checks import at_least, one_of
 from pushforward.distributions import CircularUniform, Flow, Independent, Joint, StandardNormal
 from pushforward.flows.assembly import connect, shuffled
 from pushforward.flows.options import Fast, NetworkOptions
+from pushforward.flows.registry import SPACE_FLOWS, named_flow, network_options
 from pushforward.univariate import CircularRationalQuadratic, CircularShift, Composed, PerFeature, RationalQuadratic
 from pushforward.univariate.base import Univariate
 
 __all__ = ["cylinder_flow"]
 
 
+@named_flow(SPACE_FLOWS, hidden=(64, 64))
 def cylinder_flow(
     features: int,
     circular: Sequence[int],
@@ -31,7 +33,7 @@ def cylinder_flow(
     depth: int = 3,
     fast: Fast = "density",
     mix: Literal["flip", "permute"] = "flip",
-    **network: Unpack[NetworkOptions],
+    **options: Unpack[NetworkOptions],
 ) -> Flow:
     r"""Neural spline flow of features of which some are angles and the others real numbers, such as hour and load.
 
@@ -43,18 +45,14 @@ def cylinder_flow(
     are computed one feature at a time, in all about one pass of arithmetic.
 
     Args:
-        features: number of features of x, which has shape (*batch, features).
         circular: which features live on a circle.
-        context: number of context features. 0: an unconditional flow.
         period: length of the circle in the units of x; 24 for the hour of the day.
         low: lower end of the range of circular features, which is [low, low + period). Default: -period / 2.
         bins: bins of each spline.
         bound: splines of real features act on [-bound, bound], in standard deviations, and are linear outside.
-        depth: number of layers.
-        fast: the direction that costs one pass: ``"density"`` or ``"sampling"``.
         mix: the order of the features in the layers: ``"flip"`` (reversed in every second one) or ``"permute"`` (random
             and fixed).
-        **network: see `NetworkOptions`.
+        **options: see `NetworkOptions`.
 
     Raises:
         ValueError: ``circular`` names no feature, all of them or one twice, or an option is out of its range.
@@ -68,6 +66,7 @@ def cylinder_flow(
     >>> flow.log_prob(torch.tensor([[23.5, 100.0], [24.5, 100.0]])).isfinite().tolist()
     [True, False]
     """
+    network = network_options("cylinder_flow", options)
     at_least("cylinder_flow", "features", features, 1)
     at_least("cylinder_flow", "depth", depth, 1)
     one_of("cylinder_flow", "mix", mix, ("flip", "permute"))

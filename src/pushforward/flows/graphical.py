@@ -7,7 +7,7 @@ from typing import Any, Literal, Unpack
 
 from pushforward.bijections import Elementwise, GraphAutoregressive
 from pushforward.core.bijection import Bijection
-from pushforward.core.checks import one_of
+from pushforward.core.checks import at_least, one_of, positive
 from pushforward.distributions import Flow
 from pushforward.flows.assembly import assemble, stack
 from pushforward.flows.options import Fast, Options
@@ -59,6 +59,8 @@ def graphical(
     ('exact', 'sequential')
     """
     one_of("graphical", "univariate", univariate, ("spline", "affine", "integrated"))
+    at_least("graphical", "bins", bins, 2)
+    positive("graphical", "bound", bound)
     network, data = network_options("graphical", options), data_options("graphical", options)
     pairs = [[i, j] for j in range(features) for i in range(j)] if edges is None else edges
 

@@ -24,7 +24,7 @@ from pushforward.bijections import (
     Squeeze,
 )
 from pushforward.core.bijection import Bijection
-from pushforward.core.checks import one_of
+from pushforward.core.checks import at_least, one_of, positive
 from pushforward.distributions import Flow
 from pushforward.flows.assembly import shuffled
 from pushforward.flows.image_assembly import connected, data_side, image_shape
@@ -198,6 +198,8 @@ def multiscale_real_nvp(
 def _univariate(owner: str, coupling: str, bins: int, bound: float) -> Any:
     """What makes the map of the moved entries, one object for each coupling."""
     one_of(owner, "coupling", coupling, ("affine", "additive", "spline", "mixture"))
+    at_least(owner, "bins", bins, 2 if coupling == "spline" else 1)
+    positive(owner, "bound", bound)
 
     def build() -> Univariate:
         if coupling == "spline":

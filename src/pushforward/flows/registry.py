@@ -7,19 +7,26 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, Unpack, cast, get_type_hints
 
+from pushforward.core.checks import one_of
 from pushforward.core.shared_options import documented, expanded
 from pushforward.distributions import Flow
 from pushforward.flows.options import DEFAULTS, DOCUMENTATION, DataOptions, NetworkOptions, Options
+from pushforward.networks import CONV, DENSE, MASKED
+from pushforward.networks.mlp import check_hidden
 
-__all__ = ["FLOWS", "IMAGE_FLOWS", "data_options", "named_flow", "network_options"]
+__all__ = ["FLOWS", "IMAGE_FLOWS", "SPACE_FLOWS", "data_options", "named_flow", "network_options"]
 
 Builder = TypeVar("Builder", bound=Callable[..., Flow])
 Parameters = Mapping[str, inspect.Parameter]
+
+PERCEPTRONS = ("plain", "residual")
 
 FLOWS: dict[str, Callable[..., Flow]] = {}
 """Flows of vectors: any of them models a table."""
 IMAGE_FLOWS: dict[str, Callable[..., Flow]] = {}
 """Flows of events (channels, *spatial)."""
+SPACE_FLOWS: dict[str, Callable[..., Flow]] = {}
+"""Flows on other spaces that share options with these."""
 
 
 def named_flow(
@@ -46,10 +53,18 @@ def named_flow(
 def network_options(owner: str, options: Mapping[str, Any]) -> NetworkOptions:
     """The options of the flow's networks, default values included.
 
+    Options of perceptrons are checked here: a flow of one feature without a context has no network that would do it.
+
     Raises:
         TypeError: the flow has no option of one of the names.
+        ValueError: an option is out of its range.
     """
-    return cast(NetworkOptions, _select(owner, options, NetworkOptions))
+    network = _select(owner, options, NetworkOptions)
+    conditioner = network.get("conditioner", PERCEPTRONS[0])
+    one_of(owner, "conditioner", conditioner, tuple(dict.fromkeys([*DENSE, *MASKED, *CONV])))
+    if conditioner in PERCEPTRONS and set(network) >= {"hidden", "activation", "dropout"}:
+        check_hidden(owner, network["hidden"], conditioner == "residual", network["activation"], network["dropout"])
+    return cast(NetworkOptions, network)
 
 
 def data_options(owner: str, options: Mapping[str, Any]) -> DataOptions:
@@ -62,7 +77,7 @@ def data_options(owner: str, options: Mapping[str, Any]) -> DataOptions:
 
 
 def _select(owner: str, options: Mapping[str, Any], kind: Any) -> dict[str, Any]:
-    parameters = inspect.signature({**FLOWS, **IMAGE_FLOWS}[owner]).parameters
+    parameters = inspect.signature({**FLOWS, **IMAGE_FLOWS, **SPACE_FLOWS}[owner]).parameters
     for name in options:
         if name not in parameters:
             names = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
@@ -79,8 +94,8 @@ def _documented(doc: str, parameters: Parameters) -> str:
     if "Raises:\n" in doc:
         return doc.replace("Raises:\n", f"{_RAISES}\n", 1)
     head, args, rest = doc.partition("\nArgs:\n")
-    section, rest = rest.split("\n\n", 1)
-    return f"{head}{args}{section}\n\n{_RAISES}\n    ValueError: an argument is out of its range.\n\n{rest}"
+    section, blank, rest = rest.partition("\n\n")
+    return f"{head}{args}{section}\n\n{_RAISES}\n    ValueError: an argument is out of its range.{blank}{rest}"
 
 
 _RAISES = """\

@@ -7,7 +7,7 @@ spaces are made of these by `distributions.ProductDistribution`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, Unpack
 
 from pushforward.bijections import (
     Autoregressive,
@@ -28,7 +28,8 @@ from pushforward.bijections import (
 from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least, one_of
 from pushforward.distributions import CircularUniform, Distribution, Flow, RotationDistribution, SphericalUniform
-from pushforward.flows.options import Fast
+from pushforward.flows.options import Fast, NetworkOptions
+from pushforward.flows.registry import SPACE_FLOWS, named_flow, network_options
 from pushforward.flows.vector import nsf
 from pushforward.univariate import (
     BoundedRationalQuadratic,
@@ -92,6 +93,8 @@ def sphere_flow(
     """
     at_least("sphere_flow", "features", features, 2)
     at_least("sphere_flow", "depth", depth, 1)
+    at_least("sphere_flow", "bins", bins, 1)
+    at_least("sphere_flow", "components", components, 1)
     one_of("sphere_flow", "kind", kind, ("recursive", "exponential", "moebius"))
     one_of("sphere_flow", "fast", fast, ("density", "sampling"))
     layers: list[Bijection] = []
@@ -158,6 +161,8 @@ def rotation_flow(
     >>> round((flow.log_prob(turn) - flow.log_prob(-turn)).item(), 4) + 0.0
     0.0
     """
+    at_least("rotation_flow", "bins", bins, 1)
+    at_least("rotation_flow", "components", components, 1)
     if kind != "exponential":
         one_of("rotation_flow", "kind", kind, ("exponential", "recursive", "moebius"))
         return RotationDistribution(
@@ -173,6 +178,7 @@ def rotation_flow(
     return RotationDistribution(_directed(SphericalUniform(4), stack, fast, context))
 
 
+@named_flow(SPACE_FLOWS, hidden=(64, 64))
 def torus_flow(
     features: int,
     context: int = 0,
@@ -181,9 +187,7 @@ def torus_flow(
     bins: int = 8,
     depth: int = 3,
     fast: Fast | Literal["both"] = "both",
-    hidden: Sequence[int] = (64, 64),
-    conditioner: str = "plain",
-    activation: str = "relu",
+    **options: Unpack[NetworkOptions],
 ) -> Flow:
     r"""A flow of angles in :math:`[-\pi, \pi)`, from the uniform distribution.
 
@@ -193,16 +197,12 @@ def torus_flow(
 
     Args:
         features: number of angles.
-        context: number of context features. 0: an unconditional flow.
         map: ``"spline"`` (circular rational-quadratic splines) or ``"moebius"`` (mixtures of Möbius maps, smooth
             everywhere, with a numeric inverse).
         bins: bins of each spline, or centres of each Möbius mixture.
-        depth: number of layers.
         fast: ``"both"``: coupling layers, one pass in each direction. ``"density"`` or ``"sampling"``: autoregressive
             layers, one pass in that direction.
-        hidden: widths of the hidden layers of each conditioner.
-        conditioner: registered name of the conditioner.
-        activation: name of its activation function.
+        **options: see `NetworkOptions`.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -217,22 +217,23 @@ def torus_flow(
     at_least("torus_flow", "depth", depth, 1)
     one_of("torus_flow", "map", map, ("spline", "moebius"))
     one_of("torus_flow", "fast", fast, ("both", "density", "sampling"))
-    options = {"context": context, "hidden": hidden, "conditioner": conditioner, "activation": activation}
+    network = network_options("torus_flow", options)
     layers: list[Bijection] = []
     for k in range(depth):
         circular = CircularRationalQuadratic(bins) if map == "spline" else Moebius(bins)
         both: Univariate = Composed([CircularShift(), circular])
         if features == 1:
-            layers.append(Elementwise(both, 1, **options))  # type: ignore[arg-type]
+            layers.append(Elementwise(both, 1, context=context, **network))
         elif fast == "both":
-            layers += [Coupling(both, features, swap=swap, **options) for swap in (False, True)]  # type: ignore[arg-type]
+            layers += [Coupling(both, features, swap=swap, context=context, **network) for swap in (False, True)]
         else:
             layers += [Flip(features)] if k else []
-            layers.append(Autoregressive(both, features, **options))  # type: ignore[arg-type]
+            layers.append(Autoregressive(both, features, context=context, **network))
     stack = Chain(layers)
     return _directed(CircularUniform(features), stack, fast, context)
 
 
+@named_flow(SPACE_FLOWS)
 def simplex_flow(
     features: int,
     context: int = 0,
@@ -241,9 +242,7 @@ def simplex_flow(
     bins: int = 8,
     depth: int = 3,
     fast: Fast = "density",
-    hidden: Sequence[int] = (128, 128),
-    conditioner: str = "plain",
-    activation: str = "relu",
+    **options: Unpack[NetworkOptions],
 ) -> Flow:
     r"""A flow of shares that sum to one: a neural spline flow of log-ratios.
 
@@ -252,15 +251,11 @@ def simplex_flow(
 
     Args:
         features: number of shares.
-        context: number of context features. 0: an unconditional flow.
         map: ``"isometric"`` (centred softmax), ``"last"`` (softmax against the last share) or ``"stick"``
             (stick-breaking).
         bins: bins of each spline.
-        depth: number of layers.
         fast: the direction that costs one pass: ``"density"`` or ``"sampling"``.
-        hidden: widths of the hidden layers of each conditioner.
-        conditioner: registered name of the conditioner.
-        activation: name of its activation function.
+        **options: see `NetworkOptions`.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -280,13 +275,12 @@ def simplex_flow(
         bins=bins,
         depth=depth,
         fast=fast,
-        hidden=hidden,
-        conditioner=conditioner,
-        activation=activation,
+        **network_options("simplex_flow", options),
     )
     return _followed(inner, onto)
 
 
+@named_flow(SPACE_FLOWS)
 def box_flow(
     low: Sequence[float | None],
     high: Sequence[float | None],
@@ -296,9 +290,7 @@ def box_flow(
     bins: int = 8,
     depth: int = 3,
     fast: Fast = "density",
-    hidden: Sequence[int] = (128, 128),
-    conditioner: str = "plain",
-    activation: str = "relu",
+    **options: Unpack[NetworkOptions],
 ) -> Flow:
     r"""A flow of numbers between bounds: a neural spline flow behind `Bounds`.
 
@@ -308,14 +300,10 @@ def box_flow(
     Args:
         low: lower end of each feature, None where there is none.
         high: upper end of each feature, None where there is none.
-        context: number of context features. 0: an unconditional flow.
         half: the map onto half lines, ``"softplus"`` or ``"exp"``.
         bins: bins of each spline.
-        depth: number of layers.
         fast: the direction that costs one pass: ``"density"`` or ``"sampling"``.
-        hidden: widths of the hidden layers of each conditioner.
-        conditioner: registered name of the conditioner.
-        activation: name of its activation function.
+        **options: see `NetworkOptions`.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -331,9 +319,7 @@ def box_flow(
         bins=bins,
         depth=depth,
         fast=fast,
-        hidden=hidden,
-        conditioner=conditioner,
-        activation=activation,
+        **network_options("box_flow", options),
     )
     return _followed(inner, bounds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,9 +19,15 @@ __all__ = ["TransformerBlock", "attend", "causal_mask", "check_attention"]
 MANY_TOKENS = 32
 """From so many tokens on gradients are recorded by torch's fused attention: below, they cost more that way."""
 
+MOST_ROWS = 65_535
+"""Points times heads that one call of torch's fused attention takes: CUDA starts no more blocks along an axis."""
 
-def check_attention(owner: str, width: int, heads: int, expansion: int) -> None:
+
+def check_attention(owner: str, hidden: Sequence[int], heads: int, expansion: int = 1) -> None:
     """Refuse sizes of blocks that cannot be built."""
+    width = hidden[0]
+    if len(set(hidden)) > 1:
+        raise ValueError(f"{owner}: all blocks need equal widths; got hidden={tuple(hidden)}.")
     at_least(owner, "heads", heads, 1)
     at_least(owner, "expansion", expansion, 1)
     if width % heads:
@@ -71,6 +78,11 @@ def _plainly(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) 
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> Tensor:
+    if len(query) > MOST_ROWS:
+        n = -(-len(query) // MOST_ROWS)
+        masks = [visible] * n if visible is None or visible.ndim == 2 else visible.split(MOST_ROWS)
+        parts = zip(query.split(MOST_ROWS), key.split(MOST_ROWS), value.split(MOST_ROWS), masks, strict=True)
+        return torch.cat([_fused(*part) for part in parts])
     mask = None if visible is None else visible[None] if visible.ndim == 3 else visible
     return F.scaled_dot_product_attention(query[None], key[None], value[None], attn_mask=mask)[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, cast
@@ -19,13 +20,14 @@ __all__ = ["ColumnNetwork", "PrefixNetwork", "SubsetNetwork", "zero_linear"]
 
 
 class ColumnNetwork(HasConstants, MixedPrecision):
-    """A residual trunk and a last layer for each group of columns, whose rows are (num_params, columns).
+    """A network that sees some columns of a row, with a last layer for each group of columns, whose rows are
+    (num_params, columns).
 
     Args:
         inputs: how many numbers each column is seen as.
         groups: the columns of each group, rising, and how many parameters one of them has. Columns in no group, if
             there are any, come first: they are only seen.
-        hidden: equal layer widths, one more than there are residual blocks.
+        hidden: equal layer widths, one more than there are blocks.
         activation: one of ``networks.ACTIVATIONS``.
         dropout: probability of dropping a hidden unit in training.
 
@@ -51,14 +53,20 @@ class ColumnNetwork(HasConstants, MixedPrecision):
         self.add_constant("owner", owner, torch.int64)  # of each input
 
     owner: Tensor
-    layers: nn.ModuleList
     last: nn.ModuleList
 
     @property
+    @abstractmethod
     def point_width(self) -> int:
         """How many numbers the widest intermediate result of one point holds."""
-        layers: list[Any] = [*self.layers, *self.last]
-        return max([layer.weight.shape[0] for layer in layers])
+
+    @abstractmethod
+    def _trunk(self, inputs: Tensor) -> Tensor:
+        """What the last layers read, from the values and flags of `_inputs`."""
+
+    @abstractmethod
+    def _last(self, h: Tensor, layers: Sequence[Any], shifts: Sequence[Tensor] | None) -> Sequence[Tensor]:
+        """What the last layers of some groups give, with shifts added."""
 
     def forward(
         self, encoded: Tensor, seen: Tensor, shifts: Iterable[Tensor] | None = None, only: Sequence[int] | None = None
@@ -73,13 +81,6 @@ class ColumnNetwork(HasConstants, MixedPrecision):
             output.to(encoded.dtype).unflatten(0, (count, len(columns)))
             for output, (columns, count) in zip(outputs, groups, strict=True)
         ]
-
-    def _last(self, h: Tensor, layers: Sequence[Any], shifts: Sequence[Tensor] | None) -> Sequence[Tensor]:
-        """What the last layers of some groups give, with shifts added."""
-        outputs = [self._linear(layer, h) for layer in layers]
-        if shifts is None:
-            return outputs
-        return [output + shift.reshape(-1, 1) for output, shift in zip(outputs, shifts, strict=True)]
 
     def of_column(self, encoded: Tensor, seen: Tensor, k: int, i: int) -> Tensor:
         """Parameters of column i of group k alone, (num_params, 1, n)."""
@@ -97,6 +98,17 @@ class ColumnNetwork(HasConstants, MixedPrecision):
         shown = torch.where(seen[self.owner], encoded, 0.0).clamp(-INPUT_LIMIT, INPUT_LIMIT)
         return torch.cat([shown, seen.to(encoded.dtype)])
 
+
+class _ResidualColumns(ColumnNetwork):
+    """Perceptrons with skip connections."""
+
+    layers: nn.ModuleList
+
+    @property
+    def point_width(self) -> int:
+        layers: list[Any] = [*self.layers, *self.last]
+        return max([layer.weight.shape[0] for layer in layers])
+
     def _trunk(self, inputs: Tensor) -> Tensor:
         act = activation_of(self.activation, True)
         return trunk(lambda k, h: self._linear(self.layers[k], h), inputs, self.num_blocks, True, act, self._drop)
@@ -107,8 +119,14 @@ class ColumnNetwork(HasConstants, MixedPrecision):
     def _drop(self, h: Tensor) -> Tensor:
         return dropped(h, self.dropout) if self.dropout > 0 and self.training else h
 
+    def _last(self, h: Tensor, layers: Sequence[Any], shifts: Sequence[Tensor] | None) -> Sequence[Tensor]:
+        outputs = [self._linear(layer, h) for layer in layers]
+        if shifts is None:
+            return outputs
+        return [output + shift.reshape(-1, 1) for output, shift in zip(outputs, shifts, strict=True)]
 
-class SubsetNetwork(ColumnNetwork):
+
+class SubsetNetwork(_ResidualColumns):
     """Parameters of all columns, given any set of seen ones; those of seen columns are meaningless.
 
     References:
@@ -166,7 +184,7 @@ class SubsetNetwork(ColumnNetwork):
         return params
 
 
-class PrefixNetwork(ColumnNetwork):
+class PrefixNetwork(_ResidualColumns):
     """Parameters of all columns, each given those of the seen ones that stand before it."""
 
     def __init__(self, inputs: Sequence[int], groups: Any, *, hidden: Sequence[int], **options: Any) -> None:

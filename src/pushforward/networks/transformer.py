@@ -83,9 +83,7 @@ class CausalTransformer(AutoregressiveConditioner, SupportsReversePass, MixedPre
         owner = "CausalTransformer"
         check_hidden(owner, hidden, False, activation, dropout)
         width = hidden[0]
-        if len(set(hidden)) > 1:
-            raise ValueError(f"{owner}: all blocks need equal widths; got hidden={tuple(hidden)}.")
-        check_attention(owner, width, heads, expansion)
+        check_attention(owner, hidden, heads, expansion)
         at_least(owner, "group", group, 1)
         at_least(owner, "frequencies", frequencies, 0)
         if features % group:
