@@ -156,3 +156,27 @@ MISTAKES = [
 def test_mistakes_are_refused_in_one_sentence(mistake, message):
     with pytest.raises(ValueError, match=message):
         mistake()
+
+
+@pytest.mark.parametrize(
+    ("transform", "y"),
+    [
+        (tt.ExpTransform(), 0.0),
+        (tt.SoftplusTransform(), 0.0),
+        (tt.TanhTransform(), 1.0),
+        (tt.TanhTransform(), -1.0),
+        (tt.CumulativeDistributionTransform(td.Normal(0.0, 1.0)), 0.0),
+        (tt.ComposeTransform([tt.AffineTransform(0.0, 5.0), tt.TanhTransform()]), 1.0),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_density_is_infinite_at_an_end_of_the_support(transform, y, dtype):
+    flow = Flow(StandardNormal(1), transform).to(dtype)
+    density = flow.log_prob(torch.tensor([[y]], dtype=dtype))
+    assert density.item() == -torch.inf or density.item() < -20
+
+
+def test_a_transform_is_built_on_the_meta_device():
+    config = {"type": "TorchTransform", **TorchTransform.examples[0]}
+    with torch.device("meta"):
+        assert build(config).in_shape == (2,)

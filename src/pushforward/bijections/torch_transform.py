@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -40,8 +40,12 @@ class _TorchBacked(Bijection):
     def _object(self) -> Any:
         """The transform of torch, with parameters in the present dtype."""
 
+    def _object_on_cpu(self) -> Any:
+        """The transform for questions about its spaces, which a module on the meta device is asked as well."""
+        return self._object()
+
     def set_shape(self, shape: tuple[int, ...], *, space: Domain | None = None, output: bool = False) -> None:
-        transform = self._object()
+        transform = self._object_on_cpu()
         name = type(transform).__name__
         if not transform.bijective:
             raise ValueError(
@@ -51,10 +55,11 @@ class _TorchBacked(Bijection):
         if self._shapes is not None and (output or self._shapes[0] != shape):
             return  # who asks compares shapes
         try:
-            other = tuple(transform.inverse_shape(shape) if output else transform.forward_shape(shape))
-            ends = (other, shape) if output else (shape, other)
-            before = space if space is not None and _is_affine(transform) else _domain(transform, ends[0])
-            after = None if before is None else _image(transform, before, ends[0])
+            with torch.device("cpu"):
+                other = tuple(transform.inverse_shape(shape) if output else transform.forward_shape(shape))
+                ends = (other, shape) if output else (shape, other)
+                before = space if space is not None and _is_affine(transform) else _domain(transform, ends[0])
+                after = None if before is None else _image(transform, before, ends[0])
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"TorchTransform: {name} does not take events of shape {shape}: {reason}.") from None
@@ -106,7 +111,9 @@ class _TorchBacked(Bijection):
     def _inverse_and_ladj(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         transform = self._object()
         x = invert_transform(transform, y)
-        return x, -self._ladj(transform, x, y)
+        # At an end of the space, where x is infinite, densities tend to zero; torch's log-slopes are infinite or NaN.
+        ends = sum_event((~x.isfinite()).to(x.dtype), len(self.in_shape)) > 0
+        return x, torch.where(ends, -torch.inf, -self._ladj(transform, x, y))
 
     def _forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         y: Tensor = self._object()(x)
@@ -166,13 +173,21 @@ class TorchTransform(_TorchBacked):
             self.config = {**self.config, "features": list(self.in_shape)}
 
     def _object(self) -> Any:
-        return self._built(self.description, "value")
+        return self._built(self.description, "value", lambda path, _: getattr(self, path))
 
-    def _built(self, description: Mapping[str, Any], path: str) -> Any:
-        """The transform that a description describes, its tensors from the buffers."""
+    def _object_on_cpu(self) -> Any:
+        return self._built(self.description, "value", lambda path, value: self._number(path, value))
+
+    def _number(self, path: str, value: Any) -> Any:
+        buffer: Tensor = getattr(self, path)
+        return torch.tensor(value, dtype=buffer.dtype, device="cpu") if buffer.is_meta else buffer
+
+    def _built(self, description: Mapping[str, Any], path: str, number: Callable[[str, Any], Any]) -> Any:
+        """The transform that a description describes, its tensors by their path and value."""
         name = description["name"]
         cls: Any = getattr(td.transforms, name, None) if isinstance(name, str) else None
-        values = {key: self._value(key, value, f"{path}_{key}") for key, value in description["parameters"].items()}
+        parameters = description["parameters"].items()
+        values = {key: self._value(key, value, f"{path}_{key}", number) for key, value in parameters}
         if name == "inverse" and set(values) == {"base"}:
             return values["base"].inv
         if not (isinstance(cls, type) and issubclass(cls, td.Transform)):
@@ -182,12 +197,12 @@ class TorchTransform(_TorchBacked):
         except TypeError as error:
             raise ValueError(f"TorchTransform: {name} does not take these parameters: {error}.") from None
 
-    def _value(self, key: str, value: Any, path: str) -> Any:
+    def _value(self, key: str, value: Any, path: str, number: Callable[[str, Any], Any]) -> Any:
         if isinstance(value, Mapping):
-            return self._built(value, path)
+            return self._built(value, path, number)
         if _are_transforms(value):
-            return [self._built(item, f"{path}_{k}") for k, item in enumerate(value)]
-        return getattr(self, path) if _is_numbers(key, value) else value
+            return [self._built(item, f"{path}_{k}", number) for k, item in enumerate(value)]
+        return number(path, value) if _is_numbers(key, value) else value
 
 
 class _AnyTorchTransform(_TorchBacked):
