@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions.transforms import _InverseTransform
 from torch.nn.modules.dropout import _DropoutNd
+from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = [
     "PRIVATE_NAMES",
+    "TorchDispatchMode",
     "buffers_of",
     "compiler_failure",
     "constant_in_graphs",
@@ -51,6 +53,7 @@ PRIVATE_NAMES = (
     "torch.distributions.transforms.Transform._inv_call",
     "torch.distributions.transforms._InverseTransform",
     "torch.nn.modules.dropout._DropoutNd",
+    "torch.utils._python_dispatch.TorchDispatchMode",
 )
 """All of them, for a test that looks each one up in the installed torch."""
 

@@ -14,6 +14,7 @@ from pushforward.core.cache import TensorCache
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.exactness import Estimate, Exactness, least_exact
+from pushforward.core.torch_internals import buffers_of, unsaved_buffers
 
 __all__ = ["Ensemble", "ensemble"]
 
@@ -231,9 +232,7 @@ def _differ_by_weights_alone(members: Sequence[Distribution]) -> bool:
 def _attributes(module: nn.Module) -> dict[str, Any]:
     """What a module computes with beside its weights, its parts, and constants that follow from other attributes."""
     constants = getattr(module, "constants", ())
-    buffers = {
-        name: module._buffers[name] for name in sorted(module._non_persistent_buffers_set) if name not in constants
-    }
+    buffers = {name: buffers_of(module)[name] for name in sorted(unsaved_buffers(module)) if name not in constants}
     return {**{name: value for name, value in vars(module).items() if name not in APART}, "unsaved": buffers}
 
 

@@ -69,7 +69,7 @@ class TableConditional:
         generator, rules = self._generator(random_state), self.schema.rules
 
         types = [field.column_type for field in self.schema.fields]
-        ends = np.array([column_type.domain.ends for column_type in types]).T
+        ends = np.array([column_type.domain.ends for column_type in types], dtype=np.float64).T
         ends[:, [not column_type.is_density for column_type in types]] += [[-0.5], [0.5]]  # before they are rounded
         ends[:, list(self._observed)] = [[-math.inf], [math.inf]]
 

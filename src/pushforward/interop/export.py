@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from pushforward.core.checks import one_of
 from pushforward.core.files import atomic_path
 from pushforward.core.random_state import seeded
+from pushforward.core.torch_internals import TorchDispatchMode
 from pushforward.distributions import Flow
 
 __all__ = ["Method", "to_export", "to_onnx"]
