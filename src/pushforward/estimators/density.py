@@ -203,9 +203,13 @@ class FlowDensity(DensityMixin, TableAnswers):
             places = [*self.layout_.modelled, *self.layout_.context]
             fields = [self.schema_.fields[j] for j in places]
             self.model_name_, why = choose_model(fields, x[:, places].numpy(), context)
+        self._others: list[int] = []
+        if self.model_name_ == "mixed":  # takes all columns
+            return why
         columns, rows = self.layout_.fields[0], x[:, self.layout_.modelled].numpy().T
         others = [j for j, field in enumerate(columns) if not_for_a_flow(field, rows[j]) is not None]
-        self._others = others if len(others) < len(columns) else []  # of codes alone a flow learns numbers, if asked to
+        if len(others) < len(columns):  # of codes alone a flow learns numbers, if asked to
+            self._others = others
         return why
 
     def _check_rows(self, rows: TableRows) -> None:

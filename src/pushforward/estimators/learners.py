@@ -80,9 +80,7 @@ class Learner(ABC):
         """The validation rows that the model can judge; a warning tells of others."""
         return rows
 
-    def check_varies(
-        self, model: Distribution, fields: Sequence[Field], train: Tensor, held_out: Tensor | None
-    ) -> None:
+    def check_varies(self, fields: Sequence[Field], train: Tensor, held_out: Tensor | None) -> None:
         """Refuse a column that is constant in the training rows, if its density would be infinite."""
         return
 
@@ -194,12 +192,9 @@ class FlowLearner(Learner):
         shown = ", ".join(f"{name}={value}" for name, value in self.options.items())
         return ValueError(f"options: {self.name} cannot be built with {shown} ({error}).")
 
-    def check_varies(
-        self, model: Distribution, fields: Sequence[Field], train: Tensor, held_out: Tensor | None
-    ) -> None:
-        places = model.rest if isinstance(model, MixedFlow) else range(train.shape[1])
+    def check_varies(self, fields: Sequence[Field], train: Tensor, held_out: Tensor | None) -> None:
         alike = (train == train[:1]).all(dim=0).tolist()
-        same = [j for j in places if alike[j]]
+        same = [j for j, constant in enumerate(alike) if constant and j not in self.others]
         if not same:
             return
         names = [fields[j].name for j in same]

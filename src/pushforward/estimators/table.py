@@ -237,7 +237,7 @@ class TableEstimator(BaseEstimator):
         train = rows
         if count >= FEWEST_HELD:
             train, held_out = rows.take(order[count:]), rows.take(order[:count])
-        learner.check_varies(self.model_, columns, train.x, None if held_out is None else held_out.x)
+        learner.check_varies(columns, train.x, None if held_out is None else held_out.x)
         if prepared is not None:
             prepared(Prepared(self.schema_, learner.name, why, train, held_out))
         if getattr(self.model_, "is_constant", False):
