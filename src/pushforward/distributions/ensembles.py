@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.core.bijection import KINDS, Kind
 from pushforward.core.cache import TensorCache
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
-from pushforward.core.exactness import Estimate, Exactness, least_exact
+from pushforward.core.exactness import Estimate
 from pushforward.core.torch_internals import buffers_of, unsaved_buffers
+from pushforward.distributions.of_parts import OfParts
 
 __all__ = ["Ensemble", "ensemble"]
 
@@ -35,7 +35,7 @@ class _LogDensity(nn.Module):
 
 
 @configurable
-class Ensemble(Distribution):
+class Ensemble(OfParts):
     r"""The mixture of M models of equal structure with different weights, such as fits from several starts.
 
     .. math:: q(x) = \frac1M \sum_m q_m(x)
@@ -113,9 +113,7 @@ class Ensemble(Distribution):
         self.members = nn.ModuleList(members)
         self.event_shape, self.context_shape, self.support = first.event_shape, first.context_shape, first.support
         self.reparametrized = all(member.reparametrized for member in members)
-        # Once, for compiled graphs do not compare names.
-        self.density_kind: Kind = max((member.log_prob_kind for member in members), key=KINDS.index)
-        self.draw_kind: Kind = max((member.sample_kind for member in members), key=KINDS.index)
+        self._take_kinds(members)
 
     def _each(self) -> list[Any]:
         return list(self.members)
@@ -127,18 +125,6 @@ class Ensemble(Distribution):
     @property
     def context_dtype(self) -> torch.dtype | None:
         return self._each()[0].context_dtype
-
-    @property
-    def exactness(self) -> Exactness:
-        return least_exact(*(member.exactness for member in self._each()))
-
-    @property
-    def log_prob_kind(self) -> Kind:
-        return self.density_kind
-
-    @property
-    def sample_kind(self) -> Kind:
-        return self.draw_kind
 
     def _log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
         """The log-density under each member, (members, *batch)."""

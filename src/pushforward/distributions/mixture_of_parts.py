@@ -9,19 +9,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.core.bijection import KINDS, Kind
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import REAL, Circle, Domain, Integers, Interval, Real
 from pushforward.core.entries import domain_of_each, product
-from pushforward.core.exactness import Exactness, least_exact
 from pushforward.core.shapes import unsqueeze_to
+from pushforward.distributions.of_parts import OfParts
 
 __all__ = ["Mixture"]
 
 
 @configurable
-class Mixture(Distribution):
+class Mixture(OfParts):
     r"""A mixture of distributions of any kinds over the same events, with learned weights.
 
     .. math:: q(x \mid c) = \sum_k w_k\, q_k(x \mid c)
@@ -90,22 +89,7 @@ class Mixture(Distribution):
         self.event_shape = parts[0].event_shape
         self.context_shape = contexts.pop() if contexts else None
         self.support: Domain = _box([part.support for part in parts], self.event_shape)
-        self.stochastic = any(part.stochastic for part in parts)
-        # Once, for compiled graphs do not compare names.
-        self.density_kind: Kind = max((part.log_prob_kind for part in parts), key=KINDS.index)
-        self.draw_kind: Kind = max((part.sample_kind for part in parts), key=KINDS.index)
-
-    @property
-    def exactness(self) -> Exactness:
-        return least_exact(*(part.exactness for part in self._each()))
-
-    @property
-    def log_prob_kind(self) -> Kind:
-        return self.density_kind
-
-    @property
-    def sample_kind(self) -> Kind:
-        return self.draw_kind
+        self._take_kinds(parts)
 
     def _each(self) -> list[Any]:
         return list(self.parts)

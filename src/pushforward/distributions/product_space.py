@@ -8,19 +8,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.core.bijection import KINDS, Kind
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Circle, Domain
 from pushforward.core.entries import domain_of_each
-from pushforward.core.exactness import Exactness, least_exact
 from pushforward.core.spaces import SpaceProduct
+from pushforward.distributions.of_parts import OfParts
 
 __all__ = ["ProductDistribution"]
 
 
 @configurable
-class ProductDistribution(Distribution):
+class ProductDistribution(OfParts):
     r"""Points of several spaces side by side in one vector, each distributed given those before it.
 
     .. math:: q(x) = \prod_k q_k\bigl(x^{(k)} \mid x^{(1)}, \dots, x^{(k - 1)}, c\bigr)
@@ -83,22 +82,7 @@ class ProductDistribution(Distribution):
         self.context_shape = (context,) if context else None
         self.support: Domain = SpaceProduct(tuple(part.support for part in parts), tuple(self.sizes))
         self.reparametrized = all(part.reparametrized for part in parts)
-        self.stochastic = any(part.stochastic for part in parts)
-        # Once, for compiled graphs do not compare names.
-        self.density_kind: Kind = max((part.log_prob_kind for part in parts), key=KINDS.index)
-        self.draw_kind: Kind = max((part.sample_kind for part in parts), key=KINDS.index)
-
-    @property
-    def exactness(self) -> Exactness:
-        return least_exact(*(part.exactness for part in self._each()))
-
-    @property
-    def log_prob_kind(self) -> Kind:
-        return self.density_kind
-
-    @property
-    def sample_kind(self) -> Kind:
-        return self.draw_kind
+        self._take_kinds(parts)
 
     def _each(self) -> list[Any]:
         return list(self.parts)
