@@ -116,6 +116,7 @@ ABSTRACT = {
     "ColumnDistribution",
     "MixedConditional",
     "Distribution",
+    "OfParts",
     "Conditional",
     "FixedContext",
     "HalfSplit",
