@@ -35,6 +35,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = kept
 
 
+@pytest.fixture(autouse=True, scope="session")
+def coarse_pictures() -> Iterator[None]:
+    """Pictures of reports have few pixels: drawing them takes most of the time of a report."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pushforward.evaluate.style.DPI", 40)
+        yield
+
+
 def stable_seed(name: str) -> int:
     """The same number for the same name in every process (Python's own hash is salted)."""
     return zlib.crc32(name.encode())

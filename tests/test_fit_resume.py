@@ -309,7 +309,8 @@ def test_an_interrupted_run_keeps_its_best_weights(tmp_path: Path) -> None:
     assert same(weights_of(resumed), weights_of(whole))
 
 
-@pytest.mark.parametrize("points", [1, pytest.param(6, marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("points", [1, 6])
 def test_kill_9_at_any_moment_changes_nothing(points: int) -> None:
     """Runs, each killed twice: at epoch boundaries, in one epoch, at any step, inside a write, at any moment."""
     script = Path(__file__).parent.parent / "benchmarks" / "resume.py"

@@ -1,11 +1,10 @@
 """House rules over the whole source: short files, no import circles, the field's words."""
 
-import ast
 from pathlib import Path
 
 import pytest
 import words
-from test_imports import SOURCE, imported_names
+from test_imports import SOURCE, imported_names, parse
 
 # --- short files -----------------------------------------------------------------------------------------------------
 
@@ -46,7 +45,7 @@ def imports_between(files):
     modules = {module_of(path): path for path in files}
     graph = {module: set() for module in modules}
     for module, path in modules.items():
-        for _, name in imported_names(ast.parse(files[path]), path):
+        for _, name in imported_names(parse(files[path]), path):
             while name and name not in modules:
                 name = name.rpartition(".")[0]
             if name and name != module:

@@ -4,6 +4,7 @@ Every rule is a function from source to complaints, and every rule is also fed a
 """
 
 import ast
+import functools
 import json
 import subprocess
 import sys
@@ -49,6 +50,10 @@ LEAVES = {
 }
 
 
+parse = functools.cache(ast.parse)
+"""Several rules read the same files."""
+
+
 def imported_names(tree: ast.AST, path: str) -> Iterator[tuple[int, str]]:
     """Line and absolute dotted name of every import at any depth, `import_module("...")` included."""
     package = ["pushforward", *Path(path).parent.parts]
@@ -80,7 +85,7 @@ def upward_imports(source: str, path: str) -> list[str]:
     if part not in FLOOR:
         return [f"{path}: '{part}' has no floor yet; give it one in tests/test_imports.py"]
     complaints = []
-    for line, name in imported_names(ast.parse(source), path):
+    for line, name in imported_names(parse(source), path):
         root, _, rest = name.partition(".")
         if root != "pushforward":
             continue
@@ -98,7 +103,7 @@ def heavy_imports(source: str, path: str) -> list[str]:
     if FLOOR.get(part_of(path), TOP) > LIGHT:
         return []
     complaints = []
-    for line, name in imported_names(ast.parse(source), path):
+    for line, name in imported_names(parse(source), path):
         root = name.partition(".")[0]
         if root in sys.stdlib_module_names | {"pushforward", "torch"} or (path, root) in EXCEPTIONS:
             continue
@@ -108,7 +113,7 @@ def heavy_imports(source: str, path: str) -> list[str]:
 
 def asserts(source: str, path: str) -> list[str]:
     """Complaints about `assert`: it vanishes under -O, so it never validates input."""
-    tree = ast.parse(source)
+    tree = parse(source)
     return [f"{path}:{n.lineno}: assert; raise an error" for n in ast.walk(tree) if isinstance(n, ast.Assert)]
 
 

@@ -34,23 +34,19 @@ def small(name, context=0):
     return flow
 
 
-@pytest.mark.parametrize(
-    ("name", "method"), [("real_nvp", "sample"), pytest.param("maf", "log_prob", marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("name", "method"), [("real_nvp", "sample"), ("maf", "log_prob")])
 def test_a_flow_is_the_same_in_onnx(name, method):
     pytest.importorskip("onnxruntime")
-    flow = small(name, context=2)
-    outcome = compared(flow, method)
-    assert outcome.difference <= CLOSE
+    assert compared(small(name, context=2), method).difference <= CLOSE
 
 
-def test_triangular_systems_are_the_same_in_onnx():
+@pytest.mark.parametrize("method", ["sample", pytest.param("log_prob", marks=pytest.mark.exhaustive)])
+def test_triangular_systems_are_the_same_in_onnx(method):
     """As substitution: ONNX has no operation for them, which densities or samples through linear maps need."""
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime")  # loading the exporter takes most of the time: once, in one worker
     name, build = next(case for case in example_cases() if case[0].startswith("LU-3-2"))
-    flow = build()
-    for method in ("log_prob", "sample"):
-        assert compared(flow, method).difference <= CLOSE, name
+    assert compared(build(), method).difference <= CLOSE, name
 
 
 @pytest.mark.parametrize("upper", [True, False])

@@ -113,7 +113,7 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
     >>> rng = np.random.default_rng(0)
     >>> a = rng.normal(size=400)
     >>> X = np.stack([a, a + 0.3 * rng.normal(size=400)], axis=1)
-    >>> model = FlowAnomaly(steps=200, random_state=0).fit(X)
+    >>> model = FlowAnomaly(steps=60, random_state=0).fit(X)
     >>> model.predict([[1.0, 1.0], [2.5, -2.5]]).tolist()
     [1, -1]
     """
@@ -253,7 +253,7 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
         >>> import numpy as np
         >>> a = np.random.default_rng(0).normal(size=(400, 1))
         >>> X = np.concatenate([a, a, np.random.default_rng(1).normal(size=(400, 1))], axis=1)
-        >>> reasons = FlowAnomaly(steps=200, random_state=0).fit(X).explain([[0.0, 0.0, 9.0]], top=1)
+        >>> reasons = FlowAnomaly(steps=60, random_state=0).fit(X).explain([[0.0, 0.0, 9.0]], top=1)
         >>> reasons[0][0].column
         'x2'
         """

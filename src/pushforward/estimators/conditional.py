@@ -65,7 +65,7 @@ class FlowConditional(TableEstimator):
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(400, 1))
     >>> y = np.where(X[:, 0] + 0.5 * rng.normal(size=400) > 0, "yes", "no")
-    >>> model = FlowConditional(random_state=0).fit(X, y)
+    >>> model = FlowConditional(steps=60, random_state=0).fit(X, y)
     >>> model.predict([[2.0], [-2.0]]).tolist()
     ['yes', 'no']
     """
@@ -284,7 +284,7 @@ class FlowRegressor(RegressorMixin, FlowConditional):
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(400, 1))
     >>> y = X[:, 0] + 0.5 * rng.normal(size=400)
-    >>> model = FlowRegressor(calibration=0.2, random_state=0).fit(X, y)
+    >>> model = FlowRegressor(calibration=0.2, steps=60, random_state=0).fit(X, y)
     >>> low, high = model.predict_interval([[1.0]], 0.9)[0]
     >>> bool(low < 1.0 < high)
     True

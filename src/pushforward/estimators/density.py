@@ -92,7 +92,7 @@ class FlowDensity(DensityMixin, TableAnswers):
     >>> rng = np.random.default_rng(0)
     >>> a = rng.normal(size=300)
     >>> X = np.stack([a, a + 0.5 * rng.normal(size=300)], axis=1)
-    >>> model = FlowDensity(random_state=0).fit(X)
+    >>> model = FlowDensity(steps=60, random_state=0).fit(X)
     >>> bool(model.score([[1.0, 1.0]]) > model.score([[1.0, -1.0]]))
     True
     """
@@ -251,7 +251,7 @@ class FlowDensity(DensityMixin, TableAnswers):
 
         >>> import numpy as np
         >>> X = np.random.default_rng(0).normal(size=(200, 2)).cumsum(axis=1)
-        >>> model = FlowDensity(random_state=0).fit(X)
+        >>> model = FlowDensity(steps=60, random_state=0).fit(X)
         >>> low, high = model.given({"x0": 1.0}).marginal("x1").interval(0.9)
         >>> bool(low < 1.0 < high)
         True

@@ -124,7 +124,7 @@ class Section:
     parts: Sequence[Part] = field(default_factory=list)
 
 
-def picture(figure: Figure, caption: str, *, dpi: int = 150) -> Picture:
+def picture(figure: Figure, caption: str, *, dpi: int | None = None) -> Picture:
     """A matplotlib figure as a `Picture`, one inch wide for every 100 pixels of the page."""
     width = round(figure.get_size_inches()[0] * 100)
     return Picture(figure_to_png_uri(figure, dpi=dpi), caption, width)

@@ -44,6 +44,7 @@ COLORS = {
 INK, MUTED, GRID = "#222222", "#5f6368", "#e6e6e6"
 FONT = 9.5
 WIDTH = 9.4  # inches, of the text of a page
+DPI = 150
 
 
 def new_figure(
@@ -109,7 +110,7 @@ def robust_limits(values: Sequence[Floats] | Floats, *, tail: float = 0.001, pad
     return low - margin, high + margin
 
 
-def save_figure(figure: Figure, target: Any, *, kind: str = "png", dpi: int = 150) -> None:
+def save_figure(figure: Figure, target: Any, *, kind: str = "png", dpi: int = DPI) -> None:
     """Write a figure as PNG or SVG: equal figures give equal bytes, and SVG text is drawn as paths."""
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with matplotlib.rc_context({"svg.hashsalt": "pushforward", "svg.fonttype": "path"}), warnings.catch_warnings():
@@ -117,14 +118,14 @@ def save_figure(figure: Figure, target: Any, *, kind: str = "png", dpi: int = 15
         figure.savefig(target, format=kind, dpi=dpi, metadata=metadata)
 
 
-def figure_to_png_uri(figure: Figure, *, dpi: int = 150) -> str:
+def figure_to_png_uri(figure: Figure, *, dpi: int | None = None) -> str:
     """The figure as a PNG in a ``data:`` URI, which an HTML page can contain."""
-    return "data:image/png;base64," + _encoded(figure, "png", dpi)
+    return "data:image/png;base64," + _encoded(figure, "png", DPI if dpi is None else dpi)
 
 
-def figure_to_svg_uri(figure: Figure, *, dpi: int = 150) -> str:
+def figure_to_svg_uri(figure: Figure, *, dpi: int | None = None) -> str:
     """The figure as an SVG in a ``data:`` URI: sharp at every size, but large for many points."""
-    return "data:image/svg+xml;base64," + _encoded(figure, "svg", dpi)
+    return "data:image/svg+xml;base64," + _encoded(figure, "svg", DPI if dpi is None else dpi)
 
 
 def _encoded(figure: Figure, kind: str, dpi: int) -> str:

@@ -17,7 +17,7 @@ __all__ = ["continuous"]
 
 Pair = tuple[Tensor, Tensor]
 
-INTERVALS = 512
+INTERVALS = 256
 
 
 def continuous(univariate: Univariate, params: Tensor) -> None:
@@ -25,7 +25,7 @@ def continuous(univariate: Univariate, params: Tensor) -> None:
 
     Args:
         univariate: the map.
-        params: (num_params, m): m maps. Each of 512 intervals is halved until it is a few units in the last place wide,
+        params: (num_params, m): m maps. Each of 256 intervals is halved until it is a few units in the last place wide,
             keeping the half across which more changes.
     """
     eps = torch.finfo(params.dtype).eps
