@@ -136,6 +136,7 @@ REASONS = {
     "draws random numbers": "draws random numbers",
     "solves equations numerically": "solves equations numerically",
     "has an operation that ONNX lacks": "an operation that ONNX lacks",
+    "cannot trace": "torch.export cannot trace it for any number of rows",
     "no known formula": "there is no such direction",
 }
 

@@ -12,6 +12,7 @@ import torch
 from onnx_cases import CLOSE, METHODS, compared, example_cases, flow_cases, is_close
 
 import pushforward as pf
+from pushforward.bijections import MatrixExponential
 from pushforward.core.config import REGISTRY
 from pushforward.distributions import StandardNormal
 from pushforward.flows import FLOWS
@@ -118,6 +119,12 @@ def test_a_graph_of_torch_takes_any_number_of_rows():
     torch.testing.assert_close(graph(x), flow.eval().log_prob(x))
 
 
+def test_a_graph_of_samples_runs_where_gradients_are_recorded():
+    flow = pf.flows.nsf(3, depth=1, hidden=(8,), mix="lu")
+    z = torch.randn(9, 3, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(to_export(flow, "sample").module()(z), flow.eval().to_data(z))
+
+
 def test_what_cannot_be_exported_is_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"to_export: flow must be a Flow; got StandardNormal\."):
         to_export(StandardNormal(2))
@@ -125,6 +132,9 @@ def test_what_cannot_be_exported_is_one_sentence(tmp_path, monkeypatch):
         to_export(small("maf"), "rsample")
     with pytest.raises(ValueError, match="sample of this flow solves equations numerically"):
         to_export(small("bnaf"), "sample")
+    exponential = pf.Flow(StandardNormal(3), MatrixExponential(3, context=1))
+    with pytest.raises(ValueError, match=r"torch\.export cannot trace log_prob .* number of rows \(Constraints vio"):
+        to_export(exponential)
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ImportError, match=r'needs the package onnxscript\. Install it with: pip install "pushforward'):
         to_onnx(small("maf"), tmp_path / "flow.onnx")

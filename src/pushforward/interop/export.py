@@ -51,7 +51,8 @@ def to_export(flow: Flow, method: Method = "log_prob") -> torch.export.ExportedP
             random numbers. A conditional flow takes its context (batch, *context_shape) as second input.
 
     Raises:
-        ValueError: the method solves equations numerically, or draws random numbers, which no graph can hold.
+        ValueError: the method solves equations numerically, or draws random numbers, which no graph can hold; or
+            torch.export cannot trace one of its operations for any number of rows.
     """
     one_of("to_export", "method", method, ("log_prob", "sample"))
     if not isinstance(flow, Flow):
@@ -69,9 +70,15 @@ def to_export(flow: Flow, method: Method = "log_prob") -> torch.export.ExportedP
     training = flow.training
     try:
         with torch.no_grad():
-            return torch.export.export(
+            program = torch.export.export(
                 _Method(flow.eval(), method), rows, dynamic_shapes=tuple({0: batch} for _ in rows), strict=False
             )
+            return program.run_decompositions({})  # nothing is written in place, which gradients would forbid
+    except RuntimeError as error:
+        reason = re.split(r"[.!\n]", str(error).strip())[0] or type(error).__name__
+        raise ValueError(
+            f"to_export: torch.export cannot trace {method} of this flow for any number of rows ({reason})."
+        ) from error
     finally:
         flow.train(training)
 
