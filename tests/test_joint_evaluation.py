@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from pushforward.cli import main
+from pushforward.core import waiting_threads
+from pushforward.core.waiting_threads import SETTINGS
 from pushforward.distributions import (
     Bounded,
     Categorical,
@@ -142,7 +146,8 @@ def test_the_linear_part_of_many_columns_is_that_of_each_row():
 
 def test_the_command_line_lets_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pushforward", "--version"])
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+    monkeypatch.setattr(waiting_threads, "sys", SimpleNamespace(modules={}))  # as if torch had not been loaded yet
+    for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(SystemExit):
         main()
@@ -151,3 +156,11 @@ def test_the_command_line_lets_waiting_threads_sleep_unless_the_user_says_otherw
     with pytest.raises(SystemExit):
         main()
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_estimators_let_them_sleep_too():
+    code = "import os; from pushforward.estimators import FlowDensity; print(os.environ.get('OMP_WAIT_POLICY'))"
+    environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    for before, expected in (("", "PASSIVE"), ("import torch; ", "None")):
+        done = subprocess.run([sys.executable, "-c", before + code], capture_output=True, text=True, env=environment)
+        assert done.stdout.strip() == expected, done.stderr

@@ -1,5 +1,11 @@
 """scikit-learn estimators: tables in, scores and samples out, in the units of the table."""
 
+# ruff: noqa: E402
+
+from pushforward.core.waiting_threads import let_waiting_threads_sleep
+
+let_waiting_threads_sleep()  # before the imports that follow load torch
+
 from pushforward.estimators.anomaly import FlowAnomaly, Reason
 from pushforward.estimators.conditional import FlowConditional, FlowRegressor
 from pushforward.estimators.density import FlowDensity
