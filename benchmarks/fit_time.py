@@ -3,7 +3,8 @@
     PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/fit_time.py --against <checkout>/src
 
 Seconds of processor time: of 1,000 steps of Adult (validations and calibration included) and of a wide table of 60
-correlated columns, of the start of the wide model, and of a whole fit of iris after a first one.
+correlated columns, of the start of the wide model, and of a whole fit of iris after a first one; with ``--sets whole`` of a whole
+fit of Adult.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ def measured(name: str, steps: int) -> list[float]:
 
         x = load_iris().data[np.random.default_rng(0).permutation(150)]
         train, test, options = x[:120], x[120:], {}
-    elif name == "adult":
+    elif name in ("adult", "whole"):
         from tables import CODES, read, split
 
         names, x = read("adult")
         types = {f"x{j}": "categorical" for j, column in enumerate(names) if column in CODES}
         train, test = split(x)
-        options = {"steps": steps}
+        options = {"steps": steps} if name == "adult" else {}
     else:
         generator = np.random.default_rng(0)
         x = generator.normal(size=(6_000, 60)) @ generator.normal(size=(60, 60)) / 8 + generator.normal(

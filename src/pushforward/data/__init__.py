@@ -1,12 +1,16 @@
-"""Tables in and out: CSV, TSV, Parquet and Feather, whole or streamed; what their columns are, and as numbers."""
+"""Tables in and out, whole or streamed: CSV, TSV, Parquet and Feather; what their columns are. Images in."""
 
 from pushforward.data.dialect import TableFile
 from pushforward.data.formats import TableError, format_of
+from pushforward.data.image_error import ImageError
+from pushforward.data.images import Images, read_images
 from pushforward.data.reader import column_names, read_arrow, read_numbers, stream_arrow
 from pushforward.data.schema import Schema
 from pushforward.data.writing import TableWriter
 
 __all__ = [
+    "ImageError",
+    "Images",
     "Schema",
     "TableError",
     "TableFile",
@@ -14,6 +18,7 @@ __all__ = [
     "column_names",
     "format_of",
     "read_arrow",
+    "read_images",
     "read_numbers",
     "stream_arrow",
 ]

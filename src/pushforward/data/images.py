@@ -1,0 +1,279 @@
+"""Images as whole numbers: idx files, NumPy arrays, and folders of PNG and JPEG with their labels."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pushforward.data.idx import read_idx
+from pushforward.data.image_error import ImageError
+
+__all__ = ["Images", "read_images"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+PIXEL_KEYS, LABEL_KEYS = ("images", "x", "data", "pixels"), ("labels", "y", "targets")
+LARGEST = 2**33
+"""Bytes of pixels, beyond which images are refused instead of filling the memory."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of one shape, in whole numbers from 0 to 255.
+
+    Args:
+        pixels: (n, channels, height, width), uint8.
+        labels: the number of the class of each image, (n,); None where there are no labels.
+        classes: the name of each class.
+        names: of each image: its file, or its place in an array.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None = None
+    classes: tuple[str, ...] = ()
+    names: tuple[str, ...] = field(default=(), repr=False)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of each image."""
+        channels, height, width = self.pixels.shape[1:]
+        return channels, height, width
+
+
+def read_images(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None) -> Images:
+    """Read images of one shape, with their labels where there are any.
+
+    Args:
+        path: an idx file such as ``train-images-idx3-ubyte.gz`` (labels are in the file beside it whose name says
+            labels for images); a ``.npy`` file, or an ``.npz`` file with ``images`` and ``labels``; or a folder of PNG
+            and JPEG files, whose sub-folders, if there are any, are the classes. Arrays are (n, height, width),
+            (n, height, width, channels) or (n, channels, height, width), with 1 or 3 channels.
+        labels: an idx or ``.npy`` file of labels, or a CSV file: of a folder, with the columns ``file`` and ``label``
+            (or the only two columns); of arrays, one label a row in the column ``label``.
+
+    Raises:
+        ImageError: a file cannot be read, an image has another size than the first, or labels do not fit the images;
+            one sentence with the file.
+
+    References:
+        | The MNIST database of handwritten digits (LeCun et al., 1998), http://yann.lecun.com/exdb/mnist
+    """
+    source = Path(path)
+    if not source.exists():
+        raise ImageError(f"{source}: there is no such file or folder. Check the path.")
+    if source.is_dir():
+        return _folder(source, None if labels is None else Path(labels))
+    pixels, beside = _array(source)
+    listed = beside if labels is None else _listed(Path(labels))
+    if listed is not None and len(listed) != len(pixels):
+        where = f"{source}" if labels is None else f"{labels}"
+        raise ImageError(f"{where}: there are {len(listed)} labels for {len(pixels)} images. Give one for each image.")
+    numbers, classes = (None, ()) if listed is None else _classes(listed)
+    return Images(pixels, numbers, classes, tuple(f"{source.name}[{k}]" for k in range(len(pixels))))
+
+
+# --- arrays
+
+
+def _array(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
+    """Pixels (n, channels, height, width) of a file, and its labels."""
+    name = path.name.lower().removesuffix(".gz")
+    if name.endswith("ubyte") or ".idx" in name:
+        pixels = read_idx(path)
+        beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
+        labels = _as_text(beside, read_idx(beside)) if beside != path and beside.exists() else None
+        return _checked(path, pixels), labels
+    if not name.endswith((".npy", ".npz")) or path.name.lower().endswith(".gz"):
+        raise ImageError(
+            f"{path}: images are idx files, .npy, .npz, or a folder of {', '.join(SUFFIXES)} files. Convert it."
+        )
+    try:
+        content: Any = np.load(path, allow_pickle=False)
+        if name.endswith(".npy"):
+            return _checked(path, content), None
+        with content as arrays:
+            stored = _entry(path, arrays, PIXEL_KEYS)
+            listed = _entry(path, arrays, LABEL_KEYS, needed=False)
+        return _checked(path, stored), None if listed is None else _as_text(path, listed)
+    except ImageError:
+        raise
+    except Exception as error:  # of damaged files NumPy and zipfile raise errors of many kinds
+        raise ImageError(f"{path}: cannot be read as NumPy arrays ({_first_line(error)}). Write it again.") from error
+
+
+def _entry(path: Path, arrays: Any, keys: Sequence[str], *, needed: bool = True) -> NDArray[Any] | None:
+    for key in keys:
+        if key in arrays.files:
+            return np.asarray(arrays[key])
+    if needed:
+        raise ImageError(
+            f"{path}: there is no array called {' or '.join(keys)}; it holds {', '.join(arrays.files) or 'nothing'}. "
+            f"Save the pixels as {keys[0]!r}."
+        )
+    return None
+
+
+def _checked(path: Path, pixels: Any) -> NDArray[np.uint8]:
+    """Pixels as (n, channels, height, width)."""
+    if pixels.ndim == 3:
+        pixels = pixels[:, None]
+    elif pixels.ndim == 4 and pixels.shape[1] not in (1, 3) and pixels.shape[3] in (1, 3):
+        pixels = np.moveaxis(pixels, 3, 1)
+    if pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
+        raise ImageError(
+            f"{path}: images must have the shape (n, height, width), with 1 or 3 channels as the second or last axis; "
+            f"got {pixels.shape}."
+        )
+    if 0 in pixels.shape:
+        raise ImageError(f"{path}: there are no pixels in an array of shape {pixels.shape}.")
+    if pixels.dtype != np.uint8:
+        whole = np.issubdtype(pixels.dtype, np.number) and not np.iscomplexobj(pixels)
+        if not whole or not np.array_equal(pixels, np.clip(np.rint(pixels), 0, 255)):
+            raise ImageError(
+                f"{path}: pixels must be whole numbers from 0 to 255; got {pixels.dtype}. "
+                "Multiply fractions by 255 and round them."
+            )
+    return np.ascontiguousarray(pixels, dtype=np.uint8)
+
+
+# --- folders
+
+
+def _folder(folder: Path, labels: Path | None) -> Images:
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not files:
+        idx = sorted(file.name for file in folder.iterdir() if "images-idx3" in file.name)
+        remedy = f"Name one of its files, such as {folder / idx[0]}." if idx else "Check the path."
+        raise ImageError(f"{folder}: there are no {', '.join(SUFFIXES)} files in this folder. {remedy}")
+    names = [file.relative_to(folder).as_posix() for file in files]
+    if labels is not None:
+        by_name = _by_file(labels)
+        missing = [name for name in names if name not in by_name]
+        if missing:
+            raise ImageError(f"{labels}: there is no label for {missing[0]} ({len(missing)} of {len(names)} files).")
+        listed: list[str] | None = [by_name[name] for name in names]
+    else:
+        parents = [Path(name).parent.as_posix() for name in names]
+        listed = parents if len(set(parents)) > 1 or parents[0] != "." else None
+        if listed is not None and "." in listed:
+            outside = names[listed.index(".")]
+            raise ImageError(f"{folder}: {outside} is in no sub-folder, and sub-folders are classes. Move it into one.")
+    numbers, classes = (None, ()) if listed is None else _classes(listed)
+    return Images(_decoded(files), numbers, classes, tuple(names))
+
+
+def _decoded(files: Sequence[Path]) -> NDArray[np.uint8]:
+    """The pixels of all files, gray where all are."""
+    first: NDArray[np.uint8] | None = None
+    images: list[NDArray[np.uint8]] = []
+    for file in files:
+        image = _decode(file)
+        if first is None:
+            first = image
+            if first.nbytes * len(files) > LARGEST:
+                raise ImageError(f"{file}: {len(files)} images of {first.shape[:2]} pixels do not fit the memory.")
+        if image.shape[:2] != first.shape[:2]:
+            (height, width), (h, w) = image.shape[:2], first.shape[:2]
+            raise ImageError(
+                f"{file}: it has {height} × {width} pixels, and {files[0].name} has {h} × {w}. Resize all to one size."
+            )
+        images.append(image)
+    channels = max(image.shape[2] for image in images)
+    same = [image if image.shape[2] == channels else np.repeat(image, channels, axis=2) for image in images]
+    return np.ascontiguousarray(np.moveaxis(np.stack(same), 3, 1))
+
+
+def _decode(file: Path) -> NDArray[np.uint8]:
+    """(height, width, 1 or 3)."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            gray = image.mode in ("1", "L", "LA", "I", "I;16", "F")
+            if image.mode in ("I", "I;16", "F"):
+                raise ImageError(f"{file}: it has more than 8 bits a channel. Convert it to 8 bits.")
+            pixels = np.asarray(image.convert("L" if gray else "RGB"))
+    except ImageError:
+        raise
+    except Exception as error:  # of damaged files Pillow raises errors of many kinds
+        raise ImageError(f"{file}: cannot be read as an image ({_first_line(error)}). Remove or replace it.") from error
+    return pixels[..., None] if gray else pixels
+
+
+# --- labels
+
+
+def _listed(path: Path) -> list[str]:
+    """The labels of an array, in its order."""
+    if not path.exists():
+        raise ImageError(f"{path}: there is no such file of labels. Check the path.")
+    name = path.name.lower()
+    if name.removesuffix(".gz").endswith("ubyte"):
+        return _as_text(path, read_idx(path))
+    if name.endswith(".npy"):
+        try:
+            labels = np.load(path, allow_pickle=False)
+        except Exception as error:
+            raise ImageError(f"{path}: cannot be read as labels ({_first_line(error)}). Write it again.") from error
+        return _as_text(path, labels)
+    rows, header = _rows(path)
+    if len(header) > 1 and "label" not in header:
+        raise ImageError(f"{path}: there is no column 'label'; the columns are {', '.join(header)}.")
+    column = header.index("label") if "label" in header else 0
+    return [row[column] for row in rows]
+
+
+def _as_text(path: Path, labels: NDArray[Any]) -> list[str]:
+    if labels.ndim != 1:
+        raise ImageError(f"{path}: labels must be one number or name an image; got an array of shape {labels.shape}.")
+    return [str(label) for label in labels.tolist()]
+
+
+def _by_file(path: Path) -> dict[str, str]:
+    """The label of each file of a folder."""
+    rows, header = _rows(path)
+    if len(header) == 2 and not {"file", "label"} <= set(header):
+        header = ["file", "label"]
+    if not {"file", "label"} <= set(header):
+        raise ImageError(f"{path}: the columns must be 'file' and 'label'; they are {', '.join(header)}.")
+    file, label = header.index("file"), header.index("label")
+    return {row[file].replace("\\", "/"): row[label] for row in rows}
+
+
+def _rows(path: Path) -> tuple[list[list[str]], list[str]]:
+    """The rows of a small CSV file, and its header."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ImageError(f"{path}: cannot be read as labels ({_first_line(error)}). Check the file.") from error
+    if len(lines) < 2:
+        raise ImageError(f"{path}: there are no labels below the header.")
+    header, rows = lines[0], lines[1:]
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise ImageError(f"{path}: line {number} has {len(row)} cells, and the header has {len(header)}.")
+    return rows, header
+
+
+def _classes(listed: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Numbers of the classes, which are in the order of numbers where all names are numbers."""
+    names = set(listed)
+    numeric = all(name.isascii() and name.isdigit() for name in names)
+    classes = sorted(names, key=int) if numeric else sorted(names)
+    place = {name: k for k, name in enumerate(classes)}
+    return np.array([place[name] for name in listed], dtype=np.int64), tuple(classes)
+
+
+def _first_line(error: BaseException) -> str:
+    lines: Iterator[str] = (line.strip() for line in str(error).splitlines() if line.strip())
+    return next(lines, type(error).__name__)[:200]
