@@ -55,7 +55,8 @@ class Autoregressive(TriangularMap):
         features: number of features D.
         context: number of context features; all D maps depend on them.
         hidden: layer widths of the conditioner; a layer too narrow for D degrees is widened.
-        conditioner: its registered name, such as ``"plain"``, ``"residual"`` or ``"transformer"``.
+        conditioner: its registered name, such as ``"plain"``, ``"residual"``, ``"transformer"`` or
+            ``"window"``.
         activation: its activation.
         dropout: its dropout probability.
         conditioner_options: what else this conditioner takes, by name, such as ``{"heads": 8}`` for a transformer.
@@ -117,6 +118,15 @@ class Autoregressive(TriangularMap):
             "conditioner_options": {"heads": 2, "frequencies": 1},
             "solver": "jacobi",
             "block": 2,
+        },
+        {
+            "univariate": {"type": "Affine"},
+            "features": 8,
+            "context": 1,
+            "hidden": [6, 6],
+            "conditioner": "window",
+            "activation": "tanh",
+            "conditioner_options": {"shape": [2, 2, 2], "above": 1, "beside": 1},
         },
     )
 

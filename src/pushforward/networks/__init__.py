@@ -5,6 +5,7 @@ arrive with their own axis leading and every later operation runs along contiguo
 constant, which map events to events, put the batch first.
 """
 
+from pushforward.networks.causal_window import CausalWindow
 from pushforward.networks.conditioner import (
     DENSE,
     MASKED,
@@ -46,6 +47,7 @@ __all__ = [
     "AutoregressiveConditioner",
     "BlockPass",
     "CausalTransformer",
+    "CausalWindow",
     "Conditioner",
     "ConvNet",
     "GatedConvNet",

@@ -1,0 +1,255 @@
+"""A conditioner for grids that reads a window of the cells before each cell, as a masked convolution does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.core.checks import at_least
+from pushforward.core.constants import HasConstants
+from pushforward.core.execution_mode import runs_eagerly_without_grad
+from pushforward.networks.conditioner import AutoregressiveConditioner, BlockPass, IncrementalPass, register_masked
+from pushforward.networks.mlp import check_hidden
+from pushforward.networks.precision import MixedPrecision
+from pushforward.networks.trunk import ACTIVATIONS, INPUT_LIMIT, blocks_of, dropped
+
+__all__ = ["CausalWindow"]
+
+
+class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
+    r"""A perceptron at each cell of a grid, whose inputs are the cells before it within a window around it.
+
+    Cells are in raster order, row by row; the window has so many rows above the cell and reaches so many cells to the
+    left and to the right, of the cell's row only to the left. All cells share the weights, but for a learned bias of
+    each place, and between a first and a last linear map there are residual blocks:
+
+    .. math:: h \leftarrow h + W_2\, \varphi\bigl(W_1 \varphi(h) + b + V c\bigr)
+
+    This is a masked convolution followed by convolutions of size one. It reads nothing but its window, so that its
+    incremental pass costs no more arithmetic than a parallel one and keeps nothing but the cells so far. The last
+    layer starts at zero. Inputs are clamped to ±``INPUT_LIMIT``. With several values in a cell (colours), each depends
+    on those before it in its cell as well, through hidden units that are shared out among the values.
+
+    Args:
+        features: number of cells times values in a cell; a cell's values are neighbours.
+        num_params: parameters per feature.
+        context: number of context features.
+        channels: inputs that stand for one feature (2 for an angle: its cosine and sine).
+        hidden: layer widths, which are equal; there are ``max(1, len(hidden) - 1)`` residual blocks.
+        activation: one of ``ACTIVATIONS``.
+        dropout: probability of dropping a hidden unit in training.
+        shape: (width,), (height, width) or (height, width, values) of the grid; by default a sequence of features.
+        above: rows of the window above the cell.
+        beside: cells of the window on each side.
+
+    Shape:
+        ``x``: (features · channels, n), ``context``: (context, n), parameters: (num_params, features, n).
+
+    Raises:
+        ValueError: the shape does not have as many values as there are features, or a size is out of its range.
+
+    References:
+        | Pixel Recurrent Neural Networks (van den Oord et al., 2016), arXiv:1601.06759
+        | Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), arXiv:1606.05328
+    """
+
+    reads: Tensor
+    mask: Tensor
+    first_mask: Tensor
+    last_mask: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        num_params: int,
+        *,
+        context: int = 0,
+        channels: int = 1,
+        hidden: Sequence[int] = (64, 64),
+        activation: str = "silu",
+        dropout: float = 0.0,
+        shape: Sequence[int] | None = None,
+        above: int = 5,
+        beside: int = 5,
+    ) -> None:
+        super().__init__()
+        owner = "CausalWindow"
+        check_hidden(owner, hidden, True, activation, dropout)
+        height, width, values = _grid(owner, features, shape)
+        at_least(owner, "above", above, 0)
+        at_least(owner, "beside", beside, 1)
+        if hidden[0] < values:
+            raise ValueError(f"{owner}: hidden layers need a unit for each of the {values} values of a cell.")
+        self.features, self.num_params, self.channels = features, num_params, channels
+        self.values, self.activation, self.dropout = values, activation, dropout
+        self.num_blocks, units = blocks_of(hidden, True), hidden[0]
+        self.add_constant("reads", _window(height, width, values, channels, above, beside), torch.int64)
+        # Unit k belongs to one of the values of a cell: it sees the window, and of its cell the values before its own.
+        owners = [k * values // units for k in range(units)]
+        before = [v for v in range(values - 1) for _ in range(channels)]
+        inputs = len(self.reads)
+        if values > 1:
+            in_window = [1] * (inputs - len(before))
+            self.add_constant("first_mask", [in_window + [int(v < k) for v in before] for k in owners])
+            self.add_constant("mask", [[int(j <= k) for j in owners] for k in owners])
+            rows = [v for _ in range(num_params) for v in range(values)]
+            self.add_constant("last_mask", [[int(j <= v) for j in owners] for v in rows])
+        self.first = nn.Parameter(torch.randn(units, inputs) * inputs**-0.5)
+        self.place = nn.Parameter(torch.zeros(units, features // values))
+        layers = 2 * self.num_blocks
+        self.weights = nn.Parameter(torch.randn(layers, units, units) * units**-0.5)
+        self.biases = nn.Parameter(torch.zeros(layers, units))
+        self.of_context = nn.Parameter(torch.randn(1 + self.num_blocks, units, context) * 0.1) if context else None
+        self.last_weight = nn.Parameter(torch.zeros(num_params * values, units))
+        self.last_bias = nn.Parameter(torch.zeros(num_params * values))
+
+    def parallel(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        cells = torch.cat([x, torch.zeros_like(x[:1])])
+        with self.matmul_scope(x):
+            return self.evaluate(cells, context, 0, self.features // self.values).to(x.dtype)
+
+    def start(self, like: Tensor, context: Tensor | None = None) -> WindowSteps:
+        return WindowSteps(self, like, context)
+
+    def start_blocks(self, like: Tensor, context: Tensor | None = None) -> WindowBlocks:
+        return WindowBlocks(self, context)
+
+    @property
+    def drops_units(self) -> bool:
+        return self.dropout > 0 and self.training
+
+    @property
+    def point_width(self) -> int:
+        """About how many numbers one point needs at once."""
+        return self.features // self.values * max(len(self.reads), 4 * len(self.first))
+
+    def evaluate(self, cells: Tensor, context: Tensor | None, start: int, stop: int) -> Tensor:
+        """The parameters (num_params, features, n) of the cells from ``start`` to ``stop``.
+
+        Args:
+            cells: inputs (features · channels, n), and below them a row of zeros, which stands for what is outside of
+                the grid. Nothing is read but the windows.
+            context: (context, n).
+            start: number of the first of the cells.
+            stop: number of the cell after the last of them.
+        """
+        n, act = cells.shape[-1], ACTIVATIONS[self.activation]
+        read = self.reads[:, start:stop]
+        window = cells.index_select(0, read.reshape(-1)).clamp(-INPUT_LIMIT, INPUT_LIMIT).view(len(read), -1)
+        context = None if context is None else context.clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        h = (self._masked(self.first, "first_mask") @ window).unflatten(-1, (stop - start, n))
+        h = h + self.place[:, start:stop, None]
+        h = self._add_context(h, 0, context)
+        for block in range(self.num_blocks):
+            inner = self._add_context(self._apply_layer(2 * block, act(h)), 1 + block, context)
+            h = h + self._apply_layer(2 * block + 1, self._drop(act(inner)))
+        weight = self._masked(self.last_weight, "last_mask")
+        outputs = torch.addmm(self.last_bias[:, None], weight, act(h).flatten(1))
+        outputs = outputs.view(self.num_params, self.values, stop - start, n)
+        return outputs.transpose(1, 2).flatten(1, 2)
+
+    def _apply_layer(self, k: int, h: Tensor) -> Tensor:
+        weight = self._masked(self.weights[k], "mask")
+        return torch.addmm(self.biases[k, :, None], weight, h.flatten(1)).view_as(h)
+
+    def _masked(self, weight: Tensor, name: str) -> Tensor:
+        return weight * getattr(self, name) if self.values > 1 else weight
+
+    def _add_context(self, h: Tensor, k: int, context: Tensor | None) -> Tensor:
+        """h (units, cells, n) beside a linear function of the context."""
+        return h if context is None or self.of_context is None else h + (self.of_context[k] @ context)[:, None]
+
+    def _drop(self, h: Tensor) -> Tensor:
+        return dropped(h, self.dropout) if self.drops_units else h
+
+
+class WindowSteps(IncrementalPass):
+    """The `IncrementalPass` of a `CausalWindow`: the network at one cell after the other.
+
+    Args:
+        network: the conditioner.
+        like: (features, n), gives dtype, device and number of points.
+        context: (context, n).
+    """
+
+    __slots__ = ("arrived", "cells", "context", "feature", "network")
+
+    def __init__(self, network: CausalWindow, like: Tensor, context: Tensor | None) -> None:
+        self.network, self.context, self.feature = network, context, 0
+        cells = like.new_zeros(network.features * network.channels + 1, like.shape[-1])
+        # Where gradients are recorded, nothing is overwritten.
+        self.cells = cells if runs_eagerly_without_grad(like) else None
+        self.arrived: list[Tensor] = [cells]
+
+    def step(self, previous: Tensor | None) -> Tensor:
+        network, j = self.network, self.feature
+        self.feature += 1
+        if previous is not None and self.cells is not None:
+            self.cells[(j - 1) * network.channels : j * network.channels] = previous
+        elif previous is not None:
+            self.arrived.append(previous)
+        cell, value = divmod(j, network.values)
+        cells = self.cells
+        if cells is None:
+            filling, *arrived = self.arrived
+            cells = torch.cat([*arrived, filling[j * network.channels :]])
+        return network.evaluate(cells, self.context, cell, cell + 1)[:, value]
+
+
+class WindowBlocks(BlockPass):
+    """The `BlockPass` of a `CausalWindow`: only the cells of a block are evaluated.
+
+    Args:
+        network: the conditioner.
+        context: (context, n).
+    """
+
+    __slots__ = ("context", "network")
+
+    def __init__(self, network: CausalWindow, context: Tensor | None) -> None:
+        self.network, self.context = network, context
+
+    def params(self, inputs: Tensor, start: int, stop: int) -> Tensor:
+        values = self.network.values
+        first, last = start // values, (stop - 1) // values
+        cells = torch.cat([inputs, torch.zeros_like(inputs[:1])])
+        params = self.network.evaluate(cells, self.context, first, last + 1)
+        return params[:, start - first * values : stop - first * values]
+
+
+def _grid(owner: str, features: int, shape: Sequence[int] | None) -> tuple[int, int, int]:
+    """Height, width and values in a cell."""
+    sizes: tuple[Any, ...] = (features,) if shape is None else tuple(shape)
+    if not 1 <= len(sizes) <= 3 or any(type(size) is not int or size < 1 for size in sizes):
+        raise ValueError(f"{owner}: shape must be (width,), (height, width) or (height, width, values); got {shape}.")
+    height, width, values = {1: (1, *sizes, 1), 2: (*sizes, 1), 3: sizes}[len(sizes)]
+    if height * width * values != features:
+        raise ValueError(f"{owner}: shape must have as many values as there are features, {features}; got {shape}.")
+    return height, width, values
+
+
+def _window(height: int, width: int, values: int, channels: int, above: int, beside: int) -> list[list[int]]:
+    """The inputs that each cell reads, (inputs, cells): of the cells in its window, then the first values of its own.
+    Outside of the grid is the row after all inputs."""
+    above, beside = min(above, height - 1), min(beside, width - 1)
+    offsets = [(-up, side) for up in range(above, 0, -1) for side in range(-beside, beside + 1)]
+    offsets += [(0, -back) for back in range(beside, 0, -1)]
+    numbers, outside = values * channels, height * width * values * channels
+    rows: list[list[int]] = []
+    for down, side in offsets:
+        for number in range(numbers):
+            row = []
+            for i in range(height):
+                for j in range(width):
+                    inside = i + down >= 0 and 0 <= j + side < width
+                    row.append(((i + down) * width + j + side) * numbers + number if inside else outside)
+            rows.append(row)
+    for number in range(numbers - channels):
+        rows.append([cell * numbers + number for cell in range(height * width)])
+    return rows
+
+
+register_masked("window", CausalWindow)
