@@ -80,10 +80,10 @@ def only_bad_rows(distribution, x, context):
     assert first.isnan().tolist() == [True] + [False] * (ROWS - 1)
     assert (first[1:3] == -math.inf).all()
     mixed = x[0].clone()
-    mixed[-1] = math.inf  # with one feature: only that; otherwise beside a NaN, which wins
+    mixed[(-1,) * mixed.ndim] = math.inf  # with one feature: only that; otherwise beside a NaN, which wins
     alone = distribution.log_prob(mixed, None if context is None else context[0])
     assert alone.shape == ()
-    assert alone.isnan().item() == (x.shape[-1] > 1)
+    assert alone.isnan().item() == (mixed.numel() > 1)
 
 
 def an_outlier_in_the_loss(distribution, x, context):

@@ -13,6 +13,7 @@ from pushforward.distributions.columns.inflated import Inflated, ZeroInflated
 from pushforward.distributions.columns.integer import Integer
 from pushforward.distributions.columns.repeated import Repeated
 from pushforward.distributions.directions import SphericalUniform, VonMises, VonMisesFisher
+from pushforward.distributions.discrete_grid import DiscreteGrid
 from pushforward.distributions.ensembles import Ensemble, ensemble
 from pushforward.distributions.flow import Flow
 from pushforward.distributions.from_torch import TorchDistribution, from_torch
@@ -51,6 +52,7 @@ __all__ = [
     "Continuous",
     "DiagonalNormal",
     "Dirichlet",
+    "DiscreteGrid",
     "Distribution",
     "Ensemble",
     "Exponential",

@@ -13,6 +13,7 @@ from pushforward.bijections.continuous import NeuralODE
 from pushforward.bijections.residual import Residual
 from pushforward.bijections.triangular import Triangular
 from pushforward.core.bijection import Bijection
+from pushforward.networks.causal_window import CausalWindow
 from pushforward.networks.conv import ConvNet
 from pushforward.networks.transformer import CausalTransformer
 from pushforward.univariate.base import Univariate
@@ -41,7 +42,7 @@ def row_width(module: nn.Module) -> int:
         univariate = getattr(part, "univariate", None)
         if isinstance(part, Bijection) and isinstance(univariate, Univariate):
             widths.append(univariate.point_width * math.prod(part.in_shape))
-        if isinstance(part, NeuralODE | CausalTransformer):
+        if isinstance(part, NeuralODE | CausalTransformer | CausalWindow):
             widths.append(part.point_width)
         if isinstance(part, Triangular):
             widths.append(part.rise.point_width * part.in_shape[-1])
