@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from grid_mistakes import MISTAKES as GRID_MISTAKES
 from linear_mistakes import MISTAKES as LINEAR_MISTAKES
 from mixed_mistakes import MISTAKES
 from shape_mistakes import MISTAKES as SHAPE_MISTAKES
@@ -652,6 +653,7 @@ CASES = [
     *LINEAR_MISTAKES,
     *SHAPE_MISTAKES,
     *SPACE_MISTAKES,
+    *GRID_MISTAKES,
     *ZOO_MISTAKES,
 ]
 

@@ -13,9 +13,9 @@ from pushforward.bijections.continuous import NeuralODE
 from pushforward.bijections.residual import Residual
 from pushforward.bijections.triangular import Triangular
 from pushforward.core.bijection import Bijection
-from pushforward.networks.causal_window import CausalWindow
 from pushforward.networks.conv import ConvNet
 from pushforward.networks.transformer import CausalTransformer
+from pushforward.networks.window import CausalWindow
 from pushforward.univariate.base import Univariate
 
 __all__ = ["in_row_blocks", "row_width"]

@@ -5,7 +5,6 @@ arrive with their own axis leading and every later operation runs along contiguo
 constant, which map events to events, put the batch first.
 """
 
-from pushforward.networks.causal_window import CausalWindow
 from pushforward.networks.conditioner import (
     DENSE,
     MASKED,
@@ -35,6 +34,7 @@ from pushforward.networks.mlp import MLP
 from pushforward.networks.spectral import conv_norm_bound, norm_bound
 from pushforward.networks.transformer import CausalTransformer
 from pushforward.networks.trunk import ACTIVATIONS
+from pushforward.networks.window import CausalWindow
 
 __all__ = [
     "ACTIVATIONS",

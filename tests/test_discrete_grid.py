@@ -1,0 +1,90 @@
+"""Models of whole numbers on grids: probabilities of all events sum to one, and a window sees what came before."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from cases import generator
+
+from pushforward.bijections import Autoregressive
+from pushforward.distributions import DiscreteGrid
+from pushforward.networks import CausalWindow
+from pushforward.testing.random_parts import randomize
+from pushforward.train import fit
+from pushforward.univariate import Affine
+
+
+def every_event(shape, levels):
+    return torch.tensor([*itertools.product(range(levels), repeat=math.prod(shape))], dtype=torch.float64).reshape(
+        -1, *shape
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 2), (2, 3), (3, 1, 1)])
+@pytest.mark.parametrize("context", [0, 2])
+def test_probabilities_of_all_events_sum_to_one(shape, context):
+    grid = randomize(DiscreteGrid(shape, levels=3, context=context, hidden=(6, 6), above=1, beside=1), seed=1)
+    events = every_event(shape, 3)
+    c = torch.randn(context, dtype=torch.float64, generator=generator(0)) if context else None
+    log_probs = grid.log_prob(events, c)
+    assert log_probs.exp().sum().item() == pytest.approx(1, abs=1e-12)
+    assert log_probs.std() > 0.1  # the weights are no start, at which all are alike
+
+
+def test_samples_follow_the_probabilities():
+    grid = randomize(DiscreteGrid((2, 1, 2), levels=2, hidden=(6, 6), beside=1), seed=2)
+    events = every_event((2, 1, 2), 2)
+    drawn = grid.sample(20_000, generator=generator(1))
+    counts = (drawn[:, None] == events).flatten(2).all(dim=2).sum(dim=0)
+    expected = grid.log_prob(events).exp() * 20_000
+    assert ((counts - expected).square() / expected).sum() < 37.7  # 0.999 of chi-squared with 15 degrees of freedom
+
+
+def test_what_is_no_level_has_probability_zero():
+    grid = DiscreteGrid((1, 1, 2), levels=4, hidden=(4, 4))
+    x = torch.tensor([[0.0, 3.0], [0.0, 4.0], [-1.0, 0.0], [0.5, 0.0], [math.nan, 0.0]])[:, None, None]
+    assert grid.log_prob(x).exp().tolist() == pytest.approx([1 / 16, 0, 0, 0, math.nan], nan_ok=True)
+
+
+def test_it_learns_a_checkerboard():
+    """Two images, which the first pixel tells apart: one bit."""
+    board = torch.arange(16).reshape(4, 4) % 2 != torch.arange(4)[:, None] % 2
+    x = torch.stack([board, ~board]).float()[torch.arange(256) % 2][:, None] * 3
+    grid = DiscreteGrid((1, 4, 4), levels=4, hidden=(16, 16), above=1, beside=1)
+    fit(grid, x, steps=150, batch_size=64, lr=1e-2, progress=False)
+    assert -grid.log_prob(x[:2]).mean().item() / math.log(2) == pytest.approx(1, abs=0.1)
+    drawn = grid.sample(50, generator=generator(0))
+    assert (drawn[:, None] == x[:2]).flatten(2).all(dim=2).any(dim=1).sum() >= 48
+
+
+@pytest.mark.parametrize("shape", [[3, 4], [2, 3, 2], [12]])
+def test_parameters_depend_on_the_window_alone(shape):
+    """Checked by derivatives: of cells above within reach, of those to the left, and of the first values in a cell."""
+    network = randomize(CausalWindow(12, 1, hidden=(12, 12), shape=shape, above=1, beside=1), seed=3)
+    x = torch.randn(12, 1, dtype=torch.float64, generator=generator(0))
+    reads = torch.autograd.functional.jacobian(lambda x: network(x)[0, :, 0], x)[..., 0] != 0
+    _, width, values = {1: (1, *shape, 1), 2: (*shape, 1), 3: tuple(shape)}[len(shape)]
+    for j, k in itertools.product(range(12), repeat=2):
+        (row, column), (row_k, column_k) = (divmod(feature // values, width) for feature in (j, k))
+        above = row_k == row - 1 and abs(column_k - column) <= 1
+        left = row_k == row and (column_k == column - 1 or (column_k == column and k < j))
+        assert reads[j, k].item() == (above or left), (j, k)
+
+
+@pytest.mark.parametrize("solver", ["sequential", "jacobi"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_layer_with_a_window_is_inverted_both_ways(solver, dtype):
+    options = {"shape": [4, 3, 2], "above": 1, "beside": 1}
+    layer = Autoregressive(
+        Affine(), 24, context=1, hidden=(8, 8, 8), conditioner="window", conditioner_options=options, solver=solver
+    )
+    layer = randomize(layer, seed=4, dtype=dtype)
+    x, context = (torch.randn(5, size, dtype=dtype, generator=generator(size)) for size in (24, 1))
+    y, ladj = layer.forward_and_ladj(x, context)
+    close = 1e-4 if dtype == torch.float32 else 1e-10
+    with torch.no_grad():
+        torch.testing.assert_close(layer.inverse(y, context), x, rtol=close, atol=close)
+    back, inverse_ladj = layer.inverse_and_ladj(y, context)  # with gradients
+    torch.testing.assert_close(back, x, rtol=close, atol=close)
+    torch.testing.assert_close(inverse_ladj, -ladj, rtol=close, atol=close)
