@@ -3,8 +3,8 @@
     PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/fit_time.py --against <checkout>/src
 
 Seconds of processor time: of 1,000 steps of Adult (validations and calibration included) and of a wide table of 60
-correlated columns, of the start of the wide model, and of a whole fit of iris after a first one; with ``--sets whole`` of a whole
-fit of Adult.
+correlated columns, of the start of the wide model, and of a whole fit of iris after a first one; with ``--sets whole``
+of a whole fit of Adult.
 """
 
 from __future__ import annotations

@@ -1,0 +1,147 @@
+"""Models of images in bits per dimension of whole-numbered pixels: MNIST and Fashion-MNIST.
+
+    PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/images.py pixels [--seconds 3600 --set mnist]
+
+``pixels`` trains `DiscreteGrid`, which gives each pixel a probability given those before it, so that its number is the
+length of a code, and scores all 10,000 test images once. Beside it stand codes of general programs for the same images.
+With ``--curve FILE`` the bits of validation images are written against seconds of training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import bz2
+import io
+import json
+import lzma
+import math
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from results import data_folder, machine, update_section
+from torch import Tensor
+
+import pushforward as pf
+from pushforward.data import read_images
+from pushforward.distributions import DiscreteGrid
+from pushforward.train import Event, Validated
+
+VALIDATION = 2_000
+
+
+def png(pixels: bytes, shape: tuple[int, int]) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(np.frombuffer(pixels, np.uint8).reshape(shape)).save(out, "png", optimize=True)
+    return out.getvalue()
+
+
+def codes(images: NDArray[np.uint8]) -> dict[str, float]:
+    """Bits a pixel of codes of general programs: of each image by itself, and of all of them in one piece."""
+    shape = images.shape[-2:]
+    alone = [image.tobytes() for image in images[:, 0]]
+    whole = images.tobytes()
+    programs: dict[str, Callable[[bytes], bytes]] = {
+        "zlib -9": lambda b: zlib.compress(b, 9), "bzip2 -9": bz2.compress, "xz": lzma.compress,
+    }  # fmt: skip
+    bits = {"PNG, each image": sum(len(png(b, shape)) for b in alone)}
+    bits |= {f"{name}, all images": len(compress(whole)) for name, compress in programs.items()}
+    return {name: 8 * count / images.size for name, count in bits.items()}
+
+
+def independent_pixels(train: NDArray[np.uint8], test: NDArray[np.uint8]) -> float:
+    """Bits a pixel of a table of frequencies for each place, one half added to each."""
+    places = train.reshape(len(train), -1)
+    counts = np.stack([np.bincount(column, minlength=256) for column in places.T]) + 0.5
+    log_probs = np.log2(counts / counts.sum(axis=1, keepdims=True))
+    return -float(np.mean(log_probs[np.arange(places.shape[1]), test.reshape(len(test), -1)]))
+
+
+class Curve:
+    """Bits of validation images against seconds of training."""
+
+    def __init__(self, numbers: int) -> None:
+        self.points: list[tuple[float, int, float]] = []
+        self.scale = numbers * math.log(2)
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Validated):
+            r = event.record
+            self.points.append((r.seconds, r.step, -r.validation / self.scale))
+            print(f"{r.seconds:7.0f} s  step {r.step:7d}  {-r.validation / self.scale:.4f} bits", flush=True)
+
+
+@torch.no_grad()
+def scored(model: Any, test: Tensor) -> tuple[float, float]:
+    """Mean bits per dimension and its standard error."""
+    bits = -torch.cat([model.log_prob(rows) for rows in test.split(250)]).double() / (test[0].numel() * math.log(2))
+    return bits.mean().item(), bits.std().item() / len(bits) ** 0.5
+
+
+def run_pixels(arguments: argparse.Namespace) -> None:
+    train, test = (
+        read_images(data_folder(arguments.set) / f"{part}-images-idx3-ubyte.gz").pixels for part in ("train", "t10k")
+    )
+    x, held_out = torch.from_numpy(train.copy()).float(), torch.from_numpy(test.copy()).float()
+    if arguments.test:
+        held_out = held_out[: arguments.test]
+    torch.manual_seed(0)
+    model = DiscreteGrid(x.shape[1:], **arguments.model)
+    curve, start = Curve(x[0].numel()), time.process_time()
+    history = pf.fit(
+        model, x, validation=VALIDATION / len(x), seconds=arguments.seconds, precision=arguments.precision,
+        progress=False, callbacks=curve, checkpoint=arguments.checkpoint, resume=arguments.checkpoint is not None,
+        **arguments.fit,
+    )  # fmt: skip
+    cpu = time.process_time() - start
+    mean, error = scored(model, held_out)
+    if arguments.save:
+        pf.save(model, arguments.save)
+    if arguments.curve:
+        Path(arguments.curve).write_text(json.dumps(curve.points), "utf-8")
+    weights, steps = sum(p.numel() for p in model.parameters()), history.records[-1].step
+    print(f"{mean:.4f} ± {error:.4f} bits, {weights:,} weights, {steps:,} steps, {cpu:.0f} s of processor time")
+    if arguments.no_results:
+        return
+    others = {"independent pixels": independent_pixels(train, test), **codes(test)}
+    text = [
+        f"## {arguments.set}: probabilities of pixels",
+        "",
+        f"    PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/images.py pixels --set {arguments.set} "
+        f"--seconds {arguments.seconds:g}",
+        "",
+        f"{machine()}. {weights:,} weights, {steps:,} steps, {cpu:.0f} s of processor time; {len(held_out):,} test",
+        "images scored once. Bits for each pixel of 256 levels; all but independent pixels are lengths of codes.",
+        "",
+        "| model | bits a pixel |",
+        "|---|---:|",
+        f"| DiscreteGrid | **{mean:.4f} ± {error:.4f}** |",
+        *(f"| {name} | {bits:.3f} |" for name, bits in others.items()),
+    ]
+    update_section(f"pixels {arguments.set}", "\n".join(text))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("pixels",))
+    parser.add_argument("--set", default="mnist", choices=("mnist", "fashion-mnist"))
+    parser.add_argument("--seconds", type=float, default=3600, help="time for training")
+    parser.add_argument("--model", type=json.loads, default={}, help="options of the model, as JSON")
+    parser.add_argument("--fit", type=json.loads, default={"batch_size": 64, "lr": 2e-3}, help="of fit, as JSON")
+    parser.add_argument("--precision", choices=("bf16",), help="of products of matrices in training")
+    parser.add_argument("--test", type=int, help="score so many test images")
+    parser.add_argument("--checkpoint", help="file from which training goes on")
+    parser.add_argument("--save", help="file for the model")
+    parser.add_argument("--curve", help="file for validation bits against seconds, as JSON")
+    parser.add_argument("--no-results", action="store_true", help="print only; leave RESULTS.md alone")
+    run_pixels(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
