@@ -13,6 +13,7 @@ from pushforward.flows.spaces import box_flow, rotation_flow, simplex_flow, sphe
 from pushforward.flows.structured import bnaf, circular_nsf, gaussianization, triangular_map
 from pushforward.flows.triangular import bernstein, ddsf, gaussian_autoregressive, naf, sos, umnn
 from pushforward.flows.vector import iaf, maf, nice, nsf, real_nvp
+from pushforward.flows.window import window_flow
 
 __all__ = [
     "FLOWS",
@@ -53,4 +54,5 @@ __all__ = [
     "transformer_flow",
     "triangular_map",
     "umnn",
+    "window_flow",
 ]

@@ -13,7 +13,7 @@ from pushforward.distributions import Flow, StandardNormal
 from pushforward.flows.assembly import connect
 from pushforward.flows.options import NetworkOptions
 
-__all__ = ["connected", "data_side", "image_shape"]
+__all__ = ["connected", "data_side", "dequantized", "image_shape"]
 
 
 def image_shape(owner: str, features: Sequence[int], context: int, levels: int, depth: int) -> tuple[int, ...]:
@@ -44,11 +44,25 @@ def data_side(
     scale = Pointwise(Standardize(shape[0]), shape[1:])
     if values is None:
         return [scale]
+    return [dequantized(owner, shape, context, values, dequantize, network, logit=True), scale]
+
+
+def dequantized(
+    owner: str,
+    shape: tuple[int, ...],
+    context: int,
+    values: int,
+    dequantize: str,
+    network: NetworkOptions,
+    *,
+    logit: bool,
+) -> Bijection:
+    """From whole numbers to points of the unit cube, or to their logits."""
     at_least(owner, "values", values, 2)
     if dequantize == "uniform":
-        return [Dequantize(shape, levels=values, logit=True), scale]
+        return Dequantize(shape, levels=values, logit=logit)
     chosen = {name: option for name, option in dict[str, Any](network).items() if name != "dropout"}
-    return [VariationalDequantize(shape, levels=values, context=context, logit=True, **chosen), scale]
+    return VariationalDequantize(shape, levels=values, context=context, logit=logit, **chosen)
 
 
 def connected(owner: str, features: Sequence[int], context: int, scales: Multiscale, data: list[Bijection]) -> Flow:
