@@ -40,7 +40,7 @@ def test_every_univariate_has_the_density_of_its_map(univariate, shape):
     torch.testing.assert_close(flow.log_prob(x, c), expected)
 
 
-@pytest.mark.parametrize("dequantize", ["uniform", "variational"])
+@pytest.mark.parametrize("dequantize", ["uniform", pytest.param("variational", marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("univariate", ["steps", "mixture"])
 def test_probabilities_of_whole_numbers_sum_to_one(univariate, dequantize):
     flow = window_flow((1, 2, 2), univariate=univariate, values=3, dequantize=dequantize, **TOY)
@@ -61,6 +61,7 @@ MISTAKES = [
         {"features": (4,)},
         r"window_flow: features must be \(channels, \*spatial\) with one or two spatial sizes; got \(4",
     ),
+    ({"features": (1, 0)}, r"window_flow: features must "),
     ({"univariate": "cubic"}, r"window_flow: univariate must be one of 'steps', 'mixture'.*; got 'cubic'"),
     (
         {"univariate": "steps"},
