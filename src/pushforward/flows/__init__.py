@@ -11,6 +11,7 @@ from pushforward.flows.registry import FLOWS, IMAGE_FLOWS, named_flow
 from pushforward.flows.residual import multiscale_residual_flow, residual_flow
 from pushforward.flows.spaces import box_flow, rotation_flow, simplex_flow, sphere_flow, torus_flow
 from pushforward.flows.structured import bnaf, circular_nsf, gaussianization, triangular_map
+from pushforward.flows.tarflow import tarflow
 from pushforward.flows.triangular import bernstein, ddsf, gaussian_autoregressive, naf, sos, umnn
 from pushforward.flows.vector import iaf, maf, nice, nsf, real_nvp
 from pushforward.flows.window import window_flow
@@ -50,6 +51,7 @@ __all__ = [
     "sos",
     "sphere_flow",
     "sylvester",
+    "tarflow",
     "torus_flow",
     "transformer_flow",
     "triangular_map",

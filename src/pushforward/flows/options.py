@@ -13,6 +13,7 @@ __all__ = [
     "Mix",
     "NetworkOptions",
     "Options",
+    "PlainOptions",
     "Tails",
     "TransformerOptions",
 ]
@@ -38,12 +39,16 @@ class DataOptions(TypedDict, total=False):
     data_dtype: str | None
 
 
-class TransformerOptions(DataOptions, total=False):
-    """Options of flows whose conditioners are transformers, and of their data side."""
+class PlainOptions(TypedDict, total=False):
+    """Options of the networks of flows that have conditioners of one kind."""
 
     hidden: Sequence[int]
     activation: str
     dropout: float
+
+
+class TransformerOptions(PlainOptions, DataOptions, total=False):
+    """Options of flows whose conditioners are transformers, and of their data side."""
 
 
 class Options(NetworkOptions, DataOptions, total=False):

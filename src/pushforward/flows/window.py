@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, Unpack
 
 from pushforward.bijections import Autoregressive, Flip, Permute, Reshape
 from pushforward.core.bijection import Bijection
@@ -13,6 +13,7 @@ from pushforward.core.shapes import event_shape
 from pushforward.distributions import Distribution, Flow, Logistic, StandardNormal, Uniform
 from pushforward.flows.assembly import connect
 from pushforward.flows.image_assembly import data_side, dequantized
+from pushforward.flows.options import PlainOptions
 from pushforward.flows.registry import IMAGE_FLOWS, named_flow, network_options
 from pushforward.univariate import (
     Affine,
@@ -30,14 +31,6 @@ LEAST_STEP = 1e-7
 """Smallest probability of a step, as a fraction of all."""
 
 
-class WindowOptions(TypedDict, total=False):
-    """Options of conditioners that read a window."""
-
-    hidden: Sequence[int]
-    activation: str
-    dropout: float
-
-
 @named_flow(IMAGE_FLOWS, hidden=(96, 96, 96), activation="silu")
 def window_flow(
     features: Sequence[int],
@@ -52,7 +45,7 @@ def window_flow(
     depth: int = 1,
     values: int | None = None,
     dequantize: Literal["uniform", "variational"] = "uniform",
-    **options: Unpack[WindowOptions],
+    **options: Unpack[PlainOptions],
 ) -> Flow:
     r"""Autoregressive flow of images: each number is moved by a map whose parameters follow from a window before it.
 
