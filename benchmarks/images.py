@@ -116,9 +116,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.curve:
         Path(arguments.curve).write_text(json.dumps(curve.points), "utf-8")
     weights, steps = sum(p.numel() for p in model.parameters()), history.records[-1].step
-    print(
-        f"{mean:.4f} ± {error:.4f} bits ({model.exactness}), {weights:,} weights, {steps:,} steps, {cpu:.0f} s of processor time"
-    )
+    spent = f"{weights:,} weights, {steps:,} steps, {cpu:.0f} s of processor time"
+    print(f"{mean:.4f} ± {error:.4f} bits ({model.exactness}), {spent}")
     if arguments.no_results:
         return
     others = {"independent pixels": independent_pixels(train, test), **codes(test)}
