@@ -343,3 +343,30 @@ def test_slopes_in_closed_form_are_those_of_torch(order, monkeypatch):
         torch.testing.assert_close(closed, of_torch, rtol=1e-3, atol=1e-5)
     assert rows.grad.isfinite().all()
     assert (rows.grad[:, 0] != 0).any()
+
+
+@pytest.mark.parametrize("columns", [6, 20])  # conditioned on one after the other, and by factors of rows
+@pytest.mark.parametrize("ranked", [False, True])
+@pytest.mark.parametrize("asked", ["all", "mixed up", "some"])
+def test_each_row_is_given_the_columns_that_it_sees_in_whatever_order_they_are_asked_for(columns, ranked, asked):
+    """Beside the formula, row by row. Columns of one type are asked for together, which is not the order of a table."""
+    x = gaussian(columns, 400, seed=3)[1]
+    part = LinearPart(columns)
+    part.measure(x.t(), None)
+    g = generator(4)
+    seen = torch.rand(columns, 12, generator=g) < 0.5
+    order = torch.randperm(columns, generator=g).tolist()
+    ranks = torch.randperm(columns, generator=g).tolist() if ranked else None
+    targets = {"all": list(range(columns)), "mixed up": order, "some": order[: columns // 2]}[asked]
+    mean, log_deviation = part(x[:12].t(), seen, ranks, targets)
+    t = ((x[:12].t() - part.centre) / part.width).clamp(-part.reach, part.reach)
+    for row in range(12):
+        for k, j in enumerate(targets):
+            if ranks is None and seen[j, row]:
+                continue
+            before = [i for i in range(columns) if seen[i, row] and (ranks is None or ranks[i] < ranks[j])]
+            weights = torch.linalg.solve(part.correlation[before][:, before], part.correlation[before, j])
+            expected = part.centre[j] + part.width[j] * (weights @ t[before, row])
+            variance = (1 - weights @ part.correlation[before, j]) * part.width[j].square()
+            assert mean[k, row].item() == pytest.approx(expected.item(), abs=1e-8)
+            assert log_deviation[k, row].item() == pytest.approx(0.5 * variance.log().item(), abs=1e-8)

@@ -218,7 +218,7 @@ def _by_rows(
         mean[rows] = mean[rows].scatter(1, places, (loads.mT @ y)[..., 0])
         variance[rows] = variance[rows].scatter(1, places, 1 - loads.square_().sum(dim=1))
         start = stop
-    return mean, variance
+    return (mean[:, asked], variance[:, asked]) if unseen else (mean, variance)
 
 
 def _eliminate(correlation: Tensor, t: Tensor, seen: Tensor, ranks: Sequence[int] | None) -> tuple[Tensor, Tensor]:
