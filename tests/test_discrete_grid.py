@@ -88,3 +88,43 @@ def test_a_layer_with_a_window_is_inverted_both_ways(solver, dtype):
     back, inverse_ladj = layer.inverse_and_ladj(y, context)  # with gradients
     torch.testing.assert_close(back, x, rtol=close, atol=close)
     torch.testing.assert_close(inverse_ladj, -ladj, rtol=close, atol=close)
+
+
+@pytest.mark.parametrize(("shape", "rows"), [((1, 3, 2), 1), ((2, 2, 2), 1), ((2, 4), 3)])
+def test_the_rest_given_the_first_rows_is_the_ratio_of_probabilities(shape, rows):
+    grid = randomize(DiscreteGrid(shape, levels=2, context=1, hidden=(6, 6), above=1, beside=1), seed=5)
+    events, c = every_event(shape, 2), torch.tensor([0.3], dtype=torch.float64)
+    first, rest = events.split([rows, shape[1] - rows], dim=2)
+    log_joint = grid.log_prob(events, c)
+    same = (first[:, None] == first).flatten(2).all(dim=2)  # events with the same first rows
+    expected = log_joint - torch.stack([log_joint[row].logsumexp(dim=0) for row in same])
+    torch.testing.assert_close(grid.given(first).log_prob(rest, c), expected)
+    drawn = grid.given(first[5]).condition(c).sample(4_000, generator=generator(1))
+    counts = (drawn[:, None] == rest[same[5]]).flatten(2).all(dim=2).sum(dim=0)
+    wanted = expected[same[5]].exp() * 4_000
+    assert counts.sum() == 4_000
+    assert ((counts - wanted).square() / wanted).sum() < 2 * len(wanted) + 20
+
+
+def test_observed_rows_that_are_no_levels():
+    grid = DiscreteGrid((1, 2, 1), levels=4, hidden=(4, 4))
+    observed = torch.tensor([0.0, 4.0, 0.5, math.nan])[:, None, None, None]
+    rest = grid.given(observed)
+    assert rest.log_prob(torch.zeros(1, 1, 1)).exp().tolist() == pytest.approx([0.25, 0, 0, math.nan], nan_ok=True)
+    assert rest.sample().isnan().flatten().tolist() == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("observed", "got"),
+    [
+        (torch.zeros(1, 2, 3), r"\(1, 2, 3\)"),
+        (torch.zeros(1, 0, 3), r"\(1, 0, 3\)"),
+        (torch.zeros(2, 1, 3), r"\(2, 1, 3\)"),
+        (torch.zeros(1, 1, 2), r"\(1, 1, 2\)"),
+        (torch.zeros(3), r"\(3,\)"),
+        ([[0.0]], "list"),
+    ],
+)
+def test_observed_rows_of_another_shape_are_refused(observed, got):
+    with pytest.raises(ValueError, match=rf"DiscreteGrid: observed must be the first k of the 2 rows .*; got {got}"):
+        DiscreteGrid((1, 2, 3), levels=4, hidden=(4, 4)).given(observed)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.bijection import Kind
-from pushforward.core.checks import at_least
+from pushforward.core.checks import at_least, check_dtype
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Integers
-from pushforward.core.shapes import event_shape
+from pushforward.core.screening import screen
+from pushforward.core.shapes import event_shape, unsqueeze_to
 from pushforward.distributions.row_blocks import in_row_blocks, row_width
 from pushforward.networks import CausalWindow
 
@@ -115,29 +116,67 @@ class DiscreteGrid(Distribution):
     def sample_kind(self) -> Kind:
         return "sequential"
 
-    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        width = max(row_width(self.network), self.levels * self.network.features)
-        return in_row_blocks(lambda *rows: (self._of_rows(*rows),), width, len(self.event_shape), x, context)[0]
+    def given(self, observed: Tensor) -> Distribution:
+        """The exact distribution of the last rows of cells, given the first.
 
-    def _of_rows(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """The log-probability of each row."""
+        .. math:: q(x_{> k} \\mid x_{\\le k}) = \\prod_{j > k} q(x_j \\mid x_{<j})
+
+        Log-probabilities cost one pass over the other cells, samples one small step for each of their numbers.
+
+        Args:
+            observed: the first rows (*batch, channels, rows, width) of an image, or the first cells (*batch, channels,
+                cells) of a sequence, at least one and not all.
+
+        Returns:
+            a distribution of the others, (channels, height - rows, width) or (channels, width - cells). Where a row of
+            ``observed`` holds no levels, its log-probabilities are -inf (NaN at a NaN), and samples are NaN.
+
+        Raises:
+            ValueError: the shape or dtype of ``observed`` is wrong.
+        """
+        return GridRest(self, observed)
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self._log_prob_after(x, context, 0)
+
+    def _log_prob_after(self, x: Tensor, context: Tensor | None, start: int) -> Tensor:
+        """The log-probability of the cells from ``start`` on, given those before."""
+        width = max(row_width(self.network), self.levels * self.network.features)
+        ndim = len(self.event_shape)
+        return in_row_blocks(lambda x, context: (self._of_rows(x, context, start),), width, ndim, x, context)[0]
+
+    def _of_rows(self, x: Tensor, context: Tensor | None, start: int) -> Tensor:
+        """`_log_prob_after` of each row."""
         batch = x.shape[: x.ndim - len(self.event_shape)]
         index = self._to_features(x)  # (features, n)
         context = None if context is None else context.reshape(math.prod(batch), context.shape[-1]).t()
-        logits = self.network(self._embed(index).flatten(0, 1), context)  # (levels, features, n)
+        logits = self.network.after(self._embed(index).flatten(0, 1), context, start)  # (levels, features, n)
+        index = index[start * self.network.values :]
         log_probs = logits.gather(0, index[None])[0] - logits.logsumexp(dim=0)
         return log_probs.sum(dim=0).reshape(batch)
 
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        return self._drawn_after(None, batch, context, generator)
+
+    def _drawn_after(
+        self,
+        observed: Tensor | None,
+        batch: tuple[int, ...],
+        context: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """Events (*batch, *event_shape) whose first numbers are those observed, (numbers, n)."""
         count = math.prod(batch)
         context = None if context is None else context.reshape(count, context.shape[-1]).t()
         like = self.seen_as.new_empty(self.network.features, count)
-        steps, previous, drawn = self.network.start(like, context), None, []
-        for _ in range(self.network.features):
+        drawn = [] if observed is None else [*observed]
+        steps = self.network.start(like, context)
+        steps.skip([self.seen_as[:, value] for value in drawn])
+        previous = self.seen_as[:, drawn[-1]] if drawn else None
+        for _ in range(len(drawn), self.network.features):
             probabilities = steps.step(previous).softmax(dim=0).t()  # (n, levels)
-            value = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
-            drawn.append(value)
-            previous = self.seen_as[:, value]
+            drawn.append(torch.multinomial(probabilities, 1, generator=generator)[:, 0])
+            previous = self.seen_as[:, drawn[-1]]
         return self._to_event(torch.stack(drawn), batch)
 
     def _embed(self, index: Tensor) -> Tensor:
@@ -154,6 +193,59 @@ class DiscreteGrid(Distribution):
         channels, *spatial = self.event_shape
         events = values.t().unflatten(1, (*spatial, channels)).movedim(-1, 1)
         return events.reshape(*batch, *self.event_shape).to(self.seen_as.dtype)
+
+
+class GridRest(Distribution):
+    """The last rows of cells of a `DiscreteGrid`, given the first: what `DiscreteGrid.given` returns."""
+
+    observed: Tensor
+    reparametrized = False
+
+    def __init__(self, grid: DiscreteGrid, observed: Tensor) -> None:
+        super().__init__()
+        channels, first, *others = grid.event_shape
+        axis = -1 - len(others)
+        ends = (channels, *others) if isinstance(observed, Tensor) and observed.ndim >= len(grid.event_shape) else ()
+        if (
+            not ends
+            or (observed.shape[axis - 1], *observed.shape[axis:][1:]) != ends
+            or not 0 < observed.shape[axis] < first
+        ):
+            got = tuple(observed.shape) if isinstance(observed, Tensor) else type(observed).__name__
+            raise ValueError(
+                f"DiscreteGrid: observed must be the first k of the {first} rows of cells, "
+                f"{('*batch', channels, 'k', *others)} with 1 ≤ k < {first}; got {got}."
+            )
+        check_dtype("DiscreteGrid", "observed", observed, grid.dtype)
+        rows = observed.shape[axis]
+        self.event_shape, self.support = (channels, first - rows, *others), grid.support
+        self.batch_shape, self.context_shape = tuple(observed.shape[: axis - 1]), grid.context_shape
+        self.grid, self.axis, self.start = grid, axis, rows * math.prod(others)
+        self.register_buffer("observed", observed)
+
+    @property
+    def sample_kind(self) -> Kind:
+        return "sequential"
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self.grid._log_prob_after(self._whole(x), context, self.start)
+
+    def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        whole = self._whole(self.observed.new_zeros(*batch, *self.event_shape))
+        numbers = self.grid._to_features(whole)[: self.start * self.event_shape[0]]
+        drawn = self.grid._drawn_after(numbers, batch, context, generator)
+        return drawn.narrow(self.axis, self.observed.shape[self.axis], self.event_shape[1])
+
+    def _fixed_rows(self) -> tuple[Tensor, Tensor]:
+        ok, nan = screen(self.observed, len(self.event_shape))
+        return ok & self.support.contains(self.observed).flatten(ok.ndim).all(-1), nan
+
+    def _whole(self, x: Tensor) -> Tensor:
+        """Events with the observed rows before x; rows that are not usable are replaced by zeros."""
+        ok, _ = self._fixed_rows()
+        observed = torch.where(unsqueeze_to(ok, self.observed.ndim), self.observed, 0.0)
+        batch = x.shape[: x.ndim - len(self.event_shape)]
+        return torch.cat([observed.expand(*batch, *observed.shape[self.axis - 1 :]), x], dim=self.axis)
 
 
 def _waves(levels: int, embedding: int) -> Tensor:

@@ -107,9 +107,13 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         self.last_bias = nn.Parameter(torch.zeros(num_params * values))
 
     def parallel(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.after(x, context, 0)
+
+    def after(self, x: Tensor, context: Tensor | None, start: int) -> Tensor:
+        """`parallel` at the cells from ``start`` on."""
         cells = torch.cat([x, torch.zeros_like(x[:1])])
         with self.matmul_scope(x):
-            return self.evaluate(cells, context, 0, self.features // self.values).to(x.dtype)
+            return self.evaluate(cells, context, start, self.features // self.values).to(x.dtype)
 
     def start(self, like: Tensor, context: Tensor | None = None) -> WindowSteps:
         return WindowSteps(self, like, context)
@@ -184,19 +188,31 @@ class WindowSteps(IncrementalPass):
         self.cells = cells if runs_eagerly_without_grad(like) else None
         self.arrived: list[Tensor] = [cells]
 
+    def skip(self, inputs: Sequence[Tensor]) -> None:
+        """Go on behind some features, whose inputs (channels, n) are all there; the last arrives in the next step."""
+        for previous in inputs[:-1]:
+            self._arrive(previous, self.feature)
+            self.feature += 1
+        self.feature += len(inputs[-1:])
+
     def step(self, previous: Tensor | None) -> Tensor:
         network, j = self.network, self.feature
         self.feature += 1
-        if previous is not None and self.cells is not None:
-            self.cells[(j - 1) * network.channels : j * network.channels] = previous
-        elif previous is not None:
-            self.arrived.append(previous)
+        if previous is not None:
+            self._arrive(previous, j - 1)
         cell, value = divmod(j, network.values)
         cells = self.cells
         if cells is None:
             filling, *arrived = self.arrived
             cells = torch.cat([*arrived, filling[j * network.channels :]])
         return network.evaluate(cells, self.context, cell, cell + 1)[:, value]
+
+    def _arrive(self, previous: Tensor, j: int) -> None:
+        channels = self.network.channels
+        if self.cells is None:
+            self.arrived.append(previous)
+        else:
+            self.cells[j * channels : (j + 1) * channels] = previous
 
 
 class WindowBlocks(BlockPass):
