@@ -1,5 +1,7 @@
 """Refusals of models of grids, for `test_messages`."""
 
+import torch
+
 from pushforward.bijections import Autoregressive
 from pushforward.distributions import DiscreteGrid
 from pushforward.univariate import Affine
@@ -7,6 +9,10 @@ from pushforward.univariate import Affine
 
 def window(features=6, hidden=(4,), **options):
     return Autoregressive(Affine(), features, hidden=hidden, conditioner="window", conditioner_options=options)
+
+
+def rest(observed):
+    return DiscreteGrid((1, 2, 3), levels=4, hidden=(4, 4)).given(observed)
 
 
 MISTAKES = [
@@ -27,5 +33,11 @@ MISTAKES = [
         lambda: DiscreteGrid((1, 2, 2), context=-1),
         r"DiscreteGrid: context must be a whole number of at least 0",
     ),
+    (
+        lambda: rest(torch.zeros(1, 2, 3)),
+        r"DiscreteGrid: observed must be the first k of the 2 rows .*; got \(1, 2, 3\)",
+    ),
+    (lambda: rest([[0.0]]), r"DiscreteGrid: observed must be the first k of the 2 rows .*; got list"),
+    (lambda: rest(torch.zeros(1, 1, 3).double()), r"DiscreteGrid: observed is torch.float64 but the weights"),
     (lambda: DiscreteGrid((1, 2, 2), embedding=0), r"DiscreteGrid: embedding must be a whole number of at least 1"),
 ]
