@@ -128,28 +128,57 @@ def test_parameters_that_do_not_go_together(parameters, sentence):
         FlowDensity(steps=2, **parameters).fit(numbers(40).round(0) if "types" in parameters else numbers(40))
 
 
+def chosen(table):
+    schema = Schema.infer(pd.DataFrame(table))
+    return choose_model(schema.fields, schema.encode(pd.DataFrame(table)))
+
+
 def test_the_model_is_chosen_from_the_schema():
-    frame = numbers()
+    frame, index = numbers(600), np.arange(600)
     flow = "3 of 4 columns are real numbers, for a flow given the others: 'new' "
-    hours = np.arange(300) % 24
+    hours = index % 24
     for columns, expected in [
         ({}, ("nsf", "All columns are real numbers without gaps")),
         ({"new": hours}, ("nsf", flow + "holds 24 different numbers")),
-        ({"new": np.arange(300) % 2 == 0}, ("nsf", flow + "holds 2 different numbers")),
-        ({"new": [f"{k / 3:.2f} %" for k in range(300)]}, ("nsf", flow + "holds numbers stored as text")),
-        ({f"h{k}": hours % (k + 2) for k in range(5)}, ("mixed", "Column 'h0' holds 2 different numbers")),
-        ({"new": np.where(np.arange(300) % 2, "x", "y")}, ("mixed", "Column 'new' holds text")),
-        ({"new": pd.date_range("2020-01-01", periods=300)}, ("mixed", "Column 'new' holds dates or times")),
-        ({"new": np.where(np.arange(300) % 9, frame["a"], np.nan)}, ("mixed", "Column 'new' has missing values")),
+        ({"new": index % 2 == 0}, ("nsf", flow + "holds 2 different numbers")),
+        ({"new": [f"{k / 3:.2f} %" for k in index]}, ("nsf", flow + "holds numbers stored as text")),
+        ({"new": np.where(index % 2, "x", "y")}, ("mixed", "Column 'new' holds text")),
+        ({"new": pd.date_range("2020-01-01", periods=600)}, ("mixed", "Column 'new' holds dates or times")),
+        ({"new": np.where(index % 9, frame["a"], np.nan)}, ("mixed", "Column 'new' has missing values")),
         ({"code": hours, "new": np.where(hours, "x", "y")}, ("mixed", "Column 'new' holds text")),
     ]:
-        table = frame.assign(**columns)
-        schema = Schema.infer(table)
-        assert choose_model(schema.fields, schema.encode(table)) == expected
-    codes = {f"h{k}": np.arange(450) % (k + 2) for k in range(5)}
-    for table, model in [(codes, "mixed"), ({**codes, "real": np.linspace(0, 1, 450) ** 2}, "nsf")]:
-        schema = Schema.infer(pd.DataFrame(table))
-        assert choose_model(schema.fields, schema.encode(pd.DataFrame(table)))[0] == model
+        assert chosen(frame.assign(**columns)) == expected
+    codes = {f"h{k}": np.arange(550) % (k + 2) for k in range(5)}
+    assert chosen(codes)[0] == "mixed"
+    assert chosen({**codes, "real": np.linspace(0, 1, 550) ** 2})[0] == "nsf"
+
+
+def test_a_flow_is_not_chosen_where_it_learns_less():
+    """Few rows beside codes, few rows for many columns, values out of all proportion, columns that are independent."""
+    frame = numbers(300)
+    assert chosen(frame.assign(h=np.arange(300) % 2)) == ("mixed", "Column 'h' holds 2 different numbers")
+    random = np.random.default_rng(0)
+    factor = random.normal(size=(400, 1))
+    wide = pd.DataFrame(factor + random.normal(size=(400, 12)), columns=[f"c{k}" for k in range(12)])
+    assert chosen(wide)[0] == "nsf"
+    assert chosen(wide[:100]) == ("mixed", "100 rows are few for a flow of 12 columns")
+    noise = pd.DataFrame(random.normal(size=(400, 12)), columns=wide.columns)
+    assert chosen(noise) == ("mixed", "Columns hardly depend on each other")
+    noise["c1"] = noise["c0"] ** 2 + 0.1 * noise["c1"]
+    noise["c3"] = noise["c2"] ** 2 + 0.1 * noise["c3"]
+    assert chosen(noise)[0] == "nsf"  # a dependence that no correlation shows
+    wide.loc[7, "c3"] = 1e6
+    assert chosen(wide) == ("mixed", "Column 'c3' holds values far from the rest, such as 1e+06")
+
+
+@pytest.mark.parametrize("model", ["nsf", "mixed", "triangular_map"])
+def test_every_model_is_judged_by_the_same_rows(model):
+    seen = []
+    options = {"options": SMALL} if model == "nsf" else {}
+    steps = {} if model == "triangular_map" else {"steps": 2}
+    FlowDensity(model=model, random_state=3, **options, **steps).fit(numbers(60), prepared=seen.append)
+    FlowDensity(model="maf", random_state=3, steps=2).fit(numbers(60), prepared=seen.append)
+    assert torch.equal(seen[0].validation.x, seen[1].validation.x)
 
 
 def test_what_is_prepared_is_told_before_training():

@@ -222,8 +222,8 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
     def _default_batch(self, rows: int, columns: int) -> int:
         return int(min(512, 2 ** round(math.log2(max(16, BATCH_ENTRIES / columns))), max(32, rows)))
 
-    def _default_steps(self, rows: int) -> int:
-        return super()._default_steps(rows) if self.novelty else STEPS
+    def _default_steps(self, rows: int, columns: int) -> int:
+        return super()._default_steps(rows, columns) if self.novelty else STEPS
 
     def _default_lr(self, rows: int) -> float:
         return 3e-3

@@ -15,11 +15,16 @@ __all__ = ["FEW", "choose_model", "not_for_a_flow"]
 
 FEW = 100
 """Different whole numbers up to which a column holds codes or counts, not measurements."""
-SHARE, ENOUGH = 0.4, 400
-"""Share of real columns, or number of rows, from which on a flow models them given the others: of ten tables it gave
-held-out rows of seven 0.2 to 7 nats more, of airfoil 0.01 less, and 0.1 and 0.9 less of the two below both,
-`benchmarks/choice.py`."""
-DATES, GAPS = "holds dates or times", "has missing values"
+FEW_REAL, ENOUGH = 5, 500
+"""Real columns, or else rows, from which on a flow models them given the others."""
+ROWS_PER_COLUMN = 16
+"""Rows for each real column from which on a flow learns more of them than it mistakes for it."""
+MANY, INDEPENDENT = 10, 0.05
+"""So many real columns, of which others explain less than this share, are noise to a flow. These and the numbers above
+were chosen on the tables of `benchmarks/choice.py`, some of them cut to few rows."""
+FAR = 1_000
+"""Interquartile ranges from the median to a value that draws all of the others into a point for a flow."""
+DATES, GAPS, CONSTANT = "holds dates or times", "has missing values", "is constant"
 
 
 def choose_model(fields: Sequence[Field], x: NDArray[np.float64], context: Sequence[Field] = ()) -> tuple[str, str]:
@@ -36,16 +41,48 @@ def choose_model(fields: Sequence[Field], x: NDArray[np.float64], context: Seque
     """
     facts = [not_for_a_flow(field, column) for field, column in zip(fields, x.T, strict=True)]
     others = [(field, fact) for field, fact in zip(fields, facts, strict=True) if fact is not None]
+    asked = [(field, fact) for field, fact in others if field.labels is not None or fact in (DATES, GAPS)]
+    modelled = len(fields) - len(context)
+    real = [j for j, fact in enumerate(facts[:modelled]) if fact is None]
+    varying = any(fact != CONSTANT for _, fact in others)
+    if asked or not real or (varying and len(real) < FEW_REAL and len(x) < ENOUGH):
+        field, fact = (asked or others)[0]
+        return "mixed", f"Column {field.name!r} {fact}"
+    if len(x) < ROWS_PER_COLUMN * len(real):
+        return "mixed", f"{len(x)} rows are few for a flow of {len(real)} columns"
+    for j in real:
+        if (value := farthest(x[:, j])) is not None:
+            return "mixed", f"Column {fields[j].name!r} holds values far from the rest, such as {value:g}"
+    if len(real) >= MANY and explained(x[:, real]) < INDEPENDENT:
+        return "mixed", "Columns hardly depend on each other"
     if not others:
         return "nsf", "All columns are real numbers without gaps"
-    asked = [(field, fact) for field, fact in others if field.labels is not None or fact in (DATES, GAPS)]
-    modelled = facts[: len(fields) - len(context)]
-    real = modelled.count(None)
-    field, fact = (asked or others)[0]
-    if asked or not real or (real < SHARE * len(modelled) and len(x) < ENOUGH):
-        return "mixed", f"Column {field.name!r} {fact}"
-    why = f"{real} of {len(modelled)} columns are real numbers, for a flow given the others"
+    field, fact = others[0]
+    why = f"{len(real)} of {modelled} columns are real numbers, for a flow given the others"
     return "nsf", f"{why}: {field.name!r} {fact}"
+
+
+def farthest(column: NDArray[np.float64]) -> float | None:
+    """The value of a column (rows,) farthest from the median, if it is out of all proportion; None otherwise."""
+    low, median, high = np.quantile(column, [0.25, 0.5, 0.75])
+    distance = np.abs(column - median)
+    return float(column[distance.argmax()]) if distance.max() > FAR * (high - low) > 0 else None
+
+
+def explained(x: NDArray[np.float64]) -> float:
+    """The mean over columns of the variance, or that of the square, which the others and their squares explain."""
+    z = (x - x.mean(axis=0)) / np.where(x.std(axis=0) > 0, x.std(axis=0), 1.0)
+    z = z[:: 1 + len(z) // 10_000].clip(-5, 5)
+    shares = []
+    for j in range(z.shape[1]):
+        rest = np.delete(z, j, axis=1)
+        inputs = np.column_stack([np.ones(len(z)), rest, rest**2])
+        targets = np.column_stack([z[:, j], z[:, j] ** 2])
+        left = targets - inputs @ np.linalg.lstsq(inputs, targets, rcond=None)[0]
+        spare = max(1, len(z) - inputs.shape[1])
+        unexplained = (left**2).sum(axis=0) / spare / np.maximum(targets.var(axis=0, ddof=1), 1e-12)
+        shares.append(1 - unexplained.min())
+    return float(np.mean(shares))
 
 
 def not_for_a_flow(field: Field, column: NDArray[np.float64]) -> str | None:
@@ -61,7 +98,7 @@ def not_for_a_flow(field: Field, column: NDArray[np.float64]) -> str | None:
     if np.isnan(column).any():
         return GAPS
     if len(column) and (column == column[0]).all():
-        return "is constant"
+        return CONSTANT
     few = len(np.unique(column)) <= FEW
     if isinstance(field.column_type, Inflated) and not few:
         often = field.column_type.values.tolist()

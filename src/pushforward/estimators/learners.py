@@ -106,7 +106,7 @@ class MixedLearner(Learner):
     hidden: Callable[[int], tuple[int, ...]]
     """Widths of the network for a number of rows, where ``options`` has none."""
     batch_size: Callable[[int, int], int]
-    steps: Callable[[int], int]
+    steps: Callable[[int, int], int]
     calibrates: bool = True
     lr: Callable[[int], float] = lambda rows: 3e-3
     name = "mixed"
@@ -126,7 +126,7 @@ class MixedLearner(Learner):
     def schedule(self, model: Distribution, rows: int, columns: int, *, limited: bool) -> dict[str, Any]:
         parameters = model.network.num_params if isinstance(model, MixedTypeModel) else 1
         batch_size = min(self.batch_size(rows, columns), max(FEWEST_PER_STEP, ENTRIES // max(1, parameters)))
-        longest = self.steps(rows)
+        longest = self.steps(rows, columns)
         steps = min(longest, max(MANY, PASSES * rows // batch_size))
         budget: dict[str, Any] = {} if limited else {"steps": steps}
         if not limited and steps < longest:
@@ -255,7 +255,7 @@ def check_complete(name: str, fields: Sequence[Field], x: Tensor) -> None:
 
 def check_options(name: str, options: Mapping[str, Any], columns: int, context: int) -> None:
     """Raise a ValueError for options with which a model of so many columns cannot be built."""
-    mixed = MixedLearner({}, lambda rows: (8,), lambda rows, columns: 1, lambda rows: 1)
+    mixed = MixedLearner({}, lambda rows: (8,), lambda rows, columns: 1, lambda rows, columns: 1)
     blank = Field("", Continuous(), "", "")
     with seeded(0):
         learner_of(name, options, mixed).build([blank] * columns, [blank] * context, 1)

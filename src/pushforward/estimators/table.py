@@ -232,7 +232,8 @@ class TableEstimator(BaseEstimator):
                 self.model_: Any = learner.build(columns, context, size)
             rows, held_out = rows.to(self.device), None if held_out is None else held_out.to(self.device)
             learner.initialize(self.model_.to(device=self.device), rows)
-            order = torch.randperm(len(rows)).to(rows.x.device)
+        # The same rows are held out whatever is learned, so that models can be compared.
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).to(rows.x.device)
         count = round((self.validation or 0.0) * len(rows)) if held_out is None and passes is None else 0
         train = rows
         if count >= FEWEST_HELD:
@@ -283,10 +284,10 @@ class TableEstimator(BaseEstimator):
             return FEW
         return int(min(512, max(32, 2 ** round(np.log2(max(1, rows / 8))))))
 
-    def _default_steps(self, rows: int) -> int:
+    def _default_steps(self, rows: int, columns: int) -> int:
         """Largest number of steps of a fit; early stopping ends most runs before."""
         if rows < FEW:
-            return 100
+            return min(400, max(100, 25 * columns))
         return int(np.clip(2 * rows, 300, min(25_000, 3_000 + 4 * max(0, rows - 1_500) ** 0.8)))
 
     def _default_lr(self, rows: int) -> float:
