@@ -30,6 +30,9 @@ __all__ = [
     "register_lipschitz",
 ]
 
+START = 16.0
+"""Sharpness to begin with. Weights of norm one spread their inputs over many units, where a smooth activation is almost
+straight: with ordinary swish (1) two moons stayed a normal for hundreds of steps."""
 SWISH_SLOPE = 1.1
 """Above the steepest slope of swish, 1.09984, which is the same for every sharpness."""
 
@@ -135,8 +138,7 @@ class LipschitzNetwork(nn.Module, ABC):
         below_one(owner, "coefficient", coefficient, "where x + g(x) need not be invertible")
         self.activation = activation
         learned = activation == "lipswish"
-        # softplus(0.5413) = 1: ordinary swish at the start.
-        self.sharpness = nn.Parameter(torch.full((len(hidden),), 0.5413)) if learned else None
+        self.sharpness = nn.Parameter(torch.full((len(hidden),), START)) if learned else None
 
     def _finish(self, context: int, hidden: Sequence[int], widths: Sequence[int]) -> None:
         """The last layer starts at zero, and so does the network of the context."""
