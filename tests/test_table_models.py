@@ -162,6 +162,9 @@ def test_a_flow_is_not_chosen_where_it_learns_less():
     wide = pd.DataFrame(factor + random.normal(size=(400, 12)), columns=[f"c{k}" for k in range(12)])
     assert chosen(wide)[0] == "nsf"
     assert chosen(wide[:100]) == ("mixed", "100 rows are few for a flow of 12 columns")
+    codes = pd.DataFrame(random.integers(0, 3, size=(1_200, 11)), columns=[f"k{j}" for j in range(11)])
+    both = codes.assign(a=codes["k0"] + random.normal(size=1_200), b=random.normal(size=1_200))
+    assert chosen(both) == ("mixed", "11 columns hold codes or counts, more than the 2 of real numbers")
     noise = pd.DataFrame(random.normal(size=(400, 12)), columns=wide.columns)
     assert chosen(noise) == ("mixed", "Columns hardly depend on each other")
     noise["c1"] = noise["c0"] ** 2 + 0.1 * noise["c1"]

@@ -19,6 +19,8 @@ FEW_REAL, ENOUGH = 5, 500
 """Real columns, or else rows, from which on a flow models them given the others."""
 ROWS_PER_COLUMN = 16
 """Rows for each real column from which on a flow learns more of them than it mistakes for it."""
+MANY_OTHERS, MANY_ROWS = 10, 1_000
+"""Other columns, if they are more than the real ones, and rows, from which on a mixed-type model learns all together."""
 MANY, INDEPENDENT = 10, 0.05
 """So many real columns, of which others explain less than this share, are noise to a flow. These and the numbers above
 were chosen on the tables of `benchmarks/choice.py`, some of them cut to few rows."""
@@ -48,6 +50,8 @@ def choose_model(fields: Sequence[Field], x: NDArray[np.float64], context: Seque
     if asked or not real or (varying and len(real) < FEW_REAL and len(x) < ENOUGH):
         field, fact = (asked or others)[0]
         return "mixed", f"Column {field.name!r} {fact}"
+    if len(others) >= max(MANY_OTHERS, len(real)) and len(x) >= MANY_ROWS:
+        return "mixed", f"{len(others)} columns hold codes or counts, more than the {len(real)} of real numbers"
     if len(x) < ROWS_PER_COLUMN * len(real):
         return "mixed", f"{len(x)} rows are few for a flow of {len(real)} columns"
     for j in real:
