@@ -20,7 +20,7 @@ FEW_REAL, ENOUGH = 5, 500
 ROWS_PER_COLUMN = 16
 """Rows for each real column from which on a flow learns more of them than it mistakes for it."""
 MANY_OTHERS, MANY_ROWS = 10, 1_000
-"""Other columns, if they are more than the real ones, and rows, from which on a mixed-type model learns all together."""
+"""Other columns, if they are more than the real ones, and rows from which on a mixed-type model learns all of them."""
 MANY, INDEPENDENT = 10, 0.05
 """So many real columns, of which others explain less than this share, are noise to a flow. These and the numbers above
 were chosen on the tables of `benchmarks/choice.py`, some of them cut to few rows."""
