@@ -131,8 +131,8 @@ REASONS: dict[str, str] = {
     "gaussianization": "a step takes 30 to 50 ms, with gradients through mixtures of all eight layers: the time is "
     "short.",
     "triangular_map": "one triangular map of polynomials up to degree 8, with 54 weights: one bend, few modes.",
-    "graphical": "its spline layers have no linear map between them: on the spirals, 4,000 steps come from 0.18 to 0.10 "
-    "above the entropy.",
+    "graphical": "its spline layers have no linear map between them: on the spirals, 4,000 steps come from 0.18 to "
+    "0.10 above the entropy.",
     "bernstein": "1,500 steps bring the rings from 0.34 to 0.33 above the entropy only: polynomials of one degree have "
     "no narrow gaps.",
     "sos": "the time is short: 1,200 steps bring the rings from 0.39 to 0.21 above the entropy.",
@@ -145,8 +145,8 @@ REASONS: dict[str, str] = {
     "cubic splines": "the time is short: 400 steps bring the spirals from 0.25 to 0.07 above the entropy.",
     "logistic mixtures": "the time is short: 600 steps bring the rings from 0.35 to 0.25 above the entropy.",
     "residual_flow": "a step takes 90 ms, for exact log-determinants of all layers: the time is short.",
-    "cnf, likelihood": "a step solves an equation, in 100 ms: the time is short. 400 steps bring the moons from 0.84 to "
-    "0.23 above the entropy.",
+    "cnf, likelihood": "a step solves an equation, in 100 ms: the time is short. 400 steps bring the moons from 0.84 "
+    "to 0.23 above the entropy.",
     "cnf, flow matching": "steps are cheap and see one time at each point: 8,000 bring the moons from 0.39 to 0.13 "
     "above the entropy.",
 }
