@@ -69,7 +69,7 @@ def fit(
         typer.Option(
             "--model",
             "--flow",
-            help="auto: mixed for text, dates, gaps or codes alone, else nsf. Or maf, iaf, real_nvp, nice, sos, "
+            help="auto: mixed for text, dates, gaps, codes or few rows, else nsf. Or maf, iaf, real_nvp, nice, sos, "
             "gaussian_autoregressive, bernstein, naf, ddsf, umnn, bnaf, gaussianization, planar, radial, sylvester, "
             "residual_flow, cnf, graphical, transformer_flow, circular_nsf (angles) or triangular_map (few rows).",
         ),
