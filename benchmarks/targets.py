@@ -144,7 +144,8 @@ REASONS: dict[str, str] = {
     "quadratic splines": "the time is short: 500 steps bring the spirals from 0.29 to 0.07 above the entropy.",
     "cubic splines": "the time is short: 400 steps bring the spirals from 0.25 to 0.07 above the entropy.",
     "logistic mixtures": "the time is short: 600 steps bring the rings from 0.35 to 0.25 above the entropy.",
-    "residual_flow": "a step takes 90 ms, for exact log-determinants of all layers: the time is short.",
+    "residual_flow": "a step takes 90 ms, for exact log-determinants of all layers: the time is short. 400 steps bring "
+    "the moons from 0.33 to 0.05 above the entropy.",
     "cnf, likelihood": "a step solves an equation, in 100 ms: the time is short. 400 steps bring the moons from 0.84 "
     "to 0.23 above the entropy.",
     "cnf, flow matching": "steps are cheap and see one time at each point: 8,000 bring the moons from 0.39 to 0.13 "
