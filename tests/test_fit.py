@@ -182,7 +182,7 @@ def test_three_rollbacks_are_the_limit_and_the_parameter_is_named() -> None:
 class Short(Normal):
     """Its density is zero beyond 30, which its support does not tell."""
 
-    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def _log_prob(self, x: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
         return super()._log_prob(x, context).masked_fill(x.amax(dim=-1) > 30, -torch.inf)
 
 
