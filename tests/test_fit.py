@@ -193,6 +193,14 @@ def test_a_row_whose_density_is_zero_is_named_by_its_column() -> None:
         pf.fit(Short([0.0, 0.0]), x, steps=50, validation=None, progress=False)
 
 
+def test_numbers_without_an_axis_are_refused_with_the_remedy() -> None:
+    for place in ("x", "validation x"):
+        x, held_out = torch.randn(50, 1), torch.randn(9, 1)
+        x, held_out = (x[:, 0], held_out) if place == "x" else (x, held_out[:, 0])
+        with pytest.raises(TrainingError, match=rf"{place} must have .*; got \(\d+,\)\. .* pass x\[\.\.\., None\]"):
+            pf.fit(Normal([0.0]), x, validation=(held_out,), steps=2, progress=False)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -30,7 +30,12 @@ def to_batch(flow: Distribution, x: Any, context: Any = None, weights: Any = Non
         x = _tensor(name, x).to(device=device, dtype=flow.dtype)
         if x.shape[1:] != flow.event_shape or x.ndim != 1 + len(flow.event_shape):
             expected = ", ".join(["rows", *map(str, flow.event_shape)])
-            raise TrainingError(f"fit: {name} must have shape ({expected}); got {tuple(x.shape)}.")
+            remedy = (
+                f" For single numbers pass {name.split()[-1]}[..., None]."
+                if flow.event_shape == (1,) and x.ndim < 2
+                else ""
+            )
+            raise TrainingError(f"fit: {name} must have shape ({expected}); got {tuple(x.shape)}.{remedy}")
         rows = len(x)
         _check_finite(flow, name, x)
         _check_support(flow, name, x)
