@@ -102,7 +102,10 @@ def sphere_flow(
         layers += [SphereRotation(features)] if k else []
         if kind == "recursive":
             network = {"hidden": hidden, "conditioner": conditioner, "activation": activation}
-            layers += _recursive(features, context, bins, network)
+            moved = _recursive(features, context, bins, network)
+            # On the side of the data: it spreads what lies in a narrow cap, where all of it would share one bin.
+            spread = SphereMoebius(features, context=context, hidden=hidden)
+            layers += [spread, *moved] if fast == "density" else [*moved, spread]
         elif kind == "exponential":
             layers.append(SphereExponential(features, components, context=context, hidden=hidden))
         else:
