@@ -62,11 +62,17 @@ def sphere_flow(
 ) -> Flow:
     r"""A flow on the sphere of unit vectors of ``features`` entries, from the uniform distribution.
 
-    Densities are with respect to area. The recursive flow moves heights by splines of [-1, 1] and the angle by circular
-    splines, each given the heights above it, in cylindrical coordinates that are turned from layer to layer; the
-    area correction is exact. Exponential maps move points along gradients, with an exact determinant between tangent
-    spaces and an inverse found numerically. Möbius maps, turned and stretched in between, have closed formulas both
-    ways and the smallest number of parameters.
+    Densities are with respect to area. Which kind is good for what, and how they compare after equal times, is measured
+    by ``benchmarks/spheres.py``:
+
+    - ``"recursive"``, for densities of any shape: splines of [-1, 1] move heights and circular splines the angle, each
+      given the heights above it, in cylindrical coordinates that are turned from layer to layer; a Möbius map in each
+      layer spreads what lies in a narrow cap. The area correction is exact, and both directions are closed formulas.
+    - ``"moebius"``, for densities with one mode: Möbius maps, turned and stretched in between. Three times as many
+      steps in the same time and the smallest number of parameters, but it cannot make several modes or a ring.
+    - ``"exponential"``, for smooth densities near the uniform one: points move along gradients, which keeps opposite
+      points opposite where it should (`rotation_flow`). The determinant between tangent spaces is exact, the inverse
+      is found numerically, and narrow modes take many layers and steps.
 
     Args:
         features: number of entries of a point, one more than the dimension: 3 for the sphere in space.
