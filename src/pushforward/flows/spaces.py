@@ -68,11 +68,11 @@ def sphere_flow(
     - ``"recursive"``, for densities of any shape: splines of [-1, 1] move heights and circular splines the angle, each
       given the heights above it, in cylindrical coordinates that are turned from layer to layer; a Möbius map in each
       layer spreads what lies in a narrow cap. The area correction is exact, and both directions are closed formulas.
-    - ``"moebius"``, for densities with one mode: Möbius maps, turned and stretched in between. Three times as many
-      steps in the same time and the smallest number of parameters, but it cannot make several modes or a ring.
-    - ``"exponential"``, for smooth densities near the uniform one: points move along gradients, which keeps opposite
-      points opposite where it should (`rotation_flow`). The determinant between tangent spaces is exact, the inverse
-      is found numerically, and narrow modes take many layers and steps.
+    - ``"moebius"``, for one cap or one ring: Möbius maps, turned and stretched in between. It takes two to three times
+      as many steps in the same time and has the smallest number of parameters, but does not come near several caps.
+    - ``"exponential"``, for smooth densities not far from the uniform one: points move along gradients, which can keep
+      opposite points opposite (`rotation_flow`). The determinant between tangent spaces is exact and the inverse is
+      found numerically; narrow caps and rings it approaches slowly.
 
     Args:
         features: number of entries of a point, one more than the dimension: 3 for the sphere in space.
