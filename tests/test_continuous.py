@@ -3,6 +3,8 @@
 import copy
 import itertools
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -500,3 +502,12 @@ def test_a_conditioner_of_the_wrong_kind_is_refused():
         register_dense(name, lambda i, o, **options: nn.Linear(i, o))
     with pytest.raises(ValueError, match=r"^NeuralODE: conditioner 'no_conditioner' must be a networks\.Conditioner"):
         NeuralODE(2, conditioner=name)
+
+
+def test_fit_and_the_first_page_name_flow_matching():
+    """What `fit` can minimise is found where users look, and the line there runs."""
+    assert "pf.train.FlowMatching()" in pf.fit.__doc__
+    page = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    (call,) = re.findall(r"`(pf\.fit\(pf\.flows\.cnf\(2\), x, loss=pf\.train\.FlowMatching\(\))\)`", page)
+    history = eval(f"{call}, steps=2, progress=False)", {"pf": pf, "x": torch.randn(50, 2, generator=generator(0))})
+    assert math.isfinite(history.best_validation)

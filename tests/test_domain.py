@@ -12,6 +12,9 @@ from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import REAL, Ball, Circle, Integers, Interval, Product, Real, Simplex, Sphere
 from pushforward.core.entries import product
+from pushforward.core.sorted import Sorted
+from pushforward.core.spaces import SpaceProduct
+from pushforward.core.surface import Surface
 from pushforward.distributions import CircularUniform, Flow, StandardNormal
 
 DIMENSIONS = [
@@ -139,3 +142,41 @@ def test_flows_of_equal_dimension_are_built():
         Flow(StandardNormal((2, 3)), Chain([Standardize((2, 3)), Flip((2, 3), axis=0)]).inv),
     ):
         assert flow.support.dimension(flow.event_shape) == flow.base.support.dimension(flow.base.event_shape)
+
+
+WHY_OUTSIDE = [
+    (Interval(0.0, 1.0), [0.5, 2.0], "column 1 is 2, outside of [0, 1]. Leave"),
+    (Interval(-math.inf, 1.0), [0.5, 2.0], "column 1 is 2, outside of (-inf, 1]. Leave"),
+    (Interval(0.0, math.inf), [-0.5, 2.0], "column 0 is -0.5, outside of [0, inf). Leave"),
+    (Integers(0, 9), [3.0, 2.5], "column 1 is 2.5, outside of the whole numbers from 0 to 9. Leave"),
+    (Circle(), [4.0], "column 0 is 4, outside of [-3.14159265, 3.14159265). Wrap angles: (x + torch.pi) %"),
+    (Circle(0.0, 24.0), [24.0], "column 0 is 24, outside of [0, 24). Wrap angles: x % 24."),
+    (Circle(-180.0, 180.0), [200.0], "column 0 is 200, outside of [-180, 180). Wrap angles: (x + 180) % 360 - 180."),
+    (Circle(1.0, 13.0), [0.0], "column 0 is 0, outside of [1, 13). Wrap angles: (x - 1) % 12 + 1."),
+    (Ball(), [[0.0, 0.5], [3.0, 4.0]], "columns 2 to 3 are (3, 4), of length 5, outside of the open ball of radius 1."),
+    (Sphere(), [[0.0, 1.0], [3.0, 4.0]], "columns 2 to 3 are (3, 4), of norm 5, where points of the unit sphere"),
+    (Simplex(), [-0.5, 0.75], "columns 0 to 1 are (-0.5, 0.75), the least of them -0.5 and their sum 0.25, where"),
+    (Simplex(), [1.0] * 7, "columns 0 to 6 are (1, 1, 1, 1, 1, 1, ...), the least of them 1 and their sum 7, where"),
+    (Sorted(), [1.0, 3.0, 2.0], "columns 0 to 2 are (1, 3, 2), which decrease somewhere. Sort"),
+    (Product((REAL, Interval(0.0, 1.0))), [[9.0, 0.5], [0.0, 9.0]], "column 3 is 9, outside of [0, 1]."),
+    (Surface(Interval(0.0, 1.0), 1), [0.5, 2.0], "column 1 is 2, outside of [0, 1]."),
+    (SpaceProduct((Circle(0.0, 1.0), Sphere()), (2, 2)), [0.5, 0.5, 3.0, 4.0], "columns 2 to 3 are (3, 4), of norm 5"),
+    (SpaceProduct((Sphere(), Circle(0.0, 1.0)), (2, 2)), [0.0, 1.0, 0.5, 4.0], "column 3 is 4, outside of [0, 1)."),
+]
+
+
+@pytest.mark.parametrize(("domain", "event", "words"), WHY_OUTSIDE, ids=str)
+def test_a_domain_says_why_a_point_lies_outside(domain, event, words):
+    event = torch.tensor(event)
+    assert domain.why_outside(event).startswith(words)
+    inside = domain.example(tuple(event.shape), generator(1))
+    assert domain.why_outside(inside) == ""
+
+
+def test_a_domain_of_the_user_says_that_a_point_lies_outside():
+    class Even(Integers):
+        def contains(self, x):
+            return super().contains(x) & (x % 2 == 0)
+
+    assert Even(0, 9).why_outside(torch.tensor([2.0, 3.0]), first=4).startswith("column 5 is 3, outside of the whole")
+    assert REAL.why_outside(torch.tensor([2.0])) == ""

@@ -179,13 +179,26 @@ def test_three_rollbacks_are_the_limit_and_the_parameter_is_named() -> None:
         pf.fit(flow, torch.randn(200, 2), steps=20, progress=False)
 
 
-def test_a_row_outside_the_support_is_named_by_its_column() -> None:
-    torch.manual_seed(0)
-    flow = pf.Flow(Normal([0.0, 0.0]), pf.bijections.RadialSquash(2))
+class Short(Normal):
+    """Its density is zero beyond 30, which its support does not tell."""
+
+    def _log_prob(self, x: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
+        return super()._log_prob(x, context).masked_fill(x.amax(dim=-1) > 30, -torch.inf)
+
+
+def test_a_row_whose_density_is_zero_is_named_by_its_column() -> None:
     x = 0.3 * torch.rand(100, 2)
     x[7, 1] = 40.0
     with pytest.raises(TrainingError, match="column 1 is 40 has log-likelihood -inf"):
-        pf.fit(flow, x, steps=50, validation=None, progress=False)
+        pf.fit(Short([0.0, 0.0]), x, steps=50, validation=None, progress=False)
+
+
+def test_numbers_without_an_axis_are_refused_with_the_remedy() -> None:
+    for place in ("x", "validation x"):
+        x, held_out = torch.randn(50, 1), torch.randn(9, 1)
+        x, held_out = (x[:, 0], held_out) if place == "x" else (x, held_out[:, 0])
+        with pytest.raises(TrainingError, match=rf"{place} must have .*; got \(\d+,\)\. .* pass x\[\.\.\., None\]"):
+            pf.fit(Normal([0.0]), x, validation=(held_out,), steps=2, progress=False)
 
 
 @pytest.mark.parametrize(

@@ -201,12 +201,54 @@ def test_a_loss_gives_one_number_per_row(name: str, monkeypatch: pytest.MonkeyPa
         pf.fit(Normal([0.0]), torch.randn(51, 1), loss=Distance(), **QUICK)
 
 
-def test_a_validation_row_outside_the_support_is_named() -> None:
-    flow = pf.Flow(Normal([0.0, 0.0]), pf.bijections.RadialSquash(2))
-    x, outside = 0.3 * torch.rand(100, 2), 0.3 * torch.rand(20, 2)
-    outside[7, 1] = 50.0
-    with pytest.raises(TrainingError, match="a row whose column 1 is 50 has log-likelihood -inf"):
-        pf.fit(flow, x, validation=(outside,), steps=500, progress=False)
+ANGLES = torch.full((20, 2), 1.0)
+OUTSIDE = {
+    "angle": (
+        pf.flows.torus_flow(2, depth=1),
+        ANGLES,
+        [1.0, 6.25],
+        r"row 7: column 1 is 6\.25, outside of \[-3\.14159265, 3",
+    ),
+    "unit vector": (
+        pf.flows.sphere_flow(3, depth=1),
+        torch.tensor([0.0, 0.6, 0.8]).repeat(20, 1),
+        [0.0, 3.0, 4.0],
+        r"row 7: columns 0 to 2 are \(0, 3, 4\), of norm 5, where .* Divide points by their norm",
+    ),
+    "box": (
+        pf.flows.box_flow([0.0, None], [1.0, None], depth=1),
+        torch.full((20, 2), 0.5),
+        [1.5, 9.0],
+        r"row 7: column 0 is 1\.5, outside of \[0, 1\]\. Leave such rows out, or build the model with ends",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.parametrize("place", ["x", "validation x", "pass"])
+def test_a_row_outside_the_support_is_refused_before_training(name: str, place: str) -> None:
+    flow, inside, point, message = OUTSIDE[name]
+    wrong, started = inside.clone(), []
+    wrong[7] = torch.tensor(point)
+    x: Any = {"x": wrong, "validation x": inside, "pass": lambda epoch: wrong}[place]
+    validation = (wrong,) if place == "validation x" else None
+    with pytest.raises(TrainingError, match=f"fit: {place.replace('pass', 'x')} leaves the support of Flow.*{message}"):
+        pf.fit(flow, x, validation=validation, callbacks=started.append, **QUICK)
+    assert not started
+
+
+def test_wrapped_angles_and_normed_vectors_are_learned() -> None:
+    """What the refusals advise."""
+    angles = (6.28 * torch.rand(100, 2, generator=generator()) + torch.pi) % (2 * torch.pi) - torch.pi
+    vectors = torch.randn(100, 3, generator=generator())
+    vectors = vectors / vectors.norm(dim=-1, keepdim=True)
+    for flow, x in ((pf.flows.torus_flow(2, depth=1), angles), (pf.flows.sphere_flow(3, depth=1), vectors)):
+        assert math.isfinite(pf.fit(flow, x, **QUICK | {"steps": 2}).best_validation)
+
+
+def test_several_rows_outside_the_support_are_counted() -> None:
+    with pytest.raises(TrainingError, match=r"in row 0 \(20 of 20 rows do\): column 0 is 4, "):
+        pf.fit(pf.flows.torus_flow(2, depth=1), ANGLES + 3, **QUICK)
 
 
 def test_diagnoses() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import inspect
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,8 +19,9 @@ from pushforward.core.config import REGISTRY
 from pushforward.distributions import StandardNormal
 from pushforward.flows import FLOWS
 from pushforward.interop import citation, to_export, to_onnx, to_zuko
-from pushforward.interop.bibtex import REFERENCE
+from pushforward.interop.bibtex import ARXIV, OPTION, REFERENCE, _references
 from pushforward.interop.export import _exponential, _substituted
+from pushforward.interop.papers import AUTHORS
 from pushforward.testing.random_parts import randomize
 
 
@@ -156,7 +159,60 @@ def test_a_citation_names_each_source_once():
     assert len(keys) == len(set(keys))
     assert "durkan2019neural" in keys
     assert "  eprint        = {1906.04032},\n  archivePrefix = {arXiv},\n}" in text
-    assert "author        = {Kingma and Dhariwal}" in citation(pf.bijections.LU(2))
+    assert "author        = {Kingma, Diederik P. and Dhariwal, Prafulla}" in citation(pf.bijections.LU(2))
+
+
+def test_a_citation_leaves_out_the_sources_of_options_that_a_model_does_not_use():
+    text = pf.citation(pf.flows.nsf(2))
+    assert not [
+        word for word in ("Sublinear", "Reversible Residual", "Parallel Nonlinear", "Triangular") if word in text
+    ]
+    chain = pf.bijections.Chain([pf.bijections.Flip(2)])
+    assert citation(chain) == ""
+    for memory, word in (("checkpoint", "Sublinear Memory"), ("invert", "Reversible Residual")):
+        cited = citation(pf.bijections.Chain([pf.bijections.Flip(2)], memory=memory))
+        assert word in cited
+        assert cited.count("@misc") == 1
+    chain.memory = "invert"
+    assert "Reversible Residual" in citation(chain)
+    layer = pf.bijections.Autoregressive(pf.univariate.Affine(), 2, hidden=(4,), solver="jacobi")
+    assert "author        = {Song, Yang and Meng, Chenlin and Liao, Renjie and Ermon, Stefano}" in citation(layer)
+
+
+def test_options_that_references_name_are_options():
+    """Of the part whose docstring names them, so that a misspelt one does not hide a source for ever."""
+    count = 0
+    for part in REGISTRY.values():
+        for reference in _references(inspect.getdoc(part) or ""):
+            if (option := OPTION.search(reference["rest"])) is not None:
+                count += 1
+                assert option[1] in inspect.signature(part).parameters
+                ast.literal_eval(option[2])
+    assert count >= 3
+
+
+def test_the_authors_of_papers_begin_as_docstrings_name_them():
+    used = set()
+    for path in sorted((Path(pf.__file__).parent).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                for reference in _references(ast.get_docstring(node) or ""):
+                    number = ARXIV.search(reference["rest"])
+                    if number is None or number[1] not in AUTHORS:
+                        continue
+                    used.add(number[1])
+                    short = re.split(r", | and ", reference["authors"].replace(" et al.", ""))
+                    full = [name.partition(",")[0] for name in AUTHORS[number[1]].split(" and ")]
+                    assert full[: len(short)] == short, reference[0]
+                    assert (len(full) > len(short)) == ("et al." in reference["authors"]), reference[0]
+    assert used == set(AUTHORS)
+
+
+@pytest.mark.parametrize("name", ["maf", "nsf", "naf", "real_nvp", "bernstein", "bnaf", "sos", "residual_flow", "cnf"])
+def test_all_authors_of_a_named_flow_are_cited(name):
+    text = citation(pf.flows.FLOWS[name](2))
+    assert "and others" not in text
+    assert text.count("@misc") == len(set(re.findall(r"title +=.*", text)))
 
 
 def test_every_reference_of_a_part_can_be_cited():

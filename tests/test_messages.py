@@ -167,6 +167,10 @@ CASES = [
     (lambda: Flip(2)(torch.zeros(3)), r"Flip: x must have shape \(\*batch, 2\); got \(3,\)\."),
     (lambda: Flip(2).inverse(torch.zeros(())), r"Flip: y must have shape \(\*batch, 2\); got \(\)\."),
     (
+        lambda: Flow(torch.distributions.Normal(0.0, 1.0), torch.distributions.ExpTransform()).log_prob(torch.ones(3)),
+        r"Flow: x must have shape \(\*batch, 1\); got \(3,\)\. For single numbers pass x\[\.\.\., None\]\.",
+    ),
+    (
         lambda: LU(2)(FLAT.double()),
         r"LU: x is torch\.float64 but the weights are torch\.float32\. Convert one of them: "
         r"x\.to\(torch\.float32\) or model\.to\(torch\.float64\)\.",

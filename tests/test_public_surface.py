@@ -2,6 +2,7 @@
 
 import ast
 from collections import Counter
+from importlib import import_module
 
 import pytest
 from test_imports import SOURCE
@@ -91,3 +92,18 @@ def test_no_two_public_classes_share_a_name():
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
     assert [name for name, count in classes.items() if count > 1] == []
+
+
+PACKAGES = [path.parent.name for path in SOURCE.glob("*/__init__.py") if "\n__all__ = " in path.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("name", ["", *(f".{name}" for name in PACKAGES if name != "cli")])
+def test_completion_shows_public_names_alone(name):
+    package = import_module(f"pushforward{name}")
+    shown = [entry for entry in dir(package) if not entry.startswith("__")]
+    assert shown == sorted(entry for entry in package.__all__ if not entry.startswith("__"))
+    assert {"__all__", "__doc__", "__name__"} <= set(dir(package))
+
+
+def test_there_are_packages_to_complete():
+    assert {"bijections", "distributions", "flows", "univariate", "train"} <= set(PACKAGES)

@@ -215,6 +215,22 @@ def test_poles_harm_nobody(features, dtype):
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
+def test_a_recursive_flow_learns_a_narrow_cap_at_a_pole():
+    """All of it lies in one bin of the heights: without a Möbius map these steps end at -1.5 nats."""
+    x = 0.05 * torch.randn(500, 3, generator=generator(0)) + torch.tensor([0.0, 0.0, 1.0])
+    torch.manual_seed(0)
+    flow = flows.sphere_flow(3, depth=1, bins=4, hidden=(8,))
+    history = pf.fit(flow, x / x.norm(dim=-1, keepdim=True), steps=40, lr=0.05, progress=False)
+    assert history.best_validation > 1.0  # the most that is possible is 3.15
+
+
+@pytest.mark.parametrize(("fast", "place"), [("density", 0), ("sampling", -1)])
+def test_recursive_flows_spread_caps_on_the_side_of_the_data(fast, place):
+    flow = flows.sphere_flow(3, depth=2, hidden=(4,), fast=fast)
+    stack = flow.bijection.inv if fast == "density" else flow.bijection
+    assert isinstance(stack.parts[place], SphereMoebius)
+
+
 def concentrated(features, weight, sharpness, dtype=torch.float64, odd=False):
     """One centre at the last axis, with a weight and sharpness of choice."""
     layer = SphereExponential(features, 1, strength=0.999, odd=odd)

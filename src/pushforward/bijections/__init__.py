@@ -121,3 +121,7 @@ __all__ = [
     "from_torch_transform",
     "total_degree",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -75,8 +75,7 @@ class Autoregressive(TriangularMap):
     References:
         | Masked Autoregressive Flow for Density Estimation (Papamakarios et al., 2017), arXiv:1705.07057
         | Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving (Song et al., 2020),
-          arXiv:2002.03629
-        | Triangular transformations of measures (Bogachev et al., 2005), doi:10.1070/SM2005v196n03ABEH000882
+          arXiv:2002.03629, for ``solver="jacobi"``
 
     >>> import torch
     >>> from pushforward.univariate import Affine

@@ -41,9 +41,10 @@ class Chain(Bijection, SupportsSlopes):
         ValueError: neighbours do not fit, or ``memory`` has no such value.
 
     References:
-        | Training Deep Nets with Sublinear Memory Cost (Chen et al., 2016), arXiv:1604.06174
+        | Training Deep Nets with Sublinear Memory Cost (Chen et al., 2016), arXiv:1604.06174, for
+          ``memory="checkpoint"``
         | The Reversible Residual Network: Backpropagation Without Storing Activations (Gomez et al., 2017),
-          arXiv:1707.04585
+          arXiv:1707.04585, for ``memory="invert"``
 
     >>> import torch
     >>> from pushforward.bijections import Flip, Permute

@@ -97,6 +97,8 @@ class _TorchBacked(Bijection):
         return next((buffer.dtype for buffer in self.buffers() if buffer.is_floating_point()), None)
 
     def _ladj(self, transform: Any, x: Tensor, y: Tensor) -> Tensor:
+        if not x.numel():  # no rows: torch sums over axes of size -1, which it then cannot tell
+            return sum_event(x, len(self.in_shape))
         ladj: Tensor = transform.log_abs_det_jacobian(x, y)
         batch = x.ndim - len(self.in_shape)
         if ladj.ndim < x.ndim:  # one number for several entries; of StackTransform torch states one axis too few

@@ -266,6 +266,7 @@ class Inverse(Bijection, SupportsSlopes):
         {"bijection": {"type": "LU", "features": 3}},
         {"bijection": {"type": "RadialSquash", "features": 2}},
     )
+    takes_any_module: ClassVar[tuple[str, ...]] = ("bijection",)
 
     def __init__(self, bijection: Bijection) -> None:
         super().__init__()

@@ -73,7 +73,8 @@ def _event_batch(owner: str, name: str, x: Tensor, event_shape: tuple[int, ...])
     split = x.ndim - len(event_shape)
     if split < 0 or tuple(x.shape[split:]) != event_shape:
         expected = ", ".join(["*batch", *map(str, event_shape)])
-        raise ValueError(f"{owner}: {name} must have shape ({expected}); got {tuple(x.shape)}.")
+        remedy = f" For single numbers pass {name}[..., None]." if event_shape == (1,) and x.ndim < 2 else ""
+        raise ValueError(f"{owner}: {name} must have shape ({expected}); got {tuple(x.shape)}.{remedy}")
     return tuple(x.shape[:split])
 
 

@@ -124,8 +124,7 @@ class Distribution(ScreenedInputs, ABC):
         value = self._log_prob(*self._arguments(x, context, generator))
         if self.log_prob_kind == "iterative":
             warn_unsolved(type(self).__name__, value, ok, self.modules())
-        out = torch.where(nan, torch.nan, -torch.inf).to(value.dtype)
-        value = torch.where(ok, value, out)
+        value = torch.where(ok, value, torch.where(nan, torch.nan, -torch.inf).to(value.dtype))
         if self.training and not self._start_checked:
             watch_for_training(self, value)
         return value
@@ -188,6 +187,18 @@ class Distribution(ScreenedInputs, ABC):
         if ok is None:
             return x, log_prob
         return torch.where(unsqueeze_to(ok, x.ndim), x, torch.nan), torch.where(ok, log_prob, torch.nan)
+
+    @final
+    @torch.no_grad()
+    def sample_and_log_prob(
+        self,
+        shape: tuple[int, ...] | int = (),
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Like `rsample_and_log_prob`, without gradients, and so of discrete values too."""
+        return self.rsample_and_log_prob(shape, context, generator=generator)
 
     @final
     @torch.no_grad()
@@ -279,8 +290,8 @@ class Distribution(ScreenedInputs, ABC):
 
     def _arguments(self, x: Tensor, context: Tensor | None, generator: torch.Generator | None) -> tuple[Any, ...]:
         """The arguments of ``_log_prob``: context only if conditional, a generator only if it draws."""
-        context = None if self.context_shape is None else context
-        return (x, context, generator) if self.stochastic else (x, context)
+        inputs = x, None if self.context_shape is None else context
+        return (*inputs, generator) if self.stochastic else inputs
 
 
 class FixedContext(Distribution):

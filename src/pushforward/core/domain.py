@@ -10,13 +10,13 @@ both sides.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
+
+from pushforward.core.domain_base import Domain, Measure, digits
 
 __all__ = [
     "REAL",
@@ -31,69 +31,6 @@ __all__ = [
     "Simplex",
     "Sphere",
 ]
-
-
-Measure = Literal["Lebesgue", "surface", "Haar", "counting", "product"]
-
-
-@dataclass(frozen=True)
-class Domain(ABC):
-    """A set of points; subclasses say which points it contains and give some of them."""
-
-    @property
-    def measure(self) -> Measure:
-        """What densities on the set are densities with respect to.
-
-        ``"Lebesgue"``: volume (of the simplex: of all entries but the last, as for Dirichlet densities).
-        ``"surface"``: area of the surface. ``"Haar"``: the probability that rotations leave unchanged.
-        ``"counting"``: densities are probabilities. ``"product"``: another one of these for each feature.
-        """
-        return "Lebesgue"
-
-    def dimension(self, event_shape: Sequence[int]) -> int:
-        """The intrinsic dimension of the set of events of this shape: how many real numbers move freely.
-
-        Raises:
-            ValueError: there are no such events.
-        """
-        return math.prod(event_shape)
-
-    @property
-    def event_ndim(self) -> int:
-        """Number of trailing axes that make up one point."""
-        return 0
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """The smallest and the largest value of an entry."""
-        return -math.inf, math.inf
-
-    @abstractmethod
-    def contains(self, x: Tensor) -> Tensor:
-        """Whether each point lies in the set; shape: that of ``x`` without its last ``event_ndim`` axes."""
-
-    @abstractmethod
-    def example(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
-        """Random points of the set as a tensor of ``shape`` (float64 where the set is continuous)."""
-
-    def anchor(self, x: Tensor) -> Tensor:
-        """A fixed inner point of the set that broadcasts against ``x``: stands in for points that are not in it."""
-        return x.new_zeros(())
-
-    def tangents(self, x: Tensor) -> Tensor:
-        """Directions in which a point can move, as columns that span a unit of the ``measure``.
-
-        With them a log-determinant is one of a square matrix also where points have more entries than dimensions.
-
-        Args:
-            x: points, (*s, *point shape).
-
-        Returns:
-            (*s, entries of a point, dimension).
-        """
-        entries = math.prod(x.shape[x.ndim - self.event_ndim :])
-        eye = torch.eye(entries, dtype=x.dtype, device=x.device)
-        return eye.expand(*x.shape[: x.ndim - self.event_ndim], entries, entries)
 
 
 @dataclass(frozen=True)
@@ -125,6 +62,15 @@ class Interval(Domain):
     @property
     def ends(self) -> tuple[float, float]:
         return self.low, self.high
+
+    @property
+    def words(self) -> str:
+        left = f"[{digits(self.low)}" if math.isfinite(self.low) else "(-inf"
+        return f"{left}, {digits(self.high)}]" if math.isfinite(self.high) else f"{left}, inf)"
+
+    @property
+    def remedy(self) -> str:
+        return "Leave such rows out, or build the model with ends that hold them."
 
     def contains(self, x: Tensor) -> Tensor:
         return (x >= self.low) & (x <= self.high)
@@ -163,6 +109,14 @@ class Integers(Domain):
     def ends(self) -> tuple[float, float]:
         return self.low, self.high
 
+    @property
+    def words(self) -> str:
+        return f"the whole numbers from {self.low} to {self.high}"
+
+    @property
+    def remedy(self) -> str:
+        return "Leave such rows out, or build the model with ends that hold them."
+
     def contains(self, x: Tensor) -> Tensor:
         return (x >= self.low) & (x <= self.high) & (x == x.round())
 
@@ -192,6 +146,18 @@ class Circle(Domain):
     def ends(self) -> tuple[float, float]:
         return self.low, self.high
 
+    @property
+    def words(self) -> str:
+        return f"[{digits(self.low)}, {digits(self.high)})"
+
+    @property
+    def remedy(self) -> str:
+        if self == Circle():
+            return "Wrap angles: (x + torch.pi) % (2 * torch.pi) - torch.pi."
+        low = "" if self.low == 0 else f" {'-' if self.low > 0 else '+'} {digits(abs(self.low))}"
+        back = low.translate(str.maketrans("+-", "-+"))
+        return f"Wrap angles: {f'(x{low})' if low else 'x'} % {digits(self.high - self.low)}{back}."
+
     def contains(self, x: Tensor) -> Tensor:
         return (x >= self.low) & (x < self.high)
 
@@ -214,6 +180,17 @@ class Ball(Domain):
 
     def dimension(self, event_shape: Sequence[int]) -> int:
         return _points(self, event_shape) * event_shape[-1]
+
+    @property
+    def words(self) -> str:
+        return f"the open ball of radius {digits(self.radius)}"
+
+    @property
+    def remedy(self) -> str:
+        return "Leave such rows out, or scale all points so that they are shorter."
+
+    def fault(self, point: Tensor) -> str:
+        return f"of length {digits(point.norm().item())}, outside of {self.words}"
 
     def contains(self, x: Tensor) -> Tensor:
         return torch.linalg.vector_norm(x, dim=-1) < self.radius
@@ -238,6 +215,17 @@ class Sphere(Domain):
 
     def dimension(self, event_shape: Sequence[int]) -> int:
         return _points(self, event_shape) * (event_shape[-1] - 1)
+
+    @property
+    def words(self) -> str:
+        return "the unit sphere"
+
+    @property
+    def remedy(self) -> str:
+        return "Divide points by their norm: x / x.norm(dim=-1, keepdim=True)."
+
+    def fault(self, point: Tensor) -> str:
+        return f"of norm {digits(point.norm().item())}, where points of {self.words} have norm 1"
 
     def contains(self, x: Tensor) -> Tensor:
         return (x.norm(dim=-1) - 1).abs() <= 32 * torch.finfo(x.dtype).eps
@@ -265,6 +253,18 @@ class Simplex(Domain):
 
     def dimension(self, event_shape: Sequence[int]) -> int:
         return _points(self, event_shape) * (event_shape[-1] - 1)
+
+    @property
+    def words(self) -> str:
+        return "the simplex"
+
+    @property
+    def remedy(self) -> str:
+        return "Make shares not negative, and divide them by their sum: x / x.sum(dim=-1, keepdim=True)."
+
+    def fault(self, point: Tensor) -> str:
+        least, total = digits(point.min().item()), digits(point.sum().item())
+        return f"the least of them {least} and their sum {total}, where shares are not negative and sum to 1"
 
     def contains(self, x: Tensor) -> Tensor:
         close = (x.sum(dim=-1) - 1).abs() <= 4 * x.shape[-1] * torch.finfo(x.dtype).eps
@@ -315,6 +315,10 @@ class Product(Domain):
 
     def contains(self, x: Tensor) -> Tensor:
         return self.contains_each(x).flatten(-self.event_ndim).all(dim=-1)
+
+    def why_outside(self, event: Tensor, first: int = 0) -> str:
+        each = zip(self.parts * (event.numel() // len(self.parts)), event.flatten(), strict=True)
+        return next((why for j, (part, x) in enumerate(each) if (why := part.why_outside(x, first + j))), "")
 
     def contains_each(self, x: Tensor) -> Tensor:
         """Whether each entry lies in its own domain; shape: that of ``x``."""

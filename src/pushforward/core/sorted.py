@@ -26,6 +26,13 @@ class Sorted(Domain):
             raise ValueError("Sorted: a point has 1 or more axes; got events of shape ().")
         return super().dimension(event_shape)
 
+    @property
+    def remedy(self) -> str:
+        return "Sort the entries of each row."
+
+    def fault(self, point: Tensor) -> str:
+        return "which decrease somewhere"
+
     def contains(self, x: Tensor) -> Tensor:
         return (x[..., 1:] >= x[..., :-1]).all(dim=-1)
 

@@ -73,6 +73,14 @@ class SpaceProduct(Domain):
             inside.append(each if part.event_ndim else each.all(dim=-1))
         return torch.stack(inside).all(dim=0)
 
+    def why_outside(self, event: Tensor, first: int = 0) -> str:
+        for point in event.reshape(-1, sum(self.sizes)):
+            for part, block in zip(self.parts, point.split(self.sizes), strict=True):
+                if why := part.why_outside(block, first):
+                    return why
+                first += len(block)
+        return ""
+
     def example(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
         pairs = zip(self.parts, self.sizes, strict=True)
         return torch.cat([part.example((*shape[:-1], size), generator).double() for part, size in pairs], dim=-1)

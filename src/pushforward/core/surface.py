@@ -43,6 +43,9 @@ class Surface(Domain):
     def contains(self, x: Tensor) -> Tensor:
         return self.space.contains(x)
 
+    def why_outside(self, event: Tensor, first: int = 0) -> str:
+        return self.space.why_outside(event, first)
+
     def example(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
         return self.space.example(shape, generator)
 

@@ -105,3 +105,7 @@ __all__ = [
     "solver_report",
     "targets",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -11,3 +11,7 @@ from pushforward.estimators.conditional import FlowConditional, FlowRegressor
 from pushforward.estimators.density import FlowDensity
 
 __all__ = ["FlowAnomaly", "FlowConditional", "FlowDensity", "FlowRegressor", "Reason"]
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -33,3 +33,7 @@ __all__ = [
     "sample_in_batches",
     "verdict",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

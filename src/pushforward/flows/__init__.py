@@ -58,3 +58,7 @@ __all__ = [
     "umnn",
     "window_flow",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

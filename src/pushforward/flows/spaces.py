@@ -62,11 +62,17 @@ def sphere_flow(
 ) -> Flow:
     r"""A flow on the sphere of unit vectors of ``features`` entries, from the uniform distribution.
 
-    Densities are with respect to area. The recursive flow moves heights by splines of [-1, 1] and the angle by circular
-    splines, each given the heights above it, in cylindrical coordinates that are turned from layer to layer; the
-    area correction is exact. Exponential maps move points along gradients, with an exact determinant between tangent
-    spaces and an inverse found numerically. Möbius maps, turned and stretched in between, have closed formulas both
-    ways and the smallest number of parameters.
+    Densities are with respect to area. Which kind is good for what, and how they compare after equal times, is measured
+    by ``benchmarks/spheres.py``:
+
+    - ``"recursive"``, for densities of any shape: splines of [-1, 1] move heights and circular splines the angle, each
+      given the heights above it, in cylindrical coordinates that are turned from layer to layer; a Möbius map in each
+      layer spreads what lies in a narrow cap. The area correction is exact, and both directions are closed formulas.
+    - ``"moebius"``, for one cap or one ring: Möbius maps, turned and stretched in between. It takes two to three times
+      as many steps in the same time and has the smallest number of parameters, but does not come near several caps.
+    - ``"exponential"``, for smooth densities not far from the uniform one: points move along gradients, which can keep
+      opposite points opposite (`rotation_flow`). The determinant between tangent spaces is exact and the inverse is
+      found numerically; narrow caps and rings it approaches slowly.
 
     Args:
         features: number of entries of a point, one more than the dimension: 3 for the sphere in space.
@@ -102,7 +108,10 @@ def sphere_flow(
         layers += [SphereRotation(features)] if k else []
         if kind == "recursive":
             network = {"hidden": hidden, "conditioner": conditioner, "activation": activation}
-            layers += _recursive(features, context, bins, network)
+            moved = _recursive(features, context, bins, network)
+            # On the side of the data: it spreads what lies in a narrow cap, where all of it would share one bin.
+            spread = SphereMoebius(features, context=context, hidden=hidden)
+            layers += [spread, *moved] if fast == "density" else [*moved, spread]
         elif kind == "exponential":
             layers.append(SphereExponential(features, components, context=context, hidden=hidden))
         else:

@@ -112,7 +112,7 @@ def bernstein(
         **options: see `Options`.
 
     References:
-        | Bernstein Polynomials for Normalizing Flows (Ramasinghe et al., 2021), arXiv:2102.03509
+        | Robust normalizing flows using Bernstein-type polynomials (Ramasinghe et al., 2021), arXiv:2102.03509
 
     >>> bernstein(3, degree=8).event_shape
     (3,)

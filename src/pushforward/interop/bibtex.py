@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import unicodedata
@@ -10,15 +11,20 @@ from collections.abc import Iterator
 from torch import nn
 
 from pushforward.core.config import REGISTRY
+from pushforward.interop.papers import AUTHORS
 
 __all__ = ["citation"]
 
 REFERENCE = re.compile(r"(?P<title>.+) \((?P<authors>[^()]+), (?P<year>\d{4})\)(?P<rest>.*)")
+OPTION = re.compile(r"for ``(\w+)=([^`]+)``")
+"""A source of an option of a part alone: | Title (Authors, year), arXiv:..., for ``option="value"``."""
 ARXIV, DOI = re.compile(r"arXiv:(\d{4}\.\d{4,5}|[a-z-]+/\d{7})"), re.compile(r"doi:(\S+?)[,.;]?(?:\s|$)")
 
 
 def citation(model: nn.Module) -> str:
     """BibTeX entries of the papers that the parts of a model name as their sources, one for each paper.
+
+    Sources of an option are cited where a part uses it.
 
     Args:
         model: a flow, or any part.
@@ -31,13 +37,22 @@ def citation(model: nn.Module) -> str:
     for module in model.modules():
         for parent in type(module).__mro__:
             if parent is type(module) or REGISTRY.get(parent.__name__) is parent:
-                for key, entry in _entries(inspect.getdoc(parent) or ""):
-                    entries.setdefault(key, entry)
+                for reference in _references(inspect.getdoc(parent) or ""):
+                    if _is_used(module, reference["rest"]):
+                        entries.setdefault(*_entry(reference))
     return "\n\n".join(entries.values())
 
 
-def _entries(documentation: str) -> Iterator[tuple[str, str]]:
-    """Keys and entries of the section "References" of a docstring."""
+def _is_used(module: nn.Module, rest: str) -> bool:
+    """Whether a module has the option that a reference is the source of."""
+    if (option := OPTION.search(rest)) is None:
+        return True
+    value = getattr(module, option[1], getattr(module, "config", {}).get(option[1]))
+    return bool(value == ast.literal_eval(option[2]))
+
+
+def _references(documentation: str) -> Iterator[re.Match[str]]:
+    """The lines of the section "References" of a docstring."""
     _, _, section = documentation.partition("References:\n")
     lines: list[str] = []
     for line in section.splitlines():
@@ -49,10 +64,11 @@ def _entries(documentation: str) -> Iterator[tuple[str, str]]:
             break
     for line in lines:
         if (match := REFERENCE.match(line)) is not None:
-            yield _entry(match)
+            yield match
 
 
 def _entry(match: re.Match[str]) -> tuple[str, str]:
+    """Key and entry of a reference."""
     title, names, year, rest = match["title"].strip(), match["authors"], match["year"], match["rest"]
     authors = [name.strip() for name in re.split(r",| and ", names.replace(" et al.", ""))]
     authors = [name for name in authors if name] + (["others"] if "et al." in names else [])
@@ -61,6 +77,7 @@ def _entry(match: re.Match[str]) -> tuple[str, str]:
     fields = {"title": f"{{{title}}}", "author": " and ".join(authors), "year": year}
     if (arxiv := ARXIV.search(rest)) is not None:
         fields |= {"eprint": arxiv[1], "archivePrefix": "arXiv"}
+        fields["author"] = AUTHORS.get(arxiv[1], fields["author"])
     elif (doi := DOI.search(rest)) is not None:
         fields["doi"] = doi[1]
     width = max(map(len, fields))

@@ -68,3 +68,7 @@ __all__ = [
     "register_lipschitz",
     "register_masked",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -33,3 +33,7 @@ __all__ = [
     "randomize",
     "univariate_properties",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

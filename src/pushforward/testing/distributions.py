@@ -60,10 +60,14 @@ def log_prob_of_samples(distribution: Distribution, context: Tensor | None = Non
     with torch.set_grad_enabled(distribution.reparametrized):
         x, actual = distribution.rsample_and_log_prob((50,), context, generator=torch.Generator().manual_seed(1))
         again = distribution.rsample((50,), context, generator=torch.Generator().manual_seed(1))
+    z, without = distribution.sample_and_log_prob((50,), context, generator=torch.Generator().manual_seed(1))
+    require(not z.requires_grad and not without.requires_grad, "sample_and_log_prob records gradients")
     expected = distribution.log_prob(x.detach(), context)
     require(expected.isfinite().all(), "log_prob of a sample is not finite")
     close(actual, expected, "rsample_and_log_prob against log_prob", ROUNDING)
     close(again, x, "rsample against rsample_and_log_prob", ROUNDING)
+    close(z, x, "sample_and_log_prob against rsample_and_log_prob", ROUNDING)
+    close(without, expected, "sample_and_log_prob against log_prob", ROUNDING)
 
 
 def samples_follow_the_generator(distribution: Distribution, context: Tensor | None = None) -> None:

@@ -35,3 +35,7 @@ __all__ = [
     "fit",
     "fit_triangular",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -76,7 +76,9 @@ def fit(
             must then be data.
             None for losses that learn without data.
         context: (rows, *context_shape), for a conditional flow; NaN as in x.
-        loss: what to minimise; `MaximumLikelihood` by default, or `ReverseKL`, or another `Loss`.
+        loss: what to minimise; `MaximumLikelihood` by default; ``pf.train.FlowMatching()`` for continuous flows
+            (`flows.cnf`), which then learn without solving their equation; `ReverseKL`, from an unnormalised density
+            without data; or another `Loss`.
         schedule: budget, batches, learning rate, optimiser and early stopping; see `Schedule`.
         weights: how much each row counts, (rows,), not negative.
         validation: part of the rows held out at random, or ``(x, context, weights)`` or less of it, such as ``(x,)``;

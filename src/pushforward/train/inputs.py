@@ -21,7 +21,7 @@ def to_batch(flow: Distribution, x: Any, context: Any = None, weights: Any = Non
     """Rows in the dtypes of the model. Without x only the context is checked.
 
     Raises:
-        TrainingError: shapes do not fit, or values are not finite numbers.
+        TrainingError: shapes do not fit, values are not finite numbers, or rows lie outside of the support.
     """
     check_context("fit", context, flow.context_shape)
     device = next((t.device for t in [*flow.parameters(), *flow.buffers()]), None)
@@ -30,9 +30,15 @@ def to_batch(flow: Distribution, x: Any, context: Any = None, weights: Any = Non
         x = _tensor(name, x).to(device=device, dtype=flow.dtype)
         if x.shape[1:] != flow.event_shape or x.ndim != 1 + len(flow.event_shape):
             expected = ", ".join(["rows", *map(str, flow.event_shape)])
-            raise TrainingError(f"fit: {name} must have shape ({expected}); got {tuple(x.shape)}.")
+            remedy = (
+                f" For single numbers pass {name.split()[-1]}[..., None]."
+                if flow.event_shape == (1,) and x.ndim < 2
+                else ""
+            )
+            raise TrainingError(f"fit: {name} must have shape ({expected}); got {tuple(x.shape)}.{remedy}")
         rows = len(x)
         _check_finite(flow, name, x)
+        _check_support(flow, name, x)
     if context is not None:
         context = _tensor("context", context).to(device=device, dtype=flow.context_dtype)
         rows = len(context) if rows is None and context.ndim else rows
@@ -91,4 +97,19 @@ def _check_finite(flow: Distribution, name: str, rows: Tensor) -> None:
         raise TrainingError(
             f"fit: {name} has a value that is not finite: row {row}, column {column} is "
             f"{rows.flatten(1)[row, column].item()}. Leave out or fill in such rows first."
+        )
+
+
+def _check_support(flow: Distribution, name: str, rows: Tensor) -> None:
+    """Refuse rows that have no density whatever is learned; models that learn from missing values screen their own."""
+    if flow.learns_from_missing or not len(rows):
+        return
+    inside = flow.support.contains(rows).reshape(len(rows), -1).all(dim=1)
+    if not bool(inside.all()):
+        row = int((~inside).nonzero()[0])
+        count = int((~inside).sum())
+        more = f" ({count} of {len(rows)} rows do)" if count > 1 else ""
+        raise TrainingError(
+            f"fit: {name} leaves the support of {type(flow).__name__}, where its density is zero, in row {row}{more}: "
+            f"{flow.support.why_outside(rows[row])}"
         )

@@ -68,3 +68,7 @@ __all__ = [
     "distribution_of",
     "register_monotone",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
