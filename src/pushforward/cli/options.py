@@ -77,7 +77,7 @@ Types = Annotated[
     list[str] | None,
     typer.Option(
         "--type",
-        help="Column types, where the inferred ones are not wanted: hour=circular:24,grade=ordinal.",
+        help="Column types, where the inferred ones are not wanted: hour=circular:24,size=ordinal:S:M:L.",
         show_default=False,
     ),
 ]

@@ -16,6 +16,7 @@ from pushforward.cli.tables import TYPE_FORM, options_named, parse_types
 from pushforward.core.files import atomic_path
 from pushforward.data import TableError, column_names
 from pushforward.data.findings import Finding, findings
+from pushforward.data.orders import ORDINAL
 from pushforward.data.reader import open_source
 from pushforward.data.schema import Schema
 
@@ -66,13 +67,17 @@ def _as_toml(
 ) -> str:
     lines = [
         "# Edit a type, or set drop = true, and fit with --schema. Types: inferred, continuous, positive, heavytailed,",
-        "# integer, boolean, categorical, ordinal, bounded:0:1, circular:24.",
+        "# integer, boolean, categorical, ordinal:low:middle:high (all values in their order, between : or <),",
+        "# bounded:0:1, circular:24.",
     ]
     for field, count in zip(schema.fields, missing, strict=True):
         lines += ["", *(f"# {' '.join(finding.sentence.split())}" for finding in seen if field.name in finding.columns)]
         lines += [f"[columns.{_quoted(field.name)}]"]
+        typed = declared.get(field.name, INFERRED)
+        if typed.lower() == "ordinal" and field.labels:  # in full, to be edited
+            typed = f"{ORDINAL}{'<'.join(map(str, field.labels))}"
         lines += [
-            f"type = {_quoted(declared.get(field.name, INFERRED))}  # {field.why}",
+            f"type = {_quoted(typed)}  # {field.reason}",
             f"missing = {count}",
             "drop = false",
         ]

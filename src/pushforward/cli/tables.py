@@ -18,6 +18,7 @@ from pushforward.cli.options import parse_assignments
 from pushforward.core.distribution import Distribution
 from pushforward.data import TableError, column_names, stream_arrow
 from pushforward.data.fields import Field
+from pushforward.data.orders import TypeSpec
 from pushforward.data.reader import named_table
 from pushforward.distributions import Bounded, Circular, ColumnType, Positive
 from pushforward.estimators import FlowDensity
@@ -116,8 +117,8 @@ def read_rows(model: FlowDensity, path: str) -> TableRows:
     return TableRows(torch.cat([p.x for p in parts]), context)
 
 
-def parse_types(values: Sequence[str], columns: Sequence[str], table: str) -> dict[str, ColumnType | str]:
-    """``hour=circular:24,grade=ordinal`` as column types by name.
+def parse_types(values: Sequence[str], columns: Sequence[str], table: str) -> dict[str, TypeSpec]:
+    """``hour=circular:24,size=ordinal:S:M:L`` as column types by name.
 
     Raises:
         ValueError: a column or a type is unknown.
@@ -126,10 +127,10 @@ def parse_types(values: Sequence[str], columns: Sequence[str], table: str) -> di
     return {name: _parse_type(name, text) for name, text in texts.items()}
 
 
-def _parse_type(column: str, text: str) -> ColumnType | str:
+def _parse_type(column: str, text: str) -> TypeSpec:
     kind, *numbers = text.split(":")
-    if not numbers:
-        return kind  # checked when the schema is inferred
+    if not numbers or kind.lower() == "ordinal":
+        return text  # checked when the schema is inferred
     if kind.lower() not in PARAMETRIC:
         raise ValueError(
             f"--type: column {column!r}: {kind!r} takes no numbers, only {listed(sorted(PARAMETRIC))} do. "

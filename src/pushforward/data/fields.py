@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pushforward.data.dates import DateFormat
 from pushforward.data.formats import TableError
 from pushforward.data.frame import Raw, raw_columns
+from pushforward.data.orders import shown_order
 from pushforward.data.quantities import ODD_WORDS, Quantity
-from pushforward.distributions import ColumnType
+from pushforward.distributions import ColumnType, Ordinal
 
 __all__ = ["DAY", "EPOCH", "Field", "Notation", "labels_of", "show_type"]
 
@@ -53,6 +54,13 @@ class Field:
     label: Any = None
     notation: Notation | None = None
     decimals: int | None = None
+
+    @property
+    def reason(self) -> str:
+        """The rule that chose the type and, of ordered categories, their order."""
+        if not isinstance(self.column_type, Ordinal) or self.labels is None or self.form in ("time", "day"):
+            return self.why
+        return f"{self.why}; {shown_order(self.labels)}"
 
     def encode(self, raw: Raw) -> NDArray[np.float64]:
         """The column as numbers, (rows,), NaN where it is missing. A category not seen when fitting gets the code after

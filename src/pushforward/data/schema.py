@@ -16,6 +16,7 @@ from pushforward.data.fields import Field, show_type
 from pushforward.data.formats import TableError
 from pushforward.data.frame import backend_of, raw_columns
 from pushforward.data.inference import declared_field, inferred_field
+from pushforward.data.orders import TypeSpec, declared_order
 from pushforward.data.quantities import Quantity
 from pushforward.data.restore import restored_frame
 from pushforward.data.rules import Rule, has_order, rules_of
@@ -42,7 +43,7 @@ class Schema:
     def infer(
         cls,
         table: Any,
-        types: Mapping[str, ColumnType | str] | None = None,
+        types: Mapping[str, TypeSpec] | None = None,
         names: list[str] | None = None,
         *,
         draws: bool = True,
@@ -51,8 +52,9 @@ class Schema:
 
         Args:
             table: a data frame of pandas, polars or pyarrow, or an array (rows, columns).
-            types: column types by column name, which override the rules: objects such as ``Circular(24)``, or names
-                such as ``"categorical"``.
+            types: column types by column name, which override the rules: objects such as ``Circular(24)``, names
+                such as ``"categorical"``, or all values of a column from the lowest to the highest, as a list or as
+                ``"ordinal:small<medium<large"``. An ordered column of the table has its order already.
             names: of the columns of an array; ``x0``, ``x1``, ... by default.
             draws: whether draws of a model are to look like the table, so that limits which the values of a column
                 show become part of its type, and numbers that repeat have probabilities. Without, a type holds any
@@ -81,7 +83,12 @@ class Schema:
         """A schema with further categories of some columns, for tables of which only a part was seen."""
 
         def wider(field: Field) -> Field:
-            every = tuple(sorted({*(field.labels or ()), *labels[field.name]}, key=lambda v: (str(type(v)), v)))
+            first = field.labels or ()
+            every = tuple(sorted({*first, *labels[field.name]}, key=lambda v: (str(type(v)), v)))
+            if isinstance(field.column_type, Ordinal) and set(every) == set(first):
+                return field  # in its own order
+            if isinstance(field.column_type, Ordinal) and list(first) != [v for v in every if v in first]:
+                declared_order(field.name, first, every)  # refuses the values that it lacks
             of_levels = Ordinal if isinstance(field.column_type, Ordinal) else Categorical
             return replace(field, labels=every, column_type=of_levels(len(every)))
 
@@ -157,11 +164,11 @@ class Schema:
         return np.stack([field.rounded(values[:, j]) for j, field in enumerate(self.fields)], axis=1)
 
     def describe(self) -> str:
-        """One line per column: its name, its type and the rule that chose it."""
+        """One line per column: its name, its type and the rule that chose it; of ordered categories the order."""
         types = [show_type(field.column_type) for field in self.fields]
         name_width, type_width = max(map(len, self.names)), max(map(len, types))
         return "\n".join(
-            f"{field.name:{name_width}}  {shown:{type_width}}  {field.why}"
+            f"{field.name:{name_width}}  {shown:{type_width}}  {field.reason}"
             for field, shown in zip(self.fields, types, strict=True)
         )
 

@@ -56,7 +56,8 @@ class FlowDensity(DensityMixin, TableAnswers):
         options: of the model, such as ``{"depth": 8}`` for ``"nsf"``.
         context: names of columns to condition on: the model is that of the other columns given these.
         types: column types by name, which override those that `data.schema.Schema` infers: ``{"hour": Circular(24),
-            "class": "categorical"}``, or a whole `Schema`. The columns of an array are called x0, x1, ... .
+            "class": "categorical", "size": ["S", "M", "L"]}``, where a list, or ``"ordinal:S<M<L"``, is an order; or a
+            whole `Schema`. The columns of an array are called x0, x1, ... .
         order: of a mixed-type model: ``"any"`` to condition on any columns; ``"fixed"`` for the order of the table
             alone, where a density takes one pass of the network instead of one per column.
         hidden: widths of the network of a mixed-type model; by default chosen by the number of rows.

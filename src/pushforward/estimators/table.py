@@ -19,8 +19,8 @@ from torch import Tensor
 from pushforward.core.distribution import Distribution
 from pushforward.core.random_state import seeded
 from pushforward.data.frame import backend_of
+from pushforward.data.orders import TypeSpec
 from pushforward.data.schema import Field, Schema
-from pushforward.distributions import ColumnType
 from pushforward.estimators.layout import TableRows, to_numpy
 from pushforward.estimators.learners import Learner, MixedLearner
 from pushforward.estimators.parameters import check_training, seed_of
@@ -61,7 +61,7 @@ class TableEstimator(BaseEstimator):
     of a dataclass, so that subclasses inherit them and scikit-learn finds all in the signature of ``__init__``.
     """
 
-    types: Mapping[str, ColumnType | str] | Schema | None = None
+    types: Mapping[str, TypeSpec] | Schema | None = None
     hidden: tuple[int, ...] | None = None
     dropout: float = 0.0
     steps: int | None = None
@@ -174,7 +174,7 @@ class TableEstimator(BaseEstimator):
         sample_weight: Any,
         *,
         again: bool,
-        types: Mapping[str, ColumnType | str] | Schema | None,
+        types: Mapping[str, TypeSpec] | Schema | None,
         draws: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """X as numbers (rows, columns) and its weights (rows,). Without ``again`` the schema is inferred from X, with
