@@ -27,7 +27,10 @@ def test_nothing_is_said_about_an_ordinary_table():
 
 
 CASES = {
-    "id": (np.arange(ROWS) + 1000, "looks like an identifier: all 400 values differ. Leave it out \\(--drop id\\)"),
+    "id": (
+        np.arange(ROWS) + 1000,
+        'looks like an identifier: all 400 values differ. Leave it out \\(drop\\(columns=\\["id"\\]\\)\\)',
+    ),
     "key": ([f"k{i}" for i in range(ROWS)], "looks like an identifier"),
     "city": (R.choice([f"town {i}" for i in range(150)], ROWS), r"has \d+ categories in 400 rows"),
     "one": (np.full(ROWS, 3.5), "holds the same value in all rows"),

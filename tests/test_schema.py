@@ -173,7 +173,9 @@ def test_a_declared_order_names_every_value_once():
 
 def test_an_order_that_nobody_declared_is_said():
     table = pd.DataFrame({"size": SIZES, "code": [3, 1, 2, 1]})
-    with pytest.warns(UserWarning, match="'size': text is ordered alphabetically, extra large < large < medium < small"):
+    with pytest.warns(
+        UserWarning, match="'size': text is ordered alphabetically, extra large < large < medium < small"
+    ):
         schema = Schema.infer(table, {"size": "ordinal", "code": "ordinal"})  # no word about numbers
     lines = schema.describe().splitlines()
     assert lines[0].endswith("declared; order: extra large < large < medium < small")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -26,7 +28,16 @@ from pushforward.estimators.layout import TableRows
 from pushforward.io import read_header
 from pushforward.train import TrainingError
 
-__all__ = ["TYPE_FORM", "Blocks", "load_model", "observed_values", "options_named", "parse_types", "read_rows"]
+__all__ = [
+    "TYPE_FORM",
+    "Blocks",
+    "in_options",
+    "load_model",
+    "observed_values",
+    "options_named",
+    "parse_types",
+    "read_rows",
+]
 
 BLOCK = 8192
 """Rows that are read, scored or sampled at a time."""
@@ -46,6 +57,7 @@ OPTIONS = {
     "FlowAnomaly: measure": "--measure",
 }
 """How parameters of an estimator are called here."""
+DROP_CALL = re.compile(r'drop\(columns=(\["(?:[^"\\]|\\.)*"(?:, "(?:[^"\\]|\\.)*")*\])\)')
 
 
 def load_model(path: str) -> FlowDensity:
@@ -143,6 +155,13 @@ def _parse_type(column: str, text: str) -> TypeSpec:
     return column_type
 
 
+def in_options(message: str) -> str:
+    """A sentence for Python with options of the command line in place of parameters."""
+    message = message.replace("an object such as Circular(24)", "a type with numbers, such as circular:24")
+    message = message.replace("the model 'mixed'", "--model mixed").replace("validation=None", "--validation 0")
+    return DROP_CALL.sub(lambda call: f"--drop {shlex.quote(','.join(json.loads(call[1])))}", message)
+
+
 @contextmanager
 def options_named(table: str | os.PathLike[str], first_row: int = 0) -> Iterator[None]:
     """Name the table, and options as on the command line, in errors of an estimator within the block."""
@@ -150,8 +169,7 @@ def options_named(table: str | os.PathLike[str], first_row: int = 0) -> Iterator
         with named_table(table, first_row):
             yield
     except ValueError as error:
-        message = str(error).replace("an object such as Circular(24)", "a type with numbers, such as circular:24")
-        message = message.replace("the model 'mixed'", "--model mixed")
+        message = in_options(str(error))
         for parameter, option in OPTIONS.items():
             message = re.sub(f"^{parameter}", option, message)
         raise (type(error) if isinstance(error, TableError | TrainingError) else ValueError)(message) from None
@@ -197,7 +215,23 @@ def _parse_value(field: Field, text: str) -> Any:
     try:
         number = float(text)
     except ValueError:
-        raise ValueError(f"--given: {field.name!r} must be a number; got {text!r}.") from None
+        number = _with_comma(field.name, text)
     if not math.isfinite(number):
         raise ValueError(f"--given: {field.name!r} must be a finite number; got {text!r}.")
     return int(number) if number.is_integer() else number
+
+
+def _with_comma(name: str, text: str) -> float:
+    """A number with a decimal comma, as tables that are written so have it.
+
+    Raises:
+        ValueError: it is no such number, or the comma may separate thousands.
+    """
+    whole, comma, fraction = text.partition(",")
+    if not comma or not (fraction.isdecimal() and re.fullmatch(r"[+-]?\d*", whole)):
+        raise ValueError(f"--given: {name!r} must be a number; got {text!r}.")
+    if len(fraction) == 3 and whole.lstrip("+-") not in ("", "0"):
+        raise ValueError(
+            f"--given: {name!r} must be a number; got {text!r}. Write {whole}.{fraction} or {whole}{fraction}."
+        )
+    return float(f"{whole}.{fraction}")

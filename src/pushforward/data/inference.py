@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pushforward.data.dates import DateFormat, date_format_of
 from pushforward.data.fields import DAY, EPOCH, Field, Notation, labels_of, show_type
-from pushforward.data.formats import TableError
+from pushforward.data.formats import TableError, drop_call
 from pushforward.data.frame import EXACT, Raw
 from pushforward.data.limits import decimals_of, with_limits
 from pushforward.data.orders import ORDINAL, TypeSpec, declared_order, warn_alphabetical
@@ -71,8 +71,8 @@ def declared_field(raw: Raw, column_type: TypeSpec) -> Field:
     if isinstance(column_type, list | tuple) or (
         isinstance(column_type, str) and column_type.lower().startswith(ORDINAL)
     ):
-        values = [v for v in labels_of(raw) if v is not None]
-        order = declared_order(raw.name, column_type, dict.fromkeys(values))
+        present = dict.fromkeys(v for v in labels_of(raw) if v is not None)
+        order = declared_order(raw.name, column_type, present)
         return _levels(replace(raw, order=tuple(order)), DECLARED, ordered=True)
     if isinstance(column_type, str):
         named = {"real": "continuous", "bool": "boolean"}.get(column_type.lower(), column_type.lower())
@@ -159,7 +159,10 @@ def _levels(raw: Raw, why: str, *, ordered: bool) -> Field:
 
 
 def _empty(raw: Raw) -> TableError:
-    return TableError(f"the table: column {raw.name!r} is empty, all {len(raw)} values are missing. Drop it.")
+    return TableError(
+        f"the table: column {raw.name!r} is empty, all {len(raw)} values are missing. Leave it out "
+        f"({drop_call([raw.name])})."
+    )
 
 
 def inferred_field(raw: Raw, *, draws: bool = True) -> Field:

@@ -20,7 +20,7 @@ from pushforward.data.orders import TypeSpec, declared_order
 from pushforward.data.quantities import Quantity
 from pushforward.data.restore import restored_frame
 from pushforward.data.rules import Rule, has_order, rules_of
-from pushforward.distributions import Categorical, ColumnType, Ordinal
+from pushforward.distributions import Categorical, Ordinal
 
 __all__ = ["Field", "Schema"]
 
@@ -70,6 +70,8 @@ class Schema:
             raise TableError(
                 f"types: there is no column {unknown[0]!r}. The columns are {', '.join(map(repr, columns[:10]))}."
             )
+        if raws and not len(raws[0]):
+            raise TableError("the table: there are no rows. Give at least two, and usually hundreds.")
         fields = [
             declared_field(raw, types[raw.name]) if raw.name in types else inferred_field(raw, draws=draws)
             for raw in raws
@@ -120,10 +122,11 @@ class Schema:
             raise TableError(f"there is no column {name!r}. The columns are {shown}.")
         return self.names.index(name)
 
-    def encode(self, table: Any) -> NDArray[np.float64]:
-        """The table as numbers, (rows, columns), NaN where an entry is missing."""
-        raws = raw_columns(table, self.names)
-        return np.stack([field.encode(raw) for field, raw in zip(self.fields, raws, strict=True)], axis=1)
+    def encode(self, table: Any, *, features: Collection[str] = ()) -> NDArray[np.float64]:
+        """The table as numbers, (rows, columns), NaN where an entry is missing, and in ``features``, which are only
+        conditioned on, where a category is unknown."""
+        columns = zip(self.fields, raw_columns(table, self.names), strict=True)
+        return np.stack([field.encode(raw, feature=field.name in features) for field, raw in columns], axis=1)
 
     def decode(
         self,

@@ -68,6 +68,8 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
     The model is that of `FlowDensity` of a smoothed distribution: every column of numbers gets Gaussian noise of
     ``smoothing`` standard deviations, as in a kernel density estimate, so that rounding makes no row anomalous.
 
+    ``detector.save("d.safetensors")`` writes it to a file, ``FlowAnomaly.load("d.safetensors")`` reads it.
+
     The training rows may hold anomalies. A group of them that are alike is learned like any other rows, so that each of
     their entries is likely given the others; by itself it still lies in the tail of its column. The default ``measure``
     judges entries both ways, and training is short.

@@ -47,6 +47,8 @@ class FlowDensity(DensityMixin, TableAnswers):
     one fit. Any named flow of `pushforward.flows` can take its place in a table of complete numbers; it answers
     densities and samples, and has one sentence for the questions that it cannot answer.
 
+    ``model.save("people.safetensors")`` writes it to a file, ``FlowDensity.load("people.safetensors")`` reads it.
+
     A continuous column contributes a density in its own units, a discrete one a probability; `score_samples` is the
     logarithm of their product, in nats. The density of a row with missing entries (NaN, None) is that of the others.
 
@@ -114,7 +116,7 @@ class FlowDensity(DensityMixin, TableAnswers):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The estimator that ``pf.save(estimator, path)`` wrote; or a distribution over vectors, saved with names of
+        """The estimator that `save` wrote; or a distribution over vectors, saved with names of
         its columns: ``pf.save(flow, path, metadata={"columns": [...], "given": [...]})``. No code from the file is run.
 
         Raises:

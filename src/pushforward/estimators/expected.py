@@ -1,5 +1,4 @@
-"""What an entry of a row should have been, given the others: a value that is possible, whatever errors stand beside it.
-"""
+"""What an entry of a row should have been, given the others: a possible value, whatever errors stand beside it."""
 
 from __future__ import annotations
 
@@ -18,8 +17,8 @@ __all__ = ["expected_values", "ranges_of"]
 
 Array = NDArray[np.float64]
 FAR, JUMP = 5.0, 3.0
-"""Interquartile ranges beyond the quartiles from which on a number may be a gross error, and how many times farther from
-the median than the number before it lies."""
+"""Interquartile ranges beyond the quartiles from which on a number may be a gross error, and how many times farther
+from the median than the number before it lies."""
 
 
 def ranges_of(x: Array) -> Array:
