@@ -96,7 +96,7 @@ def test_a_flow_says_why_it_takes_no_text(folder, tmp_path):
     assert (
         "column 'size' holds text, and nsf models numbers. A mixed-type part would take it beside a column" in refused
     )
-    assert "there is none: 'size' holds text, 'price' has missing values. Leave it out (--drop size)" in refused
+    assert "there is none: 'price' has missing values, 'size' holds text. Leave it out (--drop size)" in refused
 
 
 @pytest.mark.parametrize("typed", ["10,5", "10.5", ",5"])

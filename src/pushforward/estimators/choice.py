@@ -11,7 +11,7 @@ from pushforward.data.inference import DECLARED
 from pushforward.data.schema import Field
 from pushforward.distributions import Boolean, Continuous, Inflated, Integer, Repeated
 
-__all__ = ["FEW", "choose_model", "not_for_a_flow"]
+__all__ = ["FEW", "GAPS", "choose_model", "not_for_a_flow"]
 
 FEW = 100
 """Different whole numbers up to which a column holds codes or counts, not measurements."""

@@ -18,7 +18,7 @@ from pushforward.data.formats import TableError, drop_call
 from pushforward.data.inference import DECLARED
 from pushforward.data.schema import Field
 from pushforward.distributions import Continuous, Flow, MixedFlow, MixedTypeModel
-from pushforward.estimators.choice import not_for_a_flow
+from pushforward.estimators.choice import GAPS, not_for_a_flow
 from pushforward.estimators.layout import TableRows
 from pushforward.estimators.support import rows_inside
 from pushforward.flows import FLOWS
@@ -169,7 +169,10 @@ class FlowLearner(Learner):
         real, alone = [j for j in range(len(columns)) if j not in self.others], ""
         facts = [not_for_a_flow(field, column) for field, column in zip(columns, rows.x.cpu().numpy().T, strict=True)]
         if not self.others and len(columns) > 1 and None not in facts:
-            shown = ", ".join(f"{field.name!r} {fact}" for field, fact in zip(columns[:4], facts, strict=False))
+            told = sorted(
+                zip(columns, facts, strict=True), key=lambda pair: pair[1] != GAPS
+            )  # what can be mended first
+            shown = ", ".join(f"{field.name!r} {fact}" for field, fact in told[:4])
             alone = (
                 " A mixed-type part would take it beside a column of real numbers without gaps, but there is none: "
                 f"{shown}{', ...' * (len(columns) > 4)}."
