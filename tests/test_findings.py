@@ -57,5 +57,6 @@ def test_columns_that_follow_from_others_and_copies_of_rows():
     assert finding.columns in (("code", "g"), ("g", "code"))
     (finding,) = said(table.assign(metres=1000 * table["x"] + 1))
     assert set(finding.columns) == {"metres", "x"}
+    assert f"{finding.columns[0]!r} is a linear function of {finding.columns[1]!r}" in finding.sentence
     (finding,) = said(pd.concat([table, table[:100]]))
     assert finding.sentence.startswith("100 of 500 rows repeat an earlier one")
