@@ -167,7 +167,7 @@ def test_unknown_categories_are_a_sentence_not_a_line_of_source(folder, tmp_path
         ),
         (("fit", "people.csv", "--out", "x.safetensors", "--type", "age"), "write COLUMN=TYPE"),
         (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=circular:no"), "is not a column type"),
-        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=ordinal:3"), "takes no numbers"),
+        (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=integer:3"), "takes no numbers"),
         (("fit", "people.csv", "--out", "x.safetensors", "--type", "age=odd"), "'odd' is not a column type"),
         (("fit", "people.csv", "--out", "x.safetensors", "--model", "maf"), "column 'sex' holds text"),
         (("fit", "people.csv", "--out", "x.safetensors", "--set", "depth=3"), "--set: mixed has no option 'depth'"),

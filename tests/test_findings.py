@@ -27,7 +27,10 @@ def test_nothing_is_said_about_an_ordinary_table():
 
 
 CASES = {
-    "id": (np.arange(ROWS) + 1000, "looks like an identifier: all 400 values differ. Leave it out \\(--drop id\\)"),
+    "id": (
+        np.arange(ROWS) + 1000,
+        'looks like an identifier: all 400 values differ. Leave it out \\(drop\\(columns=\\["id"\\]\\)\\)',
+    ),
     "key": ([f"k{i}" for i in range(ROWS)], "looks like an identifier"),
     "city": (R.choice([f"town {i}" for i in range(150)], ROWS), r"has \d+ categories in 400 rows"),
     "one": (np.full(ROWS, 3.5), "holds the same value in all rows"),
@@ -54,5 +57,6 @@ def test_columns_that_follow_from_others_and_copies_of_rows():
     assert finding.columns in (("code", "g"), ("g", "code"))
     (finding,) = said(table.assign(metres=1000 * table["x"] + 1))
     assert set(finding.columns) == {"metres", "x"}
+    assert f"{finding.columns[0]!r} is a linear function of {finding.columns[1]!r}" in finding.sentence
     (finding,) = said(pd.concat([table, table[:100]]))
     assert finding.sentence.startswith("100 of 500 rows repeat an earlier one")

@@ -16,6 +16,7 @@ import pushforward as pf
 from pushforward.distributions import Continuous, Integer
 from pushforward.estimators import FlowAnomaly
 from pushforward.estimators.anomaly import _threshold
+from pushforward.estimators.expected import ranges_of
 
 MEASURES = ["surprise", "composite", "density", "p_value", "radius", "typicality"]
 
@@ -79,6 +80,40 @@ def test_reasons_name_the_odd_entries_and_what_was_expected(fitted):
     assert weight.surprise > 3 > max((reason.surprise for reason in normal), default=0)
     assert all(len(reasons) <= 1 for reasons in fitted.explain(people(20), top=1))
     np.testing.assert_allclose(fitted.contributions(STRANGE).sum(axis=1), fitted.score_samples(STRANGE))
+
+
+def test_expected_values_are_possible_whatever_the_outliers():
+    random = np.random.default_rng(0)
+    speed = np.exp(0.5 * random.normal(size=400)).round(2)
+    table = pd.DataFrame({"speed": speed, "events": random.poisson(2 * speed), "late": random.random(400) < 0.3})
+    table["force"] = (0.5 * speed + 0.1 * random.normal(size=400)).round(3)
+    table.loc[5, "speed"], table.loc[6, "events"], table.loc[7, "force"] = 9999.0, 50_000, -1e6
+    model = FlowAnomaly(hidden=(16,), steps=60, random_state=0).fit(table)
+    reasons = [reason for row in model.explain(table[:40], top=4) for reason in row]
+    sane = table.drop(index=[5, 6, 7])
+    for name in ("speed", "events", "force"):
+        expected = [r.expected for r in reasons if r.column == name]
+        assert expected
+        assert sane[name].min() <= min(expected) <= max(expected) <= sane[name].max(), name
+    assert all(r.expected == round(r.expected) for r in reasons if r.column == "events")
+    assert {type(r.expected) for r in reasons if r.column == "late"} <= {bool}
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [
+        ([*range(100), 9999, -5000], [0, 99]),
+        ([*range(100), *[9999] * 5], [0, 99]),
+        ([np.nan, 2.0, 3.0, 4.0], [2, 4]),
+        ([0.0] * 90 + [500.0] * 10, [0, 500]),  # no scale
+        (np.exp(np.random.default_rng(0).normal(size=999)), None),  # far tails, and no gap
+    ],
+)
+def test_ranges_leave_out_what_is_far_from_all_others(values, ends):
+    values = np.asarray(values, dtype=float)
+    expected = [values.min(), values.max()] if ends is None else ends
+    np.testing.assert_allclose(ranges_of(values[:, None])[:, 0], expected)
+    np.testing.assert_allclose(ranges_of(-values[:, None])[::-1, 0], -np.array(expected))
 
 
 def test_new_categories_and_gaps(fitted):

@@ -11,7 +11,7 @@ import pytest
 
 from pushforward.data import TableError
 from pushforward.data.schema import Schema
-from pushforward.distributions import Bounded, Circular, Integer, Positive
+from pushforward.distributions import Bounded, Circular, Integer, Ordinal, Positive
 
 RANDOM = np.random.default_rng(0)
 N = 400
@@ -133,6 +133,53 @@ def test_declared_kinds_win():
     back = schema.decode(schema.encode(table))
     assert back["code"].tolist() == table["code"].tolist()
     assert schema.fields[1].value(3) == 3.0
+
+
+SIZES = ["small", "medium", "large", "extra large"]
+
+
+@pytest.mark.parametrize(
+    "declared", [SIZES, tuple(SIZES), "ordinal:" + "<".join(SIZES), "Ordinal:small : medium : large:extra large"]
+)
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_a_declared_order_of_text(declared, make):
+    table = make({"size": ["large", "small", "extra large", None, "medium"]})
+    schema = Schema.infer(table, {"size": declared})
+    assert isinstance(schema.fields[0].column_type, Ordinal)
+    np.testing.assert_equal(schema.encode(table)[:, 0], [2, 0, 3, np.nan, 1])
+    assert schema.describe().endswith("declared; order: small < medium < large < extra large")
+    back = Schema.from_config(json.loads(json.dumps(schema.to_config())))
+    assert back.fields[0].labels == tuple(SIZES)
+    assert schema.with_labels({"size": ["medium", "small"]}).fields[0].labels == tuple(SIZES)
+    with pytest.raises(TableError, match="holds 'giant', which the order"):
+        schema.with_labels({"size": ["giant"]})
+
+
+def test_a_declared_order_of_odd_names_and_numbers():
+    ages = pd.DataFrame({"age": ["18:00-65", "<18", "65<", "<18"]})
+    assert Schema.infer(ages, {"age": "ordinal:<18<18:00-65<65<"}).fields[0].labels == ("<18", "18:00-65", "65<")
+    grades = Schema.infer(pd.DataFrame({"g": [1, 3, 2, 1]}), {"g": "ordinal:4<3<2<1"}).fields[0]
+    assert grades.labels == (4, 3, 2, 1)
+    assert grades.value(3) == 1.0
+
+
+def test_a_declared_order_names_every_value_once():
+    table = pd.DataFrame({"size": SIZES})
+    with pytest.raises(TableError, match="column 'size' holds 'extra large', which the order small < medium < large l"):
+        Schema.infer(table, {"size": "ordinal:small<medium<large"})
+    with pytest.raises(TableError, match="the order names 'small' twice"):
+        Schema.infer(table, {"size": [*SIZES, "small"]})
+
+
+def test_an_order_that_nobody_declared_is_said():
+    table = pd.DataFrame({"size": SIZES, "code": [3, 1, 2, 1]})
+    with pytest.warns(
+        UserWarning, match="'size': text is ordered alphabetically, extra large < large < medium < small"
+    ):
+        schema = Schema.infer(table, {"size": "ordinal", "code": "ordinal"})  # no word about numbers
+    lines = schema.describe().splitlines()
+    assert lines[0].endswith("declared; order: extra large < large < medium < small")
+    assert lines[1].endswith("declared; order: 1 < 2 < 3")
 
 
 def test_text_that_is_dates_is_dates():

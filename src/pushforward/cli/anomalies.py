@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pushforward.cli.fit import without_identifiers
+from pushforward.cli.left_out import without_empty, without_identifiers
 from pushforward.cli.options import parse_columns
 from pushforward.cli.outputs import check_output, remember, table_writer
 from pushforward.cli.tables import load_model, options_named, parse_types
@@ -59,7 +59,7 @@ def anomalies(
         model: a file with a model to judge by, a detector or a mixed-type model, instead of fitting one.
         save_as: a file for the detector.
         novelty: whether all rows of ``learn_from`` are normal.
-        keep: columns to copy into ``out``.
+        keep: columns to show beside the rows that are listed, and to copy into ``out``.
         force: whether ``out`` may replace any file.
         seed: of the fit.
         show: whether to show the progress of training.
@@ -79,16 +79,18 @@ def anomalies(
     if not kept:
         raise ValueError(f"--drop: no column of {source} is left. Leave at least one out of --drop.")
     training = read_arrow(source, kept)
+    if loaded is None:
+        training = without_empty(training, source, [])
     rows = read_arrow(table) if learn_from else training
-    for name in kept:
+    for name in training.column_names:
         if name not in rows.column_names:
             raise TableError(f"{table}: there is no column {name!r}, which {source} has. Add it, or --drop {name}.")
     options: dict[str, Any] = {"measure": measure, "contamination": contamination or "auto", "random_state": seed}
     with options_named(source):
         if loaded is None:
-            schema = Schema.infer(training, parse_types(types, kept, str(source)))
+            schema = Schema.infer(training, parse_types(types, training.column_names, str(source)))
             remedy = "declare its type, such as --type {}=categorical, to take it in"
-            schema = without_identifiers(schema, schema.encode(training), [], remedy)
+            schema = without_identifiers(schema, schema.encode(training), [], remedy, silent=kept_beside)
             limits: dict[str, Any] = {"steps": steps, "seconds": seconds}
             detector = FlowAnomaly(types=schema, novelty=novelty, verbose=show, **limits, **options)
             detector.fit(training.select(schema.names))
@@ -102,14 +104,15 @@ def anomalies(
         remember(save_as)
     with options_named(table):
         scores = detector.score_samples(rows)
+    beside = read_arrow(table, kept_beside) if kept_beside else pa.table({})
     if out is not None:
-        beside = read_arrow(table, kept_beside) if kept_beside else pa.table({})
         columns = {name: beside.column(name) for name in kept_beside}
         written = pa.table({**columns, "score": scores, "outlier": scores < detector.offset_})
         with table_writer(out, written.schema) as target:
             target.write(written)
     order = np.argsort(scores)[:top]
     reasons = detector.explain(rows.take(order)) if len(order) else []
+    shown = beside.take(order).to_pylist() if kept_beside else [{}] * len(order)
     return {
         "rows": rows.num_rows,
         "outliers": int((scores < detector.offset_).sum()),
@@ -121,13 +124,14 @@ def anomalies(
             {
                 "row": int(i) + 1,
                 "score": float(scores[i]),
+                "kept": {name: _jsonable(values[name]) for name in kept_beside},
                 "reasons": [
                     {**reason._asdict(), "value": _jsonable(reason.value), "expected": _jsonable(reason.expected)}
                     for reason in row_reasons
                     if reason.surprise > MIN_SURPRISE
                 ],
             }
-            for i, row_reasons in zip(order, reasons, strict=True)
+            for i, row_reasons, values in zip(order, reasons, shown, strict=True)
         ],
     }
 

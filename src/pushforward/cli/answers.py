@@ -71,10 +71,22 @@ def sample(
     return {"out": out, "rows": rows, "columns": first.column_names, "given": values, "seed": seed}
 
 
-def impute(model: str, table: str, out: str, seed: int, *, draw: bool = False, force: bool = False) -> dict[str, Any]:
-    """Write the table with missing entries filled by conditional means and modes, or by one random draw."""
+def impute(
+    model: str,
+    table: str,
+    out: str,
+    seed: int,
+    *,
+    draw: bool = False,
+    keep: Sequence[str] = (),
+    force: bool = False,
+) -> dict[str, Any]:
+    """Write the table with missing entries filled by conditional means and modes, or by one random draw. Columns that
+    the model does not have are written as they are: all, or those in ``keep``."""
     check_output(out, model, table, force=force)
-    fitted, filled, block = load_model(model), 0, 0
+    fitted, filled, block, names = load_model(model), 0, 0, list(column_names(table))
+    wanted = [*fitted.schema_.names, *(parse_columns("--keep", keep, names, table) if keep else names)]
+    beside = [name for name in names if name in wanted and name not in fitted.schema_.names]
 
     def answer(rows: Any) -> Any:
         nonlocal filled, block
@@ -84,7 +96,9 @@ def impute(model: str, table: str, out: str, seed: int, *, draw: bool = False, f
 
     with options_named(model):
         fitted.check_any_subset("impute")
-    rows = write_blocks(out, (filled_rows for filled_rows, _ in Blocks(fitted, table).map(answer)), table)
+    order = [name for name in names if name in wanted]
+    blocks = (_beside(left, right).select(order) for left, right in Blocks(fitted, table, beside).map(answer))
+    rows = write_blocks(out, blocks, table)
     return {"out": out, "rows": rows, "filled": filled}
 
 

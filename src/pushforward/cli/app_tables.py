@@ -47,6 +47,14 @@ def impute(
     table: ModelTable,
     out: Annotated[str, typer.Option(help="The table to write.")],
     draw: Annotated[bool, typer.Option("--draw", help="Fill by a random draw instead of means and modes.")] = False,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep",
+            help="Columns that the model does not have and that are written as they are: a,b; all by default.",
+            show_default=False,
+        ),
+    ] = None,
     force: Force = False,
     threads: Threads = None,
     seed: Seed = 0,
@@ -55,6 +63,8 @@ def impute(
 ) -> None:
     """Fill the missing entries of a table given the observed ones: by means and modes, or by a random draw.
 
+    All columns of the table are written, also those that the model does not have, such as identifiers.
+
     Example:
 
         pushforward impute people.safetensors gaps.csv --out filled.csv
@@ -62,7 +72,7 @@ def impute(
     from pushforward.cli.answers import impute as run
 
     with torch_scope(seed, threads):
-        result = run(model, table, out, seed, draw=draw, force=force)
+        result = run(model, table, out, seed, draw=draw, keep=keep or (), force=force)
     finish(result, json, f"{out}: {result['filled']:,} missing entries filled in {result['rows']:,} rows.")
 
 
@@ -188,7 +198,8 @@ def anomalies(
     if json:
         emit(result)
         return
-    header = ["row", "score", *(["column", "value", "expected", "surprise in nats"] if explain else [])]
+    beside = list(result["top"][0]["kept"]) if result["top"] else []
+    header = ["row", *beside, "score", *(["column", "value", "expected", "surprise in nats"] if explain else [])]
     rows = [line for row in result["top"] for line in _lines(row, explain=explain)]
     print_table(rows, header, title=f"{result['outliers']:,} of {result['rows']:,} rows are outliers")
     say(
@@ -236,8 +247,8 @@ def schema(
 
 def _lines(row: dict[str, Any], *, explain: bool) -> list[list[str]]:
     """The lines of the table for one row: one for each reason, or one alone."""
-    first = [str(row["row"]), f"{row['score']:.2f}"]
+    first = [str(row["row"]), *("" if v is None else str(v) for v in row["kept"].values()), f"{row['score']:.2f}"]
     if not explain:
         return [first]
     reasons = [[r["column"], str(r["value"]), str(r["expected"]), f"{r['surprise']:.1f}"] for r in row["reasons"]]
-    return [(first if k == 0 else ["", ""]) + cells for k, cells in enumerate(reasons or [["", "", "", ""]])]
+    return [(first if k == 0 else [""] * len(first)) + cells for k, cells in enumerate(reasons or [["", "", "", ""]])]

@@ -92,11 +92,11 @@ def emit(result: dict[str, Any]) -> None:
 
 
 def finish(result: dict[str, Any], json: bool, sentence: str) -> None:
-    """Print the result of a command as JSON, or a sentence about it."""
+    """Print the result of a command as JSON, or a sentence about it, which may begin with the name of a file."""
     if json:
         emit(result)
     else:
-        say(sentence)
+        say(f"standard output{sentence[1:]}" if sentence.startswith("-: ") else sentence)
 
 
 def _finite(value: Any) -> Any:

@@ -10,17 +10,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import typer
 
 from pushforward.cli.common import Interrupted, listed, refuse_same_file, say, suggestion
+from pushforward.cli.left_out import without_empty, without_identifiers
 from pushforward.cli.options import parse_assignments, parse_columns
 from pushforward.cli.outputs import check_model_output
-from pushforward.cli.tables import options_named, parse_types
+from pushforward.cli.tables import in_options, options_named, parse_types
 from pushforward.core.files import check_writable
 from pushforward.data import Schema, TableError, TableFile, column_names, format_of, read_arrow
-from pushforward.data.findings import findings, identifiers
-from pushforward.data.inference import DECLARED
+from pushforward.data.findings import findings
 from pushforward.data.parquet import ParquetRows
 from pushforward.data.reader import open_source
 from pushforward.estimators import FlowDensity
@@ -32,7 +31,13 @@ from pushforward.io import save
 from pushforward.train import TrainingError
 from pushforward.train.checkpoint import read_step
 
-__all__ = ["FitRequest", "choose_columns", "first_rows", "fit_table", "large_file", "without_identifiers"]
+__all__ = [
+    "FitRequest",
+    "choose_columns",
+    "first_rows",
+    "fit_table",
+    "large_file",
+]
 
 IN_MEMORY = 2**21
 """Rows up to which a Parquet file is read whole."""
@@ -91,9 +96,13 @@ def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
         rows = first_rows(table, used)
         if rows.num_rows < 2:
             raise TableError(f"{table}: the table has 1 row. A density needs at least 2 rows, and usually hundreds.")
-        schema = Schema.infer(rows, parse_types(request.types, used, str(table)))
-        x = schema.encode(rows)
         kept = [*context, *parse_columns("--keep", request.keep, used, str(table))]
+        types = parse_types(request.types, used, str(table))
+        rows = without_empty(rows, table, [*kept, *types])
+        dropped += [name for name in used if name not in rows.column_names]
+        used = rows.column_names
+        schema = Schema.infer(rows, types)
+        x = schema.encode(rows)
         schema = without_identifiers(schema, x, kept, "--keep {} takes it in")
         x = x[:, [name in schema.names for name in used]]
         dropped += [name for name in used if name not in schema.names]
@@ -112,7 +121,7 @@ def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
             **request.training,
         ), dropped)  # fmt: skip
         run.schema_lines = [schema.describe()] if show else []
-        run.notes = [f"Note: {finding.sentence}" for finding in findings(schema.fields, x)]
+        run.notes = [f"Note: {in_options(finding.sentence)}" for finding in findings(schema.fields, x)]
         source = rows.select(schema.names) if large is None else large_file(str(table), schema.names)
         return run.fit(source)
 
@@ -253,17 +262,6 @@ def check_files(request: FitRequest) -> None:
     check_model_output(request.out, str(request.table), *validation, force=request.force)
     refuse_same_file("--checkpoint", request.checkpoint_path, str(request.table), request.out)
     check_writable(request.checkpoint_path)
-
-
-def without_identifiers(schema: Schema, x: np.ndarray, wanted: Sequence[str], remedy: str) -> Schema:
-    """The schema without the columns that name rows, which are told; not those declared or in ``wanted``."""
-    wanted = [*wanted, *(f.name for f in schema.fields if f.why == DECLARED)]
-    unused = [name for name in identifiers(schema.fields, x) if name not in wanted]
-    if len(unused) == len(schema.names):
-        return schema
-    for name in unused:
-        say(f"Column {name!r} differs in every row, as identifiers do, and is left out; {remedy.format(name)}.")
-    return schema.without(unused)
 
 
 def validation_rows(request: FitRequest, schema: Schema) -> Any:

@@ -8,6 +8,7 @@ import torch
 
 from pushforward.core.config import build
 from pushforward.core.exactness import qualified
+from pushforward.evaluate.metrics import TITLES
 from pushforward.io import Header, read_header
 
 __all__ = ["describe", "info_rows"]
@@ -48,11 +49,17 @@ def info_rows(model: str, header: Header) -> list[list[str]]:
         ["parameters", f"{header.parameters:,}"],
         ["training rows", f"{metadata['train_rows']:,}" if "train_rows" in metadata else ""],
         ["trained", _trained(history)],
-        ["baselines", ", ".join(f"{name} ({len(b.get('weights', [0]))})" for name, b in baselines.items())],
+        ["baselines", ", ".join(_baseline(name, stored) for name, stored in baselines.items())],
         ["written by", f"pushforward {header.library_version}"],
         ["sha256", header.sha256],
     ]
     return [row for row in rows if row[1]]
+
+
+def _baseline(name: str, stored: dict[str, Any]) -> str:
+    """A baseline as other commands call it, a mixture with the number of its components."""
+    components = len(stored.get("weights", []))
+    return TITLES.get(name, name) + (f" of {components}" if components > 1 else "")
 
 
 def _trained(history: dict[str, Any]) -> str:

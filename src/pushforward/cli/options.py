@@ -77,7 +77,7 @@ Types = Annotated[
     list[str] | None,
     typer.Option(
         "--type",
-        help="Column types, where the inferred ones are not wanted: hour=circular:24,grade=ordinal.",
+        help="Column types, where the inferred ones are not wanted: hour=circular:24,size=ordinal:S:M:L.",
         show_default=False,
     ),
 ]
@@ -116,7 +116,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one line
 Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.", show_default=False)]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed; the same seed gives the same result.")]
-FixedSeed = Annotated[int, typer.Option(min=0, help="Accepted by all commands; this one uses no random numbers.")]
+# All commands accept a seed; of those that use no random numbers it is no option worth a line of help.
+FixedSeed = Annotated[int, typer.Option(min=0, hidden=True)]
 
 
 def parse_columns(option: str, values: Sequence[str], columns: Sequence[str], where: str) -> list[str]:

@@ -12,10 +12,11 @@ import numpy as np
 from pushforward.cli.fit import first_rows
 from pushforward.cli.options import parse_assignments, parse_columns
 from pushforward.cli.outputs import check_output, remember
-from pushforward.cli.tables import TYPE_FORM, options_named, parse_types
+from pushforward.cli.tables import TYPE_FORM, in_options, options_named, parse_types
 from pushforward.core.files import atomic_path
 from pushforward.data import TableError, column_names
-from pushforward.data.findings import Finding, findings
+from pushforward.data.findings import Finding, empty_columns, findings
+from pushforward.data.orders import ORDINAL
 from pushforward.data.reader import open_source
 from pushforward.data.schema import Schema
 
@@ -40,40 +41,56 @@ def table_schema(
     texts = parse_assignments("--type", types, kept, where=table, form=TYPE_FORM)
     with options_named(table):
         rows = first_rows(table, kept)
-        schema = Schema.infer(rows, parse_types(types, kept, table))
+        empty = empty_columns(rows)
+        empty = [] if len(empty) == len(kept) else empty  # is refused
+        filled = [name for name in kept if name not in empty]
+        declared = parse_types([f"{name}={texts[name]}" for name in filled if name in texts], filled, table)
+        schema = Schema.infer(rows.select(filled), declared)
         x = schema.encode(rows)
     seen = findings(schema.fields, x)
-    missing = np.isnan(x).sum(axis=0).tolist()
+    missing = dict(zip(schema.names, np.isnan(x).sum(axis=0).tolist(), strict=True))
+    missing |= dict.fromkeys(empty, rows.num_rows)
     if out is not None:
         with atomic_path(out) as path:
-            path.write_text(_as_toml(schema, missing, seen, dropped, texts), encoding="utf-8")
+            path.write_text(_as_toml(schema, missing, seen, [*dropped, *empty], texts), encoding="utf-8")
         remember(out)
     return {
         "rows": len(x),
         "note": open_source(table).note,
-        "schema": schema.describe(),
-        "missing": dict(zip(schema.names, missing, strict=True)),
-        "findings": [finding.sentence for finding in seen],
+        "schema": "\n".join([schema.describe(), *(f"{name}  Empty  no value in any row; left out" for name in empty)]),
+        "missing": {name: missing[name] for name in kept},
+        "findings": [in_options(finding.sentence) for finding in seen],
     }
 
 
 def _as_toml(
     schema: Schema,
-    missing: Sequence[int],
+    missing: dict[str, int],
     seen: Sequence[Finding],
     dropped: Sequence[str],
     declared: dict[str, str],
 ) -> str:
     lines = [
         "# Edit a type, or set drop = true, and fit with --schema. Types: inferred, continuous, positive, heavytailed,",
-        "# integer, boolean, categorical, ordinal, bounded:0:1, circular:24.",
+        "# integer, boolean, categorical, ordinal:low:middle:high (all values in their order, between : or <),",
+        "# bounded:0:1, circular:24.",
     ]
-    for field, count in zip(schema.fields, missing, strict=True):
-        lines += ["", *(f"# {' '.join(finding.sentence.split())}" for finding in seen if field.name in finding.columns)]
-        lines += [f"[columns.{_quoted(field.name)}]"]
+    for field in schema.fields:
         lines += [
-            f"type = {_quoted(declared.get(field.name, INFERRED))}  # {field.why}",
-            f"missing = {count}",
+            "",
+            *(
+                f"# {' '.join(in_options(finding.sentence).split())}"
+                for finding in seen
+                if field.name in finding.columns
+            ),
+        ]
+        lines += [f"[columns.{_quoted(field.name)}]"]
+        typed = declared.get(field.name, INFERRED)
+        if typed.lower() == "ordinal" and field.labels:  # in full, to be edited
+            typed = f"{ORDINAL}{'<'.join(map(str, field.labels))}"
+        lines += [
+            f"type = {_quoted(typed)}  # {field.reason}",
+            f"missing = {missing[field.name]}",
             "drop = false",
         ]
     for name in dropped:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +20,7 @@ from pushforward.cli.options import parse_assignments
 from pushforward.core.distribution import Distribution
 from pushforward.data import TableError, column_names, stream_arrow
 from pushforward.data.fields import Field
+from pushforward.data.orders import TypeSpec
 from pushforward.data.reader import named_table
 from pushforward.distributions import Bounded, Circular, ColumnType, Positive
 from pushforward.estimators import FlowDensity
@@ -25,7 +28,16 @@ from pushforward.estimators.layout import TableRows
 from pushforward.io import read_header
 from pushforward.train import TrainingError
 
-__all__ = ["TYPE_FORM", "Blocks", "load_model", "observed_values", "options_named", "parse_types", "read_rows"]
+__all__ = [
+    "TYPE_FORM",
+    "Blocks",
+    "in_options",
+    "load_model",
+    "observed_values",
+    "options_named",
+    "parse_types",
+    "read_rows",
+]
 
 BLOCK = 8192
 """Rows that are read, scored or sampled at a time."""
@@ -45,6 +57,7 @@ OPTIONS = {
     "FlowAnomaly: measure": "--measure",
 }
 """How parameters of an estimator are called here."""
+DROP_CALL = re.compile(r'drop\(columns=(\["(?:[^"\\]|\\.)*"(?:, "(?:[^"\\]|\\.)*")*\])\)')
 
 
 def load_model(path: str) -> FlowDensity:
@@ -116,8 +129,8 @@ def read_rows(model: FlowDensity, path: str) -> TableRows:
     return TableRows(torch.cat([p.x for p in parts]), context)
 
 
-def parse_types(values: Sequence[str], columns: Sequence[str], table: str) -> dict[str, ColumnType | str]:
-    """``hour=circular:24,grade=ordinal`` as column types by name.
+def parse_types(values: Sequence[str], columns: Sequence[str], table: str) -> dict[str, TypeSpec]:
+    """``hour=circular:24,size=ordinal:S:M:L`` as column types by name.
 
     Raises:
         ValueError: a column or a type is unknown.
@@ -126,10 +139,10 @@ def parse_types(values: Sequence[str], columns: Sequence[str], table: str) -> di
     return {name: _parse_type(name, text) for name, text in texts.items()}
 
 
-def _parse_type(column: str, text: str) -> ColumnType | str:
+def _parse_type(column: str, text: str) -> TypeSpec:
     kind, *numbers = text.split(":")
-    if not numbers:
-        return kind  # checked when the schema is inferred
+    if not numbers or kind.lower() == "ordinal":
+        return text  # checked when the schema is inferred
     if kind.lower() not in PARAMETRIC:
         raise ValueError(
             f"--type: column {column!r}: {kind!r} takes no numbers, only {listed(sorted(PARAMETRIC))} do. "
@@ -142,6 +155,13 @@ def _parse_type(column: str, text: str) -> ColumnType | str:
     return column_type
 
 
+def in_options(message: str) -> str:
+    """A sentence for Python with options of the command line in place of parameters."""
+    message = message.replace("an object such as Circular(24)", "a type with numbers, such as circular:24")
+    message = message.replace("the model 'mixed'", "--model mixed").replace("validation=None", "--validation 0")
+    return DROP_CALL.sub(lambda call: f"--drop {shlex.quote(','.join(json.loads(call[1])))}", message)
+
+
 @contextmanager
 def options_named(table: str | os.PathLike[str], first_row: int = 0) -> Iterator[None]:
     """Name the table, and options as on the command line, in errors of an estimator within the block."""
@@ -149,8 +169,7 @@ def options_named(table: str | os.PathLike[str], first_row: int = 0) -> Iterator
         with named_table(table, first_row):
             yield
     except ValueError as error:
-        message = str(error).replace("an object such as Circular(24)", "a type with numbers, such as circular:24")
-        message = message.replace("the model 'mixed'", "--model mixed")
+        message = in_options(str(error))
         for parameter, option in OPTIONS.items():
             message = re.sub(f"^{parameter}", option, message)
         raise (type(error) if isinstance(error, TableError | TrainingError) else ValueError)(message) from None
@@ -196,7 +215,23 @@ def _parse_value(field: Field, text: str) -> Any:
     try:
         number = float(text)
     except ValueError:
-        raise ValueError(f"--given: {field.name!r} must be a number; got {text!r}.") from None
+        number = _with_comma(field.name, text)
     if not math.isfinite(number):
         raise ValueError(f"--given: {field.name!r} must be a finite number; got {text!r}.")
     return int(number) if number.is_integer() else number
+
+
+def _with_comma(name: str, text: str) -> float:
+    """A number with a decimal comma, as tables that are written so have it.
+
+    Raises:
+        ValueError: it is no such number, or the comma may separate thousands.
+    """
+    whole, comma, fraction = text.partition(",")
+    if not comma or not (fraction.isdecimal() and re.fullmatch(r"[+-]?\d*", whole)):
+        raise ValueError(f"--given: {name!r} must be a number; got {text!r}.")
+    if len(fraction) == 3 and whole.lstrip("+-") not in ("", "0"):
+        raise ValueError(
+            f"--given: {name!r} must be a number; got {text!r}. Write {whole}.{fraction} or {whole}{fraction}."
+        )
+    return float(f"{whole}.{fraction}")

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pushforward.data.dates import DateFormat
 from pushforward.data.formats import TableError
 from pushforward.data.frame import Raw, raw_columns
+from pushforward.data.orders import shown_order
 from pushforward.data.quantities import ODD_WORDS, Quantity
-from pushforward.distributions import ColumnType
+from pushforward.distributions import ColumnType, Ordinal
 
 __all__ = ["DAY", "EPOCH", "Field", "Notation", "labels_of", "show_type"]
 
@@ -54,9 +55,16 @@ class Field:
     notation: Notation | None = None
     decimals: int | None = None
 
-    def encode(self, raw: Raw) -> NDArray[np.float64]:
+    @property
+    def reason(self) -> str:
+        """The rule that chose the type and, of ordered categories, their order."""
+        if not isinstance(self.column_type, Ordinal) or self.labels is None or self.form in ("time", "day"):
+            return self.why
+        return f"{self.why}; {shown_order(self.labels)}"
+
+    def encode(self, raw: Raw, *, feature: bool = False) -> NDArray[np.float64]:
         """The column as numbers, (rows,), NaN where it is missing. A category not seen when fitting gets the code after
-        the last one, which has probability zero.
+        the last one, which has probability zero; in a ``feature``, that is only conditioned on, it counts as missing.
 
         Raises:
             TableError: the column holds text but was fitted as numbers.
@@ -75,11 +83,11 @@ class Field:
             shown = ", ".join(repr(v) for v, _ in unknown.most_common(3)) + (", ..." if len(unknown) > 3 else "")
             warnings.warn(
                 f"column {self.name!r} holds {_counted(len(unknown), 'category', 'categories')} not seen when fitting "
-                f"({shown}): {_counted(unknown.total(), 'row has', 'rows have')} probability zero.",
+                f"({shown}): {_consequence(unknown.total(), feature=feature)}",
                 UserWarning,
                 stacklevel=5,
             )
-        last = float(len(self.labels))
+        last = math.nan if feature else float(len(self.labels))
         return np.array([math.nan if v is None else codes.get(v, last) for v in items], dtype=np.float64)
 
     def _read(self, raw: Raw) -> NDArray[np.float64]:
@@ -95,18 +103,20 @@ class Field:
                 )
         return np.array([math.nan if number is None else number for number in numbers], dtype=np.float64)
 
-    def warn_outside(self, values: NDArray[np.float64]) -> None:
-        """Warn of numbers that the type of the column cannot hold, which have probability zero."""
+    def warn_outside(self, values: NDArray[np.float64], *, feature: bool = False) -> None:
+        """Warn of numbers that the type of the column cannot hold, which have probability zero, and in a ``feature``
+        become missing in place."""
         outside = ~self.holds(values)
         if outside.any():
             count = int(outside.sum())
             warnings.warn(
                 f"column {self.name!r} holds {values[outside][0]:g} in row {int(outside.argmax()) + 1}, which "
-                f"{show_type(self.column_type)} cannot hold: {_counted(count, 'row has', 'rows have')} probability "
-                "zero.",
+                f"{show_type(self.column_type)} cannot hold: {_consequence(count, feature=feature)}",
                 UserWarning,
                 stacklevel=5,
             )
+            if feature:
+                values[outside] = math.nan
 
     def rounded(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values (rows,) with the decimals of the column; where that would leave its domain, with the next such number
@@ -192,6 +202,13 @@ class Field:
                 f"from {low:g} to {high:g}."
             )
         return number
+
+
+def _consequence(rows: int, *, feature: bool) -> str:
+    """What follows for rows with a value that a column cannot hold."""
+    if feature:
+        return f"the value counts as missing in {_counted(rows, 'row', 'rows')}."
+    return f"{_counted(rows, 'row has', 'rows have')} probability zero."
 
 
 def _counted(number: int, one: str, many: str) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pushforward.data.fields import Field
-from pushforward.data.formats import drop_option
+from pushforward.data.formats import drop_call
 from pushforward.data.rules import has_order, rules_of
 
-__all__ = ["Finding", "findings", "identifiers"]
+__all__ = ["Finding", "empty_columns", "findings", "identifiers"]
 
 Floats = NDArray[np.float64]
 
@@ -62,6 +63,12 @@ def findings(fields: Sequence[Field], x: Floats) -> list[Finding]:
     return seen
 
 
+def empty_columns(table: Any) -> list[str]:
+    """Names of the columns of an Arrow table that hold no value."""
+    missing = (pc.is_null(column, nan_is_null=True) for column in table.columns)
+    return [name for name, gone in zip(table.column_names, missing, strict=True) if pc.all(gone).as_py()]
+
+
 def identifiers(fields: Sequence[Field], x: Floats) -> list[str]:
     """Names of the columns whose values name rows, which nothing can be learned from; x is as in `findings`."""
     return [field.name for field, column in zip(fields, x.T, strict=True) if _identifies(field, column)]
@@ -75,7 +82,7 @@ def _identifies(field: Field, column: Floats) -> bool:
 
 def _of_column(field: Field, present: Floats, rows: int) -> str | None:
     distinct, counts = np.unique(present, return_counts=True)
-    remedy = f"Leave it out ({drop_option([field.name])})"
+    remedy = f"Leave it out ({drop_call([field.name])})"
     if rows - len(present) > EMPTY * rows:
         return f"is nearly empty: {len(present):,} values in {rows:,} rows. {remedy}."
     if len(distinct) == 1:
@@ -111,7 +118,7 @@ def _sentinel(distinct: Floats, counts: NDArray[np.int64]) -> float | None:
 
 
 def _dependent(fields: Sequence[Field], x: Floats) -> list[Finding]:
-    """Columns that follow from one other column: copies, multiples, and names of codes."""
+    """Columns that follow from one other column: copies, linear functions, and names of codes."""
     seen: list[Finding] = []
     codes = [np.unique(column, return_inverse=True)[1] for column in x.T]
     sizes = [int(code.max()) + 1 if len(code) else 0 for code in codes]
@@ -124,12 +131,12 @@ def _dependent(fields: Sequence[Field], x: Floats) -> list[Finding]:
             if few and _follows(codes[j], codes[k], sizes[k]):
                 why = "has one value for each value of"
             elif sizes[j] == sizes[k] > len(x) / 2 and _linear(x[:, j], x[:, k]):
-                why = "is a multiple of"
+                why = "is a linear function of"
             else:
                 continue
             taken.add(k)
             names = (fields[k].name, fields[j].name)
-            remedy = f"It follows from it, and can be left out ({drop_option([names[0]])})"
+            remedy = f"It follows from it, and can be left out ({drop_call([names[0]])})"
             seen.append(Finding(names, f"column {names[0]!r} {why} {names[1]!r}. {remedy}."))
     return seen
 

@@ -6,8 +6,8 @@ share all rules and messages.
 
 from __future__ import annotations
 
+import json
 import os
-import shlex
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ __all__ = [
     "Source",
     "TableError",
     "clipped",
-    "drop_option",
+    "drop_call",
     "format_of",
     "looks_like",
 ]
@@ -197,6 +197,6 @@ def clipped(value: object, width: int = 40) -> str:
     return text if len(text) <= width else f"{text[: width - 4]}...{text[-1]}"
 
 
-def drop_option(names: Sequence[str]) -> str:
-    """The command-line option that leaves these columns out."""
-    return f"--drop {shlex.quote(','.join(names))}"
+def drop_call(names: Sequence[str]) -> str:
+    """How a data frame loses these columns; the command line shows its option instead."""
+    return f"drop(columns={json.dumps(list(names), ensure_ascii=False)})"

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from pushforward.data.dates import DateFormat, date_format_of
 from pushforward.data.fields import DAY, EPOCH, Field, Notation, labels_of, show_type
-from pushforward.data.formats import TableError
+from pushforward.data.formats import TableError, drop_call
 from pushforward.data.frame import EXACT, Raw
 from pushforward.data.limits import decimals_of, with_limits
+from pushforward.data.orders import ORDINAL, TypeSpec, declared_order, warn_alphabetical
 from pushforward.data.quantities import quantity_of
 from pushforward.distributions import (
     Boolean,
@@ -60,12 +61,19 @@ HEAVY = 8.0
 """Interquartile ranges, times the root of the log of the number of rows, from which on tails are heavy."""
 
 
-def declared_field(raw: Raw, column_type: ColumnType | str) -> Field:
-    """The field of a column with a declared type: an object, or a name, whose details follow from the values.
+def declared_field(raw: Raw, column_type: TypeSpec) -> Field:
+    """The field of a column with a declared type: an object, or a name, whose details follow from the values; or the
+    order of its values.
 
     Raises:
         TableError: there is no such type, or a value is outside its domain.
     """
+    if isinstance(column_type, list | tuple) or (
+        isinstance(column_type, str) and column_type.lower().startswith(ORDINAL)
+    ):
+        present = dict.fromkeys(v for v in labels_of(raw) if v is not None)
+        order = declared_order(raw.name, column_type, present)
+        return _levels(replace(raw, order=tuple(order)), DECLARED, ordered=True)
     if isinstance(column_type, str):
         named = {"real": "continuous", "bool": "boolean"}.get(column_type.lower(), column_type.lower())
         if named in ("categorical", "ordinal"):
@@ -143,13 +151,18 @@ def _levels(raw: Raw, why: str, *, ordered: bool) -> Field:
     if not counts:
         raise _empty(raw)
     labels = list(raw.order) if raw.order else sorted(counts, key=lambda v: (str(type(v)), v))
+    if ordered and raw.order is None:
+        warn_alphabetical(raw.name, labels)
     column_type = (Ordinal if ordered else Categorical)(len(labels))
     form = "label" if raw.labels is not None else raw.kind
     return Field(raw.name, column_type, why, raw.stored, form, tuple(labels), raw.label)
 
 
 def _empty(raw: Raw) -> TableError:
-    return TableError(f"the table: column {raw.name!r} is empty, all {len(raw)} values are missing. Drop it.")
+    return TableError(
+        f"the table: column {raw.name!r} is empty, all {len(raw)} values are missing. Leave it out "
+        f"({drop_call([raw.name])})."
+    )
 
 
 def inferred_field(raw: Raw, *, draws: bool = True) -> Field:

@@ -178,7 +178,11 @@ def positions(where: str, names: tuple[str, ...], wanted: Sequence[str]) -> list
     place = {name: i for i, name in reversed(list(enumerate(names)))}
     absent = [name for name in wanted if name not in place]
     if absent:
-        close = {match for name in absent for match in difflib.get_close_matches(name, names, n=2)}
+        close = {
+            match
+            for name in absent
+            for match in difflib.get_close_matches(name, [n for n in names if n not in wanted], n=2)
+        }
         likely = " or ".join(repr(name) for name in names if name in close)
         guess = f" Did you mean {likely}?" if close else ""
         shown = ", ".join(map(repr, names[:10])) + (f", ... ({len(names)} in all)" if len(names) > 10 else "")

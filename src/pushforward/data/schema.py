@@ -16,10 +16,11 @@ from pushforward.data.fields import Field, show_type
 from pushforward.data.formats import TableError
 from pushforward.data.frame import backend_of, raw_columns
 from pushforward.data.inference import declared_field, inferred_field
+from pushforward.data.orders import TypeSpec, declared_order
 from pushforward.data.quantities import Quantity
 from pushforward.data.restore import restored_frame
 from pushforward.data.rules import Rule, has_order, rules_of
-from pushforward.distributions import Categorical, ColumnType, Ordinal
+from pushforward.distributions import Categorical, Ordinal
 
 __all__ = ["Field", "Schema"]
 
@@ -42,7 +43,7 @@ class Schema:
     def infer(
         cls,
         table: Any,
-        types: Mapping[str, ColumnType | str] | None = None,
+        types: Mapping[str, TypeSpec] | None = None,
         names: list[str] | None = None,
         *,
         draws: bool = True,
@@ -51,8 +52,9 @@ class Schema:
 
         Args:
             table: a data frame of pandas, polars or pyarrow, or an array (rows, columns).
-            types: column types by column name, which override the rules: objects such as ``Circular(24)``, or names
-                such as ``"categorical"``.
+            types: column types by column name, which override the rules: objects such as ``Circular(24)``, names
+                such as ``"categorical"``, or all values of a column from the lowest to the highest, as a list or as
+                ``"ordinal:small<medium<large"``. An ordered column of the table has its order already.
             names: of the columns of an array; ``x0``, ``x1``, ... by default.
             draws: whether draws of a model are to look like the table, so that limits which the values of a column
                 show become part of its type, and numbers that repeat have probabilities. Without, a type holds any
@@ -68,6 +70,8 @@ class Schema:
             raise TableError(
                 f"types: there is no column {unknown[0]!r}. The columns are {', '.join(map(repr, columns[:10]))}."
             )
+        if raws and not len(raws[0]):
+            raise TableError("the table: there are no rows. Give at least two, and usually hundreds.")
         fields = [
             declared_field(raw, types[raw.name]) if raw.name in types else inferred_field(raw, draws=draws)
             for raw in raws
@@ -81,7 +85,12 @@ class Schema:
         """A schema with further categories of some columns, for tables of which only a part was seen."""
 
         def wider(field: Field) -> Field:
-            every = tuple(sorted({*(field.labels or ()), *labels[field.name]}, key=lambda v: (str(type(v)), v)))
+            first = field.labels or ()
+            every = tuple(sorted({*first, *labels[field.name]}, key=lambda v: (str(type(v)), v)))
+            if isinstance(field.column_type, Ordinal) and set(every) == set(first):
+                return field  # in its own order
+            if isinstance(field.column_type, Ordinal) and list(first) != [v for v in every if v in first]:
+                declared_order(field.name, first, every)  # refuses the values that it lacks
             of_levels = Ordinal if isinstance(field.column_type, Ordinal) else Categorical
             return replace(field, labels=every, column_type=of_levels(len(every)))
 
@@ -113,10 +122,11 @@ class Schema:
             raise TableError(f"there is no column {name!r}. The columns are {shown}.")
         return self.names.index(name)
 
-    def encode(self, table: Any) -> NDArray[np.float64]:
-        """The table as numbers, (rows, columns), NaN where an entry is missing."""
-        raws = raw_columns(table, self.names)
-        return np.stack([field.encode(raw) for field, raw in zip(self.fields, raws, strict=True)], axis=1)
+    def encode(self, table: Any, *, features: Collection[str] = ()) -> NDArray[np.float64]:
+        """The table as numbers, (rows, columns), NaN where an entry is missing, and in ``features``, which are only
+        conditioned on, where a category is unknown."""
+        columns = zip(self.fields, raw_columns(table, self.names), strict=True)
+        return np.stack([field.encode(raw, feature=field.name in features) for field, raw in columns], axis=1)
 
     def decode(
         self,
@@ -157,11 +167,11 @@ class Schema:
         return np.stack([field.rounded(values[:, j]) for j, field in enumerate(self.fields)], axis=1)
 
     def describe(self) -> str:
-        """One line per column: its name, its type and the rule that chose it."""
+        """One line per column: its name, its type and the rule that chose it; of ordered categories the order."""
         types = [show_type(field.column_type) for field in self.fields]
         name_width, type_width = max(map(len, self.names)), max(map(len, types))
         return "\n".join(
-            f"{field.name:{name_width}}  {shown:{type_width}}  {field.why}"
+            f"{field.name:{name_width}}  {shown:{type_width}}  {field.reason}"
             for field, shown in zip(self.fields, types, strict=True)
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -19,6 +18,7 @@ from pushforward.data.inference import DECLARED
 from pushforward.data.schema import Field, Schema
 from pushforward.distributions import Constant, Continuous
 from pushforward.estimators.density import FlowDensity
+from pushforward.estimators.expected import expected_values, ranges_of
 from pushforward.estimators.layout import TableRows, to_numpy
 from pushforward.estimators.table import TableEstimator
 from pushforward.univariate import LogisticMixtureCDF
@@ -51,7 +51,8 @@ class Reason(NamedTuple):
         value: of the entry.
         surprise: by how many nats the entry is less plausible, by itself or given other columns, than entries of this
             column usually are.
-        expected: the conditional mean given all other columns (of integers the median), or the likeliest category.
+        expected: the conditional median given all other columns, in the range of the column and with its decimals; of
+            categories the likeliest. Values far beyond the range of their column are left out.
     """
 
     column: str
@@ -66,6 +67,8 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
 
     The model is that of `FlowDensity` of a smoothed distribution: every column of numbers gets Gaussian noise of
     ``smoothing`` standard deviations, as in a kernel density estimate, so that rounding makes no row anomalous.
+
+    ``detector.save("d.safetensors")`` writes it to a file, ``FlowAnomaly.load("d.safetensors")`` reads it.
 
     The training rows may hold anomalies. A group of them that are alike is learned like any other rows, so that each of
     their entries is likely given the others; by itself it still lies in the tail of its column. The default ``measure``
@@ -96,6 +99,8 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
 
     Attributes:
         offset_: the score below which a row is an outlier.
+        ranges_: the smallest and the largest value of each column in the training rows, without those that lie far
+            beyond all others, (2, columns).
         usual_: mean of `contributions` for each column over the training rows.
         dependence_: how much the columns say about each other, from 0 to 1: 0 if half of the other columns hold at most
             half a nat of information about an entry, the mean over the training rows, and 1 from one nat on.
@@ -127,6 +132,7 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
     SAVED: ClassVar[tuple[str, ...]] = (
         *TableEstimator.SAVED,
         "offset_",
+        "ranges_",
         "usual_",
         "dependence_",
         "reference_",
@@ -194,7 +200,7 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
         if weights is None:
             weights = torch.ones(len(x), dtype=torch.float64)
         x, weights = x[weights > 0], weights[weights > 0]
-        self.rows_ = len(x)
+        self.rows_, self.ranges_ = len(x), ranges_of(to_numpy(x))
         chosen = torch.linspace(0, len(x) - 1, min(len(x), REFERENCE_ROWS)).long()
         x, row_weights = x[chosen].to(self.device), to_numpy(weights[chosen])
         self.reference_ = np.zeros(0)
@@ -278,11 +284,9 @@ class FlowAnomaly(OutlierMixin, TableEstimator):
         for j in np.unique(columns):
             index = np.flatnonzero((columns == j).any(axis=1))
             rows = x[torch.from_numpy(index).to(x.device)]
-            expected[index, j] = self._computed(partial(self._centre, rows, int(j)))
+            with torch.no_grad():
+                expected[index, j] = expected_values(self.model_, self.schema_.fields, rows, int(j), self.ranges_)
         return expected
-
-    def _centre(self, x: Tensor, j: int) -> Tensor:
-        return self.model_.full_conditional(x, j).centre()
 
     def _contributions(self, x: Tensor) -> Array:
         alone, conditional = self._both_ways(x, "plausibility")

@@ -11,7 +11,7 @@ from pushforward.data.inference import DECLARED
 from pushforward.data.schema import Field
 from pushforward.distributions import Boolean, Continuous, Inflated, Integer, Repeated
 
-__all__ = ["FEW", "choose_model", "not_for_a_flow"]
+__all__ = ["FEW", "GAPS", "choose_model", "not_for_a_flow"]
 
 FEW = 100
 """Different whole numbers up to which a column holds codes or counts, not measurements."""
@@ -19,7 +19,7 @@ FEW_REAL, ENOUGH = 5, 500
 """Real columns, or else rows, from which on a flow models them given the others."""
 ROWS_PER_COLUMN = 16
 """Rows for each real column from which on a flow learns more of them than it mistakes for it."""
-MANY_OTHERS, MANY_ROWS = 10, 1_000
+MANY_OTHERS, MANY_ROWS = 8, 1_000
 """Other columns, if they are more than the real ones, and rows from which on a mixed-type model learns all of them."""
 MANY, INDEPENDENT = 10, 0.05
 """So many real columns, of which others explain less than this share, are noise to a flow. These and the numbers above

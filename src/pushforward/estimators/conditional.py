@@ -39,7 +39,8 @@ class FlowConditional(TableEstimator):
 
     One network gives densities, samples, quantiles and intervals. Of several outputs `predict`, `predict_quantiles`,
     `predict_interval`, `crps` and `cdf` concern the marginal distribution of each given X; `sample` and `log_prob`
-    concern their joint distribution.
+    concern their joint distribution. ``model.save("m.safetensors")`` writes it to a file,
+    ``FlowConditional.load("m.safetensors")`` reads it.
 
     Args:
         calibration: share of the rows held out to calibrate the intervals of `predict_interval`, which then cover at
@@ -153,6 +154,10 @@ class FlowConditional(TableEstimator):
         """Raise a ValueError for outputs that this estimator does not support."""
 
     # --- answers
+
+    @property
+    def _features(self) -> list[str]:
+        return self.schema_.names
 
     def log_prob(self, X: Any, y: Any) -> Array:
         """log q(y | X) of the observed outputs of each row in nats, (rows,)."""
@@ -277,7 +282,8 @@ class FlowRegressor(RegressorMixin, FlowConditional):
     """Regression with the whole conditional distribution: mean, quantiles, intervals, density and samples.
 
     As `FlowConditional`, but y must be numbers, predictions are arrays of means, and `score` is R², as for the
-    regressors of scikit-learn.
+    regressors of scikit-learn. ``model.save("m.safetensors")`` writes it to a file,
+    ``FlowRegressor.load("m.safetensors")`` reads it.
 
     >>> import numpy as np
     >>> from pushforward.estimators import FlowRegressor

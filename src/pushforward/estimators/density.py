@@ -47,6 +47,8 @@ class FlowDensity(DensityMixin, TableAnswers):
     one fit. Any named flow of `pushforward.flows` can take its place in a table of complete numbers; it answers
     densities and samples, and has one sentence for the questions that it cannot answer.
 
+    ``model.save("people.safetensors")`` writes it to a file, ``FlowDensity.load("people.safetensors")`` reads it.
+
     A continuous column contributes a density in its own units, a discrete one a probability; `score_samples` is the
     logarithm of their product, in nats. The density of a row with missing entries (NaN, None) is that of the others.
 
@@ -56,7 +58,8 @@ class FlowDensity(DensityMixin, TableAnswers):
         options: of the model, such as ``{"depth": 8}`` for ``"nsf"``.
         context: names of columns to condition on: the model is that of the other columns given these.
         types: column types by name, which override those that `data.schema.Schema` infers: ``{"hour": Circular(24),
-            "class": "categorical"}``, or a whole `Schema`. The columns of an array are called x0, x1, ... .
+            "class": "categorical", "size": ["S", "M", "L"]}``, where a list, or ``"ordinal:S<M<L"``, is an order; or a
+            whole `Schema`. The columns of an array are called x0, x1, ... .
         order: of a mixed-type model: ``"any"`` to condition on any columns; ``"fixed"`` for the order of the table
             alone, where a density takes one pass of the network instead of one per column.
         hidden: widths of the network of a mixed-type model; by default chosen by the number of rows.
@@ -113,7 +116,7 @@ class FlowDensity(DensityMixin, TableAnswers):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The estimator that ``pf.save(estimator, path)`` wrote; or a distribution over vectors, saved with names of
+        """The estimator that `save` wrote; or a distribution over vectors, saved with names of
         its columns: ``pf.save(flow, path, metadata={"columns": [...], "given": [...]})``. No code from the file is run.
 
         Raises:

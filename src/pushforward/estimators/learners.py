@@ -14,10 +14,11 @@ from torch import Tensor
 
 from pushforward.core.distribution import Distribution
 from pushforward.core.random_state import seeded
-from pushforward.data.formats import TableError, drop_option
+from pushforward.data.formats import TableError, drop_call
 from pushforward.data.inference import DECLARED
 from pushforward.data.schema import Field
 from pushforward.distributions import Continuous, Flow, MixedFlow, MixedTypeModel
+from pushforward.estimators.choice import GAPS, not_for_a_flow
 from pushforward.estimators.layout import TableRows
 from pushforward.estimators.support import rows_inside
 from pushforward.flows import FLOWS
@@ -165,8 +166,18 @@ class FlowLearner(Learner):
         return MixedFlow(mixed, flow, self.others)
 
     def check(self, rows: TableRows, columns: Sequence[Field], context: Sequence[Field]) -> None:
-        real = [j for j in range(len(columns)) if j not in self.others]
-        check_complete(self.name, [columns[j] for j in real], rows.x[:, real])
+        real, alone = [j for j in range(len(columns)) if j not in self.others], ""
+        facts = [not_for_a_flow(field, column) for field, column in zip(columns, rows.x.cpu().numpy().T, strict=True)]
+        if not self.others and len(columns) > 1 and None not in facts:
+            told = sorted(
+                zip(columns, facts, strict=True), key=lambda pair: pair[1] != GAPS
+            )  # what can be mended first
+            shown = ", ".join(f"{field.name!r} {fact}" for field, fact in told[:4])
+            alone = (
+                " A mixed-type part would take it beside a column of real numbers without gaps, but there is none: "
+                f"{shown}{', ...' * (len(columns) > 4)}."
+            )
+        check_complete(self.name, [columns[j] for j in real], rows.x[:, real], alone)
         if rows.context is not None and not self.others:
             check_complete(self.name, context, rows.context)
 
@@ -202,11 +213,10 @@ class FlowLearner(Learner):
         if held_out is not None and (held_out[:, same] != train[:1, same]).any():
             raise TableError(
                 f"{start} in the {len(train)} training rows: it varies only in the validation rows. Use more rows, or "
-                "hold none out (--validation 0)."
+                "hold none out (validation=None)."
             )
         raise TableError(
-            f"{start} (always {float(train[0, same[0]])}): its density is infinite. Leave it out "
-            f"({drop_option(names)})."
+            f"{start} (always {float(train[0, same[0]])}): its density is infinite. Leave it out ({drop_call(names)})."
         )
 
 
@@ -228,19 +238,20 @@ class CrossValidatedLearner(FlowLearner):
         return flow, History(seconds=time.monotonic() - start, stopped="terms chosen by cross-validation")
 
 
-def check_complete(name: str, fields: Sequence[Field], x: Tensor) -> None:
-    """Refuse rows x (rows, columns) that a flow of this name cannot judge: categories and missing entries.
+def check_complete(name: str, fields: Sequence[Field], x: Tensor, why: str = "") -> None:
+    """Refuse rows x (rows, columns) that a flow of this name cannot judge, categories and missing entries, with a
+    sentence ``why`` no other part of the model takes them.
 
     Raises:
         TableError: naming the first column and remedies.
     """
     rather = "or fit the model 'mixed', which takes it as it is"
     for field, column in zip(fields, x.T, strict=True):
-        drop = drop_option([field.name])
+        drop = drop_call([field.name])
         if field.labels is not None:
             raise TableError(
                 f"the table: column {field.name!r} holds {'text' if field.form == 'label' else 'categories'}, and "
-                f"{name} models numbers. Leave it out ({drop}), {rather}."
+                f"{name} models numbers.{why} Leave it out ({drop}), {rather}."
             )
         missing = column.isnan()
         if count := int(missing.sum()):
@@ -248,7 +259,7 @@ def check_complete(name: str, fields: Sequence[Field], x: Tensor) -> None:
             values = "value" if count == 1 else "values"
             raise TableError(
                 f"the table: column {field.name!r} has {count} missing {values} in {len(column)} rows, first at row "
-                f"{first}, and {name} models complete rows. Fill in or leave out such rows, leave out the column "
+                f"{first}, and {name} models complete rows.{why} Fill in or leave out such rows, leave out the column "
                 f"({drop}), {rather}."
             )
 

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pushforward.data.fields import Field, show_type
-from pushforward.data.formats import TableError
+from pushforward.data.findings import identifiers
+from pushforward.data.formats import TableError, drop_call
+from pushforward.data.inference import DECLARED
+from pushforward.data.schema import Schema
 from pushforward.estimators.layout import TableRows
 
-__all__ = ["refuse_outside", "rows_inside"]
+__all__ = ["refuse_outside", "rows_inside", "warn_identifiers"]
 
 
 def refuse_outside(fields: Sequence[Field], x: Tensor) -> None:
@@ -29,6 +33,20 @@ def refuse_outside(fields: Sequence[Field], x: Tensor) -> None:
                 f"the table: column {field.name!r} holds {field.entry(column[outside][0])!r} in row "
                 f"{int(outside.argmax()) + 1}, outside {show_type(field.column_type)} of the first fit. Fit anew with "
                 "all rows, or declare another type."
+            )
+
+
+def warn_identifiers(schema: Schema, x: NDArray[np.float64]) -> None:
+    """Warn of columns of x (rows, columns) whose values name rows, unless their type is declared."""
+    declared = {field.name for field in schema.fields if field.why == DECLARED}
+    for name in identifiers(schema.fields, x):
+        if name not in declared:
+            how = "" if schema.backend == "numpy" else f" ({drop_call([name])})"
+            warnings.warn(
+                f"column {name!r} differs in every row, as identifiers do, and says nothing about other rows. Leave it "
+                f"out{how}, or declare its type, such as types={{{name!r}: 'categorical'}}, to keep it.",
+                UserWarning,
+                stacklevel=5,
             )
 
 

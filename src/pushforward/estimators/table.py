@@ -19,13 +19,13 @@ from torch import Tensor
 from pushforward.core.distribution import Distribution
 from pushforward.core.random_state import seeded
 from pushforward.data.frame import backend_of
+from pushforward.data.orders import TypeSpec
 from pushforward.data.schema import Field, Schema
-from pushforward.distributions import ColumnType
 from pushforward.estimators.layout import TableRows, to_numpy
 from pushforward.estimators.learners import Learner, MixedLearner
 from pushforward.estimators.parameters import check_training, seed_of
-from pushforward.estimators.support import refuse_outside
-from pushforward.io import load, read_header
+from pushforward.estimators.support import refuse_outside, warn_identifiers
+from pushforward.io import load, read_header, save
 from pushforward.train import History, Started
 
 __all__ = ["Prepared", "TableEstimator"]
@@ -61,7 +61,7 @@ class TableEstimator(BaseEstimator):
     of a dataclass, so that subclasses inherit them and scikit-learn finds all in the signature of ``__init__``.
     """
 
-    types: Mapping[str, ColumnType | str] | Schema | None = None
+    types: Mapping[str, TypeSpec] | Schema | None = None
     hidden: tuple[int, ...] | None = None
     dropout: float = 0.0
     steps: int | None = None
@@ -108,6 +108,11 @@ class TableEstimator(BaseEstimator):
 
     # --- tables
 
+    @property
+    def _features(self) -> list[str]:
+        """The names of the columns that are only conditioned on."""
+        return []
+
     def _checked(self, X: Any, *, reset: bool) -> Any:
         """X as a data frame or array, after scikit-learn's checks of the names and the number of columns."""
         if hasattr(X, "toarray"):
@@ -122,10 +127,11 @@ class TableEstimator(BaseEstimator):
     def _numbers(self, X: Any) -> Tensor:
         """A table with the columns of `fit` as numbers, (rows, columns)."""
         check_is_fitted(self)
-        x = self.schema_.encode(self._checked(X, reset=False))
+        features = self._features if self.model_.learns_from_missing else []
+        x = self.schema_.encode(self._checked(X, reset=False), features=features)
         for field, column in zip(self.schema_.fields, x.T, strict=True):
             if field.labels is None:  # of categories `encode` has warned
-                field.warn_outside(column)
+                field.warn_outside(column, feature=field.name in features)
         return torch.as_tensor(x).to(self.device)
 
     # --- files
@@ -142,9 +148,13 @@ class TableEstimator(BaseEstimator):
             **({} if history is None else {"history": history.to_dict()}),
         }
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write model, column types and parameters to a safetensors file, without pickle, which `load` reads."""
+        save(self, path)
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The estimator that ``pf.save(estimator, path)`` wrote. No code from the file is run.
+        """The estimator that `save` wrote. No code from the file is run.
 
         Raises:
             ValueError: the file is damaged, or holds no estimator of this class.
@@ -174,7 +184,7 @@ class TableEstimator(BaseEstimator):
         sample_weight: Any,
         *,
         again: bool,
-        types: Mapping[str, ColumnType | str] | Schema | None,
+        types: Mapping[str, TypeSpec] | Schema | None,
         draws: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """X as numbers (rows, columns) and its weights (rows,). Without ``again`` the schema is inferred from X, with
@@ -186,6 +196,8 @@ class TableEstimator(BaseEstimator):
         x = torch.as_tensor(self.schema_.encode(X))
         if again:
             refuse_outside(self.schema_.fields, x)
+        elif not isinstance(types, Schema):
+            warn_identifiers(self.schema_, x.numpy())
         weights = None
         if sample_weight is not None:
             weights = torch.as_tensor(_check_sample_weight(sample_weight, x.numpy(), ensure_non_negative=True))

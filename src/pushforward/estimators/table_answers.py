@@ -40,6 +40,10 @@ class TableAnswers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstim
         """Which columns the model is of, and which it is conditioned on."""
         return ColumnLayout.of(self.schema_, self.context)
 
+    @property
+    def _features(self) -> list[str]:
+        return [self.schema_.names[j] for j in self.layout_.context]
+
     def encode(self, X: Any) -> TableRows:
         """A table as rows of the model, refused where it cannot judge them."""
         x = self._numbers(X)

@@ -103,7 +103,7 @@ def model_section(
     parts.append(HtmlTable(["layer", "number", "settings", "parameters"], summarize(model), "Its layers.", words=True))
     fields = [*schema.fields, *context_schema.fields]
     if any(field.why for field in fields):
-        types = [[field.name, show_type(field.column_type), field.why] for field in fields]
+        types = [[field.name, show_type(field.column_type), field.reason] for field in fields]
         parts.append(HtmlTable(["column", "type", "why"], types, "The type of each column.", words=True))
     return Section(title, parts)
 

@@ -31,7 +31,7 @@ __all__ = ["Trainer"]
 
 MAX_ROLLBACKS = 3
 COUNTERS = ("step", "lr_scale", "stale_validations", "train_sum", "train_count")
-LIMITS = {"steps": "step limit reached", "seconds": "time limit reached"}
+LIMITS = {"steps": "step limit reached", "epochs": "epoch limit reached", "seconds": "time limit reached"}
 
 
 class Trainer:
@@ -63,6 +63,7 @@ class Trainer:
         if not self.parameters:
             raise TrainingError(f"fit: {type(model).__name__} has no weights to learn.")
         self.optimizer = _optimizer(schedule, self.parameters)
+        self.counted = "steps" if schedule.epochs is None or plan.steps == schedule.steps else "epochs"
         self.rates = [group["lr"] for group in self.optimizer.param_groups]  # the highest of each group
         self.objective: Any = Objective(model, loss)
         if plan.compile:
@@ -233,7 +234,7 @@ class Trainer:
         record = Record(self.step, epoch, self.clock(), mean, value, plan.lr * self.factor())
         history.records.append(record)
         if self.done() >= 1:
-            history.stopped = LIMITS["steps" if plan.steps is not None and self.step >= plan.steps else "seconds"]
+            history.stopped = LIMITS[self.counted if plan.steps is not None and self.step >= plan.steps else "seconds"]
         elif plan.patience is not None and self.stale_validations >= plan.patience:
             history.stopped = f"no improvement in {plan.patience} validations"
         self.phase = "between steps"
