@@ -154,7 +154,7 @@ def test_series_names_and_gaps():
         FlowRegressor(**QUICK).fit(x, np.where(y > 0, y, np.nan))
 
 
-def test_pipelines_pickles_and_files(fitted, tmp_path):
+def test_pipelines_pickles_and_files(fitted, tmp_path, monkeypatch):
     x, y = waves(100, seed=7)
     pipe = make_pipeline(StandardScaler(), FlowRegressor(**QUICK)).fit(x, y)
     assert pipe.predict(x).shape == (100,)
@@ -165,6 +165,9 @@ def test_pipelines_pickles_and_files(fitted, tmp_path):
     np.testing.assert_array_equal(again.log_prob(x, y), fitted.log_prob(x, y))
     with pytest.raises(ValueError, match="this file holds no FlowConditional"):
         FlowConditional.load(tmp_path / "model.safetensors")
+    monkeypatch.setattr(FlowRegressor, "SAVED", (*FlowRegressor.SAVED, "later_"))
+    with pytest.raises(ValueError, match=r"saved by an earlier version, without 'later_'\. Fit it again"):
+        FlowRegressor.load(tmp_path / "model.safetensors")
 
 
 def test_weights_are_repetitions_in_the_calibration():

@@ -168,6 +168,11 @@ class TableEstimator(BaseEstimator):
         estimator = cls(**parameters)
         if "history" in metadata:
             estimator.history_ = History.from_dict(metadata["history"])
+        if missing := [name for name in cls.SAVED if name not in description]:
+            raise ValueError(
+                f"{os.fspath(path)}: this {cls.__name__} was saved by an earlier version, without {missing[0]!r}. Fit "
+                "it again."
+            )
         for name in cls.SAVED:
             setattr(estimator, name, _from_json(description[name]))
         estimator.model_ = load(path, device=estimator.device)
