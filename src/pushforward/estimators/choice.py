@@ -17,7 +17,7 @@ FEW = 100
 """Different whole numbers up to which a column holds codes or counts, not measurements."""
 FEW_REAL, ENOUGH = 5, 500
 """Real columns, or else rows, from which on a flow models them given the others."""
-ROWS_PER_COLUMN = 16
+ROWS_PER_COLUMN = 13
 """Rows for each real column from which on a flow learns more of them than it mistakes for it."""
 MANY_OTHERS, MANY_ROWS = 8, 1_000
 """Other columns, if they are more than the real ones, and rows from which on a mixed-type model learns all of them."""
