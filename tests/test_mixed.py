@@ -24,6 +24,7 @@ from pushforward.distributions import (
     Positive,
     ZeroInflated,
 )
+from pushforward.testing.random_parts import randomize
 from pushforward.train import TrainingError
 
 SMALL = (Continuous(), Categorical(3), Integer(0, 4))
@@ -557,3 +558,16 @@ def test_means_and_scores_move_with_the_column():
         if not offset:
             score = distribution.crps(0.3)
     torch.testing.assert_close(distribution.crps(shift + 0.3), score, rtol=0, atol=1e-5)
+
+
+def test_a_context_is_hidden_in_training_alone():
+    """What is judged on held-out rows is the answer to the whole context."""
+    model = MixedTypeModel(
+        [Continuous()] * 2, context=[Continuous()] * 2, order="fixed", hidden=(8, 8), hide_context=0.8
+    )
+    model = randomize(model, seed=1)
+    x, context = (torch.randn(40, 2, dtype=torch.float64, generator=generator(k)) for k in (1, 2))
+    judged = model.eval()(x, context, generator=generator(0))
+    torch.testing.assert_close(judged, model.log_prob(x, context))
+    learned = model.train()(x, context, generator=generator(0))
+    assert 10 < (learned != judged).sum() < 40

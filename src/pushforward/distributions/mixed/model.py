@@ -235,7 +235,7 @@ class MixedTypeModel(Distribution):
         pass. NaN is missing; columns that are smoothed get their noise."""
         rows = self.network.join(x, context)
         table = self.network.add_noise(rows.reshape(-1, rows.shape[-1]).t(), generator)
-        if self.hide_context and self.context_shape:
+        if self.hide_context and self.context_shape and self.training:  # judged is what the whole context says
             table = hide_at_random(table, len(self.network.context), self.hide_context, generator)
         if self.order == "fixed":
             log_prob = self.network.contributions(table.t(), self._ranks()).sum(dim=-1)
