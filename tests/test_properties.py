@@ -117,6 +117,7 @@ ABSTRACT = {
     "MixedConditional",
     "Distribution",
     "OfParts",
+    "GridRest",
     "Conditional",
     "FixedContext",
     "HalfSplit",

@@ -295,7 +295,7 @@ def test_tables_that_are_not_all_numbers(text):
         (pa.array([1.0, -np.inf]), "column 'x' holds an infinite value (inf) in row 2. Correct it"),
         (pa.array([1, 2**53 + 1]), "column 'x' holds integers beyond 2**53, such as 9007199254740993"),
         (pa.array([[1.0, 2.0]]), "column 'x' holds List(Float64), not single values. Store it in several columns"),
-        (pa.array([None, None], pa.float64()), "column 'x' is empty, all 2 values are missing. Drop it"),
+        (pa.array([None, None], pa.float64()), "column 'x' is empty, all 2 values are missing. Leave it out"),
     ],
 )
 def test_values_that_no_schema_has(parquet, values, message):

@@ -11,6 +11,7 @@ import pushforward as pf
 from pushforward.data import Schema, TableError
 from pushforward.estimators import FlowAnomaly, FlowDensity
 from pushforward.estimators.choice import choose_model
+from pushforward.estimators.learners import chosen_by
 
 SMALL = {"depth": 1, "hidden": [8], "bins": 4}
 
@@ -172,6 +173,24 @@ def test_a_flow_is_not_chosen_where_it_learns_less():
     assert chosen(noise)[0] == "nsf"  # a dependence that no correlation shows
     wide.loc[7, "c3"] = 1e6
     assert chosen(wide) == ("mixed", "Column 'c3' holds values far from the rest, such as 1e+06")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"hidden": (8,), "depth": 1}, ("nsf", "Option 'depth' is one of nsf")),
+        ({"hidden": (8,), "order": "fixed"}, ("mixed", "Option 'order' is one of mixed")),
+        ({"hidden": (8,)}, None),
+        ({"depth": 1, "order": "fixed"}, None),
+        ({}, None),
+    ],
+)
+def test_options_of_one_model_choose_it(options, expected):
+    assert chosen_by(options) == expected
+    if expected is not None:
+        seen = []
+        FlowDensity(model="auto", options=options, steps=2).fit(numbers(40), prepared=seen.append)
+        assert (seen[0].model, seen[0].why) == expected
 
 
 @pytest.mark.parametrize("model", ["nsf", "mixed", "triangular_map"])

@@ -25,7 +25,7 @@ from pushforward.distributions import Continuous, MixedFlow, MixedTypeModel
 from pushforward.estimators.choice import choose_model, not_for_a_flow
 from pushforward.estimators.files import PASS, file_passes, file_schema
 from pushforward.estimators.layout import TableRows
-from pushforward.estimators.learners import Learner, MixedLearner, learner_of
+from pushforward.estimators.learners import Learner, MixedLearner, chosen_by, learner_of
 from pushforward.estimators.parameters import check_training, seed_of
 from pushforward.estimators.table import Prepared, TableEstimator
 from pushforward.estimators.table_answers import TableAnswers
@@ -205,7 +205,7 @@ class FlowDensity(DensityMixin, TableAnswers):
             context = self.layout_.fields[1]
             places = [*self.layout_.modelled, *self.layout_.context]
             fields = [self.schema_.fields[j] for j in places]
-            self.model_name_, why = choose_model(fields, x[:, places].numpy(), context)
+            self.model_name_, why = chosen_by(self.options or {}) or choose_model(fields, x[:, places].numpy(), context)
         self._others: list[int] = []
         if self.model_name_ == "mixed":  # takes all columns
             return why

@@ -30,6 +30,7 @@ __all__ = [
     "MixedLearner",
     "check_complete",
     "check_options",
+    "chosen_by",
     "learner_of",
     "option_names",
 ]
@@ -286,6 +287,16 @@ def option_names(name: str) -> dict[str, Any]:
     source = fit_triangular if name == CROSS_VALIDATED else FLOWS[name]
     keywords = inspect.signature(source).parameters.values()
     return {p.name: p.default for p in keywords if p.kind is p.KEYWORD_ONLY and p.name not in FIXED}
+
+
+def chosen_by(options: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The kind of model that alone of those between which ``"auto"`` chooses has all of some options, and why."""
+    unknown = {name: [option for option in options if option not in option_names(name)] for name in ("mixed", "nsf")}
+    takes = [name for name, lacking in unknown.items() if not lacking]
+    if len(takes) != 1:
+        return None
+    (lacking,) = (options for name, options in unknown.items() if name != takes[0])
+    return takes[0], f"Option {lacking[0]!r} is one of {takes[0]}"
 
 
 def learner_of(name: str, options: Mapping[str, Any], mixed: MixedLearner, others: Sequence[int] = ()) -> Learner:

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from pushforward.core.checks import at_least, positive
 from pushforward.data.schema import Schema
 
-__all__ = ["check_probabilities", "check_training", "seed_of"]
+__all__ = ["check_probabilities", "check_training", "from_json", "seed_of", "to_json"]
 
 
 def seed_of(random_state: Any) -> int:
@@ -57,3 +57,19 @@ def check_training(owner: str, parameters: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{owner}: the device {parameters['device']!r} is not available. Use None for the CPU."
             ) from None
+
+
+def to_json(value: Any) -> Any:
+    """What an estimator stores in a file, as JSON can hold it."""
+    if isinstance(value, Schema):
+        return {"schema": value.to_config()}
+    return {"array": value.tolist(), "shape": value.shape} if isinstance(value, np.ndarray) else value
+
+
+def from_json(value: Any) -> Any:
+    """The inverse of `to_json`."""
+    if isinstance(value, dict) and "schema" in value:
+        return Schema.from_config(value["schema"])
+    if isinstance(value, dict) and "array" in value:
+        return np.array(value["array"], dtype=np.float64).reshape(value["shape"])
+    return tuple(value) if isinstance(value, list) else value

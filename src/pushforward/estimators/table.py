@@ -23,7 +23,7 @@ from pushforward.data.orders import TypeSpec
 from pushforward.data.schema import Field, Schema
 from pushforward.estimators.layout import TableRows, to_numpy
 from pushforward.estimators.learners import Learner, MixedLearner
-from pushforward.estimators.parameters import check_training, seed_of
+from pushforward.estimators.parameters import check_training, from_json, seed_of, to_json
 from pushforward.estimators.support import refuse_outside, warn_identifiers
 from pushforward.io import load, read_header, save
 from pushforward.train import History, Started
@@ -144,7 +144,7 @@ class TableEstimator(BaseEstimator):
         history = getattr(self, "history_", None)
         description = {"name": type(self).__name__, "parameters": parameters}
         return self.model_, {
-            "estimator": description | {name: _to_json(getattr(self, name)) for name in self.SAVED},
+            "estimator": description | {name: to_json(getattr(self, name)) for name in self.SAVED},
             **({} if history is None else {"history": history.to_dict()}),
         }
 
@@ -174,7 +174,7 @@ class TableEstimator(BaseEstimator):
                 "it again."
             )
         for name in cls.SAVED:
-            setattr(estimator, name, _from_json(description[name]))
+            setattr(estimator, name, from_json(description[name]))
         estimator.model_ = load(path, device=estimator.device)
         estimator.n_features_in_ = len(estimator.schema_.fields)
         if estimator.schema_.backend != "numpy":
@@ -338,17 +338,3 @@ class TableEstimator(BaseEstimator):
     def _generator(self, random_state: Any, *, device: str | None = None) -> torch.Generator:
         source = self.random_state if random_state is None else random_state
         return torch.Generator(device=device or self.device or "cpu").manual_seed(seed_of(source))
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, Schema):
-        return {"schema": value.to_config()}
-    return {"array": value.tolist(), "shape": value.shape} if isinstance(value, np.ndarray) else value
-
-
-def _from_json(value: Any) -> Any:
-    if isinstance(value, dict) and "schema" in value:
-        return Schema.from_config(value["schema"])
-    if isinstance(value, dict) and "array" in value:
-        return np.array(value["array"], dtype=np.float64).reshape(value["shape"])
-    return tuple(value) if isinstance(value, list) else value
