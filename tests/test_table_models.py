@@ -188,9 +188,11 @@ def test_a_flow_is_not_chosen_where_it_learns_less():
 def test_options_of_one_model_choose_it(options, expected):
     assert chosen_by(options) == expected
     if expected is not None:
-        seen = []
-        FlowDensity(model="auto", options=options, steps=2).fit(numbers(40), prepared=seen.append)
-        assert (seen[0].model, seen[0].why) == expected
+        for rows, model in ((30, "mixed"), (300, "nsf")):  # which the table alone would get
+            seen = []
+            FlowDensity(model="auto", options=options, steps=2).fit(numbers(rows), prepared=seen.append)
+            assert seen[0].model == expected[0]
+            assert (seen[0].why == expected[1]) == (model != expected[0])
 
 
 @pytest.mark.parametrize("model", ["nsf", "mixed", "triangular_map"])

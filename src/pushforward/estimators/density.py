@@ -205,7 +205,10 @@ class FlowDensity(DensityMixin, TableAnswers):
             context = self.layout_.fields[1]
             places = [*self.layout_.modelled, *self.layout_.context]
             fields = [self.schema_.fields[j] for j in places]
-            self.model_name_, why = chosen_by(self.options or {}) or choose_model(fields, x[:, places].numpy(), context)
+            self.model_name_, why = choose_model(fields, x[:, places].numpy(), context)
+            asked = chosen_by(self.options or {})
+            if asked is not None and asked[0] != self.model_name_:
+                self.model_name_, why = asked
         self._others: list[int] = []
         if self.model_name_ == "mixed":  # takes all columns
             return why
