@@ -207,16 +207,20 @@ class FlowDensity(DensityMixin, TableAnswers):
             fields = [self.schema_.fields[j] for j in places]
             self.model_name_, why = choose_model(fields, x[:, places].numpy(), context)
             asked = chosen_by(self.options or {})
-            if asked is not None and asked[0] != self.model_name_:
+            if asked is not None and asked[0] != self.model_name_ and (asked[0] == "mixed" or self._has_real(x)):
                 self.model_name_, why = asked
         self._others: list[int] = []
-        if self.model_name_ == "mixed":  # takes all columns
-            return why
-        columns, rows = self.layout_.fields[0], x[:, self.layout_.modelled].numpy().T
-        others = [j for j, field in enumerate(columns) if not_for_a_flow(field, rows[j]) is not None]
-        if len(others) < len(columns):  # of codes alone a flow learns numbers, if asked to
-            self._others = others
+        if self.model_name_ != "mixed" and self._has_real(x):  # of codes alone a flow learns numbers, if asked to
+            self._others = self._not_for_a_flow(x)
         return why
+
+    def _has_real(self, x: Tensor) -> bool:
+        return len(self._not_for_a_flow(x)) < len(self.layout_.modelled)
+
+    def _not_for_a_flow(self, x: Tensor) -> list[int]:
+        """The modelled columns of which a flow needs another model."""
+        columns, rows = self.layout_.fields[0], x[:, self.layout_.modelled].numpy().T
+        return [j for j, field in enumerate(columns) if not_for_a_flow(field, rows[j]) is not None]
 
     def _check_rows(self, rows: TableRows) -> None:
         self._learner().check(rows, *self.layout_.fields)
