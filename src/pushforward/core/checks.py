@@ -21,6 +21,7 @@ __all__ = [
     "check_precision",
     "common_batch",
     "finite_numbers",
+    "for_single_numbers",
     "one_of",
     "positive",
 ]
@@ -67,13 +68,18 @@ def _after(remedy: str) -> str:
     return f" {remedy}" if remedy else ""
 
 
+def for_single_numbers(name: str, x: Tensor, event_shape: tuple[int, ...]) -> str:
+    """What to do where numbers were passed for events of one feature, as a further sentence; empty elsewhere."""
+    return f" For single numbers pass {name}[..., None]." if event_shape == (1,) and x.ndim < 2 else ""
+
+
 def _event_batch(owner: str, name: str, x: Tensor, event_shape: tuple[int, ...]) -> tuple[int, ...]:
     if not isinstance(x, Tensor):
         raise ValueError(f"{owner}: {name} must be a torch.Tensor; got {type(x).__name__}. Use torch.as_tensor.")
     split = x.ndim - len(event_shape)
     if split < 0 or tuple(x.shape[split:]) != event_shape:
         expected = ", ".join(["*batch", *map(str, event_shape)])
-        remedy = f" For single numbers pass {name}[..., None]." if event_shape == (1,) and x.ndim < 2 else ""
+        remedy = for_single_numbers(name, x, event_shape)
         raise ValueError(f"{owner}: {name} must have shape ({expected}); got {tuple(x.shape)}.{remedy}")
     return tuple(x.shape[:split])
 

@@ -200,22 +200,22 @@ class FlowDensity(DensityMixin, TableAnswers):
 
     def _choose(self, x: Tensor) -> str:
         """Decide the kind of model; returns the reason, if it was left to the table."""
-        self.model_name_, why = self.model, ""
+        name, why, asked = self.model, "", None
         if self.model == "auto":
             context = self.layout_.fields[1]
             places = [*self.layout_.modelled, *self.layout_.context]
             fields = [self.schema_.fields[j] for j in places]
-            self.model_name_, why = choose_model(fields, x[:, places].numpy(), context)
+            name, why = choose_model(fields, x[:, places].numpy(), context)
             asked = chosen_by(self.options or {})
-            if asked is not None and asked[0] != self.model_name_ and (asked[0] == "mixed" or self._has_real(x)):
-                self.model_name_, why = asked
-        self._others: list[int] = []
-        if self.model_name_ != "mixed" and self._has_real(x):  # of codes alone a flow learns numbers, if asked to
-            self._others = self._not_for_a_flow(x)
+        # Columns are looked at once, and only for flows.
+        others = self._not_for_a_flow(x) if name != "mixed" or (asked is not None and asked[0] != "mixed") else []
+        has_real = len(others) < len(self.layout_.modelled)
+        if asked is not None and asked[0] != name and (asked[0] == "mixed" or has_real):
+            name, why = asked
+        self.model_name_ = name
+        # Of codes alone a flow learns numbers, if asked to.
+        self._others: list[int] = others if name != "mixed" and has_real else []
         return why
-
-    def _has_real(self, x: Tensor) -> bool:
-        return len(self._not_for_a_flow(x)) < len(self.layout_.modelled)
 
     def _not_for_a_flow(self, x: Tensor) -> list[int]:
         """The modelled columns of which a flow needs another model."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.core.checks import check_context
+from pushforward.core.checks import check_context, for_single_numbers
 from pushforward.core.distribution import Distribution
 from pushforward.train.batches import Batch
 from pushforward.train.history import TrainingError
@@ -30,11 +30,7 @@ def to_batch(flow: Distribution, x: Any, context: Any = None, weights: Any = Non
         x = _tensor(name, x).to(device=device, dtype=flow.dtype)
         if x.shape[1:] != flow.event_shape or x.ndim != 1 + len(flow.event_shape):
             expected = ", ".join(["rows", *map(str, flow.event_shape)])
-            remedy = (
-                f" For single numbers pass {name.split()[-1]}[..., None]."
-                if flow.event_shape == (1,) and x.ndim < 2
-                else ""
-            )
+            remedy = for_single_numbers(name.split()[-1], x, flow.event_shape)
             raise TrainingError(f"fit: {name} must have shape ({expected}); got {tuple(x.shape)}.{remedy}")
         rows = len(x)
         _check_finite(flow, name, x)
