@@ -68,7 +68,8 @@ file. The tables say what goes through, and why the rest does not.
 
 Written by `python benchmarks/onnx_table.py{options}` ({versions}).
 Numbers are the largest difference between onnxruntime and torch over 11 rows, both in float32 on the CPU, relative to
-1 + the size of the number: the largest of {count} graphs is {largest:.1e}. Named flows have seen data, and their weights are moved by normals of scale 0.1.
+1 + the size of the number: the largest of {count} graphs is {largest:.1e}. Named flows have seen data, and their
+weights are moved by normals of scale 0.1.
 
 - *draws random numbers*: estimates and surjections; a graph would draw the same numbers at every call.
 - *solves equations numerically*: the number of steps depends on the values. The other direction mostly goes through;
