@@ -5,8 +5,10 @@
 
 ``pixels`` trains `DiscreteGrid`, which gives each pixel a probability given those before it, so that its number is the
 length of a code; the name of a flow trains that flow on dequantized pixels, whose number is a bound on that length. All
-10,000 test images are scored once. Beside them stand codes of general programs for the same images. With ``--curve
-FILE`` the bits of validation images are written against seconds of training.
+10,000 test images are scored once. With ``--labels`` the model is conditional on the class, a tenth of the classes
+hidden in training; the number is that of the mixture over classes, and Bayes' rule classifies the test images. Beside
+the models stand codes of general programs for the same images. With ``--curve FILE`` the bits of validation images are
+written against seconds of training.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from pushforward.flows import IMAGE_FLOWS
 from pushforward.train import Event, Validated
 
 VALIDATION = 500
+HIDDEN = 0.1
 FIT = {"batch_size": 64, "lr": 2e-3}
 
 
@@ -82,10 +85,19 @@ class Curve:
 
 
 @torch.no_grad()
-def scored(model: Any, test: Tensor) -> tuple[float, float]:
-    """Mean bits per dimension and its standard error."""
-    bits = -torch.cat([model.log_prob(rows) for rows in test.split(250)]).double() / (test[0].numel() * math.log(2))
-    return bits.mean().item(), bits.std().item() / len(bits) ** 0.5
+def scored(model: Any, test: Tensor) -> Tensor:
+    """-log q(x) of each image, in float64."""
+    return -torch.cat([model.log_prob(rows) for rows in test.split(250)]).double()
+
+
+@torch.no_grad()
+def of_classes(model: Any, test: Tensor) -> Tensor:
+    """log q(x | c) of each image and class, (n, classes), in float64."""
+    rows = []
+    for images in test.split(125):
+        given = torch.eye(model.context_shape[0]).repeat(len(images), 1)
+        rows.append(model.log_prob(images.repeat_interleave(given.shape[-1], 0), given).reshape(len(images), -1))
+    return torch.cat(rows).double()
 
 
 def model_of(name: str, shape: tuple[int, ...], options: dict[str, Any]) -> Any:
@@ -95,28 +107,54 @@ def model_of(name: str, shape: tuple[int, ...], options: dict[str, Any]) -> Any:
     return IMAGE_FLOWS[name](shape, values=256, **options)
 
 
+def hiding(x: Tensor, context: Tensor) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """Rows of an epoch, with the class of one in ten hidden, another tenth in each epoch."""
+
+    def rows(epoch: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(epoch)
+        return x, context * (torch.rand(len(x), 1, generator=generator) >= HIDDEN)
+
+    return rows
+
+
 def run(arguments: argparse.Namespace) -> None:
-    train, test = (
-        read_images(data_folder(arguments.set) / f"{part}-images-idx3-ubyte.gz").pixels for part in ("train", "t10k")
-    )
+    sets = [read_images(data_folder(arguments.set) / f"{part}-images-idx3-ubyte.gz") for part in ("train", "t10k")]
+    train, test = (images.pixels for images in sets)
     x, held_out = torch.from_numpy(train.copy()).float(), torch.from_numpy(test.copy()).float()
+    labels, truth = (torch.from_numpy(images.labels.copy()) for images in sets)
     if arguments.test:
-        held_out = held_out[: arguments.test]
-    model = model_of(arguments.what, tuple(x.shape[1:]), arguments.model)
+        held_out, truth = held_out[: arguments.test], truth[: arguments.test]
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    x, labels = x[order], labels[order]
+    options, data, validation = arguments.model, x[VALIDATION:], (x[:VALIDATION],)
+    if arguments.labels:
+        context = torch.nn.functional.one_hot(labels).float()
+        options = {**options, "context": context.shape[-1]}
+        data, validation = hiding(data, context[VALIDATION:]), (x[:VALIDATION], context[:VALIDATION])
+    model = model_of(arguments.what, tuple(x.shape[1:]), options)
     curve, start = Curve(x[0].numel()), time.process_time()
     history = pf.fit(
-        model, x, validation=VALIDATION / len(x), seconds=arguments.seconds, precision=arguments.precision,
+        model, data, validation=validation, seconds=arguments.seconds, precision=arguments.precision,
         progress=False, callbacks=curve, checkpoint=arguments.checkpoint, resume=arguments.checkpoint is not None,
         **arguments.fit,
     )  # fmt: skip
     cpu = time.process_time() - start
-    mean, error = scored(model, held_out)
+    numbers, accuracy = held_out[0].numel() * math.log(2), None
+    if arguments.labels:
+        by_class = of_classes(model, held_out)
+        accuracy = (by_class.argmax(dim=-1) == truth).double().mean().item()
+        bits = (math.log(by_class.shape[-1]) - by_class.logsumexp(dim=-1)) / numbers
+    else:
+        bits = scored(model, held_out) / numbers
+    mean, error = bits.mean().item(), bits.std().item() / len(bits) ** 0.5
     if arguments.save:
         pf.save(model, arguments.save)
     if arguments.curve:
         Path(arguments.curve).write_text(json.dumps(curve.points), "utf-8")
     weights, steps = sum(p.numel() for p in model.parameters()), history.records[-1].step
     spent = f"{weights:,} weights, {steps:,} steps, {cpu:.0f} s of processor time"
+    if accuracy is not None:
+        spent += f"; Bayes' rule finds the class of {accuracy:.2%}"
     print(f"{mean:.4f} ± {error:.4f} bits ({model.exactness}), {spent}")
     if arguments.no_results:
         return
@@ -136,13 +174,14 @@ def run(arguments: argparse.Namespace) -> None:
         f"| {arguments.what} ({model.exactness}) | **{mean:.4f} ± {error:.4f}** |",
         *(f"| {name} | {bits:.3f} |" for name, bits in others.items()),
     ]
-    update_section(f"{arguments.what} {arguments.set}", "\n".join(text))
+    update_section(f"{arguments.what} {arguments.set}{' labels' * arguments.labels}", "\n".join(text))
 
 
 def further(arguments: argparse.Namespace) -> str:
     """Options as they were typed, but for those that say where things are written."""
     options = {"model": arguments.model, "fit": arguments.fit if arguments.fit != FIT else {}}
     text = "".join(f" --{name} '{json.dumps(value)}'" for name, value in options.items() if value)
+    text += " --labels" if arguments.labels else ""
     return text + (f" --precision {arguments.precision}" if arguments.precision else "")
 
 
@@ -152,6 +191,7 @@ def main() -> None:
     parser.add_argument("--set", default="mnist", choices=("mnist", "fashion-mnist"))
     parser.add_argument("--seconds", type=float, default=3600, help="time for training")
     parser.add_argument("--model", type=json.loads, default={}, help="options of the model, as JSON")
+    parser.add_argument("--labels", action="store_true", help="the class is the context")
     parser.add_argument("--fit", type=json.loads, default=FIT, help="of fit, as JSON")
     parser.add_argument("--precision", choices=("bf16",), help="of products of matrices in training")
     parser.add_argument("--test", type=int, help="score so many test images")

@@ -152,7 +152,7 @@ class DiscreteGrid(Distribution):
         context = None if context is None else context.reshape(math.prod(batch), context.shape[-1]).t()
         logits = self.network.after(self._embed(index).flatten(0, 1), context, start)  # (levels, features, n)
         index = index[start * self.network.values :]
-        log_probs = logits.gather(0, index[None])[0] - logits.logsumexp(dim=0)
+        log_probs = logits.log_softmax(dim=0).gather(0, index[None])[0]
         return log_probs.sum(dim=0).reshape(batch)
 
     def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:

@@ -142,7 +142,7 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         """
         n, act = cells.shape[-1], ACTIVATIONS[self.activation]
         read = self.reads[:, start:stop]
-        window = cells.index_select(0, read.reshape(-1)).clamp(-INPUT_LIMIT, INPUT_LIMIT).view(len(read), -1)
+        window = cells.clamp(-INPUT_LIMIT, INPUT_LIMIT).index_select(0, read.reshape(-1)).view(len(read), -1)
         context = None if context is None else context.clamp(-INPUT_LIMIT, INPUT_LIMIT)
         h = (self._masked(self.first, "first_mask") @ window).unflatten(-1, (stop - start, n))
         h = h + self.place[:, start:stop, None]
