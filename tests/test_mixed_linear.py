@@ -23,7 +23,8 @@ from pushforward.distributions import (
     Positive,
     ZeroInflated,
 )
-from pushforward.distributions.mixed.linear import MOST_COLUMNS, LinearPart
+from pushforward.distributions.mixed.linear import LinearPart
+from pushforward.distributions.mixed.linear_inputs import MOST_INPUTS
 from pushforward.univariate import mixture_slopes
 
 KINDS = (
@@ -289,7 +290,7 @@ def test_unrelated_columns_many_columns_and_few_rows_leave_nothing_linear():
     few = MixedTypeModel([Continuous()] * 4, hidden=(8,))
     few.initialize(x[:5])
     assert few.network.linear.is_idle
-    assert MixedTypeModel([Continuous()] * (MOST_COLUMNS + 1), hidden=(8,)).network.linear is None
+    assert MixedTypeModel([Continuous()] * (MOST_INPUTS + 1), hidden=(8,)).network.linear is None
     assert MixedTypeModel([Continuous(), Categorical(2)], hidden=(8,)).network.linear is None
 
 
@@ -370,3 +371,39 @@ def test_each_row_is_given_the_columns_that_it_sees_in_whatever_order_they_are_a
             variance = (1 - weights @ part.correlation[before, j]) * part.width[j].square()
             assert mean[k, row].item() == pytest.approx(expected.item(), abs=1e-8)
             assert log_deviation[k, row].item() == pytest.approx(0.5 * variance.log().item(), abs=1e-8)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("order", ["any", "fixed"])
+def test_categories_move_means_from_the_start(order):
+    """y = 3 [c = 0] - 2 [c = 2] + noise: before training means given c are those of the groups, wherever c stands."""
+    random = generator(0)
+    c = torch.randint(0, 3, (2_000,), generator=random).double()
+    y = 3.0 * (c == 0) - 2.0 * (c == 2) + torch.randn(2_000, generator=random, dtype=torch.float64)
+    means = torch.tensor([y[c == k].mean() for k in range(3)])
+    groups = torch.arange(3.0, dtype=torch.float64)[:, None]
+    as_context = MixedTypeModel([Continuous()], context=[Categorical(3)], order=order, linear="all", hidden=(8, 8))
+    as_context.initialize(y[:, None], c[:, None])
+    torch.testing.assert_close(as_context.column_marginal(0, groups).mean(), means, rtol=0, atol=0.1)
+    joint = MixedTypeModel([Categorical(3), Continuous()], order=order, linear="all", hidden=(8, 8))
+    joint.initialize(torch.stack([c, y], dim=1))
+    torch.testing.assert_close(joint.given({0: groups[:, 0]}).column_marginal(1).mean(), means, rtol=0, atol=0.1)
+    blind = MixedTypeModel([Categorical(3), Continuous()], order=order, hidden=(8, 8))
+    blind.initialize(torch.stack([c, y], dim=1))
+    assert blind.given({0: groups[:, 0]}).column_marginal(1).mean().std() < 1e-6
+    # A missing category is marginalised: the mean of all rows.
+    missing = as_context.column_marginal(0, torch.full((1, 1), torch.nan, dtype=torch.float64)).mean()
+    assert abs(missing.item() - y.mean().item()) < 0.1
+
+
+@torch.no_grad()
+def test_targets_of_the_linear_part_are_the_columns_of_the_model():
+    """The shrinkage is chosen for the columns given the context, however well the context predicts itself."""
+    random = generator(0)
+    a = torch.randn(300, 1, generator=random, dtype=torch.float64)
+    context = torch.cat([a, a + 1e-3 * torch.randn(300, 1, generator=random, dtype=torch.float64)], dim=1)
+    y = torch.randn(300, 1, generator=random, dtype=torch.float64)
+    model = MixedTypeModel([Continuous()], context=[Continuous(), Continuous()], hidden=(8, 8))
+    model.initialize(y, context)
+    slopes = model.column_marginal(0, context).mean()
+    assert slopes.std() < 0.2

@@ -116,7 +116,9 @@ class MixedLearner(Learner):
     def build(self, columns: Sequence[Field], context: Sequence[Field], rows: int) -> MixedTypeModel:
         types, context_types = ([field.column_type for field in fields] for fields in (columns, context))
         hides = {"hide_context": HIDDEN} if context else {}
-        return MixedTypeModel(types, context=context_types, **{"hidden": self.hidden(rows), **hides, **self.options})
+        sees = {"linear": "all" if rows < FEW else "reals"}
+        options = {"hidden": self.hidden(rows), **sees, **hides, **self.options}
+        return MixedTypeModel(types, context=context_types, **options)
 
     def usable(self, rows: TableRows, fields: Sequence[Field]) -> TableRows:
         return rows_inside(rows, fields)

@@ -6,13 +6,18 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from pushforward.core.checks import one_of
 from pushforward.distributions.columns.column_type import ColumnType
 
 __all__ = ["check_columns", "check_order", "refuse_fixed", "refuse_gaps", "refuse_unseen_gaps"]
 
 
-def check_columns(columns: Sequence[ColumnType], context: Sequence[ColumnType], hide_context: float) -> None:
-    """Refuse arguments of the model that are not types of single columns, or not a share."""
+def check_columns(
+    columns: Sequence[ColumnType], context: Sequence[ColumnType], hide_context: float, order: str, linear: str
+) -> None:
+    """Refuse arguments of the model that are not types of single columns, not a share, or no choice that there is."""
+    one_of("MixedTypeModel", "order", order, ("any", "fixed"))
+    one_of("MixedTypeModel", "linear", linear, ("reals", "all"))
     if not 0 <= hide_context <= 1:
         raise ValueError(f"MixedTypeModel: hide_context must be a share from 0 to 1; got {hide_context!r}.")
     if not columns or not all(isinstance(column, ColumnType) for column in columns):

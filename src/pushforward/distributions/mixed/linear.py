@@ -12,10 +12,8 @@ from pushforward.core.constants import moved_wide
 from pushforward.core.numerics import concrete_bool
 from pushforward.core.torch_internals import buffers_of
 
-__all__ = ["FEWEST_ROWS", "MOST_COLUMNS", "LinearPart"]
+__all__ = ["FEWEST_ROWS", "LinearPart"]
 
-MOST_COLUMNS = 64
-"""With more columns on the real line the linear part is left out: it costs a Cholesky factor for each row."""
 FARTHEST = 10.0
 """Standardised values count up to here, or up to twice the largest that was measured."""
 SHRINKAGES = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -60,8 +58,12 @@ class LinearPart(nn.Module):
     reach: Tensor
     """Beyond it standardised values are not followed."""
 
-    def __init__(self, columns: int) -> None:
+    def __init__(self, columns: int | Sequence[int], targets: Sequence[int] | None = None, context: int = 0) -> None:
         super().__init__()
+        self.owners = list(range(columns)) if isinstance(columns, int) else list(columns)
+        columns = len(self.owners)
+        self.targets = list(range(columns)) if targets is None else list(targets)
+        self.is_context = [owner < context for owner in self.owners]
         self.register_buffer("correlation", torch.eye(columns, dtype=torch.float64))
         self.register_buffer("centre", torch.zeros(columns, 1, dtype=torch.float64))
         self.register_buffer("width", torch.ones(columns, 1, dtype=torch.float64))
@@ -129,16 +131,16 @@ class LinearPart(nn.Module):
     ) -> float:
         """The shrinkage with which the correlations of the other folds predict each fold best."""
         scores = [0.0] * len(SHRINKAGES)
-        every = list(range(len(self.correlation)))
         for (t, present), correlation in zip(folds, others, strict=True):
             rows = min(256, JUDGED // len(t))
             t, present = t[:, :rows], present[:, :rows]
-            seen, targets = _sets(present, ranks)
-            weight = present.sum(dim=0) / targets.sum(dim=0).clamp(min=1)
+            seen, targets = self._sets(present, ranks)
+            weight = present[self.targets].sum(dim=0) / targets.sum(dim=0).clamp(min=1)
+            answers = t[self.targets]
             for k, shrinkage in enumerate(SHRINKAGES):
-                mean, variance = _condition(_shrunk(correlation, shrinkage), t, seen, ranks, every)
+                mean, variance = _condition(_shrunk(correlation, shrinkage), t, seen, ranks, self.targets)
                 variance = variance.clamp(min=LEAST_VARIANCE)
-                z = ((t - mean) * variance.rsqrt()).clamp(-LARGEST_RESIDUAL, LARGEST_RESIDUAL)
+                z = ((answers - mean) * variance.rsqrt()).clamp(-LARGEST_RESIDUAL, LARGEST_RESIDUAL)
                 scores[k] += float((torch.where(targets, z.square() + variance.log(), 0.0).sum(dim=0) * weight).sum())
         return SHRINKAGES[scores.index(min(scores))]
 
@@ -147,9 +149,23 @@ class LinearPart(nn.Module):
         """(u - m) / s of standardised values u (columns, n), given the columns of lower rank, or random sets of the
         others; NaN where there is none."""
         places = places[:, :: 1 + places.numel() // RESIDUALS]
-        seen, targets = _sets(~places.isnan(), ranks)
-        mean, log_deviation = self(places, seen, ranks)
-        return torch.where(targets, (places - mean) * (-log_deviation).exp(), torch.nan)
+        seen, targets = self._sets(~places.isnan(), ranks)
+        mean, log_deviation = self(places, seen, ranks, self.targets)
+        return torch.where(targets, (places[self.targets] - mean) * (-log_deviation).exp(), torch.nan)
+
+    def _sets(self, present: Tensor, ranks: Sequence[int] | None) -> tuple[Tensor, Tensor]:
+        """What is seen of each row (columns, n), and the targets (targets, n): with ranks all that is there, otherwise
+        the context with a random part of the columns, and the rest."""
+        if ranks is not None:
+            return present, present[self.targets]
+        generator = torch.Generator(present.device).manual_seed(0)
+        draws, shares = (
+            torch.rand(size, present.shape[1], device=present.device, generator=generator)
+            for size in (1 + max(self.owners), 1)
+        )
+        chosen = draws[self.owners] < shares
+        chosen[self.is_context] = True
+        return present & chosen, (present & ~chosen)[self.targets]
 
 
 def _condition(
@@ -252,18 +268,6 @@ def _solve(
     loads, y = solved[..., : across.shape[1]], solved[..., across.shape[1] :]
     loads = loads if before is None else loads * before
     return loads.mT @ y, 1 - loads.square().sum(dim=1)
-
-
-def _sets(present: Tensor, ranks: Sequence[int] | None) -> tuple[Tensor, Tensor]:
-    """What is seen of each row, and the targets: with ranks all that is there, otherwise a random part and the rest."""
-    if ranks is not None:
-        return present, present
-    generator = torch.Generator(present.device).manual_seed(0)
-    draws, shares = (
-        torch.rand(size, present.shape[1], device=present.device, generator=generator) for size in (len(present), 1)
-    )
-    seen = present & (draws < shares)
-    return seen, present & ~seen
 
 
 def _moments(t: Tensor, present: Tensor) -> Tensor:

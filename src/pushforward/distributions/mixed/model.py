@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.bijection import Kind
-from pushforward.core.checks import at_least, check_context, one_of
+from pushforward.core.checks import at_least, check_context
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.entries import holds_each
@@ -57,12 +57,14 @@ class MixedTypeModel(Distribution):
         dropout: probability of dropping a hidden unit in training.
         hide_context: share of the training rows of which random entries of the context are hidden.
         conditioner: ``"residual"`` (a perceptron) or ``"attention"`` (a transformer whose tokens are the columns).
+        linear: what the distributions of reals start from, besides a network: the other ``"reals"``, or ``"all"``, with
+            a one or a zero for each category too, as suits tables of few rows.
 
     Shape:
         ``x``: (*batch, columns) in float64, ``context``: (*batch, columns of the context); categories as 0, 1, ... .
 
     Raises:
-        ValueError: there is no column, a type stands for several columns or is none, or ``order`` has no such value.
+        ValueError: there is no column, a type stands for several columns or is none, or there is no such choice.
 
     References:
         | A Deep and Tractable Density Estimator (Uria, Murray, Larochelle, 2014), arXiv:1310.1757
@@ -79,19 +81,16 @@ class MixedTypeModel(Distribution):
         {"columns": [{"type": "Continuous"}], "hidden": [8]},
         {
             "columns": [{"type": "Continuous"}, {"type": "Bounded", "univariate": {"type": "Affine"}}],
-            "hidden": [12, 12],
-            "activation": "silu",
-            "dropout": 0.1,
+            "hidden": [12, 12], "activation": "silu", "dropout": 0.1,
         },
         {"columns": [{"type": "Continuous"}, {"type": "Circular"}], "hidden": [12, 12], "order": "fixed"},
         {"columns": [{"type": "Continuous"}, {"type": "Circular"}], "hidden": [8, 8], "conditioner": "attention"},
         {
             "columns": [{"type": "Continuous"}, {"type": "Bounded", "univariate": {"type": "Affine"}}],
             "context": [{"type": "Continuous"}, {"type": "Categorical", "levels": 3}],
-            "hidden": [12, 12],
-            "hide_context": 0.2,
+            "hidden": [12, 12], "hide_context": 0.2, "linear": "all",
         },
-    )
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -104,14 +103,15 @@ class MixedTypeModel(Distribution):
         dropout: float = 0.0,
         hide_context: float = 0.0,
         conditioner: str = "residual",
+        linear: str = "reals",
     ) -> None:
         super().__init__()
-        check_columns(columns, context, hide_context)
-        one_of("MixedTypeModel", "order", order, ("any", "fixed"))
-        options: Any = {"hidden": hidden, "activation": activation, "dropout": dropout, "conditioner": conditioner}
+        check_columns(columns, context, hide_context, order, linear)
+        options: Any = {"hidden": hidden, "activation": activation, "dropout": dropout}
+        options |= {"conditioner": conditioner, "order": order, "linear": linear}
         self.order, self.event_shape, self.hide_context = order, (len(columns),), float(hide_context)
         self.context_shape = (len(context),) if context else None
-        self.network = ConditionalNetwork(columns, context, order=order, **options)
+        self.network = ConditionalNetwork(columns, context, **options)
         self.support = self.network.support
         self.register_buffer("initialized", torch.tensor(False))
         self.register_buffer("had_gaps", torch.zeros(len(columns), dtype=torch.bool))

@@ -15,7 +15,8 @@ from pushforward.core.entries import holds_each
 from pushforward.distributions.columns.column_type import ColumnType
 from pushforward.distributions.mixed.evaluation import ColumnMethod, evaluated
 from pushforward.distributions.mixed.groups import ColumnGroups
-from pushforward.distributions.mixed.linear import FEWEST_ROWS, MOST_COLUMNS, LinearPart
+from pushforward.distributions.mixed.linear import FEWEST_ROWS, LinearPart
+from pushforward.distributions.mixed.linear_inputs import MOST_INPUTS, LinearInputs
 from pushforward.networks.column_attention import COLUMN_NETWORKS
 
 __all__ = ["ConditionalNetwork", "Encoded", "check_rows"]
@@ -54,6 +55,7 @@ class ConditionalNetwork(HasConstants):
         context: the types of the columns of the context.
         order: ``"any"`` or ``"fixed"``.
         conditioner: name of the kind of network.
+        linear: ``"reals"`` or ``"all"``: what the linear part sees.
         **options: hidden, activation and dropout of the network.
 
     Shape:
@@ -73,6 +75,7 @@ class ConditionalNetwork(HasConstants):
         *,
         order: str,
         conditioner: str = "residual",
+        linear: str = "reals",
         **options: Any,
     ) -> None:
         super().__init__()
@@ -87,10 +90,9 @@ class ConditionalNetwork(HasConstants):
         self.base_params = nn.ParameterList(nn.Parameter(torch.zeros(count, len(group))) for group, count in groups)
         """What is added to the network's outputs: parameters of the columns by themselves, or given what is linear in
         random others, to start with."""
-        self.real = [place for place, column in enumerate([*context, *columns]) if column.is_real]
-        """Rows of a table that the linear part has to do with."""
-        targets = any(column.is_real for column in columns)
-        self.linear = LinearPart(len(self.real)) if targets and 2 <= len(self.real) <= MOST_COLUMNS else None
+        self.linear_inputs = inputs = LinearInputs(context, columns, categories=linear == "all")
+        serves = inputs.targets and 2 <= len(inputs) <= MOST_INPUTS
+        self.linear = LinearPart(inputs.owners, [*inputs.targets.values()], len(context)) if serves else None
         flat = [j for group in self.columns.positions for j in group]
         self.register_buffer("sequence", torch.arange(len(columns)))
         self.order_of_columns = list(range(len(columns)))
@@ -107,17 +109,17 @@ class ConditionalNetwork(HasConstants):
         if self.linear is None or not linear:
             return
         noisy = self.add_noise(table, torch.Generator(table.device).manual_seed(0))
-        missing = table.isnan()[self.real]
+        inputs = self.linear_inputs
+        missing = table.isnan()[inputs.owners]
         places = self._places(noisy).masked_fill(missing, torch.nan)
-        ranks = self.real if self.order == "fixed" else None
+        ranks = inputs.owners if self.order == "fixed" else None
         self.linear.measure(places, ranks)
         if self.linear.is_idle:
             self._start_from(self.columns.initialize(columns))
             return
-        for i, (place, residuals) in enumerate(zip(self.real, self.linear.residuals(places, ranks), strict=True)):
-            j, u = place - len(self.context), residuals[~residuals.isnan()]
-            if j < 0:
-                continue
+        residuals = self.linear.residuals(places, ranks)
+        for (j, i), u in zip(inputs.targets.items(), residuals, strict=True):
+            u = u[~u.isnan()]
             u = u if len(u) >= FEWEST_ROWS else places[i][~places[i].isnan()]
             fitted = self.columns.column_type(j).fitted_params(u)
             if fitted is not None:
@@ -181,8 +183,7 @@ class ConditionalNetwork(HasConstants):
         return Encoded(inputs, None if self.linear is None or self.linear.is_idle else self._places(table))
 
     def _places(self, table: Tensor) -> Tensor:
-        context, columns = self.split(table)
-        return torch.stack([*self.context.standardized(context), *self.columns.standardized(columns)])
+        return self.linear_inputs.of(table, self.context, self.columns)
 
     def add_noise(self, table: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The training targets: the table, plus the noise of columns that are smoothed."""
@@ -236,13 +237,13 @@ class ConditionalNetwork(HasConstants):
     ) -> list[Tensor]:
         """Parameters (num_params, columns, n) of some columns of groups, those of reals followed by the location and
         the log-scale that the linear part gives, with ranks of context and columns or without."""
-        first, places = len(self.context), encoded.places
-        index = {place - first: i for i, place in enumerate(self.real)}
+        places, inputs = encoded.places, self.linear_inputs
+        index = inputs.targets
         asked = [index[j] for some in columns for j in some if j in index]
         if self.linear is None or places is None or not asked:
             return params
-        ranks = None if ranks is None else [ranks[place] for place in self.real]
-        parts = self.linear(places, observed[self.real], ranks, asked)
+        ranks = None if ranks is None else [ranks[place] for place in inputs.owners]
+        parts = self.linear(places, observed[inputs.owners], ranks, asked)
         both = torch.stack([part.expand(-1, places.shape[1]) for part in parts])  # (2, asked, n)
         done, whole = 0, []
         for p, some in zip(params, columns, strict=True):
