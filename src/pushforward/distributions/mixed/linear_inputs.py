@@ -13,8 +13,9 @@ from pushforward.distributions.mixed.groups import ColumnGroups
 
 __all__ = ["MOST_INPUTS", "LinearInputs"]
 
-MOST_INPUTS = 64
-"""With more inputs the linear part is left out: it costs a Cholesky factor for each row."""
+MOST_INPUTS, MOST_VALUES = 64, 8
+"""With more inputs the linear part is left out, for it costs a Cholesky factor for each row; and so many values of one
+column count as categories: more are mostly rounded numbers."""
 
 
 class LinearInputs(HasConstants):
@@ -44,7 +45,7 @@ class LinearInputs(HasConstants):
         for place in sorted(range(len(types)), key=lambda place: len(types[place].shown_values or [])):
             values = types[place].shown_values or []
             values = values if types[place].is_real else values[:-1]
-            if categories and len(real) + len(flags) + len(values) <= MOST_INPUTS:
+            if categories and len(values) <= MOST_VALUES and len(real) + len(flags) + len(values) <= MOST_INPUTS:
                 flags += [(place, value) for value in values]
         self.owners = [*real, *(place for place, _ in flags)]
         self.add_constant("flag_columns", [place for place, _ in flags], torch.int64)
