@@ -19,7 +19,7 @@ from torch import Tensor
 from pushforward.core.execution_mode import runs_eagerly
 from pushforward.univariate.mixture import MixtureCDF
 
-__all__ = ["can_run", "log_density", "log_mass"]
+__all__ = ["can_run", "log_density", "log_mass", "log_tail"]
 
 SMALLEST = -60.0
 """Exponentials of smaller numbers count as those of this one, so that neither they nor products of them underflow:
@@ -90,6 +90,24 @@ def log_mass(
         by_log_width = by_width.addcmul_(by_above, above).addcmul_(by_below, below).mul_(share).neg_()
         by_location = by_above.add_(by_below).mul_(share).mul_(steepness).neg_()
         slopes = _slopes(mixture, parts, share, by_location, by_log_width)
+    return _WithSlopes.apply(params, value, slopes, reference)
+
+
+def log_tail(mixture: MixtureCDF, x: Tensor, params: Tensor, upper: bool, reference: Reference) -> Tensor:
+    """log P(X ≤ x), or log P(X > x) of the upper tail, as `log_density`."""
+    gradients = torch.is_grad_enabled() and params.requires_grad
+    with torch.no_grad():
+        log_weight, location, steepness, _ = parts = _components(mixture, params)
+        steepness = -steepness if upper else steepness
+        u = torch.sub(x, location).mul_(steepness)
+        terms = log_weight.clone()
+        _add_log_sigmoid(terms, u)
+        value, share = _log_sum(terms)
+        if not gradients:
+            return value
+        slope = u.neg().clamp_(min=SMALLEST).sigmoid_().mul_(share)  # in u
+        by_log_width = torch.mul(slope, u).neg_()
+        slopes = _slopes(mixture, parts, share, slope.mul_(steepness).neg_(), by_log_width)
     return _WithSlopes.apply(params, value, slopes, reference)
 
 

@@ -15,7 +15,7 @@ from pushforward.core.config import build, shown_config
 from pushforward.core.constants import HasConstants
 from pushforward.core.domain import Domain
 from pushforward.core.torch_internals import buffers_of, parameters_of, submodules_of
-from pushforward.distributions.columns.scalar_term import ScalarTerm
+from pushforward.distributions.columns.terms import InTerms
 
 __all__ = ["WAVES", "ColumnType", "waves"]
 
@@ -151,14 +151,10 @@ class ColumnType(HasConstants, ABC):
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         """Log-density or log-probability of x, (columns, n); -inf outside of the domain."""
 
-    def scalar_term(self, x: Tensor, params: Tensor) -> ScalarTerm | None:
-        """The part of `log_prob` that takes longest, where it is that of a distribution of one number: it can be
-        evaluated for many columns at once."""
-        return None
-
-    def log_prob_from(self, value: Tensor, x: Tensor, params: Tensor) -> Tensor:
-        """`log_prob` from the value of `scalar_term`."""
-        raise NotImplementedError
+    def in_terms(self, x: Tensor, params: Tensor) -> InTerms:
+        """`log_prob` with the parts of it that take longest as terms, which can be evaluated for many columns at once;
+        by default there are none."""
+        return InTerms([], lambda _: self.log_prob(x, params))
 
     @abstractmethod
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.core.checks import finite_numbers
 from pushforward.core.config import configurable
 from pushforward.core.domain import Interval
 from pushforward.distributions.columns.column_type import ColumnType
-from pushforward.distributions.columns.scalar_term import ScalarTerm
+from pushforward.distributions.columns.terms import CategoricalTerm, InTerms
 
 __all__ = ["Inflated", "ZeroInflated"]
 
@@ -55,6 +56,7 @@ class Inflated(ColumnType):
         low, high = inner.domain.ends
         fits = low <= numbers[0] and numbers[-1] <= high
         self.domain = inner.domain if fits else Interval(min(low, numbers[0]), max(high, numbers[-1]))
+        self.anchor = inner.domain.anchor(torch.zeros((), dtype=torch.float64, device="cpu")).item()
         self.add_constant("values", numbers, torch.float64)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Inflated:
@@ -71,12 +73,12 @@ class Inflated(ColumnType):
         return torch.cat([torch.ones(values), inner[0]]), torch.cat([torch.zeros(values), inner[1]])
 
     def add_noise(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return torch.where(self._at(x).any(dim=0), x, self.inner.add_noise(x, generator)) if self.smoothing else x
+        return torch.where(self._find(x)[1], x, self.inner.add_noise(x, generator)) if self.smoothing else x
 
     def encode(self, x: Tensor) -> Tensor:
-        at = self._at(x)  # (values, columns, n)
-        inner = self.inner.encode(self._replace_values(x, at)) * ~at.any(dim=0)[:, None]
-        return torch.cat([at.movedim(0, 1).to(inner.dtype), inner], dim=1)
+        hit = self._find(x)[1]
+        inner = self.inner.encode(self._without_values(x, hit)) * ~hit[:, None]
+        return torch.cat([self._at(x).movedim(0, 1).to(inner.dtype), inner], dim=1)
 
     @property
     def shown_values(self) -> list[float] | None:
@@ -89,41 +91,37 @@ class Inflated(ColumnType):
 
     def position(self, x: Tensor) -> Tensor | None:
         inner = self.inner.position(x)
-        return None if inner is None else inner.masked_fill(self._at(x).any(dim=0), torch.nan)
+        return None if inner is None else inner.masked_fill(self._find(x)[1], torch.nan)
 
     def holds(self, x: Tensor) -> Tensor:
-        return self._at(x).any(dim=0) | self.inner.holds(x)
+        return self._find(x)[1] | self.inner.holds(x)
 
     def standardized(self, x: Tensor) -> Tensor:
         inner = self.inner.standardized(x)
-        return torch.where(self._at(x).any(dim=0), torch.nan, inner) if self.is_density else inner
+        return inner.masked_fill(self._find(x)[1], torch.nan) if self.is_density else inner
 
     def fitted_params(self, u: Tensor) -> Tensor | None:
         return self.inner.fitted_params(u)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        return self._mixed(self.inner.log_prob(self._inner_values(x), params[len(self.values) :]), x, params)
+        return self.in_terms(x, params).evaluate()
 
-    def scalar_term(self, x: Tensor, params: Tensor) -> ScalarTerm | None:
-        return self.inner.scalar_term(self._inner_values(x), params[len(self.values) :])
+    def in_terms(self, x: Tensor, params: Tensor) -> InTerms:
+        codes, hit = self._find(x)
+        logits, inner_params = params.tensor_split((len(self.values),))
+        logits = _with_zero(logits)
+        # If the inner type has probabilities, it gives one to each of the values too.
+        inner = self.inner.in_terms(self._without_values(x, hit) if self.is_density else x, inner_params)
 
-    def log_prob_from(self, value: Tensor, x: Tensor, params: Tensor) -> Tensor:
-        inner = self.inner.log_prob_from(value, self._inner_values(x), params[len(self.values) :])
-        return self._mixed(inner, x, params)
+        def combine(values: Sequence[Tensor]) -> Tensor:
+            share, within = values[0], inner.combine(values[1:])
+            if self.is_density:
+                return share + within.masked_fill(hit, 0.0)
+            logit = logits.gather(0, codes[None])[0]
+            others = share - logit + within
+            return torch.where(hit, torch.logaddexp(share, others), others)
 
-    def _inner_values(self, x: Tensor) -> Tensor:
-        """Where the distribution of the inner type counts. If it has probabilities, it gives one to each of the values
-        too; if it has a density, those of the values take its place."""
-        return self._replace_values(x, self._at(x)) if self.is_density else x
-
-    def _mixed(self, inner: Tensor, x: Tensor, params: Tensor) -> Tensor:
-        """`log_prob` from that of the inner type."""
-        log_share, at = self._log_shares(params), self._at(x)
-        hit = at.any(dim=0)
-        at_value, others = torch.where(at, log_share[:-1], 0.0).sum(dim=0), log_share[-1] + inner
-        if self.is_density:
-            return torch.where(hit, at_value, others)
-        return torch.where(hit, torch.logaddexp(at_value, others), others)
+        return InTerms([CategoricalTerm(logits, codes), *inner.terms], combine)
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         share = self._log_shares(params).exp()
@@ -133,7 +131,8 @@ class Inflated(ColumnType):
     def point_mass(self, x: Tensor, params: Tensor) -> Tensor:
         if not self.is_density:
             return super().point_mass(x, params)
-        return torch.where(self._at(x), self._log_shares(params)[:-1].exp(), 0.0).sum(dim=0)
+        codes, hit = self._find(x)
+        return torch.where(hit, self._log_shares(params).gather(0, codes[None])[0].exp(), 0.0)
 
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
         share, inner_params = self._log_shares(params).exp(), params[len(self.values) :]
@@ -163,8 +162,7 @@ class Inflated(ColumnType):
 
     def _log_shares(self, params: Tensor) -> Tensor:
         """Log-probabilities of the values, and last of the inner type."""
-        logits = params[: len(self.values)]
-        return torch.log_softmax(torch.cat([logits, torch.zeros_like(logits[:1])]), dim=0)
+        return torch.log_softmax(_with_zero(params[: len(self.values)]), dim=0)
 
     def _over(self, x: Tensor) -> Tensor:
         """The values along a new first axis, (values, 1, ..., 1), to compare with x."""
@@ -174,9 +172,21 @@ class Inflated(ColumnType):
         """Which of the values x equals, (values, *s)."""
         return x == self._over(x)
 
-    def _replace_values(self, x: Tensor, at: Tensor) -> Tensor:
-        """x with a fixed inner point of the inner type's domain in place of the values."""
-        return torch.where(at.any(dim=0), self.inner.domain.anchor(x), x)
+    def _find(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The number of each x among the values, that of values where it is none of them, and whether it is one."""
+        count = len(self.values)
+        codes = torch.searchsorted(self.values, x.contiguous())
+        hit = self.values[codes.clamp(max=count - 1)] == x
+        return codes.masked_fill(~hit, count), hit
+
+    def _without_values(self, x: Tensor, hit: Tensor) -> Tensor:
+        """x with a fixed inner point of the inner type's domain in place of the values, which were hit."""
+        return x.masked_fill(hit, self.anchor)
+
+
+def _with_zero(logits: Tensor) -> Tensor:
+    """Logits, and last that of the inner type, to which they are relative."""
+    return F.pad(logits, (0, 0) * (logits.ndim - 1) + (0, 1))
 
 
 @configurable

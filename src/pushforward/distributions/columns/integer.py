@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pushforward.core.config import configurable
 from pushforward.core.domain import Integers
-from pushforward.distributions.columns.scalar_term import ScalarTerm
+from pushforward.distributions.columns.terms import InTerms, ScalarTerm
 from pushforward.distributions.columns.scaled import FAR, LAST, Scaled, exp_up_to, log_up_to, turning_point
 from pushforward.univariate.base import Univariate
 
@@ -85,7 +85,7 @@ class Integer(Scaled):
             self.last[0] = turning_point(x - (self.low - 1))
         return super()._measure(x)
 
-    def scalar_term(self, x: Tensor, params: Tensor) -> ScalarTerm:
+    def in_terms(self, x: Tensor, params: Tensor) -> InTerms:
         below, above = (self._standardize64(self._unconstrain(x + half)[0]) for half in (-0.5, 0.5))
         # The difference of ends has no digits where numbers have many, such as seconds since 1970.
         width = self._width(x) / self.scale
@@ -94,10 +94,11 @@ class Integer(Scaled):
         width = torch.where(first | last, above - below, width)
         ends, inner, log_scale = self._relative(torch.stack([below, above]), params)
         width = (width * (-log_scale).exp()).to(params.dtype)
-        return ScalarTerm(self.distribution, self.kind, inner, ends[0], ends[1], width, None)
-
-    def log_prob_from(self, value: Tensor, x: Tensor, params: Tensor) -> Tensor:
-        return value.masked_fill(~self.domain.contains(x), -torch.inf)
+        inside = self.domain.contains(x)
+        return InTerms(
+            [ScalarTerm(self.distribution, self.kind, inner, low=ends[0], high=ends[1], width=width)],
+            lambda values: values[0].masked_fill(~inside, -torch.inf),
+        )
 
     def _width(self, x: Tensor) -> Tensor:
         """The distance of x - ½ and x + ½ on the scale where they are standardised."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, cast
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from pushforward.core.constants import moved_wide
 from pushforward.core.domain import Domain, Interval, Real
 from pushforward.core.torch_internals import buffers_of
 from pushforward.distributions.columns.column_type import WAVES, ColumnType, waves
-from pushforward.distributions.columns.scalar_term import ScalarTerm, kind_of
+from pushforward.distributions.columns.terms import InTerms, ScalarTerm, kind_of
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.distribution import distribution_of
 from pushforward.univariate.mixture_kinds import LogisticMixtureCDF
@@ -100,9 +101,9 @@ class Scaled(ColumnType):
         direction = self.distribution.widening()
         return None if direction is None else (torch.zeros_like(direction), direction)
 
-    def _unconstrain(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _unconstrain(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
         """(v, log dv/dx) with v on the real line for x in the domain; any finite numbers elsewhere."""
-        return x, torch.zeros_like(x)
+        return x, 0.0
 
     def _constrain(self, v: Tensor) -> Tensor:
         """x from v."""
@@ -173,62 +174,65 @@ class Scaled(ColumnType):
         return u.to(self.like.dtype).clamp(-INPUT_LIMIT, INPUT_LIMIT)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        return self.log_prob_from(self.scalar_term(x, params).evaluate(), x, params)
+        return self.in_terms(x, params).evaluate()
 
-    def scalar_term(self, x: Tensor, params: Tensor) -> ScalarTerm:
+    def in_terms(self, x: Tensor, params: Tensor) -> InTerms:
         v, log_slope = self._unconstrain(x)
         z, inner, log_scale = self._relative(self._standardize64(v), params)
         offset = (log_slope - self.scale.log()).to(inner.dtype) - log_scale
-        return ScalarTerm(self.distribution, self.kind, inner, z, None, None, offset)
+        terms = [ScalarTerm(self.distribution, self.kind, inner, z, offset.expand_as(z))]
+        if self._is_truncated:
+            terms.append(self._between(params))
+        outside = ~self._inside(x)
 
-    def log_prob_from(self, value: Tensor, x: Tensor, params: Tensor) -> Tensor:
-        return (value - self._log_between(params)).masked_fill(~self._inside(x), -torch.inf)
+        def combine(values: Sequence[Tensor]) -> Tensor:
+            value = values[0] - values[1] if self._is_truncated else values[0]
+            return value.masked_fill(outside, -torch.inf)
+
+        return InTerms(terms, combine)
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         low, high = self.domain.ends
         v = self._unconstrain(x)[0]
-        if self.low_limit is None:
-            below = self._below(v, params) * (-self._log_between(params)).exp()
-        else:
-            below = (self._log_mass(self._at(self.low_limit, params), v, params) - self._log_between(params)).exp()
+        z, inner, _ = self._relative(self._standardize64(v), params)
+        start = self._end(self.low_limit, params)
+        log_below = self.distribution.log_tail(z, inner) if start is None else self.distribution.log_mass(start, z, inner)
+        below = log_below.exp()
+        if self._is_truncated:
+            below = below * (-self._between(params).evaluate()).exp()
         return torch.where(x <= low, 0.0, torch.where(x >= high, 1.0, below.clamp(max=1.0)))
 
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
         inner, location, log_scale = self._parts(params)
-        if self.low_limit is not None or self.high_limit is not None:
+        if self._is_truncated:
             eps = torch.finfo(p.dtype).eps
-            p = p * self._log_between(params).exp()
-            p = (p if self.low_limit is None else p + self._below(self._at(self.low_limit, params), params)).clamp(
-                eps, 1 - eps
-            )
+            p = p * self._between(params).evaluate().exp()
+            start = self._end(self.low_limit, params)
+            p = (p if start is None else p + self.distribution.log_tail(start, inner).exp()).clamp(eps, 1 - eps)
         u = self.distribution.quantile(p, inner).to(torch.float64)
         u = u if location is None else u * log_scale.exp() + location
         return self._constrain(u * self.scale + self.mean).clamp(*self.domain.ends)
 
-    def _at(self, limit: float, params: Tensor) -> Tensor:
-        """A limit before it is standardised, (columns, n)."""
-        return self._unconstrain(torch.full_like(self.mean, limit))[0].expand(params.shape[1:])
+    @property
+    def _is_truncated(self) -> bool:
+        return self.low_limit is not None or self.high_limit is not None
 
-    def _log_mass(self, low: Tensor, high: Tensor, params: Tensor) -> Tensor:
-        """log P(low < V ≤ high)."""
-        both = torch.stack(torch.broadcast_tensors(self._standardize64(low), self._standardize64(high)))
-        ends, inner, _ = self._relative(both, params)
-        return self.distribution.log_mass(ends[0], ends[1], inner)
+    def _end(self, limit: float | None, params: Tensor) -> Tensor | None:
+        """A limit as the distribution sees it, (columns, n)."""
+        if limit is None:
+            return None
+        u = self._standardize64(self._unconstrain(torch.full_like(self.mean, limit))[0])
+        return self._relative(u, params)[0].expand(params.shape[1:])
 
-    def _log_between(self, params: Tensor) -> Tensor:
+    def _between(self, params: Tensor) -> ScalarTerm:
         """The log-probability of what lies between the limits under the distribution of the map."""
-        if self.low_limit is None and self.high_limit is None:
-            return params.new_zeros(())
-        if self.low_limit is not None and self.high_limit is not None:
-            return self._log_mass(self._at(self.low_limit, params), self._at(self.high_limit, params), params)
-        limit = self.high_limit if self.low_limit is None else self.low_limit
-        z, inner, _ = self._relative(self._standardize64(self._at(cast(float, limit), params)), params)
-        return self.distribution.log_tails(z, inner)[1 if self.high_limit is None else 0]
+        low, high = (self._end(limit, params) for limit in (self.low_limit, self.high_limit))
+        return ScalarTerm(self.distribution, self.kind, self._parts(params)[0], low=low, high=high)
 
     def _below(self, v: Tensor, params: Tensor) -> Tensor:
         """P(V ≤ v)."""
         z, inner, _ = self._relative(self._standardize64(v), params)
-        return self.distribution.log_tails(z, inner)[0].exp()
+        return self.distribution.log_tail(z, inner).exp()
 
     def fitted_params(self, u: Tensor) -> Tensor | None:
         params = self.distribution.initial_params(u.to(self.like.dtype)[None]) if len(u) > 1 else None
