@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pushforward.core.entries import holds_each
 from pushforward.distributions.columns.column_type import ColumnType
+from pushforward.distributions.mixed.evaluation import evaluated
 from pushforward.distributions.mixed.network import ConditionalNetwork
 from pushforward.distributions.mixed.random_sets import split_at_random
 
@@ -48,7 +49,7 @@ def calibrate_temperature(network: ConditionalNetwork, rows: Tensor, weights: Te
     present = ~table.isnan()
     filled = network.fill(table, present)
     fixed = network.order == "fixed"  # whose network sees what stands before a column alone
-    observed, targets = (present, network.split(present)[1]) if fixed else split_at_random(network, table, generator)
+    observed, targets = (present, network.split(present)[1]) if fixed else split_at_random(network, present, generator)
     targets = targets & holds_each(network.support, network.split(table)[1].t()).t()  # others have probability zero
     of_rows = torch.ones(len(rows), dtype=torch.float64, device=rows.device) if weights is None else weights
     target_weights = targets * of_rows[:most].repeat(copies)
@@ -56,6 +57,8 @@ def calibrate_temperature(network: ConditionalNetwork, rows: Tensor, weights: Te
     params = network.params(network.encode(filled), observed)
     x = network.split(filled)[1]
     log_temperatures = x.new_zeros(len(network.columns))
+    groups: list[int] = []
+    parts: list[_Part] = []
     for k, (column_type, group) in enumerate(network.columns):
         scaling = column_type.temperature_scaling()
         if scaling is None:
@@ -64,17 +67,25 @@ def calibrate_temperature(network: ConditionalNetwork, rows: Tensor, weights: Te
         slope, shift = (F.pad(t.to(params[k]), (0, extra))[:, None] for t in scaling)
         some = max(FEWEST_ROWS, ENTRIES_OF_GROUP // max(1, network.base_params[k].numel()))
         values, weighed, p = (t[..., :some] for t in (x[group], target_weights[group], params[k]))
-        objective = _Objective(column_type, values, p, weighed, slope, shift, effective_rows)
-        t = _maximize(objective, len(group), params[k])
-        count = column_type.num_params
-        network.scale_params(k, (-slope * t).exp()[:count], (shift * t)[:count])
-        log_temperatures[group] = t.to(log_temperatures)
+        groups.append(k)
+        parts.append(_Part(column_type, values, p, weighed, slope, shift))
+    if not parts:
+        return log_temperatures
+    sizes = [len(part.values) for part in parts]
+
+    def objective(t: Tensor) -> Tensor:
+        """The mean log-probability of each column as a function of its log-temperature, plus a log-prior."""
+        return _mean_log_probs(parts, t.split(sizes)) - t.double().square() / (2 * PRIOR**2 * effective_rows)
+
+    best = _maximize(objective, sum(sizes), parts[0].params)
+    for k, part, t in zip(groups, parts, best.split(sizes), strict=True):
+        network.scale_params(k, *(change[: part.column_type.num_params] for change in part.scaling(t)))
+        log_temperatures[network.columns.positions[k]] = t.to(log_temperatures)
     return log_temperatures
 
 
-@dataclass(frozen=True)
-class _Objective:
-    """The weighted mean log-probability of each column as a function of its log-temperature, plus a log-prior."""
+class _Part(NamedTuple):
+    """A group of columns whose temperatures are fitted."""
 
     column_type: ColumnType
     values: Tensor  # (columns, n)
@@ -82,13 +93,23 @@ class _Objective:
     weights: Tensor  # (columns, n), zero where there is no target
     slope: Tensor
     shift: Tensor
-    rows: float
 
-    def __call__(self, t: Tensor) -> Tensor:
-        scaled = self.params * (-self.slope * t).exp()[..., None] + (self.shift * t)[..., None]
-        terms = torch.where(self.weights > 0, self.column_type.log_prob(self.values, scaled).double(), 0.0)
-        mean = (self.weights * terms).sum(dim=1) / self.weights.sum(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
-        return mean - t.double().square() / (2 * PRIOR**2 * self.rows)
+    def scaling(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """By what log-temperatures t (columns,) multiply the parameters, and what they add, (num_params, columns)."""
+        return (-self.slope * t).exp(), self.shift * t
+
+
+def _mean_log_probs(parts: Sequence[_Part], temperatures: Sequence[Tensor]) -> Tensor:
+    """The weighted mean log-probability of each column at log-temperatures, (all columns,)."""
+    scaled = []
+    for part, t in zip(parts, temperatures, strict=True):
+        factor, shift = part.scaling(t)
+        scaled.append((part.column_type, part.values, part.params * factor[..., None] + shift[..., None]))
+    means = []
+    for part, log_prob in zip(parts, evaluated("log_prob", scaled), strict=True):
+        total = (part.weights * torch.where(part.weights > 0, log_prob.double(), 0.0)).sum(dim=1)
+        means.append(total / part.weights.sum(dim=1).clamp(min=torch.finfo(torch.float64).tiny))
+    return torch.cat(means)
 
 
 def _maximize(function: Callable[[Tensor], Tensor], count: int, like: Tensor) -> Tensor:
