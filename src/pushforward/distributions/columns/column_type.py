@@ -20,6 +20,7 @@ from pushforward.distributions.columns.terms import InTerms
 __all__ = ["WAVES", "ColumnType", "waves"]
 
 OCTAVES = 4
+FREQUENCIES = [[0.5 * math.pi * 2.0**octave] for octave in range(OCTAVES)]
 WAVES = 1 + 2 * OCTAVES
 """How many inputs `waves` makes of one number."""
 
@@ -35,7 +36,7 @@ def waves(u: Tensor) -> Tensor:
         | On Embeddings for Numerical Features in Tabular Deep Learning (Gorishniy et al., 2022), arXiv:2203.05556
     """
     u = u[:, None]
-    angles = u * (0.5 * math.pi * 2.0 ** torch.arange(OCTAVES, dtype=u.dtype, device=u.device))[:, None]
+    angles = u * u.new_tensor(FREQUENCIES)
     return torch.cat([u, angles.sin(), angles.cos()], dim=1)
 
 

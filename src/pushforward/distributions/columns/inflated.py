@@ -107,7 +107,8 @@ class Inflated(ColumnType):
         return self.in_terms(x, params).evaluate()
 
     def in_terms(self, x: Tensor, params: Tensor) -> InTerms:
-        codes, hit = self._find(x)
+        smaller, hit = self._find(x)
+        codes = torch.where(hit, smaller, len(self.values))
         logits, inner_params = params.tensor_split((len(self.values),))
         logits = _with_zero(logits)
         # If the inner type has probabilities, it gives one to each of the values too.
@@ -131,8 +132,8 @@ class Inflated(ColumnType):
     def point_mass(self, x: Tensor, params: Tensor) -> Tensor:
         if not self.is_density:
             return super().point_mass(x, params)
-        codes, hit = self._find(x)
-        return torch.where(hit, self._log_shares(params).gather(0, codes[None])[0].exp(), 0.0)
+        smaller, hit = self._find(x)
+        return torch.where(hit, self._log_shares(params).gather(0, smaller[None])[0].exp(), 0.0)
 
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
         share, inner_params = self._log_shares(params).exp(), params[len(self.values) :]
@@ -173,11 +174,10 @@ class Inflated(ColumnType):
         return x == self._over(x)
 
     def _find(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The number of each x among the values, that of values where it is none of them, and whether it is one."""
-        count = len(self.values)
-        codes = torch.searchsorted(self.values, x.contiguous())
-        hit = self.values[codes.clamp(max=count - 1)] == x
-        return codes.masked_fill(~hit, count), hit
+        """How many of the values are smaller than x, and whether it is one of them."""
+        x = x.contiguous()
+        smaller = torch.searchsorted(self.values, x)
+        return smaller, torch.searchsorted(self.values, x, right=True) > smaller
 
     def _without_values(self, x: Tensor, hit: Tensor) -> Tensor:
         """x with a fixed inner point of the inner type's domain in place of the values, which were hit."""

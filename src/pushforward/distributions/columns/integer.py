@@ -92,11 +92,11 @@ class Integer(Scaled):
         first, last = x <= self.low, x >= self.high
         below, above = below.masked_fill(first, -FAR), above.masked_fill(last, FAR)
         width = torch.where(first | last, above - below, width)
-        ends, inner, log_scale = self._relative(torch.stack([below, above]), params)
-        width = (width * (-log_scale).exp()).to(params.dtype)
+        placed = self._placed(params)
+        ends, width = placed.points(torch.stack([below, above])), placed.widths(width)
         inside = self.domain.contains(x)
         return InTerms(
-            [ScalarTerm(self.distribution, self.kind, inner, low=ends[0], high=ends[1], width=width)],
+            [ScalarTerm(self.distribution, self.kind, placed.params, low=ends[0], high=ends[1], width=width)],
             lambda values: values[0].masked_fill(~inside, -torch.inf),
         )
 

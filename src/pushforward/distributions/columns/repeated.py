@@ -125,11 +125,11 @@ class Repeated(Scaled):
         terms = [self._cell(before, upto, at if self.is_density else None, params)]
         if self.is_density and concrete_bool(at.all()) is not True:
             score = _score_of(before).clamp(-FARTHEST, FARTHEST)
-            z, latent, log_scale = self._relative(score, params)
+            placed = self._placed(params)
             log_normal = -0.5 * (score.square() + math.log(2 * math.pi))
             single = self.inner.log_prob(self._inner_point(x), self._base_params(x)) + self.shares[:, -1:].log()
-            offset = (single - log_normal).to(params.dtype) - log_scale
-            terms.append(ScalarTerm(self.distribution, self.kind, latent, z, offset))
+            z, offset = placed.points(score), placed.log_slopes(single - log_normal)
+            terms.append(ScalarTerm(self.distribution, self.kind, placed.params, z, offset))
         holds = at | self.inner.holds(x)
 
         def combine(values: Sequence[Tensor]) -> Tensor:
@@ -144,14 +144,17 @@ class Repeated(Scaled):
         low, high = _score_of(before), _score_of(upto)
         if cell is not None:
             low, high = torch.where(cell, low, 0.0), torch.where(cell, high, 1.0)
-        ends, latent, log_scale = self._relative(torch.stack([low, high]), params)
-        width = ((high - low) * (-log_scale).exp()).to(params.dtype)
-        return ScalarTerm(self.distribution, self.kind, latent, low=ends[0], high=ends[1], width=width)
+        placed = self._placed(params)
+        low_end, high_end = placed.points(torch.stack([low, high])).unbind()
+        return ScalarTerm(
+            self.distribution, self.kind, placed.params, low=low_end, high=high_end, width=placed.widths(high - low)
+        )
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         low, high = self.domain.ends
-        z, latent, _ = self._relative(_score_of(self._look_up(x)[2]), params)
-        below = self.distribution.log_tail(z, latent).exp().clamp(max=1.0)
+        placed = self._placed(params)
+        z = placed.points(_score_of(self._look_up(x)[2]))
+        below = self.distribution.log_tail(z, placed.params).exp().clamp(max=1.0)
         return torch.where(x < low, 0.0, torch.where(x >= high, 1.0, below))
 
     def point_mass(self, x: Tensor, params: Tensor) -> Tensor:
@@ -161,9 +164,8 @@ class Repeated(Scaled):
         return torch.where(at, self._cell(before, upto, at, params).evaluate().exp(), 0.0)
 
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
-        latent, location, log_scale = self._parts(params)
-        z = self.distribution.quantile(p, latent).to(torch.float64)
-        z = z if location is None else z * log_scale.exp() + location
+        placed = self._placed(params)
+        z = placed.values(self.distribution.quantile(p, placed.params))
         t = torch.special.ndtr(z)  # where to look in the distribution of the column
         before, upto, atoms = (_rows_of(table, t) for table in (self.before, self.upto, self._upto_values()))
         k = torch.searchsorted(upto, t)  # the first value with P(X ≤ v) ≥ t
@@ -220,8 +222,9 @@ class Repeated(Scaled):
 
     def _find(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """How many of the values are smaller than x, and whether it is one of them."""
-        k = torch.searchsorted(self.values, x.contiguous())
-        return k, self.values[k.clamp(max=len(self.values) - 1)] == x
+        x = x.contiguous()
+        smaller = torch.searchsorted(self.values, x)
+        return smaller, torch.searchsorted(self.values, x, right=True) > smaller
 
     def _inner_point(self, x: Tensor) -> Tensor:
         """x, with a fixed inner point of the inner type's domain where that does not hold x."""

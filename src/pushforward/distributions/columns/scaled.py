@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,6 +56,36 @@ def exp_up_to(last: Tensor, v: Tensor) -> Tensor:
     """The inverse of `log_up_to`."""
     inside = torch.minimum(v, last.log())
     return inside.exp() * (1 + (v - inside))
+
+
+class Placed(NamedTuple):
+    """Parameters of a distribution, and where it lies among standardised values u: that of (u - location) / scale."""
+
+    params: Tensor
+    location: Tensor | None = None
+    log_scale: Tensor | None = None
+
+    def points(self, u: Tensor) -> Tensor:
+        """Standardised values, in float64, as the distribution sees them, in its dtype."""
+        if self.location is not None:
+            u = u - self.location
+        return self.widths(u)
+
+    def widths(self, width: Tensor) -> Tensor:
+        """Distances of standardised values as the distribution sees them."""
+        if self.log_scale is not None:
+            width = width * (-self.log_scale).exp()
+        return width.to(self.params.dtype)
+
+    def log_slopes(self, log_slope: Tensor) -> Tensor:
+        """Log-slopes of standardised values as those of points."""
+        log_slope = log_slope.to(self.params.dtype)
+        return log_slope if self.log_scale is None else log_slope - self.log_scale
+
+    def values(self, z: Tensor) -> Tensor:
+        """Standardised values from points: the inverse of `points`."""
+        u = z.to(torch.float64)
+        return u if self.location is None or self.log_scale is None else u * self.log_scale.exp() + self.location
 
 
 class Scaled(ColumnType):
@@ -139,21 +169,12 @@ class Scaled(ColumnType):
     def standardized(self, x: Tensor) -> Tensor:
         return torch.where(self.holds(x), self._standardize64(self._unconstrain(x)[0]), torch.nan)
 
-    def _relative(self, u: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Standardised values u in float64 as the distribution sees them, in its dtype, its parameters and the
-        logarithm of the scale, which is zero where parameters have no location and scale."""
-        inner, location, log_scale = self._parts(params)
-        if location is None:
-            return u.to(params.dtype), inner, log_scale
-        return ((u - location) * (-log_scale).exp()).to(params.dtype), inner, log_scale
-
-    def _parts(self, params: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Parameters of the distribution, location and log-scale."""
-        if len(params) == self.num_params:
-            return params, None, params.new_zeros(())
+    def _placed(self, params: Tensor) -> Placed:
+        """Parameters with or without location and scale."""
+        if params.shape[0] == self.num_params:
+            return Placed(params)
         inner, linear = params.split((self.num_params, 2))
-        location, log_scale = linear.unbind()
-        return inner, location, log_scale
+        return Placed(inner, *linear.unbind())
 
     def _standardize64(self, v: Tensor) -> Tensor:
         return ((v - self.mean) / self.scale).clamp(-FAR, FAR)
@@ -178,9 +199,9 @@ class Scaled(ColumnType):
 
     def in_terms(self, x: Tensor, params: Tensor) -> InTerms:
         v, log_slope = self._unconstrain(x)
-        z, inner, log_scale = self._relative(self._standardize64(v), params)
-        offset = (log_slope - self.scale.log()).to(inner.dtype) - log_scale
-        terms = [ScalarTerm(self.distribution, self.kind, inner, z, offset.expand_as(z))]
+        placed = self._placed(params)
+        z, offset = placed.points(self._standardize64(v)), placed.log_slopes(log_slope - self.scale.log())
+        terms = [ScalarTerm(self.distribution, self.kind, placed.params, z, offset.expand_as(z))]
         if self._is_truncated:
             terms.append(self._between(params))
         outside = ~self._inside(x)
@@ -194,23 +215,23 @@ class Scaled(ColumnType):
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         low, high = self.domain.ends
         v = self._unconstrain(x)[0]
-        z, inner, _ = self._relative(self._standardize64(v), params)
-        start = self._end(self.low_limit, params)
-        log_below = self.distribution.log_tail(z, inner) if start is None else self.distribution.log_mass(start, z, inner)
-        below = log_below.exp()
+        below = self._below(v, params)
+        if (start := self._end(self.low_limit, params)) is not None:
+            placed = self._placed(params)
+            z = placed.points(self._standardize64(v))
+            below = self.distribution.log_mass(start.expand_as(z), z, placed.params).exp()
         if self._is_truncated:
             below = below * (-self._between(params).evaluate()).exp()
         return torch.where(x <= low, 0.0, torch.where(x >= high, 1.0, below.clamp(max=1.0)))
 
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
-        inner, location, log_scale = self._parts(params)
+        placed = self._placed(params)
         if self._is_truncated:
             eps = torch.finfo(p.dtype).eps
             p = p * self._between(params).evaluate().exp()
             start = self._end(self.low_limit, params)
-            p = (p if start is None else p + self.distribution.log_tail(start, inner).exp()).clamp(eps, 1 - eps)
-        u = self.distribution.quantile(p, inner).to(torch.float64)
-        u = u if location is None else u * log_scale.exp() + location
+            p = (p if start is None else p + self.distribution.log_tail(start, placed.params).exp()).clamp(eps, 1 - eps)
+        u = placed.values(self.distribution.quantile(p, placed.params))
         return self._constrain(u * self.scale + self.mean).clamp(*self.domain.ends)
 
     @property
@@ -222,17 +243,17 @@ class Scaled(ColumnType):
         if limit is None:
             return None
         u = self._standardize64(self._unconstrain(torch.full_like(self.mean, limit))[0])
-        return self._relative(u, params)[0].expand(params.shape[1:])
+        return self._placed(params).points(u).expand(params.shape[1:])
 
     def _between(self, params: Tensor) -> ScalarTerm:
         """The log-probability of what lies between the limits under the distribution of the map."""
         low, high = (self._end(limit, params) for limit in (self.low_limit, self.high_limit))
-        return ScalarTerm(self.distribution, self.kind, self._parts(params)[0], low=low, high=high)
+        return ScalarTerm(self.distribution, self.kind, self._placed(params).params, low=low, high=high)
 
     def _below(self, v: Tensor, params: Tensor) -> Tensor:
         """P(V ≤ v)."""
-        z, inner, _ = self._relative(self._standardize64(v), params)
-        return self.distribution.log_tail(z, inner).exp()
+        placed = self._placed(params)
+        return self.distribution.log_tail(placed.points(self._standardize64(v)), placed.params).exp()
 
     def fitted_params(self, u: Tensor) -> Tensor | None:
         params = self.distribution.initial_params(u.to(self.like.dtype)[None]) if len(u) > 1 else None

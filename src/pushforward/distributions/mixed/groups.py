@@ -100,7 +100,7 @@ class ColumnGroups(HasConstants):
         parts = [flags, *others]
         if waved:
             u = torch.cat(waved)
-            shown = waves(u.nan_to_num()).masked_fill(u.isnan()[:, None], 0.0)
+            shown = waves(u.nan_to_num()) * (u == u)[:, None]
             parts.insert(1, shown.flatten(0, 1))
         return torch.cat(parts).index_select(0, self.input_order)
 
