@@ -135,7 +135,8 @@ class ColumnType(HasConstants, ABC):
         return list(range(self.num_inputs))
 
     def position(self, x: Tensor) -> Tensor | None:
-        """The numbers (columns, n) whose `waves` are inputs, in the dtype of the weights; NaN where all are zero."""
+        """The numbers (columns, n) whose `waves` are inputs, in the dtype of the weights; where x is one of the values
+        that are shown, these inputs are zero instead."""
         return None
 
     def standardized(self, x: Tensor) -> Tensor:

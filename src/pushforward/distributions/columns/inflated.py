@@ -90,8 +90,7 @@ class Inflated(ColumnType):
         return [*range(flags), *(flags + k for k in self.inner.plain_inputs)]
 
     def position(self, x: Tensor) -> Tensor | None:
-        inner = self.inner.position(x)
-        return None if inner is None else inner.masked_fill(self._find(x)[1], torch.nan)
+        return self.inner.position(x)
 
     def holds(self, x: Tensor) -> Tensor:
         return self._find(x)[1] | self.inner.holds(x)

@@ -68,7 +68,8 @@ def calibrate_temperature(network: ConditionalNetwork, rows: Tensor, weights: Te
         some = max(FEWEST_ROWS, ENTRIES_OF_GROUP // max(1, network.base_params[k].numel()))
         values, weighed, p = (t[..., :some] for t in (x[group], target_weights[group], params[k]))
         groups.append(k)
-        parts.append(_Part(column_type, values, p, weighed, slope, shift))
+        shares = weighed / weighed.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+        parts.append(_Part(column_type, values, p, shares, slope, shift))
     if not parts:
         return log_temperatures
     sizes = [len(part.values) for part in parts]
@@ -90,7 +91,7 @@ class _Part(NamedTuple):
     column_type: ColumnType
     values: Tensor  # (columns, n)
     params: Tensor
-    weights: Tensor  # (columns, n), zero where there is no target
+    weights: Tensor  # (columns, n), zero where there is no target; of each column they sum to one
     slope: Tensor
     shift: Tensor
 
@@ -105,10 +106,8 @@ def _mean_log_probs(parts: Sequence[_Part], temperatures: Sequence[Tensor]) -> T
     for part, t in zip(parts, temperatures, strict=True):
         factor, shift = part.scaling(t)
         scaled.append((part.column_type, part.values, part.params * factor[..., None] + shift[..., None]))
-    means = []
-    for part, log_prob in zip(parts, evaluated("log_prob", scaled), strict=True):
-        total = (part.weights * torch.where(part.weights > 0, log_prob.double(), 0.0)).sum(dim=1)
-        means.append(total / part.weights.sum(dim=1).clamp(min=torch.finfo(torch.float64).tiny))
+    pairs = zip(parts, evaluated("log_prob", scaled), strict=True)
+    means = [torch.where(p.weights > 0, p.weights * log_prob, 0.0).sum(dim=1) for p, log_prob in pairs]
     return torch.cat(means)
 
 
