@@ -153,9 +153,10 @@ class ColumnType(HasConstants, ABC):
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         """Log-density or log-probability of x, (columns, n); -inf outside of the domain."""
 
-    def in_terms(self, x: Tensor, params: Tensor) -> InTerms:
+    def in_terms(self, x: Tensor, params: Tensor, *, constant_place: bool = False) -> InTerms:
         """`log_prob` with the parts of it that take longest as terms, which can be evaluated for many columns at once;
-        by default there are none."""
+        by default there are none. ``constant_place``: whether location and scale, where parameters end with them, are
+        constants though the others have gradients; mixtures then take slopes in closed form."""
         return InTerms([], lambda _: self.log_prob(x, params))
 
     @abstractmethod

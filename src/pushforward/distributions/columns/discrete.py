@@ -66,7 +66,7 @@ class Categorical(ColumnType):
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         return self.in_terms(x, params).evaluate()
 
-    def in_terms(self, x: Tensor, params: Tensor) -> InTerms:
+    def in_terms(self, x: Tensor, params: Tensor, *, constant_place: bool = False) -> InTerms:
         return InTerms([CategoricalTerm(params, x)], itemgetter(0))
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:

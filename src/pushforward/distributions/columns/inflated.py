@@ -105,21 +105,22 @@ class Inflated(ColumnType):
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         return self.in_terms(x, params).evaluate()
 
-    def in_terms(self, x: Tensor, params: Tensor) -> InTerms:
+    def in_terms(self, x: Tensor, params: Tensor, *, constant_place: bool = False) -> InTerms:
         smaller, hit = self._find(x)
         codes = torch.where(hit, smaller, len(self.values))
         logits, inner_params = params.tensor_split((len(self.values),))
         logits = _with_zero(logits)
         # If the inner type has probabilities, it gives one to each of the values too.
-        inner = self.inner.in_terms(self._without_values(x, hit) if self.is_density else x, inner_params)
+        others = self._without_values(x, hit) if self.is_density else x
+        inner = self.inner.in_terms(others, inner_params, constant_place=constant_place)
 
         def combine(values: Sequence[Tensor]) -> Tensor:
             share, within = values[0], inner.combine(values[1:])
             if self.is_density:
                 return share + within.masked_fill(hit, 0.0)
             logit = logits.gather(0, codes[None])[0]
-            others = share - logit + within
-            return torch.where(hit, torch.logaddexp(share, others), others)
+            other = share - logit + within
+            return torch.where(hit, torch.logaddexp(share, other), other)
 
         return InTerms([CategoricalTerm(logits, codes), *inner.terms], combine)
 

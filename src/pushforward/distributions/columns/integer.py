@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pushforward.core.config import configurable
 from pushforward.core.domain import Integers
-from pushforward.distributions.columns.terms import InTerms, ScalarTerm
 from pushforward.distributions.columns.scaled import FAR, LAST, Scaled, exp_up_to, log_up_to, turning_point
+from pushforward.distributions.columns.terms import InTerms, ScalarTerm
 from pushforward.univariate.base import Univariate
 
 __all__ = ["Integer"]
@@ -85,14 +85,14 @@ class Integer(Scaled):
             self.last[0] = turning_point(x - (self.low - 1))
         return super()._measure(x)
 
-    def in_terms(self, x: Tensor, params: Tensor) -> InTerms:
+    def in_terms(self, x: Tensor, params: Tensor, *, constant_place: bool = False) -> InTerms:
         below, above = (self._standardize64(self._unconstrain(x + half)[0]) for half in (-0.5, 0.5))
         # The difference of ends has no digits where numbers have many, such as seconds since 1970.
         width = self._width(x) / self.scale
         first, last = x <= self.low, x >= self.high
         below, above = below.masked_fill(first, -FAR), above.masked_fill(last, FAR)
         width = torch.where(first | last, above - below, width)
-        placed = self._placed(params)
+        placed = self._placed(params, constant_place)
         ends, width = placed.points(torch.stack([below, above])), placed.widths(width)
         inside = self.domain.contains(x)
         return InTerms(

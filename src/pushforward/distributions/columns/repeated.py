@@ -16,8 +16,8 @@ from pushforward.core.domain import Interval
 from pushforward.core.numerics import concrete_bool
 from pushforward.distributions.columns.column_type import WAVES, ColumnType, waves
 from pushforward.distributions.columns.inflated import FEWEST
+from pushforward.distributions.columns.scaled import FAR, Placed, Scaled
 from pushforward.distributions.columns.terms import InTerms, ScalarTerm
-from pushforward.distributions.columns.scaled import FAR, Scaled
 from pushforward.univariate.base import Univariate
 
 __all__ = ["Repeated"]
@@ -120,12 +120,12 @@ class Repeated(Scaled):
     def standardized(self, x: Tensor) -> Tensor:
         return torch.where(self.holds(x), self._score(x), torch.nan)
 
-    def in_terms(self, x: Tensor, params: Tensor) -> InTerms:
+    def in_terms(self, x: Tensor, params: Tensor, *, constant_place: bool = False) -> InTerms:
         at, before, upto = self._look_up(x)
-        terms = [self._cell(before, upto, at if self.is_density else None, params)]
+        placed = self._placed(params, constant_place)
+        terms = [self._cell(before, upto, at if self.is_density else None, placed)]
         if self.is_density and concrete_bool(at.all()) is not True:
             score = _score_of(before).clamp(-FARTHEST, FARTHEST)
-            placed = self._placed(params)
             log_normal = -0.5 * (score.square() + math.log(2 * math.pi))
             single = self.inner.log_prob(self._inner_point(x), self._base_params(x)) + self.shares[:, -1:].log()
             z, offset = placed.points(score), placed.log_slopes(single - log_normal)
@@ -138,13 +138,12 @@ class Repeated(Scaled):
 
         return InTerms(terms, combine)
 
-    def _cell(self, before: Tensor, upto: Tensor, cell: Tensor | None, params: Tensor) -> ScalarTerm:
+    def _cell(self, before: Tensor, upto: Tensor, cell: Tensor | None, placed: Placed) -> ScalarTerm:
         """The log-probability of the z between two probabilities of the column, of any interval where there is no
         ``cell``."""
         low, high = _score_of(before), _score_of(upto)
         if cell is not None:
             low, high = torch.where(cell, low, 0.0), torch.where(cell, high, 1.0)
-        placed = self._placed(params)
         low_end, high_end = placed.points(torch.stack([low, high])).unbind()
         return ScalarTerm(
             self.distribution, self.kind, placed.params, low=low_end, high=high_end, width=placed.widths(high - low)
@@ -161,7 +160,7 @@ class Repeated(Scaled):
         if not self.is_density:
             return super().point_mass(x, params)
         at, before, upto = self._look_up(x)
-        return torch.where(at, self._cell(before, upto, at, params).evaluate().exp(), 0.0)
+        return torch.where(at, self._cell(before, upto, at, self._placed(params)).evaluate().exp(), 0.0)
 
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
         placed = self._placed(params)

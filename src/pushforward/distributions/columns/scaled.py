@@ -64,18 +64,16 @@ class Placed(NamedTuple):
     params: Tensor
     location: Tensor | None = None
     log_scale: Tensor | None = None
+    steepness: Tensor | None = None
+    """One over the scale."""
 
     def points(self, u: Tensor) -> Tensor:
         """Standardised values, in float64, as the distribution sees them, in its dtype."""
-        if self.location is not None:
-            u = u - self.location
-        return self.widths(u)
+        return self.widths(u if self.location is None else u - self.location)
 
     def widths(self, width: Tensor) -> Tensor:
         """Distances of standardised values as the distribution sees them."""
-        if self.log_scale is not None:
-            width = width * (-self.log_scale).exp()
-        return width.to(self.params.dtype)
+        return (width if self.steepness is None else width * self.steepness).to(self.params.dtype)
 
     def log_slopes(self, log_slope: Tensor) -> Tensor:
         """Log-slopes of standardised values as those of points."""
@@ -140,7 +138,7 @@ class Scaled(ColumnType):
         return v
 
     def holds(self, x: Tensor) -> Tensor:
-        return super().holds(x) & self._inside(x) if self.is_density else super().holds(x)
+        return self._inside(x) if self.is_density else super().holds(x)
 
     def _limit(self, low: float | None, high: float | None) -> None:
         """Truncate the distribution of a type of the real line, or of the numbers above a bound.
@@ -169,12 +167,13 @@ class Scaled(ColumnType):
     def standardized(self, x: Tensor) -> Tensor:
         return torch.where(self.holds(x), self._standardize64(self._unconstrain(x)[0]), torch.nan)
 
-    def _placed(self, params: Tensor) -> Placed:
-        """Parameters with or without location and scale."""
+    def _placed(self, params: Tensor, constant_place: bool = False) -> Placed:
+        """Parameters with or without location and scale, which may be constants."""
         if params.shape[0] == self.num_params:
             return Placed(params)
         inner, linear = params.split((self.num_params, 2))
-        return Placed(inner, *linear.unbind())
+        location, log_scale = (linear.detach() if constant_place else linear).unbind()
+        return Placed(inner, location, log_scale, (-log_scale).exp())
 
     def _standardize64(self, v: Tensor) -> Tensor:
         return ((v - self.mean) / self.scale).clamp(-FAR, FAR)
@@ -197,13 +196,13 @@ class Scaled(ColumnType):
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         return self.in_terms(x, params).evaluate()
 
-    def in_terms(self, x: Tensor, params: Tensor) -> InTerms:
+    def in_terms(self, x: Tensor, params: Tensor, *, constant_place: bool = False) -> InTerms:
         v, log_slope = self._unconstrain(x)
-        placed = self._placed(params)
+        placed = self._placed(params, constant_place)
         z, offset = placed.points(self._standardize64(v)), placed.log_slopes(log_slope - self.scale.log())
         terms = [ScalarTerm(self.distribution, self.kind, placed.params, z, offset.expand_as(z))]
         if self._is_truncated:
-            terms.append(self._between(params))
+            terms.append(self._between(placed))
         outside = ~self._inside(x)
 
         def combine(values: Sequence[Tensor]) -> Tensor:
@@ -215,21 +214,20 @@ class Scaled(ColumnType):
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         low, high = self.domain.ends
         v = self._unconstrain(x)[0]
-        below = self._below(v, params)
-        if (start := self._end(self.low_limit, params)) is not None:
-            placed = self._placed(params)
+        placed, below = self._placed(params), self._below(v, params)
+        if (start := self._end(self.low_limit, placed)) is not None:
             z = placed.points(self._standardize64(v))
             below = self.distribution.log_mass(start.expand_as(z), z, placed.params).exp()
         if self._is_truncated:
-            below = below * (-self._between(params).evaluate()).exp()
+            below = below * (-self._between(self._placed(params)).evaluate()).exp()
         return torch.where(x <= low, 0.0, torch.where(x >= high, 1.0, below.clamp(max=1.0)))
 
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
         placed = self._placed(params)
         if self._is_truncated:
             eps = torch.finfo(p.dtype).eps
-            p = p * self._between(params).evaluate().exp()
-            start = self._end(self.low_limit, params)
+            p = p * self._between(placed).evaluate().exp()
+            start = self._end(self.low_limit, placed)
             p = (p if start is None else p + self.distribution.log_tail(start, placed.params).exp()).clamp(eps, 1 - eps)
         u = placed.values(self.distribution.quantile(p, placed.params))
         return self._constrain(u * self.scale + self.mean).clamp(*self.domain.ends)
@@ -238,17 +236,20 @@ class Scaled(ColumnType):
     def _is_truncated(self) -> bool:
         return self.low_limit is not None or self.high_limit is not None
 
-    def _end(self, limit: float | None, params: Tensor) -> Tensor | None:
+    def _end(self, limit: float | None, placed: Placed) -> Tensor | None:
         """A limit as the distribution sees it, (columns, n)."""
-        if limit is None:
-            return None
-        u = self._standardize64(self._unconstrain(torch.full_like(self.mean, limit))[0])
-        return self._placed(params).points(u).expand(params.shape[1:])
+        return None if limit is None else placed.points(self._limit64(limit)).expand(placed.params.shape[1:])
 
-    def _between(self, params: Tensor) -> ScalarTerm:
+    def _limit64(self, limit: float) -> Tensor:
+        return self._standardize64(self._unconstrain(torch.full_like(self.mean, limit))[0])
+
+    def _between(self, placed: Placed) -> ScalarTerm:
         """The log-probability of what lies between the limits under the distribution of the map."""
-        low, high = (self._end(limit, params) for limit in (self.low_limit, self.high_limit))
-        return ScalarTerm(self.distribution, self.kind, self._placed(params).params, low=low, high=high)
+        low, high, width = self._end(self.low_limit, placed), self._end(self.high_limit, placed), None
+        if self.low_limit is not None and self.high_limit is not None:
+            width = placed.widths(self._limit64(self.high_limit) - self._limit64(self.low_limit))
+            width = width.expand(placed.params.shape[1:])
+        return ScalarTerm(self.distribution, self.kind, placed.params, low=low, high=high, width=width)
 
     def _below(self, v: Tensor, params: Tensor) -> Tensor:
         """P(V ≤ v)."""

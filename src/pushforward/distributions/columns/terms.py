@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.core.execution_mode import runs_eagerly
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.distribution import UnivariateDistribution
 
@@ -59,18 +58,17 @@ class ScalarTerm(NamedTuple):
         parts = (part is None for part in self[3:])
         return (self.kind, self.params.shape[2:], *parts) if self.kind else None
 
-    def evaluate(self, constant: bool = False) -> Tensor:
+    def evaluate(self) -> Tensor:
         """The logarithm, (columns, n)."""
-        params, points = self.params, self[3:]
-        if constant and runs_eagerly(params):
-            points = (None if point is None else point.detach() for point in points)
-        at, offset, low, high, width = points
+        _, _, params, at, offset, low, high, width = self
         if at is not None:
             value = self.distribution.log_density(at, params)
             return value if offset is None else value + offset
         if low is not None and high is not None:
             return self.distribution.log_mass(low, high, params, width)
-        return self.distribution.log_tail(high, params) if low is None else self.distribution.log_tail(low, params, True)
+        if high is not None:
+            return self.distribution.log_tail(high, params)
+        return self.distribution.log_tail(cast(Tensor, low), params, upper=True)
 
     def joined(self, others: Sequence[Self]) -> Self:
         """One term with the columns of this and of others of its group."""
@@ -99,7 +97,7 @@ class CategoricalTerm(NamedTuple):
         """Equal for terms that are evaluated together; None for one that is evaluated alone."""
         return ("categories", self.logits.shape[2:]) if len(self.logits) <= MOST_PADDED else None
 
-    def evaluate(self, constant: bool = False) -> Tensor:
+    def evaluate(self) -> Tensor:
         """The logarithm, (columns, n)."""
         codes = self.codes.clamp(0, len(self.logits) - 1).long()
         log_probs = torch.log_softmax(self.logits, dim=0).gather(0, codes[None])[0]
@@ -127,14 +125,8 @@ class InTerms(NamedTuple):
         return self.combine([term.evaluate() for term in self.terms])
 
 
-def evaluate_together(parts: Sequence[InTerms], constant: bool = False) -> list[Tensor]:
-    """`InTerms.evaluate` of each, where terms that have most in common take one call for all of their columns.
-
-    Args:
-        parts: what is evaluated.
-        constant: whether the points of terms are constants even if they came with parameters that have gradients:
-            mixtures then take slopes in closed form.
-    """
+def evaluate_together(parts: Sequence[InTerms]) -> list[Tensor]:
+    """`InTerms.evaluate` of each, where terms that have most in common take one call for all of their columns."""
     terms = [term for part in parts for term in part.terms]
     groups: dict[Hashable, list[int]] = {}
     for k, term in enumerate(terms):
@@ -144,6 +136,6 @@ def evaluate_together(parts: Sequence[InTerms], constant: bool = False) -> list[
         first, *others = (terms[k] for k in members)
         whole = first.joined(others) if others else first
         sizes = [terms[k].columns for k in members]
-        values.update(zip(members, whole.evaluate(constant).split(sizes), strict=True))
+        values.update(zip(members, whole.evaluate().split(sizes), strict=True))
     ordered = (values[k] for k in range(len(terms)))
     return [part.combine([next(ordered) for _ in part.terms]) for part in parts]

@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from pushforward.core.execution_mode import runs_eagerly
 from pushforward.distributions.columns.column_type import ColumnType
 from pushforward.distributions.columns.terms import evaluate_together
 
@@ -21,6 +22,6 @@ def evaluated(method: ColumnMethod, parts: Sequence[tuple[ColumnType, Tensor, Te
     evaluated for all of them at once."""
     if method != "log_prob":
         return [getattr(column_type, method)(x, params) for column_type, x, params in parts]
-    # Points of terms follow from the values and from what is linear in others of the same table.
-    constant = not any(x.requires_grad for _, x, _ in parts)
-    return evaluate_together([column_type.in_terms(x, params) for column_type, x, params in parts], constant)
+    # Location and scale are linear in other values of the same table.
+    constant = all(not x.requires_grad and runs_eagerly(params) for _, x, params in parts)
+    return evaluate_together([t.in_terms(x, params, constant_place=constant) for t, x, params in parts])
