@@ -133,7 +133,7 @@ class Repeated(Scaled):
         holds = at | self.inner.holds(x)
 
         def combine(values: Sequence[Tensor]) -> Tensor:
-            value = values[0] if len(values) == 1 else torch.where(at, *values)
+            value = values[0] if len(values) == 1 else torch.where(at, values[0], values[1])
             return value.masked_fill(~holds, -torch.inf)
 
         return InTerms(terms, combine)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple, Self, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +70,7 @@ class ScalarTerm(NamedTuple):
             return self.distribution.log_tail(high, params)
         return self.distribution.log_tail(cast(Tensor, low), params, upper=True)
 
-    def joined(self, others: Sequence[Self]) -> Self:
+    def joined(self, others: Sequence[Any]) -> ScalarTerm:
         """One term with the columns of this and of others of its group."""
         terms = [self, *others]
         params = torch.cat([term.params for term in terms], dim=1)
@@ -103,8 +103,8 @@ class CategoricalTerm(NamedTuple):
         log_probs = torch.log_softmax(self.logits, dim=0).gather(0, codes[None])[0]
         return log_probs.masked_fill(self.codes != codes, -torch.inf)
 
-    def joined(self, others: Sequence[Self]) -> Self:
-        """One term with the columns of this and of others."""
+    def joined(self, others: Sequence[Any]) -> CategoricalTerm:
+        """One term with the columns of this and of others of its group."""
         terms = [self, *others]
         most = max(len(term.logits) for term in terms)
         padded = [F.pad(p, (0, 0, 0, 0, 0, most - len(p)), value=-torch.inf) for p, _ in terms]

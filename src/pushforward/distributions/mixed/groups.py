@@ -63,7 +63,8 @@ class ColumnGroups(HasConstants):
         self.shows = [column_type.shown_values is not None for column_type, _ in self]
         """Of which groups inputs are flags and `waves` alone."""
         shown: list[tuple[int, list[float]]] = []  # columns and their values
-        rows, waved, others = [], [], []
+        rows: list[int] = []
+        waved, others = [], []
         for column_type, group in self:
             values = column_type.shown_values
             if values is None:
