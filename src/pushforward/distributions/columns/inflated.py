@@ -52,6 +52,8 @@ class Inflated(ColumnType):
         self.inner = inner if inner.columns == columns else inner.repeated(columns)
         self.is_density, self.ordered, self.smoothing = inner.is_density, inner.ordered, inner.smoothing
         self.is_real = inner.is_real
+        self.count = len(numbers)
+        """How many single values there are."""
         self.num_params, self.num_inputs = len(numbers) + inner.num_params, len(numbers) + inner.num_inputs
         low, high = inner.domain.ends
         fits = low <= numbers[0] and numbers[-1] <= high
@@ -69,8 +71,7 @@ class Inflated(ColumnType):
         inner = self.inner.temperature_scaling()
         if inner is None:
             return None
-        values = len(self.values)
-        return torch.cat([torch.ones(values), inner[0]]), torch.cat([torch.zeros(values), inner[1]])
+        return torch.cat([torch.ones(self.count), inner[0]]), torch.cat([torch.zeros(self.count), inner[1]])
 
     def add_noise(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return torch.where(self._find(x)[1], x, self.inner.add_noise(x, generator)) if self.smoothing else x
@@ -86,8 +87,7 @@ class Inflated(ColumnType):
 
     @property
     def plain_inputs(self) -> list[int]:
-        flags = len(self.values)
-        return [*range(flags), *(flags + k for k in self.inner.plain_inputs)]
+        return [*range(self.count), *(self.count + k for k in self.inner.plain_inputs)]
 
     def position(self, x: Tensor) -> Tensor | None:
         return self.inner.position(x)
@@ -107,8 +107,8 @@ class Inflated(ColumnType):
 
     def in_terms(self, x: Tensor, params: Tensor, *, constant_place: bool = False) -> InTerms:
         smaller, hit = self._find(x)
-        codes = torch.where(hit, smaller, len(self.values))
-        logits, inner_params = params.tensor_split((len(self.values),))
+        codes = torch.where(hit, smaller, self.count)
+        logits, inner_params = params.tensor_split((self.count,))
         logits = _with_zero(logits)
         # If the inner type has probabilities, it gives one to each of the values too.
         others = self._without_values(x, hit) if self.is_density else x
@@ -127,7 +127,7 @@ class Inflated(ColumnType):
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         share = self._log_shares(params).exp()
         below = torch.where(self._over(x) <= x, share[:-1], 0.0).sum(dim=0)
-        return (below + share[-1] * self.inner.cdf(x, params[len(self.values) :])).clamp(max=1.0)
+        return (below + share[-1] * self.inner.cdf(x, params[self.count :])).clamp(max=1.0)
 
     def point_mass(self, x: Tensor, params: Tensor) -> Tensor:
         if not self.is_density:
@@ -136,7 +136,7 @@ class Inflated(ColumnType):
         return torch.where(hit, self._log_shares(params).gather(0, smaller[None])[0].exp(), 0.0)
 
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
-        share, inner_params = self._log_shares(params).exp(), params[len(self.values) :]
+        share, inner_params = self._log_shares(params).exp(), params[self.count :]
         values = self._over(p.to(torch.float64)).expand(-1, *p.shape)
         inside = torch.stack([self.inner.cdf(value, inner_params.expand(-1, *p.shape)) for value in values])
         upto = share[:-1].cumsum(dim=0) + share[-1] * inside  # P(X ≤ v_k)
@@ -163,7 +163,7 @@ class Inflated(ColumnType):
 
     def _log_shares(self, params: Tensor) -> Tensor:
         """Log-probabilities of the values, and last of the inner type."""
-        return torch.log_softmax(_with_zero(params[: len(self.values)]), dim=0)
+        return torch.log_softmax(_with_zero(params[: self.count]), dim=0)
 
     def _over(self, x: Tensor) -> Tensor:
         """The values along a new first axis, (values, 1, ..., 1), to compare with x."""
