@@ -97,7 +97,7 @@ class _Part(NamedTuple):
         t = t.t()
         return (-self.slope[..., None] * t).exp(), self.shift[..., None] * t
 
-    def tempered(self, t: Tensor) -> tuple[ColumnType, Tensor, Tensor]:
+    def scaled(self, t: Tensor) -> tuple[ColumnType, Tensor, Tensor]:
         """The type, and its values and parameters at all points, (columns, points · n)."""
         factor, shift = (change[..., None] for change in self.scaling(t))
         params = (self.params[:, :, None] * factor + shift).flatten(2)
@@ -129,7 +129,7 @@ def _objective(parts: Sequence[_Part], rows: float, t: Tensor) -> Tensor:
     means = []
     for points in t.split(at_once):
         pairs = zip(parts, points.split(sizes, dim=1), strict=True)
-        log_probs = evaluated("log_prob", [part.tempered(each) for part, each in pairs])
+        log_probs = evaluated("log_prob", [part.scaled(each) for part, each in pairs])
         means.append(torch.cat([part.mean(each) for part, each in zip(parts, log_probs, strict=True)], dim=1))
     return torch.cat(means) - t.double().square() / (2 * PRIOR**2 * rows)
 
