@@ -24,7 +24,7 @@ from pushforward.distributions import (
     Positive,
     ZeroInflated,
 )
-from pushforward.distributions.columns.scalar_term import evaluate_together
+from pushforward.distributions.columns.terms import evaluate_together
 from pushforward.distributions.mixed.linear import LinearPart
 from pushforward.univariate import Affine, LogisticMixtureCDF
 from pushforward.univariate.distribution import distribution_of
@@ -94,13 +94,13 @@ def test_parameters_of_some_columns_are_those_of_all():
 
 def test_terms_of_unequal_distributions_are_evaluated_apart():
     x, columns = torch.rand(1, 5, dtype=torch.float64), [Continuous(), Continuous(Affine()), Integer()]
-    terms = [column.scalar_term(x, torch.zeros(column.num_params, 1, 5)) for column in columns]
-    for value, term in zip(evaluate_together(terms), terms, strict=True):
-        assert torch.equal(value, term.evaluate())
+    parts = [column.in_terms(x, torch.zeros(column.num_params, 1, 5)) for column in columns]
+    for value, part in zip(evaluate_together(parts), parts, strict=True):
+        assert torch.equal(value, part.evaluate())
 
 
-@pytest.mark.parametrize("mass", [False, True])
-def test_slopes_that_come_with_the_value_are_those_of_autograd(mass):
+@pytest.mark.parametrize("name", ["density", "mass", "lower tail", "upper tail"])
+def test_slopes_that_come_with_the_value_are_those_of_autograd(name):
     distribution = distribution_of(LogisticMixtureCDF(5, log_widths=7.0).double())
     generator = torch.Generator().manual_seed(0)
     params = (2 * torch.randn(15, 3, 40, generator=generator, dtype=torch.float64)).requires_grad_()
@@ -109,10 +109,13 @@ def test_slopes_that_come_with_the_value_are_those_of_autograd(mass):
     width = torch.rand(3, 40, generator=generator, dtype=torch.float64) + 1e-6
 
     def values(fast):
-        if mass:
+        if name == "density":
+            return (distribution.log_density if fast else distribution._log_density)(x, params)
+        if name == "mass":
             function = distribution.log_mass if fast else distribution._log_mass
             return function(x, x + width, params, width)
-        return (distribution.log_density if fast else distribution._log_density)(x, params)
+        upper = name == "upper tail"
+        return distribution.log_tail(x, params, upper) if fast else distribution._log_tail(x, upper, params)
 
     assert values(True).grad_fn.name().startswith("_WithSlopes")
     assert torch.allclose(values(True), values(False), rtol=1e-12, atol=1e-12)

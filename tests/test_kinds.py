@@ -18,7 +18,7 @@ from pushforward.distributions import (
     Integer,
     ZeroInflated,
 )
-from pushforward.distributions.columns.discrete import log_probs_together
+from pushforward.distributions.columns.terms import evaluate_together
 from pushforward.univariate import Affine, GaussianMixtureCDF, RationalQuadratic
 
 KINDS = sorted(name for name, cls in REGISTRY.items() if issubclass(cls, ColumnType))
@@ -303,7 +303,8 @@ def test_categories_together_are_categories_each():
     x = [values.double() for values in [*x, torch.tensor([[6.0, 7, 1, 3, 0, 0.5, 2], [0, 1, 2, 3, 4, 5, 6]])]]
     params = [torch.randn(t.levels, t.columns, 7, generator=g).requires_grad_() for t in types]
     parts = list(zip(types, x, params, strict=True))
-    together, each_alone = log_probs_together(parts), [t.log_prob(values, p) for t, values, p in parts]
+    together = evaluate_together([t.in_terms(values, p) for t, values, p in parts])
+    each_alone = [t.log_prob(values, p) for t, values, p in parts]
     slopes = [
         torch.autograd.grad(sum(v[v.isfinite()].square().sum() for v in values), params)
         for values in (together, each_alone)

@@ -95,7 +95,7 @@ class ColumnNetwork(HasConstants, MixedPrecision):
 
     def _inputs(self, encoded: Tensor, seen: Tensor) -> Tensor:
         """The values that are seen, and a flag for each column, since a zero may be a value."""
-        shown = torch.where(seen[self.owner], encoded, 0.0).clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        shown = torch.where(seen.index_select(0, self.owner), encoded, 0.0).clamp(-INPUT_LIMIT, INPUT_LIMIT)
         return torch.cat([shown, seen.to(encoded.dtype)])
 
 

@@ -39,10 +39,10 @@ class UnivariateDistribution:
         y, log_slope = self.univariate.forward(x, params)
         return self.reference.log_density(y) + log_slope
 
-    def log_tails(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        """log P(X ≤ x) and log P(X > x)."""
+    def log_tail(self, x: Tensor, params: Tensor, upper: bool = False) -> Tensor:
+        """log P(X ≤ x), or log P(X > x) of the upper tail."""
         y = self.univariate.value(x, params)
-        return self.reference.log_below(y), self.reference.log_below(-y)
+        return self.reference.log_below(-y if upper else y)
 
     def log_mass(self, low: Tensor, high: Tensor, params: Tensor, width: Tensor | None = None) -> Tensor:
         """log P(low < X ≤ high), accurate far out in the tails.

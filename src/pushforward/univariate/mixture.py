@@ -60,6 +60,11 @@ class MixtureCDF(Iterative):
     unit: ClassVar[float] = 1.0
     """The unit of distances in plain formulas, as a part of the width of a component."""
     places: Tensor
+    starts: Tensor
+    inverse_bounds: Tensor
+    signed_bounds: Tensor
+    middles: Tensor
+    last_component: Tensor
 
     def __init__(
         self,
@@ -85,6 +90,12 @@ class MixtureCDF(Iterative):
         between = (bound * torch.tanh(places / bound)).square().mean().item()
         self.log_width = 0.5 * math.log1p(-between / self.variance)
         self.add_constant("places", places.tolist())
+        # What a location is, and minus a log-width: middle + bound · tanh(start + parameter / bound), each (2, ..., 1).
+        self.add_constant("starts", [(places / bound)[:, None].tolist(), [[0.0]] * components])
+        self.add_constant("inverse_bounds", [[[1 / bound]], [[1 / log_widths]]])
+        self.add_constant("signed_bounds", [[[bound]], [[-log_widths]]])
+        self.add_constant("middles", [[[0.0]], [[-self.log_width]]])
+        self.add_constant("last_component", [[[math.log(background)]], [[0.0]], [[0.0]]])
 
     @staticmethod
     @abstractmethod

@@ -39,10 +39,15 @@ class MixtureDistribution(UnivariateDistribution):
         u = (x - location) * torch.exp(-log_width)
         return torch.logsumexp(log_weight - log_width + self.reference.log_density(u), dim=0)
 
-    def log_tails(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+    def log_tail(self, x: Tensor, params: Tensor, upper: bool = False) -> Tensor:
+        if mixture_slopes.can_run(self.univariate, params, x):
+            return mixture_slopes.log_tail(self.univariate, x, params, upper, partial(self._log_tail, x, upper))
+        return self._log_tail(x, upper, params)
+
+    def _log_tail(self, x: Tensor, upper: bool, params: Tensor) -> Tensor:
         log_weight, location, log_width = self.univariate.mixture(params)
-        u, log_below = (x - location) * torch.exp(-log_width), self.reference.log_below
-        return torch.logsumexp(log_weight + log_below(u), dim=0), torch.logsumexp(log_weight + log_below(-u), dim=0)
+        u = (x - location) * torch.exp(-log_width)
+        return torch.logsumexp(log_weight + self.reference.log_below(-u if upper else u), dim=0)
 
     def log_mass(self, low: Tensor, high: Tensor, params: Tensor, width: Tensor | None = None) -> Tensor:
         if width is not None and mixture_slopes.can_run(self.univariate, params, low, high, width):

@@ -19,7 +19,7 @@ from torch import Tensor
 from pushforward.core.execution_mode import runs_eagerly
 from pushforward.univariate.mixture import MixtureCDF
 
-__all__ = ["can_run", "log_density", "log_mass"]
+__all__ = ["can_run", "log_density", "log_mass", "log_tail"]
 
 SMALLEST = -60.0
 """Exponentials of smaller numbers count as those of this one, so that neither they nor products of them underflow:
@@ -37,13 +37,14 @@ def can_run(mixture: MixtureCDF, params: Tensor, *points: Tensor) -> bool:
 
 
 class _Components(NamedTuple):
-    """A mixture, its background component last, each (components + 1, *s), and what their slopes are computed from."""
+    """A mixture, its background component last, each (components + 1, points), and what slopes are computed from."""
 
     log_weight: Tensor
     location: Tensor
+    log_steepness: Tensor
     steepness: Tensor
     bend: Tensor
-    """Of location and log-width: tanh of the parameters, (2, components, *s)."""
+    """Of location and log-width: tanh of the parameters, (2, components, points)."""
 
 
 def log_density(mixture: MixtureCDF, x: Tensor, params: Tensor, reference: Reference) -> Tensor:
@@ -51,17 +52,19 @@ def log_density(mixture: MixtureCDF, x: Tensor, params: Tensor, reference: Refer
     derivatives have derivatives."""
     gradients = torch.is_grad_enabled() and params.requires_grad
     with torch.no_grad():
-        log_weight, location, steepness, _ = parts = _components(mixture, params)
-        u = torch.sub(x, location).mul_(steepness)
+        parts = _components(mixture, params)
+        u = torch.sub(x.reshape(-1), parts.location).mul_(parts.steepness)
         distance = u.abs()
-        terms = steepness.log().add_(log_weight).sub_(distance)
-        terms.add_(distance.sigmoid_().log_(), alpha=2)
-        value, share = _log_sum(terms)
+        terms = torch.add(parts.log_weight, parts.log_steepness).sub_(distance)
+        value, share = _log_sum(terms.add_(distance.sigmoid_().log_(), alpha=2))
+        value = value.reshape(x.shape)
         if not gradients:
             return value
-        slope = u.mul(-0.5).tanh_().mul_(share)  # in u
-        by_log_width = torch.mul(slope, u).add_(share).neg_()
-        slopes = _slopes(mixture, parts, share, slope.mul_(steepness).neg_(), by_log_width)
+        by = share.new_empty(2, *share.shape)
+        slope = torch.mul(u, 0.5).tanh_().mul_(share)  # in -u
+        torch.mul(slope, parts.steepness, out=by[0])
+        torch.mul(slope, u, out=by[1]).sub_(share)
+        slopes = _slopes(mixture, parts, share, by)
     return _WithSlopes.apply(params, value, slopes, reference)
 
 
@@ -74,42 +77,60 @@ def log_mass(
     """
     gradients = torch.is_grad_enabled() and params.requires_grad
     with torch.no_grad():
-        log_weight, location, steepness, _ = parts = _components(mixture, params)
-        below, above = (torch.sub(x, location).mul_(steepness) for x in (low, high))
-        widths = torch.mul(width, steepness).clamp_(min=torch.finfo(params.dtype).tiny)
+        parts = _components(mixture, params)
+        below, above = (torch.sub(x.reshape(-1), parts.location).mul_(parts.steepness) for x in (low, high))
+        widths = torch.mul(width.reshape(-1), parts.steepness).clamp_(min=torch.finfo(params.dtype).tiny)
         rest = torch.expm1(-widths).neg_()
-        terms = rest.log().add_(log_weight)
+        terms = rest.log().add_(parts.log_weight)
         _add_log_sigmoid(terms, above)
         _add_log_sigmoid(terms, below, sign=-1)
         value, share = _log_sum(terms)
+        value = value.reshape(low.shape)
         if not gradients:
             return value
+        by = share.new_empty(2, *share.shape)
         by_width = widths.mul_(rest.reciprocal_().sub_(1))  # times the width
         by_above = above.neg().clamp_(min=SMALLEST).sigmoid_()
         by_below = below.clamp(min=SMALLEST).sigmoid_().neg_()
-        by_log_width = by_width.addcmul_(by_above, above).addcmul_(by_below, below).mul_(share).neg_()
-        by_location = by_above.add_(by_below).mul_(share).mul_(steepness).neg_()
-        slopes = _slopes(mixture, parts, share, by_location, by_log_width)
+        torch.addcmul(by_width, by_above, above, out=by[1]).addcmul_(by_below, below)
+        torch.add(by_above, by_below, out=by[0]).mul_(parts.steepness)
+        slopes = _slopes(mixture, parts, share, by.mul_(share).neg_())
+    return _WithSlopes.apply(params, value, slopes, reference)
+
+
+def log_tail(mixture: MixtureCDF, x: Tensor, params: Tensor, upper: bool, reference: Reference) -> Tensor:
+    """log P(X ≤ x), or log P(X > x) of the upper tail, as `log_density`."""
+    gradients = torch.is_grad_enabled() and params.requires_grad
+    with torch.no_grad():
+        parts = _components(mixture, params)
+        steepness = -parts.steepness if upper else parts.steepness
+        u = torch.sub(x.reshape(-1), parts.location).mul_(steepness)
+        terms = parts.log_weight.clone()
+        _add_log_sigmoid(terms, u)
+        value, share = _log_sum(terms)
+        value = value.reshape(x.shape)
+        if not gradients:
+            return value
+        by = share.new_empty(2, *share.shape)
+        slope = u.neg().clamp_(min=SMALLEST).sigmoid_().mul_(share).neg_()  # in -u
+        torch.mul(slope, steepness, out=by[0])
+        torch.mul(slope, u, out=by[1])
+        slopes = _slopes(mixture, parts, share, by)
     return _WithSlopes.apply(params, value, slopes, reference)
 
 
 def _components(mixture: MixtureCDF, params: Tensor) -> _Components:
-    """`MixtureCDF.mixture`, without copies where the background is added."""
-    count, shape = mixture.components, params.shape[1:]
-    weight, location, width = params.unflatten(0, (3, count)).unbind()
-    places = mixture.places.reshape(-1, *(1,) * (params.ndim - 1))
-    bend = params.new_empty(2, count, *shape)
-    torch.add(location, places, out=bend[0]).div_(mixture.bound)
-    torch.div(width, mixture.log_widths, out=bend[1])
-    bend.tanh_()
-    whole = params.new_empty(3, count + 1, *shape)
-    whole[0, :count] = torch.log_softmax(weight, dim=0).add_(math.log1p(-mixture.background))
-    torch.mul(bend[0], mixture.bound, out=whole[1, :count])
-    torch.mul(bend[1], -mixture.log_widths, out=whole[2, :count]).sub_(mixture.log_width).exp_()
-    for part, value in zip(whole, (math.log(mixture.background), 0.0, 1.0), strict=True):
-        part[count].fill_(value)
-    log_weight, location, steepness = whole.unbind()
-    return _Components(log_weight, location, steepness, bend)
+    """`MixtureCDF.mixture`, its points in one row, without copies where the background is added."""
+    count = mixture.components
+    weight, others = params.reshape(3, count, -1).tensor_split((1,))
+    bend = torch.addcmul(mixture.starts, others, mixture.inverse_bounds).tanh_()
+    whole = params.new_empty(3, count + 1, bend.shape[2])
+    inner, background = whole.tensor_split((count,), dim=1)
+    background.copy_(mixture.last_component)
+    torch.add(torch.log_softmax(weight, dim=1), math.log1p(-mixture.background), out=inner[:1])
+    torch.addcmul(mixture.middles, bend, mixture.signed_bounds, out=inner[1:])
+    log_weight, location, log_steepness = whole.unbind()
+    return _Components(log_weight, location, log_steepness, log_steepness.exp(), bend)
 
 
 def _add_log_sigmoid(terms: Tensor, x: Tensor, sign: int = 1) -> None:
@@ -125,19 +146,16 @@ def _log_sum(terms: Tensor) -> tuple[Tensor, Tensor]:
     return largest.sub_(share.amax(dim=0).log_()), share
 
 
-def _slopes(
-    mixture: MixtureCDF, parts: _Components, share: Tensor, by_location: Tensor, by_log_width: Tensor
-) -> Tensor:
-    """Slopes in the parameters, (num_params, *s), from those in locations and log-widths and the shares of all
-    components, (components + 1, *s)."""
+def _slopes(mixture: MixtureCDF, parts: _Components, share: Tensor, by: Tensor) -> Tensor:
+    """Slopes in the parameters, (num_params, points), from those in locations and log-widths (2, components + 1,
+    points) and the shares of all components, (components + 1, points)."""
     count = mixture.components
-    slopes = torch.empty(3, *parts.bend.shape[1:], dtype=share.dtype, device=share.device)
-    inner = share[:count].sum(dim=0).div_(1 - mixture.background)
-    torch.exp(parts.log_weight[:count].clamp(min=SMALLEST), out=slopes[0]).mul_(inner).neg_().add_(share[:count])
-    torch.mul(parts.bend, parts.bend, out=slopes[1:]).neg_().add_(1)
-    slopes[1].mul_(by_location[:count])
-    slopes[2].mul_(by_log_width[:count])
-    return slopes.flatten(0, 1)
+    slopes = share.new_empty(3, count, share.shape[1])
+    share, by = share[:count], by[:, :count]
+    weight = parts.log_weight[:count].clamp(min=SMALLEST).exp_()
+    torch.addcmul(share, weight, share.sum(dim=0), value=1 / (mixture.background - 1), out=slopes[0])
+    torch.addcmul(by, by * parts.bend, parts.bend, value=-1, out=slopes[1:])
+    return slopes
 
 
 class _WithSlopes(torch.autograd.Function):
@@ -154,4 +172,4 @@ class _WithSlopes(torch.autograd.Function):
         params, slopes = ctx.saved_tensors
         if torch.is_grad_enabled():  # derivatives of this derivative will be asked for
             return torch.func.vjp(ctx.reference, params)[1](grad)[0], None, None, None
-        return slopes * grad, None, None, None
+        return (slopes * grad.reshape(-1)).reshape(params.shape), None, None, None

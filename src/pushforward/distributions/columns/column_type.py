@@ -15,11 +15,12 @@ from pushforward.core.config import build, shown_config
 from pushforward.core.constants import HasConstants
 from pushforward.core.domain import Domain
 from pushforward.core.torch_internals import buffers_of, parameters_of, submodules_of
-from pushforward.distributions.columns.scalar_term import ScalarTerm
+from pushforward.distributions.columns.terms import InTerms
 
 __all__ = ["WAVES", "ColumnType", "waves"]
 
 OCTAVES = 4
+FREQUENCIES = [[0.5 * math.pi * 2.0**octave] for octave in range(OCTAVES)]
 WAVES = 1 + 2 * OCTAVES
 """How many inputs `waves` makes of one number."""
 
@@ -35,7 +36,7 @@ def waves(u: Tensor) -> Tensor:
         | On Embeddings for Numerical Features in Tabular Deep Learning (Gorishniy et al., 2022), arXiv:2203.05556
     """
     u = u[:, None]
-    angles = u * (0.5 * math.pi * 2.0 ** torch.arange(OCTAVES, dtype=u.dtype, device=u.device))[:, None]
+    angles = u * u.new_tensor(FREQUENCIES)
     return torch.cat([u, angles.sin(), angles.cos()], dim=1)
 
 
@@ -134,7 +135,8 @@ class ColumnType(HasConstants, ABC):
         return list(range(self.num_inputs))
 
     def position(self, x: Tensor) -> Tensor | None:
-        """The numbers (columns, n) whose `waves` are inputs, in the dtype of the weights; NaN where all are zero."""
+        """The numbers (columns, n) whose `waves` are inputs, in the dtype of the weights; where x is one of the values
+        that are shown, these inputs are zero instead."""
         return None
 
     def standardized(self, x: Tensor) -> Tensor:
@@ -151,14 +153,11 @@ class ColumnType(HasConstants, ABC):
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         """Log-density or log-probability of x, (columns, n); -inf outside of the domain."""
 
-    def scalar_term(self, x: Tensor, params: Tensor) -> ScalarTerm | None:
-        """The part of `log_prob` that takes longest, where it is that of a distribution of one number: it can be
-        evaluated for many columns at once."""
-        return None
-
-    def log_prob_from(self, value: Tensor, x: Tensor, params: Tensor) -> Tensor:
-        """`log_prob` from the value of `scalar_term`."""
-        raise NotImplementedError
+    def in_terms(self, x: Tensor, params: Tensor, *, constant_place: bool = False) -> InTerms:
+        """`log_prob` with the parts of it that take longest as terms, which can be evaluated for many columns at once;
+        by default there are none. ``constant_place``: whether location and scale, where parameters end with them, are
+        constants though the others have gradients; mixtures then take slopes in closed form."""
+        return InTerms([], lambda _: self.log_prob(x, params))
 
     @abstractmethod
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, ClassVar
 
 import torch
@@ -14,8 +14,9 @@ from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.core.domain import Integers, Interval
 from pushforward.distributions.columns.column_type import ColumnType
+from pushforward.distributions.columns.terms import CategoricalTerm, InTerms
 
-__all__ = ["Boolean", "Categorical", "Constant", "Ordinal", "log_probs_together"]
+__all__ = ["Boolean", "Categorical", "Constant", "Ordinal"]
 
 
 @configurable
@@ -63,8 +64,10 @@ class Categorical(ColumnType):
         return None if self.embedding is not None else [float(level) for level in range(self.levels)]
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        log_probs = torch.log_softmax(params, dim=0).gather(0, self._codes(x)[None])[0]
-        return log_probs.masked_fill(~self.domain.contains(x), -torch.inf)
+        return self.in_terms(x, params).evaluate()
+
+    def in_terms(self, x: Tensor, params: Tensor, *, constant_place: bool = False) -> InTerms:
+        return InTerms([CategoricalTerm(params, x)], itemgetter(0))
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         total = torch.softmax(params, dim=0).cumsum(dim=0).gather(0, self._codes(x.floor())[None])[0]
@@ -136,15 +139,3 @@ class Constant(ColumnType):
 
     def _measure(self, x: Tensor) -> Tensor:
         return self.like.new_zeros(0)
-
-
-def log_probs_together(parts: Sequence[tuple[Categorical, Tensor, Tensor]]) -> list[Tensor]:
-    """`Categorical.log_prob` of values (columns, n) of several types with parameters, each operation once for all of
-    them: most have few levels, so that calls cost more than what they compute."""
-    most = max(column_type.levels for column_type, _, _ in parts)
-    x = torch.cat([values for _, values, _ in parts])
-    padded = [F.pad(p, (0, 0, 0, 0, 0, most - len(p)), value=-torch.inf) for _, _, p in parts]
-    last = [t.levels - 1.0 for t, values, _ in parts for _ in range(len(values))]
-    codes = torch.minimum(x.clamp(min=0), x.new_tensor(last)[:, None]).long()
-    log_probs = torch.log_softmax(torch.cat(padded, dim=1), dim=0).gather(0, codes[None])[0]
-    return list(log_probs.masked_fill(x != codes, -torch.inf).split([len(values) for _, values, _ in parts]))

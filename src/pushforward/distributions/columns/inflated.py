@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.core.checks import finite_numbers
 from pushforward.core.config import configurable
 from pushforward.core.domain import Interval
 from pushforward.distributions.columns.column_type import ColumnType
-from pushforward.distributions.columns.scalar_term import ScalarTerm
+from pushforward.distributions.columns.terms import CategoricalTerm, InTerms
 
 __all__ = ["Inflated", "ZeroInflated"]
 
@@ -51,10 +52,13 @@ class Inflated(ColumnType):
         self.inner = inner if inner.columns == columns else inner.repeated(columns)
         self.is_density, self.ordered, self.smoothing = inner.is_density, inner.ordered, inner.smoothing
         self.is_real = inner.is_real
+        self.count = len(numbers)
+        """How many single values there are."""
         self.num_params, self.num_inputs = len(numbers) + inner.num_params, len(numbers) + inner.num_inputs
         low, high = inner.domain.ends
         fits = low <= numbers[0] and numbers[-1] <= high
         self.domain = inner.domain if fits else Interval(min(low, numbers[0]), max(high, numbers[-1]))
+        self.anchor = inner.domain.anchor(torch.zeros((), dtype=torch.float64, device="cpu")).item()
         self.add_constant("values", numbers, torch.float64)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Inflated:
@@ -67,16 +71,15 @@ class Inflated(ColumnType):
         inner = self.inner.temperature_scaling()
         if inner is None:
             return None
-        values = len(self.values)
-        return torch.cat([torch.ones(values), inner[0]]), torch.cat([torch.zeros(values), inner[1]])
+        return torch.cat([torch.ones(self.count), inner[0]]), torch.cat([torch.zeros(self.count), inner[1]])
 
     def add_noise(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return torch.where(self._at(x).any(dim=0), x, self.inner.add_noise(x, generator)) if self.smoothing else x
+        return torch.where(self._find(x)[1], x, self.inner.add_noise(x, generator)) if self.smoothing else x
 
     def encode(self, x: Tensor) -> Tensor:
-        at = self._at(x)  # (values, columns, n)
-        inner = self.inner.encode(self._replace_values(x, at)) * ~at.any(dim=0)[:, None]
-        return torch.cat([at.movedim(0, 1).to(inner.dtype), inner], dim=1)
+        hit = self._find(x)[1]
+        inner = self.inner.encode(self._without_values(x, hit)) * ~hit[:, None]
+        return torch.cat([self._at(x).movedim(0, 1).to(inner.dtype), inner], dim=1)
 
     @property
     def shown_values(self) -> list[float] | None:
@@ -84,59 +87,56 @@ class Inflated(ColumnType):
 
     @property
     def plain_inputs(self) -> list[int]:
-        flags = len(self.values)
-        return [*range(flags), *(flags + k for k in self.inner.plain_inputs)]
+        return [*range(self.count), *(self.count + k for k in self.inner.plain_inputs)]
 
     def position(self, x: Tensor) -> Tensor | None:
-        inner = self.inner.position(x)
-        return None if inner is None else inner.masked_fill(self._at(x).any(dim=0), torch.nan)
+        return self.inner.position(x)
 
     def holds(self, x: Tensor) -> Tensor:
-        return self._at(x).any(dim=0) | self.inner.holds(x)
+        return self._find(x)[1] | self.inner.holds(x)
 
     def standardized(self, x: Tensor) -> Tensor:
         inner = self.inner.standardized(x)
-        return torch.where(self._at(x).any(dim=0), torch.nan, inner) if self.is_density else inner
+        return inner.masked_fill(self._find(x)[1], torch.nan) if self.is_density else inner
 
     def fitted_params(self, u: Tensor) -> Tensor | None:
         return self.inner.fitted_params(u)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        return self._mixed(self.inner.log_prob(self._inner_values(x), params[len(self.values) :]), x, params)
+        return self.in_terms(x, params).evaluate()
 
-    def scalar_term(self, x: Tensor, params: Tensor) -> ScalarTerm | None:
-        return self.inner.scalar_term(self._inner_values(x), params[len(self.values) :])
+    def in_terms(self, x: Tensor, params: Tensor, *, constant_place: bool = False) -> InTerms:
+        smaller, hit = self._find(x)
+        codes = torch.where(hit, smaller, self.count)
+        logits, inner_params = params.tensor_split((self.count,))
+        logits = _with_zero(logits)
+        # If the inner type has probabilities, it gives one to each of the values too.
+        others = self._without_values(x, hit) if self.is_density else x
+        inner = self.inner.in_terms(others, inner_params, constant_place=constant_place)
 
-    def log_prob_from(self, value: Tensor, x: Tensor, params: Tensor) -> Tensor:
-        inner = self.inner.log_prob_from(value, self._inner_values(x), params[len(self.values) :])
-        return self._mixed(inner, x, params)
+        def combine(values: Sequence[Tensor]) -> Tensor:
+            share, within = values[0], inner.combine(values[1:])
+            if self.is_density:
+                return share + within.masked_fill(hit, 0.0)
+            logit = logits.gather(0, codes[None])[0]
+            other = share - logit + within
+            return torch.where(hit, torch.logaddexp(share, other), other)
 
-    def _inner_values(self, x: Tensor) -> Tensor:
-        """Where the distribution of the inner type counts. If it has probabilities, it gives one to each of the values
-        too; if it has a density, those of the values take its place."""
-        return self._replace_values(x, self._at(x)) if self.is_density else x
-
-    def _mixed(self, inner: Tensor, x: Tensor, params: Tensor) -> Tensor:
-        """`log_prob` from that of the inner type."""
-        log_share, at = self._log_shares(params), self._at(x)
-        hit = at.any(dim=0)
-        at_value, others = torch.where(at, log_share[:-1], 0.0).sum(dim=0), log_share[-1] + inner
-        if self.is_density:
-            return torch.where(hit, at_value, others)
-        return torch.where(hit, torch.logaddexp(at_value, others), others)
+        return InTerms([CategoricalTerm(logits, codes), *inner.terms], combine)
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         share = self._log_shares(params).exp()
         below = torch.where(self._over(x) <= x, share[:-1], 0.0).sum(dim=0)
-        return (below + share[-1] * self.inner.cdf(x, params[len(self.values) :])).clamp(max=1.0)
+        return (below + share[-1] * self.inner.cdf(x, params[self.count :])).clamp(max=1.0)
 
     def point_mass(self, x: Tensor, params: Tensor) -> Tensor:
         if not self.is_density:
             return super().point_mass(x, params)
-        return torch.where(self._at(x), self._log_shares(params)[:-1].exp(), 0.0).sum(dim=0)
+        smaller, hit = self._find(x)
+        return torch.where(hit, self._log_shares(params).gather(0, smaller[None])[0].exp(), 0.0)
 
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
-        share, inner_params = self._log_shares(params).exp(), params[len(self.values) :]
+        share, inner_params = self._log_shares(params).exp(), params[self.count :]
         values = self._over(p.to(torch.float64)).expand(-1, *p.shape)
         inside = torch.stack([self.inner.cdf(value, inner_params.expand(-1, *p.shape)) for value in values])
         upto = share[:-1].cumsum(dim=0) + share[-1] * inside  # P(X ≤ v_k)
@@ -163,8 +163,7 @@ class Inflated(ColumnType):
 
     def _log_shares(self, params: Tensor) -> Tensor:
         """Log-probabilities of the values, and last of the inner type."""
-        logits = params[: len(self.values)]
-        return torch.log_softmax(torch.cat([logits, torch.zeros_like(logits[:1])]), dim=0)
+        return torch.log_softmax(_with_zero(params[: self.count]), dim=0)
 
     def _over(self, x: Tensor) -> Tensor:
         """The values along a new first axis, (values, 1, ..., 1), to compare with x."""
@@ -174,9 +173,20 @@ class Inflated(ColumnType):
         """Which of the values x equals, (values, *s)."""
         return x == self._over(x)
 
-    def _replace_values(self, x: Tensor, at: Tensor) -> Tensor:
-        """x with a fixed inner point of the inner type's domain in place of the values."""
-        return torch.where(at.any(dim=0), self.inner.domain.anchor(x), x)
+    def _find(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """How many of the values are smaller than x, and whether it is one of them."""
+        x = x.contiguous()
+        smaller = torch.searchsorted(self.values, x)
+        return smaller, torch.searchsorted(self.values, x, right=True) > smaller
+
+    def _without_values(self, x: Tensor, hit: Tensor) -> Tensor:
+        """x with a fixed inner point of the inner type's domain in place of the values, which were hit."""
+        return x.masked_fill(hit, self.anchor)
+
+
+def _with_zero(logits: Tensor) -> Tensor:
+    """Logits, and last that of the inner type, to which they are relative."""
+    return F.pad(logits, (0, 0) * (logits.ndim - 1) + (0, 1))
 
 
 @configurable

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pushforward.core.config import configurable
 from pushforward.core.domain import Integers
-from pushforward.distributions.columns.scalar_term import ScalarTerm
 from pushforward.distributions.columns.scaled import FAR, LAST, Scaled, exp_up_to, log_up_to, turning_point
+from pushforward.distributions.columns.terms import InTerms, ScalarTerm
 from pushforward.univariate.base import Univariate
 
 __all__ = ["Integer"]
@@ -85,19 +85,20 @@ class Integer(Scaled):
             self.last[0] = turning_point(x - (self.low - 1))
         return super()._measure(x)
 
-    def scalar_term(self, x: Tensor, params: Tensor) -> ScalarTerm:
+    def in_terms(self, x: Tensor, params: Tensor, *, constant_place: bool = False) -> InTerms:
         below, above = (self._standardize64(self._unconstrain(x + half)[0]) for half in (-0.5, 0.5))
         # The difference of ends has no digits where numbers have many, such as seconds since 1970.
         width = self._width(x) / self.scale
         first, last = x <= self.low, x >= self.high
         below, above = below.masked_fill(first, -FAR), above.masked_fill(last, FAR)
         width = torch.where(first | last, above - below, width)
-        ends, inner, log_scale = self._relative(torch.stack([below, above]), params)
-        width = (width * (-log_scale).exp()).to(params.dtype)
-        return ScalarTerm(self.distribution, self.kind, inner, ends[0], ends[1], width, None)
-
-    def log_prob_from(self, value: Tensor, x: Tensor, params: Tensor) -> Tensor:
-        return value.masked_fill(~self.domain.contains(x), -torch.inf)
+        placed = self._placed(params, constant_place)
+        ends, width = placed.points(torch.stack([below, above])), placed.widths(width)
+        inside = self.domain.contains(x)
+        return InTerms(
+            [ScalarTerm(self.distribution, self.kind, placed.params, low=ends[0], high=ends[1], width=width)],
+            lambda values: values[0].masked_fill(~inside, -torch.inf),
+        )
 
     def _width(self, x: Tensor) -> Tensor:
         """The distance of x - ½ and x + ½ on the scale where they are standardised."""

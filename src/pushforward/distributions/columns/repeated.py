@@ -16,8 +16,8 @@ from pushforward.core.domain import Interval
 from pushforward.core.numerics import concrete_bool
 from pushforward.distributions.columns.column_type import WAVES, ColumnType, waves
 from pushforward.distributions.columns.inflated import FEWEST
-from pushforward.distributions.columns.scalar_term import ScalarTerm
-from pushforward.distributions.columns.scaled import FAR, Scaled
+from pushforward.distributions.columns.scaled import FAR, Placed, Scaled
+from pushforward.distributions.columns.terms import InTerms, ScalarTerm
 from pushforward.univariate.base import Univariate
 
 __all__ = ["Repeated"]
@@ -103,7 +103,7 @@ class Repeated(Scaled):
         return self
 
     def holds(self, x: Tensor) -> Tensor:
-        return self._is_value(x) | self.inner.holds(x)
+        return self._find(x)[1] | self.inner.holds(x)
 
     def encode(self, x: Tensor) -> Tensor:
         place = self._score(x).float().to(self.like.dtype)  # without digits that depend on the number of columns
@@ -120,57 +120,51 @@ class Repeated(Scaled):
     def standardized(self, x: Tensor) -> Tensor:
         return torch.where(self.holds(x), self._score(x), torch.nan)
 
-    def scalar_term(self, x: Tensor, params: Tensor) -> ScalarTerm | None:  # type: ignore[override]
-        if self.is_density:
-            return None
-        before, upto = self._ranks_of(x)
-        return self._cell(before, upto, torch.ones_like(x, dtype=torch.bool), params)
-
-    def log_prob_from(self, value: Tensor, x: Tensor, params: Tensor) -> Tensor:
-        return torch.where(self.holds(x), value, -torch.inf)
-
-    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        before, upto = self._ranks_of(x)
-        at = self._is_value(x)
-        cell = at if self.is_density else torch.ones_like(at)
-        result = self._log_cell(before, upto, cell, params)
+    def in_terms(self, x: Tensor, params: Tensor, *, constant_place: bool = False) -> InTerms:
+        at, before, upto = self._look_up(x)
+        placed = self._placed(params, constant_place)
+        terms = [self._cell(before, upto, at if self.is_density else None, placed)]
         if self.is_density and concrete_bool(at.all()) is not True:
             score = _score_of(before).clamp(-FARTHEST, FARTHEST)
-            z, latent, log_scale = self._relative(score, params)
             log_normal = -0.5 * (score.square() + math.log(2 * math.pi))
             single = self.inner.log_prob(self._inner_point(x), self._base_params(x)) + self.shares[:, -1:].log()
-            density = self.distribution.log_density(z, latent) - log_scale + (single - log_normal).to(params.dtype)
-            result = torch.where(cell, result, density)
-        return torch.where(self.holds(x), result, -torch.inf)
+            z, offset = placed.points(score), placed.log_slopes(single - log_normal)
+            terms.append(ScalarTerm(self.distribution, self.kind, placed.params, z, offset))
+        holds = at | self.inner.holds(x)
 
-    def _log_cell(self, before: Tensor, upto: Tensor, cell: Tensor, params: Tensor) -> Tensor:
-        """The log-probability of the z between two probabilities of the column, where there is a ``cell``."""
-        return self._cell(before, upto, cell, params).evaluate()
+        def combine(values: Sequence[Tensor]) -> Tensor:
+            value = values[0] if len(values) == 1 else torch.where(at, values[0], values[1])
+            return value.masked_fill(~holds, -torch.inf)
 
-    def _cell(self, before: Tensor, upto: Tensor, cell: Tensor, params: Tensor) -> ScalarTerm:
+        return InTerms(terms, combine)
+
+    def _cell(self, before: Tensor, upto: Tensor, cell: Tensor | None, placed: Placed) -> ScalarTerm:
+        """The log-probability of the z between two probabilities of the column, of any interval where there is no
+        ``cell``."""
         low, high = _score_of(before), _score_of(upto)
-        low, high = torch.where(cell, low, 0.0), torch.where(cell, high, 1.0)
-        ends, latent, log_scale = self._relative(torch.stack([low, high]), params)
-        width = ((high - low) * (-log_scale).exp()).to(params.dtype)
-        return ScalarTerm(self.distribution, self.kind, latent, ends[0], ends[1], width, None)
+        if cell is not None:
+            low, high = torch.where(cell, low, 0.0), torch.where(cell, high, 1.0)
+        low_end, high_end = placed.points(torch.stack([low, high])).unbind()
+        return ScalarTerm(
+            self.distribution, self.kind, placed.params, low=low_end, high=high_end, width=placed.widths(high - low)
+        )
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         low, high = self.domain.ends
-        z, latent, _ = self._relative(_score_of(self._ranks_of(x)[1]), params)
-        below = self.distribution.log_tails(z, latent)[0].exp().clamp(max=1.0)
+        placed = self._placed(params)
+        z = placed.points(_score_of(self._look_up(x)[2]))
+        below = self.distribution.log_tail(z, placed.params).exp().clamp(max=1.0)
         return torch.where(x < low, 0.0, torch.where(x >= high, 1.0, below))
 
     def point_mass(self, x: Tensor, params: Tensor) -> Tensor:
         if not self.is_density:
             return super().point_mass(x, params)
-        before, upto = self._ranks_of(x)
-        cell = self._is_value(x)
-        return torch.where(cell, self._log_cell(before, upto, cell, params).exp(), 0.0)
+        at, before, upto = self._look_up(x)
+        return torch.where(at, self._cell(before, upto, at, self._placed(params)).evaluate().exp(), 0.0)
 
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
-        latent, location, log_scale = self._parts(params)
-        z = self.distribution.quantile(p, latent).to(torch.float64)
-        z = z if location is None else z * log_scale.exp() + location
+        placed = self._placed(params)
+        z = placed.values(self.distribution.quantile(p, placed.params))
         t = torch.special.ndtr(z)  # where to look in the distribution of the column
         before, upto, atoms = (_rows_of(table, t) for table in (self.before, self.upto, self._upto_values()))
         k = torch.searchsorted(upto, t)  # the first value with P(X ≤ v) ≥ t
@@ -197,23 +191,23 @@ class Repeated(Scaled):
         params = self.fitted_params(scores)
         return self.like.new_zeros(self.num_params) if params is None else params
 
-    def _ranks_of(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What `_ranks` gives, which is stored for the values."""
-        if concrete_bool(self._is_value(x).all()) is not True:
-            return self._ranks(x)
-        k = torch.searchsorted(self.values, x.contiguous())
-        return _rows_of(self.before, k).gather(1, k), _rows_of(self.upto, k).gather(1, k)
+    def _look_up(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where x is one of the values, and what `_ranks` gives, which is stored for them."""
+        k, at = self._find(x)
+        if concrete_bool(at.all()) is not True:
+            return at, *self._ranks(x)
+        return at, _rows_of(self.before, k).gather(1, k), _rows_of(self.upto, k).gather(1, k)
 
     def _ranks(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """P(X < x) and P(X ≤ x) in the whole column, each (columns, n)."""
-        k = torch.searchsorted(self.values, x.contiguous())
+        k, at = self._find(x)
         atoms = _rows_of(self._upto_values(), k)
         base = self._base_params(x)
         inner = self.inner.cdf(x, base)
         mass = torch.zeros_like(inner) if self.is_density else self.inner.point_mass(x, base)
         others = self.shares[:, -1:]
         before = atoms.gather(1, k) + others * (inner - mass).clamp(min=0.0)
-        return before, atoms.gather(1, k + self._is_value(x)) + others * inner
+        return before, atoms.gather(1, k + at) + others * inner
 
     def _upto_values(self) -> Tensor:
         """The probability of the values before each one, and last of all of them, (columns, values + 1)."""
@@ -222,12 +216,14 @@ class Repeated(Scaled):
 
     def _score(self, x: Tensor) -> Tensor:
         """The normal score of x, in the middle of the scores that mean a value."""
-        before, upto = self._ranks_of(x)
+        _, before, upto = self._look_up(x)
         return _score_of(0.5 * (before + upto)).clamp(-FARTHEST, FARTHEST)
 
-    def _is_value(self, x: Tensor) -> Tensor:
-        places = torch.searchsorted(self.values, x.contiguous()).clamp(max=len(self.values) - 1)
-        return self.values[places] == x
+    def _find(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """How many of the values are smaller than x, and whether it is one of them."""
+        x = x.contiguous()
+        smaller = torch.searchsorted(self.values, x)
+        return smaller, torch.searchsorted(self.values, x, right=True) > smaller
 
     def _inner_point(self, x: Tensor) -> Tensor:
         """x, with a fixed inner point of the inner type's domain where that does not hold x."""

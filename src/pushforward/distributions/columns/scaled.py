@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, cast
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from pushforward.core.constants import moved_wide
 from pushforward.core.domain import Domain, Interval, Real
 from pushforward.core.torch_internals import buffers_of
 from pushforward.distributions.columns.column_type import WAVES, ColumnType, waves
-from pushforward.distributions.columns.scalar_term import ScalarTerm, kind_of
+from pushforward.distributions.columns.terms import InTerms, ScalarTerm, kind_of
 from pushforward.univariate.base import Univariate
 from pushforward.univariate.distribution import distribution_of
 from pushforward.univariate.mixture_kinds import LogisticMixtureCDF
@@ -55,6 +56,34 @@ def exp_up_to(last: Tensor, v: Tensor) -> Tensor:
     """The inverse of `log_up_to`."""
     inside = torch.minimum(v, last.log())
     return inside.exp() * (1 + (v - inside))
+
+
+class Placed(NamedTuple):
+    """Parameters of a distribution, and where it lies among standardised values u: that of (u - location) / scale."""
+
+    params: Tensor
+    location: Tensor | None = None
+    log_scale: Tensor | None = None
+    steepness: Tensor | None = None
+    """One over the scale."""
+
+    def points(self, u: Tensor) -> Tensor:
+        """Standardised values, in float64, as the distribution sees them, in its dtype."""
+        return self.widths(u if self.location is None else u - self.location)
+
+    def widths(self, width: Tensor) -> Tensor:
+        """Distances of standardised values as the distribution sees them."""
+        return (width if self.steepness is None else width * self.steepness).to(self.params.dtype)
+
+    def log_slopes(self, log_slope: Tensor) -> Tensor:
+        """Log-slopes of standardised values as those of points."""
+        log_slope = log_slope.to(self.params.dtype)
+        return log_slope if self.log_scale is None else log_slope - self.log_scale
+
+    def values(self, z: Tensor) -> Tensor:
+        """Standardised values from points: the inverse of `points`."""
+        u = z.to(torch.float64)
+        return u if self.location is None or self.log_scale is None else u * self.log_scale.exp() + self.location
 
 
 class Scaled(ColumnType):
@@ -100,16 +129,16 @@ class Scaled(ColumnType):
         direction = self.distribution.widening()
         return None if direction is None else (torch.zeros_like(direction), direction)
 
-    def _unconstrain(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _unconstrain(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
         """(v, log dv/dx) with v on the real line for x in the domain; any finite numbers elsewhere."""
-        return x, torch.zeros_like(x)
+        return x, 0.0
 
     def _constrain(self, v: Tensor) -> Tensor:
         """x from v."""
         return v
 
     def holds(self, x: Tensor) -> Tensor:
-        return super().holds(x) & self._inside(x) if self.is_density else super().holds(x)
+        return self._inside(x) if self.is_density else super().holds(x)
 
     def _limit(self, low: float | None, high: float | None) -> None:
         """Truncate the distribution of a type of the real line, or of the numbers above a bound.
@@ -138,21 +167,13 @@ class Scaled(ColumnType):
     def standardized(self, x: Tensor) -> Tensor:
         return torch.where(self.holds(x), self._standardize64(self._unconstrain(x)[0]), torch.nan)
 
-    def _relative(self, u: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Standardised values u in float64 as the distribution sees them, in its dtype, its parameters and the
-        logarithm of the scale, which is zero where parameters have no location and scale."""
-        inner, location, log_scale = self._parts(params)
-        if location is None:
-            return u.to(params.dtype), inner, log_scale
-        return ((u - location) * (-log_scale).exp()).to(params.dtype), inner, log_scale
-
-    def _parts(self, params: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Parameters of the distribution, location and log-scale."""
-        if len(params) == self.num_params:
-            return params, None, params.new_zeros(())
+    def _placed(self, params: Tensor, constant_place: bool = False) -> Placed:
+        """Parameters with or without location and scale, which may be constants."""
+        if params.shape[0] == self.num_params:
+            return Placed(params)
         inner, linear = params.split((self.num_params, 2))
-        location, log_scale = linear.unbind()
-        return inner, location, log_scale
+        location, log_scale = (linear.detach() if constant_place else linear).unbind()
+        return Placed(inner, location, log_scale, (-log_scale).exp())
 
     def _standardize64(self, v: Tensor) -> Tensor:
         return ((v - self.mean) / self.scale).clamp(-FAR, FAR)
@@ -173,62 +194,67 @@ class Scaled(ColumnType):
         return u.to(self.like.dtype).clamp(-INPUT_LIMIT, INPUT_LIMIT)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        return self.log_prob_from(self.scalar_term(x, params).evaluate(), x, params)
+        return self.in_terms(x, params).evaluate()
 
-    def scalar_term(self, x: Tensor, params: Tensor) -> ScalarTerm:
+    def in_terms(self, x: Tensor, params: Tensor, *, constant_place: bool = False) -> InTerms:
         v, log_slope = self._unconstrain(x)
-        z, inner, log_scale = self._relative(self._standardize64(v), params)
-        offset = (log_slope - self.scale.log()).to(inner.dtype) - log_scale
-        return ScalarTerm(self.distribution, self.kind, inner, z, None, None, offset)
+        placed = self._placed(params, constant_place)
+        z, offset = placed.points(self._standardize64(v)), placed.log_slopes(log_slope - self.scale.log())
+        terms = [ScalarTerm(self.distribution, self.kind, placed.params, z, offset.expand_as(z))]
+        if self._is_truncated:
+            terms.append(self._between(placed))
+        outside = ~self._inside(x)
 
-    def log_prob_from(self, value: Tensor, x: Tensor, params: Tensor) -> Tensor:
-        return (value - self._log_between(params)).masked_fill(~self._inside(x), -torch.inf)
+        def combine(values: Sequence[Tensor]) -> Tensor:
+            value = values[0] - values[1] if self._is_truncated else values[0]
+            return value.masked_fill(outside, -torch.inf)
+
+        return InTerms(terms, combine)
 
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         low, high = self.domain.ends
         v = self._unconstrain(x)[0]
-        if self.low_limit is None:
-            below = self._below(v, params) * (-self._log_between(params)).exp()
-        else:
-            below = (self._log_mass(self._at(self.low_limit, params), v, params) - self._log_between(params)).exp()
+        placed, below = self._placed(params), self._below(v, params)
+        if (start := self._end(self.low_limit, placed)) is not None:
+            z = placed.points(self._standardize64(v))
+            below = self.distribution.log_mass(start.expand_as(z), z, placed.params).exp()
+        if self._is_truncated:
+            below = below * (-self._between(self._placed(params)).evaluate()).exp()
         return torch.where(x <= low, 0.0, torch.where(x >= high, 1.0, below.clamp(max=1.0)))
 
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
-        inner, location, log_scale = self._parts(params)
-        if self.low_limit is not None or self.high_limit is not None:
+        placed = self._placed(params)
+        if self._is_truncated:
             eps = torch.finfo(p.dtype).eps
-            p = p * self._log_between(params).exp()
-            p = (p if self.low_limit is None else p + self._below(self._at(self.low_limit, params), params)).clamp(
-                eps, 1 - eps
-            )
-        u = self.distribution.quantile(p, inner).to(torch.float64)
-        u = u if location is None else u * log_scale.exp() + location
+            p = p * self._between(placed).evaluate().exp()
+            start = self._end(self.low_limit, placed)
+            p = (p if start is None else p + self.distribution.log_tail(start, placed.params).exp()).clamp(eps, 1 - eps)
+        u = placed.values(self.distribution.quantile(p, placed.params))
         return self._constrain(u * self.scale + self.mean).clamp(*self.domain.ends)
 
-    def _at(self, limit: float, params: Tensor) -> Tensor:
-        """A limit before it is standardised, (columns, n)."""
-        return self._unconstrain(torch.full_like(self.mean, limit))[0].expand(params.shape[1:])
+    @property
+    def _is_truncated(self) -> bool:
+        return self.low_limit is not None or self.high_limit is not None
 
-    def _log_mass(self, low: Tensor, high: Tensor, params: Tensor) -> Tensor:
-        """log P(low < V ≤ high)."""
-        both = torch.stack(torch.broadcast_tensors(self._standardize64(low), self._standardize64(high)))
-        ends, inner, _ = self._relative(both, params)
-        return self.distribution.log_mass(ends[0], ends[1], inner)
+    def _end(self, limit: float | None, placed: Placed) -> Tensor | None:
+        """A limit as the distribution sees it, (columns, n)."""
+        return None if limit is None else placed.points(self._limit64(limit)).expand(placed.params.shape[1:])
 
-    def _log_between(self, params: Tensor) -> Tensor:
+    def _limit64(self, limit: float) -> Tensor:
+        return self._standardize64(self._unconstrain(torch.full_like(self.mean, limit))[0])
+
+    def _between(self, placed: Placed) -> ScalarTerm:
         """The log-probability of what lies between the limits under the distribution of the map."""
-        if self.low_limit is None and self.high_limit is None:
-            return params.new_zeros(())
+        low, high, width = self._end(self.low_limit, placed), self._end(self.high_limit, placed), None
         if self.low_limit is not None and self.high_limit is not None:
-            return self._log_mass(self._at(self.low_limit, params), self._at(self.high_limit, params), params)
-        limit = self.high_limit if self.low_limit is None else self.low_limit
-        z, inner, _ = self._relative(self._standardize64(self._at(cast(float, limit), params)), params)
-        return self.distribution.log_tails(z, inner)[1 if self.high_limit is None else 0]
+            width = placed.widths(self._limit64(self.high_limit) - self._limit64(self.low_limit))
+            width = width.expand(placed.params.shape[1:])
+        return ScalarTerm(self.distribution, self.kind, placed.params, low=low, high=high, width=width)
 
     def _below(self, v: Tensor, params: Tensor) -> Tensor:
         """P(V ≤ v)."""
-        z, inner, _ = self._relative(self._standardize64(v), params)
-        return self.distribution.log_tails(z, inner)[0].exp()
+        placed = self._placed(params)
+        return self.distribution.log_tail(placed.points(self._standardize64(v)), placed.params).exp()
 
     def fitted_params(self, u: Tensor) -> Tensor | None:
         params = self.distribution.initial_params(u.to(self.like.dtype)[None]) if len(u) > 1 else None

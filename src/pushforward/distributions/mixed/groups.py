@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import cast
 
 import torch
@@ -47,22 +48,42 @@ class ColumnGroups(HasConstants):
     like: Tensor
     anchors: Tensor
     """A fixed inner point of each column's domain, (columns,)."""
-    flag_columns: Tensor
-    flag_values: Tensor
+    shown: Tensor
+    """The columns that show single values, or might."""
+    shown_values: Tensor
+    """Padded with a number that no column has, (columns shown, values)."""
+    first_flags: Tensor
+    waved_rows: Tensor
+    """Which of the columns shown have `waves`."""
     input_order: Tensor
 
     def _arrange_inputs(self) -> None:
-        """Which inputs are flags of single values, and the places of all inputs after flags, `waves` and the rest."""
-        flags: list[tuple[int, float]] = []  # column and value
+        """Where columns that show single values have them, and the places of all inputs after their flags, `waves` and
+        the rest."""
+        self.shows = [column_type.shown_values is not None for column_type, _ in self]
+        """Of which groups inputs are flags and `waves` alone."""
+        shown: list[tuple[int, list[float]]] = []  # columns and their values
+        rows: list[int] = []
         waved, others = [], []
         for column_type, group in self:
             values = column_type.shown_values
-            flags += [(j, value) for j in group for value in values or []]
-            waved += [j for j in group if values is not None and column_type.num_inputs > len(values)]
-            others += [j for j in group for _ in range(0 if values is not None else column_type.num_inputs)]
-        owners = [j for j, _ in flags] + [j for j in waved for _ in range(WAVES)] + others
-        self.add_constant("flag_columns", [j for j, _ in flags], torch.int64)
-        self.add_constant("flag_values", [value for _, value in flags], torch.float64)
+            if values is None:
+                others += [j for j in group for _ in range(column_type.num_inputs)]
+                continue
+            if column_type.num_inputs > len(values):
+                rows += range(len(shown), len(shown) + len(group))
+                waved += group
+            shown += [(j, values) for j in group]
+        flags = [j for j, values in shown for _ in values]
+        owners = flags + [j for j in waved for _ in range(WAVES)] + others
+        most = 1 + max((len(values) for _, values in shown), default=0)
+        padded = [[*values, *[torch.finfo(torch.float64).max] * (most - len(values))] for _, values in shown]
+        self.num_flags = len(flags)
+        self.add_constant("shown", [j for j, _ in shown], torch.int64)
+        self.add_constant("shown_values", padded, torch.float64)
+        first = accumulate((len(values) for _, values in shown), initial=0)
+        self.add_constant("first_flags", [[start] for start, _ in zip(first, shown, strict=False)], torch.int64)
+        self.add_constant("waved_rows", rows, torch.int64)
         self.add_constant("input_order", sorted(range(len(owners)), key=owners.__getitem__), torch.int64)
 
     def __iter__(self) -> Iterator[tuple[ColumnType, list[int]]]:
@@ -91,18 +112,28 @@ class ColumnGroups(HasConstants):
     def encode(self, x: Tensor) -> Tensor:
         """Inputs of a network (inputs, n), column by column of the table x."""
         waved, others = [], []
-        for column_type, values in self.parts(x):
-            if column_type.shown_values is None:
+        for shows, (column_type, values) in zip(self.shows, self.parts(x), strict=True):
+            if not shows:
                 others.append(column_type.encode(values).flatten(0, 1))
             elif (position := column_type.position(values)) is not None:
                 waved.append(position)
-        flags = (x.index_select(0, self.flag_columns) == self.flag_values[:, None]).to(self.like.dtype)
-        parts = [flags, *others]
+        parts = others
+        if any(self.shows):
+            flags, shown = self._flags(x)
+            parts = [flags, *others]
         if waved:
-            u = torch.cat(waved)
-            shown = waves(u.nan_to_num()).masked_fill(u.isnan()[:, None], 0.0)
-            parts.insert(1, shown.flatten(0, 1))
+            u = waves(torch.cat(waved)) * ~shown.index_select(0, self.waved_rows)[:, None]
+            parts.insert(1, u.flatten(0, 1))
         return torch.cat(parts).index_select(0, self.input_order)
+
+    def _flags(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A flag for each of the values that columns show, (values, n), and which of these columns have one of theirs,
+        (columns, n)."""
+        x = x.index_select(0, self.shown)
+        k = torch.searchsorted(self.shown_values, x).clamp(max=self.shown_values.shape[1] - 1)
+        hit = self.shown_values.gather(1, k) == x
+        flags = x.new_zeros(self.num_flags + 1, x.shape[1], dtype=self.like.dtype)
+        return flags.scatter(0, torch.where(hit, self.first_flags + k, self.num_flags), 1.0)[:-1], hit
 
     def standardized(self, x: Tensor) -> list[Tensor]:
         """The points of the real line (n,) that the columns of the table x stand for; of those that are on it alone."""

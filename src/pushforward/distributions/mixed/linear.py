@@ -80,8 +80,7 @@ class LinearPart(nn.Module):
     @property
     def is_idle(self) -> bool:
         """Whether no column is correlated with another, so that there is nothing to compute."""
-        others = self.correlation - torch.eye(len(self.correlation), dtype=torch.float64, device=self.centre.device)
-        return concrete_bool((others == 0).all()) is True
+        return concrete_bool(self.correlation.count_nonzero() == len(self.correlation)) is True  # the diagonal alone
 
     def forward(
         self, places: Tensor, seen: Tensor, ranks: Sequence[int] | None = None, targets: Sequence[int] | None = None
@@ -244,11 +243,13 @@ def _eliminate(correlation: Tensor, t: Tensor, seen: Tensor, ranks: Sequence[int
     left = correlation[..., None].repeat(1, 1, n)  # the covariances given the columns so far
     mean, before = torch.zeros_like(t), []
     order = range(count) if ranks is None else sorted(range(count), key=ranks.__getitem__)
+    values, observed = t.unbind(), seen.unbind()
     for k in order:
-        before.append((mean[k], left[k, k].clone()))
-        gain = left[k] * (seen[k] / left[k, k])  # (columns, n)
-        mean = mean + gain * (t[k] - mean[k])
-        left.sub_(gain[:, None] * left[k])
+        line, middle = left[k].clone(), mean[k]
+        before.append((middle, line[k]))
+        gain = line * (observed[k] / line[k])  # (columns, n)
+        mean = torch.addcmul(mean, gain, values[k] - middle)
+        left.addcmul_(gain[:, None], line, value=-1)
     if ranks is None:
         return mean, left.diagonal().t()
     places = sorted(range(count), key=list(order).__getitem__)

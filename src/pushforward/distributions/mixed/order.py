@@ -34,15 +34,14 @@ def choose_order(network: ConditionalNetwork, rows: Tensor, weights: Tensor | No
     weights = (rows.new_ones(1) if weights is None else weights).expand(rows.shape[:-1]).reshape(-1)[:JUDGED]
     rows = rows.reshape(-1, rows.shape[-1])[:JUDGED]
     order, terms, left = list(network.order_of_columns), {}, ENTRIES // max(1, rows.numel())
+    pieces = [_Piece(network, piece.t()) for piece in rows.split(network.piece_size())]
 
     def term(j: int, others: frozenset[int]) -> Tensor:
         """log q of column j given others and the context, (n,)."""
         nonlocal left
         if (j, others) not in terms:
-            hidden = [first + k for k in range(count) if k != j and k not in others]
-            seen = rows.index_fill(1, torch.tensor(hidden, dtype=torch.int64, device=rows.device), torch.nan)
-            ranks = [0 if k == j else -1 for k in range(count)]
-            terms[j, others] = network.contributions(seen, ranks)[:, j]
+            shown = torch.tensor([True] * first + [k in others for k in range(count)], device=rows.device)
+            terms[j, others] = torch.cat([piece.log_prob(j, shown) for piece in pieces])
             left -= 1
         return terms[j, others]
 
@@ -56,3 +55,19 @@ def choose_order(network: ConditionalNetwork, rows: Tensor, weights: Tensor | No
                 order[i : i + 2] = k, j
                 settled = False
     return order
+
+
+class _Piece:
+    """Some of the rows as the network sees them, and the log-probabilities of single columns given others."""
+
+    def __init__(self, network: ConditionalNetwork, table: Tensor) -> None:
+        self.network, self.present = network, ~table.isnan()
+        self.table = network.fill(table, self.present)
+        self.encoded = network.encode(self.table)
+
+    def log_prob(self, j: int, shown: Tensor) -> Tensor:
+        """log q of column j given the entries of the columns that are shown, (n,); zero where it is missing."""
+        place = len(self.network.context) + j
+        params = self.network.params_of(j, self.encoded, self.present & shown[:, None])
+        values = self.network.columns.column_type(j).log_prob(self.table[place : place + 1], params)
+        return torch.where(self.present[place], values[0], 0.0)

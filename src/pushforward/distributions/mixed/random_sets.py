@@ -12,9 +12,10 @@ __all__ = ["any_order_estimate", "composite_values", "hide_at_random", "split_at
 
 
 def split_at_random(
-    network: ConditionalNetwork, table: Tensor, generator: torch.Generator | None = None
+    network: ConditionalNetwork, present: Tensor, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Split the entries of each row of a table into a random part that is observed and the rest.
+    """Split the entries of each row of a table that are ``present`` (context and columns, n) into a random part that is
+    observed and the rest.
 
     How many are observed is uniform from zero to all but one, and which ones is uniform as well, so that all orders of
     the columns count alike. The context is observed wherever it is not missing.
@@ -23,13 +24,13 @@ def split_at_random(
         what is observed, (context and columns, n), and the targets, (columns, n): entries that are neither missing nor
         observed, at least one where a row has any.
     """
-    context, present = network.split(~table.isnan())
-    draws = torch.rand(present.shape, device=table.device, generator=generator).masked_fill(~present, torch.inf)
+    context, present = network.split(present)
+    draws = torch.rand(present.shape, device=present.device, generator=generator).masked_fill_(~present, torch.inf)
     total = present.sum(dim=0)
-    count = (torch.rand(total.shape, device=table.device, generator=generator) * total).long()
-    count = torch.minimum(count, (total - 1).clamp(min=0))
-    observed = present & (draws < draws.sort(dim=0).values.gather(0, count[None]))  # those with the smallest draws
-    return torch.cat([context, observed]), present & ~observed
+    count = torch.rand(total.shape, device=present.device, generator=generator).mul_(total).long()
+    count = torch.minimum(count, (total - 1).clamp_(min=0))
+    observed = draws < draws.sort(dim=0).values.gather(0, count[None])  # those with the smallest draws
+    return torch.cat([context, observed]), present ^ observed
 
 
 def any_order_estimate(network: ConditionalNetwork, table: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -38,8 +39,8 @@ def any_order_estimate(network: ConditionalNetwork, table: Tensor, generator: to
     References:
         | A Deep and Tractable Density Estimator (Uria, Murray, Larochelle, 2014), arXiv:1310.1757
     """
-    observed, targets = split_at_random(network, table, generator)
     present = ~table.isnan()
+    observed, targets = split_at_random(network, present, generator)
     filled = network.fill(table, present)
     terms = network.evaluate("log_prob", filled, network.params(network.encode(filled), observed))
     weight = network.split(present)[1].sum(dim=0) / targets.sum(dim=0).clamp(min=1)
