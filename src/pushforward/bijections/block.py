@@ -142,7 +142,7 @@ class BlockNeural(TriangularMap):
     def _offsets(self, k: int, h: Tensor, context: Tensor | None) -> Tensor:
         """The bias of layer k and the terms of earlier features and of the context, (features, outs, n)."""
         layer: Any = self.between[k]
-        before = h[:-1].flatten(0, 1)
+        before = h.flatten(0, 1)[: -h.shape[1]]  # of one feature: nothing, which ONNX cannot flatten
         inputs = before if context is None else torch.cat([context, before])
         return layer(inputs.clamp(-INPUT_LIMIT, INPUT_LIMIT)).unflatten(0, (len(h), -1))
 
