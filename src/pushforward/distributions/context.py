@@ -8,11 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.bijection import Bijection
+from pushforward.core.constants import HasConstants
 from pushforward.core.shapes import event_shape
 
-__all__ = ["context_map_dtype", "context_map_shapes", "map_context"]
+__all__ = ["ContextMap", "context_map_dtype", "context_map_shapes", "map_context"]
 
 Shape = tuple[int, ...]
+
+
+class ContextMap(HasConstants):
+    """A map of contexts that states their shape and dtype."""
+
+    in_shape: Shape
+
+    @property
+    def in_dtype(self) -> torch.dtype | None:
+        """The dtype of the contexts; None: any floating dtype, or that of the weights of the flow."""
+        return None
 
 
 def context_map_shapes(context_map: nn.Module, stated: int | Sequence[int] | None) -> tuple[Shape, Shape]:
@@ -52,7 +64,7 @@ def map_context(context_map: nn.Module, context: Tensor, shape: Shape) -> Tensor
 
 def context_map_dtype(context_map: nn.Module) -> torch.dtype | None:
     """The dtype of the contexts that the map takes; None: any floating dtype."""
-    if isinstance(context_map, Bijection):
+    if isinstance(context_map, Bijection | ContextMap):
         return context_map.in_dtype
     return next((p.dtype for p in context_map.parameters() if p.is_floating_point()), None)
 

@@ -130,6 +130,11 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         """About how many numbers one point needs at once."""
         return self.features // self.values * max(len(self.reads), 4 * len(self.first))
 
+    @property
+    def step_width(self) -> int:
+        """About how many numbers one point needs at once in an incremental pass."""
+        return max(self.features * self.channels, len(self.reads), 4 * len(self.first))
+
     def evaluate(self, cells: Tensor, context: Tensor | None, start: int, stop: int) -> Tensor:
         """The parameters (num_params, features, n) of the cells from ``start`` to ``stop``.
 
