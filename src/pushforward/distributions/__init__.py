@@ -13,6 +13,7 @@ from pushforward.distributions.columns.inflated import Inflated, ZeroInflated
 from pushforward.distributions.columns.integer import Integer
 from pushforward.distributions.columns.repeated import Repeated
 from pushforward.distributions.context_pair import ContextPair
+from pushforward.distributions.denoise import denoise
 from pushforward.distributions.directions import SphericalUniform, VonMises, VonMisesFisher
 from pushforward.distributions.discrete_grid import DiscreteGrid
 from pushforward.distributions.ensembles import Ensemble, ensemble
@@ -103,6 +104,7 @@ __all__ = [
     "VonMisesFisher",
     "Weibull",
     "ZeroInflated",
+    "denoise",
     "ensemble",
     "estimate_log_prob",
     "from_torch",
