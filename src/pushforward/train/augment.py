@@ -16,8 +16,9 @@ __all__ = ["RowsOfEpoch", "with_labels_dropped", "with_noise"]
 RowsOfEpoch = Callable[[int], tuple[Tensor, Tensor]]
 """Gives (x, context) of epoch 0, 1, ..., as many rows each time: what `fit` takes in place of x."""
 
-LABELS, NOISE = 1, 2
-"""Random numbers for one purpose do not depend on those for another."""
+LABELS, NOISE = 0x85EBCA6B, 0xC2B2AE35
+"""Added to the seed, so that random numbers for one purpose do not depend on those for another. On the CPU generators
+take no more than 32 bits."""
 
 
 def with_labels_dropped(
@@ -138,4 +139,4 @@ def _rows(owner: str, x: Any, context: Any) -> Callable[[int], tuple[Tensor, Ten
 
 def _generator(seed: int, epoch: int, purpose: int) -> torch.Generator:
     """On the CPU, so that rows do not depend on where the data are."""
-    return torch.Generator().manual_seed((seed + EPOCH_STRIDE * (epoch + 1) + (purpose << 40)) % 2**63)
+    return torch.Generator().manual_seed((seed + EPOCH_STRIDE * (epoch + 1) + purpose) % 2**63)
