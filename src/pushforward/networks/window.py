@@ -147,7 +147,10 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         """
         n, act = cells.shape[-1], ACTIVATIONS[self.activation]
         read = self.reads[:, start:stop]
-        window = cells.clamp(-INPUT_LIMIT, INPUT_LIMIT).index_select(0, read.reshape(-1)).view(len(read), -1)
+        # Each input is bounded once: before windows that overlap are read, after the window of a single step.
+        few = read.numel() < len(cells)
+        inputs = (cells if few else bounded(cells)).index_select(0, read.reshape(-1))
+        window = (bounded(inputs) if few else inputs).view(len(read), -1)
         context = None if context is None else context.clamp(-INPUT_LIMIT, INPUT_LIMIT)
         h = (self._masked(self.first, "first_mask") @ window).unflatten(-1, (stop - start, n))
         h = h + self.place[:, start:stop, None]
@@ -173,6 +176,10 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
 
     def _drop(self, h: Tensor) -> Tensor:
         return dropped(h, self.dropout) if self.drops_units else h
+
+
+def bounded(inputs: Tensor) -> Tensor:
+    return inputs.clamp(-INPUT_LIMIT, INPUT_LIMIT)
 
 
 class WindowSteps(IncrementalPass):
