@@ -95,8 +95,8 @@ def of_classes(model: Any, test: Tensor) -> Tensor:
     """log q(x | c) of each image and class, (n, classes), in float64."""
     rows = []
     for images in test.split(125):
-        given = torch.eye(model.context_shape[0]).repeat(len(images), 1)
-        rows.append(model.log_prob(images.repeat_interleave(given.shape[-1], 0), given).reshape(len(images), -1))
+        classes = torch.eye(model.context_shape[0]).repeat(len(images), 1)
+        rows.append(model.log_prob(images.repeat_interleave(classes.shape[-1], 0), classes).reshape(len(images), -1))
     return torch.cat(rows).double()
 
 

@@ -350,6 +350,10 @@ MISTAKES = [
         r"holds Autoregressive of RationalQuadratic\.",
     ),
     (lambda: guided(iaf(2, 1), None, 1.0), r"guided: .*; the flow holds Autoregressive from the latent to data\."),
+    (
+        lambda: guided(Flow(DiagonalNormal(2, context=1), Autoregressive(Affine(), 2, context=1).inv), None, 1.0),
+        r"guided: leads layers, and the base DiagonalNormal has a context\. Give it none\.",
+    ),
     (lambda: guided(glow((1, 4, 4), 1, levels=1), None, 1.0), r"guided: .*; the flow holds Multiscale\."),
     (
         lambda: guided(maf(2, 3), None, 1.0, unconditional=[0.0]),
@@ -387,6 +391,7 @@ MISTAKES = [
     ),
     (lambda: GuidedGrid(random_grid(0), weight=1.0), r"GuidedGrid: guidance leads .*, and the grid has none\."),
     (lambda: ContextPair(0), r"ContextPair: context_shape must be a whole number of at least 1; got 0"),
+    (lambda: pf.bijections.Scale(0, factor=2.0), r"Scale: features must be a whole number of at least 1; got 0"),
     (lambda: pf.bijections.Scale(2, factor=0.0), r"Scale: factor must be a positive number; got 0\.0"),
 ]
 
@@ -395,9 +400,3 @@ MISTAKES = [
 def test_mistakes_are_one_sentence(build, message):
     with pytest.raises(ValueError, match=message):
         build()
-
-
-def test_a_base_with_a_context_is_refused():
-    base = DiagonalNormal(2, context=1, hidden=(4,))
-    with pytest.raises(ValueError, match=r"guided: leads layers, and the base DiagonalNormal has a context\. Give it"):
-        guided(Flow(base, Autoregressive(Affine(), 2, context=1).inv), None, 1.0)

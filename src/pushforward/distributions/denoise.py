@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pushforward.core.checks import broadcast, check_dtype, common_batch
+from pushforward.core.checks import broadcast, common_batch
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Real
 from pushforward.core.shapes import unsqueeze_to
@@ -54,7 +54,6 @@ def denoise(model: Distribution, x: Tensor, noise: Tensor | float, context: Tens
             f"flow trained on with_noise(x, ...); got {type(model).__name__} ({model.exactness}, on {model.support}, "
             f"context of shape {shape})."
         )
-    check_dtype(owner, "x", x, model.dtype)
     rest = (shape[0] - 1,) if shape[0] > 1 else None
     x, context = broadcast(owner, "x", x, model.event_shape, context, rest, model.dtype, model.context_dtype)
     level = torch.as_tensor(noise, dtype=x.dtype, device=x.device)

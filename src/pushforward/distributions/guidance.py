@@ -99,7 +99,7 @@ def with_temperature(distribution: Distribution, temperature: float) -> Distribu
     Args:
         distribution: a `Flow` whose base lives on the real line, a `DiscreteGrid`, or one of them with its context
             fixed.
-        temperature: T, positive; 1 leaves everything as it is.
+        temperature: T, positive; 1 changes nothing.
 
     Raises:
         ValueError: the distribution is another one, or the temperature is not positive.
