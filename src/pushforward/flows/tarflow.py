@@ -23,6 +23,9 @@ from pushforward.univariate import Affine, RationalQuadratic
 
 __all__ = ["tarflow"]
 
+BLOCK = 32
+"""Patches that an iteration solves together."""
+
 
 @named_flow(IMAGE_FLOWS, hidden=(64, 64), activation="gelu")
 def tarflow(
@@ -101,7 +104,7 @@ def tarflow(
         layers.append(
             Autoregressive(
                 moved, count, context=context, conditioner="transformer", conditioner_options=conditioner,
-                solver=solver, block=max(32, group), **network,
+                solver=solver, block=BLOCK * group, **network,
             )
         )  # fmt: skip
     return connect(owner, StandardNormal(count), layers, data, context, fast="density", data_dtype=None)

@@ -28,6 +28,8 @@ from pushforward.univariate import (
 __all__ = ["window_flow"]
 
 UNIVARIATES = ("steps", "mixture", "logistic_mixture", "spline", "affine")
+BLOCK = 128
+"""Numbers that an iteration solves together."""
 LEAST_STEP = 1e-7
 """Smallest probability of a step, as a fraction of all."""
 
@@ -125,7 +127,7 @@ def window_flow(
         layers.append(
             Autoregressive(
                 maps[univariate](), count, context=context, conditioner="window", conditioner_options=window,
-                solver=solver, **network,
+                solver=solver, block=BLOCK, **network,
             )
         )  # fmt: skip
     return connect(owner, base, layers, data, context, fast="density", data_dtype=None)

@@ -49,6 +49,10 @@ class PairedConditioner(Conditioner):
 class PairedAutoregressiveConditioner(PairedConditioner, AutoregressiveConditioner, SupportsReversePass):
     """A `PairedConditioner` whose network is autoregressive, and which goes feature by feature as that does."""
 
+    def __init__(self, network: nn.Module, context: int = 0) -> None:
+        super().__init__(network, context)
+        self.group = getattr(network, "group", 1)
+
     def start(self, like: Tensor, context: Tensor | None = None) -> PairedSteps:
         return PairedSteps(self._inner.start(twice(like), side_by_side(cast(Tensor, context))))
 
