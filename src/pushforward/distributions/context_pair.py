@@ -39,7 +39,9 @@ class ContextPair(ContextMap):
     [[0.0, 1.0, 0.30000001192092896, 0.0, 0.0, 0.30000001192092896]]
     """
 
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"context_shape": 2, "unconditional": [0.5, None]},)
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"context_shape": 2, "unconditional": [0.5, None], "context_map": {"type": "Standardize", "features": 2}},
+    )
     takes_any_module: ClassVar[tuple[str, ...]] = ("context_map",)
     numbers: Tensor
     keeps: Tensor

@@ -54,6 +54,8 @@ class GuidedAffine(Univariate):
     """
 
     smoothness = 99
+    reach = 1e13
+    """Farther out the values of a steep map fit float32 just so, and those of a guided one, which is steeper, do not."""
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"univariate": {"type": "Affine"}, "weight": 1.5},
         {"univariate": {"type": "Shift"}, "weight": 0.0},
@@ -67,7 +69,8 @@ class GuidedAffine(Univariate):
                 f"{type(univariate).__name__}."
             )
         not_negative("GuidedAffine", "weight", weight)
-        self.univariate, self.weight = univariate, weight
+        self.univariate: Affine | Shift = univariate
+        self.weight = weight
         self.num_free = univariate.num_free
         self.num_params = 2 * univariate.num_params - univariate.num_free
 
@@ -83,9 +86,9 @@ class GuidedAffine(Univariate):
         """Shift -μ / σ and log-scale -log σ of the guided map y = x exp(log-scale) + shift."""
         count = self.univariate.num_params - self.num_free
         free = params[2 * count :] if self.num_free else None
-        zeros, w = torch.zeros_like(params[0]), self.weight
-        shift, log_scale = self.univariate.forward(zeros, with_free(params[:count], free))
-        other_shift, other_log_scale = self.univariate.forward(zeros, with_free(params[count : 2 * count], free))
+        of, w = self.univariate.shift_and_log_scale, self.weight
+        shift, log_scale = of(with_free(params[:count], free))
+        other_shift, other_log_scale = of(with_free(params[count : 2 * count], free))
         # With d = log(σ_c / σ_u): s = exp(2 min(d, 0)), and s σ_u / σ_c = exp(-|d|), both at most one.
         log_ratio = other_log_scale - log_scale
         widened = 1 - w * torch.expm1(2 * log_ratio.clamp(max=0.0))  # 1 + w - w s
