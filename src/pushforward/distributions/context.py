@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pushforward.core.bijection import Bijection
 from pushforward.core.constants import HasConstants
+from pushforward.core.execution_mode import runs_eagerly
 from pushforward.core.shapes import event_shape
 
 __all__ = ["ContextMap", "context_map_dtype", "context_map_shapes", "map_context"]
@@ -54,12 +55,18 @@ def context_map_shapes(context_map: nn.Module, stated: int | Sequence[int] | Non
 
 
 def map_context(context_map: nn.Module, context: Tensor, shape: Shape) -> Tensor:
-    """The mapped context, (*batch, *embedded shape); a network sees one batch axis."""
+    """The mapped context, (*batch, *embedded shape); a network sees one batch axis, and contexts that are repeated for
+    several points once."""
     if isinstance(context_map, Bijection):
         return context_map._forward(*context_map._arguments(context, None, None))
     batch = context.shape[: context.ndim - len(shape)]
+    if not context_map.training and runs_eagerly(context):
+        for axis, size in enumerate(batch):
+            if size > 1 and context.stride(axis) == 0:
+                context = context.narrow(axis, 0, 1)
+    different = context.shape[: len(batch)]
     embedded: Tensor = context_map(context.reshape(-1, *shape))
-    return embedded.reshape(*batch, *embedded.shape[1:])
+    return embedded.reshape(*different, *embedded.shape[1:]).expand(*batch, *embedded.shape[1:])
 
 
 def context_map_dtype(context_map: nn.Module) -> torch.dtype | None:

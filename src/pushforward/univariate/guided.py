@@ -55,7 +55,7 @@ class GuidedAffine(Univariate):
 
     smoothness = 99
     reach = 1e13
-    """Farther out the values of a steep map fit float32 just so, and those of a guided one, which is steeper, do not."""
+    """Farther out the values of a steep map just fit float32, and those of a guided one, which is steeper, do not."""
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"univariate": {"type": "Affine"}, "weight": 1.5},
         {"univariate": {"type": "Shift"}, "weight": 0.0},
