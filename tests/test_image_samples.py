@@ -104,8 +104,8 @@ def test_cached_uncached_and_iterated_samples_are_the_same(name, dtype, monkeypa
 @pytest.mark.parametrize("dtype", CLOSE)
 @pytest.mark.parametrize("name", FLOWS)
 def test_they_are_the_same_over_seeds_starts_blocks_and_latents_far_out(name, dtype, monkeypatch):
-    blocks = [(4, None), (16, None), (16, 1e6), (16, -1e30), (1, 1e6)]
-    samples_agree(monkeypatch, name, dtype, range(20), (0.1, 0.3, 0.3), (1.0, 1.0, 30.0), blocks, CLOSE[dtype])
+    blocks = [(4, None), (16, 1e6), (16, -1e30)]
+    samples_agree(monkeypatch, name, dtype, range(20), (0.1, 0.3), (1.0, 30.0), blocks, CLOSE[dtype])
 
 
 @pytest.mark.parametrize("name", ["tarflow", "window_flow, affine"])
@@ -123,7 +123,7 @@ def test_networks_with_large_weights_overflow_nothing(name, dtype, monkeypatch):
 @pytest.mark.parametrize("dtype", CLOSE)
 @pytest.mark.parametrize("name", FLOWS)
 def test_large_weights_over_seeds_and_starts(name, dtype, monkeypatch):
-    blocks = [(8, None), (16, 1e6), (16, -1e30)]
+    blocks = [(8, None), (16, 1e6)]
     samples_agree(monkeypatch, name, dtype, range(20), (1.0, 10.0), (1.0, 30.0), blocks, 1000 * CLOSE[dtype])
 
 

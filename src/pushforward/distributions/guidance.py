@@ -37,9 +37,10 @@ def guided(
     Of a `DiscreteGrid` the logits of each number are :math:`(1 + w) \theta_c - w \theta_u`: each conditional is
     proportional to :math:`p_c^{1+w}\, p_u^{-w}` (`GuidedGrid`). Of a flow of affine layers, such as `flows.tarflow`,
     `flows.maf` and `flows.real_nvp`, the mean and the standard deviation of each layer are combined in closed form
-    (`bijections.Guided`): of a flow of one autoregressive layer this is that same product. What is returned shares the
-    weights and is a model of the same kind: samples, log-probabilities of them, conditionals and files follow. It needs
-    a model that was trained without labels in part, see `train.with_labels_dropped`.
+    (`bijections.Guided`): of a flow of one autoregressive layer this is that same product, wherever the label makes a
+    conditional narrower. What is returned shares the weights and is a model of the same kind: samples, their
+    log-probabilities, conditionals and files follow. It needs a model that learned without labels in part, see
+    `train.with_labels_dropped`.
 
     Args:
         model: a `DiscreteGrid` with a context, or a `Flow` whose layers with a context are affine and take data towards
