@@ -28,7 +28,7 @@ from pushforward.data import read_images
 from pushforward.flows import tarflow, window_flow
 
 COUNTS = (1, 16)
-BLOCKS = (32, 128, 1024)
+BLOCKS = (128, 512, 1024)
 
 
 def learned(build: Callable[[], Any], seconds: float) -> Any:

@@ -57,10 +57,10 @@ def samples_agree(monkeypatch, name, dtype, seeds, sizes, scales, blocks, close)
     """Cached, uncached and iterated samples; how often an iteration was given up."""
     iterate, gave_up = jacobi.jacobi_inverse, []
 
-    def from_start(start, y, passes, invert, embed, anchor, block):
+    def from_start(start, y, passes, invert, embed, anchor, *sizes):
         anchor = anchor if start is None else torch.full_like(anchor, start)
         assert anchor.isfinite().all()
-        x = iterate(y, passes, invert, embed, anchor, block)
+        x = iterate(y, passes, invert, embed, anchor, *sizes)
         gave_up.append(x is None)
         return x
 

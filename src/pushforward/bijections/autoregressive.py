@@ -219,7 +219,8 @@ class Autoregressive(TriangularMap):
             with resume(current_execution()._replace(matmul_dtype=None)):
                 passes = self.conditioner.start_blocks(y, context)
                 anchor = self.domain.anchor(y.t()).expand_as(y.t()).t()
-                x = jacobi_inverse(y, passes, self._invert_block, partial(embed, self.domain), anchor, self.block)
+                sizes = self.block, self.conditioner.group
+                x = jacobi_inverse(y, passes, self._invert_block, partial(embed, self.domain), anchor, *sizes)
             if x is not None:
                 return x
         if self.conditioner.group > 1 and channels(self.domain) == 1 and runs_eagerly_without_grad(y):

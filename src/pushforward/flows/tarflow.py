@@ -23,7 +23,7 @@ from pushforward.univariate import Affine, RationalQuadratic
 
 __all__ = ["tarflow"]
 
-BLOCK = 32
+BLOCK = 128
 """Patches that an iteration solves together."""
 
 
@@ -63,7 +63,8 @@ def tarflow(
         expansion: hidden units of the perceptrons in a transformer for each unit of a token.
         activation: activation function of these perceptrons.
         dropout: dropout probability of the transformers.
-        solver: how samples are computed: ``"sequential"``, or ``"jacobi"`` for iterations of parallel passes.
+        solver: how samples are computed: ``"sequential"``, or ``"jacobi"`` for iterations of parallel passes, which pay
+            where few images are drawn at a time.
         values: of data that are whole numbers 0 .. values - 1, how many there are; None: data are real numbers.
         dequantize: the noise that makes whole numbers continuous: ``"uniform"``, or ``"variational"``: learned.
 
