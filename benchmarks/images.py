@@ -36,7 +36,7 @@ import pushforward as pf
 from pushforward.data import read_images
 from pushforward.distributions import DiscreteGrid
 from pushforward.flows import IMAGE_FLOWS
-from pushforward.train import Event, Validated
+from pushforward.train import Event, Validated, with_labels_dropped
 
 VALIDATION = 500
 HIDDEN = 0.1
@@ -107,16 +107,6 @@ def model_of(name: str, shape: tuple[int, ...], options: dict[str, Any]) -> Any:
     return IMAGE_FLOWS[name](shape, values=256, **options)
 
 
-def hiding(x: Tensor, context: Tensor) -> Callable[[int], tuple[Tensor, Tensor]]:
-    """Rows of an epoch, with the class of one in ten hidden, another tenth in each epoch."""
-
-    def rows(epoch: int) -> tuple[Tensor, Tensor]:
-        generator = torch.Generator().manual_seed(epoch)
-        return x, context * (torch.rand(len(x), 1, generator=generator) >= HIDDEN)
-
-    return rows
-
-
 def run(arguments: argparse.Namespace) -> None:
     sets = [read_images(data_folder(arguments.set) / f"{part}-images-idx3-ubyte.gz") for part in ("train", "t10k")]
     train, test = (images.pixels for images in sets)
@@ -130,7 +120,10 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.labels:
         context = torch.nn.functional.one_hot(labels).float()
         options = {**options, "context": context.shape[-1]}
-        data, validation = hiding(data, context[VALIDATION:]), (x[:VALIDATION], context[:VALIDATION])
+        data, validation = (
+            with_labels_dropped(data, context[VALIDATION:], HIDDEN),
+            (x[:VALIDATION], context[:VALIDATION]),
+        )
     model = model_of(arguments.what, tuple(x.shape[1:]), options)
     curve, start = Curve(x[0].numel()), time.process_time()
     history = pf.fit(

@@ -131,6 +131,8 @@ NOT_SHOWN = {
     "Angle": "turns numbers into angles by a shift and a factor: the picture would be its input",
     "Augment": "adds random entries to an event and leaves the others as they are",
     "Dequantize": "adds uniform noise to whole numbers: a picture of it is noise",
+    "FirstContext": "is the map that it holds, with a part of the context",
+    "Guided": "is a layer of affine maps, as `Autoregressive` is, whose parameters two contexts decide",
     "Reshape": "changes the shape of an event, no number in it",
     "Slice": "leaves out entries of an event, and draws them again on the way back",
     "Stack": "applies one map to each slice of an event with two axes, as `Concatenate` does side by side",

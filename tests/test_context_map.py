@@ -50,6 +50,27 @@ def test_an_embedding_network_reads_contexts_of_its_own_shape():
     assert torch.equal(flow.condition(context).log_prob(x), log_prob)
 
 
+def test_a_context_of_many_points_goes_through_the_network_once():
+    counts = []
+
+    class Counting(torch.nn.Flatten):
+        def forward(self, x):
+            counts.append(len(x))
+            return super().forward(x)
+
+    layer = pf.bijections.Autoregressive(pf.univariate.Affine(), 2, context=4)
+    flow = pf.Flow(pf.distributions.StandardNormal(2), layer.inv, context_map=Counting(), context_shape=(2, 2)).eval()
+    context = torch.randn(3, 2, 2)
+    counts.clear()
+    x = flow.sample((5, 7), context)
+    assert (x.shape, counts) == ((5, 7, 3, 2), [3])
+    log_prob = flow.log_prob(x, context)
+    assert counts == [3, 105]
+    torch.testing.assert_close(log_prob[4, 6], flow.log_prob(x[4, 6], context))
+    flow.train().sample(5, context)  # units dropped at random differ from point to point
+    assert counts[-1] == 15
+
+
 def test_gradients_reach_the_network():
     flow = flow_of(network(), context_shape=PICTURE)
     x, context = torch.randn(5, 2, generator=generator(3)), pictures(5)

@@ -47,6 +47,12 @@ def test_what_is_no_level_has_probability_zero():
     assert grid.log_prob(x).exp().tolist() == pytest.approx([1 / 16, 0, 0, 0, math.nan], nan_ok=True)
 
 
+def test_weights_that_are_no_numbers_give_no_numbers():
+    grid = DiscreteGrid((1, 1, 2), levels=4, hidden=(4, 4))
+    torch.nn.init.constant_(grid.network.last_bias, math.nan)
+    assert grid.sample(3).isnan().all()
+
+
 def test_it_learns_a_checkerboard():
     """Two images, which the first pixel tells apart: one bit."""
     board = torch.arange(16).reshape(4, 4) % 2 != torch.arange(4)[:, None] % 2

@@ -72,6 +72,7 @@ MISTAKES = [
     ({"components": 0}, r"window_flow: components must be a whole number of at least 1; got 0"),
     ({"bins": 1}, r"window_flow: bins must be a whole number of at least 2; got 1"),
     ({"bound": 0.0}, r"window_flow: bound must be a positive number; got 0\.0"),
+    ({"solver": "newton"}, r"window_flow: solver must be one of 'sequential', 'jacobi'; got 'newton'"),
     ({"depth": 0}, r"window_flow: depth must be a whole number of at least 1; got 0"),
     ({"context": -1}, r"window_flow: context must be a whole number of at least 0; got -1"),
     ({"above": -1}, r"CausalWindow: above must be a whole number of at least 0; got -1"),

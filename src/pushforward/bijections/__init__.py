@@ -18,6 +18,7 @@ from pushforward.bijections.exponential import MatrixExponential
 from pushforward.bijections.fixed import DiscreteCosine, Linear, RandomRotation
 from pushforward.bijections.graph import GraphAutoregressive
 from pushforward.bijections.grid import GridRosenblatt
+from pushforward.bijections.guided import FirstContext, Guided
 from pushforward.bijections.injective import CurvedLift, Lift, LinearLift
 from pushforward.bijections.knothe import Banana, GaussianRosenblatt, MixtureRosenblatt
 from pushforward.bijections.linear import LU, PLU
@@ -33,6 +34,7 @@ from pushforward.bijections.radial import Radial, RadialSquash
 from pushforward.bijections.rearrange import Flip, Permute
 from pushforward.bijections.residual import Residual
 from pushforward.bijections.rotation import Rotation
+from pushforward.bijections.scale import Scale
 from pushforward.bijections.scan import Scan
 from pushforward.bijections.simplex import CentredSoftmax, StickBreaking
 from pushforward.bijections.sphere import SphereCoordinates, SphereLinear, SphereMoebius, SphereRotation
@@ -71,10 +73,12 @@ __all__ = [
     "Diagonal",
     "DiscreteCosine",
     "Elementwise",
+    "FirstContext",
     "Flip",
     "GaussianRosenblatt",
     "GraphAutoregressive",
     "GridRosenblatt",
+    "Guided",
     "Haar",
     "Householder",
     "Indexed",
@@ -100,6 +104,7 @@ __all__ = [
     "Reshape",
     "Residual",
     "Rotation",
+    "Scale",
     "Scan",
     "Slice",
     "Sort",

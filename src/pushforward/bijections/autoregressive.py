@@ -219,10 +219,22 @@ class Autoregressive(TriangularMap):
             with resume(current_execution()._replace(matmul_dtype=None)):
                 passes = self.conditioner.start_blocks(y, context)
                 anchor = self.domain.anchor(y.t()).expand_as(y.t()).t()
-                x = jacobi_inverse(y, passes, self._invert_block, partial(embed, self.domain), anchor, self.block)
+                sizes = self.block, self.conditioner.group
+                x = jacobi_inverse(y, passes, self._invert_block, partial(embed, self.domain), anchor, *sizes)
             if x is not None:
                 return x
+        if self.conditioner.group > 1 and channels(self.domain) == 1 and runs_eagerly_without_grad(y):
+            return self._group_by_group(y, context)
         return self._feature_by_feature("inverse_value_with_free", y, context)[0]
+
+    def _group_by_group(self, y: Tensor, context: Tensor | None) -> Tensor:
+        """x, (features, n) to (features, n): features that do not depend on each other are solved together."""
+        group, passes = self.conditioner.group, self.conditioner.start_blocks(y, context)
+        x = self.domain.anchor(y.t()).expand_as(y.t()).t().clone()
+        for start in range(0, len(y), group):
+            stop = start + group
+            x[start:stop] = self._invert_block(y[start:stop], passes.params(x, start, stop), start, stop)
+        return x
 
     def _invert_block(self, y: Tensor, params: Tensor, start: int, stop: int) -> Tensor:
         """x (stop - start, n) of some neighbouring features from their y and their conditional parameters."""

@@ -15,7 +15,7 @@ __all__ = ["jacobi_inverse"]
 TOLERANCE = 4.0
 """In units of eps: where no value moves by more, each equation holds to rounding, as after a sequential solve."""
 LEAST_ITERATIONS = 8
-"""So many are tried, and a quarter of the features of a block, before the sequential loop is likely to be faster."""
+"""So many are tried, and a quarter of the steps of a block, before the sequential loop is likely to be faster."""
 
 
 def jacobi_inverse(
@@ -25,6 +25,7 @@ def jacobi_inverse(
     embed: Callable[[Tensor], Tensor],
     anchor: Tensor,
     block: int,
+    group: int = 1,
 ) -> Tensor | None:
     r"""x with :math:`y_j = \tau(x_j; \theta_j(x_{<j}))` for all j, without gradients, or None.
 
@@ -32,7 +33,7 @@ def jacobi_inverse(
 
     .. math:: x_j^{(k + 1)} = \tau^{-1}\bigl(y_j;\ \theta_j(x_{<j}^{(k)})\bigr)
 
-    Whatever the start, the first k features of a block are exact after k iterations. The iteration ends there, or
+    Whatever the start, the first k groups of a block are exact after k iterations. The iteration ends there, or
     earlier where an iteration moves no value of any point by more than rounding: then every one of the equations holds
     to rounding, which is what the sequential solve reaches too. A block that takes too many iterations ends the attempt
     with None. Trial values that overflow are replaced before the network sees them, so that they spoil nothing.
@@ -44,6 +45,7 @@ def jacobi_inverse(
         embed: x (features, n) as the network sees it.
         anchor: a point of the domain in the shape of y, where the iteration starts.
         block: number of features of a block.
+        group: how many neighbouring features do not depend on each other.
 
     References:
         | Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving (Song et al., 2020),
@@ -53,7 +55,8 @@ def jacobi_inverse(
     x = anchor.clone()
     for start in range(0, len(y), block):
         stop = min(start + block, len(y))
-        if not _solve_block(x, y[start:stop], passes, invert, embed, anchor, start, stop):
+        steps = (stop - 1) // group - start // group + 1
+        if not _solve_block(x, y[start:stop], passes, invert, embed, anchor, start, stop, steps):
             return None
     # What comes after a value that is not there is not there either, as in a sequential solve.
     return x.masked_fill(x.isnan().cumsum(dim=0) > 0, torch.nan)
@@ -68,15 +71,17 @@ def _solve_block(
     anchor: Tensor,
     start: int,
     stop: int,
+    steps: int,
 ) -> bool:
-    """Write the features from ``start`` to ``stop`` into x; False where they take too many iterations."""
+    """Write the features from ``start`` to ``stop`` into x, which take so many steps one after the other; False where
+    they take too many iterations."""
     tolerance = TOLERANCE * torch.finfo(y.dtype).eps
-    for done in range(1, min(stop - start, max(LEAST_ITERATIONS, (stop - start) // 4)) + 1):
+    for done in range(1, min(steps, max(LEAST_ITERATIONS, steps // 4)) + 1):
         trial = torch.where(x.isnan(), anchor, x).nan_to_num()
         before, after = x[start:stop], invert(y, passes.params(embed(trial), start, stop), start, stop)
         moved = (after - before).abs() > tolerance * (1 + after.abs())
         changed = moved | (after.isfinite() != before.isfinite()) | (after.isinf() & (after != before))
         x[start:stop] = after
-        if done == stop - start or not concrete_bool(changed.any()):
+        if done == steps or not concrete_bool(changed.any()):
             return True
     return False

@@ -22,6 +22,7 @@ __all__ = [
     "common_batch",
     "finite_numbers",
     "for_single_numbers",
+    "not_negative",
     "one_of",
     "positive",
 ]
@@ -41,6 +42,12 @@ def positive(owner: str, name: str, got: object, remedy: str = "") -> None:
     """Refuse what is no positive, finite number; those of NumPy count."""
     if isinstance(got, bool) or not (isinstance(got, Real) and 0 < float(got) < math.inf):
         raise ValueError(f"{owner}: {name} must be a positive number; got {got!r}.{_after(remedy)}")
+
+
+def not_negative(owner: str, name: str, got: object, remedy: str = "") -> None:
+    """Refuse what is no finite number of at least zero; those of NumPy count."""
+    if isinstance(got, bool) or not (isinstance(got, Real) and 0 <= float(got) < math.inf):
+        raise ValueError(f"{owner}: {name} must be a number of at least 0; got {got!r}.{_after(remedy)}")
 
 
 def below_one(owner: str, name: str, got: float, what_one_is: str) -> None:

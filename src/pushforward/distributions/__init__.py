@@ -12,11 +12,15 @@ from pushforward.distributions.columns.discrete import Boolean, Categorical, Con
 from pushforward.distributions.columns.inflated import Inflated, ZeroInflated
 from pushforward.distributions.columns.integer import Integer
 from pushforward.distributions.columns.repeated import Repeated
+from pushforward.distributions.context_pair import ContextPair
+from pushforward.distributions.denoise import denoise
 from pushforward.distributions.directions import SphericalUniform, VonMises, VonMisesFisher
 from pushforward.distributions.discrete_grid import DiscreteGrid
 from pushforward.distributions.ensembles import Ensemble, ensemble
 from pushforward.distributions.flow import Flow
 from pushforward.distributions.from_torch import TorchDistribution, from_torch
+from pushforward.distributions.guidance import guided, with_temperature
+from pushforward.distributions.guided_grid import GuidedGrid
 from pushforward.distributions.half_line import Exponential, Gamma, LogNormal, Weibull
 from pushforward.distributions.importance import ImportanceWeighted
 from pushforward.distributions.joint import Joint
@@ -49,6 +53,7 @@ __all__ = [
     "ColumnType",
     "Conditional",
     "Constant",
+    "ContextPair",
     "Continuous",
     "DiagonalNormal",
     "Dirichlet",
@@ -61,6 +66,7 @@ __all__ = [
     "Gamma",
     "GaussianMixture",
     "GeneralizedNormal",
+    "GuidedGrid",
     "Gumbel",
     "HeavyTailed",
     "ImportanceWeighted",
@@ -98,12 +104,15 @@ __all__ = [
     "VonMisesFisher",
     "Weibull",
     "ZeroInflated",
+    "denoise",
     "ensemble",
     "estimate_log_prob",
     "from_torch",
+    "guided",
     "rotation_matrix",
     "solver_report",
     "targets",
+    "with_temperature",
 ]
 
 

@@ -8,11 +8,24 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.bijection import Bijection
+from pushforward.core.constants import HasConstants
+from pushforward.core.execution_mode import runs_eagerly
 from pushforward.core.shapes import event_shape
 
-__all__ = ["context_map_dtype", "context_map_shapes", "map_context"]
+__all__ = ["ContextMap", "context_map_dtype", "context_map_shapes", "map_context"]
 
 Shape = tuple[int, ...]
+
+
+class ContextMap(HasConstants):
+    """A map of contexts that states their shape and dtype."""
+
+    in_shape: Shape
+
+    @property
+    def in_dtype(self) -> torch.dtype | None:
+        """The dtype of the contexts; None: any floating dtype, or that of the weights of the flow."""
+        return None
 
 
 def context_map_shapes(context_map: nn.Module, stated: int | Sequence[int] | None) -> tuple[Shape, Shape]:
@@ -42,17 +55,23 @@ def context_map_shapes(context_map: nn.Module, stated: int | Sequence[int] | Non
 
 
 def map_context(context_map: nn.Module, context: Tensor, shape: Shape) -> Tensor:
-    """The mapped context, (*batch, *embedded shape); a network sees one batch axis."""
+    """The mapped context, (*batch, *embedded shape); a network sees one batch axis, and contexts that are repeated for
+    several points once."""
     if isinstance(context_map, Bijection):
         return context_map._forward(*context_map._arguments(context, None, None))
     batch = context.shape[: context.ndim - len(shape)]
+    if not context_map.training and runs_eagerly(context):
+        for axis, size in enumerate(batch):
+            if size > 1 and context.stride(axis) == 0:
+                context = context.narrow(axis, 0, 1)
+    different = context.shape[: len(batch)]
     embedded: Tensor = context_map(context.reshape(-1, *shape))
-    return embedded.reshape(*batch, *embedded.shape[1:])
+    return embedded.reshape(*different, *embedded.shape[1:]).expand(*batch, *embedded.shape[1:])
 
 
 def context_map_dtype(context_map: nn.Module) -> torch.dtype | None:
     """The dtype of the contexts that the map takes; None: any floating dtype."""
-    if isinstance(context_map, Bijection):
+    if isinstance(context_map, Bijection | ContextMap):
         return context_map.in_dtype
     return next((p.dtype for p in context_map.parameters() if p.is_floating_point()), None)
 

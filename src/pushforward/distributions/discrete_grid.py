@@ -16,6 +16,7 @@ from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Integers
 from pushforward.core.screening import screen
 from pushforward.core.shapes import event_shape, unsqueeze_to
+from pushforward.distributions.draws import uniforms
 from pushforward.distributions.row_blocks import in_row_blocks, row_width
 from pushforward.networks import CausalWindow
 
@@ -149,8 +150,9 @@ class DiscreteGrid(Distribution):
         """`_log_prob_after` of each row."""
         batch = x.shape[: x.ndim - len(self.event_shape)]
         index = self._to_features(x)  # (features, n)
-        context = None if context is None else context.reshape(math.prod(batch), context.shape[-1]).t()
-        logits = self.network.after(self._embed(index).flatten(0, 1), context, start)  # (levels, features, n)
+        columns = self._context_columns(context, math.prod(batch))
+        outputs = self.network.after(self._embed(index).flatten(0, 1), columns, start)
+        logits = self._logits(outputs)  # (levels, features, n)
         index = index[start * self.network.values :]
         log_probs = logits.log_softmax(dim=0).gather(0, index[None])[0]
         return log_probs.sum(dim=0).reshape(batch)
@@ -166,18 +168,43 @@ class DiscreteGrid(Distribution):
         generator: torch.Generator | None,
     ) -> Tensor:
         """Events (*batch, *event_shape) whose first numbers are those observed, (numbers, n)."""
-        count = math.prod(batch)
-        context = None if context is None else context.reshape(count, context.shape[-1]).t()
-        like = self.seen_as.new_empty(self.network.features, count)
-        drawn = [] if observed is None else [*observed]
-        steps = self.network.start(like, context)
+        count, features = math.prod(batch), self.network.features
+        before = 0 if observed is None else len(observed)
+        # All random numbers are drawn at first, so that points do not depend on the blocks in which they are computed.
+        noise = uniforms((count, features - before), self.seen_as, generator)
+        rows = noise if observed is None else torch.cat([observed.t().to(noise), noise], dim=1)
+        context = None if context is None else context.reshape(count, context.shape[-1])
+        width = max(self.network.step_width, self.levels)
+
+        def draw(rows: Tensor, context: Tensor | None) -> tuple[Tensor]:
+            return (self._drawn(rows[:, :before].t().long(), rows[:, before:].t(), context),)
+
+        (drawn,) = in_row_blocks(draw, width, 1, rows, context)
+        return self._to_event(drawn.t(), batch)
+
+    def _drawn(self, observed: Tensor, noise: Tensor, context: Tensor | None) -> Tensor:
+        """Numbers (n, features), the first of which are observed; the others from uniform ones, (numbers, n)."""
+        count = noise.shape[-1]
+        drawn = [*observed]
+        steps = self.network.start(noise.new_empty(self.network.features, count), self._context_columns(context, count))
         steps.skip([self.seen_as[:, value] for value in drawn])
         previous = self.seen_as[:, drawn[-1]] if drawn else None
-        for _ in range(len(drawn), self.network.features):
-            probabilities = steps.step(previous).softmax(dim=0).t()  # (n, levels)
-            drawn.append(torch.multinomial(probabilities, 1, generator=generator)[:, 0])
+        usable = torch.ones(count, dtype=torch.bool, device=noise.device)
+        for u in noise:
+            cumulated = self._logits(steps.step(previous)).softmax(dim=0).cumsum(dim=0)  # (levels, n)
+            usable = usable & cumulated[-1].isfinite()
+            drawn.append((cumulated[:-1] <= u * cumulated[-1]).sum(dim=0))
             previous = self.seen_as[:, drawn[-1]]
-        return self._to_event(torch.stack(drawn), batch)
+        values = torch.stack(drawn, dim=1).to(noise.dtype)
+        return values.masked_fill(~usable[:, None], torch.nan)  # where weights are no numbers
+
+    def _context_columns(self, context: Tensor | None, count: int) -> Tensor | None:
+        """Contexts of so many events as the network takes them, (context, n)."""
+        return None if context is None else context.reshape(count, context.shape[-1]).t()
+
+    def _logits(self, outputs: Tensor) -> Tensor:
+        """The logits (levels, ...) from the outputs of the network."""
+        return outputs
 
     def _embed(self, index: Tensor) -> Tensor:
         """What the network sees of values (features, n): (features, embedding, n)."""
@@ -189,10 +216,10 @@ class DiscreteGrid(Distribution):
         return events.flatten(1).t().long().contiguous()
 
     def _to_event(self, values: Tensor, batch: tuple[int, ...]) -> Tensor:
-        """The inverse of `_to_features`, in the dtype of the weights."""
+        """The inverse of `_to_features`, of numbers in the dtype of the weights."""
         channels, *spatial = self.event_shape
         events = values.t().unflatten(1, (*spatial, channels)).movedim(-1, 1)
-        return events.reshape(*batch, *self.event_shape).to(self.seen_as.dtype)
+        return events.reshape(*batch, *self.event_shape)
 
 
 class GridRest(Distribution):

@@ -18,7 +18,7 @@ from pushforward.distributions.of_parts import OfParts
 
 __all__ = ["Ensemble", "ensemble"]
 
-APART = {"_parameters", "_buffers", "_modules", "_row_width", "config", "_load_state_dict_post_hooks"}
+APART = {"_parameters", "_buffers", "_modules", "_row_widths", "config", "_load_state_dict_post_hooks"}
 """Attributes that members may differ in: weights and parts, which are compared otherwise, and what densities do not
 depend on (a config holds numbers at which weights start)."""
 

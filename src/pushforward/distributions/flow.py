@@ -23,7 +23,7 @@ from pushforward.distributions.autoregressive import AutoregressiveDistribution
 from pushforward.distributions.context import context_map_dtype, context_map_shapes, map_context
 from pushforward.distributions.pairing import check_pair, mixing
 from pushforward.distributions.protocols import Noise
-from pushforward.distributions.row_blocks import in_row_blocks, row_width
+from pushforward.distributions.row_blocks import in_row_blocks, row_width, solved_in_steps
 
 __all__ = ["Flow"]
 
@@ -141,7 +141,7 @@ class Flow(AutoregressiveDistribution):
         if len(shapes) > 1:
             raise ValueError(f"Flow: base and bijection must take the same context; got {sorted(map(str, shapes))}.")
         self.base, self.bijection, self.context_map = base, bijection, context_map
-        self._row_width: int | None = None  # computed when it is first needed
+        self._row_widths: dict[bool, int] = {}  # of points on their way to data or from there, when first needed
         self.event_shape, self.support = bijection.out_shape, bijection.codomain
         if bijection.lifts == "forward":
             self.support = Surface(bijection.codomain, base.support.dimension(base.event_shape))
@@ -296,13 +296,17 @@ class Flow(AutoregressiveDistribution):
         def push(z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
             return self.bijection._forward_and_ladj(*self.bijection._arguments(z, context, generator))
 
-        x, ladj = self._in_blocks(push, z, context)
+        x, ladj = self._in_blocks(push, z, context, to_data=True)
         return x, log_prob - ladj
 
     def _push(self, z: Tensor, context: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
         """x = T(z) at a mapped context."""
         forward, arguments = self.bijection._forward, self.bijection._arguments
-        return self._in_blocks(lambda z, context: (forward(*arguments(z, context, generator)),), z, context)[0]
+
+        def push(z: Tensor, context: Tensor | None) -> tuple[Tensor]:
+            return (forward(*arguments(z, context, generator)),)
+
+        return self._in_blocks(push, z, context, to_data=True)[0]
 
     def _pull(self, x: Tensor, context: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
         """z = T⁻¹(x) at a mapped context."""
@@ -310,15 +314,16 @@ class Flow(AutoregressiveDistribution):
         return self._in_blocks(lambda x, context: (inverse(*arguments(x, context, generator)),), x, context)[0]
 
     def _in_blocks(
-        self, function: Callable[..., tuple[Tensor, ...]], x: Tensor, context: Tensor | None
+        self, function: Callable[..., tuple[Tensor, ...]], x: Tensor, context: Tensor | None, *, to_data: bool = False
     ) -> tuple[Tensor, ...]:
         """function(x, context) at a mapped context; in blocks of rows where no derivatives are recorded."""
         context = context if self.bijection.context_shape is not None or self.base.context_shape is not None else None
         if not runs_eagerly_without_grad(x):
             return function(x, context)
-        if self._row_width is None:
-            self._row_width = row_width(self)
-        return in_row_blocks(function, self._row_width, len(self.event_shape), x, context)
+        if to_data not in self._row_widths:
+            self._row_widths[to_data] = row_width(self, solved_in_steps(self.bijection) if to_data else ())
+        shape = self.base.event_shape if to_data else self.event_shape
+        return in_row_blocks(function, self._row_widths[to_data], len(shape), x, context)
 
     def _initialize(self, x: Tensor, context: Tensor | None) -> None:
         if isinstance(self.context_map, Bijection) and context is not None:

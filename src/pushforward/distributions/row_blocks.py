@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pushforward.bijections.autoregressive import Autoregressive
+from pushforward.bijections.chain import innermost
 from pushforward.bijections.continuous import NeuralODE
+from pushforward.bijections.guided import Guided
 from pushforward.bijections.residual import Residual
 from pushforward.bijections.triangular import Triangular
 from pushforward.core.bijection import Bijection
 from pushforward.networks.conv import ConvNet
+from pushforward.networks.paired import PairedConditioner
 from pushforward.networks.transformer import CausalTransformer
 from pushforward.networks.window import CausalWindow
 from pushforward.univariate.base import Univariate
 
-__all__ = ["in_row_blocks", "row_width"]
+__all__ = ["in_row_blocks", "row_width", "solved_in_steps"]
 
 CPU_BYTES, OTHER_BYTES = 1 << 27, 1 << 30
 """Memory for the intermediate results of one block. On a CPU smaller blocks are no slower, on a GPU they may be."""
@@ -28,8 +32,13 @@ LEAST_ROWS = 64
 """Of a block, however wide they are: products with fewer rows are slow."""
 
 
-def row_width(module: nn.Module) -> int:
-    """About how many numbers the widest intermediate result of one row holds."""
+def row_width(module: nn.Module, stepwise: Collection[nn.Module] = ()) -> int:
+    """About how many numbers the widest intermediate result of one row holds.
+
+    Args:
+        module: what is computed with.
+        stepwise: parts of it that work feature by feature, see `solved_in_steps`.
+    """
     widths = [1]
     for part in module.modules():
         # Rows of weights are the outputs of a linear map.
@@ -41,13 +50,25 @@ def row_width(module: nn.Module) -> int:
             widths.append(math.prod(part.in_shape))
         univariate = getattr(part, "univariate", None)
         if isinstance(part, Bijection) and isinstance(univariate, Univariate):
-            widths.append(univariate.point_width * math.prod(part.in_shape))
+            widths.append(univariate.point_width * (1 if part in stepwise else math.prod(part.in_shape)))
         if isinstance(part, NeuralODE | CausalTransformer | CausalWindow):
-            widths.append(part.point_width)
+            widths.append(part.step_width if part in stepwise and isinstance(part, CausalWindow) else part.point_width)
         if isinstance(part, Triangular):
             widths.append(part.rise.point_width * part.in_shape[-1])
-    # An accelerated iteration keeps points of earlier passes.
-    return max(widths) * (2 if any(isinstance(part, Residual) for part in module.modules()) else 1)
+    # An accelerated iteration keeps points of earlier passes; a pair of contexts makes two points of each.
+    return max(widths) * (2 if any(isinstance(part, Residual | PairedConditioner) for part in module.modules()) else 1)
+
+
+def solved_in_steps(bijection: Bijection) -> set[nn.Module]:
+    """The layers whose inverses `bijection.forward` computes feature by feature from windows of those before, and their
+    networks: for them a row takes no more than one feature needs."""
+    parts: set[nn.Module] = set()
+    for part, backwards in innermost(bijection):
+        layer = part.bijection if isinstance(part, Guided) else part
+        if backwards and isinstance(layer, Autoregressive) and layer.solver == "sequential":
+            windows = [module for module in layer.conditioner.modules() if isinstance(module, CausalWindow)]
+            parts |= {layer, *windows} if windows else set()
+    return parts
 
 
 def in_row_blocks(

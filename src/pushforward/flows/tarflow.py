@@ -23,6 +23,9 @@ from pushforward.univariate import Affine, RationalQuadratic
 
 __all__ = ["tarflow"]
 
+BLOCK = 128
+"""Patches that an iteration solves together."""
+
 
 @named_flow(IMAGE_FLOWS, hidden=(64, 64), activation="gelu")
 def tarflow(
@@ -60,7 +63,8 @@ def tarflow(
         expansion: hidden units of the perceptrons in a transformer for each unit of a token.
         activation: activation function of these perceptrons.
         dropout: dropout probability of the transformers.
-        solver: how samples are computed: ``"sequential"``, or ``"jacobi"`` for iterations of parallel passes.
+        solver: how samples are computed: ``"sequential"``, or ``"jacobi"`` for iterations of parallel passes, which pay
+            where few images are drawn at a time.
         values: of data that are whole numbers 0 .. values - 1, how many there are; None: data are real numbers.
         dequantize: the noise that makes whole numbers continuous: ``"uniform"``, or ``"variational"``: learned.
 
@@ -101,7 +105,7 @@ def tarflow(
         layers.append(
             Autoregressive(
                 moved, count, context=context, conditioner="transformer", conditioner_options=conditioner,
-                solver=solver, block=max(32, group), **network,
+                solver=solver, block=BLOCK * group, **network,
             )
         )  # fmt: skip
     return connect(owner, StandardNormal(count), layers, data, context, fast="density", data_dtype=None)

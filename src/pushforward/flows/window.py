@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
 from pushforward.bijections import Autoregressive, Flip, Permute, Reshape
+from pushforward.bijections.autoregressive import SOLVERS
 from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least, one_of, positive
 from pushforward.core.shapes import event_shape
@@ -27,6 +28,8 @@ from pushforward.univariate import (
 __all__ = ["window_flow"]
 
 UNIVARIATES = ("steps", "mixture", "logistic_mixture", "spline", "affine")
+BLOCK = 128
+"""Numbers that an iteration solves together."""
 LEAST_STEP = 1e-7
 """Smallest probability of a step, as a fraction of all."""
 
@@ -43,6 +46,7 @@ def window_flow(
     above: int = 7,
     beside: int = 7,
     depth: int = 1,
+    solver: Literal["sequential", "jacobi"] = "sequential",
     values: int | None = None,
     dequantize: Literal["uniform", "variational"] = "uniform",
     **options: Unpack[PlainOptions],
@@ -67,6 +71,7 @@ def window_flow(
         above: rows of the window above a cell.
         beside: cells of the window on each side of it.
         depth: number of layers, of which every second one has the order of cells reversed.
+        solver: how samples are computed: ``"sequential"``, or ``"jacobi"`` for iterations of parallel passes.
         values: of data that are whole numbers 0 .. values - 1, how many there are; None: data are real numbers.
         dequantize: the noise that makes whole numbers continuous: ``"uniform"``, or ``"variational"``: learned.
 
@@ -89,6 +94,7 @@ def window_flow(
     at_least(owner, "depth", depth, 1)
     network: Any = network_options(owner, options)
     one_of(owner, "univariate", univariate, UNIVARIATES)
+    one_of(owner, "solver", solver, SOLVERS)
     one_of(owner, "dequantize", dequantize, ("uniform", "variational"))
     at_least(owner, "components", components, 1)
     at_least(owner, "bins", bins, 2)
@@ -120,7 +126,8 @@ def window_flow(
             layers.append(Flip(count))
         layers.append(
             Autoregressive(
-                maps[univariate](), count, context=context, conditioner="window", conditioner_options=window, **network
+                maps[univariate](), count, context=context, conditioner="window", conditioner_options=window,
+                solver=solver, block=BLOCK, **network,
             )
-        )
+        )  # fmt: skip
     return connect(owner, base, layers, data, context, fast="density", data_dtype=None)

@@ -118,6 +118,9 @@ class AutoregressiveConditioner(Conditioner):
     the incremental pass.
     """
 
+    group: int = 1
+    """How many neighbouring features do not depend on each other, such as the pixels of a patch."""
+
     @abstractmethod
     def start(self, like: Tensor, context: Tensor | None = None) -> IncrementalPass:
         """Begin an incremental pass. ``like`` (features, n) gives dtype, device and number of points; its values are

@@ -130,6 +130,11 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         """About how many numbers one point needs at once."""
         return self.features // self.values * max(len(self.reads), 4 * len(self.first))
 
+    @property
+    def step_width(self) -> int:
+        """About how many numbers one point needs at once in an incremental pass."""
+        return max(self.features * self.channels, len(self.reads), 4 * len(self.first))
+
     def evaluate(self, cells: Tensor, context: Tensor | None, start: int, stop: int) -> Tensor:
         """The parameters (num_params, features, n) of the cells from ``start`` to ``stop``.
 
@@ -142,7 +147,10 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         """
         n, act = cells.shape[-1], ACTIVATIONS[self.activation]
         read = self.reads[:, start:stop]
-        window = cells.clamp(-INPUT_LIMIT, INPUT_LIMIT).index_select(0, read.reshape(-1)).view(len(read), -1)
+        # Each input is bounded once: before windows that overlap are read, after the window of a single step.
+        few = read.numel() < len(cells)
+        inputs = (cells if few else bounded(cells)).index_select(0, read.reshape(-1))
+        window = (bounded(inputs) if few else inputs).view(len(read), -1)
         context = None if context is None else context.clamp(-INPUT_LIMIT, INPUT_LIMIT)
         h = (self._masked(self.first, "first_mask") @ window).unflatten(-1, (stop - start, n))
         h = h + self.place[:, start:stop, None]
@@ -168,6 +176,10 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
 
     def _drop(self, h: Tensor) -> Tensor:
         return dropped(h, self.dropout) if self.drops_units else h
+
+
+def bounded(inputs: Tensor) -> Tensor:
+    return inputs.clamp(-INPUT_LIMIT, INPUT_LIMIT)
 
 
 class WindowSteps(IncrementalPass):

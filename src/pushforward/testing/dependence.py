@@ -20,6 +20,7 @@ from pushforward.bijections import (
     Elementwise,
     Flip,
     GraphAutoregressive,
+    Guided,
     Indexed,
     Inverse,
     Linear,
@@ -33,6 +34,7 @@ from pushforward.bijections import (
     Reordered,
     Reshape,
     Residual,
+    Scale,
     Standardize,
     Sylvester,
     Whitening,
@@ -50,6 +52,8 @@ Pattern = tuple[Tensor, Tensor]
 
 NUMERICALLY_ZERO = 1e-12
 
+FEATURE_BY_FEATURE = (ActNorm, Angle, BatchNorm, Bounds, Diagonal, Elementwise, Reflect, Reshape, Scale, Standardize)
+
 
 def pattern(bijection: Bijection) -> Pattern | None:
     """The dependences that a map should have; None where nothing is stated about its kind."""
@@ -57,10 +61,10 @@ def pattern(bijection: Bijection) -> Pattern | None:
     place = torch.arange(size).reshape(bijection.in_shape)
     eye, none = torch.eye(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
     on_context = none if bijection.context_shape is None else ~none
-    if isinstance(
-        bijection, ActNorm | Angle | BatchNorm | Bounds | Diagonal | Elementwise | Reflect | Reshape | Standardize
-    ):
+    if isinstance(bijection, FEATURE_BY_FEATURE):
         return eye, on_context
+    if isinstance(bijection, Guided):
+        return pattern(bijection.bijection)
     if isinstance(bijection, TriangularMap):
         return torch.ones(size, size).tril().bool(), on_context
     if isinstance(bijection, Coupling):

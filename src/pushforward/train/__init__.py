@@ -1,5 +1,6 @@
 """Learning a distribution from data or from an unnormalised density."""
 
+from pushforward.train.augment import with_labels_dropped, with_noise
 from pushforward.train.batches import Batch
 from pushforward.train.events import Checkpointed, Event, RolledBack, Started, Stepped, Stop, Stopped, Validated
 from pushforward.train.fit import fit
@@ -34,6 +35,8 @@ __all__ = [
     "Validated",
     "fit",
     "fit_triangular",
+    "with_labels_dropped",
+    "with_noise",
 ]
 
 

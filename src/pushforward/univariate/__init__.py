@@ -8,6 +8,7 @@ from pushforward.univariate.composed import Composed
 from pushforward.univariate.distribution import UnivariateDistribution, distribution_of
 from pushforward.univariate.elementary import Affine, Shift, SinhArcsinh, YeoJohnson
 from pushforward.univariate.fixed import Exp, Log, SignedPower, Softplus
+from pushforward.univariate.guided import GuidedAffine
 from pushforward.univariate.in_box import InBox
 from pushforward.univariate.integrated import IntegratedNetwork
 from pushforward.univariate.inverted import Inverted
@@ -37,6 +38,7 @@ __all__ = [
     "DenseDeepSigmoidal",
     "Exp",
     "GaussianMixtureCDF",
+    "GuidedAffine",
     "InBox",
     "IntegratedNetwork",
     "Inverted",

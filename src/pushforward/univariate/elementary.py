@@ -39,6 +39,10 @@ class Shift(Univariate):
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         return y - params[0], torch.zeros_like(y)
 
+    def shift_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        """The map as y = x exp(log-scale) + shift."""
+        return params[0], torch.zeros_like(params[0])
+
 
 @configurable
 class Affine(Univariate):
@@ -98,6 +102,11 @@ class Affine(Univariate):
             return super().inverse_value_with_free(y, params, free)
         shift, bounded = params.unbind()
         return self._back(y, shift, bounded, free[0])[0]
+
+    def shift_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        """The map as y = x exp(log-scale) + shift."""
+        shift, bounded, free = params.unbind()
+        return shift, self._log_scale(bounded, free)
 
     def _move(self, x: Tensor, shift: Tensor, bounded: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
         log_scale = self._log_scale(bounded, free)
