@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pushforward.data.idx import read_idx
 from pushforward.data.image_error import ImageError
+from pushforward.data.pixel_arrays import to_pixels
 
 __all__ = ["Images", "read_images"]
 
@@ -124,25 +125,7 @@ def _entry(path: Path, arrays: Any, keys: Sequence[str], *, needed: bool = True)
 
 def _checked(path: Path, pixels: Any) -> NDArray[np.uint8]:
     """Pixels as (n, channels, height, width)."""
-    if pixels.ndim == 3:
-        pixels = pixels[:, None]
-    elif pixels.ndim == 4 and pixels.shape[1] not in (1, 3) and pixels.shape[3] in (1, 3):
-        pixels = np.moveaxis(pixels, 3, 1)
-    if pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
-        raise ImageError(
-            f"{path}: images must have the shape (n, height, width), with 1 or 3 channels as the second or last axis; "
-            f"got {pixels.shape}."
-        )
-    if 0 in pixels.shape:
-        raise ImageError(f"{path}: there are no pixels in an array of shape {pixels.shape}.")
-    if pixels.dtype != np.uint8:
-        whole = np.issubdtype(pixels.dtype, np.number) and not np.iscomplexobj(pixels)
-        if not whole or not np.array_equal(pixels, np.clip(np.rint(pixels), 0, 255)):
-            raise ImageError(
-                f"{path}: pixels must be whole numbers from 0 to 255; got {pixels.dtype}. "
-                "Multiply fractions by 255 and round them."
-            )
-    return np.ascontiguousarray(pixels, dtype=np.uint8)
+    return to_pixels(str(path), pixels)[0]
 
 
 # --- folders
