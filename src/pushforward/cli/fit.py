@@ -37,6 +37,7 @@ __all__ = [
     "first_rows",
     "fit_table",
     "large_file",
+    "parse_options",
 ]
 
 IN_MEMORY = 2**21
@@ -297,6 +298,11 @@ def parse_settings(model: str, settings: Sequence[str]) -> dict[str, Any]:
             f"--model: there is no model {model!r}.{suggestion(model, MODELS)} Choose one of {listed(MODELS, 20)}."
         )
     defaults = {**option_names("mixed"), **option_names("nsf")} if model == "auto" else option_names(model)
+    return parse_options(model, settings, defaults)
+
+
+def parse_options(model: str, settings: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a model that has those in ``defaults``."""
     form = "NAME=VALUE, such as depth=5 or hidden=128,128"
     texts = parse_assignments("--set", settings, list(defaults), where=model, noun="option", form=form)
     values = {name: _parse(text) for name, text in texts.items()}

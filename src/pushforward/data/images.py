@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pushforward.data.formats import TableError, format_of
 from pushforward.data.idx import read_idx
 from pushforward.data.image_error import ImageError
 from pushforward.data.pixel_arrays import to_pixels
 
-__all__ = ["Images", "read_images"]
+__all__ = ["Images", "names_images", "read_image", "read_images"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 PIXEL_KEYS, LABEL_KEYS = ("images", "x", "data", "pixels"), ("labels", "y", "targets")
@@ -82,13 +83,51 @@ def read_images(path: str | os.PathLike[str], labels: str | os.PathLike[str] | N
     return Images(pixels, numbers, classes, tuple(f"{source.name}[{k}]" for k in range(len(pixels))))
 
 
+def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """One PNG or JPEG file as (channels, height, width), with one channel where it is gray.
+
+    Raises:
+        ImageError: there is no such file, or it cannot be read.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ImageError(f"{file}: there is no such file. Check the path.")
+    return np.ascontiguousarray(np.moveaxis(_decode(file), 2, 0))
+
+
+def names_images(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is that of images by its name: of a folder, an idx file, ``.npy``, ``.npz``, or one image.
+
+    A folder whose name ends as that of a table does, such as ``rows.parquet``, is one of parts of a table. A path
+    without a suffix at which nothing is counts as a folder.
+
+    >>> names_images("train-images-idx3-ubyte.gz"), names_images("x.npz"), names_images("rows.csv")
+    (True, True, False)
+    """
+    name = Path(path).name.lower()
+    if name.endswith((".npy", ".npz", *SUFFIXES)) or _is_idx(name):
+        return True
+    if not os.path.isdir(path) and (os.path.exists(path) or Path(path).suffix):
+        return False
+    try:
+        format_of(path)
+    except TableError:
+        return True
+    return False
+
+
+def _is_idx(name: str) -> bool:
+    name = name.lower().removesuffix(".gz")
+    return name.endswith("ubyte") or ".idx" in name
+
+
 # --- arrays
 
 
 def _array(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
     """Pixels (n, channels, height, width) of a file, and its labels."""
     name = path.name.lower().removesuffix(".gz")
-    if name.endswith("ubyte") or ".idx" in name:
+    if _is_idx(name):
         pixels = read_idx(path)
         beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
         labels = _as_text(beside, read_idx(beside)) if beside != path and beside.exists() else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +19,22 @@ from pushforward.distributions import DiscreteGrid, Flow, Uniform
 from pushforward.estimators.image_conditions import Classes, Condition
 from pushforward.estimators.parameters import seed_of
 
-__all__ = ["ImageAnswers"]
+__all__ = ["ClassScores", "ImageAnswers"]
 
 NUMBERS = 2**18
 """Pixels that are scored or drawn at once."""
+
+
+class ClassScores(NamedTuple):
+    """Scores of images, and the probabilities of their classes.
+
+    Attributes:
+        total: the log-probability of each image, as `FlowImages.score_samples` has it, (n,).
+        probabilities: of each class given the image, (n, classes); None where no classes were learned.
+    """
+
+    total: NDArray[np.float64]
+    probabilities: NDArray[np.float64] | None
 
 
 class ImageAnswers:
@@ -55,9 +67,9 @@ class ImageAnswers:
             images: as in `fit`.
             y: one label or vector of attributes, or one for each image.
         """
-        x, _ = self._pixels(images)
         if y is None and isinstance(self.condition_, Classes):
-            return (self._by_class(x) + self.condition_.log_frequencies).logsumexp(dim=-1).numpy()
+            return self.score_by_class(images).total
+        x, _ = self._pixels(images)
         return self._scores(x, self._context(y, len(x), "score_samples")).numpy()
 
     def bits_per_dim(self, images: Any, y: Any = None) -> NDArray[np.float64]:
@@ -75,9 +87,9 @@ class ImageAnswers:
 
         with the frequencies :math:`\pi_c` of the classes in training. It costs a score for each class.
         """
-        x, _ = self._pixels(images)
-        classes = self._classes("predict_proba")
-        return (self._by_class(x) + classes.log_frequencies).softmax(dim=-1).numpy()
+        self._classes("predict_proba")
+        probabilities = self.score_by_class(images).probabilities
+        return np.empty((0, 0)) if probabilities is None else probabilities
 
     def predict(self, images: Any) -> NDArray[Any]:
         """The most probable class of each image, (n,)."""
@@ -114,10 +126,15 @@ class ImageAnswers:
             parts.append(self.model_.log_prob(rows, given_c, generator=noise).double().cpu())
         return torch.cat(parts)
 
-    def _by_class(self, x: Tensor) -> Tensor:
-        """log p(x | c) of each image and class, (n, classes)."""
-        classes = self._classes("score_samples")
-        return torch.stack([self._scores(x, c.expand(len(x), -1)) for c in classes.each()], dim=1)
+    def score_by_class(self, images: Any) -> ClassScores:
+        """`score_samples` and `predict_proba` together, which costs as much as one of them."""
+        x, _ = self._pixels(images)
+        classes = self.condition_
+        if not isinstance(classes, Classes):
+            return ClassScores(self._scores(x, self._context(None, len(x), "score_by_class")).numpy(), None)
+        scores = [self._scores(x, c.expand(len(x), -1)) for c in classes.each()]
+        joint = torch.stack(scores, dim=1) + classes.log_frequencies
+        return ClassScores(joint.logsumexp(dim=1).numpy(), joint.softmax(dim=1).numpy())
 
     # --- draws
 
@@ -158,7 +175,7 @@ class ImageAnswers:
                 "model='pixels' has."
             )
         at_least("FlowImages", "n", n, 1)
-        rows = torch.from_numpy(self._top(top_rows))
+        rows = torch.tensor(self._top(top_rows))
         generator = self._generator(random_state)
         if y is None and isinstance(self.condition_, Classes):
             probabilities = self._classes_of_top(rows)
@@ -212,8 +229,10 @@ class ImageAnswers:
     def _top(self, top_rows: Any) -> NDArray[np.uint8]:
         """The first rows (channels, rows, width) of one image."""
         channels, height, width = self.shape_
-        pixels, _ = to_pixels("FlowImages: top_rows", np.asarray(top_rows)[None])
-        top = pixels[0]
+        rows = np.asarray(top_rows)
+        if self.layout_ == "hwc" and rows.ndim == 3:
+            rows = np.moveaxis(rows, 2, 0)
+        top = to_pixels("FlowImages: top_rows", rows[None])[0][0]
         if (top.shape[0], top.shape[2]) != (channels, width) or top.shape[1] >= height:
             raise ValueError(
                 f"FlowImages: top_rows must be the first 1 to {height - 1} rows of one image with {channels} "

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -29,13 +29,31 @@ from pushforward.flows import IMAGE_FLOWS
 from pushforward.io import load, read_header, save
 from pushforward.train import History, Started, fit
 
-__all__ = ["FlowImages"]
+__all__ = ["FlowImages", "PreparedImages"]
 
-MOST_HELD = 1_000
+MOST_HELD = 500
 """Images held out for validation at most: more would cost time and hardly say more."""
+FIRST = 2_048
+"""Training images from which layers that measure data are initialised."""
 DEFAULTS = {"batch_size": 64, "lr": 2e-3}
 STEPS = (1_000, 20_000)
 """Fewest and most steps of a run without a limit, which has 20 passes over the images otherwise."""
+
+
+class PreparedImages(NamedTuple):
+    """Images as they are about to be learned from, for a function that is called then.
+
+    Attributes:
+        model: the estimator, whose classes and shape are known.
+        train: the training images (n, channels, height, width).
+        validation: those that are held out, or None.
+        labels: the number of the class of each of these, where there are classes.
+    """
+
+    model: FlowImages
+    train: NDArray[np.uint8]
+    validation: NDArray[np.uint8] | None
+    labels: NDArray[np.int64] | None
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -43,9 +61,10 @@ class FlowImages(ImageAnswers, DensityMixin, BaseEstimator):
     r"""The distribution of images whose pixels are whole numbers, perhaps given a class or a vector of attributes.
 
     ``model="pixels"``, the default, is a probability of each pixel given those before it: its numbers are **exact**,
-    the lengths of codes, and it completes images whose first rows are there. The flows of `pushforward.flows.IMAGE_FLOWS`
-    (``"tarflow"``, ``"window_flow"``, ``"glow"``, ...) see dequantized pixels: their numbers are lower **bounds** on
-    log-probabilities, and they have a latent space in which images are interpolated. `exactness` says which of these.
+    the lengths of codes, and it completes images whose first rows are there. The flows among
+    `pushforward.flows.IMAGE_FLOWS` (``"tarflow"``, ``"window_flow"``, ``"glow"``, ...) see dequantized pixels: their
+    numbers are lower **bounds** on log-probabilities, and they have a latent space in which images are interpolated.
+    `exactness` says which of these.
 
     Images are arrays of whole numbers (n, height, width), (n, height, width, channels) or (n, channels, height, width),
     an object of `data.Images`, or a path that `data.read_images` reads, with the labels there. Answers have the order
@@ -65,7 +84,7 @@ class FlowImages(ImageAnswers, DensityMixin, BaseEstimator):
         seconds: time limit of the training in seconds. Without any limit the number of images chooses the steps.
         batch_size: images per step, 64 by default.
         lr: peak learning rate, 0.002 by default.
-        validation: share of the images held out for early stopping (1,000 at most), or such images, perhaps with their
+        validation: share of the images held out for early stopping (500 at most), or such images, perhaps with their
             labels as ``(images, y)``; None for no early stopping.
         patience: validations without improvement after which training stops; None for no early stopping.
         precision: ``"bf16"`` for networks that multiply in bfloat16 while they are trained, as in `pushforward.fit`.
@@ -143,7 +162,7 @@ class FlowImages(ImageAnswers, DensityMixin, BaseEstimator):
                 f"FlowImages: the model is of images of {_size(self.shape_)}; got {_size(pixels.shape[1:])}. "
                 "Resize or convert them."
             )
-        return torch.from_numpy(pixels), y
+        return torch.tensor(pixels), y
 
     @property
     def exactness(self) -> Exactness:
@@ -154,15 +173,13 @@ class FlowImages(ImageAnswers, DensityMixin, BaseEstimator):
 
     # --- learning
 
-    def fit(
-        self, images: Any, y: Any = None, *, prepared: Callable[[FlowImages, int, int], None] | None = None
-    ) -> Self:
+    def fit(self, images: Any, y: Any = None, *, prepared: Callable[[PreparedImages], None] | None = None) -> Self:
         """Fit the model to images.
 
         Args:
             images: arrays, `Images` or a path; see the class.
             y: labels (n,), or attributes (n, k). By default the labels that `Images` or a path have, if any.
-            prepared: called with this estimator and the numbers of training and validation images, before the training.
+            prepared: called with what is about to be learned from, before the training.
         """
         self._check_parameters()
         pixels, self.layout_, y = self._read(images, y)
@@ -173,16 +190,25 @@ class FlowImages(ImageAnswers, DensityMixin, BaseEstimator):
         if len(train[0]) < 2:
             raise ValueError(f"FlowImages: {len(train[0])} training image is not enough; at least two are needed.")
         seed = seed_of(self.random_state)
+        x, context = train[0].float(), train[1]
         with seeded(seed):
             self.model_ = self._build().to(device=self.device)
+            self.model_.initialize(*(None if t is None else t[:FIRST].to(self.device) for t in (x, context)))
         self._show_classes()
         if prepared is not None:
-            prepared(self, len(train[0]), 0 if held_out is None else len(held_out[0]))
+            images, contexts = (None, None) if held_out is None else held_out
+            labels = None
+            if contexts is not None and isinstance(self.condition_, Classes):
+                labels = contexts.argmax(dim=1).numpy()
+            prepared(PreparedImages(
+                self, train[0].numpy(), None if images is None else images.byte().numpy(),
+                labels,
+            ))  # fmt: skip
         runs: list[History] = []
         try:
             self.history_ = fit(
-                self.model_, self._passes(train[0].float(), train[1], seed), validation=held_out, seed=seed, precision=self.precision,
-                progress=self.verbose, checkpoint=self.checkpoint, resume=self.resume,
+                self.model_, self._passes(x, context, seed), validation=held_out, seed=seed,
+                precision=self.precision, progress=self.verbose, checkpoint=self.checkpoint, resume=self.resume,
                 callbacks=lambda event: runs.append(event.history) if isinstance(event, Started) else None,
                 **self._schedule(len(train[0])),
             )  # fmt: skip
@@ -221,7 +247,7 @@ class FlowImages(ImageAnswers, DensityMixin, BaseEstimator):
 
     def _split(self, pixels: NDArray[np.uint8], context: Tensor | None) -> tuple[Any, Any]:
         """Training and validation images, each with their contexts."""
-        x, share = torch.from_numpy(pixels), self.validation
+        x, share = torch.tensor(pixels), self.validation
         if share is None or isinstance(share, int | float):
             order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed_of(self.random_state)))
             count = min(MOST_HELD, round((share or 0.0) * len(x)))
@@ -235,7 +261,7 @@ class FlowImages(ImageAnswers, DensityMixin, BaseEstimator):
                 f"FlowImages: the validation images have {_size(held_out.shape[1:])}, and the others "
                 f"{_size(self.shape_)}. Resize or convert them."
             )
-        return (x, context), (torch.from_numpy(held_out).float(), self.condition_.encode(y, len(held_out)))
+        return (x, context), (torch.tensor(held_out).float(), self.condition_.encode(y, len(held_out)))
 
     def _passes(self, x: Tensor, context: Tensor | None, seed: int) -> Any:
         """The images; with a condition those of each epoch, and it is hidden for another part of them each time."""
@@ -252,9 +278,12 @@ class FlowImages(ImageAnswers, DensityMixin, BaseEstimator):
         limits = {"steps": self.steps, "epochs": self.epochs, "seconds": self.seconds}
         chosen = {"batch_size": self.batch_size, "lr": self.lr, **limits}
         options: dict[str, Any] = DEFAULTS | {name: value for name, value in chosen.items() if value is not None}
+        an_epoch = max(1, images // options["batch_size"])
         if all(limit is None for limit in limits.values()):
-            options["steps"] = int(np.clip(20 * images / options["batch_size"], *STEPS))
-        return options if self.patience == "auto" else {**options, "patience": self.patience}
+            options["steps"] = int(np.clip(20 * an_epoch, *STEPS))
+        every = int(np.clip(an_epoch, 25, 200))
+        patience = max(20, 10 * an_epoch // every) if self.patience == "auto" else self.patience
+        return {**options, "validate_every": every, "patience": patience}
 
     def _show_classes(self) -> None:
         if isinstance(self.condition_, Classes):

@@ -1,0 +1,121 @@
+"""Images and models of images as files of the command line."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pushforward.cli.outputs import remember
+from pushforward.core.files import atomic_path
+from pushforward.data.images import Images, read_images
+from pushforward.estimators import FlowImages
+from pushforward.estimators.image_conditions import Classes
+from pushforward.evaluate.images import ImageEvaluation, encode_png, evaluate_images, judge_classes
+
+__all__ = ["judged", "labels_of", "load_images_model", "read_judged", "refuse_sizes", "write_images"]
+
+
+def load_images_model(path: str) -> FlowImages:
+    """The model of images in a file."""
+    return FlowImages.load(path)
+
+
+def read_judged(model: FlowImages, path: str, labels: str | None, limit: int | None) -> Images:
+    """Images that fit the model; with a limit so many, drawn at random, the same each time."""
+    images = read_images(path, labels)
+    refuse_sizes(model, images, path)
+    if limit is None or limit >= len(images):
+        return images
+    chosen = np.sort(np.random.default_rng(0).permutation(len(images))[:limit])
+    names = tuple(images.names[k] for k in chosen)
+    return Images(
+        images.pixels[chosen], None if images.labels is None else images.labels[chosen], images.classes, names
+    )
+
+
+def refuse_sizes(model: FlowImages, images: Images, path: str) -> None:
+    """Refuse images of another size, or with more levels, than those of the model."""
+    if images.shape != model.shape_:
+        (c, h, w), (channels, height, width) = images.shape, model.shape_
+        raise ValueError(
+            f"{path}: the images have {h} × {w} pixels{' in colour' * (c == 3)}, and the model is of {height} × {width}"
+            f"{' in colour' * (channels == 3)}. Resize or convert them."
+        )
+    if (highest := int(images.pixels.max())) >= model.levels:
+        raise ValueError(f"{path}: the model is of pixels 0 .. {model.levels - 1}, and the images hold {highest}.")
+
+
+def labels_of(model: FlowImages, images: Images) -> NDArray[np.int64] | None:
+    """The numbers of the classes of images in the model; None where there are none.
+
+    Raises:
+        ValueError: a label is none of the model's classes.
+    """
+    if images.labels is None or not isinstance(model.condition_, Classes):
+        return None
+    places = np.array([model.condition_.place(name) for name in images.classes])
+    numbers: NDArray[np.int64] = places[images.labels]
+    return numbers
+
+
+def judged(
+    model: FlowImages, pixels: NDArray[np.uint8], truth: NDArray[np.int64] | None, train: NDArray[np.uint8] | None
+) -> tuple[ImageEvaluation, NDArray[np.float64]]:
+    """The evaluation of a model on images, with that of Bayes' rule where there are the numbers of their classes; and
+    the bits per dimension of each image."""
+    scores = model.score_by_class(pixels)
+    bits = -scores.total / (math.log(2) * math.prod(model.shape_))
+    evaluation = evaluate_images(bits, model.exactness, pixels, train, levels=model.levels)
+    if scores.probabilities is not None and truth is not None:
+        evaluation = replace(evaluation, classifier=judge_classes(scores.probabilities, truth))
+    return evaluation, bits
+
+
+def write_images(
+    out: str, pixels: NDArray[np.uint8], classes: Sequence[Any] | None, levels: int, *, force: bool
+) -> None:
+    """Write images (n, channels, height, width) as an array with a suffix of one, else as a folder of PNG files, in
+    sub-folders by class where there are classes, as `read_images` reads them.
+
+    Raises:
+        ValueError: the suffix is another one, or the folder is not empty.
+    """
+    suffix = Path(out).suffix.lower()
+    if suffix in (".npy", ".npz"):
+        with atomic_path(out) as temporary, temporary.open("wb") as file:
+            if suffix == ".npy":
+                np.save(file, pixels)
+            else:
+                arrays = {"images": pixels}
+                if classes is not None:
+                    arrays["labels"] = np.array([str(name) for name in classes])
+                np.savez_compressed(file, allow_pickle=False, **arrays)
+        remember(out)
+        return
+    if suffix and not os.path.isdir(out):
+        raise ValueError(
+            f"--out: images are written to a folder, which has no suffix, a .npy or a .npz file; got {out}. For one "
+            "picture of all use --grid."
+        )
+    folder = Path(out)
+    if folder.is_dir() and any(folder.iterdir()) and not force:
+        raise ValueError(f"--out: the folder {out} is not empty. Choose another name, or write into it with --force.")
+    scale = 255 / (levels - 1)
+    for k, image in enumerate(pixels):
+        place = folder if classes is None else folder / _folder_name(classes[k])
+        place.mkdir(parents=True, exist_ok=True)
+        bright = np.rint(image * scale).astype(np.uint8) if levels < 256 else image
+        (place / f"{k:05d}.png").write_bytes(encode_png(bright))
+
+
+def _folder_name(name: Any) -> str:
+    """The name of a class as that of a folder."""
+    return re.sub(r"[^\w.-]", "_", str(name)).strip(".") or "_"
