@@ -12,7 +12,15 @@ import numpy as np
 import pyarrow as pa
 
 from pushforward.cli.common import emit, finish, listed, print_table, say, torch_scope
-from pushforward.cli.image_files import judged, labels_of, load_images_model, read_judged, refuse_sizes, write_images
+from pushforward.cli.image_files import (
+    check_images_output,
+    judged,
+    labels_of,
+    load_images_model,
+    read_judged,
+    refuse_sizes,
+    write_images,
+)
 from pushforward.cli.image_fit import fit_images
 from pushforward.cli.options import parse_assignments
 from pushforward.cli.outputs import check_output, remember, write_blocks
@@ -127,6 +135,8 @@ def sample(arguments: Arguments, typed: set[str]) -> None:
             raise ValueError("sample: name a PNG for all images by --grid, or a folder, .npy or .npz file by --out.")
         if grid is not None and not grid.lower().endswith(".png"):
             raise ValueError(f"--grid: the picture is a PNG; got {grid}. Write --grid {grid}.png.")
+        if out is not None:
+            check_images_output(out, force=arguments["force"])
         for option, file in (("--grid", grid), ("--out", out)):
             if file is not None:
                 check_output(file, path, arguments["complete"], grid if option == "--out" else None,
@@ -170,7 +180,7 @@ def sample(arguments: Arguments, typed: set[str]) -> None:
             remember(grid)
             written.append(grid)
         if out is not None:
-            write_images(out, pixels, classes, model.levels, force=arguments["force"])
+            write_images(out, pixels, classes, model.levels)
             written.append(out)
     what = "completions" if arguments["complete"] is not None else "images"
     order = f", one class a row: {listed([str(name) for name in model.classes_])}" if columns else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +19,17 @@ from pushforward.estimators import FlowImages
 from pushforward.estimators.image_conditions import Classes
 from pushforward.evaluate.images import ImageEvaluation, encode_png, evaluate_images, judge_classes
 
-__all__ = ["judged", "labels_of", "load_images_model", "read_judged", "refuse_sizes", "write_images"]
+__all__ = [
+    "check_images_output",
+    "judged",
+    "labels_of",
+    "load_images_model",
+    "read_judged",
+    "refuse_sizes",
+    "write_images",
+]
+
+ARRAYS = (".npy", ".npz")
 
 
 def load_images_model(path: str) -> FlowImages:
@@ -79,17 +88,29 @@ def judged(
     return evaluation, bits
 
 
-def write_images(
-    out: str, pixels: NDArray[np.uint8], classes: Sequence[Any] | None, levels: int, *, force: bool
-) -> None:
-    """Write images (n, channels, height, width) as an array with a suffix of one, else as a folder of PNG files, in
-    sub-folders by class where there are classes, as `read_images` reads them.
+def check_images_output(out: str, *, force: bool) -> None:
+    """Refuse a name of images that is neither of an array nor of a folder, and a folder that holds something.
 
     Raises:
-        ValueError: the suffix is another one, or the folder is not empty.
+        ValueError: with a remedy.
     """
-    suffix = Path(out).suffix.lower()
-    if suffix in (".npy", ".npz"):
+    suffix, folder = Path(out).suffix.lower(), Path(out)
+    if suffix in ARRAYS:
+        return
+    if suffix and not folder.is_dir():
+        raise ValueError(
+            f"--out: images are written to a folder, which has no suffix, a .npy or a .npz file; got {out}. For one "
+            "picture of all use --grid."
+        )
+    if folder.is_dir() and any(folder.iterdir()) and not force:
+        raise ValueError(f"--out: the folder {out} is not empty. Choose another name, or write into it with --force.")
+
+
+def write_images(out: str, pixels: NDArray[np.uint8], classes: Sequence[Any] | None, levels: int) -> None:
+    """Write images (n, channels, height, width) as an array with a suffix of one, else as a folder of PNG files, in
+    sub-folders by class where there are classes, as `read_images` reads them."""
+    suffix, folder = Path(out).suffix.lower(), Path(out)
+    if suffix in ARRAYS:
         with atomic_path(out) as temporary, temporary.open("wb") as file:
             if suffix == ".npy":
                 np.save(file, pixels)
@@ -100,14 +121,6 @@ def write_images(
                 np.savez_compressed(file, allow_pickle=False, **arrays)
         remember(out)
         return
-    if suffix and not os.path.isdir(out):
-        raise ValueError(
-            f"--out: images are written to a folder, which has no suffix, a .npy or a .npz file; got {out}. For one "
-            "picture of all use --grid."
-        )
-    folder = Path(out)
-    if folder.is_dir() and any(folder.iterdir()) and not force:
-        raise ValueError(f"--out: the folder {out} is not empty. Choose another name, or write into it with --force.")
     scale = 255 / (levels - 1)
     for k, image in enumerate(pixels):
         place = folder if classes is None else folder / _folder_name(classes[k])
