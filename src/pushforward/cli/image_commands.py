@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import shlex
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from pushforward.cli.image_files import (
     read_judged,
     refuse_sizes,
     write_images,
+    write_picture,
 )
 from pushforward.cli.image_fit import fit_images
 from pushforward.cli.options import parse_assignments
@@ -37,8 +38,8 @@ __all__ = ["COMMANDS"]
 Arguments = Mapping[str, Any]
 BLOCK = 256
 """Images that are scored at a time."""
-COLUMNS, DRAWN = 8, 64
-"""Images of each class in a grid of all classes, and images of other grids, by default."""
+COLUMNS, DRAWN, COMPLETED = 8, 64, 16
+"""Images of each class in a grid of all, images without classes, and completions, by default."""
 
 
 def fit(arguments: Arguments, typed: set[str]) -> None:
@@ -135,57 +136,75 @@ def sample(arguments: Arguments, typed: set[str]) -> None:
             raise ValueError("sample: name a PNG for all images by --grid, or a folder, .npy or .npz file by --out.")
         if grid is not None and not grid.lower().endswith(".png"):
             raise ValueError(f"--grid: the picture is a PNG; got {grid}. Write --grid {grid}.png.")
+        force, complete = arguments["force"], arguments["complete"]
+        if grid is not None:
+            check_output(grid, path, complete, out, force=force, option="--grid")
         if out is not None:
-            check_images_output(out, force=arguments["force"])
-        for option, file in (("--grid", grid), ("--out", out)):
-            if file is not None:
-                check_output(file, path, arguments["complete"], grid if option == "--out" else None,
-                             force=arguments["force"] or os.path.isdir(file), option=option)  # fmt: skip
+            check_images_output(out, path, complete, grid, force=force)
         model = load_images_model(path)
         y = condition_of(model, arguments["conditions"] or (), path)
-        count = arguments["rows"] if "rows" in typed else None
-        options = {"temperature": arguments["temperature"], "random_state": arguments["seed"]}
-        classes: list[Any] | None = None
-        columns: int | None = None
-        if arguments["complete"] is not None:
-            top = first_rows(model, arguments["complete"])
-            images = model.complete(from_pixels(top, model.layout_), count or 16, y, **options)
-        elif y is None and isinstance(model.condition_, Classes):
-            if count is None:  # one class a row
-                columns = COLUMNS
-                classes = [name for name in model.condition_.names for _ in range(columns)]
-            else:
-                draw = np.random.default_rng(arguments["seed"])
-                places = draw.choice(len(model.classes_), size=(count,), p=model.class_prior_)
-                classes = [model.condition_.names[k] for k in places.tolist()]
-            images = model.sample(len(classes), classes, **options)
-        else:
-            images = model.sample(count or DRAWN, y, **options)
-            classes = [y] * len(images) if isinstance(model.condition_, Classes) else None
-        pixels = to_pixels("the images", images)[0]
+        images = draw(model, y, arguments, arguments["rows"] if "rows" in typed else None)
         written = []
         if grid is not None:
-            from pushforward.evaluate.image_grid import encode_png, grid_of, image_grid
-
-            shown = pixels
-            if arguments["complete"] is not None:  # what was there, first
-                rest = model.shape_[1] - top.shape[1]
-                half = np.pad(top, ((0, 0), (0, rest), (0, 0)), constant_values=(model.levels - 1) // 2)
-                shown = np.concatenate([half[None], pixels])
-            from pathlib import Path
-
-            Path(grid).write_bytes(
-                encode_png(image_grid(grid_of(shown, columns, blank=model.levels - 1), levels=model.levels))
-            )
-            remember(grid)
+            write_picture(grid, images.as_grid(model.levels))
             written.append(grid)
         if out is not None:
-            write_images(out, pixels, classes, model.levels)
+            write_images(out, images.pixels, images.classes, model.levels)
             written.append(out)
-    what = "completions" if arguments["complete"] is not None else "images"
-    order = f", one class a row: {listed([str(name) for name in model.classes_])}" if columns else ""
-    result = {"written": written, "images": len(pixels), "given": None if y is None else str(y)}
-    finish(result, arguments["json"], f"{' and '.join(written)}: {len(pixels):,} {what}{order}.")
+    count = len(images.pixels)
+    what = "completions" if complete is not None else "images"
+    order = f", one class a row: {listed([str(name) for name in model.classes_])}" if images.columns else ""
+    result = {"written": written, "images": count, "given": None if y is None else str(y)}
+    finish(result, arguments["json"], f"{' and '.join(written)}: {count:,} {what}{order}.")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Images (n, channels, height, width) that were drawn.
+
+    Attributes:
+        classes: of each, where they are known.
+        columns: of their grid; None for about as many as rows.
+        first: what stands before them in the grid, such as the rows that were completed.
+    """
+
+    pixels: np.ndarray
+    classes: list[Any] | None = None
+    columns: int | None = None
+    first: np.ndarray | None = None
+
+    def as_grid(self, levels: int) -> np.ndarray:
+        """The images side by side, (channels, height, width)."""
+        from pushforward.evaluate.image_grid import grid_of, image_grid
+
+        shown = self.pixels if self.first is None else np.concatenate([self.first[None], self.pixels])
+        return image_grid(grid_of(shown, self.columns, blank=levels - 1), levels=levels)
+
+
+def draw(model: FlowImages, y: Any, arguments: Arguments, count: int | None) -> Drawn:
+    """As many images as were asked for, of a condition, or completions of an image. Without number and condition there
+    are several of each class."""
+    options = {"temperature": arguments["temperature"], "random_state": arguments["seed"]}
+    if arguments["complete"] is not None:
+        top = first_rows(model, arguments["complete"])
+        images = model.complete(from_pixels(top, model.layout_), count or COMPLETED, y, **options)
+        below = ((0, 0), (0, model.shape_[1] - top.shape[1]), (0, 0))
+        return Drawn(_pixels(images), first=np.pad(top, below, constant_values=(model.levels - 1) // 2))
+    if not isinstance(model.condition_, Classes):
+        return Drawn(_pixels(model.sample(count or DRAWN, y, **options)))
+    names, columns = model.condition_.names, None
+    if y is not None:
+        classes = [y] * (count or DRAWN)
+    elif count is None:
+        columns, classes = COLUMNS, [name for name in names for _ in range(COLUMNS)]
+    else:
+        random = np.random.default_rng(arguments["seed"])
+        classes = [names[k] for k in random.choice(len(names), size=(count,), p=model.class_prior_).tolist()]
+    return Drawn(_pixels(model.sample(len(classes), classes, **options)), classes, columns)
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    return to_pixels("the images", images)[0]
 
 
 def condition_of(model: FlowImages, conditions: Any, path: str) -> Any:

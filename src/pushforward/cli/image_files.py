@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pushforward.cli.outputs import remember
+from pushforward.cli.outputs import check_output, remember
 from pushforward.core.files import atomic_path
 from pushforward.data.images import Images, read_images
 from pushforward.estimators import FlowImages
@@ -27,6 +27,7 @@ __all__ = [
     "read_judged",
     "refuse_sizes",
     "write_images",
+    "write_picture",
 ]
 
 ARRAYS = (".npy", ".npz")
@@ -88,22 +89,32 @@ def judged(
     return evaluation, bits
 
 
-def check_images_output(out: str, *, force: bool) -> None:
+def check_images_output(out: str, *inputs: str | None, force: bool) -> None:
     """Refuse a name of images that is neither of an array nor of a folder, and a folder that holds something.
 
     Raises:
-        ValueError: with a remedy.
+        ValueError, OSError: with a remedy.
     """
     suffix, folder = Path(out).suffix.lower(), Path(out)
     if suffix in ARRAYS:
-        return
-    if suffix and not folder.is_dir():
+        check_output(out, *inputs, force=force)
+    elif folder.is_dir():
+        if any(folder.iterdir()) and not force:
+            raise ValueError(f"--out: the folder {out} is not empty. Choose another name, or write into it by --force.")
+    elif suffix:
         raise ValueError(
             f"--out: images are written to a folder, which has no suffix, a .npy or a .npz file; got {out}. For one "
             "picture of all use --grid."
         )
-    if folder.is_dir() and any(folder.iterdir()) and not force:
-        raise ValueError(f"--out: the folder {out} is not empty. Choose another name, or write into it with --force.")
+    else:
+        check_output(out, *inputs, force=False)  # that is no file
+
+
+def write_picture(path: str, canvas: NDArray[np.uint8]) -> None:
+    """Write one picture (channels, height, width) as PNG, and remember the file."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(encode_png(canvas))
+    remember(path)
 
 
 def write_images(out: str, pixels: NDArray[np.uint8], classes: Sequence[Any] | None, levels: int) -> None:

@@ -109,11 +109,15 @@ def names_images(path: str | os.PathLike[str]) -> bool:
         return True
     if not os.path.isdir(path) and (os.path.exists(path) or Path(path).suffix):
         return False
+    return not _is_table(name)
+
+
+def _is_table(name: str) -> bool:
     try:
-        format_of(path)
+        format_of(name)
     except TableError:
-        return True
-    return False
+        return False
+    return True
 
 
 def _is_idx(name: str) -> bool:
@@ -173,8 +177,9 @@ def _checked(path: Path, pixels: Any) -> NDArray[np.uint8]:
 def _folder(folder: Path, labels: Path | None) -> Images:
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     if not files:
-        idx = sorted(file.name for file in folder.iterdir() if "images-idx3" in file.name)
-        remedy = f"Name one of its files, such as {folder / idx[0]}." if idx else "Check the path."
+        there = sorted(file.name for file in folder.iterdir())
+        named = [name for name in there if "images-idx3" in name] or [name for name in there if _is_table(name)]
+        remedy = f"Name one of its files, such as {folder / named[0]}." if named else "Check the path."
         raise ImageError(f"{folder}: there are no {', '.join(SUFFIXES)} files in this folder. {remedy}")
     names = [file.relative_to(folder).as_posix() for file in files]
     if labels is not None:

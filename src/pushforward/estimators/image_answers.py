@@ -93,7 +93,8 @@ class ImageAnswers:
 
     def predict(self, images: Any) -> NDArray[Any]:
         """The most probable class of each image, (n,)."""
-        return self.classes_[self.predict_proba(images).argmax(axis=1)]
+        probabilities = self.predict_proba(images)
+        return self.classes_[probabilities.argmax(axis=1)]
 
     def _classes(self, question: str) -> Classes:
         if not isinstance(self.condition_, Classes):

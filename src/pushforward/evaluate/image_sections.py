@@ -107,9 +107,9 @@ def _verdict(evaluation: ImageEvaluation, command: str) -> Section:
     model, others = evaluation.model, evaluation.others
     best = min(others, key=lambda name: others[name].bits)
     ahead = others[best].ahead
-    kind = "exactly" if model.exactness == "exact" else "at most, since pixels are dequantized,"
+    kind = "the length of a code" if model.exactness == "exact" else "a bound on it, since pixels are dequantized"
     text = (
-        f"An image takes {kind} {with_error(model.bits, model.error)} bits per dimension: "
+        f"An image takes {with_error(model.bits, model.error)} bits per dimension ({kind}): "
         f"{abs(ahead):.3f} {'fewer' if ahead > 0 else 'more'} than by the best of the others, {best}."
     )
     today = dt.date.today()
@@ -188,7 +188,7 @@ def _rarest(shown: ImageFindings) -> Section:
     parts: list[Part] = []
     for what, places in (("rarest, with the most bits", rare), ("most usual, with the fewest bits", usual)):
         listed = ", ".join(f"{shown.names[k]} ({shown.bits[k]:.2f})" for k in places[:4])
-        caption = f"The {what}: {listed}{', ...' * (len(places) > 4)}."
+        caption = f"The {what}: {listed}{' and others' * (len(places) > 4)}."
         parts.append(_picture(grid_of(shown.images[places], min(8, len(places))), shown, caption))
     parts.append(
         "Few bits do not mean that an image is like those of the training: plain images take few bits under any model."
