@@ -142,7 +142,10 @@ def _array(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
         )
     try:
         content: Any = np.load(path, allow_pickle=False)
-        if name.endswith(".npy"):
+        if (single := isinstance(content, np.ndarray)) != name.endswith(".npy"):
+            holds, suffix = ("one array", ".npy") if single else ("several arrays", ".npz")
+            raise ImageError(f"{path}: holds {holds}, in spite of its suffix. Name it {path.stem}{suffix}.")
+        if single:
             return _checked(path, content), None
         with content as arrays:
             stored = _entry(path, arrays, PIXEL_KEYS)
@@ -175,7 +178,10 @@ def _checked(path: Path, pixels: Any) -> NDArray[np.uint8]:
 
 
 def _folder(folder: Path, labels: Path | None) -> Images:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    named_so = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if lost := [file for file in named_so if not file.exists()]:
+        raise ImageError(f"{lost[0]}: is a link to a file that is not there. Remove or mend it.")
+    files = [file for file in named_so if file.is_file()]
     if not files:
         there = sorted(file.name for file in folder.iterdir())
         named = [name for name in there if "images-idx3" in name] or [name for name in there if _is_table(name)]
@@ -256,24 +262,37 @@ def _listed(path: Path) -> list[str]:
     if len(header) > 1 and "label" not in header:
         raise ImageError(f"{path}: there is no column 'label'; the columns are {', '.join(header)}.")
     column = header.index("label") if "label" in header else 0
-    return [row[column] for row in rows]
+    return [_cell(path, number, row[column]) for number, row in enumerate(rows, 2)]
 
 
 def _as_text(path: Path, labels: NDArray[Any]) -> list[str]:
     if labels.ndim != 1:
         raise ImageError(f"{path}: labels must be one number or name an image; got an array of shape {labels.shape}.")
-    return [str(label) for label in labels.tolist()]
+    listed = [str(label) for label in labels.tolist()]
+    if "nan" in listed and np.issubdtype(labels.dtype, np.floating):
+        raise ImageError(f"{path}: label {listed.index('nan') + 1} of {len(listed)} is missing (NaN). Fill it in.")
+    return listed
 
 
 def _by_file(path: Path) -> dict[str, str]:
     """The label of each file of a folder."""
+    if path.suffix.lower() != ".csv" and path.is_file():
+        raise ImageError(
+            f"{path}: the labels of a folder are a CSV file with the columns 'file' and 'label'. Convert it."
+        )
     rows, header = _rows(path)
     if len(header) == 2 and not {"file", "label"} <= set(header):
         header = ["file", "label"]
     if not {"file", "label"} <= set(header):
         raise ImageError(f"{path}: the columns must be 'file' and 'label'; they are {', '.join(header)}.")
     file, label = header.index("file"), header.index("label")
-    return {row[file].replace("\\", "/"): row[label] for row in rows}
+    labels: dict[str, str] = {}
+    for number, row in enumerate(rows, 2):
+        name = _cell(path, number, row[file]).replace("\\", "/")
+        _cell(path, number, row[label])
+        if labels.setdefault(name, row[label]) != row[label]:
+            raise ImageError(f"{path}: {name} has two labels, {labels[name]!r} and {row[label]!r}. Leave one.")
+    return labels
 
 
 def _rows(path: Path) -> tuple[list[list[str]], list[str]]:
@@ -290,6 +309,13 @@ def _rows(path: Path) -> tuple[list[list[str]], list[str]]:
         if len(row) != len(header):
             raise ImageError(f"{path}: line {number} has {len(row)} cells, and the header has {len(header)}.")
     return rows, header
+
+
+def _cell(path: Path, number: int, cell: str) -> str:
+    """A cell that says something."""
+    if not cell or not cell.isprintable():
+        raise ImageError(f"{path}: line {number} has an empty cell, or one that is no text. Fill it in.")
+    return cell
 
 
 def _classes(listed: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
