@@ -163,7 +163,7 @@ def test_completions_begin_like_the_image(folder, tmp_path):
     assert np.load(tmp_path / "y.npy").shape == (16, 1, 4, 4)
     refused(
         "sample", folder / "flow.safetensors", "--complete", tmp_path / "half.png", "--grid", tmp_path / "g.png",
-        match=r"FlowImages\.complete: window_flow has no exact distribution .* model='pixels' has\.",
+        match=r"window_flow has no exact distribution of the other rows given the first\. --model pixels has\.$",
     )  # fmt: skip
 
 
@@ -228,6 +228,7 @@ MISTAKES = [
     (["fit", "images", "--labels", "no.csv"], r".*no\.csv: cannot be read as labels"),
     (["fit", "images", "--labels", "labels.csv", "--no-labels"], r"--labels and --no-labels: give one of them"),
     (["fit", "images", "--levels", "3"], r".*images: --levels 3 is for pixels of 0 \.\. 2; the images hold 3\."),
+    (["fit", "images", "--precision", "fp8", "--levels", "4"], r"--precision must be one of None, 'bf16'; got 'fp8'"),
     (["fit", "images", "--model", "glow", "--set", "levels=3"], r"glow: features must be .* that 8 divides"),
     (["fit", "t.csv", "--labels", "labels.csv"], r"'--labels': for images only, and .*t\.csv is of a table\."),
     (["fit", "t.csv", "--model", "pixels"], r"--model: there is no model 'pixels'\. .*of images"),
@@ -247,6 +248,7 @@ OTHERS = [
     (["sample", "m.safetensors"], r"sample: name a PNG for all images by --grid, or a folder, \.npy or \.npz file by"),
     (["sample", "m.safetensors", "--grid", "x.jpg"], r"--grid: the picture is a PNG; got x\.jpg"),
     (["sample", "m.safetensors", "--out", "x.jpg"], r"--out: images are written to a folder, which has no suffix"),
+    (["sample", "m.safetensors", "--out", "-"], r"--out: images are not written to standard output\. Name a folder"),
     (["sample", "m.safetensors", "--given", "label=9", "--grid", "x.png"], r"--given: there is no class '9'\. The"),
     (["sample", "m.safetensors", "--given", "lable=9", "--grid", "x.png"], r"--given: .* has no condition 'lable'\."),
     (
@@ -287,8 +289,19 @@ def test_images_of_another_size_are_refused(folder, tmp_path):
         )  # fmt: skip
     refused("evaluate", folder / "m.safetensors", tmp_path / "y.npy", match=r".*the model is of pixels 0 \.\. 3, and")
     np.savez(tmp_path / "z.npz", images=np.zeros((3, 4, 4), np.uint8), labels=np.array(["dark", "grey", "dark"]))
-    refused("evaluate", folder / "m.safetensors", tmp_path / "z.npz", match=r"FlowImages: there is no class 'grey'")
+    refused("evaluate", folder / "m.safetensors", tmp_path / "z.npz", match=r"there is no class 'grey'\.")
     assert "Missing option '--out'" in run("sample", folder / "t.safetensors", code=2).stderr
+
+
+def test_an_image_to_complete_must_fit(folder, tmp_path):
+    arguments = ("sample", folder / "m.safetensors", "--grid", tmp_path / "g.png", "--complete", tmp_path / "x.png")
+    for pixels, said in (
+        (np.zeros((2, 5), np.uint8), r"has 2 × 5 pixels; the model takes up to 4 rows of 4 pixels of a gray image\."),
+        (np.arange(24, dtype=np.uint8).reshape(2, 4, 3), r"has 2 × 4 pixels in colour; the model takes up to 4 rows"),
+        (np.full((2, 4), 9, np.uint8), r"levels=4, and top_rows holds 9\."),
+    ):
+        Image.fromarray(pixels).save(tmp_path / "x.png")
+        refused(*arguments, match=rf"(--complete: .*x\.png )?{said}")
 
 
 def test_an_image_model_does_not_replace_that_of_a_table(folder, tmp_path):

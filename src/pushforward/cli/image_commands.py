@@ -235,15 +235,15 @@ def first_rows(model: FlowImages, path: str) -> np.ndarray:
     from pushforward.data.images import read_image
 
     (channels, height, width), image = model.shape_, read_image(path)
-    if image.shape[0] == 1 and channels == 3:
-        image = image.repeat(3, axis=0)
-    if image.shape[0] != channels or image.shape[2] != width or image.shape[1] > height:
+    if (image.shape[0] == 3 and channels == 1) or image.shape[2] != width or image.shape[1] > height:
         kind = "a gray image" if channels == 1 else "an image in colour"
         raise ValueError(
             f"--complete: {path} has {image.shape[1]} × {image.shape[2]} pixels"
             f"{' in colour' if image.shape[0] == 3 else ''}; the model takes up to {height} rows of {width} pixels of "
             f"{kind}. Resize or convert it."
         )
+    if image.shape[0] < channels:
+        image = image.repeat(channels, axis=0)
     if image.shape[1] == height:
         say(f"{path} is a whole image: its first {height // 2} of {height} rows are kept.")
         image = image[:, : height // 2]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pushforward.cli.outputs import check_output, remember
 from pushforward.core.files import atomic_path
 from pushforward.data.images import Images, read_images
+from pushforward.data.writing import STANDARD_OUTPUT
 from pushforward.estimators import FlowImages
 from pushforward.estimators.image_conditions import Classes
 from pushforward.evaluate.images import ImageEvaluation, encode_png, evaluate_images, judge_classes
@@ -96,6 +97,8 @@ def check_images_output(out: str, *inputs: str | None, force: bool) -> None:
         ValueError, OSError: with a remedy.
     """
     suffix, folder = Path(out).suffix.lower(), Path(out)
+    if out == STANDARD_OUTPUT:
+        raise ValueError("--out: images are not written to standard output. Name a folder, a .npy or a .npz file.")
     if suffix in ARRAYS:
         check_output(out, *inputs, force=force)
     elif folder.is_dir():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -81,6 +82,15 @@ INSTEAD: Mapping[str, str] = {
 """What to do with images instead of commands that are for tables alone."""
 
 
+WORDS: Mapping[str, str] = {
+    "Fit it with y.": "Fit it with --labels.",
+    "model='pixels' has.": "--model pixels has.",
+    "fit: precision": "--precision",
+    "options: ": "--set: ",
+}
+"""What sentences of `FlowImages` say in other words here."""
+
+
 def also_images(function: Function) -> Function:
     """Let a command on tables take images as well, as far as `TAKEN` or `INSTEAD` says."""
     name = function.__name__
@@ -140,7 +150,15 @@ def _for_images(
         raise ValueError(f"{flags[others[0]]}: this option is for tables, and {subject} is of images. Leave it out.")
     from pushforward.cli.image_commands import COMMANDS
 
-    COMMANDS[name]({n: arguments[n] for n in taken if n in arguments}, typed)
+    try:
+        COMMANDS[name]({n: arguments[n] for n in taken if n in arguments}, typed)
+    except ValueError as error:  # of the estimator: in the words of the command line
+        message = re.sub(r"^FlowImages(\.\w+)?: ", "", str(error))
+        for python, here in WORDS.items():
+            message = message.replace(python, here)
+        if message == str(error):
+            raise
+        raise ValueError(message) from None
 
 
 def _refuse(names: list[str], arguments: Mapping[str, Any], flags: Mapping[str, str]) -> None:
