@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pushforward.cli.common import say
 from pushforward.cli.outputs import check_output, remember
 from pushforward.core.files import atomic_path
 from pushforward.data.images import Images, read_images
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 ARRAYS = (".npy", ".npz")
+MANY = 5_000
+"""Scores, beyond which it is said that they take their time."""
 
 
 def load_images_model(path: str) -> FlowImages:
@@ -82,6 +85,11 @@ def judged(
 ) -> tuple[ImageEvaluation, NDArray[np.float64]]:
     """The evaluation of a model on images, with that of Bayes' rule where there are the numbers of their classes; and
     the bits per dimension of each image."""
+    classes = model.condition_.size if isinstance(model.condition_, Classes) else 1
+    if len(pixels) * classes > MANY:
+        say(
+            f"Scoring {len(pixels):,} images{f' under each of {classes} classes' * (classes > 1)}; --limit takes fewer."
+        )
     scores = model.score_by_class(pixels)
     bits = -scores.total / (math.log(2) * math.prod(model.shape_))
     evaluation = evaluate_images(bits, model.exactness, pixels, train, levels=model.levels)

@@ -24,8 +24,8 @@ from pushforward.train.checkpoint import read_step
 __all__ = ["fit_images"]
 
 DEFAULT = "pixels"
-JUDGED = 200
-"""Validation images that are scored at most once the training is over."""
+JUDGED, FEWEST, SCORES = 200, 20, 4_000
+"""Validation images that are scored after the training, at most and at least; scores of these and classes at most."""
 
 
 def fit_images(arguments: Mapping[str, Any], *, show: bool) -> dict[str, Any]:
@@ -150,5 +150,6 @@ class ImageRun:
         prepared, model = self.prepared, self.model
         if prepared is None or prepared.validation is None:
             return None
-        truth = None if prepared.labels is None else prepared.labels[:JUDGED]
-        return judged(model, prepared.validation[:JUDGED], truth, prepared.train)[0]
+        count = min(JUDGED, max(FEWEST, SCORES // max(1, len(getattr(model, "classes_", ())))))
+        truth = None if prepared.labels is None else prepared.labels[:count]
+        return judged(model, prepared.validation[:count], truth, prepared.train)[0]
