@@ -103,6 +103,9 @@ def test_evaluate_prints_bits_marked_exact_or_bound(folder):
     model = FlowImages.load(folder / "m.safetensors")
     assert answer["model"]["bits"] == pytest.approx(model.bits_per_dim(toy(60, seed=1)[0]).mean())
     assert answer["classifier"]["accuracy"] > 0.95
+    given_class = model.bits_per_dim(toy(60, seed=1)[0], [("dark", "bright")[k] for k in toy(60, seed=1)[1]])
+    assert answer["given_class"]["bits"] == pytest.approx(given_class.mean())
+    assert re.search(r"given the class +\d\.\d+ ± 0\.\d+ +exact", shown.stdout)
     assert answer["note"] == "the training images"
     assert run_json("evaluate", folder / "m.safetensors", folder / "flat.npy", "--limit", 7)["images"] == 7
     bound = run_json("evaluate", folder / "flow.safetensors", folder / "flat.npy")

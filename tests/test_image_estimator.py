@@ -263,7 +263,7 @@ def test_simple_models_of_images_are_what_they_say():
         assert judged.model.error == pytest.approx(0)
         assert judged.others["zlib -9, each image"].ahead > 0
     assert set(evaluate_images(bits[:5], "bound", images[:5]).others) == {
-        "PNG, each image", "zlib -9, each image", "zlib -9, all in one piece",
+        "PNG, each image", "zlib -9, each image", "zlib -9, all at once",
     }  # fmt: skip
 
 

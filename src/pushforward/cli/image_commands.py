@@ -74,14 +74,11 @@ def evaluate(arguments: Arguments, typed: set[str]) -> None:
 
 def show_evaluation(evaluation: ImageEvaluation, title: str) -> None:
     """Print an evaluation as a table."""
-    kinds = {"exact": "exact", "bound": "bound"}
-
-    def row(name: str, length: Any, ahead: str = "") -> list[str]:
-        return [name, with_error(length.bits, length.error), kinds.get(length.exactness, "estimate"), ahead]
-
-    rows = [row("this model", evaluation.model)]
-    for name, length in evaluation.others.items():
-        rows.append(row(name, length, with_error(length.ahead, length.ahead_error)))
+    rows = []
+    for name, length in evaluation.rows():
+        ahead = "" if math.isnan(length.ahead) else with_error(length.ahead, length.ahead_error)
+        kind = length.exactness if length.exactness in ("exact", "bound") else "estimate"
+        rows.append([name, with_error(length.bits, length.error), kind, ahead])
     print_table(rows, ["bits per dimension", "mean, lower is better", "which is", "model is ahead by"], title=title)
     if any(name in evaluation.others for name in ("independent pixels", "Gaussian, dequantized")):
         say(f"Independent pixels and the Gaussian were fitted to {evaluation.note}.")

@@ -91,8 +91,13 @@ def judged(
             f"Scoring {len(pixels):,} images{f' under each of {classes} classes' * (classes > 1)}; --limit takes fewer."
         )
     scores = model.score_by_class(pixels)
-    bits = -scores.total / (math.log(2) * math.prod(model.shape_))
-    evaluation = evaluate_images(bits, model.exactness, pixels, train, levels=model.levels)
+    unit = -math.log(2) * math.prod(model.shape_)
+    given_class = None if truth is None or scores.by_class is None else scores.by_class[np.arange(len(truth)), truth]
+    bits = scores.total / unit
+    evaluation = evaluate_images(
+        bits, model.exactness, pixels, train, levels=model.levels,
+        given_class=None if given_class is None else given_class / unit,
+    )  # fmt: skip
     if scores.probabilities is not None and truth is not None:
         evaluation = replace(evaluation, classifier=judge_classes(scores.probabilities, truth))
     return evaluation, bits

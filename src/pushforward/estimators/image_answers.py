@@ -31,10 +31,12 @@ class ClassScores(NamedTuple):
     Attributes:
         total: the log-probability of each image, as `FlowImages.score_samples` has it, (n,).
         probabilities: of each class given the image, (n, classes); None where no classes were learned.
+        by_class: log-probability of each image given each class, (n, classes), or None.
     """
 
     total: NDArray[np.float64]
-    probabilities: NDArray[np.float64] | None
+    probabilities: NDArray[np.float64] | None = None
+    by_class: NDArray[np.float64] | None = None
 
 
 class ImageAnswers:
@@ -132,10 +134,10 @@ class ImageAnswers:
         x, _ = self._pixels(images)
         classes = self.condition_
         if not isinstance(classes, Classes):
-            return ClassScores(self._scores(x, self._context(None, len(x), "score_by_class")).numpy(), None)
-        scores = [self._scores(x, c.expand(len(x), -1)) for c in classes.each()]
-        joint = torch.stack(scores, dim=1) + classes.log_frequencies
-        return ClassScores(joint.logsumexp(dim=1).numpy(), joint.softmax(dim=1).numpy())
+            return ClassScores(self._scores(x, self._context(None, len(x), "score_by_class")).numpy())
+        scores = torch.stack([self._scores(x, c.expand(len(x), -1)) for c in classes.each()], dim=1)
+        joint = scores + classes.log_frequencies
+        return ClassScores(joint.logsumexp(dim=1).numpy(), joint.softmax(dim=1).numpy(), scores.numpy())
 
     # --- draws
 

@@ -126,11 +126,10 @@ def _samples(shown: ImageFindings) -> Section:
 
 
 def _likelihood(evaluation: ImageEvaluation) -> Section:
-    model = evaluation.model
-    rows = [["this model", with_error(model.bits, model.error), _kind(model.exactness), ""]]
-    for name, length in evaluation.others.items():
-        mean, ahead = with_error(length.bits, length.error), with_error(length.ahead, length.ahead_error)
-        rows.append([name, mean, _kind(length.exactness), ahead])
+    rows = []
+    for name, length in evaluation.rows():
+        ahead = "" if math.isnan(length.ahead) else with_error(length.ahead, length.ahead_error)
+        rows.append([name, with_error(length.bits, length.error), _kind(length.exactness), ahead])
     caption = f"Bits per dimension, mean over {evaluation.images:,} images ± standard error; lower is better."
     header = ["", "bits per dimension", "which is", "model is ahead by"]
     parts: list[Part] = [HtmlTable(header, rows, caption)]

@@ -75,6 +75,7 @@ class ImageEvaluation:
         others: of simple models and codes, by name.
         note: what the simple models were fitted to, in words.
         classifier: of Bayes' rule, where there are labels and classes.
+        given_class: of the model given the class of each image, there too.
     """
 
     images: int
@@ -82,6 +83,12 @@ class ImageEvaluation:
     others: dict[str, CodeLength] = field(default_factory=dict)
     note: str = ""
     classifier: BayesClassifier | None = None
+    given_class: CodeLength | None = None
+
+    def rows(self) -> list[tuple[str, CodeLength]]:
+        """What is compared, by name, the model first."""
+        beside = [] if self.given_class is None else [("given the class", self.given_class)]
+        return [("this model", self.model), *beside, *self.others.items()]
 
     def to_dict(self) -> dict[str, Any]:
         """This evaluation as JSON."""
@@ -89,7 +96,13 @@ class ImageEvaluation:
 
 
 def evaluate_images(
-    bits: Floats, exactness: Exactness, images: Pixels, train: Pixels | None = None, *, levels: int = 256
+    bits: Floats,
+    exactness: Exactness,
+    images: Pixels,
+    train: Pixels | None = None,
+    *,
+    given_class: Floats | None = None,
+    levels: int = 256,
 ) -> ImageEvaluation:
     """The bits per dimension of a model beside those of simple models and of codes of general programs.
 
@@ -99,6 +112,7 @@ def evaluate_images(
         images: (n, channels, height, width), whole numbers.
         train: images to which the simple models are fitted; by default to halves of ``images``, each scored by what was
             fitted to the other.
+        given_class: bits of each image under the model given its class, (n,).
         levels: values of a pixel.
     """
     others: dict[str, CodeLength] = {}
@@ -113,8 +127,9 @@ def evaluate_images(
         lengths = np.array([8 * len(code(image)) / image.size for image in images])
         others[name] = _length(lengths, "exact", bits)
     together = 8 * len(zlib.compress(images.tobytes(), 9)) / images.size
-    others["zlib -9, all in one piece"] = CodeLength(together, math.nan, "exact", together - float(bits.mean()))
-    return ImageEvaluation(len(images), _length(bits, exactness), others, note)
+    others["zlib -9, all at once"] = CodeLength(together, math.nan, "exact", together - float(bits.mean()))
+    beside = None if given_class is None else _length(given_class, exactness, bits)
+    return ImageEvaluation(len(images), _length(bits, exactness), others, note, given_class=beside)
 
 
 def judge_classes(probabilities: Floats, truth: NDArray[np.int64]) -> BayesClassifier:
