@@ -135,7 +135,7 @@ class FlowImages(ImageAnswers, DensityMixin, BaseEstimator):
     device: str | None = None
     verbose: bool = False
 
-    NOT_SAVED: ClassVar[tuple[str, ...]] = ("random_state", "checkpoint", "resume", "validation", "verbose")
+    NOT_SAVED: ClassVar[tuple[str, ...]] = ("random_state", "checkpoint", "resume", "validation", "verbose", "device")
 
     # --- images
 
