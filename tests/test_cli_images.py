@@ -170,6 +170,14 @@ def test_completions_begin_like_the_image(folder, tmp_path):
     )  # fmt: skip
 
 
+def test_long_scorings_are_announced(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("pushforward.cli.image_files.MANY", 50)
+    shown = run("evaluate", folder / "m.safetensors", folder / "flat.npy", "--limit", 40).stderr
+    assert "Scoring 40 images under each of 2 classes; --limit takes fewer." in shown
+    shown = run("score", folder / "plain.safetensors", folder / "flat.npy", "--out", tmp_path / "s.csv").stderr
+    assert "Scoring 60 images." in shown
+
+
 def test_report_shows_pictures(folder, tmp_path):
     out = tmp_path / "r.html"
     run("report", folder / "m.safetensors", folder / "test.npz", "--train", folder / "images", "--out", out)

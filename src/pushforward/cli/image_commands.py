@@ -19,6 +19,7 @@ from pushforward.cli.image_files import (
     load_images_model,
     read_judged,
     refuse_sizes,
+    tell_if_long,
     write_images,
     write_picture,
 )
@@ -96,6 +97,7 @@ def score(arguments: Arguments, typed: set[str]) -> None:
         check_output(out, arguments["model"], source, force=arguments["force"])
         model = load_images_model(arguments["model"])
         images = read_judged(model, source, None, None)
+        tell_if_long(model, len(images))
         numbers, total = math.prod(images.shape) * math.log(2), 0.0
 
         def blocks() -> Any:

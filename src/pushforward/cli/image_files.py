@@ -28,6 +28,7 @@ __all__ = [
     "load_images_model",
     "read_judged",
     "refuse_sizes",
+    "tell_if_long",
     "write_images",
     "write_picture",
 ]
@@ -80,16 +81,19 @@ def labels_of(model: FlowImages, images: Images) -> NDArray[np.int64] | None:
     return numbers
 
 
+def tell_if_long(model: FlowImages, images: int, remedy: str = "") -> None:
+    """Say what is computed, where it takes a while."""
+    classes = model.condition_.size if isinstance(model.condition_, Classes) else 1
+    if images * classes > MANY:
+        say(f"Scoring {images:,} images{f' under each of {classes} classes' * (classes > 1)}{remedy}.")
+
+
 def judged(
     model: FlowImages, pixels: NDArray[np.uint8], truth: NDArray[np.int64] | None, train: NDArray[np.uint8] | None
 ) -> tuple[ImageEvaluation, NDArray[np.float64]]:
     """The evaluation of a model on images, with that of Bayes' rule where there are the numbers of their classes; and
     the bits per dimension of each image."""
-    classes = model.condition_.size if isinstance(model.condition_, Classes) else 1
-    if len(pixels) * classes > MANY:
-        say(
-            f"Scoring {len(pixels):,} images{f' under each of {classes} classes' * (classes > 1)}; --limit takes fewer."
-        )
+    tell_if_long(model, len(pixels), "; --limit takes fewer")
     scores = model.score_by_class(pixels)
     unit = -math.log(2) * math.prod(model.shape_)
     given_class = None if truth is None or scores.by_class is None else scores.by_class[np.arange(len(truth)), truth]
