@@ -180,7 +180,7 @@ def further(arguments: argparse.Namespace) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("pixels", *IMAGE_FLOWS))
+    parser.add_argument("what", choices=tuple(IMAGE_FLOWS))
     parser.add_argument("--set", default="mnist", choices=("mnist", "fashion-mnist"))
     parser.add_argument("--seconds", type=float, default=3600, help="time for training")
     parser.add_argument("--model", type=json.loads, default={}, help="options of the model, as JSON")

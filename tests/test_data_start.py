@@ -142,3 +142,44 @@ def test_robust_scales_of_columns_with_one_frequent_value():
     part.initialize(torch.stack([rare, torch.full_like(rare, 7.0)], dim=1))
     assert part.mean.tolist() == [0.0, 7.0]
     assert part.scale.tolist() == pytest.approx([rare.std(correction=0).item(), 1.0])
+
+
+def test_a_flow_that_has_seen_data_makes_no_pass_over_them_again(monkeypatch):
+    flow, x = gaussianizing(1), moons(500, seed=1)
+    passes = []
+    sound = Chain._initialize
+
+    def counted(self, x, context, *, inverse):
+        passes.append(len(x))
+        return sound(self, x, context, inverse=inverse)
+
+    monkeypatch.setattr(Chain, "_initialize", counted)
+    flow.initialize(x)
+    before = {name: t.clone() for name, t in flow.state_dict().items()}
+    flow.initialize(x + 1)
+    assert passes == [500]
+    assert all(torch.equal(t, before[name]) for name, t in flow.state_dict().items())
+    flow.bijection.bijection.parts[-1].initialized.fill_(False)  # one part that waits is enough
+    flow.initialize(x[:100])
+    assert passes == [500, 100]
+
+
+def test_a_part_without_a_flag_is_started_each_time():
+    class Moving(Standardize):
+        """A map that is set from the data whenever there are some."""
+
+        seen = 0
+
+        @property
+        def data_dependent(self):
+            return True
+
+        def _initialize(self, x, context, *, inverse):
+            self.seen += 1
+
+    part = Moving(2)
+    del part._buffers["initialized"]
+    flow = Flow(StandardNormal(2), Chain([part]).inv)
+    for _ in range(2):
+        flow.initialize(torch.randn(5, 2))
+    assert part.seen == 2

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pushforward.data import ImageError, read_images
+from pushforward.data.images import names_images, read_image
 
 
 def idx(array):
@@ -197,3 +198,47 @@ def test_damaged_files_are_read_or_refused(tmp_path, pixels, kind):
             refused.append(str(error))
     assert refused
     assert all(file.name in sentence for sentence in refused)
+
+
+def test_links_to_nothing_and_files_under_a_wrong_suffix_are_refused(tmp_path, pixels):
+    write_folder(tmp_path / "f", pixels)
+    (tmp_path / "f" / "b" / "lost.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ImageError, match=r"lost\.png: is a link to a file that is not there\. Remove or mend it\.$"):
+        read_images(tmp_path / "f")
+    np.save(tmp_path / "x.npy", pixels)
+    np.savez(tmp_path / "y.npz", images=pixels)
+    (tmp_path / "x.npy").rename(tmp_path / "x.npz")
+    (tmp_path / "y.npz").rename(tmp_path / "y.npy")
+    with pytest.raises(ImageError, match=r"x\.npz: holds one array, in spite of its suffix\. Name it x\.npy\.$"):
+        read_images(tmp_path / "x.npz")
+    with pytest.raises(ImageError, match=r"y\.npy: holds several arrays, in spite of its suffix\. Name it y\.npz\.$"):
+        read_images(tmp_path / "y.npy")
+    np.savez(tmp_path / "z.npz", images=pixels, labels=np.array([0, 1, np.nan, 0, 1, 1]))
+    with pytest.raises(ImageError, match=r"z\.npz: label 3 of 6 is missing \(NaN\)\. Fill it in\.$"):
+        read_images(tmp_path / "z.npz")
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (["0.png,a", "0.png,b"], r"0\.png has two labels, 'a' and 'b'\. Leave one\."),
+        (["0.png,"], r"line 2 has an empty cell, or one that is no text\. Fill it in\."),
+        (["0.png,a\0"], r"line 2 has an empty cell, or one that is no text\. Fill it in\."),
+    ],
+)
+def test_labels_that_say_two_things_or_none_are_refused(tmp_path, pixels, rows, sentence):
+    write_folder(tmp_path / "f", pixels[:1], classes=("",))
+    (tmp_path / "l.csv").write_text("\n".join(["file,label", *rows]))
+    with pytest.raises(ImageError, match=rf"l\.csv: {sentence}$"):
+        read_images(tmp_path / "f", tmp_path / "l.csv")
+    np.save(tmp_path / "l.npy", np.zeros(1))
+    with pytest.raises(ImageError, match=r"l\.npy: the labels of a folder are a CSV file with the columns"):
+        read_images(tmp_path / "f", tmp_path / "l.npy")
+
+
+def test_paths_that_name_images(tmp_path):
+    (tmp_path / "rows.parquet").mkdir()
+    names = {tmp_path: True, tmp_path / "rows.parquet": False, "x.npy": True, "no folder": True, "x.csv": False}
+    assert {path: names_images(path) for path in names} == names
+    with pytest.raises(ImageError, match=r"half\.png: there is no such file\. Check the path\.$"):
+        read_image(tmp_path / "half.png")

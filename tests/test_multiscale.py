@@ -205,7 +205,7 @@ def small(name, options, context=0, features=(1, 4, 4)):
     return IMAGE_FLOWS[name](features, context, **{k: v for k, v in {**SMALL, **options}.items() if k in accepted})
 
 
-@pytest.mark.parametrize("name", sorted(IMAGE_FLOWS))
+@pytest.mark.parametrize("name", sorted(IMAGE_FLOWS.keys() - {"pixels"}))
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_image_flows_are_exact_in_what_they_say(name, options):
     flow = randomize(small(name, options, context=2), seed=5, size=0.3)
@@ -229,7 +229,7 @@ def test_image_flows_are_exact_in_what_they_say(name, options):
     assert not torch.equal(pair[0], flow.log_prob(x, context + 1, generator=generator(7)))
 
 
-@pytest.mark.parametrize("name", sorted(IMAGE_FLOWS))
+@pytest.mark.parametrize("name", sorted(IMAGE_FLOWS.keys() - {"pixels"}))
 def test_an_image_flow_that_saw_data_has_white_latents_and_learns(name):
     flow = small(name, {"depth": 1}, features=(2, 4, 4))
     ramp = torch.linspace(0, 3, 16).reshape(4, 4)

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from pushforward._version import __version__
+from pushforward.cli.app_others import demo, info
 from pushforward.cli.app_tables import anomalies, impute, intervals, schema
 from pushforward.cli.common import command, emit, finish, print_table, say, torch_scope
+from pushforward.cli.image_options import also_images
 from pushforward.cli.options import (
     BatchSize,
     Debug,
@@ -17,14 +19,14 @@ from pushforward.cli.options import (
     FixedSeed,
     Force,
     Json,
+    Judged,
     Keep,
     LearningRate,
     Model,
-    ModelTable,
     Seconds,
     Seed,
     Steps,
-    TableFile,
+    TableOrImages,
     Threads,
     Types,
     Validation,
@@ -59,10 +61,11 @@ def _main(
 
 
 @app.command()
+@also_images
 @command
 @reads_tables("table", "validation")
 def fit(
-    table: TableFile,
+    table: TableOrImages,
     out: Annotated[str, typer.Option(help="The model file to write.")],
     model: Annotated[
         str,
@@ -71,7 +74,8 @@ def fit(
             "--flow",
             help="auto: mixed for text, dates, gaps, codes or few rows, else nsf. Or maf, iaf, real_nvp, nice, sos, "
             "gaussian_autoregressive, bernstein, naf, ddsf, umnn, bnaf, gaussianization, planar, radial, sylvester, "
-            "residual_flow, cnf, graphical, transformer_flow, circular_nsf (angles) or triangular_map (few rows).",
+            "residual_flow, cnf, graphical, transformer_flow, circular_nsf (angles) or triangular_map (few rows). Of "
+            "images pixels (auto: exact), window_flow, tarflow, glow, multiscale_real_nvp, multiscale_residual_flow.",
         ),
     ] = "auto",
     types: Types = None,
@@ -117,19 +121,20 @@ def fit(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Learn the joint density of the columns of a table, and compare it with baselines.
+    """Learn the joint density of the columns of a table, or a distribution of images, and compare it with baselines.
 
     Training stops early when the validation rows no longer improve; the best weights are saved. Ctrl-C saves the best
     weights so far, and --resume continues. Columns that differ in every row, as identifiers do, are left out.
 
     A mixed-type model can condition on any columns (sample --given), fill missing entries (impute) and predict a column
-    (intervals).
+    (intervals). Images of one size are learned with their labels, if there are any: those of sub-folders or --labels.
 
     Examples:
 
         pushforward fit people.csv --out people.safetensors --type hour=circular:24
         pushforward fit train.parquet --out model.safetensors --seconds 120
         pushforward fit train.csv --out m.safetensors --model maf --set depth=8 --given temp,hour
+        pushforward fit images/ --labels labels.csv --out m.safetensors --seconds 1800
     """
     from pushforward.cli.evaluate import fit_rows
     from pushforward.cli.fit import FitRequest, fit_table
@@ -169,21 +174,24 @@ def fit(
 
 
 @app.command()
+@also_images
 @command
 @reads_tables("table")
 def evaluate(
     model: Model,
-    table: ModelTable,
+    table: Judged,
     threads: Threads = None,
     seed: FixedSeed = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Print the mean log-likelihood of held-out rows in nats, with its standard error, beside baselines.
+    """Print the mean log-likelihood of held-out rows in nats, with its standard error, beside baselines; of images the
+    bits per dimension, beside simple models, PNG and zlib, and how good Bayes' rule is for their classes.
 
-    Example:
+    Examples:
 
         pushforward evaluate model.safetensors test.parquet --json
+        pushforward evaluate model.safetensors images/ --limit 1000 --train training/
     """
     from pushforward.cli.evaluate import evaluate_rows, evaluation_rows
 
@@ -199,11 +207,12 @@ def evaluate(
 
 
 @app.command()
+@also_images
 @command
 @reads_tables("table")
 def score(
     model: Model,
-    table: ModelTable,
+    table: Judged,
     out: Annotated[str, typer.Option(help="The table to write: one column, log_density, in the order of the rows.")],
     keep: Keep = None,
     force: Force = False,
@@ -215,11 +224,13 @@ def score(
     """Write the log-density of every row, in nats.
 
     Memory does not grow with the length of the table. Missing entries are allowed for mixed-type models: the
-    log-density is that of the observed entries.
+    log-density is that of the observed entries. Of images the table has their files, bits per dimension, and the
+    probability of each class.
 
-    Example:
+    Examples:
 
         pushforward score model.safetensors rows.csv --out scores.csv --keep id
+        pushforward score model.safetensors images/ --out scores.csv
     """
     from pushforward.cli.answers import score as run
     from pushforward.core.exactness import qualified
@@ -231,17 +242,21 @@ def score(
 
 
 @app.command()
+@also_images
 @command
 def sample(
     model: Model,
-    out: Annotated[str, typer.Option(help="The table to write; - for CSV on standard output.")],
-    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="Number of rows.")] = 1000,
+    out: Annotated[
+        str,
+        typer.Option(help="The table to write; - for CSV on standard output. Of images a folder, .npy or .npz."),
+    ],
+    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="Number of rows or images.")] = 1000,
     conditions: Annotated[
         list[str] | None,
         typer.Option(
             "--given",
             help="Values to condition on: a=1,b=2. For a flow fitted with --given, one for each of these columns; for "
-            "a mixed-type model, for any columns.",
+            "a mixed-type model, for any columns; for images label=NAME.",
             show_default=False,
         ),
     ] = None,
@@ -257,14 +272,17 @@ def sample(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Sample new rows.
+    """Sample new rows, or new images.
 
-    The columns after --given are written too, so that the table can be scored.
+    The columns after --given are written too, so that the table can be scored. Images are written side by side to
+    --grid, or as a folder of PNG files, .npy or .npz to --out; --complete draws images that begin like one.
 
     Examples:
 
         pushforward sample model.safetensors -n 1000 --out new.csv
         pushforward sample people.safetensors --given sex=F,age=40 --out new.csv
+        pushforward sample digits.safetensors --given label=3 -n 64 --grid out.png --temperature 0.9
+        pushforward sample digits.safetensors --complete half.png -n 16 --grid out.png
     """
     from pushforward.cli.answers import sample as run
 
@@ -274,15 +292,16 @@ def sample(
 
 
 @app.command()
+@also_images
 @command
 @reads_tables("table", "train")
 def report(
     model: Model,
-    table: ModelTable,
+    table: Judged,
     out: Annotated[str, typer.Option(help="The HTML page to write.")] = "report.html",
     train: Annotated[
         str | None,
-        typer.Option(help="The training table, to check whether samples copy its rows.", show_default=False),
+        typer.Option(help="The training table or images, to check whether samples are copies.", show_default=False),
     ] = None,
     force: Force = False,
     threads: Threads = None,
@@ -290,11 +309,13 @@ def report(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write an HTML page on a model and held-out rows: a verdict, likelihoods, calibration, samples and plots.
+    """Write an HTML page on a model and held-out rows: a verdict, likelihoods, calibration, samples and plots; or on a
+    model of images, with pictures.
 
-    Example:
+    Examples:
 
         pushforward report model.safetensors test.parquet --out report.html
+        pushforward report digits.safetensors images/ --limit 1000 --train training/ --out report.html
     """
     from pushforward.cli.evaluate import report_rows
 
@@ -303,48 +324,5 @@ def report(
     finish(result, json, f"{out}: written.")
 
 
-@app.command()
-@command
-def info(model: Model, seed: FixedSeed = 0, json: Json = False, debug: Debug = False) -> None:
-    """Print what a model file holds: columns, size, training, baselines and the parts of the model.
-
-    Example:
-
-        pushforward info model.safetensors
-    """
-    from pushforward.cli.info import describe, info_rows
-
-    described, header = describe(model)
-    if json:
-        emit(described)
-        return
-    print_table(info_rows(model, header))
-    typer.echo(f"\n{described['parts']}")
-
-
-@app.command()
-@command
-def demo(
-    out: Annotated[str, typer.Option(help="The folder to write report.html and power.safetensors to.")] = ".",
-    seconds: Annotated[float, typer.Option(min=1, help="Total training time.")] = 80.0,
-    threads: Threads = None,
-    seed: Seed = 0,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Fit household power measurements and handwritten digits, and write report.html. Takes about two minutes.
-
-    Example:
-
-        pushforward demo --out .
-    """
-    from pushforward.cli.demo import run_demo
-
-    with torch_scope(seed, threads):
-        result = run_demo(out, seed=seed, seconds=seconds, progress=not json, say=say if json else typer.echo)
-    if json:
-        emit(result.to_dict())
-
-
-for table_command in (schema, impute, intervals, anomalies):
-    app.command()(table_command)
+for other_command in (info, demo, schema, impute, intervals, anomalies):
+    app.command()(other_command)

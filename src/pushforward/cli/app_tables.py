@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pushforward.cli.common import command, emit, finish, print_table, say, torch_scope
+from pushforward.cli.image_options import also_images
 from pushforward.cli.options import (
     Debug,
     Drop,
@@ -40,6 +41,7 @@ def _share(text: str) -> float:
     return share
 
 
+@also_images
 @command
 @reads_tables("table")
 def impute(
@@ -76,6 +78,7 @@ def impute(
     finish(result, json, f"{out}: {result['filled']:,} missing entries filled in {result['rows']:,} rows.")
 
 
+@also_images
 @command
 @reads_tables("table")
 def intervals(
@@ -109,6 +112,7 @@ def intervals(
     finish(result, json, f"{out}: intervals of {column!r} for {result['rows']:,} rows{coverage}.")
 
 
+@also_images
 @command
 @reads_tables("table", "learn_from")
 def anomalies(
@@ -209,6 +213,7 @@ def anomalies(
     )
 
 
+@also_images
 @command
 @reads_tables("table")
 def schema(

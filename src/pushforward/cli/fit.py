@@ -26,7 +26,7 @@ from pushforward.estimators import FlowDensity
 from pushforward.estimators.files import PASS
 from pushforward.estimators.learners import CROSS_VALIDATED, check_options, option_names
 from pushforward.estimators.table import Prepared
-from pushforward.flows import FLOWS
+from pushforward.flows import FLOWS, IMAGE_FLOWS
 from pushforward.io import save
 from pushforward.train import TrainingError
 from pushforward.train.checkpoint import read_step
@@ -37,6 +37,7 @@ __all__ = [
     "first_rows",
     "fit_table",
     "large_file",
+    "parse_options",
 ]
 
 IN_MEMORY = 2**21
@@ -293,10 +294,14 @@ def parse_settings(model: str, settings: Sequence[str]) -> dict[str, Any]:
     {'depth': 3, 'hidden': [64], 'layer': 'coupling'}
     """
     if model not in MODELS:
-        raise ValueError(
-            f"--model: there is no model {model!r}.{suggestion(model, MODELS)} Choose one of {listed(MODELS, 20)}."
-        )
+        hint = " That one is of images." if model in IMAGE_FLOWS else suggestion(model, MODELS)
+        raise ValueError(f"--model: there is no model {model!r}.{hint} Choose one of {listed(MODELS, 20)}.")
     defaults = {**option_names("mixed"), **option_names("nsf")} if model == "auto" else option_names(model)
+    return parse_options(model, settings, defaults)
+
+
+def parse_options(model: str, settings: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a model that has those in ``defaults``."""
     form = "NAME=VALUE, such as depth=5 or hidden=128,128"
     texts = parse_assignments("--set", settings, list(defaults), where=model, noun="option", form=form)
     values = {name: _parse(text) for name, text in texts.items()}

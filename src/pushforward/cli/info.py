@@ -43,6 +43,8 @@ def info_rows(model: str, header: Header) -> list[list[str]]:
     rows = [
         ["file", model],
         ["model", " ".join(filter(None, [str(metadata.get("model", header.config.get("type"))), options]))],
+        ["images", metadata.get("images") or ""],
+        ["classes", ", ".join(metadata.get("classes") or [])],
         ["columns", ", ".join(typed)],
         ["given", ", ".join(metadata.get("given") or [])],
         ["left out", ", ".join(metadata.get("dropped") or [])],

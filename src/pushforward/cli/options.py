@@ -20,6 +20,7 @@ __all__ = [
     "FixedSeed",
     "Force",
     "Json",
+    "Judged",
     "Keep",
     "LearningRate",
     "Model",
@@ -29,15 +30,17 @@ __all__ = [
     "Seed",
     "Steps",
     "TableFile",
+    "TableOrImages",
     "Threads",
     "Types",
     "Validation",
     "parse_assignments",
     "parse_columns",
+    "positive_number",
 ]
 
 
-def _positive(text: str) -> float:
+def positive_number(text: str) -> float:
     """A positive finite number."""
     try:
         number = float(text)
@@ -50,7 +53,7 @@ def _positive(text: str) -> float:
 
 def _probability(text: str) -> float:
     """A number between 0 and 1, both excluded."""
-    number = _positive(text)
+    number = positive_number(text)
     if number >= 1:
         raise typer.BadParameter(f"must be below 1; got {text}.")
     return number
@@ -72,6 +75,21 @@ TableFile = Annotated[str, typer.Argument(metavar="TABLE", help="A CSV, TSV, Par
 ModelTable = Annotated[
     str, typer.Argument(metavar="TABLE", help="A CSV, TSV, Parquet or Feather file with the columns of the model.")
 ]
+TableOrImages = Annotated[
+    str,
+    typer.Argument(
+        metavar="TABLE|IMAGES",
+        help="A CSV, TSV, Parquet or Feather file; or images: a folder of PNG or JPEG files, an idx file, .npy or "
+        ".npz.",
+    ),
+]
+Judged = Annotated[
+    str,
+    typer.Argument(
+        metavar="TABLE|IMAGES",
+        help="A CSV, TSV, Parquet or Feather file with the columns of the model; or images, for a model of images.",
+    ),
+]
 Drop = Annotated[list[str] | None, typer.Option("--drop", help="Columns to leave out: a,b.", show_default=False)]
 Types = Annotated[
     list[str] | None,
@@ -86,17 +104,20 @@ Steps = Annotated[
 ]
 Seconds = Annotated[
     float | None,
-    typer.Option(parser=_positive, metavar="NUMBER", help="Time limit of the training.", show_default=False),
+    typer.Option(parser=positive_number, metavar="NUMBER", help="Time limit of the training.", show_default=False),
 ]
 Epochs = Annotated[
     float | None,
     typer.Option(
-        parser=_positive, metavar="NUMBER", help="Largest number of passes over the training rows.", show_default=False
+        parser=positive_number,
+        metavar="NUMBER",
+        help="Largest number of passes over the training rows.",
+        show_default=False,
     ),
 ]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Rows per step.", show_default=False)]
 LearningRate = Annotated[
-    float | None, typer.Option(parser=_positive, metavar="NUMBER", help="Peak learning rate.", show_default=False)
+    float | None, typer.Option(parser=positive_number, metavar="NUMBER", help="Peak learning rate.", show_default=False)
 ]
 Validation = Annotated[
     Any,

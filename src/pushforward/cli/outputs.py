@@ -64,10 +64,8 @@ def check_model_output(out: str, *inputs: str, force: bool, columns: Iterable[st
         ) from None
     there = [*metadata.get("columns", []), *metadata.get("given", [])]
     if columns is not None and set(there) != set(columns):
-        raise ValueError(
-            f"--out: {out} is a model of other columns, {listed(there)}. Choose another name, or replace it with "
-            "--force."
-        )
+        others = f"other columns, {listed(there)}" if there else "something else"
+        raise ValueError(f"--out: {out} is a model of {others}. Choose another name, or replace it with --force.")
 
 
 @contextmanager

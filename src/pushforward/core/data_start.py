@@ -1,4 +1,4 @@
-"""A warning for training loops that forget to start a model from data."""
+"""Which parts of a model are still to be started from data, and a warning for training loops that forget it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pushforward.core.execution_mode import runs_eagerly
 from pushforward.core.numerics import concrete_bool
 
-__all__ = ["watch_for_training"]
+__all__ = ["awaits_data", "watch_for_training"]
 
 LIBRARIES = ("torch", "pushforward")
 
@@ -46,6 +46,23 @@ def watch_for_training(model: nn.Module, density: Tensor) -> None:
         )
 
     density.register_hook(warn)
+
+
+def awaits_data(model: nn.Module) -> bool:
+    """Whether `initialize` would set something: parts with a flag ``initialized`` are set once, others each time.
+
+    A whole of parts has nothing of its own to set, so that only what it is made of counts.
+    """
+    for part in model.modules():
+        if not getattr(part, "data_dependent", False):
+            continue
+        flag = dict(part.named_buffers(recurse=False)).get("initialized")
+        if flag is not None:
+            if concrete_bool(flag) is not True:
+                return True
+        elif not any(getattr(inner, "data_dependent", False) for inner in part.modules() if inner is not part):
+            return True
+    return False
 
 
 def _waiting_parts(model: nn.Module) -> list[str]:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pushforward.data.formats import TableError, format_of
 from pushforward.data.idx import read_idx
 from pushforward.data.image_error import ImageError
+from pushforward.data.pixel_arrays import to_pixels
 
-__all__ = ["Images", "read_images"]
+__all__ = ["Images", "names_images", "read_image", "read_images"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 PIXEL_KEYS, LABEL_KEYS = ("images", "x", "data", "pixels"), ("labels", "y", "targets")
@@ -81,13 +83,55 @@ def read_images(path: str | os.PathLike[str], labels: str | os.PathLike[str] | N
     return Images(pixels, numbers, classes, tuple(f"{source.name}[{k}]" for k in range(len(pixels))))
 
 
+def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """One PNG or JPEG file as (channels, height, width), with one channel where it is gray.
+
+    Raises:
+        ImageError: there is no such file, or it cannot be read.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ImageError(f"{file}: there is no such file. Check the path.")
+    return np.ascontiguousarray(np.moveaxis(_decode(file), 2, 0))
+
+
+def names_images(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is that of images by its name: of a folder, an idx file, ``.npy``, ``.npz``, or one image.
+
+    A folder whose name ends as that of a table does, such as ``rows.parquet``, is one of parts of a table. A path
+    without a suffix at which nothing is counts as a folder.
+
+    >>> names_images("train-images-idx3-ubyte.gz"), names_images("x.npz"), names_images("rows.csv")
+    (True, True, False)
+    """
+    name = Path(path).name.lower()
+    if name.endswith((".npy", ".npz", *SUFFIXES)) or _is_idx(name):
+        return True
+    if not os.path.isdir(path) and (os.path.exists(path) or Path(path).suffix):
+        return False
+    return not _is_table(name)
+
+
+def _is_table(name: str) -> bool:
+    try:
+        format_of(name)
+    except TableError:
+        return False
+    return True
+
+
+def _is_idx(name: str) -> bool:
+    name = name.lower().removesuffix(".gz")
+    return name.endswith("ubyte") or ".idx" in name
+
+
 # --- arrays
 
 
 def _array(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
     """Pixels (n, channels, height, width) of a file, and its labels."""
     name = path.name.lower().removesuffix(".gz")
-    if name.endswith("ubyte") or ".idx" in name:
+    if _is_idx(name):
         pixels = read_idx(path)
         beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
         labels = _as_text(beside, read_idx(beside)) if beside != path and beside.exists() else None
@@ -98,7 +142,10 @@ def _array(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
         )
     try:
         content: Any = np.load(path, allow_pickle=False)
-        if name.endswith(".npy"):
+        if (single := isinstance(content, np.ndarray)) != name.endswith(".npy"):
+            holds, suffix = ("one array", ".npy") if single else ("several arrays", ".npz")
+            raise ImageError(f"{path}: holds {holds}, in spite of its suffix. Name it {path.stem}{suffix}.")
+        if single:
             return _checked(path, content), None
         with content as arrays:
             stored = _entry(path, arrays, PIXEL_KEYS)
@@ -124,35 +171,21 @@ def _entry(path: Path, arrays: Any, keys: Sequence[str], *, needed: bool = True)
 
 def _checked(path: Path, pixels: Any) -> NDArray[np.uint8]:
     """Pixels as (n, channels, height, width)."""
-    if pixels.ndim == 3:
-        pixels = pixels[:, None]
-    elif pixels.ndim == 4 and pixels.shape[1] not in (1, 3) and pixels.shape[3] in (1, 3):
-        pixels = np.moveaxis(pixels, 3, 1)
-    if pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
-        raise ImageError(
-            f"{path}: images must have the shape (n, height, width), with 1 or 3 channels as the second or last axis; "
-            f"got {pixels.shape}."
-        )
-    if 0 in pixels.shape:
-        raise ImageError(f"{path}: there are no pixels in an array of shape {pixels.shape}.")
-    if pixels.dtype != np.uint8:
-        whole = np.issubdtype(pixels.dtype, np.number) and not np.iscomplexobj(pixels)
-        if not whole or not np.array_equal(pixels, np.clip(np.rint(pixels), 0, 255)):
-            raise ImageError(
-                f"{path}: pixels must be whole numbers from 0 to 255; got {pixels.dtype}. "
-                "Multiply fractions by 255 and round them."
-            )
-    return np.ascontiguousarray(pixels, dtype=np.uint8)
+    return to_pixels(str(path), pixels)[0]
 
 
 # --- folders
 
 
 def _folder(folder: Path, labels: Path | None) -> Images:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    named_so = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if lost := [file for file in named_so if not file.exists()]:
+        raise ImageError(f"{lost[0]}: is a link to a file that is not there. Remove or mend it.")
+    files = [file for file in named_so if file.is_file()]
     if not files:
-        idx = sorted(file.name for file in folder.iterdir() if "images-idx3" in file.name)
-        remedy = f"Name one of its files, such as {folder / idx[0]}." if idx else "Check the path."
+        there = sorted(file.name for file in folder.iterdir())
+        named = [name for name in there if "images-idx3" in name] or [name for name in there if _is_table(name)]
+        remedy = f"Name one of its files, such as {folder / named[0]}." if named else "Check the path."
         raise ImageError(f"{folder}: there are no {', '.join(SUFFIXES)} files in this folder. {remedy}")
     names = [file.relative_to(folder).as_posix() for file in files]
     if labels is not None:
@@ -229,24 +262,37 @@ def _listed(path: Path) -> list[str]:
     if len(header) > 1 and "label" not in header:
         raise ImageError(f"{path}: there is no column 'label'; the columns are {', '.join(header)}.")
     column = header.index("label") if "label" in header else 0
-    return [row[column] for row in rows]
+    return [_cell(path, number, row[column]) for number, row in enumerate(rows, 2)]
 
 
 def _as_text(path: Path, labels: NDArray[Any]) -> list[str]:
     if labels.ndim != 1:
         raise ImageError(f"{path}: labels must be one number or name an image; got an array of shape {labels.shape}.")
-    return [str(label) for label in labels.tolist()]
+    listed = [str(label) for label in labels.tolist()]
+    if "nan" in listed and np.issubdtype(labels.dtype, np.floating):
+        raise ImageError(f"{path}: label {listed.index('nan') + 1} of {len(listed)} is missing (NaN). Fill it in.")
+    return listed
 
 
 def _by_file(path: Path) -> dict[str, str]:
     """The label of each file of a folder."""
+    if path.suffix.lower() != ".csv" and path.is_file():
+        raise ImageError(
+            f"{path}: the labels of a folder are a CSV file with the columns 'file' and 'label'. Convert it."
+        )
     rows, header = _rows(path)
     if len(header) == 2 and not {"file", "label"} <= set(header):
         header = ["file", "label"]
     if not {"file", "label"} <= set(header):
         raise ImageError(f"{path}: the columns must be 'file' and 'label'; they are {', '.join(header)}.")
     file, label = header.index("file"), header.index("label")
-    return {row[file].replace("\\", "/"): row[label] for row in rows}
+    labels: dict[str, str] = {}
+    for number, row in enumerate(rows, 2):
+        name = _cell(path, number, row[file]).replace("\\", "/")
+        _cell(path, number, row[label])
+        if labels.setdefault(name, row[label]) != row[label]:
+            raise ImageError(f"{path}: {name} has two labels, {labels[name]!r} and {row[label]!r}. Leave one.")
+    return labels
 
 
 def _rows(path: Path) -> tuple[list[list[str]], list[str]]:
@@ -263,6 +309,13 @@ def _rows(path: Path) -> tuple[list[list[str]], list[str]]:
         if len(row) != len(header):
             raise ImageError(f"{path}: line {number} has {len(row)} cells, and the header has {len(header)}.")
     return rows, header
+
+
+def _cell(path: Path, number: int, cell: str) -> str:
+    """A cell that says something."""
+    if not cell or not cell.isprintable():
+        raise ImageError(f"{path}: line {number} has an empty cell, or one that is no text. Fill it in.")
+    return cell
 
 
 def _classes(listed: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:

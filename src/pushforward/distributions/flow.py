@@ -15,6 +15,7 @@ from pushforward.core.bijection import KINDS, Bijection, Kind
 from pushforward.core.capabilities import SupportsSlopes
 from pushforward.core.checks import broadcast
 from pushforward.core.config import configurable
+from pushforward.core.data_start import awaits_data
 from pushforward.core.distribution import Distribution
 from pushforward.core.exactness import Exactness, least_exact
 from pushforward.core.execution_mode import execution, runs_eagerly_without_grad
@@ -328,6 +329,8 @@ class Flow(AutoregressiveDistribution):
     def _initialize(self, x: Tensor, context: Tensor | None) -> None:
         if isinstance(self.context_map, Bijection) and context is not None:
             self.context_map._initialize(context, None, inverse=False)
+        if not awaits_data(self.bijection):  # a pass over the data would set nothing, and may cost much
+            return
         arguments = self.bijection._arguments(x, self._map_context(context), None)
         self.bijection._initialize(*arguments[:2], inverse=True)
 

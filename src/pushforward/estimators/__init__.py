@@ -1,4 +1,4 @@
-"""scikit-learn estimators: tables in, scores and samples out, in the units of the table."""
+"""scikit-learn estimators: tables or images in, scores and samples out, in the units of the table."""
 
 # ruff: noqa: E402
 
@@ -9,8 +9,9 @@ let_waiting_threads_sleep()  # before the imports that follow load torch
 from pushforward.estimators.anomaly import FlowAnomaly, Reason
 from pushforward.estimators.conditional import FlowConditional, FlowRegressor
 from pushforward.estimators.density import FlowDensity
+from pushforward.estimators.images import FlowImages
 
-__all__ = ["FlowAnomaly", "FlowConditional", "FlowDensity", "FlowRegressor", "Reason"]
+__all__ = ["FlowAnomaly", "FlowConditional", "FlowDensity", "FlowImages", "FlowRegressor", "Reason"]
 
 
 def __dir__() -> list[str]:

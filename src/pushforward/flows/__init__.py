@@ -7,6 +7,7 @@ from pushforward.flows.cylinder import cylinder_flow
 from pushforward.flows.graphical import graphical
 from pushforward.flows.image import glow, multiscale_real_nvp
 from pushforward.flows.options import DataOptions, NetworkOptions, Options, TransformerOptions
+from pushforward.flows.pixels import pixels
 from pushforward.flows.registry import FLOWS, IMAGE_FLOWS, named_flow
 from pushforward.flows.residual import multiscale_residual_flow, residual_flow
 from pushforward.flows.spaces import box_flow, rotation_flow, simplex_flow, sphere_flow, torus_flow
@@ -42,6 +43,7 @@ __all__ = [
     "named_flow",
     "nice",
     "nsf",
+    "pixels",
     "planar",
     "radial",
     "real_nvp",

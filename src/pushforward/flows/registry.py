@@ -9,29 +9,27 @@ from typing import Any, TypeVar, Unpack, cast, get_type_hints
 
 from pushforward.core.checks import one_of
 from pushforward.core.shared_options import documented, expanded
-from pushforward.distributions import Flow
+from pushforward.distributions import Distribution, Flow
 from pushforward.flows.options import DEFAULTS, DOCUMENTATION, DataOptions, NetworkOptions, Options
 from pushforward.networks import CONV, DENSE, MASKED
 from pushforward.networks.mlp import check_hidden
 
 __all__ = ["FLOWS", "IMAGE_FLOWS", "SPACE_FLOWS", "data_options", "named_flow", "network_options"]
 
-Builder = TypeVar("Builder", bound=Callable[..., Flow])
+Builder = TypeVar("Builder", bound=Callable[..., Distribution])
 Parameters = Mapping[str, inspect.Parameter]
 
 PERCEPTRONS = ("plain", "residual")
 
 FLOWS: dict[str, Callable[..., Flow]] = {}
 """Flows of vectors: any of them models a table."""
-IMAGE_FLOWS: dict[str, Callable[..., Flow]] = {}
-"""Flows of events (channels, *spatial)."""
+IMAGE_FLOWS: dict[str, Callable[..., Distribution]] = {}
+"""Flows of events (channels, *spatial), and `pixels`, which is exact and no flow."""
 SPACE_FLOWS: dict[str, Callable[..., Flow]] = {}
 """Flows on other spaces that share options with these."""
 
 
-def named_flow(
-    registry: dict[str, Callable[..., Flow]] = FLOWS, /, **defaults: Unpack[Options]
-) -> Callable[[Builder], Builder]:
+def named_flow(registry: dict[str, Any] = FLOWS, /, **defaults: Unpack[Options]) -> Callable[[Builder], Builder]:
     """Register a function ``build(features, context=0, *, ..., **options: Unpack[...]) -> Flow`` under its own name in
     ``registry``, that of the flows of vectors by default.
 

@@ -1,0 +1,319 @@
+"""What a fitted model of images answers: scores, classes by Bayes' rule, samples, completions and interpolations."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from pushforward.core.checks import at_least, positive
+from pushforward.data.pixel_arrays import Layout, from_pixels, to_pixels
+from pushforward.distributions import DiscreteGrid, Flow, Uniform
+from pushforward.estimators.image_conditions import Classes, Condition
+from pushforward.estimators.parameters import seed_of
+
+__all__ = ["ClassScores", "ImageAnswers"]
+
+NUMBERS = 2**18
+"""Pixels that are scored or drawn at once."""
+
+
+class ClassScores(NamedTuple):
+    """Scores of images, and the probabilities of their classes.
+
+    Attributes:
+        total: the log-probability of each image, as `FlowImages.score_samples` has it, (n,).
+        probabilities: of each class given the image, (n, classes); None where no classes were learned.
+        by_class: log-probability of each image given each class, (n, classes), or None.
+    """
+
+    total: NDArray[np.float64]
+    probabilities: NDArray[np.float64] | None = None
+    by_class: NDArray[np.float64] | None = None
+
+
+class ImageAnswers:
+    """The answers of `FlowImages`, which has the model and its training."""
+
+    model: str
+    levels: int
+    label_dropout: float
+    random_state: Any
+    device: str | None
+    model_: Any
+    shape_: tuple[int, int, int]
+    layout_: Layout
+    condition_: Condition
+    classes_: NDArray[Any]
+
+    def _pixels(self, images: Any, y: Any = None) -> tuple[Tensor, Any]:
+        raise NotImplementedError
+
+    # --- scores
+
+    def score_samples(self, images: Any, y: Any = None) -> NDArray[np.float64]:
+        """Log-probability of each image in nats, (n,): given its label or attributes, where there are any.
+
+        Without ``y`` it is that of the mixture over the classes by their frequencies, or of a model that was not told
+        the attributes. Labels that `Images` or a path have count as ``y`` only in `fit`. For flows numbers are lower
+        bounds (`exactness`), each an estimate with one draw of noise, the same in each call.
+
+        Args:
+            images: as in `fit`.
+            y: one label or vector of attributes, or one for each image.
+        """
+        if y is None and isinstance(self.condition_, Classes):
+            return self.score_by_class(images).total
+        x, _ = self._pixels(images)
+        return self._scores(x, self._context(y, len(x), "score_samples")).numpy()
+
+    def bits_per_dim(self, images: Any, y: Any = None) -> NDArray[np.float64]:
+        """Bits for each number of an image, (n,): the length of its code, or a bound on it, divided by its numbers."""
+        return -self.score_samples(images, y) / (math.log(2) * math.prod(self.shape_))
+
+    def score(self, images: Any, y: Any = None) -> float:
+        """The mean of `score_samples`."""
+        return float(self.score_samples(images, y).mean())
+
+    def predict_proba(self, images: Any) -> NDArray[np.float64]:
+        r"""The probability of each class given the image, (n, classes), by Bayes' rule.
+
+        .. math:: p(c \mid x) = \frac{\pi_c\, p(x \mid c)}{\sum_k \pi_k\, p(x \mid k)}
+
+        with the frequencies :math:`\pi_c` of the classes in training. It costs a score for each class.
+        """
+        self._classes("predict_proba")
+        probabilities = self.score_by_class(images).probabilities
+        return np.empty((0, 0)) if probabilities is None else probabilities
+
+    def predict(self, images: Any) -> NDArray[Any]:
+        """The most probable class of each image, (n,)."""
+        probabilities = self.predict_proba(images)
+        return self.classes_[probabilities.argmax(axis=1)]
+
+    def _classes(self, question: str) -> Classes:
+        if not isinstance(self.condition_, Classes):
+            raise ValueError(
+                f"FlowImages.{question}: this model was fitted without labels and knows no classes. Fit it with y."
+            )
+        return self.condition_
+
+    def _context(self, y: Any, count: int, question: str) -> Tensor | None:
+        """The contexts of so many images; those of conditions that are not told were learned by hiding some."""
+        if y is None and self.condition_.size and not self.label_dropout:
+            raise ValueError(
+                f"FlowImages.{question}: the model is conditional, and y is missing. Give y, or fit with label_dropout "
+                "above 0."
+            )
+        return self.condition_.encode(y, count)
+
+    def _pieces(self, count: int) -> Iterator[slice]:
+        size = max(1, NUMBERS // math.prod(self.shape_))
+        return (slice(start, min(count, start + size)) for start in range(0, count, size))
+
+    @torch.no_grad()
+    def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """log p(x) or log p(x | c) of each image, in float64."""
+        parts, seed = [], 0 if self.random_state is None else seed_of(self.random_state)
+        for piece in self._pieces(len(x)):
+            rows = x[piece].to(self.device, self.model_.dtype)
+            given_c = None if context is None else context[piece].to(self.device)
+            noise = torch.Generator(device=self.device or "cpu").manual_seed(seed + piece.start)
+            parts.append(self.model_.log_prob(rows, given_c, generator=noise).double().cpu())
+        return torch.cat(parts)
+
+    def score_by_class(self, images: Any) -> ClassScores:
+        """`score_samples` and `predict_proba` together, which costs as much as one of them."""
+        x, _ = self._pixels(images)
+        classes = self.condition_
+        if not isinstance(classes, Classes):
+            return ClassScores(self._scores(x, self._context(None, len(x), "score_by_class")).numpy())
+        scores = torch.stack([self._scores(x, c.expand(len(x), -1)) for c in classes.each()], dim=1)
+        joint = scores + classes.log_frequencies
+        return ClassScores(joint.logsumexp(dim=1).numpy(), joint.softmax(dim=1).numpy(), scores.numpy())
+
+    # --- draws
+
+    def sample(
+        self, n: int = 1, y: Any = None, *, temperature: float = 1.0, random_state: Any = None
+    ) -> NDArray[np.uint8]:
+        """New images, whole numbers in the order of axes of `fit`.
+
+        Args:
+            n: how many.
+            y: one label or vector of attributes for all, or one for each; by default labels are drawn by their
+                frequencies, and attributes are not told.
+            temperature: below one for more usual and less varied images. Of ``"pixels"`` each conditional probability
+                is raised to its inverse; of flows the latents are multiplied by it.
+            random_state: seed or generator of numpy; by default that of the estimator.
+        """
+        return self._shown(self._drawn(n, y, temperature, random_state))
+
+    def complete(
+        self, top_rows: Any, n: int = 1, y: Any = None, *, temperature: float = 1.0, random_state: Any = None
+    ) -> NDArray[np.uint8]:
+        """Draws of images whose first rows are those of one image, kept bit for bit: exact for ``"pixels"``.
+
+        The rest comes from its exact distribution given these rows (`DiscreteGrid.given`). Without ``y`` the class is
+        drawn from its exact probabilities given the rows.
+
+        Args:
+            top_rows: the first rows of one image, whole numbers with the axes that images have in `fit`.
+            n: how many.
+            y: one label or vector of attributes, or one for each completion.
+            temperature: as in `sample`.
+            random_state: seed or generator of numpy; by default that of the estimator.
+        """
+        check_is_fitted(self)
+        if not isinstance(self.model_, DiscreteGrid):
+            raise ValueError(
+                f"FlowImages.complete: {self.model} has no exact distribution of the other rows given the first. "
+                "model='pixels' has."
+            )
+        at_least("FlowImages", "n", n, 1)
+        rows = torch.tensor(self._top(top_rows))
+        generator = self._generator(random_state)
+        if y is None and isinstance(self.condition_, Classes):
+            probabilities = self._classes_of_top(rows)
+            places = torch.multinomial(probabilities, n, replacement=True, generator=self._generator(random_state))
+            context: Tensor | None = self.condition_.each()[places.cpu()]
+        else:
+            context = self._context(y, n, "complete")
+        grid = self._at(temperature)
+        top, parts = rows.to(self.device, grid.dtype), []
+        for piece in self._pieces(n):
+            given_c = None if context is None else context[piece].to(self.device)
+            size = (piece.stop - piece.start,) if given_c is None else ()
+            drawn = grid.given(top).sample(size, given_c, generator=generator)
+            parts.append(torch.cat([top.expand(len(drawn), *top.shape), drawn], dim=2))
+        return self._shown(torch.cat(parts))
+
+    def interpolate(self, a: Any, b: Any, n: int = 8, y: Any = None, *, random_state: Any = None) -> NDArray[np.uint8]:
+        r"""``n`` images from ``a`` to ``b`` along an arc between their latents, both ends as they are, for flows.
+
+        .. math:: z(t) = \frac{\sin((1 - t)\,\omega)\, z_a + \sin(t\,\omega)\, z_b}{\sin \omega}
+
+        where :math:`\omega` is the angle between the latents: the lengths of latents on the way are like those of
+        samples, which on a straight line they are not.
+
+        Args:
+            a: one image, with the axes that images have in `fit`.
+            b: another one.
+            n: how many, both ends included.
+            y: one label or vector of attributes of both; not told by default.
+            random_state: of the noise that dequantizes; by default that of the estimator.
+        """
+        check_is_fitted(self)
+        flow = self.model_
+        if not isinstance(flow, Flow):
+            raise ValueError(
+                f"FlowImages.interpolate: {self.model} has no latent space. The flows have: fit "
+                "model='glow', 'tarflow' or 'window_flow'."
+            )
+        at_least("FlowImages", "n", n, 2)
+        ends, _ = self._pixels(np.stack([np.asarray(a), np.asarray(b)]))
+        context = self._context(y, n, "interpolate")
+        context = None if context is None else context.to(self.device)
+        with torch.no_grad():
+            x = ends.to(self.device, flow.dtype)
+            noise = self._generator(random_state)
+            z = flow.to_latent(x, None if context is None else context[:2], generator=noise)
+            images = flow.to_data(_arc(z[0], z[1], n), context)
+        images[0], images[-1] = x[0], x[1]
+        return self._shown(images)
+
+    def _top(self, top_rows: Any) -> NDArray[np.uint8]:
+        """The first rows (channels, rows, width) of one image."""
+        channels, height, width = self.shape_
+        rows = np.asarray(top_rows)
+        if self.layout_ == "hwc" and rows.ndim == 3:
+            rows = np.moveaxis(rows, 2, 0)
+        top = to_pixels("FlowImages: top_rows", rows[None])[0][0]
+        if (top.shape[0], top.shape[2]) != (channels, width) or top.shape[1] >= height:
+            raise ValueError(
+                f"FlowImages: top_rows must be the first 1 to {height - 1} rows of one image with {channels} "
+                f"channel{'s' * (channels > 1)} and {width} pixels a row; got shape {np.shape(top_rows)}."
+            )
+        if (highest := int(top.max())) >= self.levels:
+            raise ValueError(f"FlowImages: levels={self.levels}, and top_rows holds {highest}.")
+        return top
+
+    @torch.no_grad()
+    def _classes_of_top(self, rows: Tensor) -> Tensor:
+        """The probability of each class given the first rows."""
+        classes, (channels, height, width) = self._classes("complete"), self.shape_
+        top = rows.to(self.device, self.model_.dtype)
+        rest = top.new_zeros(channels, height - rows.shape[1], width)
+        contexts = classes.each().to(self.device)
+        whole = self.model_.log_prob(torch.cat([top, rest], dim=1), contexts)
+        after = self.model_.given(top).log_prob(rest, contexts)  # what is left is the log-probability of the rows
+        return ((whole - after).double() + classes.log_frequencies.to(whole.device)).softmax(dim=-1)
+
+    @torch.no_grad()
+    def _drawn(self, n: int, y: Any, temperature: float, random_state: Any) -> Tensor:
+        """Images (n, channels, height, width)."""
+        check_is_fitted(self)
+        at_least("FlowImages", "n", n, 1)
+        generator = self._generator(random_state)
+        if y is None and isinstance(self.condition_, Classes):
+            frequencies = self.condition_.log_frequencies.exp().to(generator.device)
+            places = torch.multinomial(frequencies, n, replacement=True, generator=generator)
+            context: Tensor | None = self.condition_.each()[places.cpu()]
+        else:
+            context = self._context(y, n, "sample")
+        model, parts = self._at(temperature), []
+        for piece in self._pieces(n):
+            given_c = None if context is None else context[piece].to(self.device)
+            count = piece.stop - piece.start
+            if temperature != 1 and isinstance(model, Flow):
+                z = temperature * model.base.sample((count,), generator=generator)
+                parts.append(model.to_data(z, given_c))
+            else:
+                parts.append(model.sample(() if given_c is not None else (count,), given_c, generator=generator))
+        return torch.cat(parts)
+
+    def _at(self, temperature: float) -> Any:
+        """The model at a temperature; of a flow, whose latents are scaled, the flow itself."""
+        positive("FlowImages", "temperature", temperature)
+        if temperature == 1:
+            return self.model_
+        if isinstance(self.model_, DiscreteGrid):
+            return self.model_.at_temperature(temperature)
+        if isinstance(self.model_.base, Uniform):
+            raise ValueError("FlowImages: temperature is for latents around zero, and those of this flow are uniform.")
+        return self.model_
+
+    def _shown(self, images: Tensor) -> NDArray[np.uint8]:
+        """Images of the model as the user has them."""
+        pixels = images.detach().cpu()
+        if broken := int(pixels.isnan().flatten(1).any(dim=1).sum()):
+            warnings.warn(
+                f"FlowImages: {broken} of {len(pixels)} images hold NaN, where the flow has no inverse; these pixels "
+                "are zero.",
+                stacklevel=3,
+            )
+        whole = pixels.nan_to_num(0.0).round().clamp(0, self.levels - 1).to(torch.uint8)
+        return np.ascontiguousarray(from_pixels(whole.numpy(), self.layout_))
+
+    def _generator(self, random_state: Any) -> torch.Generator:
+        source = self.random_state if random_state is None else random_state
+        return torch.Generator(device=self.device or "cpu").manual_seed(seed_of(source))
+
+
+def _arc(a: Tensor, b: Tensor, n: int) -> Tensor:
+    """Points on the arc from a to b; on the straight line where they are parallel."""
+    cosine = (a * b).sum() / (a.norm() * b.norm())
+    angle = cosine.clamp(-1, 1).acos().double()
+    t = torch.linspace(0, 1, n, dtype=torch.float64, device=a.device)
+    first, second = ((1 - t) * angle).sin() / angle.sin(), (t * angle).sin() / angle.sin()
+    straight = angle.sin() < 1e-6
+    first, second = torch.where(straight, 1 - t, first), torch.where(straight, t, second)
+    size = (n, *[1] * a.ndim)
+    return first.to(a.dtype).reshape(size) * a + second.to(a.dtype).reshape(size) * b

@@ -1,0 +1,213 @@
+"""What images are conditioned on, as the context of a model: nothing, classes, or a vector of attributes."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Attributes", "Classes", "Condition", "Nothing", "condition_from_json", "learn_condition"]
+
+OWNER = "FlowImages"
+MOST_CLASSES = 1_000
+
+
+class Condition(ABC):
+    """What a model of images is conditioned on.
+
+    Attributes:
+        size: number of context features; a context of zeros stands for a condition that is not told.
+    """
+
+    size: int
+
+    @abstractmethod
+    def encode(self, y: Any, count: int) -> Tensor | None:
+        """Contexts (count, size) of ``count`` images: ``y`` is one condition for all, or one for each; None: not told.
+
+        Raises:
+            ValueError: y is no such condition, or there are more or fewer than ``count``.
+        """
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """What `condition_from_json` reads."""
+
+
+@dataclass(frozen=True)
+class Nothing(Condition):
+    """No condition."""
+
+    size = 0
+
+    def encode(self, y: Any, count: int) -> Tensor | None:
+        if y is not None:
+            raise ValueError(f"{OWNER}: this model was fitted without labels and takes no y. Leave it out.")
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Classes(Condition):
+    """One of several classes, one feature for each.
+
+    Args:
+        names: of the classes.
+        frequencies: how frequent each is, which sum to one.
+    """
+
+    names: tuple[Hashable, ...]
+    frequencies: tuple[float, ...]
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        return len(self.names)
+
+    @property
+    def log_frequencies(self) -> Tensor:
+        return torch.tensor([math.log(p) for p in self.frequencies], dtype=torch.float64)
+
+    def place(self, label: Any) -> int:
+        """The number of a class; where no name is equal to the label, of the one that reads the same."""
+        label = _plain(label)
+        if label in self.names:
+            return self.names.index(label)
+        alike = [k for k, name in enumerate(self.names) if str(name) == str(label)]
+        if len(alike) != 1:
+            shown = ", ".join(map(repr, self.names[:12])) + ", ..." * (len(self.names) > 12)
+            raise ValueError(f"{OWNER}: there is no class {label!r}. The classes are {shown}.")
+        return alike[0]
+
+    def encode(self, y: Any, count: int) -> Tensor:
+        if y is None:
+            return torch.zeros(count, self.size)
+        places = [self.place(label) for label in (_listed(y) if _is_several(y) else [y] * count)]
+        if len(places) != count:
+            raise ValueError(f"{OWNER}: y has {len(places)} labels for {count} images. Give one for each, or one.")
+        return torch.nn.functional.one_hot(torch.tensor(places, dtype=torch.long), self.size).float()
+
+    def each(self) -> Tensor:
+        """The context of each class, (classes, size)."""
+        return torch.eye(self.size)
+
+    def to_json(self) -> dict[str, Any]:
+        for name in self.names:
+            if not isinstance(name, str | int | float | bool | None):
+                raise ValueError(f"{OWNER}: the class {name!r} cannot be written to a file. Use strings or numbers.")
+        return {"classes": list(self.names), "frequencies": list(self.frequencies)}
+
+
+@dataclass(frozen=True)
+class Attributes(Condition):
+    """A vector of numbers, standardised, beside a feature that is one where they are told."""
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        return len(self.mean) + 1
+
+    def encode(self, y: Any, count: int) -> Tensor:
+        if y is None:
+            return torch.zeros(count, self.size)
+        rows = _matrix(y)
+        rows = rows[None] if rows.ndim == 1 else rows
+        if rows.shape[1:] != (len(self.mean),) or len(rows) not in (1, count):
+            raise ValueError(
+                f"{OWNER}: y must be one vector of {len(self.mean)} attributes or a matrix of one for each of {count} "
+                f"images; got shape {rows.shape}."
+            )
+        values = (rows - np.array(self.mean)) / np.array(self.scale)
+        told = np.concatenate([values, np.ones((len(rows), 1))], axis=1)
+        return torch.as_tensor(told, dtype=torch.float32).expand(count, -1).clone()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"mean": list(self.mean), "scale": list(self.scale)}
+
+
+def learn_condition(y: Any, count: int) -> Condition:
+    """What ``y``, (n,) labels or (n, attributes) numbers, of ``count`` images conditions on.
+
+    Raises:
+        ValueError: y is of another number of images, or cannot be conditioned on.
+    """
+    if y is None:
+        return Nothing()
+    if not _is_several(y):
+        raise ValueError(f"{OWNER}: y must list the label of each image; got {y!r}.")
+    if len(y) != count:
+        raise ValueError(f"{OWNER}: y is of {len(y)} images, and there are {count}. Give one label for each image.")
+    if getattr(y, "ndim", 1) > 1:
+        rows = _matrix(y)
+        if rows.ndim != 2 or not rows.shape[1]:
+            raise ValueError(f"{OWNER}: y must be labels (n,) or attributes (n, k); got shape {rows.shape}.")
+        scale = rows.std(axis=0)
+        scale[scale == 0] = 1.0
+        return Attributes(tuple(rows.mean(axis=0).tolist()), tuple(scale.tolist()))
+    labels = _listed(y)
+    try:
+        counts = Counter(labels)
+    except TypeError:
+        raise ValueError(
+            f"{OWNER}: labels must be hashable; got {labels[0]!r}. Give attributes as an array (n, k)."
+        ) from None
+    if any(isinstance(name, float) and not name.is_integer() for name in counts):
+        raise ValueError(f"{OWNER}: y holds real numbers, which are no labels. Give attributes as an array (n, k).")
+    if len(counts) > MOST_CLASSES:
+        raise ValueError(
+            f"{OWNER}: y has {len(counts):,} classes, and at most {MOST_CLASSES:,} are learned. Give attributes "
+            "(n, k) instead."
+        )
+    names = _sorted(list(counts))
+    return Classes(tuple(names), tuple(counts[name] / count for name in names))
+
+
+def condition_from_json(stored: dict[str, Any]) -> Condition:
+    """The inverse of `Condition.to_json`."""
+    if "classes" in stored:
+        return Classes(tuple(stored["classes"]), tuple(stored["frequencies"]))
+    return Attributes(tuple(stored["mean"]), tuple(stored["scale"])) if stored else Nothing()
+
+
+def _is_several(y: Any) -> bool:
+    """Whether y lists several conditions; a string and a tuple are one."""
+    return not isinstance(y, str | bytes | tuple) and hasattr(y, "__len__") and getattr(y, "ndim", 1) > 0
+
+
+def _listed(y: Sequence[Any]) -> list[Any]:
+    """Labels as plain objects of Python: numbers of numpy and torch are no names of classes."""
+    return [_plain(label) for label in (y.tolist() if hasattr(y, "tolist") else y)]
+
+
+def _plain(label: Any) -> Any:
+    return label.item() if hasattr(label, "item") else label
+
+
+def _sorted(names: list[Any]) -> list[Any]:
+    """Names in their order, numbers written as text in that of numbers; names of several types as they came."""
+    try:
+        if all(isinstance(name, str) and name.isascii() and name.isdigit() for name in names):
+            return sorted(names, key=int)
+        return sorted(names)
+    except TypeError:
+        return names
+
+
+def _matrix(y: Any) -> np.ndarray:
+    try:
+        rows = np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{OWNER}: attributes must be numbers; got {type(y).__name__}.") from None
+    if not np.isfinite(rows).all():
+        raise ValueError(f"{OWNER}: attributes must be finite; y holds NaN or infinity.")
+    return rows
