@@ -179,7 +179,8 @@ def _quantile(z: Tensor, density: Tensor) -> tuple[Tensor, Tensor]:
     """The inverse of `_score`: the place, and the log of d(place) / dz."""
     density, below, above = _normalised(density, z.shape[0])
     tail, upper = ndtr(-z.abs()), z > 0
-    index = torch.where(upper, above[1:-1] > tail, below[1:-1] <= tail).sum(dim=0)
+    passed = (upper & (above[1:-1] > tail)) | (~upper & (below[1:-1] <= tail))  # no choice of booleans in ONNX runtimes
+    index = passed.sum(dim=0)
     left, right = _at(density, index), _at(density, index + 1)
     near, far = torch.where(upper, right, left), torch.where(upper, left, right)
     rest = tail - torch.where(upper, _at(above, index + 1), _at(below, index))
