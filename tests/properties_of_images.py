@@ -21,9 +21,22 @@ def sharpens_each_step(model):
     grid = model.model_
     last = np.repeat(np.array([[[0, 2], [1, 0]]], dtype=np.uint8), LEVELS, axis=0)
     last[:, 1, 1] = range(LEVELS)
-    plain, sharp = (rest_of(part, last).log_softmax(dim=0) for part in (grid, grid.at_temperature(0.5)))
+    plain, sharp = (rest_of(part, last).log_softmax(dim=0) for part in (grid, model._led(0.0, 0.5)))
     assert torch.allclose(sharp, (plain / 0.5).log_softmax(dim=0), atol=1e-5)
     assert not torch.allclose(sharp, plain, atol=1e-2)
+
+
+def leads_each_step(model):
+    """With guidance w the last pixel given the others has the logits (1 + w) θ_c - w θ_u."""
+    last = torch.tensor(np.repeat(np.array([[[0, 2], [1, 0]]]), LEVELS, axis=0), dtype=torch.float32)[:, None]
+    last[:, 0, 1, 1] = torch.arange(LEVELS)
+    each = []
+    for grid, label in ((model.model_, [1.0, 0.0]), (model.model_, [0.0, 0.0]), (model._led(1.5, 1.0), [1.0, 0.0])):
+        contexts = torch.tensor([label]).expand(LEVELS, -1)
+        each.append(grid.given(last[:, :, :1]).log_prob(last[:, :, 1:], contexts).log_softmax(dim=0))
+    label, none, led = each
+    assert torch.allclose(led, (2.5 * label - 1.5 * none).log_softmax(dim=0), atol=1e-5)
+    assert not torch.allclose(led, label, atol=1e-2)
 
 
 def is_the_mixture_of_its_classes(model):

@@ -101,7 +101,7 @@ def test_low_temperatures_give_the_most_usual_images(fitted):
     usual = fitted.sample(100, "dark", temperature=0.3, random_state=1)
     plain = fitted.sample(100, "dark", random_state=1)
     assert fitted.score(usual, "dark") > fitted.score(plain, "dark") + 0.1
-    sharp = fitted.model_.at_temperature(0.5)
+    sharp = fitted._led(0.0, 0.5)
     x, c = torch.tensor(plain[:4]).float()[:, None], torch.tensor([[0.0, 1.0]]).expand(4, -1)
     first = [m.given(x[:, :, :2]).log_prob(x[:, :, 2:], c) for m in (fitted.model_, sharp)]
     assert not torch.allclose(first[0], first[1])
@@ -109,6 +109,19 @@ def test_low_temperatures_give_the_most_usual_images(fitted):
     whole = torch.cat([x[:1, :, :2].expand(len(every), -1, -1, -1), torch.tensor(every)], dim=2)
     rest = sharp.given(whole[:, :, :2]).log_prob(whole[:, :, 2:], c[:1].expand(len(every), -1))
     assert rest.exp().sum().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_guidance_gives_images_that_are_more_typical_of_their_label(fitted):
+    """Its images are likelier given their label than given the other one by more, and none of it changes nothing."""
+    plain, led = (fitted.sample(200, "dark", guidance=w, random_state=1) for w in (0.0, 3.0))
+    ratios = [fitted.score(images, "dark") - fitted.score(images, "bright") for images in (plain, led)]
+    assert ratios[1] > ratios[0] + 0.1
+    assert np.array_equal(plain, fitted.sample(200, "dark", random_state=1))
+    top = plain[0, :1]
+    completed = fitted.complete(top, 5, "dark", guidance=3.0, temperature=0.5, random_state=0)
+    assert (completed[:, :1] == top).all()
+    both = fitted.sample(200, "dark", guidance=3.0, temperature=0.3, random_state=1)
+    assert len(np.unique(both, axis=0)) < len(np.unique(led, axis=0))
 
 
 # --- shapes, labels and attributes -----------------------------------------------------------------------------------
@@ -336,12 +349,14 @@ MISTAKES = [
         lambda: FlowImages(
             model="window_flow", options={"hidden": (8, 8), "univariate": "steps"}, levels=4, steps=1
         ).fit(X).sample(1, temperature=0.5),
-        r"FlowImages: temperature is for latents around zero, and those of this flow are uniform\.",
+        r"with_temperature: scales the noise of a Flow whose base lives on the real line",
     ),
     (lambda: pf.flows.pixels((4,)), r"DiscreteGrid: shape must be \(channels, \*spatial\)"),
+    (lambda: unlabelled().sample(1, guidance=1.0), r"FlowImages: guidance leads towards a label, and the model has"),
+    (lambda: labelled().sample(1, "dark", guidance=-1.0), r"FlowImages: guidance must be a number of at least 0"),
     (
-        lambda: pf.flows.pixels((1, 2, 2), levels=2, hidden=(4, 4)).at_temperature(0),
-        r"DiscreteGrid: temperature must be a positive number; got 0\.",
+        lambda: with_attributes(label_dropout=0).sample(1, [1.0, 1.0], guidance=1.0),
+        r"FlowImages: guidance needs what the model is without labels\. Fit with label_dropout above 0\.",
     ),
 ]  # fmt: skip
 

@@ -21,6 +21,7 @@ from pushforward.distributions import (
     Integer,
     MixedTypeModel,
     Positive,
+    Repeated,
     ZeroInflated,
 )
 from pushforward.distributions.mixed.linear import LinearPart
@@ -407,3 +408,33 @@ def test_targets_of_the_linear_part_are_the_columns_of_the_model():
     model.initialize(y, context)
     slopes = model.column_marginal(0, context).mean()
     assert slopes.std() < 0.2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [Inflated(Continuous(), [k / 12 for k in range(12)]), Categorical(12)])
+def test_values_that_repeat_move_means_from_the_start(kind):
+    """Numbers of which all repeat, and more categories than eight, are seen by the linear part."""
+    random = generator(0)
+    k = torch.randint(0, 12, (600,), generator=random).double()
+    a = k / 12 if isinstance(kind, Inflated) else k
+    y = 10 * k / 12 + 0.3 * torch.randn(600, generator=random, dtype=torch.float64)
+    model = MixedTypeModel([Continuous()], context=[kind], linear="all", hidden=(8, 8))
+    model.initialize(y[:, None], a[:, None])
+    residuals = y - model.column_marginal(0, a[:, None]).mean()
+    assert residuals.var() < 0.1 * y.var()
+
+
+@torch.no_grad()
+def test_the_inner_distribution_of_repeated_values_is_fitted_beside_a_linear_part():
+    """Single values lie where the inner type has measured them, whatever the others of the model start from."""
+    random = generator(0)
+    x = torch.randn(800, generator=random, dtype=torch.float64)
+    y = torch.where(torch.rand(800, generator=random) < 0.8, x.round(), 3.0 * x)
+    model = MixedTypeModel([Continuous(), Repeated(Continuous(), [-1.0, 0.0, 1.0])], hidden=(8, 8))
+    model.initialize(torch.stack([x, y], dim=1))
+    assert not model.network.linear.is_idle
+    base = model.column_type(1).base
+    alone = Repeated(Continuous(), [-1.0, 0.0, 1.0])
+    alone.initialize(y[None], torch.ones(1, 800, dtype=torch.bool))
+    torch.testing.assert_close(base, alone.base)
+    assert base.abs().max() > 0.1

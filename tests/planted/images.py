@@ -5,7 +5,7 @@ import torch
 from cases import generator
 
 from pushforward.distributions import DiscreteGrid
-from pushforward.estimators import FlowImages
+from pushforward.estimators import FlowImages, image_answers
 from pushforward.estimators.image_answers import ImageAnswers
 from pushforward.estimators.image_conditions import Classes
 from pushforward.testing.random_parts import randomize
@@ -26,15 +26,14 @@ def model():
 
 
 @bug(properties.sharpens_each_step, model)
-def temperature_of_the_weights_alone(patch, images):
-    sound = DiscreteGrid.at_temperature
+def temperature_of_flows_alone(patch, images):
+    patch.setattr(image_answers, "with_temperature", lambda model, temperature: model)
 
-    def at_temperature(grid, temperature):
-        sharp = sound(grid, temperature)
-        sharp.network.last_bias.data.copy_(grid.network.last_bias.data)
-        return sharp
 
-    patch.setattr(DiscreteGrid, "at_temperature", at_temperature)
+@bug(properties.leads_each_step, model)
+def guidance_of_twice_the_weight(patch, images):
+    sound = image_answers.guided
+    patch.setattr(image_answers, "guided", lambda model, c, w, **options: sound(model, c, 2 * w, **options))
 
 
 @bug(properties.is_the_mixture_of_its_classes, model)

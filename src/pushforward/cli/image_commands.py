@@ -183,7 +183,7 @@ class Drawn:
 def draw(model: FlowImages, y: Any, arguments: Arguments, count: int | None) -> Drawn:
     """As many images as were asked for, of a condition, or completions of an image. Without number and condition there
     are several of each class."""
-    options = {"temperature": arguments["temperature"], "random_state": arguments["seed"]}
+    options = {name: arguments[name] for name in ("guidance", "temperature")} | {"random_state": arguments["seed"]}
     if arguments["complete"] is not None:
         top = first_rows(model, arguments["complete"])
         images = model.complete(from_pixels(top, model.layout_), count or COMPLETED, y, **options)

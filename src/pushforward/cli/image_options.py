@@ -49,6 +49,9 @@ IMAGE_OPTIONS: dict[str, dict[str, tuple[Any, Any]]] = {
         "complete": _option(
             str | None, None, "--complete", help="An image whose first rows are kept; of a whole one the upper half."
         ),
+        "guidance": _option(
+            float, 0.0, "--guidance", min=0, metavar="NUMBER", help="Above 0: more typical of the label of --given."
+        ),
         "temperature": _option(
             float, 1.0, "--temperature", parser=positive_number, metavar="NUMBER", help="Below 1: more usual images."
         ),
@@ -86,6 +89,7 @@ WORDS: Mapping[str, str] = {
     "Fit it with y.": "Fit it with --labels.",
     "model='pixels' has.": "--model pixels has.",
     "fit: precision": "--precision",
+    "Fit with label_dropout above 0.": "Fit it from Python with label_dropout above 0.",
     "options: ": "--set: ",
 }
 """What sentences of `FlowImages` say in other words here."""

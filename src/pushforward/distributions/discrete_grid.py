@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.bijection import Kind
-from pushforward.core.checks import at_least, check_dtype, positive
+from pushforward.core.checks import at_least, check_dtype
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Integers
@@ -137,27 +136,6 @@ class DiscreteGrid(Distribution):
             ValueError: the shape or dtype of ``observed`` is wrong.
         """
         return GridRest(self, observed)
-
-    def at_temperature(self, temperature: float) -> DiscreteGrid:
-        """A copy whose conditional probabilities are these to the power 1 / temperature, made to sum to one again.
-
-        .. math:: q_T(x_j \\mid x_{<j}) \\propto q(x_j \\mid x_{<j})^{1/T}
-
-        Below one, samples are more usual and less varied. It costs a copy of the weights.
-
-        Raises:
-            ValueError: the temperature is not positive.
-
-        >>> grid = DiscreteGrid((1, 2, 2), levels=4, hidden=(8, 8))
-        >>> grid.at_temperature(0.5).event_shape
-        (1, 2, 2)
-        """
-        positive("DiscreteGrid", "temperature", temperature)
-        grid = copy.deepcopy(self)
-        with torch.no_grad():
-            grid.network.last_weight.div_(temperature)
-            grid.network.last_bias.div_(temperature)
-        return grid
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self._log_prob_after(x, context, 0)

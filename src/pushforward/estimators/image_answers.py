@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from pushforward.core.checks import at_least, positive
+from pushforward.core.checks import at_least, not_negative, positive
 from pushforward.data.pixel_arrays import Layout, from_pixels, to_pixels
-from pushforward.distributions import DiscreteGrid, Flow, Uniform
+from pushforward.distributions import DiscreteGrid, Flow, guided, with_temperature
 from pushforward.estimators.image_conditions import Classes, Condition
 from pushforward.estimators.parameters import seed_of
 
@@ -142,7 +142,7 @@ class ImageAnswers:
     # --- draws
 
     def sample(
-        self, n: int = 1, y: Any = None, *, temperature: float = 1.0, random_state: Any = None
+        self, n: int = 1, y: Any = None, *, guidance: float = 0.0, temperature: float = 1.0, random_state: Any = None
     ) -> NDArray[np.uint8]:
         """New images, whole numbers in the order of axes of `fit`.
 
@@ -150,14 +150,23 @@ class ImageAnswers:
             n: how many.
             y: one label or vector of attributes for all, or one for each; by default labels are drawn by their
                 frequencies, and attributes are not told.
-            temperature: below one for more usual and less varied images. Of ``"pixels"`` each conditional probability
-                is raised to its inverse; of flows the latents are multiplied by it.
+            guidance: above zero for images that are more typical of their label, and less varied
+                (`distributions.guided`): for ``"pixels"`` and flows of affine layers such as ``"tarflow"``.
+            temperature: below one for more usual and less varied images (`distributions.with_temperature`): each
+                conditional probability of ``"pixels"`` is raised to its inverse, latents of flows are multiplied by it.
             random_state: seed or generator of numpy; by default that of the estimator.
         """
-        return self._shown(self._drawn(n, y, temperature, random_state))
+        return self._shown(self._drawn(n, y, self._led(guidance, temperature), random_state))
 
     def complete(
-        self, top_rows: Any, n: int = 1, y: Any = None, *, temperature: float = 1.0, random_state: Any = None
+        self,
+        top_rows: Any,
+        n: int = 1,
+        y: Any = None,
+        *,
+        guidance: float = 0.0,
+        temperature: float = 1.0,
+        random_state: Any = None,
     ) -> NDArray[np.uint8]:
         """Draws of images whose first rows are those of one image, kept bit for bit: exact for ``"pixels"``.
 
@@ -168,6 +177,7 @@ class ImageAnswers:
             top_rows: the first rows of one image, whole numbers with the axes that images have in `fit`.
             n: how many.
             y: one label or vector of attributes, or one for each completion.
+            guidance: as in `sample`.
             temperature: as in `sample`.
             random_state: seed or generator of numpy; by default that of the estimator.
         """
@@ -186,7 +196,7 @@ class ImageAnswers:
             context: Tensor | None = self.condition_.each()[places.cpu()]
         else:
             context = self._context(y, n, "complete")
-        grid = self._at(temperature)
+        grid = self._led(guidance, temperature)
         top, parts = rows.to(self.device, grid.dtype), []
         for piece in self._pieces(n):
             given_c = None if context is None else context[piece].to(self.device)
@@ -257,8 +267,8 @@ class ImageAnswers:
         return ((whole - after).double() + classes.log_frequencies.to(whole.device)).softmax(dim=-1)
 
     @torch.no_grad()
-    def _drawn(self, n: int, y: Any, temperature: float, random_state: Any) -> Tensor:
-        """Images (n, channels, height, width)."""
+    def _drawn(self, n: int, y: Any, model: Any, random_state: Any) -> Tensor:
+        """Images (n, channels, height, width) of the model as it is led."""
         check_is_fitted(self)
         at_least("FlowImages", "n", n, 1)
         generator = self._generator(random_state)
@@ -268,27 +278,28 @@ class ImageAnswers:
             context: Tensor | None = self.condition_.each()[places.cpu()]
         else:
             context = self._context(y, n, "sample")
-        model, parts = self._at(temperature), []
+        parts = []
         for piece in self._pieces(n):
             given_c = None if context is None else context[piece].to(self.device)
-            count = piece.stop - piece.start
-            if temperature != 1 and isinstance(model, Flow):
-                z = temperature * model.base.sample((count,), generator=generator)
-                parts.append(model.to_data(z, given_c))
-            else:
-                parts.append(model.sample(() if given_c is not None else (count,), given_c, generator=generator))
+            size = (piece.stop - piece.start,) if given_c is None else ()
+            parts.append(model.sample(size, given_c, generator=generator))
         return torch.cat(parts)
 
-    def _at(self, temperature: float) -> Any:
-        """The model at a temperature; of a flow, whose latents are scaled, the flow itself."""
-        positive("FlowImages", "temperature", temperature)
-        if temperature == 1:
-            return self.model_
-        if isinstance(self.model_, DiscreteGrid):
-            return self.model_.at_temperature(temperature)
-        if isinstance(self.model_.base, Uniform):
-            raise ValueError("FlowImages: temperature is for latents around zero, and those of this flow are uniform.")
-        return self.model_
+    def _led(self, guidance: float, temperature: float) -> Any:
+        """The model led towards labels, and at a temperature."""
+        owner = "FlowImages"
+        check_is_fitted(self)
+        not_negative(owner, "guidance", guidance)
+        positive(owner, "temperature", temperature)
+        if guidance and not self.condition_.size:
+            raise ValueError(f"{owner}: guidance leads towards a label, and the model has none. Fit it with y.")
+        if guidance and not self.label_dropout:
+            raise ValueError(
+                f"{owner}: guidance needs what the model is without labels. Fit with label_dropout above 0."
+            )
+        if guidance:
+            return guided(self.model_, None, guidance, temperature=temperature)
+        return with_temperature(self.model_, temperature)
 
     def _shown(self, images: Tensor) -> NDArray[np.uint8]:
         """Images of the model as the user has them."""

@@ -27,7 +27,7 @@ from pushforward.estimators.image_conditions import Classes, condition_from_json
 from pushforward.estimators.parameters import seed_of
 from pushforward.flows import IMAGE_FLOWS
 from pushforward.io import load, read_header, save
-from pushforward.train import History, Started, fit
+from pushforward.train import History, Started, fit, with_labels_dropped
 
 __all__ = ["FlowImages", "PreparedImages"]
 
@@ -269,12 +269,7 @@ class FlowImages(ImageAnswers, DensityMixin, BaseEstimator):
         """The images; with a condition those of each epoch, and it is hidden for another part of them each time."""
         if context is None:
             return x
-
-        def images(epoch: int) -> tuple[Tensor, Tensor]:
-            generator = torch.Generator().manual_seed((seed + 7919 * epoch) % 2**63)
-            return x, context * (torch.rand(len(x), 1, generator=generator) >= self.label_dropout)
-
-        return images
+        return with_labels_dropped(x, context, self.label_dropout, seed=seed)
 
     def _schedule(self, images: int) -> dict[str, Any]:
         limits = {"steps": self.steps, "epochs": self.epochs, "seconds": self.seconds}

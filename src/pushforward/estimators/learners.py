@@ -18,6 +18,7 @@ from pushforward.data.formats import TableError, drop_call
 from pushforward.data.inference import DECLARED
 from pushforward.data.schema import Field
 from pushforward.distributions import Continuous, Flow, MixedFlow, MixedTypeModel
+from pushforward.distributions.mixed.shares import match_shares
 from pushforward.estimators.choice import GAPS, not_for_a_flow
 from pushforward.estimators.layout import TableRows
 from pushforward.estimators.support import rows_inside
@@ -143,6 +144,8 @@ class MixedLearner(Learner):
             if held_out is not None:
                 model.calibrate_temperature(held_out.x, held_out.context, held_out.weights)
             judges = train if held_out is None else held_out.joined(train)
+            if rows < FEW and judges.context is None:
+                match_shares(model.network, judges.x, judges.weights)
             model.choose_order(judges.x, judges.context, judges.weights)
         model.to(torch.float64 if rows <= SMALL else torch.float32).eval()
 

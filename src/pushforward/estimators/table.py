@@ -30,7 +30,7 @@ from pushforward.train import History, Started
 
 __all__ = ["Prepared", "TableEstimator"]
 
-FEWEST_HELD = 5
+FEWEST_HELD, ENOUGH_TO_HOLD = 5, 20
 """Validation rows that early stopping needs at least."""
 FEW = 200
 """With fewer rows each step takes all of them: one with a part takes as long, since its operations are small. A third
@@ -252,6 +252,8 @@ class TableEstimator(BaseEstimator):
         # The same rows are held out whatever is learned, so that models can be compared.
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).to(rows.x.device)
         count = round((self.validation or 0.0) * len(rows)) if held_out is None and passes is None else 0
+        if count and len(rows) >= ENOUGH_TO_HOLD:
+            count = max(count, FEWEST_HELD)
         train = rows
         if count >= FEWEST_HELD:
             train, held_out = rows.take(order[count:]), rows.take(order[:count])
@@ -303,6 +305,8 @@ class TableEstimator(BaseEstimator):
 
     def _default_steps(self, rows: int, columns: int) -> int:
         """Largest number of steps of a fit; early stopping ends most runs before."""
+        if rows < ENOUGH_TO_HOLD:
+            return 20  # without validation there is no telling when to stop
         if rows < FEW:
             return min(400, max(100, 25 * columns))
         return int(np.clip(2 * rows, 300, min(25_000, 3_000 + 4 * max(0, rows - 1_500) ** 0.8)))

@@ -156,7 +156,7 @@ class ColumnDistribution:
 
     def _at_once(self) -> int:
         """How many levels to expand the parameters over, along the axis where columns of the type would stand."""
-        return max(1, ENTRIES // (self.params.shape[-1] * max(1, len(self.params))))
+        return max(1, ENTRIES // max(1, self.params.shape[-1] * len(self.params)))
 
     def _at(self, function: Callable[[Tensor, Tensor], Tensor], x: Any) -> Tensor:
         x = torch.as_tensor(x, dtype=torch.float64, device=self.params.device)

@@ -129,6 +129,11 @@ class ColumnType(HasConstants, ABC):
         where there is one: such inputs are computed for columns of many types at once. None for other types."""
         return None
 
+    def number(self, x: Tensor) -> Tensor | None:
+        """The points (columns, n) of the real line of all values, where `standardized` has none for those that have a
+        probability of their own; None where it has them all."""
+        return None
+
     @property
     def plain_inputs(self) -> list[int]:
         """Which of the inputs say what a value is, without the sines and cosines of `waves`."""

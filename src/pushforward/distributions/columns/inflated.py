@@ -99,6 +99,9 @@ class Inflated(ColumnType):
         inner = self.inner.standardized(x)
         return inner.masked_fill(self._find(x)[1], torch.nan) if self.is_density else inner
 
+    def number(self, x: Tensor) -> Tensor | None:
+        return self.inner.standardized(x) if self.is_density else None
+
     def fitted_params(self, u: Tensor) -> Tensor | None:
         return self.inner.fitted_params(u)
 

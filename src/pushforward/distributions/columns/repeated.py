@@ -182,6 +182,7 @@ class Repeated(Scaled):
         self.shares[0] = counts / counts.sum() if len(x) else 1 / len(counts)
         if len(others) < FEWEST:  # too few to tell where others of their kind would lie
             others = x
+        self.inner.fits_shape = True  # its parameters stay, whatever the others start from
         self.base[0] = self.inner._measure(others).double()
         before, upto = self._ranks(self.values[None])
         self.before.copy_(before)

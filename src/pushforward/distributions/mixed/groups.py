@@ -143,6 +143,14 @@ class ColumnGroups(HasConstants):
                 parts.update(zip(group, column_type.standardized(values).unbind(), strict=True))
         return [parts[j] for j in sorted(parts)]
 
+    def numbers(self, x: Tensor) -> dict[int, Tensor]:
+        """`ColumnType.number` (n,) of the columns of the table x that have it."""
+        parts: dict[int, Tensor] = {}
+        for (column_type, values), group in zip(self.parts(x), self.positions, strict=True):
+            if (points := column_type.number(values)) is not None:
+                parts.update(zip(group, points.unbind(), strict=True))
+        return parts
+
     @property
     def smoothed(self) -> bool:
         """Whether `add_noise` adds any."""

@@ -90,7 +90,7 @@ class ConditionalNetwork(HasConstants):
         self.base_params = nn.ParameterList(nn.Parameter(torch.zeros(count, len(group))) for group, count in groups)
         """What is added to the network's outputs: parameters of the columns by themselves, or given what is linear in
         random others, to start with."""
-        self.linear_inputs = inputs = LinearInputs(context, columns, categories=linear == "all")
+        self.linear_inputs = inputs = LinearInputs(context, columns, everything=linear == "all")
         serves = inputs.targets and 2 <= len(inputs) <= MOST_INPUTS
         self.linear = LinearPart(inputs.owners, [*inputs.targets.values()], len(context)) if serves else None
         flat = [j for group in self.columns.positions for j in group]
