@@ -163,7 +163,7 @@ def test_a_table_that_is_not_there(tmp_path, out, model):
     refused("evaluate", model, tmp_path / "no.csv", match=r"no\.csv: there is no such file")
     refused("score", model, tmp_path / "no.csv", "--out", tmp_path / "s.csv", match=r"no\.csv: there is no such file")
     refused("report", model, tmp_path / "no.csv", "--out", tmp_path / "r.html", match=r"no\.csv: there is no such")
-    refused("fit", tmp_path, "--out", out, match=r"no \.png, .* in this folder\. Name one of its files")
+    refused("fit", tmp_path, "--out", out, match=r"no \.png, .* in this folder\. Name one that has")
     refused("fit", model, "--out", out, match=r"the name of a table must end in one of \.csv")
     nothing_else(tmp_path)
     path = table(tmp_path / "t.csv")

@@ -115,6 +115,7 @@ ABSTRACT = {
     "ColumnType",
     "ColumnDistribution",
     "MixedConditional",
+    "ContextMap",
     "Distribution",
     "OfParts",
     "GridRest",

@@ -185,7 +185,7 @@ def _folder(folder: Path, labels: Path | None) -> Images:
     if not files:
         there = sorted(file.name for file in folder.iterdir())
         named = [name for name in there if "images-idx3" in name] or [name for name in there if _is_table(name)]
-        remedy = f"Name one of its files, such as {folder / named[0]}." if named else "Check the path."
+        remedy = f"Name one of its files, such as {folder / named[0]}." if named else "Name one that has."
         raise ImageError(f"{folder}: there are no {', '.join(SUFFIXES)} files in this folder. {remedy}")
     names = [file.relative_to(folder).as_posix() for file in files]
     if labels is not None:

@@ -16,14 +16,17 @@ from pushforward.core.domain import Interval
 from pushforward.core.numerics import concrete_bool
 from pushforward.distributions.columns.column_type import WAVES, ColumnType, waves
 from pushforward.distributions.columns.inflated import FEWEST
-from pushforward.distributions.columns.scaled import FAR, Placed, Scaled
+from pushforward.distributions.columns.scaled import Placed, Scaled
 from pushforward.distributions.columns.terms import InTerms, ScalarTerm
 from pushforward.univariate.base import Univariate
 
 __all__ = ["Repeated"]
 
 FARTHEST = 8.2
-"""Of a normal score of a single number: the next one to it in float64 is a probability of one."""
+"""Of a normal score of a number: the next one to it in float64 is a probability of one. The latent distribution counts
+between these ends alone, however far other columns move it, so that nothing is lost beyond."""
+FARTHEST_PLACE = 6.0
+"""Of the distribution of normal scores: numbers have hardly any digits to tell scores apart where they are higher."""
 SCORES = 1_024
 """Normal scores to which the first parameters are fitted, at most."""
 
@@ -120,21 +123,29 @@ class Repeated(Scaled):
     def standardized(self, x: Tensor) -> Tensor:
         return torch.where(self.holds(x), self._score(x), torch.nan)
 
+    def _placed(self, params: Tensor, constant_place: bool = False) -> Placed:
+        placed = super()._placed(params, constant_place)
+        if placed.location is None:
+            return placed
+        return placed._replace(location=placed.location.clamp(-FARTHEST_PLACE, FARTHEST_PLACE))
+
     def in_terms(self, x: Tensor, params: Tensor, *, constant_place: bool = False) -> InTerms:
         at, before, upto = self._look_up(x)
         placed = self._placed(params, constant_place)
         terms = [self._cell(before, upto, at if self.is_density else None, placed)]
         if self.is_density and concrete_bool(at.all()) is not True:
-            score = _score_of(before).clamp(-FARTHEST, FARTHEST)
+            score = _score_of(before)
             log_normal = -0.5 * (score.square() + math.log(2 * math.pi))
             single = self.inner.log_prob(self._inner_point(x), self._base_params(x)) + self.shares[:, -1:].log()
             z, offset = placed.points(score), placed.log_slopes(single - log_normal)
             terms.append(ScalarTerm(self.distribution, self.kind, placed.params, z, offset))
+        terms.append(self._between(placed))
         holds = at | self.inner.holds(x)
 
         def combine(values: Sequence[Tensor]) -> Tensor:
+            *values, between = values
             value = values[0] if len(values) == 1 else torch.where(at, values[0], values[1])
-            return value.masked_fill(~holds, -torch.inf)
+            return (value - between).masked_fill(~holds, -torch.inf)
 
         return InTerms(terms, combine)
 
@@ -144,6 +155,15 @@ class Repeated(Scaled):
         low, high = _score_of(before), _score_of(upto)
         if cell is not None:
             low, high = torch.where(cell, low, 0.0), torch.where(cell, high, 1.0)
+        return self._interval(low, high, placed)
+
+    def _between(self, placed: Placed) -> ScalarTerm:
+        """The log-probability of all z that the numbers of the column stand for, (columns, n)."""
+        ends = placed.params.new_full(placed.params.shape[1:], FARTHEST, dtype=torch.float64)
+        return self._interval(-ends, ends, placed)
+
+    def _interval(self, low: Tensor, high: Tensor, placed: Placed) -> ScalarTerm:
+        """The log-probability of the z between two normal scores."""
         low_end, high_end = placed.points(torch.stack([low, high])).unbind()
         return ScalarTerm(
             self.distribution, self.kind, placed.params, low=low_end, high=high_end, width=placed.widths(high - low)
@@ -152,19 +172,24 @@ class Repeated(Scaled):
     def cdf(self, x: Tensor, params: Tensor) -> Tensor:
         low, high = self.domain.ends
         placed = self._placed(params)
-        z = placed.points(_score_of(self._look_up(x)[2]))
-        below = self.distribution.log_tail(z, placed.params).exp().clamp(max=1.0)
+        score = _score_of(self._look_up(x)[2])
+        inside = self._interval(torch.full_like(score, -FARTHEST), score, placed).evaluate()
+        below = (inside - self._between(placed).evaluate()).exp().clamp(max=1.0)
         return torch.where(x < low, 0.0, torch.where(x >= high, 1.0, below))
 
     def point_mass(self, x: Tensor, params: Tensor) -> Tensor:
         if not self.is_density:
             return super().point_mass(x, params)
         at, before, upto = self._look_up(x)
-        return torch.where(at, self._cell(before, upto, at, self._placed(params)).evaluate().exp(), 0.0)
+        placed = self._placed(params)
+        mass = self._cell(before, upto, at, placed).evaluate() - self._between(placed).evaluate()
+        return torch.where(at, mass.exp(), 0.0)
 
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
         placed = self._placed(params)
-        z = placed.values(self.distribution.quantile(p, placed.params))
+        ends = placed.params.new_full(placed.params.shape[1:], FARTHEST, dtype=torch.float64)
+        low, high = (self.distribution.log_tail(placed.points(end), placed.params).exp() for end in (-ends, ends))
+        z = placed.values(self.distribution.quantile(low + p * (high - low), placed.params)).clamp(-FARTHEST, FARTHEST)
         t = torch.special.ndtr(z)  # where to look in the distribution of the column
         before, upto, atoms = (_rows_of(table, t) for table in (self.before, self.upto, self._upto_values()))
         k = torch.searchsorted(upto, t)  # the first value with P(X ≤ v) ≥ t
@@ -218,7 +243,7 @@ class Repeated(Scaled):
     def _score(self, x: Tensor) -> Tensor:
         """The normal score of x, in the middle of the scores that mean a value."""
         _, before, upto = self._look_up(x)
-        return _score_of(0.5 * (before + upto)).clamp(-FARTHEST, FARTHEST)
+        return _score_of(0.5 * (before + upto))
 
     def _find(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """How many of the values are smaller than x, and whether it is one of them."""
@@ -240,5 +265,5 @@ def _rows_of(table: Tensor, like: Tensor) -> Tensor:
 
 
 def _score_of(p: Tensor) -> Tensor:
-    """The standard normal quantiles of probabilities, finite."""
-    return torch.special.ndtri(p.clamp(0.0, 1.0)).clamp(-FAR, FAR)
+    """The standard normal quantiles of probabilities, as far as numbers of a column have them."""
+    return torch.special.ndtri(p.clamp(0.0, 1.0)).clamp(-FARTHEST, FARTHEST)
