@@ -17,7 +17,7 @@ def check_columns(
 ) -> None:
     """Refuse arguments of the model that are not types of single columns, not a share, or no choice that there is."""
     one_of("MixedTypeModel", "order", order, ("any", "fixed"))
-    one_of("MixedTypeModel", "linear", linear, ("reals", "all"))
+    one_of("MixedTypeModel", "linear", linear, ("reals", "categories", "all"))
     if not 0 <= hide_context <= 1:
         raise ValueError(f"MixedTypeModel: hide_context must be a share from 0 to 1; got {hide_context!r}.")
     if not columns or not all(isinstance(column, ColumnType) for column in columns):

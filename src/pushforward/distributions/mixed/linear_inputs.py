@@ -19,15 +19,14 @@ that repeats more values than these has rounded ones, not codes."""
 
 
 class LinearInputs(HasConstants):
-    """The points of the real line that columns stand for and, if it is to see all of a table, what they leave out: the
-    numbers that have a probability of their own, and a one or a zero for each category but the last, and for each of a
-    few values that a column of numbers repeats. Columns with the fewest values come first; what does not fit into
-    ``MOST_INPUTS`` is left out.
+    """The points of the real line that columns stand for, and what these leave out: a one or a zero for each category
+    but the last and for each of a few values that a column of numbers repeats, and the numbers that have a probability
+    of their own. Columns with the fewest values come first; what does not fit into ``MOST_INPUTS`` is left out.
 
     Args:
         context: the type of each column that is conditioned on.
         columns: the type of each column that is modelled; they follow those of the context in a table.
-        everything: whether it is to see all of a table.
+        sees: ``"reals"``, with ``"categories"``, or ``"all"``.
 
     Attributes:
         owners: the column of the table of each input.
@@ -37,20 +36,20 @@ class LinearInputs(HasConstants):
     flag_columns: Tensor
     flag_values: Tensor
 
-    def __init__(self, context: Sequence[ColumnType], columns: Sequence[ColumnType], *, everything: bool) -> None:
+    def __init__(self, context: Sequence[ColumnType], columns: Sequence[ColumnType], sees: str) -> None:
         super().__init__()
         types, first = [*context, *columns], len(context)
         real = [place for place, column in enumerate(types) if column.is_real]
         self.targets = {place - first: i for i, place in enumerate(real) if place >= first}
         empty = torch.zeros(1, 0, dtype=torch.float64, device="cpu")
-        numbers = [place for place, column in enumerate(types) if everything and column.number(empty) is not None]
+        numbers = [place for place, column in enumerate(types) if sees == "all" and column.number(empty) is not None]
         self.numbers = numbers[: max(0, MOST_INPUTS - len(real))]
         flags: list[tuple[int, float]] = []
         for place in sorted(range(len(types)), key=lambda place: len(types[place].shown_values or [])):
             values, numeric = types[place].shown_values or [], types[place].is_real
             values = values if numeric else values[:-1]
             few = not numeric or len(values) <= MOST_VALUES
-            if everything and few and len(real) + len(self.numbers) + len(flags) + len(values) <= MOST_INPUTS:
+            if sees != "reals" and few and len(real) + len(self.numbers) + len(flags) + len(values) <= MOST_INPUTS:
                 flags += [(place, value) for value in values]
         self.owners = [*real, *self.numbers, *(place for place, _ in flags)]
         self.add_constant("flag_columns", [place for place, _ in flags], torch.int64)

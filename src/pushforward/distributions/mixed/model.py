@@ -57,8 +57,8 @@ class MixedTypeModel(Distribution):
         dropout: probability of dropping a hidden unit in training.
         hide_context: share of the training rows of which random entries of the context are hidden.
         conditioner: ``"residual"`` (a perceptron) or ``"attention"`` (a transformer whose tokens are the columns).
-        linear: what the distributions of reals start from, besides a network: the other ``"reals"``, or ``"all"``, with
-            a one or a zero for each category too, as suits tables of few rows.
+        linear: what reals are linear in before a network learns: the other ``"reals"``, ``"categories"`` as well, or
+            ``"all"``, with numbers that have a probability of their own: the more, the fewer rows a table has.
 
     Shape:
         ``x``: (*batch, columns) in float64, ``context``: (*batch, columns of the context); categories as 0, 1, ... .

@@ -55,7 +55,7 @@ class ConditionalNetwork(HasConstants):
         context: the types of the columns of the context.
         order: ``"any"`` or ``"fixed"``.
         conditioner: name of the kind of network.
-        linear: ``"reals"`` or ``"all"``: what the linear part sees.
+        linear: ``"reals"``, ``"categories"`` or ``"all"``: what the linear part sees.
         **options: hidden, activation and dropout of the network.
 
     Shape:
@@ -90,7 +90,7 @@ class ConditionalNetwork(HasConstants):
         self.base_params = nn.ParameterList(nn.Parameter(torch.zeros(count, len(group))) for group, count in groups)
         """What is added to the network's outputs: parameters of the columns by themselves, or given what is linear in
         random others, to start with."""
-        self.linear_inputs = inputs = LinearInputs(context, columns, everything=linear == "all")
+        self.linear_inputs = inputs = LinearInputs(context, columns, linear)
         serves = inputs.targets and 2 <= len(inputs) <= MOST_INPUTS
         self.linear = LinearPart(inputs.owners, [*inputs.targets.values()], len(context)) if serves else None
         flat = [j for group in self.columns.positions for j in group]
