@@ -116,6 +116,7 @@ ABSTRACT = {
     "ColumnDistribution",
     "MixedConditional",
     "ContextMap",
+    "ContextPair",
     "Distribution",
     "OfParts",
     "GridRest",
