@@ -134,7 +134,22 @@ def test_sample_writes_grids_folders_and_arrays(folder, tmp_path):
     assert "16 images, one class a row: 'bright', 'dark'." in result.stderr
     bright, dark = np.split(np.asarray(Image.open(grid))[4:-4].astype(float), 2)
     assert bright.mean() > dark.mean() + 60
-    run("sample", model, "--given", "label=dark", "-n", 9, "--grid", grid, "--temperature", "0.5", "--seed", 3)
+    run(
+        "sample",
+        model,
+        "--given",
+        "label=dark",
+        "-n",
+        9,
+        "--grid",
+        grid,
+        "--temperature",
+        "0.5",
+        "--guidance",
+        "1",
+        "--seed",
+        3,
+    )
     assert Image.open(grid).size == (3 * 60 + 4, 3 * 60 + 4)
     run("sample", model, "-n", 12, "--out", tmp_path / "folder")
     again = read_images(tmp_path / "folder")
