@@ -205,9 +205,11 @@ class Repeated(Scaled):
         others = x[~at.any(dim=0)]
         counts = torch.cat([at.sum(dim=1).double(), others.new_full((1,), len(others) + 0.5)])
         self.shares[0] = counts / counts.sum() if len(x) else 1 / len(counts)
-        if len(others) < FEWEST:  # too few to tell where others of their kind would lie
+        # Its parameters stay, whatever the others start from. Too few do not tell where others of their kind would lie,
+        # and a shape fitted to values that repeat would have spikes there.
+        self.inner.fits_shape = len(others) >= FEWEST
+        if len(others) < FEWEST:
             others = x
-        self.inner.fits_shape = True  # its parameters stay, whatever the others start from
         self.base[0] = self.inner._measure(others).double()
         before, upto = self._ranks(self.values[None])
         self.before.copy_(before)
