@@ -11,13 +11,10 @@ process other than 0, and a file that takes more than ten seconds.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import io
 import random
 import struct
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -26,10 +23,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from mutations import SECONDS, run
 from PIL import Image
-from results import machine, update_section
+from results import machine
 
-EACH, SECONDS = 250, 10.0
 Bytes = Callable[[random.Random], bytes]
 
 
@@ -265,43 +262,17 @@ def work(seed: int, files: int) -> None:
         print(outcome.replace("\n", " "), flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=1_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--no-results", action="store_true", help="do not write RESULTS.md")
-    options = parser.parse_args()
-    if options.worker is not None:
-        work(options.worker, options.files)
-        return
-    outcomes: Counter[str] = Counter()
-    for k in range(-(-options.files // EACH)):
-        files = min(EACH, options.files - k * EACH)
-        command = [sys.executable, __file__, "--worker", str(options.seed + k), "--files", str(files)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=files * SECONDS)
-        lines = done.stdout.splitlines()
-        outcomes.update(line if line in ("read", "refused") else "fault" for line in lines)
-        for line in lines:
-            if line.startswith("FAULT"):
-                print(line)
-        if done.returncode or len(lines) < files:
-            outcomes["aborted process"] += 1
-            print(f"process {options.seed + k}: code {done.returncode}, {len(lines)} files: {done.stderr[-300:]}")
-    print(dict(outcomes))
-    if not options.no_results:
-        read, refused, faults, aborted = (outcomes[k] for k in ("read", "refused", "fault", "aborted process"))
-        text = f"""## Damaged images
+def text(files: int, outcomes: Counter[str]) -> str:
+    read, refused, faults, aborted = (outcomes[k] for k in ("read", "refused", "fault", "aborted process"))
+    return f"""## Damaged images
 
-    .venv/bin/python benchmarks/mutated_images.py --files {options.files}
+    .venv/bin/python benchmarks/mutated_images.py --files {files}
 
-On {machine()}: of {options.files:,} folders and files
+On {machine()}: of {files:,} folders and files
 {read:,} were read, {refused:,} refused in one sentence, and {faults:,} gave another error or took more than
 {SECONDS:.0f} seconds; {aborted} processes were aborted.
 """
-        update_section("mutated images", text)
-    sys.exit(bool(outcomes["fault"] or outcomes["aborted process"]))
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, __file__, work, "mutated images", text, files=1_000, each=250)

@@ -9,10 +9,7 @@ Each is opened, read, given a schema and encoded in processes of 500 files. What
 
 from __future__ import annotations
 
-import argparse
 import random
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -20,10 +17,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from results import machine, update_section
+from mutations import SECONDS, run
+from results import machine
 
 MESSY = Path(__file__).resolve().parent.parent / "tests" / "messy"
-EACH, SECONDS = 500, 10.0
 PIECES = (
     b",",
     b";",
@@ -113,41 +110,16 @@ def work(seed: int, files: int) -> None:
             print(outcome.replace("\n", " "), flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--no-results", action="store_true", help="do not write RESULTS.md")
-    options = parser.parse_args()
-    if options.worker is not None:
-        work(options.worker, options.files)
-        return
-    outcomes: Counter[str] = Counter()
-    for k in range(-(-options.files // EACH)):
-        command = [sys.executable, __file__, "--worker", str(options.seed + k), "--files", str(EACH)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=EACH * SECONDS)
-        lines = done.stdout.splitlines()
-        outcomes.update(line if line in ("read", "refused") else "fault" for line in lines)
-        for line in lines:
-            if line.startswith("FAULT"):
-                print(line)
-        if done.returncode or len(lines) < EACH:
-            outcomes["aborted process"] += 1
-            print(f"process {options.seed + k}: code {done.returncode}, {len(lines)} files: {done.stderr[-300:]}")
-    print(dict(outcomes))
-    if not options.no_results:
-        text = f"""## Damaged tables
+def text(files: int, outcomes: Counter[str]) -> str:
+    return f"""## Damaged tables
 
-    .venv/bin/python benchmarks/mutated_tables.py --files {options.files}
+    .venv/bin/python benchmarks/mutated_tables.py --files {files}
 
 On {machine()}: {outcomes["read"]:,} files read, {outcomes["refused"]:,} refused in one sentence,
 {outcomes["fault"]:,} with another error or more than {SECONDS:.0f} seconds, {outcomes["aborted process"]} aborted
 processes.
 """
-        update_section("mutated", text)
-    sys.exit(bool(outcomes["fault"] or outcomes["aborted process"]))
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, __file__, work, "mutated", text, files=10_000, each=500)

@@ -15,29 +15,16 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 import torch
+from command_line import run, run_json
 from tables import read_table
-from typer.testing import CliRunner
 
 import pushforward as pf
-from pushforward.cli.app import app
 from pushforward.estimators import FlowDensity
 from pushforward.flows import FLOWS
 from pushforward.train import Validated
 
 TINY = ["--set", "depth=1", "--set", "hidden=8", "--set", "bins=4", "--steps", "40", "--batch-size", "64"]
 COMMANDS = ("fit", "evaluate", "score", "sample", "report", "info", "demo")
-
-
-def run(*arguments, code=0):
-    """Run a command in this process; the exit code must be ``code``."""
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    assert result.exit_code == code, f"{arguments}: {result.exit_code}\n{result.stdout}\n{result.stderr}"
-    return result
-
-
-def run_json(*arguments):
-    """The one JSON document that a command prints."""
-    return json.loads(run(*arguments, "--json").stdout)
 
 
 def write_csv(path, rows=300, seed=0, columns=("a", "b", "temp", "id")):

@@ -1,7 +1,6 @@
 """The command line for images: real files of toys, most of it in this process, and Ctrl-C in one of its own."""
 
 import csv
-import json
 import re
 import signal
 import subprocess
@@ -10,9 +9,9 @@ import time
 
 import numpy as np
 import pytest
+from command_line import run, run_json
 from PIL import Image
 from typer.main import get_command
-from typer.testing import CliRunner
 
 from pushforward.cli.app import app
 from pushforward.data import read_images
@@ -20,17 +19,6 @@ from pushforward.estimators import FlowImages
 from pushforward.flows import IMAGE_FLOWS
 
 TINY = ["--set", "hidden=8,8,above=2,beside=2", "--levels", "4", "--lr", "0.02"]
-
-
-def run(*arguments, code=0):
-    """Run a command in this process; the exit code must be ``code``."""
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    assert result.exit_code == code, f"{arguments}: {result.exit_code}\n{result.stdout}\n{result.stderr}"
-    return result
-
-
-def run_json(*arguments):
-    return json.loads(run(*arguments, "--json").stdout)
 
 
 def refused(*arguments, match, code=1):

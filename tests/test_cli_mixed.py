@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
-from test_cli import run, run_json
+from command_line import run, run_json
 
 import pushforward as pf
 from pushforward.data import TableError, TableWriter, read_arrow, stream_arrow

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_cli import run, run_json
+from command_line import run, run_json
 
 ROWS = 120
 

@@ -7,19 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import run
 from tables import read_table
-from typer.testing import CliRunner
 
 import pushforward as pf
-from pushforward.cli.app import app
 
 TINY = ["--set", "depth=1", "--set", "hidden=8", "--set", "bins=4", "--steps", "30", "--batch-size", "64"]
-
-
-def run(*arguments, code=0):
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    assert result.exit_code == code, f"{arguments}: {result.exit_code}\n{result.stdout}\n{result.stderr}"
-    return result
 
 
 def refused(*arguments, match):

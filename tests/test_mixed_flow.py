@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from typer.testing import CliRunner
+from command_line import run
 
 import pushforward as pf
-from pushforward.cli.app import app
 from pushforward.data.formats import TableError
 from pushforward.data.rules import draw_within
 from pushforward.distributions import Bounded, Categorical, Continuous, Flow, Integer, MixedFlow, MixedTypeModel
@@ -202,16 +201,14 @@ def test_the_commands_take_such_a_model(tmp_path):
         ["evaluate", out, path],
         ["report", out, path, "--out", report],
     ):
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        assert result.exit_code == 0, f"{arguments}: {result.stdout} {result.stderr}"
+        run(*arguments)
     assert set(pd.read_csv(tmp_path / "drawn.csv")["kind"].dropna()) <= {"a", "b", "c"}
     sentence = "Discrete columns are modelled as if they were continuous"
     assert sentence not in report.read_text()
     codes, plain = tmp_path / "codes.csv", tmp_path / "plain.html"
     pd.DataFrame({f"h{k}": np.arange(300) % (k + 2) for k in range(2)}).to_csv(codes, index=False)
     for arguments in (["fit", codes, "--out", out, "--force", *options], ["report", out, codes, "--out", plain]):
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        assert result.exit_code == 0, f"{arguments}: {result.stdout} {result.stderr}"
+        run(*arguments)
     assert sentence in plain.read_text()
 
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from test_cli import run, run_json
+from command_line import run, run_json
 
 import pushforward as pf
 from pushforward.cli import fit

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_cli import run, run_json
+from command_line import run, run_json
 from test_cli_mixed import people
 
 import pushforward as pf

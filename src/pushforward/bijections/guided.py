@@ -6,12 +6,12 @@ import copy
 import math
 from typing import Any, ClassVar, TypeVar, cast
 
-import torch
 from torch import Tensor, nn
 
 from pushforward.bijections.autoregressive import Autoregressive
 from pushforward.bijections.coupling import Coupling
 from pushforward.bijections.elementwise import Elementwise
+from pushforward.bijections.inherited import LikeItsPart
 from pushforward.core.bijection import Bijection
 from pushforward.core.capabilities import SupportsSlopes
 from pushforward.core.config import configurable
@@ -26,10 +26,8 @@ Part = TypeVar("Part", bound=nn.Module)
 LAYERS = (Autoregressive, Coupling, Elementwise)
 
 
-class _Delegating(Bijection, SupportsSlopes):
+class _Delegating(LikeItsPart, SupportsSlopes):
     """A bijection that another one computes, of whose kind it is."""
-
-    bijection: Bijection
 
     def _follow(self, bijection: Bijection, context: int) -> None:
         self.bijection = bijection
@@ -63,6 +61,9 @@ class _Delegating(Bijection, SupportsSlopes):
 
     def _inverse_and_slopes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return cast(SupportsSlopes, self.bijection)._inverse_and_slopes(*self._inner_arguments(y, context))
+
+    def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
+        self.bijection._initialize(*self._inner_arguments(x, context), inverse=inverse)
 
 
 @configurable
@@ -180,24 +181,9 @@ class FirstContext(_Delegating):
             )
         self._follow(bijection, context)
 
-    @property
-    def data_dependent(self) -> bool:
-        return self.bijection.data_dependent
-
-    @property
-    def in_dtype(self) -> torch.dtype | None:
-        return self.bijection.in_dtype
-
-    @property
-    def out_dtype(self) -> torch.dtype | None:
-        return self.bijection.out_dtype
-
     def _inner_arguments(self, x: Tensor, context: Tensor | None, *generator: Any) -> tuple[Any, ...]:
         (size,) = cast(tuple[int], self.bijection.context_shape)
         return (x, None if context is None else context[..., :size], *generator)
-
-    def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
-        self.bijection._initialize(*self._inner_arguments(x, context), inverse=inverse)
 
 
 def shares_parts(module: Part, **replaced: nn.Module) -> Part:

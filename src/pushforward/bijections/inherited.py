@@ -4,10 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from pushforward.core.bijection import ALL_PROPERTIES, KINDS, Bijection
 from pushforward.core.exactness import least_exact
 
-__all__ = ["inherit"]
+__all__ = ["LikeItsPart", "inherit"]
+
+
+class LikeItsPart(Bijection):
+    """A map made of one other, which learns from data and computes in a dtype as that one does."""
+
+    bijection: Bijection
+
+    @property
+    def data_dependent(self) -> bool:
+        return self.bijection.data_dependent
+
+    @property
+    def in_dtype(self) -> torch.dtype | None:
+        return self.bijection.in_dtype
+
+    @property
+    def out_dtype(self) -> torch.dtype | None:
+        return self.bijection.out_dtype
 
 
 def inherit(whole: Bijection, parts: Sequence[Bijection]) -> None:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from pushforward.bijections.inherited import LikeItsPart
 from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
@@ -147,7 +148,7 @@ class LinearLift(Lift):
 
 
 @configurable
-class CurvedLift(Lift):
+class CurvedLift(Lift, LikeItsPart):
     r"""An invertible map of D dimensions, applied to d coordinates and zeros: :math:`y = h(z, 0)`.
 
     .. math:: \tfrac12 \log\det J^\top J, \qquad J = \frac{\partial h(z, 0)}{\partial z}, \qquad z = h^{-1}(y)_{1..d}
@@ -209,18 +210,6 @@ class CurvedLift(Lift):
         self.bijection, self.codomain = bijection, bijection.codomain
         self.in_shape, self.out_shape, self.context_shape = (latent,), bijection.out_shape, bijection.context_shape
         self.forward_kind, self.inverse_kind = bijection.forward_kind, bijection.inverse_kind
-
-    @property
-    def data_dependent(self) -> bool:
-        return self.bijection.data_dependent
-
-    @property
-    def out_dtype(self) -> torch.dtype | None:
-        return self.bijection.out_dtype
-
-    @property
-    def in_dtype(self) -> torch.dtype | None:
-        return self.bijection.in_dtype
 
     def _initialize(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> None:
         if inverse:

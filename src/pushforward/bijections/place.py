@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.bijections.inherited import inherit
+from pushforward.bijections.inherited import LikeItsPart, inherit
 from pushforward.core.bijection import Bijection
 from pushforward.core.config import configurable
 from pushforward.core.domain import Domain, Interval, Product
@@ -125,7 +125,7 @@ class Reflect(Bijection):
 
 
 @configurable
-class Reordered(Bijection):
+class Reordered(LikeItsPart):
     r"""A map that sees the features in another order, its results put back in their places: :math:`P^{-1} T P`.
 
     ``Reordered(Autoregressive(...), order)`` is an autoregressive layer with that order of the features: feature
@@ -190,18 +190,6 @@ class Reordered(Bijection):
         self.context_shape = bijection.context_shape
         self.domain, self.codomain = _rearranged(bijection.domain, back), _rearranged(bijection.codomain, back)
         inherit(self, [bijection])
-
-    @property
-    def data_dependent(self) -> bool:
-        return self.bijection.data_dependent
-
-    @property
-    def in_dtype(self) -> torch.dtype | None:
-        return self.bijection.in_dtype
-
-    @property
-    def out_dtype(self) -> torch.dtype | None:
-        return self.bijection.out_dtype
 
     def _forward_and_ladj(self, x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
         y, ladj = self.bijection._forward_and_ladj(*self._inner(x, *arguments))

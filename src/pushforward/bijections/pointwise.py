@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from pushforward.bijections.inherited import inherit
+from pushforward.bijections.inherited import LikeItsPart, inherit
 from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
@@ -17,7 +17,7 @@ __all__ = ["Pointwise"]
 
 
 @configurable
-class Pointwise(Bijection):
+class Pointwise(LikeItsPart):
     r"""Apply a map of vectors to the channels of every cell of an event (channels, *spatial).
 
     .. math:: y_{\cdot, u} = T(x_{\cdot, u}) \quad\text{for every cell } u, \qquad \log|\det| = \sum_u \log|\det
@@ -78,18 +78,6 @@ class Pointwise(Bijection):
         self.codomain = _at_every_cell(bijection.codomain, self.out_shape)
         self.keeps_domain = bijection.keeps_domain
         inherit(self, [bijection])
-
-    @property
-    def data_dependent(self) -> bool:
-        return self.bijection.data_dependent
-
-    @property
-    def in_dtype(self) -> Any:
-        return self.bijection.in_dtype
-
-    @property
-    def out_dtype(self) -> Any:
-        return self.bijection.out_dtype
 
     def _cells(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """(*batch, channels, *spatial) as (*batch, *spatial, channels), and a context for each cell."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.base import DensityMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -24,7 +24,7 @@ from pushforward.data.images import Images, read_images
 from pushforward.data.pixel_arrays import Layout, to_pixels
 from pushforward.estimators.image_answers import ImageAnswers
 from pushforward.estimators.image_conditions import Classes, condition_from_json, learn_condition
-from pushforward.estimators.parameters import seed_of
+from pushforward.estimators.parameters import TrainedEstimator, seed_of
 from pushforward.flows import IMAGE_FLOWS
 from pushforward.io import load, read_header, save
 from pushforward.train import History, Started, fit, with_labels_dropped
@@ -59,7 +59,7 @@ class PreparedImages(NamedTuple):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class FlowImages(ImageAnswers, DensityMixin, BaseEstimator):
+class FlowImages(ImageAnswers, DensityMixin, TrainedEstimator):
     r"""The distribution of images whose pixels are whole numbers, perhaps given a class or a vector of attributes.
 
     ``model="pixels"``, the default, is a probability of each pixel given those before it: its numbers are **exact**,
@@ -121,19 +121,7 @@ class FlowImages(ImageAnswers, DensityMixin, BaseEstimator):
     options: Mapping[str, Any] | None = None
     levels: int = 256
     label_dropout: float = 0.1
-    steps: int | None = None
-    epochs: float | None = None
-    seconds: float | None = None
-    batch_size: int | None = None
-    lr: float | None = None
-    validation: Any = 0.1
-    patience: int | str | None = "auto"
     precision: str | None = None
-    checkpoint: str | os.PathLike[str] | None = None
-    resume: bool = False
-    random_state: Any = None
-    device: str | None = None
-    verbose: bool = False
 
     NOT_SAVED: ClassVar[tuple[str, ...]] = ("random_state", "checkpoint", "resume", "validation", "verbose", "device")
 

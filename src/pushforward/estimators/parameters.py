@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from pushforward.core.checks import at_least, positive
 from pushforward.data.schema import Schema
 
-__all__ = ["check_probabilities", "check_training", "from_json", "seed_of", "to_json"]
+__all__ = ["TrainedEstimator", "check_probabilities", "check_training", "from_json", "seed_of", "to_json"]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TrainedEstimator(BaseEstimator):
+    """The parameters of training that all estimators have: fields of a dataclass, so that subclasses inherit them and
+    scikit-learn finds all in the signature of ``__init__``."""
+
+    steps: int | None = None
+    epochs: float | None = None
+    seconds: float | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    validation: Any = 0.1
+    patience: int | str | None = "auto"
+    checkpoint: str | os.PathLike[str] | None = None
+    resume: bool = False
+    random_state: Any = None
+    device: str | None = None
+    verbose: bool = False
 
 
 def seed_of(random_state: Any) -> int:

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
@@ -23,7 +22,7 @@ from pushforward.data.orders import TypeSpec
 from pushforward.data.schema import Field, Schema
 from pushforward.estimators.layout import TableRows, to_numpy
 from pushforward.estimators.learners import Learner, MixedLearner
-from pushforward.estimators.parameters import check_training, from_json, seed_of, to_json
+from pushforward.estimators.parameters import TrainedEstimator, check_training, from_json, seed_of, to_json
 from pushforward.estimators.support import refuse_outside, warn_identifiers
 from pushforward.io import load, read_header, save
 from pushforward.train import History, Started
@@ -56,29 +55,15 @@ class Prepared(NamedTuple):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TableEstimator(BaseEstimator):
-    """A model of the columns of a table, and the parameters of its training, those of `FlowDensity`: fields
-    of a dataclass, so that subclasses inherit them and scikit-learn finds all in the signature of ``__init__``.
-    """
+class TableEstimator(TrainedEstimator):
+    """A model of the columns of a table, and the parameters of its training, those of `FlowDensity`."""
 
     types: Mapping[str, TypeSpec] | Schema | None = None
     hidden: tuple[int, ...] | None = None
     dropout: float = 0.0
-    steps: int | None = None
-    epochs: float | None = None
-    seconds: float | None = None
-    batch_size: int | None = None
-    lr: float | None = None
-    validation: Any = 0.1
-    patience: int | str | None = "auto"
     compile: bool = False
-    checkpoint: str | os.PathLike[str] | None = None
-    resume: bool = False
     warm_start: bool = False
-    random_state: Any = None
-    device: str | None = None
     n_jobs: int | None = None
-    verbose: bool = False
 
     calibrates_temperature: ClassVar[bool] = True
     """Whether the temperature of each column is calibrated on the validation rows."""
