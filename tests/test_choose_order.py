@@ -104,3 +104,15 @@ def test_a_saved_model_keeps_its_order(tmp_path: Path) -> None:
 def test_a_fixed_order_stays() -> None:
     fixed = MixedTypeModel([Categorical(2), Categorical(3)], hidden=(8,), order="fixed")
     assert fixed.choose_order(rows()[:, :2]) == [0, 1]
+
+
+def test_a_column_passes_others_at_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last column first saves a nat, though passing one of the two others alone loses a third of one."""
+    of_the_last = {(): 1.0, (0,): 1.8, (1,): 1.8, (0, 1): 1.0}
+
+    def log_prob(piece: object, j: int, shown: Tensor) -> Tensor:
+        before = tuple(k for k in range(2) if shown[k])
+        return torch.full((5,), -(of_the_last[before] if j == 2 else 0.5 if shown[2] else 1.0))
+
+    monkeypatch.setattr("pushforward.distributions.mixed.order._Piece.log_prob", log_prob)
+    assert model().choose_order(rows(5))[0] == 2
