@@ -63,6 +63,8 @@ class ImportanceWeighted(Distribution):
         },
     )
 
+    takes_any_module: ClassVar[tuple[str, ...]] = ("distribution",)
+
     def __init__(self, distribution: Distribution, samples: int = 16) -> None:
         super().__init__()
         at_least("ImportanceWeighted", "samples", samples, 1)
