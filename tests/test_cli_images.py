@@ -91,8 +91,9 @@ def test_evaluate_prints_bits_marked_exact_or_bound(folder):
     model = FlowImages.load(folder / "m.safetensors")
     assert answer["model"]["bits"] == pytest.approx(model.bits_per_dim(toy(60, seed=1)[0]).mean())
     assert answer["classifier"]["accuracy"] > 0.95
-    given_class = model.bits_per_dim(toy(60, seed=1)[0], [("dark", "bright")[k] for k in toy(60, seed=1)[1]])
-    assert answer["given_class"]["bits"] == pytest.approx(given_class.mean())
+    given = model.bits_per_dim(toy(60, seed=1)[0], [("dark", "bright")[k] for k in toy(60, seed=1)[1]])
+    assert answer["given"]["bits"] == pytest.approx(given.mean())
+    assert answer["condition"] == "class"
     assert re.search(r"given the class +\d\.\d+ ± 0\.\d+ +exact", shown.stdout)
     assert answer["note"] == "the training images"
     assert run_json("evaluate", folder / "m.safetensors", folder / "flat.npy", "--limit", 7)["images"] == 7
@@ -326,3 +327,67 @@ def test_an_image_model_does_not_replace_that_of_a_table(folder, tmp_path):
     refused(
         "fit", folder / "t.csv", "--out", tmp_path / "t.safetensors", "--steps", 2, match=r"--out: .* of something else"
     )
+
+
+def test_images_given_attributes(folder, tmp_path):
+    """Numbers for each image instead of a class: as learned from a file as those of the estimator, told and not."""
+    images, bright = toy(80)
+    numbers = np.column_stack([bright, np.arange(80) % 3])
+    with (tmp_path / "labels.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["light", "file", "turn"])
+        rows.writerows([bright[k], f"{k:03d}.png", k % 3] for k in range(80))
+    out, labels = tmp_path / "m.safetensors", tmp_path / "labels.csv"
+    fit = ("fit", folder / "images", "--labels", labels, "--seed", 1, "--out", out, "--steps", 80, *TINY)
+    shown = run(*fit)
+    assert "of 4 × 4 pixels, given 'light', 'turn'." in shown.stderr
+    assert re.search(r"given the attributes +\d\.\d+", shown.stdout)
+    assert run_json(*fit)["attributes"] == ["light", "turn"]
+
+    model = FlowImages.load(out)
+    read = read_images(folder / "images", labels)
+    assert read.attributes.columns == ("light", "turn")
+    np.testing.assert_array_equal(read.attributes, numbers)
+    answer = run_json("evaluate", out, folder / "images", "--labels", labels)
+    assert answer["condition"] == "attributes"
+    assert answer["given"]["bits"] == pytest.approx(model.bits_per_dim(images, numbers).mean())
+    assert answer["given"]["bits"] < answer["model"]["bits"] - 0.02
+    few = run_json("evaluate", out, folder / "images", "--labels", labels, "--limit", 20)
+    assert few["given"]["bits"] == pytest.approx(answer["given"]["bits"], abs=0.1)
+
+    for light in (0, 1):
+        run(
+            "sample", out, "--given", f"light={light},turn=1", "-n", 30, "--out", tmp_path / f"{light}.npy", "--seed", 2
+        )
+        drawn = np.load(tmp_path / f"{light}.npy")[:, 0]
+        assert ((drawn >= 2).mean(axis=(1, 2)).round() == light).mean() > 0.9
+
+    np.save(tmp_path / "labels.npy", numbers)
+    np.save(tmp_path / "images.npy", images)
+    assert read_images(tmp_path / "images.npy", tmp_path / "labels.npy").attributes.columns == ("x0", "x1")
+    refused(
+        "sample", out, "--given", "light=1", "--grid", tmp_path / "g.png", match="--given: a value of 'turn' is missing"
+    )
+    refused(
+        "evaluate", out, tmp_path / "images.npy", "--labels", tmp_path / "labels.npy",
+        match="--labels: the model was fitted to the attributes light, turn; these images have x0, x1",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (
+            "file,a,b\n000.png,1,x\n",
+            ".*line 2 holds 'x' in the column 'b', which is no number. Name the column of classes",
+        ),
+        ("file,a,a\n000.png,1,2\n", ".*each column needs a name of its own; they are file, a, a"),
+        ("file,a,b\n000.png,1,nan\n", ".*row 1 holds a number that is missing or infinite. Fill it in"),
+        ("file,a,b\n000.png,1,2\n000.png,1,3\n", ".*000.png has two labels, '2' and '3'. Leave one"),
+        ("file,a,b\n000.png,1,2\n", r".*there is no label for 001.png \(79 of 80 files\)"),
+    ],
+)
+def test_attributes_with_mistakes(folder, tmp_path, text, match):
+    (tmp_path / "l.csv").write_text(text)
+    command = ("fit", folder / "images", "--labels", tmp_path / "l.csv", "--out", tmp_path / "m.safetensors")
+    refused(*command, "--steps", 1, match=match)

@@ -207,7 +207,7 @@ def _pixels(images: np.ndarray) -> np.ndarray:
 
 
 def condition_of(model: FlowImages, conditions: Any, path: str) -> Any:
-    """``label=3`` as the label, or ``x0=1,x1=2`` as attributes."""
+    """``label=3`` as the label, or ``age=30,angle=2`` as attributes."""
     if not conditions:
         return None
     condition = model.condition_
@@ -218,8 +218,9 @@ def condition_of(model: FlowImages, conditions: Any, path: str) -> Any:
         except ValueError as error:
             raise ValueError(f"--given: {str(error).removeprefix('FlowImages: ')}") from None
     if isinstance(condition, Attributes):
-        names = [f"x{k}" for k in range(len(condition.mean))]
-        texts = parse_assignments("--given", conditions, names, where=path, noun="attribute", form="x0=NUMBER")
+        names = list(condition.names)
+        form = f"{names[0]}=NUMBER"
+        texts = parse_assignments("--given", conditions, names, where=path, noun="attribute", form=form)
         if absent := [name for name in names if name not in texts]:
             raise ValueError(f"--given: a value of {listed(absent)} is missing.")
         try:

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from pushforward.cli.common import say
 from pushforward.cli.outputs import check_output, remember
 from pushforward.core.files import atomic_path
+from pushforward.data.image_labels import ImageAttributes
 from pushforward.data.images import Images, read_images
 from pushforward.data.writing import STANDARD_OUTPUT
 from pushforward.estimators import FlowImages
-from pushforward.estimators.image_conditions import Classes
+from pushforward.estimators.image_conditions import Attributes, Classes
 from pushforward.evaluate.images import ImageEvaluation, encode_png, evaluate_images, judge_classes
 
 __all__ = [
@@ -50,10 +51,7 @@ def read_judged(model: FlowImages, path: str, labels: str | None, limit: int | N
     if limit is None or limit >= len(images):
         return images
     chosen = np.sort(np.random.default_rng(0).permutation(len(images))[:limit])
-    names = tuple(images.names[k] for k in chosen)
-    return Images(
-        images.pixels[chosen], None if images.labels is None else images.labels[chosen], images.classes, names
-    )
+    return images.take(chosen)
 
 
 def refuse_sizes(model: FlowImages, images: Images, path: str) -> None:
@@ -68,12 +66,19 @@ def refuse_sizes(model: FlowImages, images: Images, path: str) -> None:
         raise ValueError(f"{path}: the model is of pixels 0 .. {model.levels - 1}, and the images hold {highest}.")
 
 
-def labels_of(model: FlowImages, images: Images) -> NDArray[np.int64] | None:
-    """The numbers of the classes of images in the model; None where there are none.
+def labels_of(model: FlowImages, images: Images) -> NDArray[np.int64] | ImageAttributes | None:
+    """The numbers of the classes of images in the model, or their attributes; None where there are none.
 
     Raises:
-        ValueError: a label is none of the model's classes.
+        ValueError: a label is none of the model's classes, or the attributes are others.
     """
+    if isinstance(model.condition_, Attributes) and images.attributes is not None:
+        if (names := model.condition_.names) != images.attributes.columns:
+            raise ValueError(
+                f"--labels: the model was fitted to the attributes {', '.join(names)}; these images have "
+                f"{', '.join(images.attributes.columns)}."
+            )
+        return images.attributes
     if images.labels is None or not isinstance(model.condition_, Classes):
         return None
     places = np.array([model.condition_.place(name) for name in images.classes])
@@ -89,19 +94,25 @@ def tell_if_long(model: FlowImages, images: int, remedy: str = "") -> None:
 
 
 def judged(
-    model: FlowImages, pixels: NDArray[np.uint8], truth: NDArray[np.int64] | None, train: NDArray[np.uint8] | None
+    model: FlowImages,
+    pixels: NDArray[np.uint8],
+    truth: NDArray[np.int64] | ImageAttributes | None,
+    train: NDArray[np.uint8] | None,
 ) -> tuple[ImageEvaluation, NDArray[np.float64]]:
     """The evaluation of a model on images, with that of Bayes' rule where there are the numbers of their classes; and
     the bits per dimension of each image."""
     tell_if_long(model, len(pixels), "; --limit takes fewer")
+    unit, condition, given = -math.log(2) * math.prod(model.shape_), "class", None
+    if isinstance(truth, ImageAttributes):
+        given, condition = model.bits_per_dim(pixels, truth), "attributes"
+        truth = None
     scores = model.score_by_class(pixels)
-    unit = -math.log(2) * math.prod(model.shape_)
-    given_class = None if truth is None or scores.by_class is None else scores.by_class[np.arange(len(truth)), truth]
+    if truth is not None and scores.by_class is not None:
+        given = scores.by_class[np.arange(len(truth)), truth] / unit
     bits = scores.total / unit
     evaluation = evaluate_images(
-        bits, model.exactness, pixels, train, levels=model.levels,
-        given_class=None if given_class is None else given_class / unit,
-    )  # fmt: skip
+        bits, model.exactness, pixels, train, levels=model.levels, given=given, condition=condition
+    )
     if scores.probabilities is not None and truth is not None:
         evaluation = replace(evaluation, classifier=judge_classes(scores.probabilities, truth))
     return evaluation, bits

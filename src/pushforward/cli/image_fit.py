@@ -15,6 +15,7 @@ from pushforward.cli.outputs import check_model_output
 from pushforward.core.files import check_writable
 from pushforward.data.images import Images, read_images
 from pushforward.estimators import FlowImages
+from pushforward.estimators.image_conditions import Attributes
 from pushforward.estimators.images import PreparedImages
 from pushforward.evaluate.images import ImageEvaluation
 from pushforward.flows import FLOWS, IMAGE_FLOWS
@@ -117,6 +118,8 @@ class ImageRun:
         classes = ""
         if hasattr(model, "classes_"):
             classes = f", of {len(model.classes_)} classes: {listed([str(name) for name in model.classes_])}"
+        elif isinstance(model.condition_, Attributes):
+            classes = f", given {listed(list(model.condition_.names))}"
         say(
             f"{self.arguments['table']}: {len(prepared.train):,} training and {held:,} validation images of "
             f"{height} × {width} pixels{' in colour' * (channels == 3)}{classes}."
@@ -140,6 +143,7 @@ class ImageRun:
             "options": dict(model.options or {}),
             "images": " × ".join(map(str, model.shape_)),
             "classes": [str(name) for name in getattr(model, "classes_", ())],
+            "attributes": list(getattr(model.condition_, "names", ())) if not hasattr(model, "classes_") else [],
             "seed": self.arguments["seed"],
             "train_rows": 0 if prepared is None else len(prepared.train),
             "validation_rows": 0 if held is None else len(held),

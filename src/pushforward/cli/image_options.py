@@ -30,7 +30,10 @@ def _option(kind: Any, default: Any, *names: str, **options: Any) -> tuple[Any, 
 
 
 LABELS = _option(
-    str | None, None, "--labels", help="A CSV of the labels, with columns file and label, or an idx or .npy file."
+    str | None,
+    None,
+    "--labels",
+    help="A CSV with the columns file and label, or file and several of numbers; or an idx or .npy file.",
 )
 LIMIT = _option(int | None, None, "--limit", min=1, help="Score so many images, drawn at random; all by default.")
 TRAIN = _option(str | None, None, "--train", help="The training images, to which the simple models are fitted.")

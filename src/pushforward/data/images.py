@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,15 @@ from numpy.typing import NDArray
 from pushforward.data.formats import TableError, format_of
 from pushforward.data.idx import read_idx
 from pushforward.data.image_error import ImageError
+from pushforward.data.image_labels import (
+    ImageAttributes,
+    Labels,
+    class_numbers,
+    first_line,
+    labels_as_text,
+    labels_of_array,
+    labels_of_files,
+)
 from pushforward.data.pixel_arrays import to_pixels
 
 __all__ = ["Images", "names_images", "read_image", "read_images"]
@@ -34,12 +42,14 @@ class Images:
         labels: the number of the class of each image, (n,); None where there are no labels.
         classes: the name of each class.
         names: of each image: its file, or its place in an array.
+        attributes: several numbers for each image instead of a class, where there are such.
     """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64] | None = None
     classes: tuple[str, ...] = ()
     names: tuple[str, ...] = field(default=(), repr=False)
+    attributes: ImageAttributes | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -49,6 +59,16 @@ class Images:
         """(channels, height, width) of each image."""
         channels, height, width = self.pixels.shape[1:]
         return channels, height, width
+
+    def take(self, rows: NDArray[np.int64]) -> Images:
+        """The images of these numbers."""
+        return Images(
+            self.pixels[rows],
+            None if self.labels is None else self.labels[rows],
+            self.classes,
+            tuple(self.names[k] for k in rows),
+            None if self.attributes is None else self.attributes[rows],
+        )
 
 
 def read_images(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None) -> Images:
@@ -60,7 +80,8 @@ def read_images(path: str | os.PathLike[str], labels: str | os.PathLike[str] | N
             and JPEG files, whose sub-folders, if there are any, are the classes. Arrays are (n, height, width),
             (n, height, width, channels) or (n, channels, height, width), with 1 or 3 channels.
         labels: an idx or ``.npy`` file of labels, or a CSV file: of a folder, with the columns ``file`` and ``label``
-            (or the only two columns); of arrays, one label a row in the column ``label``.
+            (or the only two columns); of arrays, one label a row in the column ``label``. Without that column two or
+            more others hold numbers, the attributes of each image.
 
     Raises:
         ImageError: a file cannot be read, an image has another size than the first, or labels do not fit the images;
@@ -75,12 +96,18 @@ def read_images(path: str | os.PathLike[str], labels: str | os.PathLike[str] | N
     if source.is_dir():
         return _folder(source, None if labels is None else Path(labels))
     pixels, beside = _array(source)
-    listed = beside if labels is None else _listed(Path(labels))
+    listed = beside if labels is None else labels_of_array(Path(labels))
     if listed is not None and len(listed) != len(pixels):
         where = f"{source}" if labels is None else f"{labels}"
         raise ImageError(f"{where}: there are {len(listed)} labels for {len(pixels)} images. Give one for each image.")
-    numbers, classes = (None, ()) if listed is None else _classes(listed)
-    return Images(pixels, numbers, classes, tuple(f"{source.name}[{k}]" for k in range(len(pixels))))
+    return _labelled(pixels, listed, tuple(f"{source.name}[{k}]" for k in range(len(pixels))))
+
+
+def _labelled(pixels: NDArray[np.uint8], listed: Labels | None, names: tuple[str, ...]) -> Images:
+    if isinstance(listed, ImageAttributes):
+        return Images(pixels, names=names, attributes=listed)
+    numbers, classes = (None, ()) if listed is None else class_numbers(listed)
+    return Images(pixels, numbers, classes, names)
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -134,7 +161,7 @@ def _array(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
     if _is_idx(name):
         pixels = read_idx(path)
         beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
-        labels = _as_text(beside, read_idx(beside)) if beside != path and beside.exists() else None
+        labels = labels_as_text(beside, read_idx(beside)) if beside != path and beside.exists() else None
         return _checked(path, pixels), labels
     if not name.endswith((".npy", ".npz")) or path.name.lower().endswith(".gz"):
         raise ImageError(
@@ -150,11 +177,11 @@ def _array(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
         with content as arrays:
             stored = _entry(path, arrays, PIXEL_KEYS)
             listed = _entry(path, arrays, LABEL_KEYS, needed=False)
-        return _checked(path, stored), None if listed is None else _as_text(path, listed)
+        return _checked(path, stored), None if listed is None else labels_as_text(path, listed)
     except ImageError:
         raise
     except Exception as error:  # of damaged files NumPy and zipfile raise errors of many kinds
-        raise ImageError(f"{path}: cannot be read as NumPy arrays ({_first_line(error)}). Write it again.") from error
+        raise ImageError(f"{path}: cannot be read as NumPy arrays ({first_line(error)}). Write it again.") from error
 
 
 def _entry(path: Path, arrays: Any, keys: Sequence[str], *, needed: bool = True) -> NDArray[Any] | None:
@@ -189,19 +216,14 @@ def _folder(folder: Path, labels: Path | None) -> Images:
         raise ImageError(f"{folder}: there are no {', '.join(SUFFIXES)} files in this folder. {remedy}")
     names = [file.relative_to(folder).as_posix() for file in files]
     if labels is not None:
-        by_name = _by_file(labels)
-        missing = [name for name in names if name not in by_name]
-        if missing:
-            raise ImageError(f"{labels}: there is no label for {missing[0]} ({len(missing)} of {len(names)} files).")
-        listed: list[str] | None = [by_name[name] for name in names]
+        listed: Labels | None = labels_of_files(labels, names)
     else:
         parents = [Path(name).parent.as_posix() for name in names]
         listed = parents if len(set(parents)) > 1 or parents[0] != "." else None
         if listed is not None and "." in listed:
             outside = names[listed.index(".")]
             raise ImageError(f"{folder}: {outside} is in no sub-folder, and sub-folders are classes. Move it into one.")
-    numbers, classes = (None, ()) if listed is None else _classes(listed)
-    return Images(_decoded(files), numbers, classes, tuple(names))
+    return _labelled(_decoded(files), listed, tuple(names))
 
 
 def _decoded(files: Sequence[Path]) -> NDArray[np.uint8]:
@@ -238,95 +260,5 @@ def _decode(file: Path) -> NDArray[np.uint8]:
     except ImageError:
         raise
     except Exception as error:  # of damaged files Pillow raises errors of many kinds
-        raise ImageError(f"{file}: cannot be read as an image ({_first_line(error)}). Remove or replace it.") from error
+        raise ImageError(f"{file}: cannot be read as an image ({first_line(error)}). Remove or replace it.") from error
     return pixels[..., None] if gray else pixels
-
-
-# --- labels
-
-
-def _listed(path: Path) -> list[str]:
-    """The labels of an array, in its order."""
-    if not path.exists():
-        raise ImageError(f"{path}: there is no such file of labels. Check the path.")
-    name = path.name.lower()
-    if name.removesuffix(".gz").endswith("ubyte"):
-        return _as_text(path, read_idx(path))
-    if name.endswith(".npy"):
-        try:
-            labels = np.load(path, allow_pickle=False)
-        except Exception as error:
-            raise ImageError(f"{path}: cannot be read as labels ({_first_line(error)}). Write it again.") from error
-        return _as_text(path, labels)
-    rows, header = _rows(path)
-    if len(header) > 1 and "label" not in header:
-        raise ImageError(f"{path}: there is no column 'label'; the columns are {', '.join(header)}.")
-    column = header.index("label") if "label" in header else 0
-    return [_cell(path, number, row[column]) for number, row in enumerate(rows, 2)]
-
-
-def _as_text(path: Path, labels: NDArray[Any]) -> list[str]:
-    if labels.ndim != 1:
-        raise ImageError(f"{path}: labels must be one number or name an image; got an array of shape {labels.shape}.")
-    listed = [str(label) for label in labels.tolist()]
-    if "nan" in listed and np.issubdtype(labels.dtype, np.floating):
-        raise ImageError(f"{path}: label {listed.index('nan') + 1} of {len(listed)} is missing (NaN). Fill it in.")
-    return listed
-
-
-def _by_file(path: Path) -> dict[str, str]:
-    """The label of each file of a folder."""
-    if path.suffix.lower() != ".csv" and path.is_file():
-        raise ImageError(
-            f"{path}: the labels of a folder are a CSV file with the columns 'file' and 'label'. Convert it."
-        )
-    rows, header = _rows(path)
-    if len(header) == 2 and not {"file", "label"} <= set(header):
-        header = ["file", "label"]
-    if not {"file", "label"} <= set(header):
-        raise ImageError(f"{path}: the columns must be 'file' and 'label'; they are {', '.join(header)}.")
-    file, label = header.index("file"), header.index("label")
-    labels: dict[str, str] = {}
-    for number, row in enumerate(rows, 2):
-        name = _cell(path, number, row[file]).replace("\\", "/")
-        _cell(path, number, row[label])
-        if labels.setdefault(name, row[label]) != row[label]:
-            raise ImageError(f"{path}: {name} has two labels, {labels[name]!r} and {row[label]!r}. Leave one.")
-    return labels
-
-
-def _rows(path: Path) -> tuple[list[list[str]], list[str]]:
-    """The rows of a small CSV file, and its header."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ImageError(f"{path}: cannot be read as labels ({_first_line(error)}). Check the file.") from error
-    if len(lines) < 2:
-        raise ImageError(f"{path}: there are no labels below the header.")
-    header, rows = lines[0], lines[1:]
-    for number, row in enumerate(rows, 2):
-        if len(row) != len(header):
-            raise ImageError(f"{path}: line {number} has {len(row)} cells, and the header has {len(header)}.")
-    return rows, header
-
-
-def _cell(path: Path, number: int, cell: str) -> str:
-    """A cell that says something."""
-    if not cell or not cell.isprintable():
-        raise ImageError(f"{path}: line {number} has an empty cell, or one that is no text. Fill it in.")
-    return cell
-
-
-def _classes(listed: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Numbers of the classes, which are in the order of numbers where all names are numbers."""
-    names = set(listed)
-    numeric = all(name.isascii() and name.isdigit() for name in names)
-    classes = sorted(names, key=int) if numeric else sorted(names)
-    place = {name: k for k, name in enumerate(classes)}
-    return np.array([place[name] for name in listed], dtype=np.int64), tuple(classes)
-
-
-def _first_line(error: BaseException) -> str:
-    lines: Iterator[str] = (line.strip() for line in str(error).splitlines() if line.strip())
-    return next(lines, type(error).__name__)[:200]

@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from pushforward.data.image_labels import ImageAttributes
 
 __all__ = ["Attributes", "Classes", "Condition", "Nothing", "condition_from_json", "learn_condition"]
 
@@ -35,6 +38,10 @@ class Condition(ABC):
         Raises:
             ValueError: y is no such condition, or there are more or fewer than ``count``.
         """
+
+    def decode(self, context: Tensor | None) -> Any:
+        """The numbers of the classes, or the attributes, of contexts (n, size) that tell them."""
+        return None
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
@@ -95,6 +102,9 @@ class Classes(Condition):
             raise ValueError(f"{OWNER}: y has {len(places)} labels for {count} images. Give one for each, or one.")
         return torch.nn.functional.one_hot(torch.tensor(places, dtype=torch.long), self.size).float()
 
+    def decode(self, context: Tensor | None) -> NDArray[np.int64] | None:
+        return None if context is None else context.argmax(dim=1).numpy()
+
     def each(self) -> Tensor:
         """The context of each class, (classes, size)."""
         return torch.eye(self.size)
@@ -108,10 +118,17 @@ class Classes(Condition):
 
 @dataclass(frozen=True)
 class Attributes(Condition):
-    """A vector of numbers, standardised, beside a feature that is one where they are told."""
+    """A vector of numbers, standardised, beside a feature that is one where they are told.
+
+    Args:
+        mean: of each attribute.
+        scale: its standard deviation.
+        names: of the attributes.
+    """
 
     mean: tuple[float, ...]
     scale: tuple[float, ...]
+    names: tuple[str, ...]
 
     @property
     def size(self) -> int:  # type: ignore[override]
@@ -131,8 +148,14 @@ class Attributes(Condition):
         told = np.concatenate([values, np.ones((len(rows), 1))], axis=1)
         return torch.as_tensor(told, dtype=torch.float32).expand(count, -1).clone()
 
+    def decode(self, context: Tensor | None) -> ImageAttributes | None:
+        if context is None:
+            return None
+        values = context[:, :-1].double().numpy() * np.array(self.scale) + np.array(self.mean)
+        return ImageAttributes(values, self.names)
+
     def to_json(self) -> dict[str, Any]:
-        return {"mean": list(self.mean), "scale": list(self.scale)}
+        return {"mean": list(self.mean), "scale": list(self.scale), "names": list(self.names)}
 
 
 def learn_condition(y: Any, count: int) -> Condition:
@@ -153,7 +176,8 @@ def learn_condition(y: Any, count: int) -> Condition:
             raise ValueError(f"{OWNER}: y must be labels (n,) or attributes (n, k); got shape {rows.shape}.")
         scale = rows.std(axis=0)
         scale[scale == 0] = 1.0
-        return Attributes(tuple(rows.mean(axis=0).tolist()), tuple(scale.tolist()))
+        names = getattr(y, "columns", [f"x{k}" for k in range(rows.shape[1])])
+        return Attributes(tuple(rows.mean(axis=0).tolist()), tuple(scale.tolist()), tuple(map(str, names)))
     labels = _listed(y)
     try:
         counts = Counter(labels)
@@ -176,7 +200,9 @@ def condition_from_json(stored: dict[str, Any]) -> Condition:
     """The inverse of `Condition.to_json`."""
     if "classes" in stored:
         return Classes(tuple(stored["classes"]), tuple(stored["frequencies"]))
-    return Attributes(tuple(stored["mean"]), tuple(stored["scale"])) if stored else Nothing()
+    if not stored:
+        return Nothing()
+    return Attributes(*(tuple(stored[name]) for name in ("mean", "scale", "names")))
 
 
 def _is_several(y: Any) -> bool:

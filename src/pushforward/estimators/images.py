@@ -20,6 +20,7 @@ from pushforward.core.checks import at_least, one_of, positive
 from pushforward.core.distribution import Distribution
 from pushforward.core.exactness import Exactness
 from pushforward.core.random_state import seeded
+from pushforward.data.image_labels import ImageAttributes
 from pushforward.data.images import Images, read_images
 from pushforward.data.pixel_arrays import Layout, to_pixels
 from pushforward.estimators.image_answers import ImageAnswers
@@ -55,7 +56,7 @@ class PreparedImages(NamedTuple):
     model: FlowImages
     train: NDArray[np.uint8]
     validation: NDArray[np.uint8] | None
-    labels: NDArray[np.int64] | None
+    labels: NDArray[np.int64] | ImageAttributes | None
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -132,8 +133,9 @@ class FlowImages(ImageAnswers, DensityMixin, TrainedEstimator):
         if isinstance(images, str | os.PathLike):
             images = read_images(images)
         if isinstance(images, Images):
-            if y is None and images.labels is not None:
-                y = [images.classes[k] for k in images.labels]
+            if y is None:
+                labels = images.labels
+                y = images.attributes if labels is None else [images.classes[k] for k in labels]
             pixels, layout = to_pixels("FlowImages", images.pixels)
         else:
             pixels, layout = to_pixels("FlowImages", np.asarray(images))
@@ -168,7 +170,8 @@ class FlowImages(ImageAnswers, DensityMixin, TrainedEstimator):
 
         Args:
             images: arrays, `Images` or a path; see the class.
-            y: labels (n,), or attributes (n, k). By default the labels that `Images` or a path have, if any.
+            y: labels (n,), or attributes (n, k), named if it is a data frame. By default the labels or attributes that
+                `Images` or a path have, if any.
             prepared: called with what is about to be learned from, before the training.
         """
         self._check_parameters()
@@ -187,13 +190,8 @@ class FlowImages(ImageAnswers, DensityMixin, TrainedEstimator):
         self._show_classes()
         if prepared is not None:
             images, contexts = (None, None) if held_out is None else held_out
-            labels = None
-            if contexts is not None and isinstance(self.condition_, Classes):
-                labels = contexts.argmax(dim=1).numpy()
-            prepared(PreparedImages(
-                self, train[0].numpy(), None if images is None else images.byte().numpy(),
-                labels,
-            ))  # fmt: skip
+            held = None if images is None else images.byte().numpy()
+            prepared(PreparedImages(self, train[0].numpy(), held, self.condition_.decode(contexts)))
         runs: list[History] = []
         try:
             self.history_ = fit(

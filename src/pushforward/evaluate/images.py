@@ -75,7 +75,8 @@ class ImageEvaluation:
         others: of simple models and codes, by name.
         note: what the simple models were fitted to, in words.
         classifier: of Bayes' rule, where there are labels and classes.
-        given_class: of the model given the class of each image, there too.
+        given: of the model given the class or the attributes of each image, where there are such.
+        condition: which of these, "class" or "attributes".
     """
 
     images: int
@@ -83,11 +84,12 @@ class ImageEvaluation:
     others: dict[str, CodeLength] = field(default_factory=dict)
     note: str = ""
     classifier: BayesClassifier | None = None
-    given_class: CodeLength | None = None
+    given: CodeLength | None = None
+    condition: str = "class"
 
     def rows(self) -> list[tuple[str, CodeLength]]:
         """What is compared, by name, the model first."""
-        beside = [] if self.given_class is None else [("given the class", self.given_class)]
+        beside = [] if self.given is None else [(f"given the {self.condition}", self.given)]
         return [("this model", self.model), *beside, *self.others.items()]
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,7 +103,8 @@ def evaluate_images(
     images: Pixels,
     train: Pixels | None = None,
     *,
-    given_class: Floats | None = None,
+    given: Floats | None = None,
+    condition: str = "class",
     levels: int = 256,
 ) -> ImageEvaluation:
     """The bits per dimension of a model beside those of simple models and of codes of general programs.
@@ -112,7 +115,8 @@ def evaluate_images(
         images: (n, channels, height, width), whole numbers.
         train: images to which the simple models are fitted; by default to halves of ``images``, each scored by what was
             fitted to the other.
-        given_class: bits of each image under the model given its class, (n,).
+        given: bits of each image under the model given its class or its attributes, (n,).
+        condition: which of these, ``"class"`` or ``"attributes"``.
         levels: values of a pixel.
     """
     others: dict[str, CodeLength] = {}
@@ -128,8 +132,8 @@ def evaluate_images(
         others[name] = _length(lengths, "exact", bits)
     together = 8 * len(zlib.compress(images.tobytes(), 9)) / images.size
     others["zlib -9, all at once"] = CodeLength(together, math.nan, "exact", together - float(bits.mean()))
-    beside = None if given_class is None else _length(given_class, exactness, bits)
-    return ImageEvaluation(len(images), _length(bits, exactness), others, note, given_class=beside)
+    beside = None if given is None else _length(given, exactness, bits)
+    return ImageEvaluation(len(images), _length(bits, exactness), others, note, given=beside, condition=condition)
 
 
 def judge_classes(probabilities: Floats, truth: NDArray[np.int64]) -> BayesClassifier:
