@@ -364,3 +364,17 @@ MISTAKES = [
 def test_mistakes_are_refused_in_one_sentence(mistake, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         mistake()
+
+
+def test_long_draws_show_how_far_they_are(fitted, monkeypatch, capfd):
+    monkeypatch.setattr("pushforward.estimators.image_answers.NUMBERS", 40)
+    quiet = fitted.sample(20, random_state=0)
+    assert capfd.readouterr().err == ""
+    monkeypatch.setattr(fitted, "verbose", True)
+    fitted.sample(20, random_state=0)
+    assert capfd.readouterr().err == ""  # no terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert (fitted.sample(20, random_state=0) == quiet).all()
+    shown = capfd.readouterr()
+    assert "draw" in shown.err
+    assert shown.out == ""

@@ -40,8 +40,8 @@ MANY = 5_000
 
 
 def load_images_model(path: str) -> FlowImages:
-    """The model of images in a file."""
-    return FlowImages.load(path)
+    """The model of images in a file, which shows how far its answers are."""
+    return FlowImages.load(path).set_params(verbose=True)
 
 
 def read_judged(model: FlowImages, path: str, labels: str | None, limit: int | None) -> Images:

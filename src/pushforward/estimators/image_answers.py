@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +18,11 @@ from pushforward.data.pixel_arrays import Layout, from_pixels, to_pixels
 from pushforward.distributions import DiscreteGrid, Flow, guided, with_temperature
 from pushforward.estimators.image_conditions import Classes, Condition
 from pushforward.estimators.parameters import seed_of
+from pushforward.train.progress import advancing
 
 __all__ = ["ClassScores", "ImageAnswers"]
 
-NUMBERS = 2**18
+NUMBERS = 2**17
 """Pixels that are scored or drawn at once."""
 
 
@@ -47,6 +48,7 @@ class ImageAnswers:
     label_dropout: float
     random_state: Any
     device: str | None
+    verbose: bool
     model_: Any
     shape_: tuple[int, int, int]
     layout_: Layout
@@ -114,15 +116,17 @@ class ImageAnswers:
             )
         return self.condition_.encode(y, count)
 
-    def _pieces(self, count: int) -> Iterator[slice]:
+    def _pieces(self, count: int, doing: str = "") -> Iterable[slice]:
+        """Parts of so many images; with ``verbose`` several of them move a progress bar that says what is ``doing``."""
         size = max(1, NUMBERS // math.prod(self.shape_))
-        return (slice(start, min(count, start + size)) for start in range(0, count, size))
+        pieces = [slice(start, min(count, start + size)) for start in range(0, count, size)]
+        return advancing(pieces, doing) if self.verbose and doing and len(pieces) > 1 else pieces
 
     @torch.no_grad()
     def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
         """log p(x) or log p(x | c) of each image, in float64."""
         parts, seed = [], 0 if self.random_state is None else seed_of(self.random_state)
-        for piece in self._pieces(len(x)):
+        for piece in self._pieces(len(x), "score"):
             rows = x[piece].to(self.device, self.model_.dtype)
             given_c = None if context is None else context[piece].to(self.device)
             noise = torch.Generator(device=self.device or "cpu").manual_seed(seed + piece.start)
@@ -198,7 +202,7 @@ class ImageAnswers:
             context = self._context(y, n, "complete")
         grid = self._led(guidance, temperature)
         top, parts = rows.to(self.device, grid.dtype), []
-        for piece in self._pieces(n):
+        for piece in self._pieces(n, "draw"):
             given_c = None if context is None else context[piece].to(self.device)
             size = (piece.stop - piece.start,) if given_c is None else ()
             drawn = grid.given(top).sample(size, given_c, generator=generator)
@@ -279,7 +283,7 @@ class ImageAnswers:
         else:
             context = self._context(y, n, "sample")
         parts = []
-        for piece in self._pieces(n):
+        for piece in self._pieces(n, "draw"):
             given_c = None if context is None else context[piece].to(self.device)
             size = (piece.stop - piece.start,) if given_c is None else ()
             parts.append(model.sample(size, given_c, generator=generator))

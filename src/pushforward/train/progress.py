@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from pushforward.train.events import Event, Stepped, Validated
 from pushforward.train.history import History
 
-__all__ = ["ProgressBar"]
+__all__ = ["ProgressBar", "advancing"]
 
 
 WIDTH = 80
 """Columns of a terminal that the bar takes at most."""
+
+Piece = TypeVar("Piece")
+
+
+def advancing(pieces: Sequence[Piece], doing: str) -> Iterator[Piece]:
+    """The pieces one after the other, and a line on standard error that says how many are done and how long the others
+    may take; it goes away at the end. Where standard error is no terminal there is none."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    console.width = min(console.width, WIDTH)
+    yield from track(pieces, doing, console=console, transient=True, disable=not console.is_terminal)
 
 
 class ProgressBar:
