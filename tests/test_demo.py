@@ -1,5 +1,6 @@
 """The demo, with hardly any time to train: everything it promises is there."""
 
+import math
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 
 import pushforward as pf
 from pushforward.cli import demo
-from pushforward.cli.demo import draw_digits, run_demo
+from pushforward.cli.demo import run_demo
 
 
 def test_the_demo_writes_its_report_and_a_model_that_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,18 +27,9 @@ def test_the_demo_writes_its_report_and_a_model_that_scores(tmp_path: Path, monk
     told = "\n".join(lines)
     assert all(word in told for word in ("this model", "Gaussian", "Gaussian mixture", "report.html"))
     assert numbers.to_dict()["power"]["rows"] == 1_000
+    digits = numbers.to_dict()["digits"]
+    assert digits["bits"] == pytest.approx(-digits["log_likelihood"] / 64 / math.log(2))
+    assert 0 <= digits["accuracy"] <= 1
+    assert digits["bits"] < math.log2(17)  # less than grey values that are all equally likely
     model = pf.load(tmp_path / "power.safetensors")
     assert model.sample(3).shape == (3, 6)
-
-
-class Echo:
-    """Draws, for every class, images whose pixels are its number."""
-
-    def sample(self, each: int, context: torch.Tensor) -> torch.Tensor:
-        return (context.argmax(dim=-1).float() + 0.7)[None, :, None].expand(each, len(context), 64)
-
-
-def test_digits_are_drawn_class_by_class() -> None:
-    drawn = draw_digits(Echo(), 2)
-    assert drawn.shape == (20, 64)
-    assert drawn[:, 0].tolist() == [k for k in range(10) for _ in range(2)]

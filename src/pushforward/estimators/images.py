@@ -50,7 +50,7 @@ class PreparedImages(NamedTuple):
         model: the estimator, whose classes and shape are known.
         train: the training images (n, channels, height, width).
         validation: those that are held out, or None.
-        labels: the number of the class of each of these, where there are classes.
+        labels: the number of the class of each of these, or their attributes, where there are such.
     """
 
     model: FlowImages
