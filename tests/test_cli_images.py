@@ -91,8 +91,8 @@ def test_evaluate_prints_bits_marked_exact_or_bound(folder):
     model = FlowImages.load(folder / "m.safetensors")
     assert answer["model"]["bits"] == pytest.approx(model.bits_per_dim(toy(60, seed=1)[0]).mean())
     assert answer["classifier"]["accuracy"] > 0.95
-    given = model.bits_per_dim(toy(60, seed=1)[0], [("dark", "bright")[k] for k in toy(60, seed=1)[1]])
-    assert answer["given"]["bits"] == pytest.approx(given.mean())
+    told = model.bits_per_dim(toy(60, seed=1)[0], [("dark", "bright")[k] for k in toy(60, seed=1)[1]])
+    assert answer["conditional"]["bits"] == pytest.approx(told.mean())
     assert answer["condition"] == "class"
     assert re.search(r"given the class +\d\.\d+ ± 0\.\d+ +exact", shown.stdout)
     assert answer["note"] == "the training images"
@@ -350,10 +350,10 @@ def test_images_given_attributes(folder, tmp_path):
     np.testing.assert_array_equal(read.attributes, numbers)
     answer = run_json("evaluate", out, folder / "images", "--labels", labels)
     assert answer["condition"] == "attributes"
-    assert answer["given"]["bits"] == pytest.approx(model.bits_per_dim(images, numbers).mean())
-    assert answer["given"]["bits"] < answer["model"]["bits"] - 0.02
+    assert answer["conditional"]["bits"] == pytest.approx(model.bits_per_dim(images, numbers).mean())
+    assert answer["conditional"]["bits"] < answer["model"]["bits"] - 0.02
     few = run_json("evaluate", out, folder / "images", "--labels", labels, "--limit", 20)
-    assert few["given"]["bits"] == pytest.approx(answer["given"]["bits"], abs=0.1)
+    assert few["conditional"]["bits"] == pytest.approx(answer["conditional"]["bits"], abs=0.1)
 
     for light in (0, 1):
         run(

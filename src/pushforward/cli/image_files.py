@@ -102,16 +102,16 @@ def judged(
     """The evaluation of a model on images, with that of Bayes' rule where there are the numbers of their classes; and
     the bits per dimension of each image."""
     tell_if_long(model, len(pixels), "; --limit takes fewer")
-    unit, condition, given = -math.log(2) * math.prod(model.shape_), "class", None
+    unit, condition, beside = -math.log(2) * math.prod(model.shape_), "class", None
     if isinstance(truth, ImageAttributes):
-        given, condition = model.bits_per_dim(pixels, truth), "attributes"
+        beside, condition = model.bits_per_dim(pixels, truth), "attributes"
         truth = None
     scores = model.score_by_class(pixels)
     if truth is not None and scores.by_class is not None:
-        given = scores.by_class[np.arange(len(truth)), truth] / unit
+        beside = scores.by_class[np.arange(len(truth)), truth] / unit
     bits = scores.total / unit
     evaluation = evaluate_images(
-        bits, model.exactness, pixels, train, levels=model.levels, given=given, condition=condition
+        bits, model.exactness, pixels, train, levels=model.levels, conditional=beside, condition=condition
     )
     if scores.probabilities is not None and truth is not None:
         evaluation = replace(evaluation, classifier=judge_classes(scores.probabilities, truth))

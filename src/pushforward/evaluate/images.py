@@ -75,7 +75,7 @@ class ImageEvaluation:
         others: of simple models and codes, by name.
         note: what the simple models were fitted to, in words.
         classifier: of Bayes' rule, where there are labels and classes.
-        given: of the model given the class or the attributes of each image, where there are such.
+        conditional: of the model given the class or the attributes of each image, where there are such.
         condition: which of these, "class" or "attributes".
     """
 
@@ -84,12 +84,12 @@ class ImageEvaluation:
     others: dict[str, CodeLength] = field(default_factory=dict)
     note: str = ""
     classifier: BayesClassifier | None = None
-    given: CodeLength | None = None
+    conditional: CodeLength | None = None
     condition: str = "class"
 
     def rows(self) -> list[tuple[str, CodeLength]]:
         """What is compared, by name, the model first."""
-        beside = [] if self.given is None else [(f"given the {self.condition}", self.given)]
+        beside = [] if self.conditional is None else [(f"given the {self.condition}", self.conditional)]
         return [("this model", self.model), *beside, *self.others.items()]
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def evaluate_images(
     images: Pixels,
     train: Pixels | None = None,
     *,
-    given: Floats | None = None,
+    conditional: Floats | None = None,
     condition: str = "class",
     levels: int = 256,
 ) -> ImageEvaluation:
@@ -115,7 +115,7 @@ def evaluate_images(
         images: (n, channels, height, width), whole numbers.
         train: images to which the simple models are fitted; by default to halves of ``images``, each scored by what was
             fitted to the other.
-        given: bits of each image under the model given its class or its attributes, (n,).
+        conditional: bits of each image under the model given its class or its attributes, (n,).
         condition: which of these, ``"class"`` or ``"attributes"``.
         levels: values of a pixel.
     """
@@ -132,8 +132,8 @@ def evaluate_images(
         others[name] = _length(lengths, "exact", bits)
     together = 8 * len(zlib.compress(images.tobytes(), 9)) / images.size
     others["zlib -9, all at once"] = CodeLength(together, math.nan, "exact", together - float(bits.mean()))
-    beside = None if given is None else _length(given, exactness, bits)
-    return ImageEvaluation(len(images), _length(bits, exactness), others, note, given=beside, condition=condition)
+    beside = None if conditional is None else _length(conditional, exactness, bits)
+    return ImageEvaluation(len(images), _length(bits, exactness), others, note, conditional=beside, condition=condition)
 
 
 def judge_classes(probabilities: Floats, truth: NDArray[np.int64]) -> BayesClassifier:
