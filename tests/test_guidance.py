@@ -33,6 +33,8 @@ FLOWS = {
     "one feature": lambda: maf(1, 3, **SMALL),
     "real_nvp": lambda: real_nvp(4, 3, **SMALL),
     "nice": lambda: nice(4, 3, **SMALL),
+    "glow": lambda: glow((1, 4, 4), 3, depth=1, hidden=(6,)),
+    "glow, event": lambda: glow((2, 4, 4), 3, depth=2, hidden=(6,), latent="event", mix="flip"),
 }
 LABELS = torch.eye(3, dtype=torch.float64)
 
@@ -354,7 +356,10 @@ MISTAKES = [
         lambda: guided(Flow(DiagonalNormal(2, context=1), Autoregressive(Affine(), 2, context=1).inv), None, 1.0),
         r"guided: leads layers, and the base DiagonalNormal has a context\. Give it none\.",
     ),
-    (lambda: guided(glow((1, 4, 4), 1, levels=1), None, 1.0), r"guided: .*; the flow holds Multiscale\."),
+    (
+        lambda: guided(glow((1, 4, 4), 1, levels=1, coupling="spline"), None, 1.0),
+        r"guided: .*; the flow holds Coupling of RationalQuadratic\.",
+    ),
     (
         lambda: guided(maf(2, 3), None, 1.0, unconditional=[0.0]),
         r"ContextPair: unconditional must have the shape of one context, \(3,\); got \(1,\)\.",

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from pushforward.bijections import Chain, VariationalDequantize
+from pushforward.bijections import Chain, Multiscale, VariationalDequantize
 from pushforward.bijections.chain import innermost
 from pushforward.bijections.guided import LAYERS, FirstContext, Guided
 from pushforward.bijections.scale import Scale
@@ -36,10 +36,10 @@ def guided(
 
     Of a `DiscreteGrid` the logits of each number are :math:`(1 + w) \theta_c - w \theta_u`: each conditional is
     proportional to :math:`p_c^{1+w}\, p_u^{-w}` (`GuidedGrid`). Of a flow of affine layers, such as `flows.tarflow`,
-    `flows.maf` and `flows.real_nvp`, the mean and the standard deviation of each layer are combined in closed form
-    (`bijections.Guided`): of a flow of one autoregressive layer this is that same product, wherever the label makes a
-    conditional narrower. What is returned shares the weights and is a model of the same kind: samples, their
-    log-probabilities, conditionals and files follow. It needs a model that learned without labels in part, see
+    `flows.glow`, `flows.maf` and `flows.real_nvp`, the mean and the standard deviation of each layer are combined in
+    closed form (`bijections.Guided`): of a flow of one autoregressive layer this is that same product, wherever the
+    label makes a conditional narrower. What is returned shares the weights and is a model of the same kind: samples,
+    their log-probabilities, conditionals and files follow. It needs a model that learned without labels in part, see
     `train.with_labels_dropped`.
 
     Args:
@@ -137,19 +137,30 @@ def _guided_flow(flow: Flow, weight: float, unconditional: Any) -> Flow:
     if flow.base.context_shape is not None:
         raise ValueError(f"guided: leads layers, and the base {type(flow.base).__name__} has a context. Give it none.")
     context = math.prod(flow.bijection.context_shape or ())
-    parts: list[Bijection] = []
-    for part, backwards in innermost(flow.bijection):
-        guided_part = part if part.context_shape is None else _guided_part(part, backwards, weight, 2 * context)
-        parts.append(guided_part.inv if backwards else guided_part)
     shape = flow.context_shape or ()
     pair = ContextPair(shape, unconditional=unconditional, context_map=flow.context_map)
-    return Flow(flow.base, Chain(parts), context_map=pair, context_shape=shape)
+    bijection = _guided_chain(flow.bijection, False, weight, 2 * context)
+    return Flow(flow.base, bijection, context_map=pair, context_shape=shape)
+
+
+def _guided_chain(bijection: Bijection, backwards: bool, weight: float, context: int) -> Chain:
+    """A map with its layers guided; ``backwards``: from the latent to data its inverse is applied."""
+    parts: list[Bijection] = []
+    for part, inverted in innermost(bijection):
+        guided_part = _guided_part(part, backwards != inverted, weight, context)
+        parts.append(guided_part.inv if inverted else guided_part)
+    return Chain(parts)
 
 
 def _guided_part(part: Bijection, backwards: bool, weight: float, context: int) -> Bijection:
+    if part.context_shape is None:
+        return part
     if isinstance(part, VariationalDequantize):  # rounds points whatever the context is
         return FirstContext(part, context=context)
     layer: Any = part
+    if isinstance(part, Multiscale):
+        levels = [_guided_chain(level, backwards, weight, context) for level in layer.levels]
+        return Multiscale(levels, latent="event" if part.out_shape == part.in_shape else "flat")
     name = type(part).__name__
     if isinstance(part, LAYERS):
         if isinstance(layer.univariate, AFFINE_MAPS):
@@ -160,5 +171,5 @@ def _guided_part(part: Bijection, backwards: bool, weight: float, context: int) 
             name += f" of {type(layer.univariate).__name__}"
     raise ValueError(
         "guided: has a closed form for layers of affine maps (Affine, Shift) from data to the latent, as in "
-        f"tarflow(univariate='affine'), maf and real_nvp, and for DiscreteGrid; the flow holds {name}."
+        f"tarflow(univariate='affine'), glow, maf and real_nvp, and for DiscreteGrid; the flow holds {name}."
     )

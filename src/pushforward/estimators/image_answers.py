@@ -155,7 +155,7 @@ class ImageAnswers:
             y: one label or vector of attributes for all, or one for each; by default labels are drawn by their
                 frequencies, and attributes are not told.
             guidance: above zero for images that are more typical of their label, and less varied
-                (`distributions.guided`): for ``"pixels"`` and flows of affine layers such as ``"tarflow"``.
+                (`distributions.guided`): for ``"pixels"`` and flows of affine layers, ``"tarflow"`` and ``"glow"``.
             temperature: below one for more usual and less varied images (`distributions.with_temperature`): each
                 conditional probability of ``"pixels"`` is raised to its inverse, latents of flows are multiplied by it.
             random_state: seed or generator of numpy; by default that of the estimator.
