@@ -199,7 +199,10 @@ def test_report_shows_pictures(folder, tmp_path):
     assert page.count("data:image/png") == 7
     assert "the length of a code" in page
     assert "--train" in page
+    run("report", folder / "flow.safetensors", folder / "test.npz", "--limit", 9, "--out", out, "--force")
+    assert "The image at the mean latent of each class" in out.read_text()
     run("report", folder / "flow.safetensors", folder / "flat.npy", "--limit", 9, "--out", out)
+    assert "What lies between images?" in out.read_text()
     page = out.read_text("utf-8")
     assert "a bound on it" in page
     assert "complete an image?" not in page

@@ -192,8 +192,23 @@ def test_flows_bound_probabilities_and_interpolate(name):
     assert np.array_equal(way[-1], images[1])
     assert way.shape == (5, 4, 4)
     assert model.sample(3, "dark", temperature=0.5).max() < 4
+    means = model.mean_latents(images, y)
+    assert means.shape == (2, 4, 4)
+    one = model.mean_latents(images[:1], y[:1])  # of one image the image itself
+    assert np.array_equal(one[0], images[0])
     with pytest.raises(ValueError, match=rf"^FlowImages\.complete: {name} has no exact distribution .*'pixels' has\.$"):
         model.complete(images[0, :2])
+
+
+def test_mean_latents_group_by_labels_that_the_flow_does_not_know():
+    images, y = toy(30, side=4)
+    model = FlowImages(model="window_flow", **TINY_FLOW).fit(images)
+    both = model.mean_latents(images, y)
+    assert both.shape == (2, 4, 4)
+    each = [model.mean_latents(images[y == name])[0] for name in ("bright", "dark")]
+    assert (np.abs(both.astype(int) - each) <= 1).mean() > 0.9  # but for the noise
+    with pytest.raises(ValueError, match=r"FlowImages\.mean_latents: y must be labels of classes; got attributes"):
+        model.mean_latents(images, np.ones((30, 2)))
 
 
 # --- scikit-learn, files, repeats -------------------------------------------------------------------------------------
@@ -335,6 +350,7 @@ MISTAKES = [
     (lambda: unlabelled().sample(2, "dark"), r"FlowImages: this model was fitted without labels and takes no y"),
     (lambda: unlabelled().predict(X), r"FlowImages\.predict_proba: this model was fitted without labels and knows no"),
     (lambda: unlabelled().score_samples(X[:, :2]), r"FlowImages: the model is of images of 3 × 3 pixels; got 2 × 3"),
+    (lambda: unlabelled().mean_latents(X), r"FlowImages\.mean_latents: pixels has no latent space\. The flows have"),
     (lambda: unlabelled().interpolate(X[0], X[1]), r"FlowImages\.interpolate: pixels has no latent space\. The flows"),
     (lambda: unlabelled().complete(X[0]), r"FlowImages: top_rows must be the first 1 to 2 rows of one image with 1"),
     (lambda: unlabelled().complete(X[0, :1] + 9), r"FlowImages: levels=4, and top_rows holds 1[0-2]\."),

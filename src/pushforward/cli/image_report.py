@@ -9,7 +9,7 @@ import numpy as np
 
 from pushforward.data.images import Images
 from pushforward.data.pixel_arrays import from_pixels, to_pixels
-from pushforward.distributions import DiscreteGrid
+from pushforward.distributions import DiscreteGrid, Flow
 from pushforward.estimators import FlowImages
 from pushforward.estimators.image_conditions import Classes
 from pushforward.evaluate.html import write_report
@@ -20,6 +20,7 @@ from pushforward.evaluate.images import ImageEvaluation
 __all__ = ["write_image_report"]
 
 COLUMNS, DRAWN, PAIRS, COMPLETED = 10, 64, 12, 9
+WAYS, AVERAGED = 3, 500
 MOST_ROWS = 20
 
 
@@ -54,15 +55,30 @@ def write_image_report(
         top = from_pixels(first[:, : model.shape_[1] // 2], model.layout_)
         rest = _pixels(model.complete(top, COMPLETED, random_state=seed))
         completions = np.concatenate([first[None], rest])[None]
+    between = means = None
+    if isinstance(model.model_, Flow):
+        between, means = _in_latent_space(model, images, seed)
     shown = ImageFindings(
         evaluation=evaluation, samples=samples, row_names=names,
         neighbours=(chosen, nearest(chosen, others.pixels)),
         neighbours_of="images judged here" if train is None else "training images", images=images.pixels, bits=bits,
-        names=images.names, levels=model.levels, completions=completions, history=getattr(model, "history_", None),
+        names=images.names, levels=model.levels, completions=completions, between=between, means=means,
+        history=getattr(model, "history_", None),
         facts={"parameters": sum(p.numel() for p in model.model_.parameters()), **facts},
     )  # fmt: skip
     write_report(path, title, image_sections(shown, command))
     return evaluation.to_dict()
+
+
+def _in_latent_space(model: FlowImages, images: Images, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Ways between pairs of images (pairs, steps, ...), and the image at the mean latent of each class."""
+    chosen = np.random.default_rng(seed).choice(len(images), size=(WAYS, 2))
+    ends = [from_pixels(images.pixels[pair], model.layout_) for pair in chosen]
+    ways = np.stack([_pixels(model.interpolate(a, b, COLUMNS, random_state=seed)) for a, b in ends])
+    if images.labels is None:
+        return ways, None
+    few = images.take(np.random.default_rng(seed).permutation(len(images))[:AVERAGED])
+    return ways, _pixels(model.mean_latents(few, random_state=seed))
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:

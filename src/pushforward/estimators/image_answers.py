@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pushforward.core.checks import at_least, not_negative, positive
 from pushforward.data.pixel_arrays import Layout, from_pixels, to_pixels
-from pushforward.distributions import DiscreteGrid, Flow, guided, with_temperature
+from pushforward.distributions import DiscreteGrid, guided, with_temperature
 from pushforward.estimators.image_conditions import Classes, Condition
 from pushforward.estimators.parameters import seed_of
 from pushforward.train.progress import advancing
@@ -209,40 +209,6 @@ class ImageAnswers:
             parts.append(torch.cat([top.expand(len(drawn), *top.shape), drawn], dim=2))
         return self._shown(torch.cat(parts))
 
-    def interpolate(self, a: Any, b: Any, n: int = 8, y: Any = None, *, random_state: Any = None) -> NDArray[np.uint8]:
-        r"""``n`` images from ``a`` to ``b`` along an arc between their latents, both ends as they are, for flows.
-
-        .. math:: z(t) = \frac{\sin((1 - t)\,\omega)\, z_a + \sin(t\,\omega)\, z_b}{\sin \omega}
-
-        where :math:`\omega` is the angle between the latents: the lengths of latents on the way are like those of
-        samples, which on a straight line they are not.
-
-        Args:
-            a: one image, with the axes that images have in `fit`.
-            b: another one.
-            n: how many, both ends included.
-            y: one label or vector of attributes of both; not told by default.
-            random_state: of the noise that dequantizes; by default that of the estimator.
-        """
-        check_is_fitted(self)
-        flow = self.model_
-        if not isinstance(flow, Flow):
-            raise ValueError(
-                f"FlowImages.interpolate: {self.model} has no latent space. The flows have: fit "
-                "model='glow', 'tarflow' or 'window_flow'."
-            )
-        at_least("FlowImages", "n", n, 2)
-        ends, _ = self._pixels(np.stack([np.asarray(a), np.asarray(b)]))
-        context = self._context(y, n, "interpolate")
-        context = None if context is None else context.to(self.device)
-        with torch.no_grad():
-            x = ends.to(self.device, flow.dtype)
-            noise = self._generator(random_state)
-            z = flow.to_latent(x, None if context is None else context[:2], generator=noise)
-            images = flow.to_data(_arc(z[0], z[1], n), context)
-        images[0], images[-1] = x[0], x[1]
-        return self._shown(images)
-
     def _top(self, top_rows: Any) -> NDArray[np.uint8]:
         """The first rows (channels, rows, width) of one image."""
         channels, height, width = self.shape_
@@ -320,15 +286,3 @@ class ImageAnswers:
     def _generator(self, random_state: Any) -> torch.Generator:
         source = self.random_state if random_state is None else random_state
         return torch.Generator(device=self.device or "cpu").manual_seed(seed_of(source))
-
-
-def _arc(a: Tensor, b: Tensor, n: int) -> Tensor:
-    """Points on the arc from a to b; on the straight line where they are parallel."""
-    cosine = (a * b).sum() / (a.norm() * b.norm())
-    angle = cosine.clamp(-1, 1).acos().double()
-    t = torch.linspace(0, 1, n, dtype=torch.float64, device=a.device)
-    first, second = ((1 - t) * angle).sin() / angle.sin(), (t * angle).sin() / angle.sin()
-    straight = angle.sin() < 1e-6
-    first, second = torch.where(straight, 1 - t, first), torch.where(straight, t, second)
-    size = (n, *[1] * a.ndim)
-    return first.to(a.dtype).reshape(size) * a + second.to(a.dtype).reshape(size) * b

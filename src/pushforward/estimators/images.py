@@ -23,8 +23,8 @@ from pushforward.core.random_state import seeded
 from pushforward.data.image_labels import ImageAttributes
 from pushforward.data.images import Images, read_images
 from pushforward.data.pixel_arrays import Layout, to_pixels
-from pushforward.estimators.image_answers import ImageAnswers
 from pushforward.estimators.image_conditions import Classes, condition_from_json, learn_condition
+from pushforward.estimators.image_latents import ImageLatents
 from pushforward.estimators.parameters import TrainedEstimator, seed_of
 from pushforward.flows import IMAGE_FLOWS
 from pushforward.io import load, read_header, save
@@ -60,7 +60,7 @@ class PreparedImages(NamedTuple):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class FlowImages(ImageAnswers, DensityMixin, TrainedEstimator):
+class FlowImages(ImageLatents, DensityMixin, TrainedEstimator):
     r"""The distribution of images whose pixels are whole numbers, perhaps given a class or a vector of attributes.
 
     ``model="pixels"``, the default, is a probability of each pixel given those before it: its numbers are **exact**,

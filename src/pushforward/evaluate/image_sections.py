@@ -43,6 +43,8 @@ class ImageFindings:
         names: of each.
         levels: values of a pixel.
         completions: an image, and completions of its upper half; None where the model has none.
+        between: images between two others along an arc of latents; None where the model has none.
+        means: the image at the mean latent of each class, likewise.
         history: of the training.
         facts: about the model, by name.
     """
@@ -57,6 +59,8 @@ class ImageFindings:
     names: Sequence[str]
     levels: int
     completions: Pixels | None
+    between: Pixels | None
+    means: Pixels | None
     history: HistoryLike | None
     facts: Mapping[str, object]
 
@@ -74,6 +78,8 @@ def image_sections(shown: ImageFindings, command: str = "") -> list[Section]:
     if shown.completions is not None:
         caption = "First the image as it is; beside it draws whose upper half is the same, bit for bit."
         sections.append(Section("How does the model complete an image?", [_picture(shown.completions, shown, caption)]))
+    if shown.between is not None:
+        sections.append(_latents(shown, shown.between))
     if shown.history is not None and shown.history.records:
         sections.append(_training(shown))
     rows = [[name, _text(value)] for name, value in shown.facts.items()]
@@ -179,6 +185,14 @@ def _neighbours(shown: ImageFindings) -> Section:
     pairs = np.stack([samples, images])
     caption = f"Above, samples; below each, the nearest of the {shown.neighbours_of} by squared distance of pixels."
     return Section("Are samples copies?", [_picture(pairs, shown, caption)])
+
+
+def _latents(shown: ImageFindings, between: Pixels) -> Section:
+    caption = "The first and the last image of each row are from the data; the others lie between their latents."
+    parts: list[Part] = [_picture(between, shown, caption)]
+    if shown.means is not None:
+        parts.append(_picture(shown.means[None], shown, "The image at the mean latent of each class."))
+    return Section("What lies between images?", parts)
 
 
 def _rarest(shown: ImageFindings) -> Section:
