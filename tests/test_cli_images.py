@@ -351,6 +351,7 @@ def test_images_given_attributes(folder, tmp_path):
     read = read_images(folder / "images", labels)
     assert read.attributes.columns == ("light", "turn")
     np.testing.assert_array_equal(read.attributes, numbers)
+    assert re.search(r"attributes +light, turn", run("info", out).stdout)
     answer = run_json("evaluate", out, folder / "images", "--labels", labels)
     assert answer["condition"] == "attributes"
     assert answer["conditional"]["bits"] == pytest.approx(model.bits_per_dim(images, numbers).mean())

@@ -45,6 +45,7 @@ def info_rows(model: str, header: Header) -> list[list[str]]:
         ["model", " ".join(filter(None, [str(metadata.get("model", header.config.get("type"))), options]))],
         ["images", metadata.get("images") or ""],
         ["classes", ", ".join(metadata.get("classes") or [])],
+        ["attributes", ", ".join(metadata.get("attributes") or [])],
         ["columns", ", ".join(typed)],
         ["given", ", ".join(metadata.get("given") or [])],
         ["left out", ", ".join(metadata.get("dropped") or [])],

@@ -66,12 +66,12 @@ class ImageLatents(ImageAnswers):
         """
         flow = self._flow("mean_latents")
         x, y = self._pixels(images, y)
-        known = isinstance(self.condition_, Classes)
-        classes = self.condition_ if known else learn_condition(y, len(x))
+        learned = isinstance(self.condition_, Classes)
+        classes = self.condition_ if learned else learn_condition(y, len(x))
         if isinstance(classes, Attributes):
             raise ValueError("FlowImages.mean_latents: y must be labels of classes; got attributes. Leave it out.")
         numbers = classes.decode(classes.encode(y, len(x))) if y is not None else np.zeros(len(x), dtype=np.int64)
-        context = self._context(y if known else None, len(x), "mean_latents")
+        context = self._context(y if learned else None, len(x), "mean_latents")
         noise, means = self._generator(random_state), []
         for k in np.unique(numbers):
             rows = np.flatnonzero(numbers == k)
