@@ -132,7 +132,7 @@ def test_the_linear_part_of_many_columns_is_that_of_each_row():
     count, n = 24, 60
     generator = torch.Generator().manual_seed(0)
     t = torch.randn(count, 400, generator=generator, dtype=torch.float64)
-    part = LinearPart(count)
+    part = LinearPart(count).eval()
     part.measure(torch.cumsum(t, dim=0), None)
     places, seen = torch.cumsum(t, dim=0)[:, :n], torch.rand(count, n, generator=generator) < 0.6
     seen[:, 0], seen[:, 1] = False, True
@@ -142,7 +142,8 @@ def test_the_linear_part_of_many_columns_is_that_of_each_row():
         s, rest = seen[:, i].nonzero()[:, 0], (~seen[:, i]).nonzero()[:, 0]
         weights = torch.linalg.solve(r[s][:, s], r[s][:, rest])
         expected = part.centre[rest, 0] + part.width[rest, 0] * (weights.t() @ standard[s, i])
-        variance = 1 - (weights * r[s][:, rest]).sum(dim=0)
+        leverage = (1 + standard[s, i] @ torch.linalg.solve(r[s][:, s], standard[s, i])) / 400
+        variance = (1 - (weights * r[s][:, rest]).sum(dim=0)) * (1 + leverage)
         assert torch.allclose(mean[rest, i], expected)
         assert torch.allclose(log_deviation[rest, i], part.width[rest, 0].log() + 0.5 * variance.log(), atol=1e-7)
 

@@ -160,10 +160,43 @@ def test_a_composite_is_a_mean_over_sets_of_other_columns():
         assert ((composite[:, j] > low - 1e-9) & (composite[:, j] < high + 1e-9)).all()
 
 
+def leverage(r, t, rows):
+    """Of values t (columns,) with correlations r, measured on so many rows."""
+    return (1 + t @ torch.linalg.solve(r, t)) / rows
+
+
+@torch.no_grad()
+def test_deviations_of_rows_are_those_of_a_regression_that_has_not_seen_them():
+    """New rows: the deviations of a Bayesian regression. Rows that were measured: with their deviations in training
+    residuals are what they are if each row is left out of the regression."""
+    g = generator(0)
+    x = torch.randn(40, 6, dtype=torch.float64, generator=g) @ torch.randn(6, 6, dtype=torch.float64, generator=g)
+    part = LinearPart(6)
+    part.measure(x.t(), None)
+    part.correlation.copy_(torch.corrcoef(x.t()))  # not shrunk
+    seen = torch.tensor([True] * 5 + [False])[:, None].expand(6, 40)
+    mean, log_deviation = (v[5] for v in part(x.t(), seen, None))
+    ones = torch.ones(40, 1, dtype=torch.float64)
+    for i in range(40):
+        others = [k for k in range(40) if k != i]
+        inputs = torch.cat([ones, x[:, :5]], dim=1)
+        weights = torch.linalg.lstsq(inputs[others], x[others, 5:]).solution[:, 0]
+        left_out = x[i, 5] - inputs[i] @ weights
+        hat = inputs[i] @ torch.linalg.solve(inputs.t() @ inputs, inputs[i])
+        s = (part.eval()(x.t(), seen, None)[1][5, i].exp()) / (1 + hat).sqrt()  # the deviation around the true mean
+        studentised = (x[i, 5] - mean[i]) / log_deviation[i].exp()
+        torch.testing.assert_close(studentised, left_out / (s / (1 - hat).sqrt()))
+    new = torch.randn(6, 30, dtype=torch.float64, generator=g)
+    inflated = part(new, seen[:, :30], None)[1][5].exp()
+    z = torch.cat([torch.ones(1, 30, dtype=torch.float64), new[:5]])
+    hats = (z * torch.linalg.solve(inputs.t() @ inputs, z)).sum(dim=0)
+    torch.testing.assert_close(inflated, s * (1 + hats).sqrt())
+
+
 @torch.no_grad()
 def test_means_and_deviations_are_those_of_formulas():
     covariance, x = gaussian(6, 3_000)
-    part = LinearPart(6)
+    part = LinearPart(6).eval()
     t = (x / covariance.diagonal().sqrt()).t()
     part.measure(t, None)
     r = part.correlation
@@ -183,7 +216,8 @@ def test_means_and_deviations_are_those_of_formulas():
                     continue
                 weights = torch.linalg.solve(r[some][:, some], r[some, j])
                 m = part.centre[j] + part.width[j] * (weights @ values[some, i])
-                s = part.width[j] * (1 - weights @ r[some, j]).sqrt()
+                h = leverage(r[some][:, some], values[some, i], 3_000)
+                s = part.width[j] * ((1 - weights @ r[some, j]) * (1 + h)).sqrt()
                 torch.testing.assert_close(mean[j, i], m[0])
                 torch.testing.assert_close(log_deviation[j, i], s.log()[0])
 
@@ -369,7 +403,8 @@ def test_each_row_is_given_the_columns_that_it_sees_in_whatever_order_they_are_a
             before = [i for i in range(columns) if seen[i, row] and (ranks is None or ranks[i] < ranks[j])]
             weights = torch.linalg.solve(part.correlation[before][:, before], part.correlation[before, j])
             expected = part.centre[j] + part.width[j] * (weights @ t[before, row])
-            variance = (1 - weights @ part.correlation[before, j]) * part.width[j].square()
+            h = leverage(part.correlation[before][:, before], t[before, row], 400)
+            variance = (1 - weights @ part.correlation[before, j]) * part.width[j].square() * (1 - h)
             assert mean[k, row].item() == pytest.approx(expected.item(), abs=1e-8)
             assert log_deviation[k, row].item() == pytest.approx(0.5 * variance.log().item(), abs=1e-8)
 

@@ -25,7 +25,9 @@ MOST_ROWS, RESIDUALS = 50_000, 100_000
 """Rows that are measured, and values of rows whose residuals are looked at, at most."""
 LARGEST_RESIDUAL = 6.0
 """Up to here residuals count where the shrinkage is chosen, so that a few far values do not decide."""
-LEAST_VARIANCE = 1e-9
+LEAST_VARIANCE, LEAST_LEFT = 1e-9, 0.05
+MANY_ROWS = 1_000
+"""Rows for each column from which on the errors of means are forgotten: deviations that all rows share cost less."""
 ELIMINATED = 16
 """Up to so many columns are conditioned on one after the other where rows see different ones."""
 ENTRIES, PIECES = 2**16, 8
@@ -42,6 +44,11 @@ class LinearPart(nn.Module):
     pairs where entries are missing and shrunk towards the identity. How far is chosen by cross-validation: not at all
     where there are many rows, and wholly, so that nothing of the linear part is left, where it predicts nothing.
 
+    From N rows means are known with an error, of variance :math:`h s_j^2` with the leverage :math:`h = (1 + t_S
+    R_{SS}^{-1} t_S) / N`: deviations of new rows are :math:`s_j \sqrt{1 + h}`. The rows that R was measured on are
+    nearer to their means than new ones. In training they are judged by :math:`s_j \sqrt{1 - h}`, which is what they
+    would be judged by if R had been measured without them. So what is learned about deviations holds for new rows.
+
     Args:
         columns: how many columns are on the real line.
 
@@ -50,6 +57,7 @@ class LinearPart(nn.Module):
 
     References:
         | A Well-Conditioned Estimator for Large-Dimensional Covariance Matrices (Ledoit and Wolf, 2004)
+        | The Hat Matrix in Regression and ANOVA (Hoaglin and Welsch, 1978), for leverages
     """
 
     correlation: Tensor
@@ -57,6 +65,8 @@ class LinearPart(nn.Module):
     width: Tensor
     reach: Tensor
     """Beyond it standardised values are not followed."""
+    a_row: Tensor
+    """1 / N, one row in those that were measured; zero if they are so many that means are known."""
 
     def __init__(self, columns: int | Sequence[int], targets: Sequence[int] | None = None, context: int = 0) -> None:
         super().__init__()
@@ -68,6 +78,7 @@ class LinearPart(nn.Module):
         self.register_buffer("centre", torch.zeros(columns, 1, dtype=torch.float64))
         self.register_buffer("width", torch.ones(columns, 1, dtype=torch.float64))
         self.register_buffer("reach", torch.full((columns, 1), FARTHEST, dtype=torch.float64))
+        self.register_buffer("a_row", torch.zeros((), dtype=torch.float64))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         before = dict(buffers_of(self))
@@ -96,7 +107,10 @@ class LinearPart(nn.Module):
         """
         asked = list(range(len(self.correlation)) if targets is None else targets)
         t, seen = self._standardize(places), seen & ~places.isnan()
-        mean, variance = _condition(self.correlation, t, seen, ranks, asked)
+        mean, variance, distance = _condition(self.correlation, t, seen, ranks, asked)
+        if concrete_bool(self.a_row == 0) is not True:
+            leverage = self.a_row * (1 + distance)
+            variance = variance * ((1 - leverage).clamp(min=LEAST_LEFT) if self.training else 1 + leverage)
         log_deviation = 0.5 * variance.clamp(min=LEAST_VARIANCE).log()
         return self.centre[asked] + self.width[asked] * mean, self.width[asked].log() + log_deviation
 
@@ -119,6 +133,8 @@ class LinearPart(nn.Module):
         self.width.copy_(torch.where(width > 0, width, 1.0))
         t = ((places - self.centre) / self.width).nan_to_num()
         self.reach.copy_((2 * t.abs().amax(dim=1, keepdim=True)).clamp(min=FARTHEST))
+        rows = places.shape[1]
+        self.a_row.fill_(1 / rows if rows < MANY_ROWS * len(places) else 0.0)
         folds = [(t[:, k::FOLDS], present[:, k::FOLDS]) for k in range(FOLDS)]
         moments = torch.stack([_moments(*fold) for fold in folds])
         total = moments.sum(dim=0)
@@ -137,8 +153,9 @@ class LinearPart(nn.Module):
             weight = present[self.targets].sum(dim=0) / targets.sum(dim=0).clamp(min=1)
             answers = t[self.targets]
             for k, shrinkage in enumerate(SHRINKAGES):
-                mean, variance = _condition(_shrunk(correlation, shrinkage), t, seen, ranks, self.targets)
-                variance = variance.clamp(min=LEAST_VARIANCE)
+                mean, variance, distance = _condition(_shrunk(correlation, shrinkage), t, seen, ranks, self.targets)
+                leverage = FOLDS / (FOLDS - 1) * self.a_row * (1 + distance)
+                variance = (variance * (1 + leverage)).clamp(min=LEAST_VARIANCE)
                 z = ((answers - mean) * variance.rsqrt()).clamp(-LARGEST_RESIDUAL, LARGEST_RESIDUAL)
                 scores[k] += float((torch.where(targets, z.square() + variance.log(), 0.0).sum(dim=0) * weight).sum())
         return SHRINKAGES[scores.index(min(scores))]
@@ -169,38 +186,39 @@ class LinearPart(nn.Module):
 
 def _condition(
     correlation: Tensor, t: Tensor, seen: Tensor, ranks: Sequence[int] | None, asked: Sequence[int]
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and variance of columns ``asked`` given the seen ones, of lower rank where there are ranks, each (asked, n);
-    the variance is (asked, 1) where all rows see the same columns.
+    the variance is (asked, 1) where all rows see the same columns. Third the squared distance of what is seen from the
+    centre, t_S R_SS⁻¹ t_S, (asked, n) or (1, n).
 
-    With the Cholesky factor L of the correlations of the seen columns, B = L⁻¹ R and y = L⁻¹ t the mean is Bᵀ y and the
-    variance 1 - Σ B². In the order of the ranks the first entries of a column of B and of y are those given the first
-    columns alone. So one factor of each row does for all of its columns.
+    With the Cholesky factor L of the correlations of the seen columns, B = L⁻¹ R and y = L⁻¹ t the mean is Bᵀ y, the
+    variance 1 - Σ B² and the distance Σ y². In the order of the ranks the first entries of a column of B and of y are
+    those given the first columns alone. So one factor of each row does for all of its columns.
     """
     count, before = len(correlation), None
     if not t.shape[1]:
-        return t.new_zeros(len(asked), 0), t.new_ones(len(asked), 0)
+        return t.new_zeros(len(asked), 0), t.new_ones(len(asked), 0), t.new_zeros(1, 0)
     shared = concrete_bool((seen == seen[:, :1]).all())
     if not shared and count <= ELIMINATED:
-        mean, variance = _eliminate(correlation, t * seen, seen, ranks)
-        return mean[asked], variance[asked]
+        mean, variance, distance = _eliminate(correlation, t * seen, seen, ranks)
+        return mean[asked], variance[asked], distance if len(distance) == 1 else distance[asked]
     if ranks is not None:
         order = sorted(range(count), key=ranks.__getitem__)
         correlation, t, seen = correlation[order][:, order], t[order], seen[order]
         asked = [order.index(j) for j in asked]
         before = torch.arange(count, device=t.device)[:, None] < torch.tensor(asked, device=t.device)
     if shared:
-        mean, variance = _solve(correlation, correlation[:, asked], before, seen[:, :1].t(), (t * seen)[None])
-        return mean[0], variance.t()
-    means, variances = _by_rows(correlation, asked, before, seen.t(), (t * seen).t())
-    return means.t(), variances.t()
+        mean, variance, distance = _solve(correlation, correlation[:, asked], before, seen[:, :1].t(), (t * seen)[None])
+        return mean[0], variance.t(), distance[0]
+    means, variances, distances = _by_rows(correlation, asked, before, seen.t(), (t * seen).t())
+    return means.t(), variances.t(), distances.t()
 
 
 def _by_rows(
     correlation: Tensor, asked: Sequence[int], before: Tensor | None, seen: Tensor, t: Tensor
-) -> tuple[Tensor, Tensor]:
-    """What `_condition` gives, each (n, asked), from sets of seen columns (n, columns) and values (n, columns), one set
-    for each row.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What `_condition` gives, each (n, asked), distances (n, asked) or (n, 1), from sets of seen columns (n, columns)
+    and values (n, columns), one set for each row.
 
     Rows that see about as many columns are computed together, by matrices of as many columns as one of them sees: a
     factor costs the cube of their number. Where a row sees fewer, columns that are correlated with none take the place.
@@ -217,6 +235,7 @@ def _by_rows(
     unseen = before is None and len(asked) == count
     targets = seen_first if unseen else torch.tensor(asked, device=t.device).expand(n, -1)
     mean, variance = t.new_zeros(n, len(asked)), t.new_ones(n, len(asked))
+    distance = t.new_zeros(n, 1 if before is None else len(asked))
     least, start = sizes.tolist(), 0
     while start < n:
         size = n if t.device.type != "cpu" else max(8, min(n // PIECES, ENTRIES // max(1, least[start]) ** 2))
@@ -229,46 +248,54 @@ def _by_rows(
         loads = torch.linalg.solve_triangular(factor, across, upper=False)
         y = torch.linalg.solve_triangular(factor, t[rows].gather(1, some)[..., None], upper=False)
         loads = loads if before is None else loads * before[some]
+        squares = y.square().mT  # (rows, 1, most)
+        distance[rows] = squares.sum(dim=2) if before is None else (squares @ before[some].to(t.dtype))[:, 0]
         places = wanted if unseen else place[: len(asked)].expand(len(rows), -1)
         mean[rows] = mean[rows].scatter(1, places, (loads.mT @ y)[..., 0])
         variance[rows] = variance[rows].scatter(1, places, 1 - loads.square_().sum(dim=1))
         start = stop
-    return (mean[:, asked], variance[:, asked]) if unseen else (mean, variance)
+    return (mean[:, asked], variance[:, asked], distance) if unseen else (mean, variance, distance)
 
 
-def _eliminate(correlation: Tensor, t: Tensor, seen: Tensor, ranks: Sequence[int] | None) -> tuple[Tensor, Tensor]:
+def _eliminate(
+    correlation: Tensor, t: Tensor, seen: Tensor, ranks: Sequence[int] | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """What `_condition` gives of all columns, by conditioning on one column after the other in all rows at once: faster
     than a factor for each row where there are few columns."""
     count, n = t.shape
     left = correlation[..., None].repeat(1, 1, n)  # the covariances given the columns so far
-    mean, before = torch.zeros_like(t), []
+    mean, distance, before = torch.zeros_like(t), t.new_zeros(n), []
     order = range(count) if ranks is None else sorted(range(count), key=ranks.__getitem__)
     values, observed = t.unbind(), seen.unbind()
     for k in order:
         line, middle = left[k].clone(), mean[k]
-        before.append((middle, line[k]))
-        gain = line * (observed[k] / line[k])  # (columns, n)
-        mean = torch.addcmul(mean, gain, values[k] - middle)
+        before.append((middle, line[k], distance))
+        gain, off = line * (observed[k] / line[k]), values[k] - middle  # (columns, n), (n,)
+        mean = torch.addcmul(mean, gain, off)
+        distance = torch.addcmul(distance, off.square(), observed[k] / line[k])
         left.addcmul_(gain[:, None], line, value=-1)
     if ranks is None:
-        return mean, left.diagonal().t()
+        return mean, left.diagonal().t(), distance[None]
     places = sorted(range(count), key=list(order).__getitem__)
-    means, variances = (torch.stack(parts)[places] for parts in zip(*before, strict=True))
-    return means, variances
+    means, variances, distances = (torch.stack(parts)[places] for parts in zip(*before, strict=True))
+    return means, variances, distances
 
 
 def _solve(
     correlation: Tensor, across: Tensor, before: Tensor | None, seen: Tensor, t: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Means (sets, asked, rows of a set) and variances (sets, asked), from the columns of the correlations that belong
-    to those asked for, the entries of B that count for them, sets (sets, columns) and values (sets, columns, rows)."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Means (sets, asked, rows of a set), variances (sets, asked) and distances (sets, asked or 1, rows), from the
+    columns of the correlations that belong to those asked for, the entries of B that count for them, sets (sets,
+    columns) and values (sets, columns, rows)."""
     mask = seen.to(correlation.dtype)[..., None]
     seen_only = mask * correlation * mask.mT + torch.diag_embed(1 - mask[..., 0])
     factor = torch.linalg.cholesky_ex(seen_only)[0]
     solved = torch.linalg.solve_triangular(factor, torch.cat([mask * across, t], dim=-1), upper=False)
     loads, y = solved[..., : across.shape[1]], solved[..., across.shape[1] :]
     loads = loads if before is None else loads * before
-    return loads.mT @ y, 1 - loads.square().sum(dim=1)
+    squares = y.square()
+    distance = squares.sum(dim=1, keepdim=True) if before is None else before.to(y.dtype).mT @ squares
+    return loads.mT @ y, 1 - loads.square().sum(dim=1), distance
 
 
 def _moments(t: Tensor, present: Tensor) -> Tensor:
