@@ -133,7 +133,8 @@ def measured(name: str, noise: bool, splits: int) -> str:
         bounds.append(with_noise(schema, train, test) if noise else 0.0)
     mixed, nsf, auto_scores = (np.concatenate(scores[model]) for model in ("mixed", "nsf", "auto"))
     difference = mixed - nsf
-    error = difference.std() / math.sqrt(len(difference))
+    by_split = np.array([(a - b).mean() for a, b in zip(scores["mixed"], scores["nsf"], strict=True)])
+    error = difference.std() / math.sqrt(len(difference)) if splits == 1 else by_split.std(ddof=1) / math.sqrt(splits)
     lost = max(mixed.mean(), nsf.mean()) - auto_scores.mean()
     bound = f" {np.mean(bounds):.3f} |" if noise else ""
     return (

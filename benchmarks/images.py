@@ -33,6 +33,7 @@ from results import data_folder, machine, update_section
 from torch import Tensor
 
 import pushforward as pf
+from pushforward.core.allocator import keep_memory_of_steps
 from pushforward.data import read_images
 from pushforward.distributions import DiscreteGrid
 from pushforward.flows import IMAGE_FLOWS
@@ -124,6 +125,7 @@ def run(arguments: argparse.Namespace) -> None:
             with_labels_dropped(data, context[VALIDATION:], HIDDEN),
             (x[:VALIDATION], context[:VALIDATION]),
         )
+    keep_memory_of_steps()
     model = model_of(arguments.what, tuple(x.shape[1:]), options)
     curve, start = Curve(x[0].numel()), time.process_time()
     history = pf.fit(

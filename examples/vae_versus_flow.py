@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 
 import pushforward as pf
+from pushforward.core.allocator import keep_memory_of_steps
 from pushforward.core.domain import Integers
 from pushforward.core.exactness import Exactness
 from pushforward.data import read_images
@@ -120,7 +121,6 @@ MODELS: dict[str, Callable[[], Distribution]] = {
     "glow": lambda: pf.flows.glow((1, 28, 28), values=LEVELS, depth=6, hidden=(96,)),
     "pixels": lambda: pf.flows.pixels((1, 28, 28)),
 }
-KIND = {"exact": "exact", "bound": "bound"}
 
 
 @torch.no_grad()
@@ -171,10 +171,11 @@ def run(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     x, test = (torch.from_numpy(np.ascontiguousarray(part)).float() for part in parts)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     train, validation = x[order[VALIDATION:]], x[order[:VALIDATION]]
+    keep_memory_of_steps()
     results, out = {}, Path(arguments.out)
     for name in arguments.models:
         model, result = fitted(name, train, validation, arguments.seconds)
-        result["kind"] = KIND[model.exactness]
+        result["kind"] = model.exactness
         result["bits"] = bits(model, test[: arguments.test], 1)
         if result["kind"] == "bound":
             result["tight"] = bits(model, test[: arguments.images], arguments.draws)

@@ -10,12 +10,13 @@ SCRIPT = """
 import resource, torch
 from pushforward.core.allocator import keep_memory_of_steps
 
-def faults(size=40 << 20):
+def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.zeros(size, dtype=torch.uint8).add_(1)
+    for _ in range(6):
+        step = [torch.zeros(40 << 20, dtype=torch.uint8) for _ in range(3)]
+        del step
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-faults()
 without = faults()
 keep_memory_of_steps()
 faults()

@@ -374,8 +374,26 @@ def test_images_given_attributes(folder, tmp_path):
     )
     refused(
         "evaluate", out, tmp_path / "images.npy", "--labels", tmp_path / "labels.npy",
-        match="--labels: the model was fitted to the attributes light, turn; these images have x0, x1",
+        match="the model was fitted to the attributes light, turn; y has x0, x1. Name its columns as those",
     )  # fmt: skip
+    refused(
+        "evaluate", folder / "m.safetensors", folder / "images", "--labels", labels,
+        match="--labels: .*labels.csv holds attributes, and the model was fitted to classes. Leave --labels out",
+    )  # fmt: skip
+    refused(
+        "evaluate", folder / "plain.safetensors", folder / "images", "--labels", folder / "labels.csv",
+        match="--labels: .*labels.csv holds classes, and the model was fitted without labels. Leave --labels out",
+    )  # fmt: skip
+    np.savez(tmp_path / "both.npz", images=images, labels=numbers)
+    assert read_images(tmp_path / "both.npz").attributes.columns == ("x0", "x1")
+    drawn = run_json("sample", out, "--given", "light=1,turn=0", "-n", 2, "--out", tmp_path / "two.npy")
+    assert drawn["given"] == {"light": 1.0, "turn": 0.0}
+
+
+def test_validation_images_without_labels_get_none(folder, tmp_path):
+    fit = ("fit", folder / "images", "--labels", folder / "labels.csv", "--validation", folder / "flat.npy")
+    answer = run_json(*fit, "--out", tmp_path / "m.safetensors", "--steps", 3, *TINY)
+    assert (answer["evaluation"]["classifier"], answer["evaluation"]["conditional"]) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -51,3 +51,26 @@ def test_tables_without_rows_have_no_predictions():
     X, y = covariance_analysis(30)
     model = FlowRegressor(random_state=0, steps=5).fit(X, y)
     assert model.predict(X[:0]).shape == model.predict_median(X[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("features", [10, 41])
+def test_intervals_of_few_rows_cover_what_they_say(features):
+    """What is linear is known from the start, with its errors; a network of 90 rows adds nothing to it."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(1_100, features))
+    y = X[:, :10] @ rng.normal(size=10) + 2 * rng.normal(size=1_100)
+    model = FlowRegressor(random_state=1).fit(X[:100], y[:100])
+    low, high = model.predict_interval(X[100:], 0.9).T
+    assert 0.86 < ((y[100:] >= low) & (y[100:] <= high)).mean() < 0.95
+    kept = "the start is kept" in model.history_.stopped
+    assert kept == (model.history_.best_step == 0)
+    assert kept or features > 10
+
+
+def test_what_few_rows_can_teach_is_learned():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 2))
+    y = np.sin(2 * X[:, 0]) * 3 + 0.3 * rng.normal(size=600)
+    model = FlowRegressor(random_state=0).fit(X[:300], y[:300])
+    assert "the start is kept" not in model.history_.stopped
+    assert model.score(X[300:], y[300:]) > 0.8

@@ -128,7 +128,7 @@ MISTAKES = [
     (save("a.npz", x=ONE + 0.5), "a.npz", r"pixels must be whole numbers from 0 to 255; got float64\. Multiply"),
     (save("a.npz", x=ONE.astype(int) - 1), "a.npz", r"pixels must be whole numbers from 0 to 255; got int64"),
     (save("a.npz", x=ONE, y=[1, 2]), "a.npz", r"there are 2 labels for 1 images"),
-    (save("a.npz", x=ONE, y=[[1]]), "a.npz", r"labels must be one number or name an image"),
+    (save("a.npz", x=ONE, y=[[[1]]]), "a.npz", r"labels must be one number or name an image"),
 ]
 
 

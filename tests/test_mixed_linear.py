@@ -473,3 +473,18 @@ def test_the_inner_distribution_of_repeated_values_is_fitted_beside_a_linear_par
     alone.initialize(y[None], torch.ones(1, 800, dtype=torch.bool))
     torch.testing.assert_close(base, alone.base)
     assert base.abs().max() > 0.1
+
+
+@torch.no_grad()
+def test_errors_of_means_follow_the_rows_in_which_columns_are_there_together():
+    x = gaussian(4, 1_000, seed=1)[1]
+    gappy = x.clone()
+    gappy[100:, 0] = torch.nan
+    gappy[:60, 1] = torch.nan
+    part = LinearPart(4)
+    part.measure(gappy.t(), None)
+    torch.testing.assert_close(part.inverse_rows[:, 0], 3 / torch.tensor([240.0, 1_920, 2_040, 2_040]).double())
+    part.measure(x.t(), None)
+    torch.testing.assert_close(part.inverse_rows, torch.full_like(part.inverse_rows, 1 / 1_000))
+    part.measure(x.repeat(60, 1).t(), None)  # thinned to 30,000, and still many
+    assert (part.inverse_rows == 0).all()

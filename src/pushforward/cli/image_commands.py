@@ -33,6 +33,7 @@ from pushforward.estimators.image_conditions import Attributes, Classes
 from pushforward.evaluate.images import ImageEvaluation
 from pushforward.evaluate.metrics import with_error
 from pushforward.io import read_header
+from pushforward.train.progress import advancing
 
 __all__ = ["COMMANDS"]
 
@@ -66,7 +67,8 @@ def evaluate(arguments: Arguments, typed: set[str]) -> None:
         train = None if arguments["train"] is None else read_images(arguments["train"])
         if train is not None:
             refuse_sizes(model, train, arguments["train"])
-        evaluation, _ = judged(model, images.pixels, labels_of(model, images), None if train is None else train.pixels)
+        truth = labels_of(model, images, arguments["labels"])
+        evaluation, _ = judged(model, images.pixels, truth, None if train is None else train.pixels)
     if arguments["json"]:
         emit(evaluation.to_dict())
         return
@@ -95,14 +97,15 @@ def score(arguments: Arguments, typed: set[str]) -> None:
     out, source = arguments["out"], arguments["table"]
     with torch_scope(arguments["seed"], arguments["threads"]):
         check_output(out, arguments["model"], source, force=arguments["force"])
-        model = load_images_model(arguments["model"])
+        model = load_images_model(arguments["model"]).set_params(verbose=False)  # the blocks have a bar of their own
         images = read_judged(model, source, None, None)
         tell_if_long(model, len(images))
         numbers, total = math.prod(images.shape) * math.log(2), 0.0
 
         def blocks() -> Any:
             nonlocal total
-            for start in range(0, len(images), BLOCK):
+            starts = range(0, len(images), BLOCK)
+            for start in advancing(starts, "score") if len(starts) > 1 else starts:
                 scores = model.score_by_class(images.pixels[start : start + BLOCK])
                 total += float(scores.total.sum())
                 columns: dict[str, Any] = {
@@ -151,9 +154,12 @@ def sample(arguments: Arguments, typed: set[str]) -> None:
             write_images(out, images.pixels, images.classes, model.levels)
             written.append(out)
     count = len(images.pixels)
+    told: Any = None if y is None else str(y)
+    if isinstance(model.condition_, Attributes) and y is not None:
+        told = dict(zip(model.condition_.names, y.tolist(), strict=True))
     what = "completions" if complete is not None else "images"
     order = f", one class a row: {listed([str(name) for name in model.classes_])}" if images.columns else ""
-    result = {"written": written, "images": count, "given": None if y is None else str(y)}
+    result = {"written": written, "images": count, "given": told}
     finish(result, arguments["json"], f"{' and '.join(written)}: {count:,} {what}{order}.")
 
 
@@ -276,7 +282,7 @@ def report(arguments: Arguments, typed: set[str]) -> None:
             f"--seed={arguments['seed']}",
         ]
         evaluation, bits = judged(
-            model, images.pixels, labels_of(model, images), None if train is None else train.pixels
+            model, images.pixels, labels_of(model, images, arguments["labels"]), None if train is None else train.pixels
         )
         numbers = write_image_report(
             out, f"{arguments['model']} on {source}", model, images, train, evaluation=evaluation, bits=bits,

@@ -66,22 +66,26 @@ def refuse_sizes(model: FlowImages, images: Images, path: str) -> None:
         raise ValueError(f"{path}: the model is of pixels 0 .. {model.levels - 1}, and the images hold {highest}.")
 
 
-def labels_of(model: FlowImages, images: Images) -> NDArray[np.int64] | ImageAttributes | None:
+def labels_of(model: FlowImages, images: Images, typed: str | None) -> NDArray[np.int64] | ImageAttributes | None:
     """The numbers of the classes of images in the model, or their attributes; None where there are none.
 
     Raises:
-        ValueError: a label is none of the model's classes, or the attributes are others.
+        ValueError: a label is none of the model's classes, or the file of labels that was ``typed`` holds what the
+            model was not fitted to.
     """
-    if isinstance(model.condition_, Attributes) and images.attributes is not None:
-        if (names := model.condition_.names) != images.attributes.columns:
-            raise ValueError(
-                f"--labels: the model was fitted to the attributes {', '.join(names)}; these images have "
-                f"{', '.join(images.attributes.columns)}."
-            )
+    condition = model.condition_
+    if typed is not None and not isinstance(condition, Classes if images.attributes is None else Attributes):
+        fitted = {Classes: "classes", Attributes: "attributes"}.get(type(condition))
+        has = "attributes" if images.labels is None else "classes"
+        raise ValueError(
+            f"--labels: {typed} holds {has}, and the model was fitted "
+            f"{'without labels' if fitted is None else f'to {fitted}'}. Leave --labels out, or name another file."
+        )
+    if isinstance(condition, Attributes):
         return images.attributes
-    if images.labels is None or not isinstance(model.condition_, Classes):
+    if images.labels is None or not isinstance(condition, Classes):
         return None
-    places = np.array([model.condition_.place(name) for name in images.classes])
+    places = np.array([condition.place(name) for name in images.classes])
     numbers: NDArray[np.int64] = places[images.labels]
     return numbers
 
@@ -102,17 +106,19 @@ def judged(
     """The evaluation of a model on images, with that of Bayes' rule where there are the numbers of their classes; and
     the bits per dimension of each image."""
     tell_if_long(model, len(pixels), "; --limit takes fewer")
-    unit, condition, beside = -math.log(2) * math.prod(model.shape_), "class", None
+    unit = -math.log(2) * math.prod(model.shape_)
     if isinstance(truth, ImageAttributes):
-        beside, condition = model.bits_per_dim(pixels, truth), "attributes"
-        truth = None
+        given_all = model.bits_per_dim(pixels, truth)
+        bits = model.bits_per_dim(pixels) if model.label_dropout else given_all
+        return evaluate_images(
+            bits, model.exactness, pixels, train, levels=model.levels, conditional=given_all, condition="attributes"
+        ), bits
     scores = model.score_by_class(pixels)
+    told = None
     if truth is not None and scores.by_class is not None:
-        beside = scores.by_class[np.arange(len(truth)), truth] / unit
+        told = scores.by_class[np.arange(len(truth)), truth] / unit
     bits = scores.total / unit
-    evaluation = evaluate_images(
-        bits, model.exactness, pixels, train, levels=model.levels, conditional=beside, condition=condition
-    )
+    evaluation = evaluate_images(bits, model.exactness, pixels, train, levels=model.levels, conditional=told)
     if scores.probabilities is not None and truth is not None:
         evaluation = replace(evaluation, classifier=judge_classes(scores.probabilities, truth))
     return evaluation, bits

@@ -143,7 +143,7 @@ class ImageRun:
             "options": dict(model.options or {}),
             "images": " × ".join(map(str, model.shape_)),
             "classes": [str(name) for name in getattr(model, "classes_", ())],
-            "attributes": list(getattr(model.condition_, "names", ())) if not hasattr(model, "classes_") else [],
+            "attributes": list(model.condition_.names) if isinstance(model.condition_, Attributes) else [],
             "seed": self.arguments["seed"],
             "train_rows": 0 if prepared is None else len(prepared.train),
             "validation_rows": 0 if held is None else len(held),

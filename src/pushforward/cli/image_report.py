@@ -56,7 +56,8 @@ def write_image_report(
         rest = _pixels(model.complete(top, COMPLETED, random_state=seed))
         completions = np.concatenate([first[None], rest])[None]
     between = means = None
-    if isinstance(model.model_, Flow):
+    told = bool(model.label_dropout) or not model.condition_.size
+    if isinstance(model.model_, Flow) and told:
         between, means = _in_latent_space(model, images, seed)
     shown = ImageFindings(
         evaluation=evaluation, samples=samples, row_names=names,
@@ -70,15 +71,19 @@ def write_image_report(
     return evaluation.to_dict()
 
 
-def _in_latent_space(model: FlowImages, images: Images, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Ways between pairs of images (pairs, steps, ...), and the image at the mean latent of each class."""
-    chosen = np.random.default_rng(seed).choice(len(images), size=(WAYS, 2))
+def _in_latent_space(
+    model: FlowImages, images: Images, seed: int
+) -> tuple[np.ndarray, tuple[list[str], np.ndarray] | None]:
+    """Ways between pairs of images (pairs, steps, ...), and names and images at the mean latents of classes."""
+    random = np.random.default_rng(seed)
+    chosen = random.choice(len(images), size=(WAYS, 2), replace=len(images) < 2 * WAYS)
     ends = [from_pixels(images.pixels[pair], model.layout_) for pair in chosen]
     ways = np.stack([_pixels(model.interpolate(a, b, COLUMNS, random_state=seed)) for a, b in ends])
     if images.labels is None:
         return ways, None
-    few = images.take(np.random.default_rng(seed).permutation(len(images))[:AVERAGED])
-    return ways, _pixels(model.mean_latents(few, random_state=seed))
+    few = images.take(random.permutation(len(images))[:AVERAGED])
+    means = list(model.mean_latents(few, random_state=seed).items())[:MOST_ROWS]
+    return ways, ([str(name) for name, _ in means], _pixels(np.stack([image for _, image in means])))
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from functools import cache
 
@@ -26,12 +27,19 @@ def keep_freed_memory() -> None:
 
 @cache
 def keep_memory_of_steps() -> None:
-    """Have glibc keep up to 2 GiB of freed memory from now on, for training; other allocators are left as they are.
+    """Have glibc take blocks below 1 GiB from its heap, and give the end of the heap back beyond 2 GiB alone, from now
+    on and in the whole process. Other allocators, and settings of the user, are left as they are.
 
     The steps of models of images free and ask again for blocks of tens of MiB each, whose pages the system has to
     clear: a quarter of the time of such steps.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if library is not None and hasattr(library, "gnu_get_libc_version"):
-        for parameter, size in ((MMAP_THRESHOLD, 1 << 30), (TRIM_THRESHOLD, (1 << 31) - 1), (TOP_PAD, 64 << 20)):
-            library.mallopt(parameter, size)
+    set_by_user = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "") or any(
+        name.startswith("MALLOC_") and name.endswith("_") for name in os.environ
+    )
+    library = ctypes.CDLL(None) if sys.platform == "linux" and not set_by_user else None
+    if library is None or not hasattr(library, "gnu_get_libc_version"):
+        return
+    if not library.mallopt(MMAP_THRESHOLD, 1 << 30):  # older ones take no more than this
+        library.mallopt(MMAP_THRESHOLD, 32 << 20)
+    library.mallopt(TRIM_THRESHOLD, (1 << 31) - 1)
+    library.mallopt(TOP_PAD, 64 << 20)

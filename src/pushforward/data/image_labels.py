@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from pushforward.data.idx import read_idx
 from pushforward.data.image_error import ImageError
 
-__all__ = ["ImageAttributes", "class_numbers", "first_line", "labels_as_text", "labels_of_array", "labels_of_files"]
+__all__ = [
+    "ImageAttributes",
+    "class_numbers",
+    "first_line",
+    "labels_as_text",
+    "labels_of_array",
+    "labels_of_files",
+    "labels_of_numbers",
+]
 
 
 @dataclass(frozen=True)
@@ -56,9 +64,7 @@ def labels_of_array(path: Path) -> Labels:
             labels = np.load(path, allow_pickle=False)
         except Exception as error:
             raise ImageError(f"{path}: cannot be read as labels ({first_line(error)}). Write it again.") from error
-        if labels.ndim == 2 and labels.shape[1] and labels.dtype.kind in "fiub":
-            return ImageAttributes(_finite(path, labels), tuple(f"x{k}" for k in range(labels.shape[1])))
-        return labels_as_text(path, labels)
+        return labels_of_numbers(path, labels)
     rows, header = _rows(path)
     if len(header) > 1 and "label" not in header:
         return _attributes(path, rows, header, range(len(header)))
@@ -121,6 +127,13 @@ def _finite(path: Path, values: NDArray[Any]) -> NDArray[np.float64]:
     if not (finite := np.isfinite(numbers).all(axis=1)).all():
         raise ImageError(f"{path}: row {finite.argmin() + 1} holds a number that is missing or infinite. Fill it in.")
     return numbers
+
+
+def labels_of_numbers(path: Path, labels: NDArray[Any]) -> Labels:
+    """Labels in an array: names of classes (n,), or attributes (n, k)."""
+    if labels.ndim == 2 and labels.shape[1] and labels.dtype.kind in "fiub":
+        return ImageAttributes(_finite(path, labels), tuple(f"x{k}" for k in range(labels.shape[1])))
+    return labels_as_text(path, labels)
 
 
 def labels_as_text(path: Path, labels: NDArray[Any]) -> list[str]:

@@ -22,6 +22,7 @@ from pushforward.data.image_labels import (
     labels_as_text,
     labels_of_array,
     labels_of_files,
+    labels_of_numbers,
 )
 from pushforward.data.pixel_arrays import to_pixels
 
@@ -66,7 +67,7 @@ class Images:
             self.pixels[rows],
             None if self.labels is None else self.labels[rows],
             self.classes,
-            tuple(self.names[k] for k in rows),
+            tuple(self.names[k] for k in rows) if self.names else (),
             None if self.attributes is None else self.attributes[rows],
         )
 
@@ -155,7 +156,7 @@ def _is_idx(name: str) -> bool:
 # --- arrays
 
 
-def _array(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
+def _array(path: Path) -> tuple[NDArray[np.uint8], Labels | None]:
     """Pixels (n, channels, height, width) of a file, and its labels."""
     name = path.name.lower().removesuffix(".gz")
     if _is_idx(name):
@@ -177,7 +178,7 @@ def _array(path: Path) -> tuple[NDArray[np.uint8], list[str] | None]:
         with content as arrays:
             stored = _entry(path, arrays, PIXEL_KEYS)
             listed = _entry(path, arrays, LABEL_KEYS, needed=False)
-        return _checked(path, stored), None if listed is None else labels_as_text(path, listed)
+        return _checked(path, stored), None if listed is None else labels_of_numbers(path, listed)
     except ImageError:
         raise
     except Exception as error:  # of damaged files NumPy and zipfile raise errors of many kinds

@@ -74,7 +74,7 @@ class ImageAnswers:
         if y is None and isinstance(self.condition_, Classes):
             return self.score_by_class(images).total
         x, _ = self._pixels(images)
-        return self._scores(x, self._context(y, len(x), "score_samples")).numpy()
+        return self._scores(x, self._context(y, len(x), "score_samples"))[0].numpy()
 
     def bits_per_dim(self, images: Any, y: Any = None) -> NDArray[np.float64]:
         """Bits for each number of an image, (n,): the length of its code, or a bound on it, divided by its numbers."""
@@ -123,23 +123,25 @@ class ImageAnswers:
         return advancing(pieces, doing) if self.verbose and doing and len(pieces) > 1 else pieces
 
     @torch.no_grad()
-    def _scores(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """log p(x) or log p(x | c) of each image, in float64."""
+    def _scores(self, x: Tensor, *contexts: Tensor | None) -> Tensor:
+        """log p(x | c) of each image in float64, (contexts, n), for contexts (n, size) or None each."""
         parts, seed = [], 0 if self.random_state is None else seed_of(self.random_state)
         for piece in self._pieces(len(x), "score"):
-            rows = x[piece].to(self.device, self.model_.dtype)
-            given_c = None if context is None else context[piece].to(self.device)
-            noise = torch.Generator(device=self.device or "cpu").manual_seed(seed + piece.start)
-            parts.append(self.model_.log_prob(rows, given_c, generator=noise).double().cpu())
-        return torch.cat(parts)
+            rows, each = x[piece].to(self.device, self.model_.dtype), []
+            for context in contexts:
+                at = None if context is None else context[piece].to(self.device)
+                noise = torch.Generator(device=self.device or "cpu").manual_seed(seed + piece.start)
+                each.append(self.model_.log_prob(rows, at, generator=noise).double().cpu())
+            parts.append(torch.stack(each))
+        return torch.cat(parts, dim=1)
 
     def score_by_class(self, images: Any) -> ClassScores:
         """`score_samples` and `predict_proba` together, which costs as much as one of them."""
         x, _ = self._pixels(images)
         classes = self.condition_
         if not isinstance(classes, Classes):
-            return ClassScores(self._scores(x, self._context(None, len(x), "score_by_class")).numpy())
-        scores = torch.stack([self._scores(x, c.expand(len(x), -1)) for c in classes.each()], dim=1)
+            return ClassScores(self._scores(x, self._context(None, len(x), "score_by_class"))[0].numpy())
+        scores = self._scores(x, *(c.expand(len(x), -1) for c in classes.each())).t()
         joint = scores + classes.log_frequencies
         return ClassScores(joint.logsumexp(dim=1).numpy(), joint.softmax(dim=1).numpy(), scores.numpy())
 

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class Condition(ABC):
         """
 
     def decode(self, context: Tensor | None) -> Any:
-        """The numbers of the classes, or the attributes, of contexts (n, size) that tell them."""
+        """The numbers of the classes, or the attributes, of contexts (n, size); None where these do not tell all."""
         return None
 
     @abstractmethod
@@ -103,7 +104,7 @@ class Classes(Condition):
         return torch.nn.functional.one_hot(torch.tensor(places, dtype=torch.long), self.size).float()
 
     def decode(self, context: Tensor | None) -> NDArray[np.int64] | None:
-        return None if context is None else context.argmax(dim=1).numpy()
+        return None if context is None or not context.any(dim=1).all() else context.argmax(dim=1).numpy()
 
     def each(self) -> Tensor:
         """The context of each class, (classes, size)."""
@@ -137,8 +138,16 @@ class Attributes(Condition):
     def encode(self, y: Any, count: int) -> Tensor:
         if y is None:
             return torch.zeros(count, self.size)
+        y = named_attributes(y)
         rows = _matrix(y)
         rows = rows[None] if rows.ndim == 1 else rows
+        if isinstance(y, ImageAttributes) and y.columns != self.names:
+            if sorted(y.columns) != sorted(self.names):
+                raise ValueError(
+                    f"{OWNER}: the model was fitted to the attributes {', '.join(self.names)}; y has "
+                    f"{', '.join(y.columns)}. Name its columns as those."
+                )
+            rows = rows[:, [y.columns.index(name) for name in self.names]]
         if rows.shape[1:] != (len(self.mean),) or len(rows) not in (1, count):
             raise ValueError(
                 f"{OWNER}: y must be one vector of {len(self.mean)} attributes or a matrix of one for each of {count} "
@@ -149,7 +158,7 @@ class Attributes(Condition):
         return torch.as_tensor(told, dtype=torch.float32).expand(count, -1).clone()
 
     def decode(self, context: Tensor | None) -> ImageAttributes | None:
-        if context is None:
+        if context is None or not context[:, -1].all():
             return None
         values = context[:, :-1].double().numpy() * np.array(self.scale) + np.array(self.mean)
         return ImageAttributes(values, self.names)
@@ -166,6 +175,7 @@ def learn_condition(y: Any, count: int) -> Condition:
     """
     if y is None:
         return Nothing()
+    y = named_attributes(y)
     if not _is_several(y):
         raise ValueError(f"{OWNER}: y must list the label of each image; got {y!r}.")
     if len(y) != count:
@@ -176,8 +186,8 @@ def learn_condition(y: Any, count: int) -> Condition:
             raise ValueError(f"{OWNER}: y must be labels (n,) or attributes (n, k); got shape {rows.shape}.")
         scale = rows.std(axis=0)
         scale[scale == 0] = 1.0
-        names = getattr(y, "columns", [f"x{k}" for k in range(rows.shape[1])])
-        return Attributes(tuple(rows.mean(axis=0).tolist()), tuple(scale.tolist()), tuple(map(str, names)))
+        columns = y.columns if isinstance(y, ImageAttributes) else tuple(f"x{k}" for k in range(rows.shape[1]))
+        return Attributes(tuple(rows.mean(axis=0).tolist()), tuple(scale.tolist()), columns)
     labels = _listed(y)
     try:
         counts = Counter(labels)
@@ -203,6 +213,18 @@ def condition_from_json(stored: dict[str, Any]) -> Condition:
     if not stored:
         return Nothing()
     return Attributes(*(tuple(stored[name]) for name in ("mean", "scale", "names")))
+
+
+def named_attributes(y: Any) -> Any:
+    """A data frame of pandas, polars or pyarrow as `ImageAttributes`; other conditions as they are."""
+    frame = nw.from_native(y, eager_only=True, pass_through=True)
+    if not isinstance(frame, nw.DataFrame):
+        return y
+    try:
+        values = frame.to_numpy().astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{OWNER}: attributes must be numbers; got a table with other columns.") from None
+    return ImageAttributes(values, tuple(map(str, frame.columns)))
 
 
 def _is_several(y: Any) -> bool:

@@ -50,40 +50,38 @@ class ImageLatents(ImageAnswers):
         return self._shown(images)
 
     @torch.no_grad()
-    def mean_latents(self, images: Any, y: Any = None, *, random_state: Any = None) -> NDArray[Any]:
-        """For each class the image at the mean of the latents of its images, for flows.
+    def mean_latents(self, images: Any, y: Any = None, *, random_state: Any = None) -> dict[Any, NDArray[np.uint8]]:
+        """The image at the mean of the latents of the images of each class, for flows.
 
-        A mean of pixels is a blur; this is an image to which the flow gives a high density, since the latent is near
-        the middle of the base. A flow that knows the classes maps each there and back given its class.
+        A mean of pixels is a blur; this is what the flow makes of a latent in the middle of those of a class. A flow
+        that knows the classes maps the images of each there and back given the class.
 
         Args:
             images: as in `fit`.
-            y: the label of each; by default those that `Images` or a path have. Without labels there is one mean.
+            y: the label of each; by default those that `Images` or a path have.
             random_state: of the noise that dequantizes; by default that of the estimator.
 
         Returns:
-            (classes, ...), in the order of the classes: of `classes_`, or sorted where the flow knows none.
+            an image for each class that occurs, by its name, in their order; without labels one of all, named None.
         """
         flow = self._flow("mean_latents")
         x, y = self._pixels(images, y)
         learned = isinstance(self.condition_, Classes)
         classes = self.condition_ if learned else learn_condition(y, len(x))
         if isinstance(classes, Attributes):
-            raise ValueError("FlowImages.mean_latents: y must be labels of classes; got attributes. Leave it out.")
+            raise ValueError("FlowImages.mean_latents: needs labels of classes, and these are attributes. Give y.")
         numbers = classes.decode(classes.encode(y, len(x))) if y is not None else np.zeros(len(x), dtype=np.int64)
         context = self._context(y if learned else None, len(x), "mean_latents")
-        noise, means = self._generator(random_state), []
-        for k in np.unique(numbers):
-            rows = np.flatnonzero(numbers == k)
-            at = [None if context is None else context[part].to(self.device) for part in (rows, rows[:1])]
-            latents = [
-                flow.to_latent(
-                    x[rows[piece]].to(self.device, flow.dtype), None if at[0] is None else at[0][piece], generator=noise
-                ).sum(dim=0)
-                for piece in self._pieces(len(rows), "encode")
-            ]
-            means.append(flow.to_data(torch.stack(latents).sum(dim=0, keepdim=True) / len(rows), at[1]))
-        return self._shown(torch.cat(means))
+        noise, latents = self._generator(random_state), []
+        for piece in self._pieces(len(x), "encode"):
+            at = None if context is None else context[piece].to(self.device)
+            latents.append(flow.to_latent(x[piece].to(self.device, flow.dtype), at, generator=noise))
+        z, occurring = torch.cat(latents), np.unique(numbers)
+        means = torch.stack([z[np.flatnonzero(numbers == k)].mean(dim=0) for k in occurring])
+        first = [int(np.flatnonzero(numbers == k)[0]) for k in occurring]
+        drawn = self._shown(flow.to_data(means, None if context is None else context[first].to(self.device)))
+        names = [classes.names[k] for k in occurring] if isinstance(classes, Classes) else [None]
+        return dict(zip(names, drawn, strict=True))
 
     def _flow(self, question: str) -> Flow:
         check_is_fitted(self)

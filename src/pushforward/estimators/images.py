@@ -16,6 +16,7 @@ from sklearn.base import DensityMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from pushforward.core.allocator import keep_memory_of_steps
 from pushforward.core.checks import at_least, one_of, positive
 from pushforward.core.distribution import Distribution
 from pushforward.core.exactness import Exactness
@@ -170,11 +171,13 @@ class FlowImages(ImageLatents, DensityMixin, TrainedEstimator):
 
         Args:
             images: arrays, `Images` or a path; see the class.
-            y: labels (n,), or attributes (n, k), named if it is a data frame. By default the labels or attributes that
-                `Images` or a path have, if any.
+            y: labels (n,), or attributes (n, k), named if it is a data frame of pandas, polars or pyarrow. By default
+                the labels or attributes that `Images` or a path have, if any.
             prepared: called with what is about to be learned from, before the training.
         """
         self._check_parameters()
+        if self.device in (None, "cpu"):
+            keep_memory_of_steps()
         pixels, self.layout_, y = self._read(images, y)
         self.shape_: tuple[int, int, int] = tuple(pixels.shape[1:])
         self.condition_ = learn_condition(y, len(pixels))

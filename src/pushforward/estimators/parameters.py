@@ -1,4 +1,4 @@
-"""Validation of what users pass to estimators: numpy's numbers count as numbers, and every message names a remedy."""
+"""What users pass to estimators, and its validation: numpy's numbers count as numbers, and messages name a remedy."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class ImageFindings:
         levels: values of a pixel.
         completions: an image, and completions of its upper half; None where the model has none.
         between: images between two others along an arc of latents; None where the model has none.
-        means: the image at the mean latent of each class, likewise.
+        means: names of classes, and the images at their mean latents, likewise.
         history: of the training.
         facts: about the model, by name.
     """
@@ -60,7 +60,7 @@ class ImageFindings:
     levels: int
     completions: Pixels | None
     between: Pixels | None
-    means: Pixels | None
+    means: tuple[Sequence[str], Pixels] | None
     history: HistoryLike | None
     facts: Mapping[str, object]
 
@@ -191,7 +191,9 @@ def _latents(shown: ImageFindings, between: Pixels) -> Section:
     caption = "The first and the last image of each row are from the data; the others lie between their latents."
     parts: list[Part] = [_picture(between, shown, caption)]
     if shown.means is not None:
-        parts.append(_picture(shown.means[None], shown, "The image at the mean latent of each class."))
+        names, images = shown.means
+        caption = f"The image at the mean latent of each class: {', '.join(names)}."
+        parts.append(_picture(grid_of(images, min(10, len(images))), shown, caption))
     return Section("What lies between images?", parts)
 
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from pushforward.bijections.chain import Chain
-from pushforward.core.allocator import keep_memory_of_steps
 from pushforward.core.checks import one_of
 from pushforward.core.distribution import Distribution
 from pushforward.core.execution_mode import MATMUL_DTYPES, MEMORY, current_execution, execution
@@ -126,7 +125,6 @@ def fit(
     if not all(callable(listener) for listener in listeners):
         raise TypeError("fit: callbacks must be functions of an event, one or several.")
     _check_execution(flow, compile, precision, memory)
-    keep_memory_of_steps()
     with postponed_interrupts() as interrupt:  # until there is a run that leaves a checkpoint
         load = None
         if callable(x) and not isinstance(x, Tensor):

@@ -25,7 +25,7 @@ MOST_ROWS, RESIDUALS = 50_000, 100_000
 """Rows that are measured, and values of rows whose residuals are looked at, at most."""
 LARGEST_RESIDUAL = 6.0
 """Up to here residuals count where the shrinkage is chosen, so that a few far values do not decide."""
-LEAST_VARIANCE, LEAST_LEFT = 1e-9, 0.05
+LEAST_VARIANCE, LEAST_FACTOR = 1e-9, 0.05
 MANY_ROWS = 1_000
 """Rows for each column from which on the errors of means are forgotten: deviations that all rows share cost less."""
 ELIMINATED = 16
@@ -46,8 +46,10 @@ class LinearPart(nn.Module):
 
     From N rows means are known with an error, of variance :math:`h s_j^2` with the leverage :math:`h = (1 + t_S
     R_{SS}^{-1} t_S) / N`: deviations of new rows are :math:`s_j \sqrt{1 + h}`. The rows that R was measured on are
-    nearer to their means than new ones. In training they are judged by :math:`s_j \sqrt{1 - h}`, which is what they
-    would be judged by if R had been measured without them. So what is learned about deviations holds for new rows.
+    nearer to their means than new ones. In training mode they are judged by :math:`s_j \sqrt{1 - h}`, which is what
+    they would be judged by if R had been measured without them. So what is learned about deviations holds for new rows,
+    which evaluation mode is for. Where entries are missing, N is the mean over the other columns of how many rows have
+    both.
 
     Args:
         columns: how many columns are on the real line.
@@ -65,8 +67,8 @@ class LinearPart(nn.Module):
     width: Tensor
     reach: Tensor
     """Beyond it standardised values are not followed."""
-    a_row: Tensor
-    """1 / N, one row in those that were measured; zero if they are so many that means are known."""
+    inverse_rows: Tensor
+    """1 / N for each column; zero if there are so many rows that means are known."""
 
     def __init__(self, columns: int | Sequence[int], targets: Sequence[int] | None = None, context: int = 0) -> None:
         super().__init__()
@@ -78,7 +80,7 @@ class LinearPart(nn.Module):
         self.register_buffer("centre", torch.zeros(columns, 1, dtype=torch.float64))
         self.register_buffer("width", torch.ones(columns, 1, dtype=torch.float64))
         self.register_buffer("reach", torch.full((columns, 1), FARTHEST, dtype=torch.float64))
-        self.register_buffer("a_row", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("inverse_rows", torch.zeros(columns, 1, dtype=torch.float64))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         before = dict(buffers_of(self))
@@ -94,7 +96,12 @@ class LinearPart(nn.Module):
         return concrete_bool(self.correlation.count_nonzero() == len(self.correlation)) is True  # the diagonal alone
 
     def forward(
-        self, places: Tensor, seen: Tensor, ranks: Sequence[int] | None = None, targets: Sequence[int] | None = None
+        self,
+        places: Tensor,
+        seen: Tensor,
+        ranks: Sequence[int] | None = None,
+        targets: Sequence[int] | None = None,
+        measured: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Mean and log-deviation of columns, each (targets, n), or (targets, 1) deviations that all rows share.
 
@@ -104,13 +111,15 @@ class LinearPart(nn.Module):
             ranks: of the columns: each is given the observed ones of lower rank. By default all are given all observed
                 ones, and those of observed columns are meaningless.
             targets: the columns that are asked for; all by default.
+            measured: whether these are rows that were measured; by default in training mode.
         """
         asked = list(range(len(self.correlation)) if targets is None else targets)
         t, seen = self._standardize(places), seen & ~places.isnan()
         mean, variance, distance = _condition(self.correlation, t, seen, ranks, asked)
-        if concrete_bool(self.a_row == 0) is not True:
-            leverage = self.a_row * (1 + distance)
-            variance = variance * ((1 - leverage).clamp(min=LEAST_LEFT) if self.training else 1 + leverage)
+        if concrete_bool((self.inverse_rows == 0).all()) is not True:
+            leverage = self.inverse_rows[asked] * (1 + distance)
+            of_measured = self.training if measured is None else measured
+            variance = variance * ((1 - leverage).clamp(min=LEAST_FACTOR) if of_measured else 1 + leverage)
         log_deviation = 0.5 * variance.clamp(min=LEAST_VARIANCE).log()
         return self.centre[asked] + self.width[asked] * mean, self.width[asked].log() + log_deviation
 
@@ -123,6 +132,7 @@ class LinearPart(nn.Module):
     def measure(self, places: Tensor, ranks: Sequence[int] | None) -> None:
         """Measure the correlations of standardised values (columns, n), NaN where there is none, to be used with these
         ranks of the columns, or with any sets of observed ones."""
+        many = places.shape[1] >= MANY_ROWS * len(places)
         places = places[:, :: 1 + places.shape[1] // MOST_ROWS]
         present = ~places.isnan()
         count = present.sum(dim=1, keepdim=True)
@@ -133,11 +143,12 @@ class LinearPart(nn.Module):
         self.width.copy_(torch.where(width > 0, width, 1.0))
         t = ((places - self.centre) / self.width).nan_to_num()
         self.reach.copy_((2 * t.abs().amax(dim=1, keepdim=True)).clamp(min=FARTHEST))
-        rows = places.shape[1]
-        self.a_row.fill_(1 / rows if rows < MANY_ROWS * len(places) else 0.0)
         folds = [(t[:, k::FOLDS], present[:, k::FOLDS]) for k in range(FOLDS)]
         moments = torch.stack([_moments(*fold) for fold in folds])
         total = moments.sum(dim=0)
+        pairs = total[2].clone().fill_diagonal_(0.0).sum(dim=1, keepdim=True) / max(1, len(places) - 1)
+        pairs = torch.where(pairs > 0, pairs, count)
+        self.inverse_rows.copy_(torch.zeros_like(pairs) if many else 1 / pairs.clamp(min=1))
         shrinkage = self._choose(folds, [_correlation(total - part) for part in moments], ranks)
         self.correlation.copy_(_shrunk(_correlation(total), shrinkage))
 
@@ -154,7 +165,7 @@ class LinearPart(nn.Module):
             answers = t[self.targets]
             for k, shrinkage in enumerate(SHRINKAGES):
                 mean, variance, distance = _condition(_shrunk(correlation, shrinkage), t, seen, ranks, self.targets)
-                leverage = FOLDS / (FOLDS - 1) * self.a_row * (1 + distance)
+                leverage = FOLDS / (FOLDS - 1) * self.inverse_rows[self.targets] * (1 + distance)
                 variance = (variance * (1 + leverage)).clamp(min=LEAST_VARIANCE)
                 z = ((answers - mean) * variance.rsqrt()).clamp(-LARGEST_RESIDUAL, LARGEST_RESIDUAL)
                 scores[k] += float((torch.where(targets, z.square() + variance.log(), 0.0).sum(dim=0) * weight).sum())
@@ -162,11 +173,11 @@ class LinearPart(nn.Module):
 
     @torch.no_grad()
     def residuals(self, places: Tensor, ranks: Sequence[int] | None) -> Tensor:
-        """(u - m) / s of standardised values u (columns, n), given the columns of lower rank, or random sets of the
-        others; NaN where there is none."""
+        """(u - m) / s of standardised values u (columns, n) that were measured, given the columns of lower rank, or
+        random sets of the others; NaN where there is none."""
         places = places[:, :: 1 + places.numel() // RESIDUALS]
         seen, targets = self._sets(~places.isnan(), ranks)
-        mean, log_deviation = self(places, seen, ranks, self.targets)
+        mean, log_deviation = self(places, seen, ranks, self.targets, measured=True)
         return torch.where(targets, (places[self.targets] - mean) * (-log_deviation).exp(), torch.nan)
 
     def _sets(self, present: Tensor, ranks: Sequence[int] | None) -> tuple[Tensor, Tensor]:
@@ -270,9 +281,9 @@ def _eliminate(
     for k in order:
         line, middle = left[k].clone(), mean[k]
         before.append((middle, line[k], distance))
-        gain, off = line * (observed[k] / line[k]), values[k] - middle  # (columns, n), (n,)
-        mean = torch.addcmul(mean, gain, off)
-        distance = torch.addcmul(distance, off.square(), observed[k] / line[k])
+        gain, surprise = line * (observed[k] / line[k]), values[k] - middle  # (columns, n), (n,)
+        mean = torch.addcmul(mean, gain, surprise)
+        distance = torch.addcmul(distance, surprise.square(), observed[k] / line[k])
         left.addcmul_(gain[:, None], line, value=-1)
     if ranks is None:
         return mean, left.diagonal().t(), distance[None]

@@ -262,7 +262,7 @@ class MixedTypeModel(Distribution):
 
     def choose_order(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> list[int]:
         """Give the model the order of its columns in which rows x (*batch, columns), with weights (*batch,), are
-        likeliest among those that exchanging neighbours leads to, where it was built with any; and return it."""
+        likeliest among those that moving single columns leads to, where it was built with any; and return it."""
         if self.order == "any":
             check_rows("x", x, len(self.network.columns))
             rows = self.network.join(torch.where(holds_each(self.support, x), x, torch.nan), context)

@@ -9,17 +9,20 @@ from pushforward.distributions.mixed.network import ConditionalNetwork
 
 __all__ = ["choose_order"]
 
-JUDGED = 512
-"""Rows that decide, at most."""
+JUDGED, FEWEST_JUDGED = 512, 128
+"""Rows that decide, at most; of tables with many columns fewer."""
 ENTRIES = 2**22
 """Of the tables whose terms are computed, at most: then the order found so far is good enough."""
+ROUNDS = 2
+"""Columns of wide tables are moved so far at most that these terms do for about so many rounds over the columns."""
 LEAST_GAIN, DEEPEST = 1e-3, 0.5
 """Nats a row that the rows gain where a column is moved, and that they may lose on its way."""
 
 
 @torch.no_grad()
 def choose_order(network: ConditionalNetwork, rows: Tensor, weights: Tensor | None = None) -> list[int]:
-    """The columns in an order in which no column moved to another place would make the rows likelier.
+    """The columns in an order in which no column moved to another place would make the rows likelier; of wide tables,
+    to a place nearby, as far as the terms reach that may be computed.
 
     Orders differ where the network has not learned to agree with itself: mostly by columns that are easier to predict
     from others than to predict others from. A column is moved by exchanging neighbours, each of which changes two terms
@@ -35,9 +38,11 @@ def choose_order(network: ConditionalNetwork, rows: Tensor, weights: Tensor | No
         weights: (*batch,), of the rows.
     """
     first, count = len(network.context), len(network.columns)
-    weights = (rows.new_ones(1) if weights is None else weights).expand(rows.shape[:-1]).reshape(-1)[:JUDGED]
-    rows = rows.reshape(-1, rows.shape[-1])[:JUDGED]
+    judged = min(JUDGED, max(FEWEST_JUDGED, ENTRIES // (rows.shape[-1] * 2 * ROUNDS * count**2)))
+    weights = (rows.new_ones(1) if weights is None else weights).expand(rows.shape[:-1]).reshape(-1)[:judged]
+    rows = rows.reshape(-1, rows.shape[-1])[:judged]
     order, terms, left = list(network.order_of_columns), {}, ENTRIES // max(1, rows.numel())
+    farthest = max(1, left // (2 * ROUNDS * count))
     pieces = [_Piece(network, piece.t()) for piece in rows.split(network.piece_size())]
 
     def term(j: int, others: frozenset[int]) -> Tensor:
@@ -60,7 +65,7 @@ def choose_order(network: ConditionalNetwork, rows: Tensor, weights: Tensor | No
         places = [(0.0, start)]
         for way, passed in ((-1, range(start - 1, -1, -1)), (1, range(start, count - 1))):
             total = 0.0
-            for i in passed:
+            for i in passed[:farthest]:
                 if left <= 0 or total < -DEEPEST:
                     break
                 total -= way * gain(frozenset(others[:i]), others[i], j)
