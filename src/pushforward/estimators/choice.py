@@ -16,7 +16,7 @@ __all__ = ["FEW", "GAPS", "choose_model", "not_for_a_flow"]
 FEW = 100
 """Different whole numbers up to which a column holds codes or counts, not measurements."""
 FEW_REAL, ENOUGH = 5, 500
-"""Real columns, or else rows, from which on a flow models them given the others."""
+"""Real columns, or as many as there are others, or else rows, from which on a flow models them given the others."""
 ROWS_PER_COLUMN = 13
 """Rows for each real column from which on a flow learns more of them than it mistakes for it."""
 MANY_OTHERS, MANY_ROWS = 8, 1_000
@@ -47,7 +47,7 @@ def choose_model(fields: Sequence[Field], x: NDArray[np.float64], context: Seque
     modelled = len(fields) - len(context)
     real = [j for j, fact in enumerate(facts[:modelled]) if fact is None]
     varying = any(fact != CONSTANT for _, fact in others)
-    if asked or not real or (varying and len(real) < FEW_REAL and len(x) < ENOUGH):
+    if asked or not real or (varying and len(real) < min(FEW_REAL, len(others)) and len(x) < ENOUGH):
         field, fact = (asked or others)[0]
         return "mixed", f"Column {field.name!r} {fact}"
     if len(others) >= max(MANY_OTHERS, len(real)) and len(x) >= MANY_ROWS:
