@@ -157,7 +157,9 @@ def test_the_model_is_chosen_from_the_schema():
 def test_a_flow_is_not_chosen_where_it_learns_less():
     """Few rows beside codes, few rows for many columns, values out of all proportion, columns that are independent."""
     frame = numbers(300)
-    assert chosen(frame.assign(h=np.arange(300) % 2)) == ("mixed", "Column 'h' holds 2 different numbers")
+    codes = {name: np.arange(300) // (k + 1) % 2 for k, name in enumerate("hijk")}
+    assert chosen(frame.assign(**codes)) == ("mixed", "Column 'h' holds 2 different numbers")
+    assert chosen(frame.assign(h=codes["h"]))[0] == "nsf"  # as many columns are real as not
     random = np.random.default_rng(0)
     factor = random.normal(size=(400, 1))
     wide = pd.DataFrame(factor + random.normal(size=(400, 12)), columns=[f"c{k}" for k in range(12)])
