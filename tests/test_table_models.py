@@ -157,14 +157,18 @@ def test_the_model_is_chosen_from_the_schema():
 def test_a_flow_is_not_chosen_where_it_learns_less():
     """Few rows beside codes, few rows for many columns, values out of all proportion, columns that are independent."""
     frame = numbers(300)
-    codes = {name: np.arange(300) // (k + 1) % 2 for k, name in enumerate("hijk")}
+    codes = {name: np.arange(300) // (k + 1) % 2 for k, name in enumerate("hijklmn")}
     assert chosen(frame.assign(**codes)) == ("mixed", "Column 'h' holds 2 different numbers")
-    assert chosen(frame.assign(h=codes["h"]))[0] == "nsf"  # as many columns are real as not
+    assert chosen(frame.assign(h=codes["h"]))[0] == "nsf"  # more columns are real than not
     random = np.random.default_rng(0)
     factor = random.normal(size=(400, 1))
     wide = pd.DataFrame(factor + random.normal(size=(400, 12)), columns=[f"c{k}" for k in range(12)])
     assert chosen(wide)[0] == "nsf"
-    assert chosen(wide[:100]) == ("mixed", "100 rows are few for a flow of 12 columns")
+    assert chosen(wide[:90]) == ("mixed", "90 rows are few for a flow of 12 columns")
+    assert chosen(wide[:100])[0] == "nsf"
+    given = wide.assign(**{f"h{k}": np.arange(400) // (k + 1) % 2 for k in range(5)})
+    assert chosen(given[:200]) == ("mixed", "200 rows are few for a flow of 12 columns")
+    assert chosen(given[:210])[0] == "nsf"
     codes = pd.DataFrame(random.integers(0, 3, size=(1_200, 11)), columns=[f"k{j}" for j in range(11)])
     both = codes.assign(a=codes["k0"] + random.normal(size=1_200), b=random.normal(size=1_200))
     assert chosen(both) == ("mixed", "11 columns hold codes or counts, more than the 2 of real numbers")
@@ -190,7 +194,7 @@ def test_a_flow_is_not_chosen_where_it_learns_less():
 def test_options_of_one_model_choose_it(options, expected):
     assert chosen_by(options) == expected
     if expected is not None:
-        for rows, model in ((30, "mixed"), (300, "nsf")):  # which the table alone would get
+        for rows, model in ((22, "mixed"), (300, "nsf")):  # which the table alone would get
             seen = []
             FlowDensity(model="auto", options=options, steps=2).fit(numbers(rows), prepared=seen.append)
             assert seen[0].model == expected[0]

@@ -16,9 +16,10 @@ __all__ = ["FEW", "GAPS", "choose_model", "not_for_a_flow"]
 FEW = 100
 """Different whole numbers up to which a column holds codes or counts, not measurements."""
 FEW_REAL, ENOUGH = 5, 500
-"""Real columns, or as many as there are others, or else rows, from which on a flow models them given the others."""
-ROWS_PER_COLUMN = 13
-"""Rows for each real column from which on a flow learns more of them than it mistakes for it."""
+"""Real columns, or half as many as there are others, or else rows, from which on a flow models them given others."""
+ROWS_PER_COLUMN, ROWS_GIVEN_OTHERS = 8, 17
+"""Rows for each real column from which on a flow learns more of them than it mistakes for it; the latter where more
+than a quarter of the columns are others, for it has to learn what those do as well."""
 MANY_OTHERS, MANY_ROWS = 8, 1_000
 """Other columns, if they are more than the real ones, and rows from which on a mixed-type model learns all of them."""
 MANY, INDEPENDENT = 10, 0.05
@@ -47,12 +48,12 @@ def choose_model(fields: Sequence[Field], x: NDArray[np.float64], context: Seque
     modelled = len(fields) - len(context)
     real = [j for j, fact in enumerate(facts[:modelled]) if fact is None]
     varying = any(fact != CONSTANT for _, fact in others)
-    if asked or not real or (varying and len(real) < min(FEW_REAL, len(others)) and len(x) < ENOUGH):
+    if asked or not real or (varying and len(real) < min(FEW_REAL, len(others) / 2) and len(x) < ENOUGH):
         field, fact = (asked or others)[0]
         return "mixed", f"Column {field.name!r} {fact}"
     if len(others) >= max(MANY_OTHERS, len(real)) and len(x) >= MANY_ROWS:
         return "mixed", f"{len(others)} columns hold codes or counts, more than the {len(real)} of real numbers"
-    if len(x) < ROWS_PER_COLUMN * len(real):
+    if len(x) < len(real) * (ROWS_GIVEN_OTHERS if 3 * len(others) > len(real) else ROWS_PER_COLUMN):
         return "mixed", f"{len(x)} rows are few for a flow of {len(real)} columns"
     for j in real:
         if (value := farthest(x[:, j])) is not None:
