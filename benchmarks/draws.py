@@ -65,7 +65,7 @@ def likeness(draws: list[Array], train: Array, held: Array) -> Likeness:
     )
 
 
-def small(name: str, peer: Path | None) -> list[str]:
+def small(name: str, peer: Path | None, kind: str) -> list[str]:
     """Lines of the table for one of the small sets."""
     with gzip.open(data_folder("uci") / f"{name}__data.csv.gz", "rt") as file:
         x = np.loadtxt(file, delimiter=",")
@@ -73,12 +73,13 @@ def small(name: str, peer: Path | None) -> list[str]:
     held_rows = len(x) - int(0.8 * len(x))
     train, held = x[:-held_rows], x[-held_rows:]
     start = time.monotonic()
-    model = FlowDensity(random_state=0).fit(train)
+    model = FlowDensity(model=kind, random_state=0).fit(train)
     seconds = time.monotonic() - start
     draws = [np.asarray(model.sample(held_rows, random_state=k), dtype=np.float64) for k in range(REPETITIONS)]
     random = np.random.default_rng(0)
     again = [train[random.choice(len(train), held_rows)] for _ in range(REPETITIONS)]
-    results = [("FlowDensity", likeness(draws, train, held), f"{seconds:.0f}")]
+    who = "FlowDensity" if kind == "mixed" else f"FlowDensity, {kind}"
+    results = [(who, likeness(draws, train, held), f"{seconds:.0f}")]
     if peer is not None:
         peer.mkdir(parents=True, exist_ok=True)
         np.save(peer / f"{name}.train.npy", train)
@@ -121,11 +122,12 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=[*SMALL, "adult"], metavar="SET")
     parser.add_argument("--limits", nargs="*", default=[*PMLB, *UCI], metavar="SET", help="draw 10,000 rows of these")
     parser.add_argument("--steps", type=int, help="of the models of --limits")
+    parser.add_argument("--model", default="mixed", help="of the small sets: mixed, auto or a flow")
     parser.add_argument("--peer", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
     likenesses, limits = [], []
     for name in arguments.sets:
-        likenesses += [adult()] if name == "adult" else small(name, arguments.peer)
+        likenesses += [adult()] if name == "adult" else small(name, arguments.peer, arguments.model)
         print(*likenesses[-3:], sep="\n", flush=True)
     for name in arguments.limits:
         limits.append(broken_limits(name, arguments.steps))
