@@ -30,7 +30,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -168,7 +167,7 @@ def table(results: dict[str, dict[str, Any]], draws: int, count: int) -> list[st
 def run(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     folder = Path(os.environ.get("PUSHFORWARD_DATA", "data")) / arguments.set
     parts = [read_images(folder / f"{part}-images-idx3-ubyte.gz").pixels for part in ("train", "t10k")]
-    x, test = (torch.from_numpy(np.ascontiguousarray(part)).float() for part in parts)
+    x, test = (torch.from_numpy(part.copy()).float() for part in parts)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     train, validation = x[order[VALIDATION:]], x[order[:VALIDATION]]
     keep_memory_of_steps()
