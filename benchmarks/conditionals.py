@@ -113,7 +113,7 @@ def losses(model: FlowDensity, truth: Truth, x: Array) -> tuple[float, float, fl
 def one_by_one(model: FlowDensity, x: Tensor, observed: Sequence[int], rest: Sequence[int]) -> Tensor:
     """log q(rest | observed) as the sum of the conditionals of single columns, each given all before it."""
     total, seen = torch.zeros(len(x), dtype=torch.float64), list(observed)
-    for j in rest:
+    for j in sorted(rest, key=model.model_.network.ranks.__getitem__):  # as the model has it
         total = total + model.model_.given({i: x[:, i] for i in seen}).column_marginal(j).log_prob(x[:, j])
         seen.append(j)
     return total
