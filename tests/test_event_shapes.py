@@ -99,12 +99,12 @@ def test_masks():
 
 
 def test_a_mask_of_halves_is_the_halves():
-    """The same weights give the same numbers, whichever way the split is written."""
+    """The same weights give the same numbers, whichever way the split is written, but for the order of sums."""
     halves = randomize(Coupling(RationalQuadratic(bins=3), 4, hidden=(8,)))
     masked = Coupling(RationalQuadratic(bins=3), 4, hidden=(8,), mask=[True, True, False, False]).double()
     masked.load_state_dict(halves.state_dict())
     x, _ = inputs(halves)
-    comparison.same(masked.forward_and_ladj(x), halves.forward_and_ladj(x), "a mask against halves")
+    torch.testing.assert_close(masked.forward_and_ladj(x), halves.forward_and_ladj(x), rtol=1e-12, atol=1e-12)
     assert halves.is_triangular
     assert not masked.is_triangular
 

@@ -97,7 +97,8 @@ def agree(x, expected, close):
 @pytest.mark.parametrize("name", FLOWS)
 def test_cached_uncached_and_iterated_samples_are_the_same(name, dtype, monkeypatch):
     blocks = [(16, None), (4, 1e6)]
-    samples_agree(monkeypatch, name, dtype, range(2), (0.3,), (1.0,), blocks, CLOSE[dtype])
+    steep = 3 if name.startswith("guided") else 1  # guided maps are, and rounding grows
+    samples_agree(monkeypatch, name, dtype, range(2), (0.3,), (1.0,), blocks, steep * CLOSE[dtype])
 
 
 @exhaustive

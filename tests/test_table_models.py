@@ -166,9 +166,9 @@ def test_a_flow_is_not_chosen_where_it_learns_less():
     assert chosen(wide)[0] == "nsf"
     assert chosen(wide[:90]) == ("mixed", "90 rows are few for a flow of 12 columns")
     assert chosen(wide[:100])[0] == "nsf"
-    given = wide.assign(**{f"h{k}": np.arange(400) // (k + 1) % 2 for k in range(5)})
-    assert chosen(given[:200]) == ("mixed", "200 rows are few for a flow of 12 columns")
-    assert chosen(given[:210])[0] == "nsf"
+    beside = wide.assign(**{f"h{k}": np.arange(400) // (k + 1) % 2 for k in range(5)})
+    assert chosen(beside[:200]) == ("mixed", "200 rows are few for a flow of 12 columns")
+    assert chosen(beside[:210])[0] == "nsf"
     codes = pd.DataFrame(random.integers(0, 3, size=(1_200, 11)), columns=[f"k{j}" for j in range(11)])
     both = codes.assign(a=codes["k0"] + random.normal(size=1_200), b=random.normal(size=1_200))
     assert chosen(both) == ("mixed", "11 columns hold codes or counts, more than the 2 of real numbers")

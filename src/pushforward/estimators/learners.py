@@ -21,7 +21,7 @@ from pushforward.distributions import Continuous, Flow, MixedFlow, MixedTypeMode
 from pushforward.distributions.mixed.shares import match_shares
 from pushforward.estimators.choice import GAPS, not_for_a_flow
 from pushforward.estimators.layout import TableRows
-from pushforward.estimators.start import Start
+from pushforward.estimators.start import StartOfTraining
 from pushforward.estimators.support import rows_inside
 from pushforward.flows import FLOWS
 from pushforward.train import FixedCosine, History, fit, fit_triangular
@@ -153,7 +153,7 @@ class MixedLearner(Learner):
         held_out = options.get("validation")
         if held_out is None or len(held_out[0]) > FEW_HELD:
             return super().learn(model, rows, context, **options)
-        start = Start(model, *held_out)
+        start = StartOfTraining(model, *held_out)
         learned, history = super().learn(model, rows, context, **options)
         return learned, start.kept_if_as_good(learned, history)
 

@@ -11,7 +11,7 @@ from pushforward.core.distribution import Distribution
 from pushforward.train import History
 from pushforward.train.averaging import clone
 
-__all__ = ["Start"]
+__all__ = ["StartOfTraining"]
 
 ERRORS = 0.5
 """Standard errors by which rows held out must be likelier after the training. Of 100 rows of a linear regression the
@@ -20,7 +20,7 @@ DRAWS = 8
 """Random orders, over which log-likelihoods of models of any order are averaged."""
 
 
-class Start:
+class StartOfTraining:
     """A model before its training, and how likely held-out rows are under it.
 
     Args:
