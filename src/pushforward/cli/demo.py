@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 
 from pushforward.cli.evaluate import evaluation_rows
+from pushforward.cli.image_files import judged
 from pushforward.core.files import check_writable
 from pushforward.data.samples import POWER_COLUMNS, digits_sample, power_sample
 from pushforward.estimators import FlowImages
-from pushforward.estimators.images import PreparedImages
 from pushforward.evaluate import Evaluation, baselines_to_dict, evaluate, fit_baselines
 from pushforward.evaluate.digit_grid import plot_digit_grid
 from pushforward.evaluate.html import Section, picture, write_report
+from pushforward.evaluate.images import BayesClassifier, CodeLength
 from pushforward.evaluate.lecture import plot_radial_squash, plot_uniform_to_uniform
 from pushforward.evaluate.plots import plot_learning_curves
 from pushforward.evaluate.report import model_report
@@ -142,14 +144,14 @@ def _power(path: Path, seconds: float, seed: int, progress: bool) -> tuple[Evalu
 def _digits(seconds: float, seed: int, progress: bool) -> tuple[Digits, Section]:
     pixels, labels = digits_sample()
     images = pixels.reshape(-1, 8, 8).astype(np.uint8)  # of 17 grey values
-    held: list[PreparedImages] = []
+    held: list[Any] = []  # a `PreparedImages`
     model = FlowImages(
         levels=17, options={"hidden": (64, 64), "above": 4, "beside": 4, "dropout": 0.2}, seconds=seconds,
         random_state=seed, verbose=progress,
     ).fit(images, labels, prepared=held.append)  # fmt: skip
-    unseen, truth = held[0].validation, held[0].labels
-    scores, accuracy = model.score_samples(unseen, truth), np.mean(model.predict(unseen) == truth)
-    digits = Digits(float(scores.mean()), float(model.bits_per_dim(unseen, truth).mean()), float(accuracy))
+    evaluation, _ = judged(model, held[0].validation, held[0].labels, None)
+    conditional, classifier = cast(CodeLength, evaluation.conditional), cast(BayesClassifier, evaluation.classifier)
+    digits = Digits(-conditional.bits * images[0].size * math.log(2), conditional.bits, classifier.accuracy)
     drawn = (
         "None of these images is in the data: every row was drawn from the distribution of the class it is named after."
     )

@@ -107,13 +107,12 @@ def _attributes(path: Path, rows: list[list[str]], header: list[str], columns: S
     values = np.empty((len(rows), len(columns)))
     for k, row in enumerate(rows):
         for place, j in enumerate(columns):
+            cell = _cell(path, k + 2, row[j])
             try:
-                values[k, place] = float(_cell(path, k + 2, row[j]))
-            except ValueError as error:
-                if isinstance(error, ImageError):
-                    raise
+                values[k, place] = float(cell)
+            except ValueError:
                 raise ImageError(
-                    f"{path}: line {k + 2} holds {row[j]!r} in the column {header[j]!r}, which is no number. Name the "
+                    f"{path}: line {k + 2} holds {cell!r} in the column {header[j]!r}, which is no number. Name the "
                     "column of classes 'label', or leave such columns out."
                 ) from None
     names = tuple(header[j] for j in columns)
