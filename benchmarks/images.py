@@ -35,7 +35,6 @@ from torch import Tensor
 import pushforward as pf
 from pushforward.core.allocator import keep_memory_of_steps
 from pushforward.data import read_images
-from pushforward.distributions import DiscreteGrid
 from pushforward.flows import IMAGE_FLOWS
 from pushforward.train import Event, Validated, with_labels_dropped
 
@@ -103,9 +102,7 @@ def of_classes(model: Any, test: Tensor) -> Tensor:
 
 def model_of(name: str, shape: tuple[int, ...], options: dict[str, Any]) -> Any:
     torch.manual_seed(0)
-    if name == "pixels":
-        return DiscreteGrid(shape, **options)
-    return IMAGE_FLOWS[name](shape, values=256, **options)
+    return IMAGE_FLOWS[name](shape, **({} if name == "pixels" else {"values": 256}), **options)
 
 
 def run(arguments: argparse.Namespace) -> None:

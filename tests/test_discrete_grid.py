@@ -24,7 +24,7 @@ def every_event(shape, levels):
 @pytest.mark.parametrize("shape", [(1, 2, 2), (2, 3), (3, 1, 1)])
 @pytest.mark.parametrize("context", [0, 2])
 def test_probabilities_of_all_events_sum_to_one(shape, context):
-    grid = randomize(DiscreteGrid(shape, levels=3, context=context, hidden=(6, 6), above=1, beside=1), seed=1)
+    grid = randomize(DiscreteGrid(shape, levels=3, context=context, hidden=(6, 6), above=1, beside=1, memory=8), seed=1)
     events = every_event(shape, 3)
     c = torch.randn(context, dtype=torch.float64, generator=generator(0)) if context else None
     log_probs = grid.log_prob(events, c)
@@ -53,6 +53,18 @@ def test_weights_that_are_no_numbers_give_no_numbers():
     assert grid.sample(3).isnan().all()
 
 
+def test_it_starts_at_the_frequencies_of_levels_and_once():
+    x = torch.tensor([[0, 0, 0, 1], [1, 1, 2, 0]]).float()[:, None].repeat(100, 2, 1)
+    x[:, 1] += 1
+    grid = DiscreteGrid((2, 4), levels=4, hidden=(4, 4))
+    grid.initialize(x)
+    per_channel = torch.tensor([0.5, 0.375, 0.125]).log()
+    expected = per_channel[x[:2, 0].long()].sum(-1) * 2
+    torch.testing.assert_close(grid.log_prob(x[:2]), expected, rtol=0, atol=0.05)
+    grid.initialize(3 - x)
+    torch.testing.assert_close(grid.log_prob(x[:2]), expected, rtol=0, atol=0.05)
+
+
 def test_it_learns_a_checkerboard():
     """Two images, which the first pixel tells apart: one bit."""
     board = torch.arange(16).reshape(4, 4) % 2 != torch.arange(4)[:, None] % 2
@@ -78,10 +90,46 @@ def test_parameters_depend_on_the_window_alone(shape):
         assert reads[j, k].item() == (above or left), (j, k)
 
 
+@pytest.mark.parametrize("shape", [[4, 5], [3, 4, 2], [5, 2], [5, 1], [12]])
+def test_memory_carries_what_lies_beyond_the_window(shape):
+    """Checked by derivatives: of all cells before but those too far to the right, and of nothing after."""
+    features = math.prod(shape)
+    options = {"hidden": (12, 12, 12), "shape": shape, "above": 1, "beside": 1, "memory": 16}
+    network = randomize(CausalWindow(features, 1, **options), seed=3)
+    x = torch.randn(features, 1, dtype=torch.float64, generator=generator(0))
+    reads = torch.autograd.functional.jacobian(lambda x: network(x)[0, :, 0], x)[..., 0] != 0
+    _, width, values = {1: (1, *shape, 1), 2: (*shape, 1), 3: tuple(shape)}[len(shape)]
+    for j, k in itertools.product(range(features), repeat=2):
+        (row, column), (row_k, column_k) = (divmod(feature // values, width) for feature in (j, k))
+        assert reads[j, k].item() == (k < j and column_k - column <= row - row_k), (j, k)
+
+
+@pytest.mark.parametrize("shape", [[4, 3], [2, 3, 2], [3, 2, 2], [12, 1], [12]])
+@pytest.mark.parametrize("recorded", [False, True])
+def test_states_go_on_in_steps_and_blocks(shape, recorded):
+    """Cell after cell, from a cell on, block after block with wrong values first: as in one parallel pass."""
+    options = {"hidden": (8, 8, 8), "context": 2, "shape": shape, "above": 1, "beside": 1, "memory": 9}
+    network = randomize(CausalWindow(12, 2, **options), seed=4)
+    x, context = (torch.randn(size, 3, dtype=torch.float64, generator=generator(size)) for size in (12, 2))
+    whole = network(x, context)
+    with torch.set_grad_enabled(recorded):
+        for skipped in (0, 5):
+            steps = network.start(x, context)
+            steps.skip([x[j : j + 1] for j in range(skipped)])
+            inputs = [None if j == 0 else x[j - 1 : j] for j in range(skipped, 12)]
+            torch.testing.assert_close(torch.stack([steps.step(i) for i in inputs], dim=1), whole[:, skipped:])
+        blocks = network.start_blocks(x, context)
+        for start, stop in ((0, 5), (5, 10), (10, 12)):
+            blocks.params(torch.cat([x[:start], x[start:].flip(0)]), start, stop)
+            torch.testing.assert_close(blocks.params(x, start, stop), whole[:, start:stop])
+        torch.testing.assert_close(network.after(x, context, 1), whole[:, network.values :])
+
+
 @pytest.mark.parametrize("solver", ["sequential", "jacobi"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_layer_with_a_window_is_inverted_both_ways(solver, dtype):
-    options = {"shape": [4, 3, 2], "above": 1, "beside": 1}
+@pytest.mark.parametrize("memory", [0, 8])
+def test_a_layer_with_a_window_is_inverted_both_ways(solver, dtype, memory):
+    options = {"shape": [4, 3, 2], "above": 1, "beside": 1, "memory": memory}
     layer = Autoregressive(
         Affine(), 24, context=1, hidden=(8, 8, 8), conditioner="window", conditioner_options=options, solver=solver
     )
@@ -98,7 +146,7 @@ def test_a_layer_with_a_window_is_inverted_both_ways(solver, dtype):
 
 @pytest.mark.parametrize(("shape", "rows"), [((1, 3, 2), 1), ((2, 2, 2), 1), ((2, 4), 3)])
 def test_the_rest_given_the_first_rows_is_the_ratio_of_probabilities(shape, rows):
-    grid = randomize(DiscreteGrid(shape, levels=2, context=1, hidden=(6, 6), above=1, beside=1), seed=5)
+    grid = randomize(DiscreteGrid(shape, levels=2, context=1, hidden=(6, 6), above=1, beside=1, memory=5), seed=5)
     events, c = every_event(shape, 2), torch.tensor([0.3], dtype=torch.float64)
     first, rest = events.split([rows, shape[1] - rows], dim=2)
     log_joint = grid.log_prob(events, c)

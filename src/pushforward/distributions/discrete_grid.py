@@ -31,7 +31,8 @@ class DiscreteGrid(Distribution):
         q(x_j = v \mid x_{<j}, c) = \operatorname{softmax}_v \theta_j(x_{<j}, c)
 
     Cells are in raster order, row by row, and the channels of a cell one after the other. `networks.CausalWindow`
-    computes the logits from a window of the cells before, each of whose values it sees as a few learned numbers. These
+    computes the logits from a window of the cells before, each of whose values it sees as a few learned numbers, and
+    from what it remembers of the others. These
     are probabilities of the numbers themselves, not densities: -log2 q is the length of a code. Log-probabilities cost
     one pass, samples one small step for each number.
 
@@ -44,6 +45,8 @@ class DiscreteGrid(Distribution):
         dropout: its dropout probability.
         above: rows of the window above a cell.
         beside: cells of the window on each side of it.
+        memory: units that carry what lies beyond the window from cell to cell, of each residual block; see
+            `networks.GridMemory`. 0 for none.
         embedding: learned numbers that stand for each value.
 
     Shape:
@@ -84,8 +87,9 @@ class DiscreteGrid(Distribution):
         hidden: Sequence[int] = (96, 96, 96),
         activation: str = "silu",
         dropout: float = 0.0,
-        above: int = 7,
-        beside: int = 7,
+        above: int = 3,
+        beside: int = 4,
+        memory: int = 64,
         embedding: int = 3,
     ) -> None:
         super().__init__()
@@ -111,6 +115,7 @@ class DiscreteGrid(Distribution):
             shape=(1, *spatial, channels)[-3:],
             above=above,
             beside=beside,
+            memory=memory,
         )
 
     @property
@@ -136,6 +141,17 @@ class DiscreteGrid(Distribution):
             ValueError: the shape or dtype of ``observed`` is wrong.
         """
         return GridRest(self, observed)
+
+    def _initialize(self, x: Tensor, context: Tensor | None) -> None:
+        """Before any training, the probabilities are the frequencies of the levels, those of each channel by itself."""
+        weight, bias = self.network.last_weight, self.network.last_bias
+        if weight.any() or bias.any():
+            return
+        numbers = x.reshape(-1, *self.event_shape).transpose(0, 1).flatten(1).long()
+        numbers = numbers.clamp(0, self.levels - 1)  # (channels, ...)
+        counts = torch.stack([of_channel.bincount(minlength=self.levels) for of_channel in numbers], dim=-1)
+        log_frequencies = (counts + 0.5).log().to(bias)
+        bias.copy_((log_frequencies - log_frequencies.mean(dim=0)).flatten())
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self._log_prob_after(x, context, 0)

@@ -18,8 +18,9 @@ def pixels(
     context: int = 0,
     *,
     levels: int = 256,
-    above: int = 7,
-    beside: int = 7,
+    above: int = 3,
+    beside: int = 4,
+    memory: int = 64,
     embedding: int = 3,
     **options: Unpack[PlainOptions],
 ) -> DiscreteGrid:
@@ -38,6 +39,7 @@ def pixels(
         levels: how many values a number has: they are 0 .. levels - 1.
         above: rows of the window above a cell.
         beside: cells of the window on each side of it.
+        memory: units that carry what lies beyond the window from cell to cell, of each residual block; 0 for none.
         embedding: learned numbers that stand for each value.
 
     Raises:
@@ -53,5 +55,6 @@ def pixels(
     """
     network: Any = network_options("pixels", options)
     return DiscreteGrid(
-        features, levels=levels, context=context, above=above, beside=beside, embedding=embedding, **network
-    )
+        features, levels=levels, context=context, above=above, beside=beside, memory=memory, embedding=embedding,
+        **network,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Autoregressive flows of images whose conditioners read a window of the cells before."""
+"""Autoregressive flows of images whose conditioners read a window of the cells before and remember the others."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ def window_flow(
     components: int = 10,
     bins: int = 16,
     bound: float = 5.0,
-    above: int = 7,
-    beside: int = 7,
+    above: int = 3,
+    beside: int = 4,
+    memory: int = 64,
     depth: int = 1,
     solver: Literal["sequential", "jacobi"] = "sequential",
     values: int | None = None,
@@ -56,7 +57,7 @@ def window_flow(
     .. math:: z_j = \tau\bigl(x_j;\ \theta_j(x_{<j}, c)\bigr)
 
     Cells are in raster order, and the channels of a cell one after the other; `networks.CausalWindow` reads the cells
-    above and to the left. By default :math:`\tau` is the distribution function of a mixture followed by the normal
+    above and to the left, and remembers what lies beyond. By default :math:`\tau` is the distribution function of a mixture followed by the normal
     quantile: each number is a mixture of Gaussians given those before it. Densities cost one pass of each network,
     samples one small step for each number, in all about one pass as well.
 
@@ -70,6 +71,7 @@ def window_flow(
             mixtures lie within twice that.
         above: rows of the window above a cell.
         beside: cells of the window on each side of it.
+        memory: units that carry what lies beyond the window from cell to cell, of each residual block; 0 for none.
         depth: number of layers, of which every second one has the order of cells reversed.
         solver: how samples are computed: ``"sequential"``, or ``"jacobi"`` for iterations of parallel passes.
         values: of data that are whole numbers 0 .. values - 1, how many there are; None: data are real numbers.
@@ -116,7 +118,7 @@ def window_flow(
         "spline": lambda: RationalQuadratic(bins, bound=bound),
         "affine": Affine,
     }
-    window = {"shape": [*(1, *spatial, channels)[-3:]], "above": above, "beside": beside}
+    window = {"shape": [*(1, *spatial, channels)[-3:]], "above": above, "beside": beside, "memory": memory}
     layers: list[Bijection] = [Reshape(shape, count)]
     if channels > 1:  # the channels of a cell side by side
         cells = count // channels

@@ -1,4 +1,4 @@
-"""A conditioner for grids that reads a window of the cells before each cell, as a masked convolution does."""
+"""A conditioner for grids that reads a window of the cells before each cell, and remembers what lies beyond."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pushforward.core.checks import at_least
 from pushforward.core.constants import HasConstants
 from pushforward.core.execution_mode import runs_eagerly_without_grad
 from pushforward.networks.conditioner import AutoregressiveConditioner, BlockPass, IncrementalPass, register_masked
+from pushforward.networks.grid_memory import CarriedStates, GridMemory
 from pushforward.networks.mlp import check_hidden
 from pushforward.networks.precision import MixedPrecision
 from pushforward.networks.trunk import ACTIVATIONS, INPUT_LIMIT, blocks_of, dropped
@@ -28,8 +29,9 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
 
     .. math:: h \leftarrow h + W_2\, \varphi\bigl(W_1 \varphi(h) + b + V c\bigr)
 
-    This is a masked convolution followed by convolutions of size one. It reads nothing but its window, so that its
-    incremental pass costs no more arithmetic than a parallel one and keeps nothing but the cells so far. The last
+    This is a masked convolution followed by convolutions of size one. With a ``memory`` a `GridMemory` stands before
+    each residual block: units that carry states from cell to cell, to the right, down and along both diagonals, so that
+    a cell sees what lies far to the left and above, and to the right as far as it is above. An incremental pass costs no more arithmetic than a parallel one, and keeps the cells and the states so far. The last
     layer starts at zero. Inputs are clamped to ±``INPUT_LIMIT``. With several values in a cell (colours), each depends
     on those before it in its cell as well, through hidden units that are shared out among the values.
 
@@ -44,6 +46,7 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         shape: (width,), (height, width) or (height, width, values) of the grid; by default a sequence of features.
         above: rows of the window above the cell.
         beside: cells of the window on each side.
+        memory: units of each `GridMemory`; 0 for a network that sees its window alone.
 
     Shape:
         ``x``: (features · channels, n), ``context``: (context, n), parameters: (num_params, features, n).
@@ -74,6 +77,7 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         shape: Sequence[int] | None = None,
         above: int = 5,
         beside: int = 5,
+        memory: int = 0,
     ) -> None:
         super().__init__()
         owner = "CausalWindow"
@@ -81,6 +85,7 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         height, width, values = _grid(owner, features, shape)
         at_least(owner, "above", above, 0)
         at_least(owner, "beside", beside, 1)
+        at_least(owner, "memory", memory, 0)
         if hidden[0] < values:
             raise ValueError(f"{owner}: hidden layers need a unit for each of the {values} values of a cell.")
         self.features, self.num_params, self.channels = features, num_params, channels
@@ -103,6 +108,9 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         self.weights = nn.Parameter(torch.randn(layers, units, units) * units**-0.5)
         self.biases = nn.Parameter(torch.zeros(layers, units))
         self.of_context = nn.Parameter(torch.randn(1 + self.num_blocks, units, context) * 0.1) if context else None
+        self.memories = nn.ModuleList(
+            GridMemory(units, memory, context, height, width, owners) for _ in range(self.num_blocks * (memory > 0))
+        )
         self.last_weight = nn.Parameter(torch.zeros(num_params * values, units))
         self.last_bias = nn.Parameter(torch.zeros(num_params * values))
 
@@ -112,14 +120,21 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
     def after(self, x: Tensor, context: Tensor | None, start: int) -> Tensor:
         """`parallel` at the cells from ``start`` on."""
         cells = torch.cat([x, torch.zeros_like(x[:1])])
+        first = 0 if self.memories else start
         with self.matmul_scope(x):
-            return self.evaluate(cells, context, start, self.features // self.values).to(x.dtype)
+            params = self.evaluate(cells, context, first, self.features // self.values).to(x.dtype)
+        return params[:, (start - first) * self.values :]
 
     def start(self, like: Tensor, context: Tensor | None = None) -> WindowSteps:
         return WindowSteps(self, like, context)
 
     def start_blocks(self, like: Tensor, context: Tensor | None = None) -> WindowBlocks:
-        return WindowBlocks(self, context)
+        return WindowBlocks(self, like, context)
+
+    def new_states(self, like: Tensor) -> list[CarriedStates]:
+        """Empty states for a pass of points like ``like`` (features, n)."""
+        cells, n = self.features // self.values, like.shape[-1]
+        return [CarriedStates(memory, like, cells, n) for memory in self.memories]
 
     @property
     def drops_units(self) -> bool:
@@ -128,14 +143,21 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
     @property
     def point_width(self) -> int:
         """About how many numbers one point needs at once."""
-        return self.features // self.values * max(len(self.reads), 4 * len(self.first))
+        return self.features // self.values * max(len(self.reads), self._hidden_width)
 
     @property
     def step_width(self) -> int:
         """About how many numbers one point needs at once in an incremental pass."""
-        return max(self.features * self.channels, len(self.reads), 4 * len(self.first))
+        carried = sum(memory.memory for memory in self.memories) * self.features // self.values
+        return max(self.features * self.channels + carried, len(self.reads), self._hidden_width)
 
-    def evaluate(self, cells: Tensor, context: Tensor | None, start: int, stop: int) -> Tensor:
+    @property
+    def _hidden_width(self) -> int:
+        return 4 * max(len(self.first), *(3 * memory.memory for memory in self.memories), 0)
+
+    def evaluate(
+        self, cells: Tensor, context: Tensor | None, start: int, stop: int, states: Sequence[CarriedStates] = ()
+    ) -> Tensor:
         """The parameters (num_params, features, n) of the cells from ``start`` to ``stop``.
 
         Args:
@@ -144,6 +166,8 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
             context: (context, n).
             start: number of the first of the cells.
             stop: number of the cell after the last of them.
+            states: of the memories at the cells before ``start``, to which those of these cells are added; without,
+                ``start`` is 0 where there are memories.
         """
         n, act = cells.shape[-1], ACTIVATIONS[self.activation]
         read = self.reads[:, start:stop]
@@ -151,11 +175,13 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         few = read.numel() < len(cells)
         inputs = (cells if few else bounded(cells)).index_select(0, read.reshape(-1))
         window = (bounded(inputs) if few else inputs).view(len(read), -1)
-        context = None if context is None else context.clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        context = None if context is None else bounded(context)
         h = (self._masked(self.first, "first_mask") @ window).unflatten(-1, (stop - start, n))
         h = h + self.place[:, start:stop, None]
         h = self._add_context(h, 0, context)
         for block in range(self.num_blocks):
+            if self.memories:
+                h = self.memories[block](h, context, start, states[block] if states else None)
             inner = self._add_context(self._apply_layer(2 * block, act(h)), 1 + block, context)
             h = h + self._apply_layer(2 * block + 1, self._drop(act(inner)))
         weight = self._masked(self.last_weight, "last_mask")
@@ -191,10 +217,11 @@ class WindowSteps(IncrementalPass):
         context: (context, n).
     """
 
-    __slots__ = ("arrived", "cells", "context", "feature", "network")
+    __slots__ = ("arrived", "cells", "complete", "context", "feature", "network", "states")
 
     def __init__(self, network: CausalWindow, like: Tensor, context: Tensor | None) -> None:
         self.network, self.context, self.feature = network, context, 0
+        self.states, self.complete = network.new_states(like), 0  # so many cells have their states
         cells = like.new_zeros(network.features * network.channels + 1, like.shape[-1])
         # Where gradients are recorded, nothing is overwritten.
         self.cells = cells if runs_eagerly_without_grad(like) else None
@@ -217,7 +244,10 @@ class WindowSteps(IncrementalPass):
         if cells is None:
             filling, *arrived = self.arrived
             cells = torch.cat([*arrived, filling[j * network.channels :]])
-        return network.evaluate(cells, self.context, cell, cell + 1)[:, value]
+        first = self.complete if self.states else cell
+        params = network.evaluate(cells, self.context, first, cell + 1, self.states)
+        self.complete = self.feature // network.values
+        return params[:, (cell - first) * network.values + value]
 
     def _arrive(self, previous: Tensor, j: int) -> None:
         channels = self.network.channels
@@ -232,19 +262,20 @@ class WindowBlocks(BlockPass):
 
     Args:
         network: the conditioner.
+        like: (features, n), gives dtype, device and number of points.
         context: (context, n).
     """
 
-    __slots__ = ("context", "network")
+    __slots__ = ("context", "network", "states")
 
-    def __init__(self, network: CausalWindow, context: Tensor | None) -> None:
-        self.network, self.context = network, context
+    def __init__(self, network: CausalWindow, like: Tensor, context: Tensor | None) -> None:
+        self.network, self.context, self.states = network, context, network.new_states(like)
 
     def params(self, inputs: Tensor, start: int, stop: int) -> Tensor:
         values = self.network.values
         first, last = start // values, (stop - 1) // values
         cells = torch.cat([inputs, torch.zeros_like(inputs[:1])])
-        params = self.network.evaluate(cells, self.context, first, last + 1)
+        params = self.network.evaluate(cells, self.context, first, last + 1, self.states)
         return params[:, start - first * values : stop - first * values]
 
 

@@ -1,0 +1,174 @@
+"""Recurrent units of a grid, which carry what was seen to the cells after it, however far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pushforward.core.constants import HasConstants
+from pushforward.core.execution_mode import runs_eagerly_without_grad
+
+__all__ = ["CarriedStates", "GridMemory"]
+
+FIRST_LOGITS = 0.0, 3.0
+"""Of the parts of a state that are kept from cell to cell, which are from 0.5 to 0.95 at first."""
+
+
+class Direction(NamedTuple):
+    """A step from a cell to another, as cells in raster order and as columns."""
+
+    cells: int
+    columns: int
+
+
+BESIDE = Direction(1, 1)
+
+
+class CarriedStates:
+    """The states of a `GridMemory` at the cells so far. Where gradients are recorded, nothing is overwritten.
+
+    Args:
+        memory: whose states these are.
+        like: gives dtype and device, and says whether gradients are recorded.
+        cells: number of all cells.
+        n: number of points.
+    """
+
+    __slots__ = ("before", "in_place", "states")
+
+    def __init__(self, memory: GridMemory, like: Tensor, cells: int, n: int) -> None:
+        self.before = max(step.cells for step in memory.directions)  # what lies before the first cell: zeros
+        self.in_place = runs_eagerly_without_grad(like)
+        self.states = like.new_zeros(memory.memory, self.before + cells * self.in_place, n)
+
+    def behind(self, units: slice, start: int, back: int) -> Tensor:
+        """The states of some units at the ``back`` cells before the cell ``start``."""
+        return self.states[units, self.before + start - back : self.before + start]
+
+    def place(self, start: int, states: Tensor) -> None:
+        """Put the states of the cells from ``start`` on in place of any that were there."""
+        start += self.before
+        if self.in_place:
+            self.states[:, start : start + states.shape[1]] = states
+        else:
+            self.states = torch.cat([self.states[:, :start], states], dim=1)
+
+
+class GridMemory(HasConstants):
+    r"""A residual block whose units carry a state from cell to cell of a grid, to the right and down.
+
+    .. math:: s_j = a_j \odot s_{j - \Delta} + (1 - a_j) \odot \tanh u_j, \qquad
+        h_j \leftarrow h_j + W_o \bigl(s_j \odot \operatorname{silu}(g_j)\bigr), \qquad
+        (\operatorname{logit} a_j, u_j, g_j) = W_i \operatorname{silu}(h_j) + b + V c
+
+    A quarter of the units carries to the next cell of the row (Δ = 1), the others to the cell below, to the left of it
+    and to the right of it (Δ = width, width - 1, width + 1); in a grid of one row, all carry to the next cell. Outside
+    of the grid the state is zero. The recurrence is linear in the state, so that a state is an average of what cells
+    before had to say, with weights that the cells between choose; all products of matrices are of many cells at once.
+
+    With several values in a cell, hidden units belong to values (``owners``), and so do the units of the memory: each
+    sees the hidden units of its own and of earlier values.
+
+    Args:
+        units: of the hidden layer that it reads and writes.
+        memory: number of units that carry states.
+        context: number of context features.
+        height: of the grid.
+        width: of the grid.
+        owners: the value to which each hidden unit belongs, (units,), in order.
+
+    References:
+        | Pixel Recurrent Neural Networks (van den Oord et al., 2016), arXiv:1601.06759, whose rows and diagonals carry
+          states through networks that are not linear
+        | Quasi-Recurrent Neural Networks (Bradbury et al., 2017), arXiv:1611.01576
+        | Griffin: Mixing Gated Linear Recurrences with Local Attention (De et al., 2024), arXiv:2402.19427
+    """
+
+    inside: Tensor
+    in_mask: Tensor
+    out_mask: Tensor
+
+    def __init__(self, units: int, memory: int, context: int, height: int, width: int, owners: Sequence[int]) -> None:
+        super().__init__()
+        self.memory, self.width = memory, width
+        self.directions = _directions(height, width)
+        ends = [memory * k // len(self.directions) for k in range(len(self.directions) + 1)]
+        self.shares = [slice(*pair) for pair in pairwise(ends)]
+        sizes = [share.stop - share.start for share in self.shares]
+        values = owners[-1] + 1
+        self.masked = values > 1
+        if self.masked:  # each direction has units of every value
+            of_unit = [k * values // size for size in sizes for k in range(size)]
+            self.add_constant("in_mask", [[int(j <= k) for j in owners] for k in of_unit] * 3)
+            self.add_constant("out_mask", [[int(j <= k) for j in of_unit] for k in owners])
+        columns = [[column - step.columns for column in range(width)] * height for step in self.directions]
+        self.add_constant("inside", [[int(0 <= c < width) for c in row] for row in columns])  # (directions, cells)
+        self.in_weight = nn.Parameter(torch.randn(3 * memory, units) * units**-0.5)
+        paces = [(7 * k % size) / max(1, size - 1) for size in sizes for k in range(size)]  # of units of every value
+        bias = FIRST_LOGITS[0] + (FIRST_LOGITS[1] - FIRST_LOGITS[0]) * torch.tensor(paces)
+        self.in_bias = nn.Parameter(torch.cat([bias, torch.zeros(2 * memory)]))
+        self.out_weight = nn.Parameter(torch.randn(units, memory) * memory**-0.5)
+        self.of_context = nn.Parameter(torch.randn(3 * memory, context) * 0.1) if context else None
+
+    def forward(
+        self, h: Tensor, context: Tensor | None = None, start: int = 0, states: CarriedStates | None = None
+    ) -> Tensor:
+        """h (units, cells, n) beside what the memory has to say.
+
+        Args:
+            h: the hidden layer at neighbouring cells.
+            context: (context, n).
+            start: number of the first of the cells.
+            states: those of the cells before, to which those of these are added; None if these are all cells.
+        """
+        _, cells, n = h.shape
+        weight = self.in_weight * self.in_mask if self.masked else self.in_weight
+        inputs = torch.addmm(self.in_bias[:, None], weight, F.silu(h).flatten(1)).to(h.dtype).view(-1, cells, n)
+        if context is not None and self.of_context is not None:
+            inputs = inputs + (self.of_context @ context).to(h.dtype)[:, None]
+        logits, candidates, gates = inputs.chunk(3)
+        kept = torch.sigmoid(logits)
+        carried = self._carried(kept, (1 - kept) * torch.tanh(candidates), start, states)
+        weight = self.out_weight * self.out_mask if self.masked else self.out_weight
+        return h + (weight @ (carried * F.silu(gates)).flatten(1)).view_as(h)
+
+    def _carried(self, kept: Tensor, new: Tensor, start: int, states: CarriedStates | None) -> Tensor:
+        """The states (memory, cells, n) from the parts that are kept of those before, and what is added."""
+        parts = []
+        for step, units, inside in zip(self.directions, self.shares, self.inside, strict=True):
+            of_kept = kept[units] * inside[start : start + kept.shape[1], None]
+            if states is not None:
+                behind = states.behind(units, start, step.cells)
+                parts.append(_along(of_kept, new[units], step.cells, behind))
+            elif step == BESIDE:  # all rows at once
+                rows = [t.unflatten(1, (-1, self.width)).movedim(2, 1) for t in (of_kept, new[units])]
+                parts.append(_along(*(t.flatten(1, 2) for t in rows), rows[0].shape[2]).unflatten(1, (self.width, -1)))
+                parts[-1] = parts[-1].movedim(2, 1).flatten(1, 2)
+            else:
+                parts.append(_along(of_kept, new[units], step.cells))
+        carried = torch.cat(parts)
+        if states is not None:
+            states.place(start, carried)
+        return carried
+
+
+def _along(kept: Tensor, new: Tensor, lag: int, behind: Tensor | None = None) -> Tensor:
+    """The recurrence s_j = kept_j s_{j - lag} + new_j over the second axis, from the ``lag`` states behind, or zeros."""
+    states: list[Tensor] = [] if behind is None else [behind]
+    for kept_here, new_here in zip(kept.split(lag, dim=1), new.split(lag, dim=1), strict=True):
+        before = states[-1][:, : new_here.shape[1]] if states else None
+        states.append(new_here if before is None else torch.addcmul(new_here, kept_here, before))
+    return torch.cat(states[behind is not None :], dim=1)
+
+
+def _directions(height: int, width: int) -> list[Direction]:
+    """To the next cell of the row, below, below to the left and below to the right, as far as there are such."""
+    below = Direction(width, 0)
+    if height == 1 or width == 1:
+        return [BESIDE if height == 1 else below]
+    return [BESIDE, below, Direction(width - 1, -1), Direction(width + 1, 1)]
