@@ -40,7 +40,7 @@ from pushforward.train import Event, Validated, with_labels_dropped
 
 VALIDATION = 500
 HIDDEN = 0.1
-FIT = {"batch_size": 64, "lr": 2e-3}
+FIT = {"batch_size": 16, "lr": 1e-2}
 
 
 def png(pixels: bytes, shape: tuple[int, int]) -> bytes:

@@ -104,13 +104,25 @@ def test_memory_carries_what_lies_beyond_the_window(shape):
         assert reads[j, k].item() == (k < j and column_k - column <= row - row_k), (j, k)
 
 
+def test_planes_are_read_on_all_sides():
+    options = {"hidden": (8, 8), "shape": [3, 4], "above": 1, "beside": 1, "context": 26, "planes": 2}
+    network = randomize(CausalWindow(12, 1, **options), seed=3)
+    x, context = (torch.randn(size, 1, dtype=torch.float64, generator=generator(size)) for size in (12, 26))
+    reads = torch.autograd.functional.jacobian(lambda c: network(x, c)[0, :, 0], context)[..., 0] != 0
+    assert reads[:, :2].all()  # features of no place
+    for j, k in itertools.product(range(12), repeat=2):
+        near = all(abs(a - b) <= 1 for a, b in zip(divmod(j, 4), divmod(k, 4), strict=True))
+        assert reads[j, 2 + k].item() == reads[j, 14 + k].item() == near, (j, k)
+
+
 @pytest.mark.parametrize("shape", [[4, 3], [2, 3, 2], [3, 2, 2], [12, 1], [12]])
 @pytest.mark.parametrize("recorded", [False, True])
 def test_states_go_on_in_steps_and_blocks(shape, recorded):
     """Cell after cell, from a cell on, block after block with wrong values first: as in one parallel pass."""
-    options = {"hidden": (8, 8, 8), "context": 2, "shape": shape, "above": 1, "beside": 1, "memory": 9}
-    network = randomize(CausalWindow(12, 2, **options), seed=4)
-    x, context = (torch.randn(size, 3, dtype=torch.float64, generator=generator(size)) for size in (12, 2))
+    cells = math.prod(shape[:2])
+    options = {"context": 2 + cells, "planes": 1, "shape": shape, "above": 1, "beside": 1, "memory": 9}
+    network = randomize(CausalWindow(12, 2, hidden=(8, 8, 8), **options), seed=4)
+    x, context = (torch.randn(size, 3, dtype=torch.float64, generator=generator(size)) for size in (12, 2 + cells))
     whole = network(x, context)
     with torch.set_grad_enabled(recorded):
         for skipped in (0, 5):

@@ -18,6 +18,7 @@ from pushforward.cli.image_files import (
     labels_of,
     load_images_model,
     read_judged,
+    refuse_given,
     refuse_sizes,
     tell_if_long,
     write_images,
@@ -26,10 +27,12 @@ from pushforward.cli.image_files import (
 from pushforward.cli.image_fit import fit_images
 from pushforward.cli.options import parse_assignments
 from pushforward.cli.outputs import check_output, remember, write_blocks
+from pushforward.data.image_pairs import read_given
 from pushforward.data.images import read_images
 from pushforward.data.pixel_arrays import from_pixels, to_pixels
 from pushforward.estimators import FlowImages
-from pushforward.estimators.image_conditions import Attributes, Classes
+from pushforward.estimators.image_answers import ClassScores
+from pushforward.estimators.image_conditions import Attributes, Classes, Pictures
 from pushforward.evaluate.images import ImageEvaluation
 from pushforward.evaluate.metrics import with_error
 from pushforward.io import read_header
@@ -40,8 +43,9 @@ __all__ = ["COMMANDS"]
 Arguments = Mapping[str, Any]
 BLOCK = 256
 """Images that are scored at a time."""
-COLUMNS, DRAWN, COMPLETED = 8, 64, 16
-"""Images of each class in a grid of all, images without classes, and completions, by default."""
+COLUMNS, DRAWN, COMPLETED, RESTORED = 8, 64, 16, 7
+"""Images of each class in a grid of all, images without classes, completions, and draws for each image that is given,
+by default."""
 
 
 def fit(arguments: Arguments, typed: set[str]) -> None:
@@ -63,7 +67,9 @@ def evaluate(arguments: Arguments, typed: set[str]) -> None:
     """Bits per dimension beside simple models and codes, and how good Bayes' rule is."""
     with torch_scope(arguments["seed"], arguments["threads"]):
         model = load_images_model(arguments["model"])
-        images = read_judged(model, arguments["table"], arguments["labels"], arguments["limit"])
+        images = read_judged(
+            model, arguments["table"], arguments["labels"], arguments["limit"], arguments["given_images"]
+        )
         train = None if arguments["train"] is None else read_images(arguments["train"])
         if train is not None:
             refuse_sizes(model, train, arguments["train"])
@@ -98,7 +104,7 @@ def score(arguments: Arguments, typed: set[str]) -> None:
     with torch_scope(arguments["seed"], arguments["threads"]):
         check_output(out, arguments["model"], source, force=arguments["force"])
         model = load_images_model(arguments["model"]).set_params(verbose=False)  # the blocks have a bar of their own
-        images = read_judged(model, source, None, None)
+        images = read_judged(model, source, None, None, arguments["given_images"])
         tell_if_long(model, len(images))
         numbers, total = math.prod(images.shape) * math.log(2), 0.0
 
@@ -106,7 +112,11 @@ def score(arguments: Arguments, typed: set[str]) -> None:
             nonlocal total
             starts = range(0, len(images), BLOCK)
             for start in advancing(starts, "score") if len(starts) > 1 else starts:
-                scores = model.score_by_class(images.pixels[start : start + BLOCK])
+                block = images.pixels[start : start + BLOCK]
+                if images.given is None:
+                    scores = model.score_by_class(block)
+                else:
+                    scores = ClassScores(model.score_samples(block, images.given[start : start + BLOCK]))
                 total += float(scores.total.sum())
                 columns: dict[str, Any] = {
                     "file": list(images.names[start : start + BLOCK]),
@@ -138,13 +148,18 @@ def sample(arguments: Arguments, typed: set[str]) -> None:
             raise ValueError("sample: name a PNG for all images by --grid, or a folder, .npy or .npz file by --out.")
         if grid is not None and not grid.lower().endswith(".png"):
             raise ValueError(f"--grid: the picture is a PNG; got {grid}. Write --grid {grid}.png.")
-        force, complete = arguments["force"], arguments["complete"]
+        force, complete, given = arguments["force"], arguments["complete"], arguments["given_images"]
         if grid is not None:
-            check_output(grid, path, complete, out, force=force, option="--grid")
+            check_output(grid, path, complete, given, out, force=force, option="--grid")
         if out is not None:
-            check_images_output(out, path, complete, grid, force=force)
+            check_images_output(out, path, complete, given, grid, force=force)
         model = load_images_model(path)
         y = condition_of(model, arguments["conditions"] or (), path)
+        if given is not None:
+            refuse_given(model, given)
+            y = read_given(given).pixels
+            if complete is not None and len(y) > 1:
+                raise ValueError(f"--complete: it completes one image, and {given} holds {len(y)}. Give one of them.")
         images = draw(model, y, arguments, arguments["rows"] if "rows" in typed else None)
         written = []
         if grid is not None:
@@ -154,11 +169,15 @@ def sample(arguments: Arguments, typed: set[str]) -> None:
             write_images(out, images.pixels, images.classes, model.levels)
             written.append(out)
     count = len(images.pixels)
-    told: Any = None if y is None else str(y)
+    told: Any = given if given is not None or y is None else str(y)
     if isinstance(model.condition_, Attributes) and y is not None:
         told = dict(zip(model.condition_.names, y.tolist(), strict=True))
     what = "completions" if complete is not None else "images"
-    order = f", one class a row: {listed([str(name) for name in model.classes_])}" if images.columns else ""
+    order = ""
+    if images.columns and images.first is None:
+        order = f", one class a row: {listed([str(name) for name in model.classes_])}"
+    elif images.columns and grid is not None:
+        order = ", after the image that each row is given"
     result = {"written": written, "images": count, "given": told}
     finish(result, arguments["json"], f"{' and '.join(written)}: {count:,} {what}{order}.")
 
@@ -170,7 +189,7 @@ class Drawn:
     Attributes:
         classes: of each, where they are known.
         columns: of their grid; None for about as many as rows.
-        first: what stands before them in the grid, such as the rows that were completed.
+        first: what stands before them in the grid, such as the rows that were completed; with columns, before each row.
     """
 
     pixels: np.ndarray
@@ -182,8 +201,12 @@ class Drawn:
         """The images side by side, (channels, height, width)."""
         from pushforward.evaluate.image_grid import grid_of, image_grid
 
-        shown = self.pixels if self.first is None else np.concatenate([self.first[None], self.pixels])
-        return image_grid(grid_of(shown, self.columns, blank=levels - 1), levels=levels)
+        shown, columns = self.pixels, self.columns
+        if self.first is not None:
+            rows = shown.reshape(len(self.first), -1, *shown.shape[1:])
+            shown = np.concatenate([self.first[:, None], rows], axis=1).reshape(-1, *shown.shape[1:])
+            columns = None if columns is None else columns + 1
+        return image_grid(grid_of(shown, columns, blank=levels - 1), levels=levels)
 
 
 def draw(model: FlowImages, y: Any, arguments: Arguments, count: int | None) -> Drawn:
@@ -194,7 +217,12 @@ def draw(model: FlowImages, y: Any, arguments: Arguments, count: int | None) -> 
         top = first_rows(model, arguments["complete"])
         images = model.complete(from_pixels(top, model.layout_), count or COMPLETED, y, **options)
         below = ((0, 0), (0, model.shape_[1] - top.shape[1]), (0, 0))
-        return Drawn(_pixels(images), first=np.pad(top, below, constant_values=(model.levels - 1) // 2))
+        return Drawn(_pixels(images), first=np.pad(top, below, constant_values=(model.levels - 1) // 2)[None])
+    if isinstance(model.condition_, Pictures) and y is not None:
+        each = count or RESTORED
+        contexts = model.condition_.encode(y, len(y))
+        laid = np.broadcast_to(model.condition_.decode(contexts), (len(y), *model.shape_))
+        return Drawn(_pixels(model.sample(each * len(y), y.repeat(each, axis=0), **options)), columns=each, first=laid)
     if not isinstance(model.condition_, Classes):
         return Drawn(_pixels(model.sample(count or DRAWN, y, **options)))
     names, columns = model.condition_.names, None
@@ -233,6 +261,8 @@ def condition_of(model: FlowImages, conditions: Any, path: str) -> Any:
             return np.array([float(texts[name]) for name in names])
         except ValueError:
             raise ValueError(f"--given: attributes are numbers; got {', '.join(texts.values())}.") from None
+    if isinstance(condition, Pictures):
+        raise ValueError(f"--given: {path} is conditional on images. Give one by --given-images.")
     raise ValueError(f"--given: {path} was fitted without labels. Fit it with --labels, or leave --given out.")
 
 
@@ -264,12 +294,13 @@ def report(arguments: Arguments, typed: set[str]) -> None:
     with torch_scope(arguments["seed"], arguments["threads"]):
         check_output(out, arguments["model"], source, train_path, force=arguments["force"])
         model, metadata = load_images_model(arguments["model"]), read_header(arguments["model"]).metadata
-        images = read_judged(model, source, arguments["labels"], arguments["limit"])
+        images = read_judged(model, source, arguments["labels"], arguments["limit"], arguments["given_images"])
         train = None if train_path is None else read_images(train_path)
         if train is not None:
             refuse_sizes(model, train, train_path)
         files = [] if train_path is None else ["--train", train_path]
-        files += ["--labels", arguments["labels"]] if arguments["labels"] else []
+        for name in ("labels", "given_images"):
+            files += [f"--{name.replace('_', '-')}", arguments[name]] if arguments[name] else []
         files += [f"--limit={arguments['limit']}"] if arguments["limit"] else []
         call = [
             "pushforward",

@@ -16,10 +16,11 @@ from pushforward.cli.common import say
 from pushforward.cli.outputs import check_output, remember
 from pushforward.core.files import atomic_path
 from pushforward.data.image_labels import ImageAttributes
+from pushforward.data.image_pairs import with_given
 from pushforward.data.images import Images, read_images
 from pushforward.data.writing import STANDARD_OUTPUT
 from pushforward.estimators import FlowImages
-from pushforward.estimators.image_conditions import Attributes, Classes
+from pushforward.estimators.image_conditions import Attributes, Classes, Pictures
 from pushforward.evaluate.images import ImageEvaluation, encode_png, evaluate_images, judge_classes
 
 __all__ = [
@@ -28,12 +29,14 @@ __all__ = [
     "labels_of",
     "load_images_model",
     "read_judged",
+    "refuse_given",
     "refuse_sizes",
     "tell_if_long",
     "write_images",
     "write_picture",
 ]
 
+Told = NDArray[np.int64] | ImageAttributes | NDArray[np.uint8] | None
 ARRAYS = (".npy", ".npz")
 MANY = 5_000
 """Scores, beyond which it is said that they take their time."""
@@ -44,14 +47,25 @@ def load_images_model(path: str) -> FlowImages:
     return FlowImages.load(path).set_params(verbose=True)
 
 
-def read_judged(model: FlowImages, path: str, labels: str | None, limit: int | None) -> Images:
+def read_judged(
+    model: FlowImages, path: str, labels: str | None, limit: int | None, given: str | None = None
+) -> Images:
     """Images that fit the model; with a limit so many, drawn at random, the same each time."""
     images = read_images(path, labels)
     refuse_sizes(model, images, path)
+    if given is not None:
+        refuse_given(model, given)
+        images = with_given(images, path, given)
     if limit is None or limit >= len(images):
         return images
     chosen = np.sort(np.random.default_rng(0).permutation(len(images))[:limit])
     return images.take(chosen)
+
+
+def refuse_given(model: FlowImages, given: str) -> None:
+    """Refuse images that a model was not fitted to be given."""
+    if not isinstance(model.condition_, Pictures):
+        raise ValueError(f"--given-images: {given} is for models that were fitted with this option. Leave it out.")
 
 
 def refuse_sizes(model: FlowImages, images: Images, path: str) -> None:
@@ -66,8 +80,9 @@ def refuse_sizes(model: FlowImages, images: Images, path: str) -> None:
         raise ValueError(f"{path}: the model is of pixels 0 .. {model.levels - 1}, and the images hold {highest}.")
 
 
-def labels_of(model: FlowImages, images: Images, typed: str | None) -> NDArray[np.int64] | ImageAttributes | None:
-    """The numbers of the classes of images in the model, or their attributes; None where there are none.
+def labels_of(model: FlowImages, images: Images, typed: str | None) -> Told:
+    """The numbers of the classes of images in the model, their attributes, or the images that they are given; None where
+    there are none.
 
     Raises:
         ValueError: a label is none of the model's classes, or the file of labels that was ``typed`` holds what the
@@ -83,6 +98,8 @@ def labels_of(model: FlowImages, images: Images, typed: str | None) -> NDArray[n
         )
     if isinstance(condition, Attributes):
         return images.attributes
+    if isinstance(condition, Pictures):
+        return images.given
     if images.labels is None or not isinstance(condition, Classes):
         return None
     places = np.array([condition.place(name) for name in images.classes])
@@ -100,18 +117,19 @@ def tell_if_long(model: FlowImages, images: int, remedy: str = "") -> None:
 def judged(
     model: FlowImages,
     pixels: NDArray[np.uint8],
-    truth: NDArray[np.int64] | ImageAttributes | None,
+    truth: Told,
     train: NDArray[np.uint8] | None,
 ) -> tuple[ImageEvaluation, NDArray[np.float64]]:
     """The evaluation of a model on images, with that of Bayes' rule where there are the numbers of their classes; and
     the bits per dimension of each image."""
     tell_if_long(model, len(pixels), "; --limit takes fewer")
     unit = -math.log(2) * math.prod(model.shape_)
-    if isinstance(truth, ImageAttributes):
+    if truth is not None and truth.ndim > 1:
         given_all = model.bits_per_dim(pixels, truth)
         bits = model.bits_per_dim(pixels) if model.label_dropout else given_all
         return evaluate_images(
-            bits, model.exactness, pixels, train, levels=model.levels, conditional=given_all, condition="attributes"
+            bits, model.exactness, pixels, train, levels=model.levels, conditional=given_all,
+            condition="attributes" if isinstance(truth, ImageAttributes) else "other images",
         ), bits
     scores = model.score_by_class(pixels)
     told = None

@@ -13,9 +13,10 @@ from pushforward.cli.fit import parse_options
 from pushforward.cli.image_files import judged
 from pushforward.cli.outputs import check_model_output
 from pushforward.core.files import check_writable
+from pushforward.data.image_pairs import with_given
 from pushforward.data.images import Images, read_images
 from pushforward.estimators import FlowImages
-from pushforward.estimators.image_conditions import Attributes
+from pushforward.estimators.image_conditions import Attributes, Pictures
 from pushforward.estimators.images import PreparedImages
 from pushforward.evaluate.images import ImageEvaluation
 from pushforward.flows import FLOWS, IMAGE_FLOWS
@@ -40,13 +41,20 @@ def fit_images(arguments: Mapping[str, Any], *, show: bool) -> dict[str, Any]:
     options = parse_options(name, arguments["settings"] or (), _defaults(name))
     checkpoint = arguments["checkpoint"] or f"{out}.checkpoint"
     validation = arguments["validation"]
-    inputs = [source, *(path for path in (arguments["labels"], validation) if isinstance(path, str))]
+    beside = (arguments["labels"], arguments["given_images"], validation)
+    inputs = [source, *(path for path in beside if isinstance(path, str))]
     check_model_output(out, *inputs, force=arguments["force"], columns=())
     refuse_same_file("--checkpoint", checkpoint, *inputs, out)
     check_writable(checkpoint)
     if arguments["labels"] and arguments["no_labels"]:
         raise ValueError("--labels and --no-labels: give one of them.")
+    if arguments["labels"] and arguments["given_images"]:
+        raise ValueError("--labels and --given-images: a model is conditional on one of them. Leave one out.")
     images = _read(source, arguments["labels"], arguments)
+    if arguments["given_images"]:
+        if isinstance(validation, str):
+            raise ValueError("--validation: with --given-images it is a share of the images. Give a number below 1.")
+        images = with_given(images, source, arguments["given_images"])
     limits = {key: arguments[key] for key in ("seconds", "epochs", "steps", "batch_size", "lr")}
     model = FlowImages(
         model=name, options=options, levels=arguments["levels"], precision=arguments["precision"],
@@ -120,6 +128,8 @@ class ImageRun:
             classes = f", of {len(model.classes_)} classes: {listed([str(name) for name in model.classes_])}"
         elif isinstance(model.condition_, Attributes):
             classes = f", given {listed(list(model.condition_.names))}"
+        elif isinstance(model.condition_, Pictures):
+            classes = f", given images of {' × '.join(map(str, model.condition_.shape[1:]))} pixels"
         say(
             f"{self.arguments['table']}: {len(prepared.train):,} training and {held:,} validation images of "
             f"{height} × {width} pixels{' in colour' * (channels == 3)}{classes}."
@@ -144,6 +154,9 @@ class ImageRun:
             "images": " × ".join(map(str, model.shape_)),
             "classes": [str(name) for name in getattr(model, "classes_", ())],
             "attributes": list(model.condition_.names) if isinstance(model.condition_, Attributes) else [],
+            "given_images": " × ".join(map(str, model.condition_.shape))
+            if isinstance(model.condition_, Pictures)
+            else None,
             "seed": self.arguments["seed"],
             "train_rows": 0 if prepared is None else len(prepared.train),
             "validation_rows": 0 if held is None else len(held),

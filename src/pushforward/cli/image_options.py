@@ -35,20 +35,31 @@ LABELS = _option(
     "--labels",
     help="A CSV with the columns file and label, or file and several of numbers; or an idx or .npy file.",
 )
+GIVEN = _option(
+    str | None,
+    None,
+    "--given-images",
+    help="An image for each image, on which it is conditional, such as a smaller or noisier one: a folder with files of "
+    "the same names, or an array in the same order.",
+)
 LIMIT = _option(int | None, None, "--limit", min=1, help="Score so many images, drawn at random; all by default.")
 TRAIN = _option(str | None, None, "--train", help="The training images, to which the simple models are fitted.")
 
 IMAGE_OPTIONS: dict[str, dict[str, tuple[Any, Any]]] = {
     "fit": {
         "labels": LABELS,
+        "given_images": GIVEN,
         "no_labels": _option(bool, False, "--no-labels", help="Learn without the labels that are with the images."),
         "levels": _option(int, 256, "--levels", min=2, max=256, help="Values of a pixel, from 0 on."),
         "precision": _option(str | None, None, "--precision", help="bf16 for products in bfloat16 while training."),
     },
-    "evaluate": {"labels": LABELS, "train": TRAIN, "limit": LIMIT},
-    "score": {},
+    "evaluate": {"labels": LABELS, "given_images": GIVEN, "train": TRAIN, "limit": LIMIT},
+    "score": {"given_images": GIVEN},
     "sample": {
         "grid": _option(str | None, None, "--grid", help="A PNG to write, with the images side by side."),
+        "given_images": _option(
+            str | None, None, "--given-images", help="An image, or several, on each of which --rows draws are conditional."
+        ),
         "complete": _option(
             str | None, None, "--complete", help="An image whose first rows are kept; of a whole one the upper half."
         ),
@@ -59,7 +70,7 @@ IMAGE_OPTIONS: dict[str, dict[str, tuple[Any, Any]]] = {
             float, 1.0, "--temperature", parser=positive_number, metavar="NUMBER", help="Below 1: more usual images."
         ),
     },
-    "report": {"labels": LABELS, "limit": LIMIT},
+    "report": {"labels": LABELS, "given_images": GIVEN, "limit": LIMIT},
     "impute": {},
     "intervals": {},
     "anomalies": {},

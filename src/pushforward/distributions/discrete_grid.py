@@ -39,7 +39,7 @@ class DiscreteGrid(Distribution):
     Args:
         shape: (channels, *spatial) of an event, with one or two spatial axes.
         levels: how many values a number has.
-        context: number of context features.
+        context: number of context features, those of planes included.
         hidden: layer widths of the network, which are equal.
         activation: its activation.
         dropout: its dropout probability.
@@ -47,7 +47,9 @@ class DiscreteGrid(Distribution):
         beside: cells of the window on each side of it.
         memory: units that carry what lies beyond the window from cell to cell, of each residual block; see
             `networks.GridMemory`. 0 for none.
-        embedding: learned numbers that stand for each value.
+        planes: of an image over the grid that the context ends with, in row-major order of (planes, *spatial); each cell
+            sees it in the window on all sides. Such a model restores, enlarges or colours images.
+        embedding: learned numbers that stand for each value, but no more than there are levels.
 
     Shape:
         x: (*batch, *shape), whole numbers in a floating dtype; context: (*batch, context).
@@ -73,8 +75,10 @@ class DiscreteGrid(Distribution):
             "hidden": [6, 6, 6],
             "activation": "tanh",
             "dropout": 0.1,
+            "memory": 0,
             "embedding": 2,
         },
+        {"shape": [2, 2, 2], "levels": 3, "context": 5, "planes": 1, "hidden": [6, 6], "memory": 5, "beside": 1},
     )
     reparametrized = False
 
@@ -87,10 +91,11 @@ class DiscreteGrid(Distribution):
         hidden: Sequence[int] = (96, 96, 96),
         activation: str = "silu",
         dropout: float = 0.0,
-        above: int = 3,
-        beside: int = 4,
+        above: int = 2,
+        beside: int = 3,
         memory: int = 64,
-        embedding: int = 3,
+        planes: int = 0,
+        embedding: int = 16,
     ) -> None:
         super().__init__()
         owner = "DiscreteGrid"
@@ -102,6 +107,7 @@ class DiscreteGrid(Distribution):
         at_least(owner, "embedding", embedding, 1)
         self.context_shape = (context,) if context else None
         self.levels, self.support = levels, Integers(0, levels - 1)
+        embedding = min(embedding, levels)
         channels, *spatial = self.event_shape
         self.seen_as = nn.Parameter(_waves(levels, embedding))
         self.network = CausalWindow(
@@ -116,6 +122,7 @@ class DiscreteGrid(Distribution):
             above=above,
             beside=beside,
             memory=memory,
+            planes=planes,
         )
 
     @property

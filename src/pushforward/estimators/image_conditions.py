@@ -1,4 +1,4 @@
-"""What images are conditioned on, as the context of a model: nothing, classes, or a vector of attributes."""
+"""What images are conditioned on, as the context of a model: nothing, classes, a vector of attributes, or an image."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushforward.data.image_labels import ImageAttributes
+from pushforward.data.images import Images
+from pushforward.data.pixel_arrays import to_pixels
 
-__all__ = ["Attributes", "Classes", "Condition", "Nothing", "condition_from_json", "learn_condition"]
+__all__ = ["Attributes", "Classes", "Condition", "Nothing", "Pictures", "condition_from_json", "learn_condition"]
 
 OWNER = "FlowImages"
 MOST_CLASSES = 1_000
@@ -167,8 +169,55 @@ class Attributes(Condition):
         return {"mean": list(self.mean), "scale": list(self.scale), "names": list(self.names)}
 
 
-def learn_condition(y: Any, count: int) -> Condition:
-    """What ``y``, (n,) labels or (n, attributes) numbers, of ``count`` images conditions on.
+@dataclass(frozen=True)
+class Pictures(Condition):
+    """An image, laid over those of the model, beside a feature that is one where it is told.
+
+    Each pixel of a smaller image is laid over a rectangle of pixels; of a larger one, some pixels are left out.
+
+    Args:
+        shape: (channels, height, width) of the images that are given.
+        grid: (height, width) of the images of the model.
+    """
+
+    shape: tuple[int, int, int]
+    grid: tuple[int, int]
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        return 1 + self.shape[0] * math.prod(self.grid)
+
+    def encode(self, y: Any, count: int) -> Tensor:
+        if y is None:
+            return torch.zeros(count, self.size)
+        pixels = pictures_of(y, self.shape[0])
+        if pixels.shape[1:] not in (self.shape, (self.shape[0], *self.grid)) or len(pixels) not in (1, count):
+            raise ValueError(
+                f"{OWNER}: the model is given images of shape {self.shape}, one for all or one for each of {count}; got "
+                f"shape {pixels.shape}."
+            )
+        rows, columns = (np.arange(size) * had // size for size, had in zip(self.grid, pixels.shape[2:], strict=True))
+        laid = torch.from_numpy(pixels[:, :, rows[:, None], columns]).flatten(1).float() / 127.5 - 1
+        return torch.cat([torch.ones(len(pixels), 1), laid], dim=1).expand(count, -1).clone()
+
+    def decode(self, context: Tensor | None) -> NDArray[np.uint8] | None:
+        if context is None or not context[:, 0].all():
+            return None
+        laid = ((context[:, 1:] + 1) * 127.5).round().byte().numpy()
+        return laid.reshape(len(context), self.shape[0], *self.grid)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"shape": list(self.shape), "grid": list(self.grid)}
+
+
+def learn_condition(y: Any, count: int, grid: tuple[int, int]) -> Condition:
+    """What ``y`` of ``count`` images conditions on: labels (n,), attributes (n, k) or images, (n, height, width) or with
+    an axis of channels.
+
+    Args:
+        y: as said.
+        count: number of images.
+        grid: their (height, width).
 
     Raises:
         ValueError: y is of another number of images, or cannot be conditioned on.
@@ -176,13 +225,19 @@ def learn_condition(y: Any, count: int) -> Condition:
     if y is None:
         return Nothing()
     y = named_attributes(y)
+    if isinstance(y, Images) or getattr(y, "ndim", 1) > 2:
+        pixels = pictures_of(y)
+        if len(pixels) != count:
+            raise ValueError(f"{OWNER}: y is of {len(pixels)} images, and there are {count}. Give one for each image.")
+        channels, height, width = pixels.shape[1:]
+        return Pictures((channels, height, width), grid)
     if not _is_several(y):
         raise ValueError(f"{OWNER}: y must list the label of each image; got {y!r}.")
     if len(y) != count:
         raise ValueError(f"{OWNER}: y is of {len(y)} images, and there are {count}. Give one label for each image.")
     if getattr(y, "ndim", 1) > 1:
         rows = _matrix(y)
-        if rows.ndim != 2 or not rows.shape[1]:
+        if not rows.shape[1]:
             raise ValueError(f"{OWNER}: y must be labels (n,) or attributes (n, k); got shape {rows.shape}.")
         scale = rows.std(axis=0)
         scale[scale == 0] = 1.0
@@ -212,7 +267,19 @@ def condition_from_json(stored: dict[str, Any]) -> Condition:
         return Classes(tuple(stored["classes"]), tuple(stored["frequencies"]))
     if not stored:
         return Nothing()
+    if "grid" in stored:
+        return Pictures(tuple(stored["shape"]), tuple(stored["grid"]))
     return Attributes(*(tuple(stored[name]) for name in ("mean", "scale", "names")))
+
+
+def pictures_of(y: Any, channels: int | None = None) -> NDArray[np.uint8]:
+    """Images (n, channels, height, width) on which others are conditioned; where the ``channels`` are known, y may be a
+    single one."""
+    if isinstance(y, Images):
+        return y.pixels
+    pixels = np.asarray(y)
+    alone = channels is not None and pixels.ndim == (2 if channels == 1 else 3)
+    return to_pixels(f"{OWNER}: y", pixels[None] if alone else pixels)[0]
 
 
 def named_attributes(y: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`FlowImages`: the distribution of images of whole numbers, perhaps given a class or attributes."""
+"""`FlowImages`: the distribution of images of whole numbers, perhaps given a class, attributes or other images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pushforward.core.random_state import seeded
 from pushforward.data.image_labels import ImageAttributes
 from pushforward.data.images import Images, read_images
 from pushforward.data.pixel_arrays import Layout, to_pixels
-from pushforward.estimators.image_conditions import Classes, condition_from_json, learn_condition
+from pushforward.estimators.image_conditions import Classes, Pictures, condition_from_json, learn_condition
 from pushforward.estimators.image_latents import ImageLatents
 from pushforward.estimators.parameters import TrainedEstimator, seed_of
 from pushforward.flows import IMAGE_FLOWS
@@ -51,18 +51,18 @@ class PreparedImages(NamedTuple):
         model: the estimator, whose classes and shape are known.
         train: the training images (n, channels, height, width).
         validation: those that are held out, or None.
-        labels: the number of the class of each of these, or their attributes, where there are such.
+        labels: the number of the class of each of these, their attributes, or the images that they are given.
     """
 
     model: FlowImages
     train: NDArray[np.uint8]
     validation: NDArray[np.uint8] | None
-    labels: NDArray[np.int64] | ImageAttributes | None
+    labels: NDArray[np.int64] | ImageAttributes | NDArray[np.uint8] | None
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FlowImages(ImageLatents, DensityMixin, TrainedEstimator):
-    r"""The distribution of images whose pixels are whole numbers, perhaps given a class or a vector of attributes.
+    r"""The distribution of images whose pixels are whole numbers, perhaps given a class, attributes or another image.
 
     ``model="pixels"``, the default, is a probability of each pixel given those before it: its numbers are **exact**,
     the lengths of codes, and it completes images whose first rows are there. The flows among
@@ -76,7 +76,8 @@ class FlowImages(ImageLatents, DensityMixin, TrainedEstimator):
 
     With labels the model is one of each class, and p(x) is the mixture over classes by their frequencies; Bayes' rule
     gives the probability of each class (`predict_proba`). Some labels are hidden in training, another part in each
-    epoch, so that the same network is a model of images of any class as well.
+    epoch, so that the same network is a model of images of any class as well. With an image for each image, such as a
+    small, a noisy or a gray one, the model restores: it draws the images that may belong to one that is given.
 
     Args:
         model: ``"pixels"``, or the name of a flow of images.
@@ -135,8 +136,9 @@ class FlowImages(ImageLatents, DensityMixin, TrainedEstimator):
             images = read_images(images)
         if isinstance(images, Images):
             if y is None:
-                labels = images.labels
-                y = images.attributes if labels is None else [images.classes[k] for k in labels]
+                y = images.given if images.given is not None else images.attributes
+            if y is None and images.labels is not None:
+                y = [images.classes[k] for k in images.labels]
             pixels, layout = to_pixels("FlowImages", images.pixels)
         else:
             pixels, layout = to_pixels("FlowImages", np.asarray(images))
@@ -171,8 +173,9 @@ class FlowImages(ImageLatents, DensityMixin, TrainedEstimator):
 
         Args:
             images: arrays, `Images` or a path; see the class.
-            y: labels (n,), or attributes (n, k), named if it is a data frame of pandas, polars or pyarrow. By default
-                the labels or attributes that `Images` or a path have, if any.
+            y: labels (n,); or attributes (n, k), named if it is a data frame of pandas, polars or pyarrow; or an image
+                for each, (n, height, width) or with an axis of channels, or `Images`, for ``"pixels"`` and
+                ``"window_flow"``. By default the labels or attributes that `Images` or a path have, if any.
             prepared: called with what is about to be learned from, before the training.
         """
         self._check_parameters()
@@ -180,7 +183,7 @@ class FlowImages(ImageLatents, DensityMixin, TrainedEstimator):
             keep_memory_of_steps()
         pixels, self.layout_, y = self._read(images, y)
         self.shape_: tuple[int, int, int] = tuple(pixels.shape[1:])
-        self.condition_ = learn_condition(y, len(pixels))
+        self.condition_ = learn_condition(y, len(pixels), self.shape_[1:])
         context = self.condition_.encode(y, len(pixels))
         train, held_out = self._split(pixels, context)
         if len(train[0]) < 2:
@@ -229,10 +232,18 @@ class FlowImages(ImageLatents, DensityMixin, TrainedEstimator):
             raise ValueError(f"{owner}: validation must be a share below 1, images, or None; got {self.validation}.")
 
     def _build(self) -> Distribution:
-        build = IMAGE_FLOWS[self.model]
-        values = "values" if "values" in inspect.signature(build).parameters else "levels"
+        build, condition = IMAGE_FLOWS[self.model], self.condition_
+        parameters = inspect.signature(build).parameters
+        options = {"values" if "values" in parameters else "levels": self.levels}
+        if isinstance(condition, Pictures):
+            if "planes" not in parameters:
+                able = [name for name, flow in IMAGE_FLOWS.items() if "planes" in inspect.signature(flow).parameters]
+                raise ValueError(
+                    f"FlowImages: model={self.model!r} is not conditional on images. Take {' or '.join(able)}."
+                )
+            options["planes"] = condition.shape[0]
         try:
-            return build(self.shape_, self.condition_.size, **{values: self.levels, **(self.options or {})})
+            return build(self.shape_, condition.size, **{**options, **(self.options or {})})
         except (TypeError, RuntimeError, OverflowError) as error:
             raise ValueError(f"options: {error}") from None
 

@@ -18,10 +18,11 @@ def pixels(
     context: int = 0,
     *,
     levels: int = 256,
-    above: int = 3,
-    beside: int = 4,
+    above: int = 2,
+    beside: int = 3,
     memory: int = 64,
-    embedding: int = 3,
+    planes: int = 0,
+    embedding: int = 16,
     **options: Unpack[PlainOptions],
 ) -> DiscreteGrid:
     r"""Exact probabilities of whole numbers on a grid, such as the pixels of an image, each given those before it.
@@ -36,11 +37,14 @@ def pixels(
 
     Args:
         features: the shape (channels, *spatial) of an event, with one or two spatial axes.
+        context: number of context features, those of planes included.
         levels: how many values a number has: they are 0 .. levels - 1.
         above: rows of the window above a cell.
         beside: cells of the window on each side of it.
         memory: units that carry what lies beyond the window from cell to cell, of each residual block; 0 for none.
-        embedding: learned numbers that stand for each value.
+        planes: of an image over the grid that the context ends with, in row-major order of (planes, *spatial); each cell
+            sees it in the window on all sides. Such a model restores, enlarges or colours images.
+        embedding: learned numbers that stand for each value, but no more than there are levels.
 
     Raises:
         ValueError: the shape has no channels or more than two spatial axes, or an option is out of its range.
@@ -55,6 +59,6 @@ def pixels(
     """
     network: Any = network_options("pixels", options)
     return DiscreteGrid(
-        features, levels=levels, context=context, above=above, beside=beside, memory=memory, embedding=embedding,
-        **network,
+        features, levels=levels, context=context, above=above, beside=beside, memory=memory, planes=planes,
+        embedding=embedding, **network,
     )  # fmt: skip

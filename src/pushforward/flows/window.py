@@ -43,9 +43,10 @@ def window_flow(
     components: int = 10,
     bins: int = 16,
     bound: float = 5.0,
-    above: int = 3,
-    beside: int = 4,
+    above: int = 2,
+    beside: int = 3,
     memory: int = 64,
+    planes: int = 0,
     depth: int = 1,
     solver: Literal["sequential", "jacobi"] = "sequential",
     values: int | None = None,
@@ -72,6 +73,8 @@ def window_flow(
         above: rows of the window above a cell.
         beside: cells of the window on each side of it.
         memory: units that carry what lies beyond the window from cell to cell, of each residual block; 0 for none.
+        planes: of an image over the grid that the context ends with, in row-major order of (planes, *spatial); each cell
+            sees it in the window on all sides. Such a model restores, enlarges or colours images.
         depth: number of layers, of which every second one has the order of cells reversed.
         solver: how samples are computed: ``"sequential"``, or ``"jacobi"`` for iterations of parallel passes.
         values: of data that are whole numbers 0 .. values - 1, how many there are; None: data are real numbers.
@@ -98,6 +101,9 @@ def window_flow(
     one_of(owner, "univariate", univariate, UNIVARIATES)
     one_of(owner, "solver", solver, SOLVERS)
     one_of(owner, "dequantize", dequantize, ("uniform", "variational"))
+    at_least(owner, "planes", planes, 0)
+    if planes and depth > 1:
+        raise ValueError(f"{owner}: planes are for depth=1; got depth={depth}, whose second layer goes backwards.")
     at_least(owner, "components", components, 1)
     at_least(owner, "bins", bins, 2)
     positive(owner, "bound", bound)
@@ -118,7 +124,7 @@ def window_flow(
         "spline": lambda: RationalQuadratic(bins, bound=bound),
         "affine": Affine,
     }
-    window = {"shape": [*(1, *spatial, channels)[-3:]], "above": above, "beside": beside, "memory": memory}
+    window = {"shape": [*(1, *spatial, channels)[-3:]], "above": above, "beside": beside, "memory": memory, "planes": planes}
     layers: list[Bijection] = [Reshape(shape, count)]
     if channels > 1:  # the channels of a cell side by side
         cells = count // channels

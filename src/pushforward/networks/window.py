@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from pushforward.core.constants import HasConstants
 from pushforward.core.execution_mode import runs_eagerly_without_grad
 from pushforward.networks.conditioner import AutoregressiveConditioner, BlockPass, IncrementalPass, register_masked
 from pushforward.networks.grid_memory import CarriedStates, GridMemory
+from pushforward.networks.grid_reads import cells_around, cells_before, grid_sizes
 from pushforward.networks.mlp import check_hidden
 from pushforward.networks.precision import MixedPrecision
 from pushforward.networks.trunk import ACTIVATIONS, INPUT_LIMIT, blocks_of, dropped
@@ -47,6 +47,8 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         above: rows of the window above the cell.
         beside: cells of the window on each side.
         memory: units of each `GridMemory`; 0 for a network that sees its window alone.
+        planes: of an image over the grid that the context ends with, in row-major order of (planes, height, width): each
+            cell reads it in the window on all sides of it.
 
     Shape:
         ``x``: (features · channels, n), ``context``: (context, n), parameters: (num_params, features, n).
@@ -60,6 +62,7 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
     """
 
     reads: Tensor
+    around: Tensor
     mask: Tensor
     first_mask: Tensor
     last_mask: Tensor
@@ -78,20 +81,26 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         above: int = 5,
         beside: int = 5,
         memory: int = 0,
+        planes: int = 0,
     ) -> None:
         super().__init__()
         owner = "CausalWindow"
         check_hidden(owner, hidden, True, activation, dropout)
-        height, width, values = _grid(owner, features, shape)
+        height, width, values = grid_sizes(owner, features, shape)
         at_least(owner, "above", above, 0)
         at_least(owner, "beside", beside, 1)
         at_least(owner, "memory", memory, 0)
+        at_least(owner, "planes", planes, 0)
+        if (plain := context - planes * height * width) < 0:
+            raise ValueError(
+                f"{owner}: the context must hold {planes} numbers for each of the {height * width} cells; got {context}."
+            )
         if hidden[0] < values:
             raise ValueError(f"{owner}: hidden layers need a unit for each of the {values} values of a cell.")
         self.features, self.num_params, self.channels = features, num_params, channels
         self.values, self.activation, self.dropout = values, activation, dropout
         self.num_blocks, units = blocks_of(hidden, True), hidden[0]
-        self.add_constant("reads", _window(height, width, values, channels, above, beside), torch.int64)
+        self.add_constant("reads", cells_before(height, width, values, channels, above, beside), torch.int64)
         # Unit k belongs to one of the values of a cell: it sees the window, and of its cell the values before its own.
         owners = [k * values // units for k in range(units)]
         before = [v for v in range(values - 1) for _ in range(channels)]
@@ -103,13 +112,17 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
             rows = [v for _ in range(num_params) for v in range(values)]
             self.add_constant("last_mask", [[int(j <= v) for j in owners] for v in rows])
         self.first = nn.Parameter(torch.randn(units, inputs) * inputs**-0.5)
+        if planes:
+            self.add_constant("around", cells_around(height, width, planes, above, beside), torch.int64)
+        self.planes, count = planes, len(self.around) if planes else 0
+        self.of_planes = nn.Parameter(torch.randn(units, count) * count**-0.5) if planes else None
         self.place = nn.Parameter(torch.zeros(units, features // values))
         layers = 2 * self.num_blocks
         self.weights = nn.Parameter(torch.randn(layers, units, units) * units**-0.5)
         self.biases = nn.Parameter(torch.zeros(layers, units))
-        self.of_context = nn.Parameter(torch.randn(1 + self.num_blocks, units, context) * 0.1) if context else None
+        self.of_context = nn.Parameter(torch.randn(1 + self.num_blocks, units, plain) * 0.1) if plain else None
         self.memories = nn.ModuleList(
-            GridMemory(units, memory, context, height, width, owners) for _ in range(self.num_blocks * (memory > 0))
+            GridMemory(units, memory, plain, height, width, owners) for _ in range(self.num_blocks * (memory > 0))
         )
         self.last_weight = nn.Parameter(torch.zeros(num_params * values, units))
         self.last_bias = nn.Parameter(torch.zeros(num_params * values))
@@ -143,13 +156,17 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
     @property
     def point_width(self) -> int:
         """About how many numbers one point needs at once."""
-        return self.features // self.values * max(len(self.reads), self._hidden_width)
+        return self.features // self.values * max(len(self.reads) + self._around, self._hidden_width)
 
     @property
     def step_width(self) -> int:
         """About how many numbers one point needs at once in an incremental pass."""
         carried = sum(memory.memory for memory in self.memories) * self.features // self.values
-        return max(self.features * self.channels + carried, len(self.reads), self._hidden_width)
+        return max(self.features * self.channels + carried, len(self.reads) + self._around, self._hidden_width)
+
+    @property
+    def _around(self) -> int:
+        return len(self.around) if self.planes else 0
 
     @property
     def _hidden_width(self) -> int:
@@ -178,6 +195,12 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         context = None if context is None else bounded(context)
         h = (self._masked(self.first, "first_mask") @ window).unflatten(-1, (stop - start, n))
         h = h + self.place[:, start:stop, None]
+        if context is not None and self.of_planes is not None:
+            image = context[-self.planes * self.place.shape[1] :]
+            context = context[: len(context) - len(image)]
+            image = torch.cat([image, torch.zeros_like(image[:1])])
+            seen = image.index_select(0, self.around[:, start:stop].reshape(-1)).view(len(self.around), -1)
+            h = h + (self.of_planes @ seen).view_as(h)
         h = self._add_context(h, 0, context)
         for block in range(self.num_blocks):
             if self.memories:
@@ -277,38 +300,6 @@ class WindowBlocks(BlockPass):
         cells = torch.cat([inputs, torch.zeros_like(inputs[:1])])
         params = self.network.evaluate(cells, self.context, first, last + 1, self.states)
         return params[:, start - first * values : stop - first * values]
-
-
-def _grid(owner: str, features: int, shape: Sequence[int] | None) -> tuple[int, int, int]:
-    """Height, width and values in a cell."""
-    sizes: tuple[Any, ...] = (features,) if shape is None else tuple(shape)
-    if not 1 <= len(sizes) <= 3 or any(type(size) is not int or size < 1 for size in sizes):
-        raise ValueError(f"{owner}: shape must be (width,), (height, width) or (height, width, values); got {shape}.")
-    height, width, values = {1: (1, *sizes, 1), 2: (*sizes, 1), 3: sizes}[len(sizes)]
-    if height * width * values != features:
-        raise ValueError(f"{owner}: shape must have as many values as there are features, {features}; got {shape}.")
-    return height, width, values
-
-
-def _window(height: int, width: int, values: int, channels: int, above: int, beside: int) -> list[list[int]]:
-    """The inputs that each cell reads, (inputs, cells): of the cells in its window, then the first values of its own.
-    Outside of the grid is the row after all inputs."""
-    above, beside = min(above, height - 1), min(beside, width - 1)
-    offsets = [(-up, side) for up in range(above, 0, -1) for side in range(-beside, beside + 1)]
-    offsets += [(0, -back) for back in range(beside, 0, -1)]
-    numbers, outside = values * channels, height * width * values * channels
-    rows: list[list[int]] = []
-    for down, side in offsets:
-        for number in range(numbers):
-            row = []
-            for i in range(height):
-                for j in range(width):
-                    inside = i + down >= 0 and 0 <= j + side < width
-                    row.append(((i + down) * width + j + side) * numbers + number if inside else outside)
-            rows.append(row)
-    for number in range(numbers - channels):
-        rows.append([cell * numbers + number for cell in range(height * width)])
-    return rows
 
 
 register_masked("window", CausalWindow)
