@@ -43,8 +43,9 @@ from pushforward.evaluate.image_grid import image_grid
 from pushforward.evaluate.images import encode_png
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-LEVELS, LATENT, FEATURES = 256, 24, 64
+LEVELS, LATENT, FEATURES, WIDTH = 256, 24, 64, 27
 FIT = {"batch_size": 64, "lr": 2e-3, "progress": False}
+FIT_OF = {"pixels": {"batch_size": 16, "lr": 1e-2}}
 VALIDATION, GRID = 500, (4, 12)
 
 
@@ -112,10 +113,10 @@ class VAE(Distribution):
 
 
 MODELS: dict[str, Callable[[], Distribution]] = {
-    "VAE": lambda: VAE(StandardNormal(LATENT), Posterior(), 27),
-    "VAE, flow as prior": lambda: VAE(pf.flows.nsf(LATENT, depth=2, hidden=(48, 48), bins=6), Posterior(), 21),
+    "VAE": lambda: VAE(StandardNormal(LATENT), Posterior(), WIDTH),
+    "VAE, flow as prior": lambda: VAE(pf.flows.nsf(LATENT, depth=2, hidden=(32,), bins=4), Posterior(), WIDTH),
     "VAE, flow as posterior": lambda: VAE(
-        StandardNormal(LATENT), pf.flows.iaf(LATENT, context=FEATURES, depth=2, hidden=(64, 64)), 25
+        StandardNormal(LATENT), pf.flows.iaf(LATENT, context=FEATURES, depth=2, hidden=(64, 64)), WIDTH
     ),
     "glow": lambda: pf.flows.glow((1, 28, 28), values=LEVELS, depth=6, hidden=(96,)),
     "pixels": lambda: pf.flows.pixels((1, 28, 28)),
@@ -138,7 +139,9 @@ def fitted(name: str, train: Tensor, validation: Tensor, seconds: float) -> tupl
     torch.manual_seed(0)
     model = MODELS[name]()
     start = time.process_time()
-    history = pf.fit(model, train, validation=(validation,), seconds=seconds, patience=None, **FIT)
+    history = pf.fit(
+        model, train, validation=(validation,), seconds=seconds, patience=None, **FIT | FIT_OF.get(name, {})
+    )
     weights = sum(p.numel() for p in model.parameters())
     spent = {"weights": weights, "steps": history.records[-1].step, "cpu": round(time.process_time() - start)}
     return model.eval(), spent

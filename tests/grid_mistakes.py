@@ -26,7 +26,7 @@ MISTAKES = [
     (lambda: window(beside=0), r"CausalWindow: beside must be a whole number of at least 1; got 0"),
     (lambda: window(memory=-1), r"CausalWindow: memory must be a whole number of at least 0; got -1"),
     (lambda: window(planes=-1), r"CausalWindow: planes must be a whole number of at least 0; got -1"),
-    (lambda: window(planes=2), r"CausalWindow: the context must hold 2 numbers for each of the 6 cells; got 0"),
+    (lambda: window(planes=2), r"CausalWindow: the context must hold 2 numbers for each of 6 cells; got 0"),
     (lambda: window(hidden=(2,), shape=[1, 2, 3]), r"CausalWindow: hidden layers need a unit for each of the 3 values"),
     (lambda: window(hidden=(4, 5)), r"CausalWindow: a residual network needs equal widths; got hidden=\(4, 5\)"),
     (lambda: DiscreteGrid((3,)), r"DiscreteGrid: shape must be \(channels, \*spatial\) with one or two spatial sizes"),

@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from pushforward.cli.app import app
 from pushforward.data import read_images
+from pushforward.data.images import read_image
 from pushforward.estimators import FlowImages
 from pushforward.flows import IMAGE_FLOWS
 
@@ -388,6 +389,53 @@ def test_images_given_attributes(folder, tmp_path):
     assert read_images(tmp_path / "both.npz").attributes.columns == ("x0", "x1")
     drawn = run_json("sample", out, "--given", "light=1,turn=0", "-n", 2, "--out", tmp_path / "two.npy")
     assert drawn["given"] == {"light": 1.0, "turn": 0.0}
+
+
+def test_images_given_images(folder, tmp_path):
+    """Each image is given the brightness of its upper left pixel, as an image of one pixel."""
+    pictures = tmp_path / "given"
+    pictures.mkdir()
+    images = read_images(folder / "images")
+    bright = (images.pixels[:, 0, 0, 0] >= 2).astype(np.uint8)
+    for name, value in zip(images.names, bright, strict=True):
+        Image.fromarray(np.full((1, 1), 255 * value, np.uint8)).save(pictures / name)
+    out, told = tmp_path / "m.safetensors", ("--given-images", pictures)
+    fit = ("fit", folder / "images", *told, "--out", out, "--steps", 60, *TINY)
+    assert "images of 4 × 4 pixels, given images of 1 × 1 pixels." in run(*fit).stderr
+    assert read_images(folder / "images").names == images.names
+    model = FlowImages.load(out)
+    answer = run_json("evaluate", out, folder / "images", *told)
+    assert (answer["condition"], answer["images"]) == ("other images", 80)
+    assert answer["conditional"]["bits"] == pytest.approx(
+        model.bits_per_dim(images, 255 * bright[:, None, None]).mean(), abs=1e-5
+    )
+    run("score", out, folder / "images", *told, "--out", tmp_path / "s.csv")
+    with (tmp_path / "s.csv").open() as file:
+        bits = [float(row["bits_per_dimension"]) for row in csv.DictReader(file)]
+    assert np.mean(bits) == pytest.approx(answer["conditional"]["bits"], abs=1e-5)
+    assert run_json("report", out, folder / "images", *told, "--out", tmp_path / "r.html")["images"] == 80
+
+    one = pictures / images.names[0]
+    drawn = run_json("sample", out, "--given-images", one, "--grid", tmp_path / "g.png", "--out", tmp_path / "d.npy")
+    assert drawn["images"] == 7
+    assert ((np.load(tmp_path / "d.npy") >= 2) == bright[0]).mean() > 0.9
+    assert read_image(tmp_path / "g.png").shape[2] >= 8 * 4  # the given one, then those that were drawn
+    assert run_json("sample", out, *told, "-n", 2, "--out", tmp_path / "all.npy")["images"] == 160
+    command = ("sample", out, "--grid", tmp_path / "h.png")
+    refused(*command, "--given", "label=3", match="--given: .* is conditional on images. Give one by --given-images")
+    refused(*command, *told, "--complete", one, match="--complete: it completes one image, and .* holds 80. Give one")
+    refused(
+        "sample", folder / "m.safetensors", *told, "--grid", tmp_path / "h.png",
+        match="--given-images: .* is for models that were fitted with this option. Leave it out",
+    )  # fmt: skip
+    refused("score", tmp_path / "no.safetensors", *told, "x.npy", "--out", "s.csv", match=".*there is no such file")
+    labels = ("--labels", folder / "labels.csv")
+    refused(*fit, *labels, "--force", match="--labels and --given-images: a model is conditional on one of them")
+    refused(*fit, "--validation", folder / "flat.npy", "--force", match="--validation: with --given-images it is a sha")
+    few = ("fit", folder / "flat.npy", "--out", tmp_path / "f.safetensors")
+    refused(*few, *told, match=".*there are 80 images, and 60 in .*. Give one for each, in their order")
+    one.unlink()
+    refused(*fit, "--force", match=".*there is no 000.png, which is in .*. Give each image under its name")
 
 
 def test_validation_images_without_labels_get_none(folder, tmp_path):

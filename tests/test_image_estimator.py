@@ -15,7 +15,14 @@ import pushforward as pf
 from pushforward.data import Images, read_images
 from pushforward.data.image_labels import ImageAttributes
 from pushforward.estimators import FlowImages
-from pushforward.estimators.image_conditions import Attributes, Classes, Nothing, condition_from_json, learn_condition
+from pushforward.estimators.image_conditions import (
+    Attributes,
+    Classes,
+    Nothing,
+    Pictures,
+    condition_from_json,
+    learn_condition,
+)
 from pushforward.evaluate.images import evaluate_images, judge_classes
 
 SMALL = {"options": {"hidden": (8, 8), "above": 2, "beside": 2}, "levels": 4, "lr": 0.02, "random_state": 0}
@@ -101,10 +108,13 @@ def test_a_tenth_of_the_labels_is_hidden_another_in_each_epoch():
     assert model._passes(x, None, 0) is x
 
 
-def test_low_temperatures_give_the_most_usual_images(fitted):
+def test_low_temperatures_give_the_most_usual_images():
+    draw = np.random.default_rng(3)
+    images = (draw.random((200, 3, 3)) < 0.2).astype(np.uint8)  # mostly zeros
+    fitted = FlowImages(steps=60, **SMALL).fit(images, np.array(["dark", "bright"])[draw.integers(2, size=200)])
     usual = fitted.sample(100, "dark", temperature=0.3, random_state=1)
     plain = fitted.sample(100, "dark", random_state=1)
-    assert fitted.score(usual, "dark") > fitted.score(plain, "dark") + 0.1
+    assert fitted.score(usual, "dark") > fitted.score(plain, "dark") + 1
     sharp = fitted._led(0.0, 0.5)
     x, c = torch.tensor(plain[:4]).float()[:, None], torch.tensor([[0.0, 1.0]]).expand(4, -1)
     first = [m.given(x[:, :, :2]).log_prob(x[:, :, 2:], c) for m in (fitted.model_, sharp)]
@@ -163,6 +173,42 @@ def test_attributes_are_standardised_and_may_be_hidden():
     assert bright > dark + 0.4
     assert dark < model.sample(200).mean() < bright
     assert model.score(images, np.stack([1000 * level, np.full(200, 7.0)], axis=1)) > model.score(images)
+
+
+@pytest.mark.parametrize("model", ["pixels", "window_flow"])
+def test_images_are_restored_from_smaller_ones(model, tmp_path):
+    """Each pixel of a 2 x 2 image decides about four pixels of a 4 x 4 image, up to a coin."""
+    draw = np.random.default_rng(0)
+    small = draw.integers(0, 2, (300, 2, 2)).astype(np.uint8)
+    images = 2 * small.repeat(2, axis=1).repeat(2, axis=2) + draw.integers(0, 2, (300, 4, 4)).astype(np.uint8)
+    options = {**SMALL["options"], **({"univariate": "steps"} if model == "window_flow" else {})}
+    options |= {"hidden": (16, 16), "memory": 4}
+    estimator = FlowImages(model=model, **{**SMALL, "options": options}, steps=150).fit(images, small)
+    told, hidden = estimator.bits_per_dim(images, small).mean(), estimator.bits_per_dim(images).mean()
+    assert told == pytest.approx(1, abs=0.1)  # the coin
+    assert hidden > told + 0.1
+    drawn = estimator.sample(300, small, random_state=1)
+    assert (drawn[:, ::2, ::2] // 2 == small).mean() > 0.98
+    assert (estimator.sample(20, small[0]) // 2 == images[0] // 2).mean() > 0.95
+    estimator.save(tmp_path / "m.safetensors")
+    loaded = FlowImages.load(tmp_path / "m.safetensors").set_params(random_state=0)
+    expected = estimator.score_samples(images[:5], small[:5])
+    np.testing.assert_allclose(loaded.score_samples(images[:5], Images(small[:5, None])), expected, rtol=1e-5)
+
+
+def test_an_image_is_laid_over_the_grid():
+    small = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
+    condition = learn_condition(small, 2, (4, 3))
+    assert condition == Pictures((1, 2, 2), (4, 3), 3.5, small.std()) == condition_from_json(condition.to_json())
+    assert learn_condition(small, 2).encode(small, 2)[:, 1:].mean().abs() < 1e-6
+    context = condition.encode(small, 2)
+    laid = small[:, [0, 0, 1, 1]][:, :, [0, 0, 1]]
+    np.testing.assert_array_equal(condition.decode(context), laid[:, None])
+    torch.testing.assert_close(condition.encode(laid, 2), context)  # as large as the images of the model
+    assert condition.decode(condition.encode(None, 2)) is None
+    colours = learn_condition(np.zeros((2, 4, 4, 3), np.uint8), 2, (4, 4))
+    assert colours.shape == (3, 4, 4)
+    assert colours.encode(np.full((4, 4, 3), 255), 5)[:, 1:].eq(255).all()
 
 
 def test_attributes_are_told_by_their_names():
@@ -353,6 +399,10 @@ def with_attributes(**options):
     return FlowImages(steps=1, **{**SMALL, **options}).fit(X, np.ones((20, 2)))
 
 
+def given_images(**options):
+    return FlowImages(steps=1, **{**SMALL, **options}).fit(X, X)
+
+
 MISTAKES = [
     (lambda: FlowImages(model="nsf").fit(X), r"FlowImages: model must be one of 'glow'"),
     (lambda: FlowImages(steps=0).fit(X), r"FlowImages: steps must be a whole number of at least 1; got 0"),
@@ -371,7 +421,12 @@ MISTAKES = [
     (lambda: FlowImages().fit(X, Y[:3]), r"FlowImages: y is of 3 images, and there are 20\. Give one label for each"),
     (lambda: FlowImages().fit(X, "dark"), r"FlowImages: y must list the label of each image; got 'dark'\."),
     (lambda: FlowImages().fit(X, np.full(20, 0.5)), r"FlowImages: y holds real numbers, which are no labels"),
-    (lambda: FlowImages().fit(X, np.ones((20, 2, 2))), r"FlowImages: y must be labels \(n,\) or attributes \(n, k\)"),
+    (lambda: FlowImages().fit(X, np.ones((20, 0))), r"FlowImages: y must be labels \(n,\) or attributes \(n, k\)"),
+    (lambda: FlowImages().fit(X, np.ones((20, 2, 2, 2))), r"FlowImages: y: images must have the shape \(n, height"),
+    (lambda: FlowImages().fit(X, X[:3]), r"FlowImages: y is of 3 images, and there are 20\. Give one for each image\."),
+    (lambda: FlowImages(model="glow").fit(X, X), r"FlowImages: model='glow' is not conditional on images\. Take pix"),
+    (lambda: given_images().sample(2, X[:3]), r"FlowImages: the model is given images of shape \(1, 3, 3\), one f"),
+    (lambda: given_images().sample(1, X[0, :2]), r"FlowImages: the model is given images of shape \(1, 3, 3\), one f"),
     (lambda: FlowImages().fit(X, np.full((20, 1), np.nan)), r"FlowImages: attributes must be finite; y holds NaN"),
     (lambda: FlowImages().fit(X, np.full((20, 1), "a")), r"FlowImages: attributes must be numbers; got ndarray\."),
     (lambda: FlowImages().fit(X, [[1]] * 20), r"FlowImages: labels must be hashable; got \[1\]\. Give attributes as"),

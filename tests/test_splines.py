@@ -8,7 +8,7 @@ from cases import generator
 from scipy.interpolate import CubicHermiteSpline
 
 from pushforward.testing import univariates as properties
-from pushforward.univariate import CubicSpline, LinearRational, LinearSpline, QuadraticSpline, RationalQuadratic
+from pushforward.univariate import CubicSpline, InBox, LinearRational, LinearSpline, QuadraticSpline, RationalQuadratic
 from pushforward.univariate.spline_pieces import CubicPiece, RationalQuadraticPiece
 
 KINDS = [LinearSpline, QuadraticSpline, CubicSpline, LinearRational, RationalQuadratic]
@@ -111,6 +111,29 @@ def test_a_linear_rational_is_that_of_the_paper():
 
 
 # --- the box and its tails -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_histogram_of_rare_bins_has_all_their_digits(dtype):
+    """256 bins, of which most are hardly higher than the rounding of their knots."""
+    spline = InBox(LinearSpline(256, min_bin=1e-7), 0.0, 1.0, closed=True).to(dtype)
+    params = 8 * torch.randn(256, 1000, dtype=torch.float64, generator=generator(0))
+    bins = torch.randint(256, (1000,), generator=generator(1))
+    x = (bins.double() + torch.rand(1000, dtype=torch.float64, generator=generator(2)) * 0.9 + 0.05) / 256
+    y, log_slope = spline(x.to(dtype), params.to(dtype))
+    expected = (1e-7 + (1 - 256e-7) * params.softmax(dim=0)).gather(0, bins[None])[0].mul(256).log()
+    torch.testing.assert_close(log_slope.double(), expected, rtol=0, atol=3e-5 if dtype == torch.float32 else 1e-12)
+    _, of_inverse = spline.inverse(y, params.to(dtype))
+    assert of_inverse.isfinite().all()
+
+
+def test_the_ends_of_a_closed_box_belong_to_it():
+    spline = InBox(LinearSpline(3), 0.0, 1.0, closed=True)
+    params = torch.tensor([2.0, 0.0, -1.0])[:, None].expand(3, 4)
+    x = torch.tensor([0.0, 1e-3, 1 - 1e-3, 1.0])
+    for y, log_slope in (spline(x, params), spline.inverse(x, params)):
+        assert log_slope[0] == log_slope[1] != log_slope[2] == log_slope[3]
+        assert y[[0, 3]].tolist() == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("kind", SMOOTH)

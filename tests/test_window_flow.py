@@ -75,6 +75,8 @@ MISTAKES = [
     ({"solver": "newton"}, r"window_flow: solver must be one of 'sequential', 'jacobi'; got 'newton'"),
     ({"depth": 0}, r"window_flow: depth must be a whole number of at least 1; got 0"),
     ({"context": -1}, r"window_flow: context must be a whole number of at least 0; got -1"),
+    ({"planes": -1}, r"window_flow: planes must be a whole number of at least 0; got -1"),
+    ({"planes": 1, "depth": 2, "context": 4}, r"window_flow: planes are for depth=1; got depth=2"),
     ({"above": -1}, r"CausalWindow: above must be a whole number of at least 0; got -1"),
 ]
 

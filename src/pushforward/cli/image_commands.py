@@ -113,10 +113,10 @@ def score(arguments: Arguments, typed: set[str]) -> None:
             starts = range(0, len(images), BLOCK)
             for start in advancing(starts, "score") if len(starts) > 1 else starts:
                 block = images.pixels[start : start + BLOCK]
-                if images.given is None:
+                if images.pictures is None:
                     scores = model.score_by_class(block)
                 else:
-                    scores = ClassScores(model.score_samples(block, images.given[start : start + BLOCK]))
+                    scores = ClassScores(model.score_samples(block, images.pictures[start : start + BLOCK]))
                 total += float(scores.total.sum())
                 columns: dict[str, Any] = {
                     "file": list(images.names[start : start + BLOCK]),
@@ -148,18 +148,18 @@ def sample(arguments: Arguments, typed: set[str]) -> None:
             raise ValueError("sample: name a PNG for all images by --grid, or a folder, .npy or .npz file by --out.")
         if grid is not None and not grid.lower().endswith(".png"):
             raise ValueError(f"--grid: the picture is a PNG; got {grid}. Write --grid {grid}.png.")
-        force, complete, given = arguments["force"], arguments["complete"], arguments["given_images"]
+        force, complete, pictures = arguments["force"], arguments["complete"], arguments["given_images"]
         if grid is not None:
-            check_output(grid, path, complete, given, out, force=force, option="--grid")
+            check_output(grid, path, complete, pictures, out, force=force, option="--grid")
         if out is not None:
-            check_images_output(out, path, complete, given, grid, force=force)
+            check_images_output(out, path, complete, pictures, grid, force=force)
         model = load_images_model(path)
         y = condition_of(model, arguments["conditions"] or (), path)
-        if given is not None:
-            refuse_given(model, given)
-            y = read_given(given).pixels
+        if pictures is not None:
+            refuse_given(model, pictures)
+            y = read_given(pictures).pixels
             if complete is not None and len(y) > 1:
-                raise ValueError(f"--complete: it completes one image, and {given} holds {len(y)}. Give one of them.")
+                raise ValueError(f"--complete: it completes one image, and {pictures} holds {len(y)}. Give one.")
         images = draw(model, y, arguments, arguments["rows"] if "rows" in typed else None)
         written = []
         if grid is not None:
@@ -169,7 +169,7 @@ def sample(arguments: Arguments, typed: set[str]) -> None:
             write_images(out, images.pixels, images.classes, model.levels)
             written.append(out)
     count = len(images.pixels)
-    told: Any = given if given is not None or y is None else str(y)
+    told: Any = pictures if pictures is not None or y is None else str(y)
     if isinstance(model.condition_, Attributes) and y is not None:
         told = dict(zip(model.condition_.names, y.tolist(), strict=True))
     what = "completions" if complete is not None else "images"
@@ -221,7 +221,7 @@ def draw(model: FlowImages, y: Any, arguments: Arguments, count: int | None) -> 
     if isinstance(model.condition_, Pictures) and y is not None:
         each = count or RESTORED
         contexts = model.condition_.encode(y, len(y))
-        laid = np.broadcast_to(model.condition_.decode(contexts), (len(y), *model.shape_))
+        laid = np.broadcast_to(np.asarray(model.condition_.decode(contexts)), (len(y), *model.shape_))
         return Drawn(_pixels(model.sample(each * len(y), y.repeat(each, axis=0), **options)), columns=each, first=laid)
     if not isinstance(model.condition_, Classes):
         return Drawn(_pixels(model.sample(count or DRAWN, y, **options)))

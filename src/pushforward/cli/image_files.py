@@ -48,24 +48,24 @@ def load_images_model(path: str) -> FlowImages:
 
 
 def read_judged(
-    model: FlowImages, path: str, labels: str | None, limit: int | None, given: str | None = None
+    model: FlowImages, path: str, labels: str | None, limit: int | None, pictures: str | None = None
 ) -> Images:
     """Images that fit the model; with a limit so many, drawn at random, the same each time."""
     images = read_images(path, labels)
     refuse_sizes(model, images, path)
-    if given is not None:
-        refuse_given(model, given)
-        images = with_given(images, path, given)
+    if pictures is not None:
+        refuse_given(model, pictures)
+        images = with_given(images, path, pictures)
     if limit is None or limit >= len(images):
         return images
     chosen = np.sort(np.random.default_rng(0).permutation(len(images))[:limit])
     return images.take(chosen)
 
 
-def refuse_given(model: FlowImages, given: str) -> None:
+def refuse_given(model: FlowImages, path: str) -> None:
     """Refuse images that a model was not fitted to be given."""
     if not isinstance(model.condition_, Pictures):
-        raise ValueError(f"--given-images: {given} is for models that were fitted with this option. Leave it out.")
+        raise ValueError(f"--given-images: {path} is for models that were fitted with this option. Leave it out.")
 
 
 def refuse_sizes(model: FlowImages, images: Images, path: str) -> None:
@@ -81,8 +81,8 @@ def refuse_sizes(model: FlowImages, images: Images, path: str) -> None:
 
 
 def labels_of(model: FlowImages, images: Images, typed: str | None) -> Told:
-    """The numbers of the classes of images in the model, their attributes, or the images that they are given; None where
-    there are none.
+    """The numbers of the classes of images in the model, their attributes, or the images that they are given; None
+    where there are none.
 
     Raises:
         ValueError: a label is none of the model's classes, or the file of labels that was ``typed`` holds what the
@@ -99,7 +99,7 @@ def labels_of(model: FlowImages, images: Images, typed: str | None) -> Told:
     if isinstance(condition, Attributes):
         return images.attributes
     if isinstance(condition, Pictures):
-        return images.given
+        return images.pictures
     if images.labels is None or not isinstance(condition, Classes):
         return None
     places = np.array([condition.place(name) for name in images.classes])
@@ -128,7 +128,12 @@ def judged(
         given_all = model.bits_per_dim(pixels, truth)
         bits = model.bits_per_dim(pixels) if model.label_dropout else given_all
         return evaluate_images(
-            bits, model.exactness, pixels, train, levels=model.levels, conditional=given_all,
+            bits,
+            model.exactness,
+            pixels,
+            train,
+            levels=model.levels,
+            conditional=given_all,
             condition="attributes" if isinstance(truth, ImageAttributes) else "other images",
         ), bits
     scores = model.score_by_class(pixels)
@@ -138,7 +143,7 @@ def judged(
     bits = scores.total / unit
     evaluation = evaluate_images(bits, model.exactness, pixels, train, levels=model.levels, conditional=told)
     if scores.probabilities is not None and truth is not None:
-        evaluation = replace(evaluation, classifier=judge_classes(scores.probabilities, truth))
+        evaluation = replace(evaluation, classifier=judge_classes(scores.probabilities, np.asarray(truth)))
     return evaluation, bits
 
 

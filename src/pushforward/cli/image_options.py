@@ -39,8 +39,8 @@ GIVEN = _option(
     str | None,
     None,
     "--given-images",
-    help="An image for each image, on which it is conditional, such as a smaller or noisier one: a folder with files of "
-    "the same names, or an array in the same order.",
+    help="An image for each image, on which it is conditional, such as a smaller or noisier one: a folder with files "
+    "of the same names, or an array in the same order.",
 )
 LIMIT = _option(int | None, None, "--limit", min=1, help="Score so many images, drawn at random; all by default.")
 TRAIN = _option(str | None, None, "--train", help="The training images, to which the simple models are fitted.")
@@ -58,7 +58,10 @@ IMAGE_OPTIONS: dict[str, dict[str, tuple[Any, Any]]] = {
     "sample": {
         "grid": _option(str | None, None, "--grid", help="A PNG to write, with the images side by side."),
         "given_images": _option(
-            str | None, None, "--given-images", help="An image, or several, on each of which --rows draws are conditional."
+            str | None,
+            None,
+            "--given-images",
+            help="An image, or several, on each of which --rows draws are conditional.",
         ),
         "complete": _option(
             str | None, None, "--complete", help="An image whose first rows are kept; of a whole one the upper half."
@@ -122,6 +125,8 @@ def also_images(function: Function) -> Function:
             command(_for_images)(name, subject, {n: kwargs[n] for n in kwargs}, typed, flags, debug=kwargs["debug"])
             return
         chosen = {n: kwargs.pop(n) for n in further}
+        if name != "fit" and typed & chosen.keys():
+            command(_refuse_absent)(kwargs.get("model"))
         if name in TAKEN and kwargs.get("out", "") is None:
             typer_context.fail("Missing option '--out'.")
         command(_refuse)(sorted(typed & chosen.keys()), kwargs, flags)
@@ -177,6 +182,12 @@ def _for_images(
         if message == str(error):
             raise
         raise ValueError(message) from None
+
+
+def _refuse_absent(path: str | None) -> None:
+    """Refuse a path of a model at which nothing is, before it is taken for one of tables."""
+    if path is not None and not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: there is no such file. Check the path.")
 
 
 def _refuse(names: list[str], arguments: Mapping[str, Any], flags: Mapping[str, str]) -> None:

@@ -36,9 +36,9 @@ def with_given(images: Images, source: str | os.PathLike[str], path: str | os.Pa
         places = {name: place for place, name in enumerate(others.names)}
         if lost := [name for name in images.names if name not in places]:
             raise ImageError(f"{path}: there is no {lost[0]}, which is in {source}. Give each image under its name.")
-        return replace(images, given=others.pixels[[places[name] for name in images.names]])
+        return replace(images, pictures=others.pixels[[places[name] for name in images.names]])
     if len(others) != len(images):
         raise ImageError(
             f"{path}: there are {len(others)} images, and {len(images)} in {source}. Give one for each, in their order."
         )
-    return replace(images, given=others.pixels)
+    return replace(images, pictures=others.pixels)

@@ -44,7 +44,8 @@ class Images:
         classes: the name of each class.
         names: of each image: its file, or its place in an array.
         attributes: several numbers for each image instead of a class, where there are such.
-        given: an image for each image, on which it is conditional, (n, channels, height, width), where there are such.
+        pictures: an image for each image, on which it is conditional, (n, channels, height, width); None where there
+            are none.
     """
 
     pixels: NDArray[np.uint8]
@@ -52,7 +53,7 @@ class Images:
     classes: tuple[str, ...] = ()
     names: tuple[str, ...] = field(default=(), repr=False)
     attributes: ImageAttributes | None = field(default=None, repr=False)
-    given: NDArray[np.uint8] | None = field(default=None, repr=False)
+    pictures: NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -71,7 +72,7 @@ class Images:
             self.classes,
             tuple(self.names[k] for k in rows) if self.names else (),
             None if self.attributes is None else self.attributes[rows],
-            None if self.given is None else self.given[rows],
+            None if self.pictures is None else self.pictures[rows],
         )
 
 

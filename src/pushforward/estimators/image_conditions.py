@@ -171,17 +171,21 @@ class Attributes(Condition):
 
 @dataclass(frozen=True)
 class Pictures(Condition):
-    """An image, laid over those of the model, beside a feature that is one where it is told.
+    """An image, standardised and laid over those of the model, beside a feature that is one where it is told.
 
     Each pixel of a smaller image is laid over a rectangle of pixels; of a larger one, some pixels are left out.
 
     Args:
         shape: (channels, height, width) of the images that are given.
         grid: (height, width) of the images of the model.
+        mean: of all pixels that were given.
+        scale: their standard deviation.
     """
 
     shape: tuple[int, int, int]
     grid: tuple[int, int]
+    mean: float
+    scale: float
 
     @property
     def size(self) -> int:  # type: ignore[override]
@@ -193,31 +197,32 @@ class Pictures(Condition):
         pixels = pictures_of(y, self.shape[0])
         if pixels.shape[1:] not in (self.shape, (self.shape[0], *self.grid)) or len(pixels) not in (1, count):
             raise ValueError(
-                f"{OWNER}: the model is given images of shape {self.shape}, one for all or one for each of {count}; got "
-                f"shape {pixels.shape}."
+                f"{OWNER}: the model is given images of shape {self.shape}, one for all or one for each of {count}; "
+                f"got shape {pixels.shape}."
             )
         rows, columns = (np.arange(size) * had // size for size, had in zip(self.grid, pixels.shape[2:], strict=True))
-        laid = torch.from_numpy(pixels[:, :, rows[:, None], columns]).flatten(1).float() / 127.5 - 1
-        return torch.cat([torch.ones(len(pixels), 1), laid], dim=1).expand(count, -1).clone()
+        laid = torch.from_numpy(pixels[:, :, rows[:, None], columns]).flatten(1).float()
+        told = torch.cat([torch.ones(len(pixels), 1), (laid - self.mean) / self.scale], dim=1)
+        return told.expand(count, -1).clone()
 
     def decode(self, context: Tensor | None) -> NDArray[np.uint8] | None:
         if context is None or not context[:, 0].all():
             return None
-        laid = ((context[:, 1:] + 1) * 127.5).round().byte().numpy()
+        laid = (context[:, 1:] * self.scale + self.mean).round().byte().numpy()
         return laid.reshape(len(context), self.shape[0], *self.grid)
 
     def to_json(self) -> dict[str, Any]:
-        return {"shape": list(self.shape), "grid": list(self.grid)}
+        return {"shape": list(self.shape), "grid": list(self.grid), "mean": self.mean, "scale": self.scale}
 
 
-def learn_condition(y: Any, count: int, grid: tuple[int, int]) -> Condition:
-    """What ``y`` of ``count`` images conditions on: labels (n,), attributes (n, k) or images, (n, height, width) or with
-    an axis of channels.
+def learn_condition(y: Any, count: int, grid: tuple[int, int] | None = None) -> Condition:
+    """What ``y`` of ``count`` images conditions on: labels (n,), attributes (n, k) or images, (n, height, width) or
+    with an axis of channels.
 
     Args:
         y: as said.
         count: number of images.
-        grid: their (height, width).
+        grid: their (height, width); by default that of the images in y.
 
     Raises:
         ValueError: y is of another number of images, or cannot be conditioned on.
@@ -230,7 +235,8 @@ def learn_condition(y: Any, count: int, grid: tuple[int, int]) -> Condition:
         if len(pixels) != count:
             raise ValueError(f"{OWNER}: y is of {len(pixels)} images, and there are {count}. Give one for each image.")
         channels, height, width = pixels.shape[1:]
-        return Pictures((channels, height, width), grid)
+        mean, scale = float(pixels.mean()), float(pixels.std()) or 1.0
+        return Pictures((channels, height, width), grid or (height, width), mean, scale)
     if not _is_several(y):
         raise ValueError(f"{OWNER}: y must list the label of each image; got {y!r}.")
     if len(y) != count:
@@ -268,7 +274,7 @@ def condition_from_json(stored: dict[str, Any]) -> Condition:
     if not stored:
         return Nothing()
     if "grid" in stored:
-        return Pictures(tuple(stored["shape"]), tuple(stored["grid"]))
+        return Pictures(tuple(stored["shape"]), tuple(stored["grid"]), stored["mean"], stored["scale"])
     return Attributes(*(tuple(stored[name]) for name in ("mean", "scale", "names")))
 
 

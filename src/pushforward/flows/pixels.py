@@ -42,8 +42,8 @@ def pixels(
         above: rows of the window above a cell.
         beside: cells of the window on each side of it.
         memory: units that carry what lies beyond the window from cell to cell, of each residual block; 0 for none.
-        planes: of an image over the grid that the context ends with, in row-major order of (planes, *spatial); each cell
-            sees it in the window on all sides. Such a model restores, enlarges or colours images.
+        planes: of an image over the grid that the context ends with, in row-major order of (planes, *spatial); each
+            cell sees it in the window on all sides. Such a model restores, enlarges or colours images.
         embedding: learned numbers that stand for each value, but no more than there are levels.
 
     Raises:

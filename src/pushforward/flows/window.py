@@ -58,9 +58,9 @@ def window_flow(
     .. math:: z_j = \tau\bigl(x_j;\ \theta_j(x_{<j}, c)\bigr)
 
     Cells are in raster order, and the channels of a cell one after the other; `networks.CausalWindow` reads the cells
-    above and to the left, and remembers what lies beyond. By default :math:`\tau` is the distribution function of a mixture followed by the normal
-    quantile: each number is a mixture of Gaussians given those before it. Densities cost one pass of each network,
-    samples one small step for each number, in all about one pass as well.
+    above and to the left, and remembers what lies beyond. By default :math:`\tau` is the distribution function of a
+    mixture followed by the normal quantile: each number is a mixture of Gaussians given those before it.
+    Densities cost one pass of each network, samples one small step for each number, in all about one pass as well.
 
     Args:
         features: the shape (channels, *spatial) of an event, with one or two spatial axes.
@@ -73,8 +73,8 @@ def window_flow(
         above: rows of the window above a cell.
         beside: cells of the window on each side of it.
         memory: units that carry what lies beyond the window from cell to cell, of each residual block; 0 for none.
-        planes: of an image over the grid that the context ends with, in row-major order of (planes, *spatial); each cell
-            sees it in the window on all sides. Such a model restores, enlarges or colours images.
+        planes: of an image over the grid that the context ends with, in row-major order of (planes, *spatial); each
+            cell sees it in the window on all sides. Such a model restores, enlarges or colours images.
         depth: number of layers, of which every second one has the order of cells reversed.
         solver: how samples are computed: ``"sequential"``, or ``"jacobi"`` for iterations of parallel passes.
         values: of data that are whole numbers 0 .. values - 1, how many there are; None: data are real numbers.
@@ -124,7 +124,13 @@ def window_flow(
         "spline": lambda: RationalQuadratic(bins, bound=bound),
         "affine": Affine,
     }
-    window = {"shape": [*(1, *spatial, channels)[-3:]], "above": above, "beside": beside, "memory": memory, "planes": planes}
+    window = {
+        "shape": [*(1, *spatial, channels)[-3:]],
+        "above": above,
+        "beside": beside,
+        "memory": memory,
+        "planes": planes,
+    }
     layers: list[Bijection] = [Reshape(shape, count)]
     if channels > 1:  # the channels of a cell side by side
         cells = count // channels

@@ -146,9 +146,10 @@ class GridMemory(HasConstants):
                 behind = states.behind(units, start, step.cells)
                 parts.append(_along(of_kept, new[units], step.cells, behind))
             elif step == BESIDE:  # all rows at once
-                rows = [t.unflatten(1, (-1, self.width)).movedim(2, 1) for t in (of_kept, new[units])]
-                parts.append(_along(*(t.flatten(1, 2) for t in rows), rows[0].shape[2]).unflatten(1, (self.width, -1)))
-                parts[-1] = parts[-1].movedim(2, 1).flatten(1, 2)
+                rows = kept.shape[1] // self.width
+                by_column = (t.unflatten(1, (rows, -1)).movedim(2, 1).flatten(1, 2) for t in (of_kept, new[units]))
+                along = _along(next(by_column), next(by_column), rows)
+                parts.append(along.unflatten(1, (-1, rows)).movedim(2, 1).flatten(1, 2))
             else:
                 parts.append(_along(of_kept, new[units], step.cells))
         carried = torch.cat(parts)
@@ -158,7 +159,7 @@ class GridMemory(HasConstants):
 
 
 def _along(kept: Tensor, new: Tensor, lag: int, behind: Tensor | None = None) -> Tensor:
-    """The recurrence s_j = kept_j s_{j - lag} + new_j over the second axis, from the ``lag`` states behind, or zeros."""
+    """The recurrence s_j = kept_j s_{j - lag} + new_j over the second axis, from the states behind, or zeros."""
     states: list[Tensor] = [] if behind is None else [behind]
     for kept_here, new_here in zip(kept.split(lag, dim=1), new.split(lag, dim=1), strict=True):
         before = states[-1][:, : new_here.shape[1]] if states else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +32,9 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
 
     This is a masked convolution followed by convolutions of size one. With a ``memory`` a `GridMemory` stands before
     each residual block: units that carry states from cell to cell, to the right, down and along both diagonals, so that
-    a cell sees what lies far to the left and above, and to the right as far as it is above. An incremental pass costs no more arithmetic than a parallel one, and keeps the cells and the states so far. The last
-    layer starts at zero. Inputs are clamped to ±``INPUT_LIMIT``. With several values in a cell (colours), each depends
+    a cell sees what lies far to the left and above, and to the right as far as it is above. An incremental
+    pass costs no more arithmetic than a parallel one, and keeps the cells and the states so far. The last layer starts
+    at zero. Inputs are clamped to ±``INPUT_LIMIT``. With several values in a cell (colours), each depends
     on those before it in its cell as well, through hidden units that are shared out among the values.
 
     Args:
@@ -47,8 +49,8 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         above: rows of the window above the cell.
         beside: cells of the window on each side.
         memory: units of each `GridMemory`; 0 for a network that sees its window alone.
-        planes: of an image over the grid that the context ends with, in row-major order of (planes, height, width): each
-            cell reads it in the window on all sides of it.
+        planes: of an image over the grid that the context ends with, in row-major order of (planes, height, width);
+            each cell reads it in the window on all sides of it.
 
     Shape:
         ``x``: (features · channels, n), ``context``: (context, n), parameters: (num_params, features, n).
@@ -93,13 +95,13 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         at_least(owner, "planes", planes, 0)
         if (plain := context - planes * height * width) < 0:
             raise ValueError(
-                f"{owner}: the context must hold {planes} numbers for each of the {height * width} cells; got {context}."
+                f"{owner}: the context must hold {planes} numbers for each of {height * width} cells; got {context}."
             )
         if hidden[0] < values:
             raise ValueError(f"{owner}: hidden layers need a unit for each of the {values} values of a cell.")
         self.features, self.num_params, self.channels = features, num_params, channels
         self.values, self.activation, self.dropout = values, activation, dropout
-        self.num_blocks, units = blocks_of(hidden, True), hidden[0]
+        self.num_blocks, units, self.memory = blocks_of(hidden, True), hidden[0], memory
         self.add_constant("reads", cells_before(height, width, values, channels, above, beside), torch.int64)
         # Unit k belongs to one of the values of a cell: it sees the window, and of its cell the values before its own.
         owners = [k * values // units for k in range(units)]
@@ -147,7 +149,8 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
     def new_states(self, like: Tensor) -> list[CarriedStates]:
         """Empty states for a pass of points like ``like`` (features, n)."""
         cells, n = self.features // self.values, like.shape[-1]
-        return [CarriedStates(memory, like, cells, n) for memory in self.memories]
+        memories: Any = self.memories
+        return [CarriedStates(memory, like, cells, n) for memory in memories]
 
     @property
     def drops_units(self) -> bool:
@@ -161,7 +164,7 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
     @property
     def step_width(self) -> int:
         """About how many numbers one point needs at once in an incremental pass."""
-        carried = sum(memory.memory for memory in self.memories) * self.features // self.values
+        carried = len(self.memories) * self.memory * (self.features // self.values)
         return max(self.features * self.channels + carried, len(self.reads) + self._around, self._hidden_width)
 
     @property
@@ -170,7 +173,7 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
 
     @property
     def _hidden_width(self) -> int:
-        return 4 * max(len(self.first), *(3 * memory.memory for memory in self.memories), 0)
+        return 4 * max(len(self.first), 3 * self.memory)
 
     def evaluate(
         self, cells: Tensor, context: Tensor | None, start: int, stop: int, states: Sequence[CarriedStates] = ()

@@ -59,10 +59,16 @@ class LinearSpline(Spline):
     def _knots(self, params: Tensor) -> Knots:
         heights = self._places(params[None])
         widths = (self.places / self.bins).reshape(-1, *(1,) * (params.ndim - 1))
-        return Knots(torch.cat([widths.expand_as(heights), heights]))
+        # The heights themselves, too: of a bin that is hardly higher than the rounding of its knots, their difference
+        # has no correct digit.
+        return Knots(torch.cat([widths.expand_as(heights), heights]), in_bins=self._sizes(params))
+
+    def _to_box(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        # The slope jumps at the ends of the box, and they belong to it: a density on an interval is that of its bins.
+        return x.abs() > self.high, super()._to_box(x)[1]
 
     def _piece(self, width: Tensor, height: Tensor, at_knots: Any, in_bin: Any) -> Piece:
-        return LinearPiece(width, height)
+        return LinearPiece(in_bin, self.bins)
 
 
 @configurable

@@ -59,10 +59,10 @@ P = TypeVar("P", bound=Piece)
 
 
 class LinearPiece(Piece):
-    """A straight line."""
+    """A straight line across one of ``bins`` equal bins."""
 
-    def __init__(self, width: Tensor, height: Tensor) -> None:
-        self.width, self.height = width, height
+    def __init__(self, height: Tensor, bins: int) -> None:
+        self.height, self.bins = height, bins
 
     def rotated_where(self, from_upper: Tensor) -> Piece:
         return self
@@ -74,7 +74,7 @@ class LinearPiece(Piece):
         return dy / self.height
 
     def log_slope(self, t: Tensor) -> Tensor:
-        return torch.log(self.height / self.width)
+        return torch.log(self.height * self.bins)
 
 
 class QuadraticPiece(Piece):
