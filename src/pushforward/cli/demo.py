@@ -146,7 +146,7 @@ def _digits(seconds: float, seed: int, progress: bool) -> tuple[Digits, Section]
     images = pixels.reshape(-1, 8, 8).astype(np.uint8)  # of 17 grey values
     held: list[Any] = []  # a `PreparedImages`
     model = FlowImages(
-        levels=17, options={"hidden": (64, 64), "above": 4, "beside": 4, "dropout": 0.2}, seconds=seconds,
+        levels=17, options={"hidden": (64, 64), "dropout": 0.2}, seconds=seconds,
         random_state=seed, verbose=progress,
     ).fit(images, labels, prepared=held.append)  # fmt: skip
     evaluation, _ = judged(model, held[0].validation, held[0].labels, None)
