@@ -8,7 +8,7 @@
 bits of the lower half given the upper one of the same image stand beside those given the upper half of another image
 and beside half of the bits of whole images. ``enlarge`` learns images given every second pixel of every second row,
 ``denoise`` given images with Gaussian noise of standard deviation 80; the bits of test images are printed with and
-without what is given, and how much of it the draws keep. Each row of a grid is an image, what is given, and draws.
+without these, and how much of them the draws keep. Each row of a grid is an image, its condition, and draws.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ def halves(model: DiscreteGrid, test: Pixels) -> tuple[list[list[str]], Pixels]:
     top, bottom = x[:, :, :height], x[:, :, height:]
     none = torch.zeros(len(x), model.context_shape[0]) if model.context_shape else None
     scale = -math.log(2) * bottom[0].numel()
-    own = model.given(top).log_prob(bottom, none) / scale
+    same = model.given(top).log_prob(bottom, none) / scale
     other = model.given(top.roll(1, 0)).log_prob(bottom, none) / scale
     whole = model.log_prob(x, none) / (2 * scale)
     rows = [
-        ["lower half, given the upper half", described(own)],
+        ["lower half, given the upper half", described(same)],
         ["lower half, given the upper half of another image", described(other)],
         ["whole image", described(whole)],
-        ["upper half", described(2 * whole - own)],
+        ["upper half", described(2 * whole - same)],
     ]
     generator = torch.Generator().manual_seed(0)
     shown = top[:SHOWN]
@@ -74,7 +74,7 @@ def halves(model: DiscreteGrid, test: Pixels) -> tuple[list[list[str]], Pixels]:
 
 
 def restored(what: str, seconds: float, name: str, count: int) -> tuple[list[list[str]], Pixels]:
-    """Rows of a table, and images, what they are given and draws."""
+    """Rows of a table, and images, their conditions and draws."""
     train, test = (read_images(data_folder(name) / f"{p}-images-idx3-ubyte.gz").pixels[:, 0] for p in ("train", "t10k"))
     test = test[:count]
     degraded = [x[:, ::2, ::2] if what == "enlarge" else noisy(x, seed) for seed, x in enumerate((train, test))]
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--set", default="mnist", choices=("mnist", "fashion-mnist"))
     parser.add_argument("--seconds", type=float, default=300.0, help="of training")
     parser.add_argument("--images", type=int, default=1_000, help="test images that are scored")
-    parser.add_argument("--grid", help="PNG of images, what is given and draws")
+    parser.add_argument("--grid", help="PNG of images, their conditions and draws")
     arguments = parser.parse_args()
     if (arguments.what == "halves") != (arguments.model is not None):
         parser.error("halves needs a model, and the others learn one.")

@@ -40,7 +40,8 @@ from pushforward.train import Event, Validated, with_labels_dropped
 
 VALIDATION = 500
 HIDDEN = 0.1
-FIT = {"batch_size": 16, "lr": 1e-2}
+FIT = {"batch_size": 64, "lr": 2e-3}
+FIT_OF = {"pixels": {"batch_size": 16, "lr": 1e-2}, "window_flow": {"batch_size": 16, "lr": 1e-2}}
 
 
 def png(pixels: bytes, shape: tuple[int, int]) -> bytes:
@@ -128,7 +129,7 @@ def run(arguments: argparse.Namespace) -> None:
     history = pf.fit(
         model, data, validation=validation, seconds=arguments.seconds, precision=arguments.precision,
         progress=False, callbacks=curve, checkpoint=arguments.checkpoint, resume=arguments.checkpoint is not None,
-        **arguments.fit,
+        **(arguments.fit or FIT_OF.get(arguments.what, FIT)),
     )  # fmt: skip
     cpu = time.process_time() - start
     numbers, accuracy = held_out[0].numel() * math.log(2), None
@@ -171,7 +172,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def further(arguments: argparse.Namespace) -> str:
     """Options as they were typed, but for those that say where things are written."""
-    options = {"model": arguments.model, "fit": arguments.fit if arguments.fit != FIT else {}}
+    options = {"model": arguments.model, "fit": arguments.fit}
     text = "".join(f" --{name} '{json.dumps(value)}'" for name, value in options.items() if value)
     text += " --labels" if arguments.labels else ""
     return text + (f" --precision {arguments.precision}" if arguments.precision else "")
@@ -184,7 +185,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3600, help="time for training")
     parser.add_argument("--model", type=json.loads, default={}, help="options of the model, as JSON")
     parser.add_argument("--labels", action="store_true", help="the class is the context")
-    parser.add_argument("--fit", type=json.loads, default=FIT, help="of fit, as JSON")
+    parser.add_argument("--fit", type=json.loads, default={}, help="of fit, as JSON")
     parser.add_argument("--precision", choices=("bf16",), help="of products of matrices in training")
     parser.add_argument("--test", type=int, help="score so many test images")
     parser.add_argument("--checkpoint", help="file from which training goes on")

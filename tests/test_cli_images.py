@@ -421,6 +421,16 @@ def test_images_given_images(folder, tmp_path):
     assert ((np.load(tmp_path / "d.npy") >= 2) == bright[0]).mean() > 0.9
     assert read_image(tmp_path / "g.png").shape[2] >= 8 * 4  # the given one, then those that were drawn
     assert run_json("sample", out, *told, "-n", 2, "--out", tmp_path / "all.npy")["images"] == 160
+    colours = tmp_path / "colours"
+    colours.mkdir()
+    for name in images.names:
+        Image.fromarray(np.full((4, 4, 3), (200, 10, 90), np.uint8)).save(colours / name)
+    fit_colours = ("fit", folder / "images", "--given-images", colours, "--out", tmp_path / "c.safetensors")
+    hint = run_json(*fit_colours, "--steps", 2, *TINY)["next"]
+    assert "--given-images IMAGE" in hint
+    run("sample", tmp_path / "c.safetensors", "--given-images", colours / images.names[0], "--grid", tmp_path / "c.png")
+    nothing = run("sample", tmp_path / "c.safetensors", "--grid", tmp_path / "n.png")
+    assert "Without --given-images these are draws of images that are given nothing." in nothing.stderr
     command = ("sample", out, "--grid", tmp_path / "h.png")
     refused(*command, "--given", "label=3", match="--given: .* is conditional on images. Give one by --given-images")
     refused(*command, *told, "--complete", one, match="--complete: it completes one image, and .* holds 80. Give one")

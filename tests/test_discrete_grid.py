@@ -104,6 +104,15 @@ def test_memory_carries_what_lies_beyond_the_window(shape):
         assert reads[j, k].item() == (k < j and column_k - column <= row - row_k), (j, k)
 
 
+@pytest.mark.parametrize("memory", [28, 56, 64])
+def test_units_of_a_memory_forget_at_all_paces(memory):
+    network = CausalWindow(12, 1, hidden=(8, 8), shape=[3, 4], memory=memory)
+    kept = network.memories[0].in_bias[:memory].sigmoid().unflatten(0, (4, -1)).sort(dim=1).values
+    assert (kept.diff(dim=1) > 1e-4).all()
+    assert (kept[:, 0] < 0.6).all()
+    assert (kept[:, -1] > 0.9).all()
+
+
 def test_planes_are_read_on_all_sides():
     options = {"hidden": (8, 8), "shape": [3, 4], "above": 1, "beside": 1, "context": 26, "planes": 2}
     network = randomize(CausalWindow(12, 1, **options), seed=3)
@@ -158,7 +167,7 @@ def test_a_layer_with_a_window_is_inverted_both_ways(solver, dtype, memory):
 
 @pytest.mark.parametrize(("shape", "rows"), [((1, 3, 2), 1), ((2, 2, 2), 1), ((2, 4), 3)])
 def test_the_rest_given_the_first_rows_is_the_ratio_of_probabilities(shape, rows):
-    grid = randomize(DiscreteGrid(shape, levels=2, context=1, hidden=(6, 6), above=1, beside=1, memory=5), seed=5)
+    grid = randomize(DiscreteGrid(shape, levels=2, context=1, hidden=(6, 6), above=1, beside=1, memory=8), seed=5)
     events, c = every_event(shape, 2), torch.tensor([0.3], dtype=torch.float64)
     first, rest = events.split([rows, shape[1] - rows], dim=2)
     log_joint = grid.log_prob(events, c)

@@ -196,15 +196,29 @@ def test_images_are_restored_from_smaller_ones(model, tmp_path):
     np.testing.assert_allclose(loaded.score_samples(images[:5], Images(small[:5, None])), expected, rtol=1e-5)
 
 
+def test_images_that_are_given_in_other_forms():
+    images, _ = toy(20)
+    as_list = FlowImages(steps=1, **SMALL).fit(images, list(images))
+    assert as_list.condition_ == FlowImages(steps=1, **SMALL).fit(images, images[:, None]).condition_
+    flow = FlowImages(model="window_flow", steps=1, levels=4, options={"hidden": (8, 8)}).fit(images, images)
+    with pytest.raises(ValueError, match=r"mean_latents: needs labels of classes, and these are images"):
+        flow.mean_latents(images, images)
+    assert [*flow.mean_latents(images)] == [None]
+
+
 def test_an_image_is_laid_over_the_grid():
     small = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
     condition = learn_condition(small, 2, (4, 3))
     assert condition == Pictures((1, 2, 2), (4, 3), 3.5, small.std()) == condition_from_json(condition.to_json())
     assert learn_condition(small, 2).encode(small, 2)[:, 1:].mean().abs() < 1e-6
     context = condition.encode(small, 2)
-    laid = small[:, [0, 0, 1, 1]][:, :, [0, 0, 1]]
-    np.testing.assert_array_equal(condition.decode(context), laid[:, None])
-    torch.testing.assert_close(condition.encode(laid, 2), context)  # as large as the images of the model
+    np.testing.assert_array_equal(condition.laid(small[:, None])[:, 0], small[:, [0, 0, 1, 1]][:, :, [0, 0, 1]])
+    np.testing.assert_array_equal(condition.decode(context), small[:, None])
+    large = np.arange(50, dtype=np.uint8).reshape(2, 5, 5)
+    thinned = learn_condition(large, 2, (2, 3))
+    left = thinned.decode(thinned.encode(large, 2))
+    np.testing.assert_array_equal(left[:, 0], large[:, [0, 2]][:, :, [0, 1, 3]])
+    torch.testing.assert_close(thinned.encode(left, 2), thinned.encode(large, 2))
     assert condition.decode(condition.encode(None, 2)) is None
     colours = learn_condition(np.zeros((2, 4, 4, 3), np.uint8), 2, (4, 4))
     assert colours.shape == (3, 4, 4)
@@ -426,6 +440,8 @@ MISTAKES = [
     (lambda: FlowImages().fit(X, X[:3]), r"FlowImages: y is of 3 images, and there are 20\. Give one for each image\."),
     (lambda: FlowImages(model="glow").fit(X, X), r"FlowImages: model='glow' is not conditional on images\. Take pix"),
     (lambda: given_images().sample(2, X[:3]), r"FlowImages: the model is given images of shape \(1, 3, 3\), one f"),
+    (lambda: given_images().sample(1, np.zeros((6, 6))), r"FlowImages: the model is given images of shape \(1, 3, 3"),
+    (lambda: FlowImages().fit(X, [X[0]] * 19 + [X[0, :2]]), r"FlowImages: the images in y differ in shape\. Resize"),
     (lambda: given_images().sample(1, X[0, :2]), r"FlowImages: the model is given images of shape \(1, 3, 3\), one f"),
     (lambda: FlowImages().fit(X, np.full((20, 1), np.nan)), r"FlowImages: attributes must be finite; y holds NaN"),
     (lambda: FlowImages().fit(X, np.full((20, 1), "a")), r"FlowImages: attributes must be numbers; got ndarray\."),

@@ -127,13 +127,15 @@ def test_a_histogram_of_rare_bins_has_all_their_digits(dtype):
     assert of_inverse.isfinite().all()
 
 
-def test_the_ends_of_a_closed_box_belong_to_it():
-    spline = InBox(LinearSpline(3), 0.0, 1.0, closed=True)
-    params = torch.tensor([2.0, 0.0, -1.0])[:, None].expand(3, 4)
-    x = torch.tensor([0.0, 1e-3, 1 - 1e-3, 1.0])
+@both_dtypes
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (1.9, 2.3), (-0.7, 0.1), (3.3, 11.9), (-5.4, -1.1)])
+def test_the_ends_of_a_closed_box_belong_to_it(low, high, dtype):
+    spline = InBox(LinearSpline(3), low, high, closed=True).to(dtype)
+    params = torch.tensor([2.0, 0.0, -1.0], dtype=dtype)[:, None].expand(3, 4)
+    x = torch.tensor([low, low + 1e-3, high - 1e-3, high], dtype=dtype)
     for y, log_slope in (spline(x, params), spline.inverse(x, params)):
         assert log_slope[0] == log_slope[1] != log_slope[2] == log_slope[3]
-        assert y[[0, 3]].tolist() == [0.0, 1.0]
+        torch.testing.assert_close(y[[0, 3]], x[[0, 3]])
 
 
 @pytest.mark.parametrize("kind", SMOOTH)

@@ -20,6 +20,7 @@ from pushforward.cli.image_files import (
     read_judged,
     refuse_given,
     refuse_sizes,
+    shown_like,
     tell_if_long,
     write_images,
     write_picture,
@@ -220,9 +221,10 @@ def draw(model: FlowImages, y: Any, arguments: Arguments, count: int | None) -> 
         return Drawn(_pixels(images), first=np.pad(top, below, constant_values=(model.levels - 1) // 2)[None])
     if isinstance(model.condition_, Pictures) and y is not None:
         each = count or RESTORED
-        contexts = model.condition_.encode(y, len(y))
-        laid = np.broadcast_to(np.asarray(model.condition_.decode(contexts)), (len(y), *model.shape_))
-        return Drawn(_pixels(model.sample(each * len(y), y.repeat(each, axis=0), **options)), columns=each, first=laid)
+        images = _pixels(model.sample(each * len(y), y.repeat(each, axis=0), **options))
+        return Drawn(images, columns=each, first=shown_like(model, y))
+    if isinstance(model.condition_, Pictures):
+        say("Without --given-images these are draws of images that are given nothing.")
     if not isinstance(model.condition_, Classes):
         return Drawn(_pixels(model.sample(count or DRAWN, y, **options)))
     names, columns = model.condition_.names, None

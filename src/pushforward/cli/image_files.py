@@ -31,6 +31,7 @@ __all__ = [
     "read_judged",
     "refuse_given",
     "refuse_sizes",
+    "shown_like",
     "tell_if_long",
     "write_images",
     "write_picture",
@@ -66,6 +67,19 @@ def refuse_given(model: FlowImages, path: str) -> None:
     """Refuse images that a model was not fitted to be given."""
     if not isinstance(model.condition_, Pictures):
         raise ValueError(f"--given-images: {path} is for models that were fitted with this option. Leave it out.")
+
+
+def shown_like(model: FlowImages, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images that a model is given as it sees them, in the size, channels and levels of its own images."""
+    condition = model.condition_
+    if not isinstance(condition, Pictures):
+        raise TypeError("the model is given no images")
+    laid = condition.laid(pictures)
+    if laid.shape[1] > model.shape_[0]:
+        laid = np.rint(laid.mean(axis=1, keepdims=True)).astype(np.uint8)
+    if laid.max() >= model.levels:
+        laid = np.rint(laid * ((model.levels - 1) / 255)).astype(np.uint8)
+    return np.broadcast_to(laid, (len(laid), *model.shape_))
 
 
 def refuse_sizes(model: FlowImages, images: Images, path: str) -> None:

@@ -111,11 +111,12 @@ class ImageRun:
         evaluation = self.judge()
         Path(path).unlink(missing_ok=True)
         history = model.history_
+        beside = " --given-images IMAGE" if isinstance(model.condition_, Pictures) else ""
         return {
             "out": out, **self.metadata(), "parameters": sum(p.numel() for p in model.model_.parameters()),
             "seconds": history.seconds, "steps": history.records[-1].step if history.records else 0,
             "best_step": history.best_step, "stopped": history.stopped, "exactness": model.exactness,
-            "evaluation": evaluation, "next": f"pushforward sample {out} --grid {Path(out).stem}.png",
+            "evaluation": evaluation, "next": f"pushforward sample {out}{beside} --grid {Path(out).stem}.png",
         }  # fmt: skip
 
     def announce(self, prepared: PreparedImages) -> None:

@@ -108,6 +108,8 @@ WORDS: Mapping[str, str] = {
     "fit: precision": "--precision",
     "Fit with label_dropout above 0.": "Fit it from Python with label_dropout above 0.",
     "options: ": "--set: ",
+    "y is missing. Give y, or fit with label_dropout above 0.": "its condition is missing. Name it by --given or "
+    "--given-images.",
 }
 """What sentences of `FlowImages` say in other words here."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from pushforward.cli.image_files import shown_like
 from pushforward.data.images import Images
 from pushforward.data.pixel_arrays import from_pixels, to_pixels
 from pushforward.distributions import DiscreteGrid, Flow
@@ -20,7 +22,7 @@ from pushforward.evaluate.images import ImageEvaluation
 __all__ = ["write_image_report"]
 
 COLUMNS, DRAWN, PAIRS, COMPLETED = 10, 64, 12, 9
-WAYS, AVERAGED = 3, 500
+WAYS, AVERAGED, RESTORED = 3, 500, 8
 MOST_ROWS = 20
 
 
@@ -44,16 +46,21 @@ def write_image_report(
         names = [str(name) for name in classes]
         drawn = model.sample(COLUMNS * len(classes), [c for c in classes for _ in range(COLUMNS)], random_state=seed)
         samples = grid_of(_pixels(drawn), COLUMNS)
+    elif images.pictures is not None:
+        samples, names = _given_images(model, images, seed)
     else:
         samples = grid_of(_pixels(model.sample(DRAWN, random_state=seed)))
-    flat = samples.reshape(-1, *samples.shape[2:])
+    drawn = samples if images.pictures is None else samples[:, 2:]
+    flat = drawn.reshape(-1, *samples.shape[2:])
     chosen = flat[np.random.default_rng(seed).permutation(len(flat))[:PAIRS]]
     others = images if train is None else train
     completions = None
     if isinstance(model.model_, DiscreteGrid) and model.shape_[1] > 1:
-        first = images.pixels[seed % len(images)]
+        place = seed % len(images)
+        first = images.pixels[place]
         top = from_pixels(first[:, : model.shape_[1] // 2], model.layout_)
-        rest = _pixels(model.complete(top, COMPLETED, random_state=seed))
+        y = None if images.pictures is None else images.pictures[[place]]
+        rest = _pixels(model.complete(top, COMPLETED, y, random_state=seed))
         completions = np.concatenate([first[None], rest])[None]
     between = means = None
     told = bool(model.label_dropout) or not model.condition_.size
@@ -66,9 +73,20 @@ def write_image_report(
         names=images.names, levels=model.levels, completions=completions, between=between, means=means,
         history=getattr(model, "history_", None),
         facts={"parameters": sum(p.numel() for p in model.model_.parameters()), **facts},
+        row_is="one class" if images.pictures is None else "after an image and the one that it is given, one such",
     )  # fmt: skip
     write_report(path, title, image_sections(shown, command))
     return evaluation.to_dict()
+
+
+def _given_images(model: FlowImages, images: Images, seed: int) -> tuple[np.ndarray, list[str]]:
+    """Rows of an image, the image on which it is conditional, and draws given that; and the name of each row."""
+    few = images.take(np.random.default_rng(seed).permutation(len(images))[:RESTORED])
+    y = np.asarray(few.pictures)
+    draws = _pixels(model.sample(COLUMNS * len(y), y.repeat(COLUMNS, axis=0), random_state=seed))
+    each = draws.reshape(len(y), COLUMNS, *draws.shape[1:])
+    rows = np.concatenate([few.pixels[:, None], shown_like(model, y)[:, None], each], axis=1)
+    return rows, list(few.names)
 
 
 def _in_latent_space(
@@ -81,7 +99,7 @@ def _in_latent_space(
     ways = np.stack([_pixels(model.interpolate(a, b, COLUMNS, random_state=seed)) for a, b in ends])
     if images.labels is None:
         return ways, None
-    few = images.take(random.permutation(len(images))[:AVERAGED])
+    few = replace(images, pictures=None).take(random.permutation(len(images))[:AVERAGED])
     means = list(model.mean_latents(few, random_state=seed).items())[:MOST_ROWS]
     return ways, ([str(name) for name, _ in means], _pixels(np.stack([image for _, image in means])))
 

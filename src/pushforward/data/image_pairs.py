@@ -29,7 +29,6 @@ def with_given(images: Images, source: str | os.PathLike[str], path: str | os.Pa
 
     Raises:
         ImageError: the other path cannot be read, or lacks an image, or is of another number of images.
-
     """
     others = read_given(path)
     if Path(source).is_dir() and Path(path).is_dir():

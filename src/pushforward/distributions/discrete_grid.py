@@ -34,7 +34,8 @@ class DiscreteGrid(Distribution):
     computes the logits from a window of the cells before, each of whose values it sees as a few learned numbers, and
     from what it remembers of the others. These
     are probabilities of the numbers themselves, not densities: -log2 q is the length of a code. Log-probabilities cost
-    one pass, samples one small step for each number.
+    one pass, samples one small step for each number. `initialize`, which `fit` calls, sets the probabilities of an
+    untrained grid to the frequencies of the levels.
 
     Args:
         shape: (channels, *spatial) of an event, with one or two spatial axes.
@@ -78,7 +79,7 @@ class DiscreteGrid(Distribution):
             "memory": 0,
             "embedding": 2,
         },
-        {"shape": [2, 2, 2], "levels": 3, "context": 5, "planes": 1, "hidden": [6, 6], "memory": 5, "beside": 1},
+        {"shape": [2, 2, 2], "levels": 3, "context": 5, "planes": 1, "hidden": [6, 6], "memory": 8, "beside": 1},
     )
     reparametrized = False
 
@@ -134,7 +135,8 @@ class DiscreteGrid(Distribution):
 
         .. math:: q(x_{> k} \\mid x_{\\le k}) = \\prod_{j > k} q(x_j \\mid x_{<j})
 
-        Log-probabilities cost one pass over the other cells, samples one small step for each of their numbers.
+        Log-probabilities cost one pass over the other cells (with a memory, over all), samples one small step for each
+        number of the others.
 
         Args:
             observed: the first rows (*batch, channels, rows, width) of an image, or the first cells (*batch, channels,
@@ -197,7 +199,8 @@ class DiscreteGrid(Distribution):
         noise = uniforms((count, features - before), self.seen_as, generator)
         rows = noise if observed is None else torch.cat([observed.t().to(noise), noise], dim=1)
         context = None if context is None else context.reshape(count, context.shape[-1])
-        width = max(self.network.step_width, self.levels)
+        # What was observed goes through the network at once.
+        width = max(self.network.point_width if before else self.network.step_width, self.levels)
 
         def draw(rows: Tensor, context: Tensor | None) -> tuple[Tensor]:
             return (self._drawn(rows[:, :before].t().long(), rows[:, before:].t(), context),)

@@ -95,6 +95,9 @@ class GuidedGrid(DiscreteGrid):
     def network(self) -> Any:  # type: ignore[override]
         return PairedAutoregressiveConditioner(self.grid.network) if self.contexts else self.grid.network
 
+    def _initialize(self, x: Tensor, context: Tensor | None) -> None:
+        self.grid._initialize(x, context)
+
     def _context_columns(self, context: Tensor | None, count: int) -> Tensor | None:
         columns = self.grid._context_columns
         if self.contexts is None or context is None:

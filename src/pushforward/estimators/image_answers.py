@@ -69,7 +69,7 @@ class ImageAnswers:
 
         Args:
             images: as in `fit`.
-            y: one label or vector of attributes, or one for each image.
+            y: one label, vector of attributes or image, as they were fitted, or one for each image.
         """
         if y is None and isinstance(self.condition_, Classes):
             return self.score_by_class(images).total
@@ -154,8 +154,8 @@ class ImageAnswers:
 
         Args:
             n: how many.
-            y: one label or vector of attributes for all, or one for each; by default labels are drawn by their
-                frequencies, and attributes are not told.
+            y: one label, vector of attributes or image for all, or one for each; by default labels are drawn by their
+                frequencies, and attributes and images are not told.
             guidance: above zero for images that are more typical of their label, and less varied
                 (`distributions.guided`): for ``"pixels"`` and flows of affine layers, ``"tarflow"`` and ``"glow"``.
             temperature: below one for more usual and less varied images (`distributions.with_temperature`): each
@@ -182,7 +182,7 @@ class ImageAnswers:
         Args:
             top_rows: the first rows of one image, whole numbers with the axes that images have in `fit`.
             n: how many.
-            y: one label or vector of attributes, or one for each completion.
+            y: one label, vector of attributes or image, or one for each completion.
             guidance: as in `sample`.
             temperature: as in `sample`.
             random_state: seed or generator of numpy; by default that of the estimator.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -17,38 +16,12 @@ from torch import Tensor
 
 from pushforward.data.image_labels import ImageAttributes
 from pushforward.data.images import Images
-from pushforward.data.pixel_arrays import to_pixels
+from pushforward.estimators.image_condition import OWNER, Condition
+from pushforward.estimators.image_pictures import Pictures, pictures_of
 
 __all__ = ["Attributes", "Classes", "Condition", "Nothing", "Pictures", "condition_from_json", "learn_condition"]
 
-OWNER = "FlowImages"
 MOST_CLASSES = 1_000
-
-
-class Condition(ABC):
-    """What a model of images is conditioned on.
-
-    Attributes:
-        size: number of context features; a context of zeros stands for a condition that is not told.
-    """
-
-    size: int
-
-    @abstractmethod
-    def encode(self, y: Any, count: int) -> Tensor | None:
-        """Contexts (count, size) of ``count`` images: ``y`` is one condition for all, or one for each; None: not told.
-
-        Raises:
-            ValueError: y is no such condition, or there are more or fewer than ``count``.
-        """
-
-    def decode(self, context: Tensor | None) -> Any:
-        """The numbers of the classes, or the attributes, of contexts (n, size); None where these do not tell all."""
-        return None
-
-    @abstractmethod
-    def to_json(self) -> dict[str, Any]:
-        """What `condition_from_json` reads."""
 
 
 @dataclass(frozen=True)
@@ -169,52 +142,6 @@ class Attributes(Condition):
         return {"mean": list(self.mean), "scale": list(self.scale), "names": list(self.names)}
 
 
-@dataclass(frozen=True)
-class Pictures(Condition):
-    """An image, standardised and laid over those of the model, beside a feature that is one where it is told.
-
-    Each pixel of a smaller image is laid over a rectangle of pixels; of a larger one, some pixels are left out.
-
-    Args:
-        shape: (channels, height, width) of the images that are given.
-        grid: (height, width) of the images of the model.
-        mean: of all pixels that were given.
-        scale: their standard deviation.
-    """
-
-    shape: tuple[int, int, int]
-    grid: tuple[int, int]
-    mean: float
-    scale: float
-
-    @property
-    def size(self) -> int:  # type: ignore[override]
-        return 1 + self.shape[0] * math.prod(self.grid)
-
-    def encode(self, y: Any, count: int) -> Tensor:
-        if y is None:
-            return torch.zeros(count, self.size)
-        pixels = pictures_of(y, self.shape[0])
-        if pixels.shape[1:] not in (self.shape, (self.shape[0], *self.grid)) or len(pixels) not in (1, count):
-            raise ValueError(
-                f"{OWNER}: the model is given images of shape {self.shape}, one for all or one for each of {count}; "
-                f"got shape {pixels.shape}."
-            )
-        rows, columns = (np.arange(size) * had // size for size, had in zip(self.grid, pixels.shape[2:], strict=True))
-        laid = torch.from_numpy(pixels[:, :, rows[:, None], columns]).flatten(1).float()
-        told = torch.cat([torch.ones(len(pixels), 1), (laid - self.mean) / self.scale], dim=1)
-        return told.expand(count, -1).clone()
-
-    def decode(self, context: Tensor | None) -> NDArray[np.uint8] | None:
-        if context is None or not context[:, 0].all():
-            return None
-        laid = (context[:, 1:] * self.scale + self.mean).round().byte().numpy()
-        return laid.reshape(len(context), self.shape[0], *self.grid)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"shape": list(self.shape), "grid": list(self.grid), "mean": self.mean, "scale": self.scale}
-
-
 def learn_condition(y: Any, count: int, grid: tuple[int, int] | None = None) -> Condition:
     """What ``y`` of ``count`` images conditions on: labels (n,), attributes (n, k) or images, (n, height, width) or
     with an axis of channels.
@@ -230,7 +157,8 @@ def learn_condition(y: Any, count: int, grid: tuple[int, int] | None = None) -> 
     if y is None:
         return Nothing()
     y = named_attributes(y)
-    if isinstance(y, Images) or getattr(y, "ndim", 1) > 2:
+    listed = isinstance(y, list) and y and getattr(y[0], "ndim", 0) > 1
+    if isinstance(y, Images) or listed or getattr(y, "ndim", 1) > 2:
         pixels = pictures_of(y)
         if len(pixels) != count:
             raise ValueError(f"{OWNER}: y is of {len(pixels)} images, and there are {count}. Give one for each image.")
@@ -276,16 +204,6 @@ def condition_from_json(stored: dict[str, Any]) -> Condition:
     if "grid" in stored:
         return Pictures(tuple(stored["shape"]), tuple(stored["grid"]), stored["mean"], stored["scale"])
     return Attributes(*(tuple(stored[name]) for name in ("mean", "scale", "names")))
-
-
-def pictures_of(y: Any, channels: int | None = None) -> NDArray[np.uint8]:
-    """Images (n, channels, height, width) on which others are conditioned; where the ``channels`` are known, y may be a
-    single one."""
-    if isinstance(y, Images):
-        return y.pixels
-    pixels = np.asarray(y)
-    alone = channels is not None and pixels.ndim == (2 if channels == 1 else 3)
-    return to_pixels(f"{OWNER}: y", pixels[None] if alone else pixels)[0]
 
 
 def named_attributes(y: Any) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor
 from pushforward.core.checks import at_least
 from pushforward.distributions import Flow
 from pushforward.estimators.image_answers import ImageAnswers
-from pushforward.estimators.image_conditions import Attributes, Classes, learn_condition
+from pushforward.estimators.image_conditions import Attributes, Classes, Pictures, learn_condition
 
 __all__ = ["ImageLatents"]
 
@@ -68,8 +68,9 @@ class ImageLatents(ImageAnswers):
         x, y = self._pixels(images, y)
         learned = isinstance(self.condition_, Classes)
         classes = self.condition_ if learned else learn_condition(y, len(x))
-        if isinstance(classes, Attributes):
-            raise ValueError("FlowImages.mean_latents: needs labels of classes, and these are attributes. Give y.")
+        if isinstance(classes, Attributes | Pictures):
+            what = "attributes" if isinstance(classes, Attributes) else "images"
+            raise ValueError(f"FlowImages.mean_latents: needs labels of classes, and these are {what}. Give y.")
         numbers = classes.decode(classes.encode(y, len(x))) if y is not None else np.zeros(len(x), dtype=np.int64)
         context = self._context(y if learned else None, len(x), "mean_latents")
         noise, latents = self._generator(random_state), []

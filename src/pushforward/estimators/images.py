@@ -86,7 +86,7 @@ class FlowImages(ImageLatents, DensityMixin, TrainedEstimator):
         model: ``"pixels"``, or the name of a flow of images.
         options: of the model, such as ``{"depth": 6, "hidden": (128, 128)}`` for ``"tarflow"``.
         levels: how many values a pixel has: they are 0 .. levels - 1.
-        label_dropout: share of the images of an epoch whose labels or attributes are hidden.
+        label_dropout: share of the images of an epoch whose labels, attributes or given images are hidden.
         steps: largest number of optimiser steps.
         epochs: largest number of passes over the images.
         seconds: time limit of the training in seconds. Without any limit the number of images chooses the steps.
@@ -180,7 +180,8 @@ class FlowImages(ImageLatents, DensityMixin, TrainedEstimator):
             images: arrays, `Images` or a path; see the class.
             y: labels (n,); or attributes (n, k), named if it is a data frame of pandas, polars or pyarrow; or an image
                 for each, (n, height, width) or with an axis of channels, or `Images`, for ``"pixels"`` and
-                ``"window_flow"``. By default the labels or attributes that `Images` or a path have, if any.
+                ``"window_flow"``. By default the labels, attributes or images (`Images.pictures`) that `Images` or a
+                path have, if any.
             prepared: called with what is about to be learned from, before the training.
         """
         self._check_parameters()

@@ -35,7 +35,7 @@ class ImageFindings:
     Attributes:
         evaluation: bits per dimension beside simple models and codes.
         samples: drawn by the model, (rows, columns, channels, height, width).
-        row_names: the class of each row of samples; empty where there are none.
+        row_names: the class of each row of samples, or what else it is; empty where there are none.
         neighbours: the nearest of the images of ``neighbours_of`` to the first samples: (samples, neighbours).
         neighbours_of: what these are, such as "training images".
         images: that were scored.
@@ -47,6 +47,7 @@ class ImageFindings:
         means: names of classes, and the images at their mean latents, likewise.
         history: of the training.
         facts: about the model, by name.
+        row_is: what a row of samples is.
     """
 
     evaluation: ImageEvaluation
@@ -63,6 +64,7 @@ class ImageFindings:
     means: tuple[Sequence[str], Pixels] | None
     history: HistoryLike | None
     facts: Mapping[str, object]
+    row_is: str = "one class"
 
 
 def image_sections(shown: ImageFindings, command: str = "") -> list[Section]:
@@ -124,7 +126,7 @@ def _verdict(evaluation: ImageEvaluation, command: str) -> Section:
 
 
 def _samples(shown: ImageFindings) -> Section:
-    caption = "Images drawn by the model" + (", one class a row." if shown.row_names else ".")
+    caption = "Images drawn by the model" + (f", {shown.row_is} a row." if shown.row_names else ".")
     if shown.row_names:
         figure = plot_image_grid(shown.samples, shown.row_names, levels=shown.levels)
         return Section("What does the model draw?", [picture(figure, caption)])

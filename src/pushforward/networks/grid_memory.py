@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from pushforward.core.constants import HasConstants
 from pushforward.core.execution_mode import runs_eagerly_without_grad
 
-__all__ = ["CarriedStates", "GridMemory"]
+__all__ = ["CarriedStates", "GridMemory", "directions_of"]
 
+GOLDEN = (5**0.5 - 1) / 2
 FIRST_LOGITS = 0.0, 3.0
 """Of the parts of a state that are kept from cell to cell, which are from 0.5 to 0.95 at first."""
 
@@ -96,7 +97,7 @@ class GridMemory(HasConstants):
     def __init__(self, units: int, memory: int, context: int, height: int, width: int, owners: Sequence[int]) -> None:
         super().__init__()
         self.memory, self.width = memory, width
-        self.directions = _directions(height, width)
+        self.directions = directions_of(height, width)
         ends = [memory * k // len(self.directions) for k in range(len(self.directions) + 1)]
         self.shares = [slice(*pair) for pair in pairwise(ends)]
         sizes = [share.stop - share.start for share in self.shares]
@@ -109,7 +110,8 @@ class GridMemory(HasConstants):
         columns = [[column - step.columns for column in range(width)] * height for step in self.directions]
         self.add_constant("inside", [[int(0 <= c < width) for c in row] for row in columns])  # (directions, cells)
         self.in_weight = nn.Parameter(torch.randn(3 * memory, units) * units**-0.5)
-        paces = [(7 * k % size) / max(1, size - 1) for size in sizes for k in range(size)]  # of units of every value
+        # Spread evenly whatever the size, and over the units of every value.
+        paces = [k * GOLDEN % 1 for size in sizes for k in range(size)]
         bias = FIRST_LOGITS[0] + (FIRST_LOGITS[1] - FIRST_LOGITS[0]) * torch.tensor(paces)
         self.in_bias = nn.Parameter(torch.cat([bias, torch.zeros(2 * memory)]))
         self.out_weight = nn.Parameter(torch.randn(units, memory) * memory**-0.5)
@@ -167,7 +169,7 @@ def _along(kept: Tensor, new: Tensor, lag: int, behind: Tensor | None = None) ->
     return torch.cat(states[behind is not None :], dim=1)
 
 
-def _directions(height: int, width: int) -> list[Direction]:
+def directions_of(height: int, width: int) -> list[Direction]:
     """To the next cell of the row, below, below to the left and below to the right, as far as there are such."""
     below = Direction(width, 0)
     if height == 1 or width == 1:

@@ -84,6 +84,11 @@ class PairedAutoregressiveConditioner(PairedConditioner, AutoregressiveCondition
         return self._inner.values
 
     @property
+    def point_width(self) -> int:
+        """About how many numbers one point needs at once in a parallel pass, of networks that say so."""
+        return 2 * self._inner.point_width
+
+    @property
     def step_width(self) -> int:
         """About how many numbers one point needs at once in an incremental pass, of networks that say so."""
         return 2 * self._inner.step_width

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from pushforward.core.checks import at_least
 from pushforward.core.constants import HasConstants
 from pushforward.core.execution_mode import runs_eagerly_without_grad
 from pushforward.networks.conditioner import AutoregressiveConditioner, BlockPass, IncrementalPass, register_masked
-from pushforward.networks.grid_memory import CarriedStates, GridMemory
+from pushforward.networks.grid_memory import CarriedStates, GridMemory, directions_of
 from pushforward.networks.grid_reads import cells_around, cells_before, grid_sizes
 from pushforward.networks.mlp import check_hidden
 from pushforward.networks.precision import MixedPrecision
@@ -32,9 +32,9 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
 
     This is a masked convolution followed by convolutions of size one. With a ``memory`` a `GridMemory` stands before
     each residual block: units that carry states from cell to cell, to the right, down and along both diagonals, so that
-    a cell sees what lies far to the left and above, and to the right as far as it is above. An incremental
-    pass costs no more arithmetic than a parallel one, and keeps the cells and the states so far. The last layer starts
-    at zero. Inputs are clamped to ±``INPUT_LIMIT``. With several values in a cell (colours), each depends
+    a cell sees what lies far to the left and above, and, if ``above`` is not 0, to the right as far as it is above. An
+    incremental pass costs no more arithmetic than a parallel one, and keeps the cells and the states so far. The last
+    layer starts at zero. Inputs are clamped to ±``INPUT_LIMIT``. With several values in a cell (colours), each depends
     on those before it in its cell as well, through hidden units that are shared out among the values.
 
     Args:
@@ -48,7 +48,8 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         shape: (width,), (height, width) or (height, width, values) of the grid; by default a sequence of features.
         above: rows of the window above the cell.
         beside: cells of the window on each side.
-        memory: units of each `GridMemory`; 0 for a network that sees its window alone.
+        memory: units of each `GridMemory`, at least one for each direction and value of a cell; 0 for a network that
+            sees its window alone.
         planes: of an image over the grid that the context ends with, in row-major order of (planes, height, width);
             each cell reads it in the window on all sides of it.
 
@@ -97,6 +98,10 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
             raise ValueError(
                 f"{owner}: the context must hold {planes} numbers for each of {height * width} cells; got {context}."
             )
+        if 0 < memory < (least := values * len(directions_of(height, width))):
+            raise ValueError(
+                f"{owner}: memory must be 0 or at least {least}, a unit for each direction and value; got {memory}."
+            )
         if hidden[0] < values:
             raise ValueError(f"{owner}: hidden layers need a unit for each of the {values} values of a cell.")
         self.features, self.num_params, self.channels = features, num_params, channels
@@ -137,7 +142,8 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         cells = torch.cat([x, torch.zeros_like(x[:1])])
         first = 0 if self.memories else start
         with self.matmul_scope(x):
-            params = self.evaluate(cells, context, first, self.features // self.values).to(x.dtype)
+            seen = self.seen_of(context)
+            params = self.evaluate(cells, seen, first, self.features // self.values).to(x.dtype)
         return params[:, (start - first) * self.values :]
 
     def start(self, like: Tensor, context: Tensor | None = None) -> WindowSteps:
@@ -145,6 +151,13 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
 
     def start_blocks(self, like: Tensor, context: Tensor | None = None) -> WindowBlocks:
         return WindowBlocks(self, like, context)
+
+    def seen_of(self, context: Tensor | None) -> SeenContext:
+        """A context (context, n) as the cells see it."""
+        if context is None:
+            return SeenContext(None, None)
+        plain, image = bounded(context).split([len(context) - (count := self.planes * self.place.shape[1]), count])
+        return SeenContext(plain, torch.cat([image, torch.zeros_like(context[:1])]) if self.planes else None)
 
     def new_states(self, like: Tensor) -> list[CarriedStates]:
         """Empty states for a pass of points like ``like`` (features, n)."""
@@ -176,14 +189,14 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         return 4 * max(len(self.first), 3 * self.memory)
 
     def evaluate(
-        self, cells: Tensor, context: Tensor | None, start: int, stop: int, states: Sequence[CarriedStates] = ()
+        self, cells: Tensor, seen: SeenContext, start: int, stop: int, states: Sequence[CarriedStates] = ()
     ) -> Tensor:
         """The parameters (num_params, features, n) of the cells from ``start`` to ``stop``.
 
         Args:
             cells: inputs (features · channels, n), and below them a row of zeros, which stands for what is outside of
                 the grid. Nothing is read but the windows.
-            context: (context, n).
+            seen: of the context, as `seen_of` gives it.
             start: number of the first of the cells.
             stop: number of the cell after the last of them.
             states: of the memories at the cells before ``start``, to which those of these cells are added; without,
@@ -195,15 +208,12 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         few = read.numel() < len(cells)
         inputs = (cells if few else bounded(cells)).index_select(0, read.reshape(-1))
         window = (bounded(inputs) if few else inputs).view(len(read), -1)
-        context = None if context is None else bounded(context)
+        context, image = seen
         h = (self._masked(self.first, "first_mask") @ window).unflatten(-1, (stop - start, n))
         h = h + self.place[:, start:stop, None]
-        if context is not None and self.of_planes is not None:
-            image = context[-self.planes * self.place.shape[1] :]
-            context = context[: len(context) - len(image)]
-            image = torch.cat([image, torch.zeros_like(image[:1])])
-            seen = image.index_select(0, self.around[:, start:stop].reshape(-1)).view(len(self.around), -1)
-            h = h + (self.of_planes @ seen).view_as(h)
+        if image is not None and self.of_planes is not None:
+            window = image.index_select(0, self.around[:, start:stop].reshape(-1)).view(len(self.around), -1)
+            h = h + (self.of_planes @ window).view_as(h)
         h = self._add_context(h, 0, context)
         for block in range(self.num_blocks):
             if self.memories:
@@ -230,6 +240,15 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         return dropped(h, self.dropout) if self.drops_units else h
 
 
+class SeenContext(NamedTuple):
+    """The parts of a context, bounded."""
+
+    plain: Tensor | None
+    """Features of no place, (features, n)."""
+    image: Tensor | None
+    """The numbers of the planes, and below them a row of zeros, which stands for what is outside of the grid."""
+
+
 def bounded(inputs: Tensor) -> Tensor:
     return inputs.clamp(-INPUT_LIMIT, INPUT_LIMIT)
 
@@ -243,10 +262,10 @@ class WindowSteps(IncrementalPass):
         context: (context, n).
     """
 
-    __slots__ = ("arrived", "cells", "complete", "context", "feature", "network", "states")
+    __slots__ = ("arrived", "cells", "complete", "feature", "network", "seen", "states")
 
     def __init__(self, network: CausalWindow, like: Tensor, context: Tensor | None) -> None:
-        self.network, self.context, self.feature = network, context, 0
+        self.network, self.seen, self.feature = network, network.seen_of(context), 0
         self.states, self.complete = network.new_states(like), 0  # so many cells have their states
         cells = like.new_zeros(network.features * network.channels + 1, like.shape[-1])
         # Where gradients are recorded, nothing is overwritten.
@@ -271,7 +290,7 @@ class WindowSteps(IncrementalPass):
             filling, *arrived = self.arrived
             cells = torch.cat([*arrived, filling[j * network.channels :]])
         first = self.complete if self.states else cell
-        params = network.evaluate(cells, self.context, first, cell + 1, self.states)
+        params = network.evaluate(cells, self.seen, first, cell + 1, self.states)
         self.complete = self.feature // network.values
         return params[:, (cell - first) * network.values + value]
 
@@ -292,16 +311,16 @@ class WindowBlocks(BlockPass):
         context: (context, n).
     """
 
-    __slots__ = ("context", "network", "states")
+    __slots__ = ("network", "seen", "states")
 
     def __init__(self, network: CausalWindow, like: Tensor, context: Tensor | None) -> None:
-        self.network, self.context, self.states = network, context, network.new_states(like)
+        self.network, self.seen, self.states = network, network.seen_of(context), network.new_states(like)
 
     def params(self, inputs: Tensor, start: int, stop: int) -> Tensor:
         values = self.network.values
         first, last = start // values, (stop - 1) // values
         cells = torch.cat([inputs, torch.zeros_like(inputs[:1])])
-        params = self.network.evaluate(cells, self.context, first, last + 1, self.states)
+        params = self.network.evaluate(cells, self.seen, first, last + 1, self.states)
         return params[:, start - first * values : stop - first * values]
 
 

@@ -118,7 +118,9 @@ class InBox(Univariate):
 
     def _enter(self, x: Tensor, ends: tuple[float, float]) -> Tensor:
         low, high = ends
-        return (x - 0.5 * (low + high)) * (2 * self._half_width / (high - low))
+        inner = (x - 0.5 * (low + high)) * (2 * self._half_width / (high - low))
+        # Rounding must not take an end of the interval out of the box.
+        return inner.clamp(-self._half_width, self._half_width) if self.closed else inner
 
     def _leave(self, x: Tensor, ends: tuple[float, float]) -> Tensor:
         low, high = ends
