@@ -24,10 +24,10 @@ MISTAKES = [
     (lambda: window(shape=[2, 0]), r"CausalWindow: shape must be \(width,\), .*; got \[2, 0\]"),
     (lambda: window(above=-1), r"CausalWindow: above must be a whole number of at least 0; got -1"),
     (lambda: window(beside=0), r"CausalWindow: beside must be a whole number of at least 1; got 0"),
-    (lambda: window(memory=-1), r"CausalWindow: memory must be a whole number of at least 0; got -1"),
+    (lambda: window(recurrent=-1), r"CausalWindow: recurrent must be a whole number of at least 0; got -1"),
     (
-        lambda: window(shape=[1, 3, 2], memory=1),
-        r"CausalWindow: memory must be 0 or at least 2, a unit for each direction and value; got 1",
+        lambda: window(shape=[1, 3, 2], recurrent=1),
+        r"CausalWindow: recurrent must be 0 or at least 2, one for each direction and value; got 1",
     ),
     (lambda: window(planes=-1), r"CausalWindow: planes must be a whole number of at least 0; got -1"),
     (lambda: window(planes=2), r"CausalWindow: the context must hold 2 numbers for each of 6 cells; got 0"),

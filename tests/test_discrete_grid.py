@@ -24,7 +24,9 @@ def every_event(shape, levels):
 @pytest.mark.parametrize("shape", [(1, 2, 2), (2, 3), (3, 1, 1)])
 @pytest.mark.parametrize("context", [0, 2])
 def test_probabilities_of_all_events_sum_to_one(shape, context):
-    grid = randomize(DiscreteGrid(shape, levels=3, context=context, hidden=(6, 6), above=1, beside=1, memory=8), seed=1)
+    grid = randomize(
+        DiscreteGrid(shape, levels=3, context=context, hidden=(6, 6), above=1, beside=1, recurrent=8), seed=1
+    )
     events = every_event(shape, 3)
     c = torch.randn(context, dtype=torch.float64, generator=generator(0)) if context else None
     log_probs = grid.log_prob(events, c)
@@ -91,10 +93,10 @@ def test_parameters_depend_on_the_window_alone(shape):
 
 
 @pytest.mark.parametrize("shape", [[4, 5], [3, 4, 2], [5, 2], [5, 1], [12]])
-def test_memory_carries_what_lies_beyond_the_window(shape):
+def test_recurrent_units_carry_what_lies_beyond_the_window(shape):
     """Checked by derivatives: of all cells before but those too far to the right, and of nothing after."""
     features = math.prod(shape)
-    options = {"hidden": (12, 12, 12), "shape": shape, "above": 1, "beside": 1, "memory": 16}
+    options = {"hidden": (12, 12, 12), "shape": shape, "above": 1, "beside": 1, "recurrent": 16}
     network = randomize(CausalWindow(features, 1, **options), seed=3)
     x = torch.randn(features, 1, dtype=torch.float64, generator=generator(0))
     reads = torch.autograd.functional.jacobian(lambda x: network(x)[0, :, 0], x)[..., 0] != 0
@@ -104,10 +106,10 @@ def test_memory_carries_what_lies_beyond_the_window(shape):
         assert reads[j, k].item() == (k < j and column_k - column <= row - row_k), (j, k)
 
 
-@pytest.mark.parametrize("memory", [28, 56, 64])
-def test_units_of_a_memory_forget_at_all_paces(memory):
-    network = CausalWindow(12, 1, hidden=(8, 8), shape=[3, 4], memory=memory)
-    kept = network.memories[0].in_bias[:memory].sigmoid().unflatten(0, (4, -1)).sort(dim=1).values
+@pytest.mark.parametrize("recurrent", [28, 56, 64])
+def test_recurrent_units_forget_at_all_paces(recurrent):
+    network = CausalWindow(12, 1, hidden=(8, 8), shape=[3, 4], recurrent=recurrent)
+    kept = network.recurrences[0].in_bias[:recurrent].sigmoid().unflatten(0, (4, -1)).sort(dim=1).values
     assert (kept.diff(dim=1) > 1e-4).all()
     assert (kept[:, 0] < 0.6).all()
     assert (kept[:, -1] > 0.9).all()
@@ -129,7 +131,7 @@ def test_planes_are_read_on_all_sides():
 def test_states_go_on_in_steps_and_blocks(shape, recorded):
     """Cell after cell, from a cell on, block after block with wrong values first: as in one parallel pass."""
     cells = math.prod(shape[:2])
-    options = {"context": 2 + cells, "planes": 1, "shape": shape, "above": 1, "beside": 1, "memory": 9}
+    options = {"context": 2 + cells, "planes": 1, "shape": shape, "above": 1, "beside": 1, "recurrent": 9}
     network = randomize(CausalWindow(12, 2, hidden=(8, 8, 8), **options), seed=4)
     x, context = (torch.randn(size, 3, dtype=torch.float64, generator=generator(size)) for size in (12, 2 + cells))
     whole = network(x, context)
@@ -148,9 +150,9 @@ def test_states_go_on_in_steps_and_blocks(shape, recorded):
 
 @pytest.mark.parametrize("solver", ["sequential", "jacobi"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("memory", [0, 8])
-def test_a_layer_with_a_window_is_inverted_both_ways(solver, dtype, memory):
-    options = {"shape": [4, 3, 2], "above": 1, "beside": 1, "memory": memory}
+@pytest.mark.parametrize("recurrent", [0, 8])
+def test_a_layer_with_a_window_is_inverted_both_ways(solver, dtype, recurrent):
+    options = {"shape": [4, 3, 2], "above": 1, "beside": 1, "recurrent": recurrent}
     layer = Autoregressive(
         Affine(), 24, context=1, hidden=(8, 8, 8), conditioner="window", conditioner_options=options, solver=solver
     )
@@ -167,7 +169,7 @@ def test_a_layer_with_a_window_is_inverted_both_ways(solver, dtype, memory):
 
 @pytest.mark.parametrize(("shape", "rows"), [((1, 3, 2), 1), ((2, 2, 2), 1), ((2, 4), 3)])
 def test_the_rest_given_the_first_rows_is_the_ratio_of_probabilities(shape, rows):
-    grid = randomize(DiscreteGrid(shape, levels=2, context=1, hidden=(6, 6), above=1, beside=1, memory=8), seed=5)
+    grid = randomize(DiscreteGrid(shape, levels=2, context=1, hidden=(6, 6), above=1, beside=1, recurrent=8), seed=5)
     events, c = every_event(shape, 2), torch.tensor([0.3], dtype=torch.float64)
     first, rest = events.split([rows, shape[1] - rows], dim=2)
     log_joint = grid.log_prob(events, c)

@@ -409,6 +409,6 @@ def test_mistakes_are_one_sentence(build, message):
 
 def test_a_guided_grid_is_fitted_like_its_grid():
     x = torch.tensor([0.0, 0.0, 3.0, 3.0]).repeat(50, 1).reshape(-1, 1, 2, 2)
-    grid = DiscreteGrid((1, 2, 2), levels=4, context=5, planes=1, hidden=(8, 8), memory=4)
+    grid = DiscreteGrid((1, 2, 2), levels=4, context=5, planes=1, hidden=(8, 8), recurrent=4)
     pf.fit(guided(grid, None, 1.0), x, torch.ones(50, 5), steps=2, progress=False)
     assert grid.network.last_bias.argsort()[-2:].sort().values.tolist() == [0, 3]  # the levels that there are

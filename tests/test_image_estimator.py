@@ -182,7 +182,7 @@ def test_images_are_restored_from_smaller_ones(model, tmp_path):
     small = draw.integers(0, 2, (300, 2, 2)).astype(np.uint8)
     images = 2 * small.repeat(2, axis=1).repeat(2, axis=2) + draw.integers(0, 2, (300, 4, 4)).astype(np.uint8)
     options = {**SMALL["options"], **({"univariate": "steps"} if model == "window_flow" else {})}
-    options |= {"hidden": (16, 16), "memory": 4}
+    options |= {"hidden": (16, 16), "recurrent": 4}
     estimator = FlowImages(model=model, **{**SMALL, "options": options}, steps=150).fit(images, small)
     told, hidden = estimator.bits_per_dim(images, small).mean(), estimator.bits_per_dim(images).mean()
     assert told == pytest.approx(1, abs=0.1)  # the coin

@@ -125,7 +125,7 @@ class Autoregressive(TriangularMap):
             "hidden": [6, 6],
             "conditioner": "window",
             "activation": "tanh",
-            "conditioner_options": {"shape": [2, 2, 2], "above": 1, "beside": 1, "memory": 8},
+            "conditioner_options": {"shape": [2, 2, 2], "above": 1, "beside": 1, "recurrent": 8},
         },
     )
 

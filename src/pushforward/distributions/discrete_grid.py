@@ -46,8 +46,8 @@ class DiscreteGrid(Distribution):
         dropout: its dropout probability.
         above: rows of the window above a cell.
         beside: cells of the window on each side of it.
-        memory: units that carry what lies beyond the window from cell to cell, of each residual block; see
-            `networks.GridMemory`. 0 for none.
+        recurrent: units that carry what lies beyond the window from cell to cell, before each residual block; see
+            `networks.GridRecurrence`. 0 for none.
         planes: of an image over the grid that the context ends with, in row-major order of (planes, *spatial); each
             cell sees it in the window on all sides. Such a model restores, enlarges or colours images.
         embedding: learned numbers that stand for each value, but no more than there are levels.
@@ -76,10 +76,10 @@ class DiscreteGrid(Distribution):
             "hidden": [6, 6, 6],
             "activation": "tanh",
             "dropout": 0.1,
-            "memory": 0,
+            "recurrent": 0,
             "embedding": 2,
         },
-        {"shape": [2, 2, 2], "levels": 3, "context": 5, "planes": 1, "hidden": [6, 6], "memory": 8, "beside": 1},
+        {"shape": [2, 2, 2], "levels": 3, "context": 5, "planes": 1, "hidden": [6, 6], "recurrent": 8, "beside": 1},
     )
     reparametrized = False
 
@@ -94,7 +94,7 @@ class DiscreteGrid(Distribution):
         dropout: float = 0.0,
         above: int = 2,
         beside: int = 3,
-        memory: int = 64,
+        recurrent: int = 64,
         planes: int = 0,
         embedding: int = 16,
     ) -> None:
@@ -122,7 +122,7 @@ class DiscreteGrid(Distribution):
             shape=(1, *spatial, channels)[-3:],
             above=above,
             beside=beside,
-            memory=memory,
+            recurrent=recurrent,
             planes=planes,
         )
 
@@ -135,8 +135,8 @@ class DiscreteGrid(Distribution):
 
         .. math:: q(x_{> k} \\mid x_{\\le k}) = \\prod_{j > k} q(x_j \\mid x_{<j})
 
-        Log-probabilities cost one pass over the other cells (with a memory, over all), samples one small step for each
-        number of the others.
+        Log-probabilities cost one pass over the other cells (over all with recurrent units), samples one small step
+        for each number of the others.
 
         Args:
             observed: the first rows (*batch, channels, rows, width) of an image, or the first cells (*batch, channels,

@@ -20,7 +20,7 @@ def pixels(
     levels: int = 256,
     above: int = 2,
     beside: int = 3,
-    memory: int = 64,
+    recurrent: int = 64,
     planes: int = 0,
     embedding: int = 16,
     **options: Unpack[PlainOptions],
@@ -41,7 +41,8 @@ def pixels(
         levels: how many values a number has: they are 0 .. levels - 1.
         above: rows of the window above a cell.
         beside: cells of the window on each side of it.
-        memory: units that carry what lies beyond the window from cell to cell, of each residual block; 0 for none.
+        recurrent: units that carry what lies beyond the window from cell to cell, before each residual block; 0 for
+            none.
         planes: of an image over the grid that the context ends with, in row-major order of (planes, *spatial); each
             cell sees it in the window on all sides. Such a model restores, enlarges or colours images.
         embedding: learned numbers that stand for each value, but no more than there are levels.
@@ -59,6 +60,6 @@ def pixels(
     """
     network: Any = network_options("pixels", options)
     return DiscreteGrid(
-        features, levels=levels, context=context, above=above, beside=beside, memory=memory, planes=planes,
+        features, levels=levels, context=context, above=above, beside=beside, recurrent=recurrent, planes=planes,
         embedding=embedding, **network,
     )  # fmt: skip

@@ -45,7 +45,7 @@ def window_flow(
     bound: float = 5.0,
     above: int = 2,
     beside: int = 3,
-    memory: int = 64,
+    recurrent: int = 64,
     planes: int = 0,
     depth: int = 1,
     solver: Literal["sequential", "jacobi"] = "sequential",
@@ -72,7 +72,8 @@ def window_flow(
             mixtures lie within twice that.
         above: rows of the window above a cell.
         beside: cells of the window on each side of it.
-        memory: units that carry what lies beyond the window from cell to cell, of each residual block; 0 for none.
+        recurrent: units that carry what lies beyond the window from cell to cell, before each residual block; 0 for
+            none.
         planes: of an image over the grid that the context ends with, in row-major order of (planes, *spatial); each
             cell sees it in the window on all sides. Such a model restores, enlarges or colours images.
         depth: number of layers, of which every second one has the order of cells reversed.
@@ -128,7 +129,7 @@ def window_flow(
         "shape": [*(1, *spatial, channels)[-3:]],
         "above": above,
         "beside": beside,
-        "memory": memory,
+        "recurrent": recurrent,
         "planes": planes,
     }
     layers: list[Bijection] = [Reshape(shape, count)]

@@ -20,7 +20,7 @@ from pushforward.networks.conditioner import (
 from pushforward.networks.conv import CONV, ConvNet, register_conv
 from pushforward.networks.gated_conv import GatedConvNet, GlowConvNet
 from pushforward.networks.graph import GraphMLP
-from pushforward.networks.grid_memory import GridMemory
+from pushforward.networks.grid_recurrence import GridRecurrence
 from pushforward.networks.lipschitz import (
     LIPSCHITZ,
     LIPSCHITZ_ACTIVATIONS,
@@ -54,7 +54,7 @@ __all__ = [
     "GatedConvNet",
     "GlowConvNet",
     "GraphMLP",
-    "GridMemory",
+    "GridRecurrence",
     "IncrementalPass",
     "Linearization",
     "LipschitzConvNet",

@@ -12,8 +12,8 @@ from pushforward.core.checks import at_least
 from pushforward.core.constants import HasConstants
 from pushforward.core.execution_mode import runs_eagerly_without_grad
 from pushforward.networks.conditioner import AutoregressiveConditioner, BlockPass, IncrementalPass, register_masked
-from pushforward.networks.grid_memory import CarriedStates, GridMemory, directions_of
 from pushforward.networks.grid_reads import cells_around, cells_before, grid_sizes
+from pushforward.networks.grid_recurrence import CarriedStates, GridRecurrence, directions_of
 from pushforward.networks.mlp import check_hidden
 from pushforward.networks.precision import MixedPrecision
 from pushforward.networks.trunk import ACTIVATIONS, INPUT_LIMIT, blocks_of, dropped
@@ -30,12 +30,12 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
 
     .. math:: h \leftarrow h + W_2\, \varphi\bigl(W_1 \varphi(h) + b + V c\bigr)
 
-    This is a masked convolution followed by convolutions of size one. With a ``memory`` a `GridMemory` stands before
-    each residual block: units that carry states from cell to cell, to the right, down and along both diagonals, so that
-    a cell sees what lies far to the left and above, and, if ``above`` is not 0, to the right as far as it is above. An
-    incremental pass costs no more arithmetic than a parallel one, and keeps the cells and the states so far. The last
-    layer starts at zero. Inputs are clamped to ±``INPUT_LIMIT``. With several values in a cell (colours), each depends
-    on those before it in its cell as well, through hidden units that are shared out among the values.
+    This is a masked convolution followed by convolutions of size one. With ``recurrent`` units a `GridRecurrence`
+    stands before each residual block: they carry states from cell to cell, to the right, down and along both diagonals,
+    so that a cell sees what lies far to the left and above, and, if ``above`` is not 0, to the right as far as it is
+    above. An incremental pass costs no more arithmetic than a parallel one, and keeps the cells and the states so far.
+    The last layer starts at zero. Inputs are clamped to ±``INPUT_LIMIT``. With several values in a cell (colours), each
+    depends on those before it in its cell as well, through hidden units that are shared out among the values.
 
     Args:
         features: number of cells times values in a cell; a cell's values are neighbours.
@@ -48,8 +48,8 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         shape: (width,), (height, width) or (height, width, values) of the grid; by default a sequence of features.
         above: rows of the window above the cell.
         beside: cells of the window on each side.
-        memory: units of each `GridMemory`, at least one for each direction and value of a cell; 0 for a network that
-            sees its window alone.
+        recurrent: units of each `GridRecurrence`, at least one for each direction and value of a cell; 0 for a network
+            that sees its window alone.
         planes: of an image over the grid that the context ends with, in row-major order of (planes, height, width);
             each cell reads it in the window on all sides of it.
 
@@ -83,7 +83,7 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         shape: Sequence[int] | None = None,
         above: int = 5,
         beside: int = 5,
-        memory: int = 0,
+        recurrent: int = 0,
         planes: int = 0,
     ) -> None:
         super().__init__()
@@ -92,21 +92,21 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         height, width, values = grid_sizes(owner, features, shape)
         at_least(owner, "above", above, 0)
         at_least(owner, "beside", beside, 1)
-        at_least(owner, "memory", memory, 0)
+        at_least(owner, "recurrent", recurrent, 0)
         at_least(owner, "planes", planes, 0)
         if (plain := context - planes * height * width) < 0:
             raise ValueError(
                 f"{owner}: the context must hold {planes} numbers for each of {height * width} cells; got {context}."
             )
-        if 0 < memory < (least := values * len(directions_of(height, width))):
+        if 0 < recurrent < (least := values * len(directions_of(height, width))):
             raise ValueError(
-                f"{owner}: memory must be 0 or at least {least}, a unit for each direction and value; got {memory}."
+                f"{owner}: recurrent must be 0 or at least {least}, one for each direction and value; got {recurrent}."
             )
         if hidden[0] < values:
             raise ValueError(f"{owner}: hidden layers need a unit for each of the {values} values of a cell.")
         self.features, self.num_params, self.channels = features, num_params, channels
         self.values, self.activation, self.dropout = values, activation, dropout
-        self.num_blocks, units, self.memory = blocks_of(hidden, True), hidden[0], memory
+        self.num_blocks, units, self.recurrent = blocks_of(hidden, True), hidden[0], recurrent
         self.add_constant("reads", cells_before(height, width, values, channels, above, beside), torch.int64)
         # Unit k belongs to one of the values of a cell: it sees the window, and of its cell the values before its own.
         owners = [k * values // units for k in range(units)]
@@ -128,8 +128,9 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         self.weights = nn.Parameter(torch.randn(layers, units, units) * units**-0.5)
         self.biases = nn.Parameter(torch.zeros(layers, units))
         self.of_context = nn.Parameter(torch.randn(1 + self.num_blocks, units, plain) * 0.1) if plain else None
-        self.memories = nn.ModuleList(
-            GridMemory(units, memory, plain, height, width, owners) for _ in range(self.num_blocks * (memory > 0))
+        blocks = self.num_blocks if recurrent else 0
+        self.recurrences = nn.ModuleList(
+            GridRecurrence(units, recurrent, plain, height, width, owners) for _ in range(blocks)
         )
         self.last_weight = nn.Parameter(torch.zeros(num_params * values, units))
         self.last_bias = nn.Parameter(torch.zeros(num_params * values))
@@ -140,7 +141,7 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
     def after(self, x: Tensor, context: Tensor | None, start: int) -> Tensor:
         """`parallel` at the cells from ``start`` on."""
         cells = torch.cat([x, torch.zeros_like(x[:1])])
-        first = 0 if self.memories else start
+        first = 0 if self.recurrences else start
         with self.matmul_scope(x):
             seen = self.seen_of(context)
             params = self.evaluate(cells, seen, first, self.features // self.values).to(x.dtype)
@@ -162,8 +163,8 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
     def new_states(self, like: Tensor) -> list[CarriedStates]:
         """Empty states for a pass of points like ``like`` (features, n)."""
         cells, n = self.features // self.values, like.shape[-1]
-        memories: Any = self.memories
-        return [CarriedStates(memory, like, cells, n) for memory in memories]
+        recurrences: Any = self.recurrences
+        return [CarriedStates(recurrence, like, cells, n) for recurrence in recurrences]
 
     @property
     def drops_units(self) -> bool:
@@ -177,7 +178,7 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
     @property
     def step_width(self) -> int:
         """About how many numbers one point needs at once in an incremental pass."""
-        carried = len(self.memories) * self.memory * (self.features // self.values)
+        carried = len(self.recurrences) * self.recurrent * (self.features // self.values)
         return max(self.features * self.channels + carried, len(self.reads) + self._around, self._hidden_width)
 
     @property
@@ -186,7 +187,7 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
 
     @property
     def _hidden_width(self) -> int:
-        return 4 * max(len(self.first), 3 * self.memory)
+        return 4 * max(len(self.first), 3 * self.recurrent)
 
     def evaluate(
         self, cells: Tensor, seen: SeenContext, start: int, stop: int, states: Sequence[CarriedStates] = ()
@@ -199,8 +200,8 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
             seen: of the context, as `seen_of` gives it.
             start: number of the first of the cells.
             stop: number of the cell after the last of them.
-            states: of the memories at the cells before ``start``, to which those of these cells are added; without,
-                ``start`` is 0 where there are memories.
+            states: of the recurrences at the cells before ``start``, to which those of these cells are added; without,
+                ``start`` is 0 where there are recurrences.
         """
         n, act = cells.shape[-1], ACTIVATIONS[self.activation]
         read = self.reads[:, start:stop]
@@ -216,8 +217,8 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
             h = h + (self.of_planes @ window).view_as(h)
         h = self._add_context(h, 0, context)
         for block in range(self.num_blocks):
-            if self.memories:
-                h = self.memories[block](h, context, start, states[block] if states else None)
+            if self.recurrences:
+                h = self.recurrences[block](h, context, start, states[block] if states else None)
             inner = self._add_context(self._apply_layer(2 * block, act(h)), 1 + block, context)
             h = h + self._apply_layer(2 * block + 1, self._drop(act(inner)))
         weight = self._masked(self.last_weight, "last_mask")

@@ -13,28 +13,28 @@ from torch import Tensor, nn
 from pushforward.core.constants import HasConstants
 from pushforward.core.execution_mode import runs_eagerly_without_grad
 
-__all__ = ["CarriedStates", "GridMemory", "directions_of"]
+__all__ = ["CarriedStates", "GridRecurrence", "directions_of"]
 
 GOLDEN = (5**0.5 - 1) / 2
 FIRST_LOGITS = 0.0, 3.0
 """Of the parts of a state that are kept from cell to cell, which are from 0.5 to 0.95 at first."""
 
 
-class Direction(NamedTuple):
+class GridStep(NamedTuple):
     """A step from a cell to another, as cells in raster order and as columns."""
 
     cells: int
     columns: int
 
 
-BESIDE = Direction(1, 1)
+BESIDE = GridStep(1, 1)
 
 
 class CarriedStates:
-    """The states of a `GridMemory` at the cells so far. Where gradients are recorded, nothing is overwritten.
+    """The states of a `GridRecurrence` at the cells so far. Where gradients are recorded, nothing is overwritten.
 
     Args:
-        memory: whose states these are.
+        recurrence: whose states these are.
         like: gives dtype and device, and says whether gradients are recorded.
         cells: number of all cells.
         n: number of points.
@@ -42,10 +42,10 @@ class CarriedStates:
 
     __slots__ = ("before", "in_place", "states")
 
-    def __init__(self, memory: GridMemory, like: Tensor, cells: int, n: int) -> None:
-        self.before = max(step.cells for step in memory.directions)  # what lies before the first cell: zeros
+    def __init__(self, recurrence: GridRecurrence, like: Tensor, cells: int, n: int) -> None:
+        self.before = max(step.cells for step in recurrence.directions)  # what lies before the first cell: zeros
         self.in_place = runs_eagerly_without_grad(like)
-        self.states = like.new_zeros(memory.memory, self.before + cells * self.in_place, n)
+        self.states = like.new_zeros(recurrence.recurrent, self.before + cells * self.in_place, n)
 
     def behind(self, units: slice, start: int, back: int) -> Tensor:
         """The states of some units at the ``back`` cells before the cell ``start``."""
@@ -60,7 +60,7 @@ class CarriedStates:
             self.states = torch.cat([self.states[:, :start], states], dim=1)
 
 
-class GridMemory(HasConstants):
+class GridRecurrence(HasConstants):
     r"""A residual block whose units carry a state from cell to cell of a grid, to the right and down.
 
     .. math:: s_j = a_j \odot s_{j - \Delta} + (1 - a_j) \odot \tanh u_j, \qquad
@@ -72,12 +72,12 @@ class GridMemory(HasConstants):
     of the grid the state is zero. The recurrence is linear in the state, so that a state is an average of what cells
     before had to say, with weights that the cells between choose; all products of matrices are of many cells at once.
 
-    With several values in a cell, hidden units belong to values (``owners``), and so do the units of the memory: each
+    With several values in a cell, hidden units belong to values (``owners``), and so do recurrent units: each
     sees the hidden units of its own and of earlier values.
 
     Args:
         units: of the hidden layer that it reads and writes.
-        memory: number of units that carry states.
+        recurrent: number of recurrent units, which carry states.
         context: number of context features.
         height: of the grid.
         width: of the grid.
@@ -94,11 +94,13 @@ class GridMemory(HasConstants):
     in_mask: Tensor
     out_mask: Tensor
 
-    def __init__(self, units: int, memory: int, context: int, height: int, width: int, owners: Sequence[int]) -> None:
+    def __init__(
+        self, units: int, recurrent: int, context: int, height: int, width: int, owners: Sequence[int]
+    ) -> None:
         super().__init__()
-        self.memory, self.width = memory, width
+        self.recurrent, self.width = recurrent, width
         self.directions = directions_of(height, width)
-        ends = [memory * k // len(self.directions) for k in range(len(self.directions) + 1)]
+        ends = [recurrent * k // len(self.directions) for k in range(len(self.directions) + 1)]
         self.shares = [slice(*pair) for pair in pairwise(ends)]
         sizes = [share.stop - share.start for share in self.shares]
         values = owners[-1] + 1
@@ -109,18 +111,18 @@ class GridMemory(HasConstants):
             self.add_constant("out_mask", [[int(j <= k) for j in of_unit] for k in owners])
         columns = [[column - step.columns for column in range(width)] * height for step in self.directions]
         self.add_constant("inside", [[int(0 <= c < width) for c in row] for row in columns])  # (directions, cells)
-        self.in_weight = nn.Parameter(torch.randn(3 * memory, units) * units**-0.5)
+        self.in_weight = nn.Parameter(torch.randn(3 * recurrent, units) * units**-0.5)
         # Spread evenly whatever the size, and over the units of every value.
         paces = [k * GOLDEN % 1 for size in sizes for k in range(size)]
         bias = FIRST_LOGITS[0] + (FIRST_LOGITS[1] - FIRST_LOGITS[0]) * torch.tensor(paces)
-        self.in_bias = nn.Parameter(torch.cat([bias, torch.zeros(2 * memory)]))
-        self.out_weight = nn.Parameter(torch.randn(units, memory) * memory**-0.5)
-        self.of_context = nn.Parameter(torch.randn(3 * memory, context) * 0.1) if context else None
+        self.in_bias = nn.Parameter(torch.cat([bias, torch.zeros(2 * recurrent)]))
+        self.out_weight = nn.Parameter(torch.randn(units, recurrent) * recurrent**-0.5)
+        self.of_context = nn.Parameter(torch.randn(3 * recurrent, context) * 0.1) if context else None
 
     def forward(
         self, h: Tensor, context: Tensor | None = None, start: int = 0, states: CarriedStates | None = None
     ) -> Tensor:
-        """h (units, cells, n) beside what the memory has to say.
+        """h (units, cells, n) beside what the recurrent units have to say.
 
         Args:
             h: the hidden layer at neighbouring cells.
@@ -130,7 +132,11 @@ class GridMemory(HasConstants):
         """
         _, cells, n = h.shape
         weight = self.in_weight * self.in_mask if self.masked else self.in_weight
-        inputs = torch.addmm(self.in_bias[:, None], weight, F.silu(h).flatten(1)).to(h.dtype).view(-1, cells, n)
+        inputs = (
+            torch.addmm(self.in_bias[:, None], weight, F.silu(h).flatten(1))
+            .to(h.dtype)
+            .view(3 * self.recurrent, cells, n)
+        )
         if context is not None and self.of_context is not None:
             inputs = inputs + (self.of_context @ context).to(h.dtype)[:, None]
         logits, candidates, gates = inputs.chunk(3)
@@ -140,7 +146,7 @@ class GridMemory(HasConstants):
         return h + (weight @ (carried * F.silu(gates)).flatten(1)).view_as(h)
 
     def _carried(self, kept: Tensor, new: Tensor, start: int, states: CarriedStates | None) -> Tensor:
-        """The states (memory, cells, n) from the parts that are kept of those before, and what is added."""
+        """The states (recurrent, cells, n) from the parts that are kept of those before, and what is added."""
         parts = []
         for step, units, inside in zip(self.directions, self.shares, self.inside, strict=True):
             of_kept = kept[units] * inside[start : start + kept.shape[1], None]
@@ -169,9 +175,9 @@ def _along(kept: Tensor, new: Tensor, lag: int, behind: Tensor | None = None) ->
     return torch.cat(states[behind is not None :], dim=1)
 
 
-def directions_of(height: int, width: int) -> list[Direction]:
+def directions_of(height: int, width: int) -> list[GridStep]:
     """To the next cell of the row, below, below to the left and below to the right, as far as there are such."""
-    below = Direction(width, 0)
+    below = GridStep(width, 0)
     if height == 1 or width == 1:
         return [BESIDE if height == 1 else below]
-    return [BESIDE, below, Direction(width - 1, -1), Direction(width + 1, 1)]
+    return [BESIDE, below, GridStep(width - 1, -1), GridStep(width + 1, 1)]
