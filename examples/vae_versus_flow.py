@@ -112,9 +112,16 @@ class VAE(Distribution):
         return pixels.reshape(*batch, *self.event_shape).to(logits.dtype)
 
 
+def flow_prior() -> Distribution:
+    """A spline flow of latents, which begin about like standard normal ones."""
+    prior = pf.flows.nsf(LATENT, depth=2, hidden=(32,), bins=4)
+    prior.initialize(torch.randn(1_000, LATENT))
+    return prior
+
+
 MODELS: dict[str, Callable[[], Distribution]] = {
     "VAE": lambda: VAE(StandardNormal(LATENT), Posterior(), WIDTH),
-    "VAE, flow as prior": lambda: VAE(pf.flows.nsf(LATENT, depth=2, hidden=(32,), bins=4), Posterior(), WIDTH),
+    "VAE, flow as prior": lambda: VAE(flow_prior(), Posterior(), WIDTH),
     "VAE, flow as posterior": lambda: VAE(
         StandardNormal(LATENT), pf.flows.iaf(LATENT, context=FEATURES, depth=2, hidden=(64, 64)), WIDTH
     ),
