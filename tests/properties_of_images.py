@@ -27,7 +27,7 @@ def sharpens_each_step(model):
 
 
 def leads_each_step(model):
-    """With guidance w the last pixel given the others has the logits (1 + w) θ_c - w θ_u."""
+    """With guidance w the last pixel given the others has probabilities p_c (p_c + ε)^w / (p_u + ε)^w."""
     last = torch.tensor(np.repeat(np.array([[[0, 2], [1, 0]]]), LEVELS, axis=0), dtype=torch.float32)[:, None]
     last[:, 0, 1, 1] = torch.arange(LEVELS)
     each = []
@@ -35,7 +35,8 @@ def leads_each_step(model):
         contexts = torch.tensor([label]).expand(LEVELS, -1)
         each.append(grid.given(last[:, :, :1]).log_prob(last[:, :, 1:], contexts).log_softmax(dim=0))
     label, none, led = each
-    assert torch.allclose(led, (2.5 * label - 1.5 * none).log_softmax(dim=0), atol=1e-5)
+    ratio = (label.exp() + 1e-4).log() - (none.exp() + 1e-4).log()
+    assert torch.allclose(led, (label + 1.5 * ratio).log_softmax(dim=0), atol=1e-5)
     assert not torch.allclose(led, label, atol=1e-2)
 
 

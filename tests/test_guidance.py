@@ -249,7 +249,9 @@ def test_guided_probabilities_of_all_images_sum_to_one_and_are_the_powers(weight
     assert log_probs.exp().sum().item() == pytest.approx(1, abs=1e-12)
     # Each conditional from the sums of joint probabilities over all images that begin alike.
     first = [grid.log_prob(events, c).reshape(4, 4, 16).logsumexp(dim=2).log_softmax(dim=1) for c in (label, blank)]
-    expected = (((1 + weight) * first[0] - weight * first[1]) / temperature).log_softmax(dim=1)
+    floor = math.log(1e-4) * torch.ones_like(first[0])
+    ratio = torch.logaddexp(first[0], floor) - torch.logaddexp(first[1], floor)
+    expected = ((first[0] + weight * ratio) / temperature).log_softmax(dim=1)
     actual = log_probs.reshape(4, 4, 16).logsumexp(dim=2).log_softmax(dim=1)
     torch.testing.assert_close(actual, expected)
 
@@ -290,8 +292,19 @@ def test_guided_grids_can_be_nested():
     c = torch.tensor([0.3, -1.0], dtype=torch.float64)
     once = with_temperature(guided(grid, c, 1.0), 0.5).log_prob(events)
     torch.testing.assert_close(guided(grid, c, 1.0, temperature=0.5).log_prob(events), once)
-    again = guided(guided(grid, None, 1.0), c, 1.0)  # 2 (2 c - u) - (2 u - u) = 4 c - 3 u
-    torch.testing.assert_close(again.log_prob(events), guided(grid, c, 3.0).log_prob(events))
+    again = GuidedGrid(GuidedGrid(grid, weight=1.0, floor=0.0), weight=1.0, floor=0.0)
+    thrice = GuidedGrid(grid, weight=3.0, floor=0.0)  # 2 (2 c - u) - (2 u - u) = 4 c - 3 u
+    torch.testing.assert_close(again.log_prob(events, c), thrice.log_prob(events, c))
+
+
+@pytest.mark.parametrize(("floor", "likely"), [(1e-4, False), (0.0, True)])
+def test_what_neither_context_allows_stays_unlikely(floor, likely):
+    """Of two levels one has the probability 6e-6 with the label and 9e-14 without: quotients say it is likely."""
+    led = GuidedGrid(random_grid(levels=2), weight=1.0, floor=floor)
+    log_probs = torch.tensor([0.0, -12.0, 0.0, -30.0], dtype=torch.float64)[:, None, None]
+    rare = led._logits(log_probs).softmax(dim=0)[1].item()
+    assert (rare > 0.9) == likely
+    assert likely or rare < 1e-5
 
 
 # --- temperature -----------------------------------------------------------------------------------------------------
@@ -394,6 +407,7 @@ MISTAKES = [
         lambda: GuidedGrid(random_grid(), temperature=0.0),
         r"GuidedGrid: temperature must be a positive .*; got 0\.0",
     ),
+    (lambda: GuidedGrid(random_grid(), floor=-1.0), r"GuidedGrid: floor must be a number of at least 0; got -1\.0"),
     (lambda: GuidedGrid(random_grid(0), weight=1.0), r"GuidedGrid: guidance leads .*, and the grid has none\."),
     (lambda: ContextPair(0), r"ContextPair: context_shape must be a whole number of at least 1; got 0"),
     (lambda: pf.bijections.Scale(0, factor=2.0), r"Scale: features must be a whole number of at least 1; got 0"),
