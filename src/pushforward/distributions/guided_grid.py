@@ -25,9 +25,10 @@ class GuidedGrid(DiscreteGrid):
         + \varepsilon}\right)^w\right]^{1 / T}
 
     with the probabilities :math:`p(v \mid c)` of the grid given the numbers before, a weight w, a temperature T and a
-    context u that stands for no label. For :math:`\varepsilon = 0` that is :math:`p(v \mid c)^{1 + w} p(v \mid
-    u)^{-w}`: logits are extrapolated. But a network has hardly learned what is rarer than :math:`\varepsilon`, and a quotient of
-    such probabilities would make likely what neither context allows.
+    context u that stands for no label. For :math:`\varepsilon = 0` logits are extrapolated. But a network has hardly
+    learned what is rarer than :math:`\varepsilon`, and a quotient of such probabilities would make likely what neither
+    context allows.
+
     This is a model of the same kind, with exact probabilities, samples and conditionals. With w > 0 passes of the
     network have twice as many points.
 
