@@ -100,7 +100,7 @@ def main() -> None:
         return
     text = [
         f"## {arguments.set}: drawn images, as a classifier sees them", "",
-        f"    PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/image_classes.py {arguments.model} "
+        f"    PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/image_classes.py {Path(arguments.model).name} "
         f"--set {arguments.set} --each {arguments.each}", "",
         f"{machine()}. A network trained on the real training images, which is right about {accuracy:.2%} of the test",
         f"images, gives so many of {10 * arguments.each} drawn images the class that was asked for, by temperature",
