@@ -50,7 +50,7 @@ def main() -> None:
         "## Likelihoods of images of another set",
         "",
         "    PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/image_likelihoods.py mnist.safetensors "
-        "fashion.safetensors",
+        f"fashion.safetensors --images {arguments.images}",
         "",
         f"{machine()}. {arguments.images:,} test images of each set; bits for each pixel, exact.",
         "",

@@ -175,6 +175,7 @@ def further(arguments: argparse.Namespace) -> str:
     options = {"model": arguments.model, "fit": arguments.fit}
     text = "".join(f" --{name} '{json.dumps(value)}'" for name, value in options.items() if value)
     text += " --labels" if arguments.labels else ""
+    text += f" --test {arguments.test}" if arguments.test else ""
     return text + (f" --precision {arguments.precision}" if arguments.precision else "")
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pushforward.data.image_error import ImageError
-from pushforward.data.images import Images, read_image, read_images
+from pushforward.data.images import SUFFIXES, Images, read_image, read_images
 
 __all__ = ["read_given", "with_given"]
 
@@ -19,7 +19,7 @@ def read_given(path: str | os.PathLike[str]) -> Images:
         ImageError: there is no such file, or it cannot be read.
     """
     file = Path(path)
-    if file.is_file() and file.suffix.lower() in (".png", ".jpg", ".jpeg"):
+    if file.is_file() and file.suffix.lower() in SUFFIXES:
         return Images(read_image(file)[None], names=(file.name,))
     return read_images(file)
 

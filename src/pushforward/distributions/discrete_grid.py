@@ -32,10 +32,9 @@ class DiscreteGrid(Distribution):
 
     Cells are in raster order, row by row, and the channels of a cell one after the other. `networks.CausalWindow`
     computes the logits from a window of the cells before, each of whose values it sees as a few learned numbers, and
-    from what it remembers of the others. These
-    are probabilities of the numbers themselves, not densities: -log2 q is the length of a code. Log-probabilities cost
-    one pass, samples one small step for each number. `initialize`, which `fit` calls, sets the probabilities of an
-    untrained grid to the frequencies of the levels.
+    from what it remembers of the others. These are probabilities of the numbers themselves, not densities: -log2 q is
+    the length of a code. Log-probabilities cost one pass, samples one small step for each number. `initialize`, which
+    `fit` calls, sets the probabilities of an untrained grid to the frequencies of the levels.
 
     Args:
         shape: (channels, *spatial) of an event, with one or two spatial axes.

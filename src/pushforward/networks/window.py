@@ -121,8 +121,8 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         self.first = nn.Parameter(torch.randn(units, inputs) * inputs**-0.5)
         if planes:
             self.add_constant("around", cells_around(height, width, planes, above, beside), torch.int64)
-        self.planes, count = planes, len(self.around) if planes else 0
-        self.of_planes = nn.Parameter(torch.randn(units, count) * count**-0.5) if planes else None
+        self.planes = planes
+        self.of_planes = nn.Parameter(torch.randn(units, self._around) * self._around**-0.5) if planes else None
         self.place = nn.Parameter(torch.zeros(units, features // values))
         layers = 2 * self.num_blocks
         self.weights = nn.Parameter(torch.randn(layers, units, units) * units**-0.5)

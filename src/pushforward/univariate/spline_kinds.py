@@ -57,11 +57,12 @@ class LinearSpline(Spline):
         self.add_constant("places", range(1, bins))
 
     def _knots(self, params: Tensor) -> Knots:
-        heights = self._places(params[None])
+        sizes = self._sizes(params)
+        heights = sizes.cumsum(dim=0)[None, :-1]
         widths = (self.places / self.bins).reshape(-1, *(1,) * (params.ndim - 1))
-        # The heights themselves, too: of a bin that is hardly higher than the rounding of its knots, their difference
-        # has no correct digit.
-        return Knots(torch.cat([widths.expand_as(heights), heights]), in_bins=self._sizes(params))
+        # The sizes themselves, too: of a bin that is hardly higher than the rounding of its knots, their difference has
+        # no correct digit.
+        return Knots(torch.cat([widths.expand_as(heights), heights]), in_bins=sizes)
 
     def _to_box(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # The slope jumps at the ends of the box, and they belong to it: a density on an interval is that of its bins.
