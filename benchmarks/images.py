@@ -6,9 +6,11 @@
 ``pixels`` trains `DiscreteGrid`, which gives each pixel a probability given those before it, so that its number is the
 length of a code; the name of a flow trains that flow on dequantized pixels, whose number is a bound on that length. All
 10,000 test images are scored once. With ``--labels`` the model is conditional on the class, a tenth of the classes
-hidden in training; the number is that of the mixture over classes, and Bayes' rule classifies the test images. Beside
-the models stand codes of general programs for the same images. With ``--curve FILE`` the bits of validation images are
-written against seconds of training.
+hidden in training; the number is that of the mixture over classes, and Bayes' rule classifies the test images. With
+``--classification 5`` training asks for the classes as well (`HybridLikelihood`), and ``--start FILE`` goes on from a
+model that an earlier run saved. Beside the models stand codes of general programs for the same images. With ``--curve
+FILE`` the bits of validation images are written against seconds of training; ``--calibration FILE`` draws the
+calibration of the classes.
 """
 
 from __future__ import annotations
@@ -35,13 +37,14 @@ from torch import Tensor
 import pushforward as pf
 from pushforward.core.allocator import keep_memory_of_steps
 from pushforward.data import read_images
+from pushforward.estimators.image_schedule import image_rates
+from pushforward.evaluate.image_sections import plot_class_calibration
+from pushforward.evaluate.images import judge_classes
 from pushforward.flows import IMAGE_FLOWS
-from pushforward.train import Event, Validated, with_labels_dropped
+from pushforward.train import Event, HybridLikelihood, Validated, with_labels_dropped
 
 VALIDATION = 500
 HIDDEN = 0.1
-FIT = {"batch_size": 64, "lr": 2e-3}
-FIT_OF = {"pixels": {"batch_size": 16, "lr": 1e-2}, "window_flow": {"batch_size": 16, "lr": 1e-2}}
 
 
 def png(pixels: bytes, shape: tuple[int, int]) -> bytes:
@@ -94,10 +97,13 @@ def scored(model: Any, test: Tensor) -> Tensor:
 @torch.no_grad()
 def of_classes(model: Any, test: Tensor) -> Tensor:
     """log q(x | c) of each image and class, (n, classes), in float64."""
-    rows = []
-    for images in test.split(125):
-        classes = torch.eye(model.context_shape[0]).repeat(len(images), 1)
-        rows.append(model.log_prob(images.repeat_interleave(classes.shape[-1], 0), classes).reshape(len(images), -1))
+    rows, classes = [], torch.eye(model.context_shape[0])
+    for k, images in enumerate(test.split(250)):
+        noise = [torch.Generator().manual_seed(k) for _ in classes]  # of dequantization: the same for all classes
+        each = [
+            model.log_prob(images, c.expand(len(images), -1), generator=g) for c, g in zip(classes, noise, strict=True)
+        ]
+        rows.append(torch.stack(each, dim=1))
     return torch.cat(rows).double()
 
 
@@ -124,18 +130,20 @@ def run(arguments: argparse.Namespace) -> None:
             (x[:VALIDATION], context[:VALIDATION]),
         )
     keep_memory_of_steps()
-    model = model_of(arguments.what, tuple(x.shape[1:]), options)
+    classes = torch.eye(len(labels.unique())).tolist()
+    model = pf.load(arguments.start) if arguments.start else model_of(arguments.what, tuple(x.shape[1:]), options)
     curve, start = Curve(x[0].numel()), time.process_time()
     history = pf.fit(
         model, data, validation=validation, seconds=arguments.seconds, precision=arguments.precision,
         progress=False, callbacks=curve, checkpoint=arguments.checkpoint, resume=arguments.checkpoint is not None,
-        **(arguments.fit or FIT_OF.get(arguments.what, FIT)),
+        loss=HybridLikelihood(classes, arguments.classification) if arguments.classification else None,
+        **{**image_rates(arguments.what, arguments.seconds), **arguments.fit},
     )  # fmt: skip
     cpu = time.process_time() - start
-    numbers, accuracy = held_out[0].numel() * math.log(2), None
+    numbers, judge = held_out[0].numel() * math.log(2), None
     if arguments.labels:
         by_class = of_classes(model, held_out)
-        accuracy = (by_class.argmax(dim=-1) == truth).double().mean().item()
+        judge = judge_classes(by_class.softmax(dim=-1).numpy(), truth.numpy())
         bits = (math.log(by_class.shape[-1]) - by_class.logsumexp(dim=-1)) / numbers
     else:
         bits = scored(model, held_out) / numbers
@@ -146,8 +154,11 @@ def run(arguments: argparse.Namespace) -> None:
         Path(arguments.curve).write_text(json.dumps(curve.points), "utf-8")
     weights, steps = sum(p.numel() for p in model.parameters()), history.records[-1].step
     spent = f"{weights:,} weights, {steps:,} steps, {cpu:.0f} s of processor time"
-    if accuracy is not None:
-        spent += f"; Bayes' rule finds the class of {accuracy:.2%}"
+    if judge is not None:
+        spent += f"; Bayes' rule finds the class of {judge.accuracy:.2%} ± {judge.error:.2%}"
+        spent += f" (log loss {judge.log_loss:.3f}, calibration error {judge.calibration_error:.3f})"
+        if arguments.calibration:
+            plot_class_calibration(judge).savefig(arguments.calibration, dpi=120)
     print(f"{mean:.4f} ± {error:.4f} bits ({model.exactness}), {spent}")
     if arguments.no_results:
         return
@@ -175,6 +186,8 @@ def further(arguments: argparse.Namespace) -> str:
     options = {"model": arguments.model, "fit": arguments.fit}
     text = "".join(f" --{name} '{json.dumps(value)}'" for name, value in options.items() if value)
     text += " --labels" if arguments.labels else ""
+    text += f" --classification {arguments.classification:g}" if arguments.classification else ""
+    text += f" --start {Path(arguments.start).name}" if arguments.start else ""
     text += f" --test {arguments.test}" if arguments.test else ""
     return text + (f" --precision {arguments.precision}" if arguments.precision else "")
 
@@ -187,6 +200,9 @@ def main() -> None:
     parser.add_argument("--model", type=json.loads, default={}, help="options of the model, as JSON")
     parser.add_argument("--labels", action="store_true", help="the class is the context")
     parser.add_argument("--fit", type=json.loads, default={}, help="of fit, as JSON")
+    parser.add_argument("--classification", type=float, default=0.0, help="weight of the class in training")
+    parser.add_argument("--start", help="a model of an earlier run, from which training goes on")
+    parser.add_argument("--calibration", help="PNG of the calibration of the classes")
     parser.add_argument("--precision", choices=("bf16",), help="of products of matrices in training")
     parser.add_argument("--test", type=int, help="score so many test images")
     parser.add_argument("--checkpoint", help="file from which training goes on")

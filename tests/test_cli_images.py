@@ -248,6 +248,7 @@ MISTAKES = [
     (["fit", "images", "--labels", "labels.csv", "--no-labels"], r"--labels and --no-labels: give one of them"),
     (["fit", "images", "--levels", "3"], r".*images: --levels 3 is for pixels of 0 \.\. 2; the images hold 3\."),
     (["fit", "images", "--precision", "fp8", "--levels", "4"], r"--precision must be one of None, 'bf16'; got 'fp8'"),
+    (["fit", "flat.npy", "--classification", "1"], r"--classification is for images of two or more labels\. Name them"),
     (["fit", "images", "--model", "glow", "--set", "levels=3"], r"glow: features must be .* that 8 divides"),
     (["fit", "t.csv", "--labels", "labels.csv"], r"'--labels': for images only, and .*t\.csv is of a table\."),
     (["fit", "t.csv", "--model", "pixels"], r"--model: there is no model 'pixels'\. .*of images"),

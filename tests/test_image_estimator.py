@@ -424,6 +424,8 @@ MISTAKES = [
     (lambda: FlowImages(levels=1).fit(X), r"FlowImages: levels must be between 2 and 256; got 1\."),
     (lambda: FlowImages(levels=3).fit(X), r"FlowImages: levels=3 is for pixels of 0 \.\. 2; the images hold 3\."),
     (lambda: FlowImages(label_dropout=1).fit(X), r"FlowImages: label_dropout must be at least 0 and below 1; got 1\."),
+    (lambda: FlowImages(classification=-1).fit(X, Y), r"FlowImages: classification must be a number of at least 0"),
+    (lambda: FlowImages(classification=1).fit(X), r"FlowImages: classification is for images of two or more labels\."),
     (lambda: FlowImages(validation=1.5).fit(X), r"FlowImages: validation must be a share below 1, images, or None"),
     (lambda: FlowImages(validation=X[:, :2], **SMALL).fit(X), r"FlowImages: the validation images have 2 × 3 pixels"),
     (lambda: FlowImages(options={"hiden": 3}).fit(X), r"options: pixels: there is no option 'hiden'\. Did you mean"),

@@ -58,6 +58,7 @@ def fit_images(arguments: Mapping[str, Any], *, show: bool) -> dict[str, Any]:
     limits = {key: arguments[key] for key in ("seconds", "epochs", "steps", "batch_size", "lr")}
     model = FlowImages(
         model=name, options=options, levels=arguments["levels"], precision=arguments["precision"],
+        classification=arguments["classification"],
         validation=_read(validation, None, arguments) if isinstance(validation, str) else validation or None,
         checkpoint=checkpoint, resume=arguments["resume"], random_state=arguments["seed"], verbose=show, **limits,
     )  # fmt: skip

@@ -50,6 +50,14 @@ IMAGE_OPTIONS: dict[str, dict[str, tuple[Any, Any]]] = {
         "labels": LABELS,
         "given_images": GIVEN,
         "no_labels": _option(bool, False, "--no-labels", help="Learn without the labels that are with the images."),
+        "classification": _option(
+            float,
+            0.0,
+            "--classification",
+            min=0.0,
+            metavar="NUMBER",
+            help="Weight of the probability of the label by Bayes' rule in training, such as 5; 0 for none.",
+        ),
         "levels": _option(int, 256, "--levels", min=2, max=256, help="Values of a pixel, from 0 on."),
         "precision": _option(str | None, None, "--precision", help="bf16 for products in bfloat16 while training."),
     },
@@ -103,6 +111,8 @@ INSTEAD: Mapping[str, str] = {
 
 
 WORDS: Mapping[str, str] = {
+    "classification is for images of two or more labels. Give y, or leave it out.": "--classification is for images of "
+    "two or more labels. Name them by --labels, or leave it out.",
     "Fit it with y.": "Fit it with --labels.",
     "model='pixels' has.": "--model pixels has.",
     "fit: precision": "--precision",

@@ -20,7 +20,7 @@ from pushforward.evaluate.metrics import with_error
 from pushforward.evaluate.plots import HistoryLike
 from pushforward.evaluate.style import COLORS, legend_above, new_figure
 
-__all__ = ["ImageFindings", "image_sections", "nearest"]
+__all__ = ["ImageFindings", "image_sections", "nearest", "plot_class_calibration"]
 
 Pixels = NDArray[np.uint8]
 
@@ -165,10 +165,11 @@ def _classes(judge: BayesClassifier) -> Section:
         f"probability and share that is right {judge.calibration_error:.3f}."
     )
     caption = "How often the most probable class is right, against its probability; on the line it is calibrated."
-    return Section("Does it know the classes?", [Fact(text), picture(_plot_calibration(judge), caption)])
+    return Section("Does it know the classes?", [Fact(text), picture(plot_class_calibration(judge), caption)])
 
 
-def _plot_calibration(judge: BayesClassifier) -> Figure:
+def plot_class_calibration(judge: BayesClassifier) -> Figure:
+    """How often the most probable class of images is right against its probability, with standard errors."""
     figure, axes = new_figure(width=4.6, height=3.6)
     ax = axes[0, 0]
     sure, right, count = (np.array(column) for column in zip(*judge.bins, strict=True))
@@ -214,8 +215,10 @@ def _rarest(shown: ImageFindings) -> Section:
 
 
 def _training(shown: ImageFindings) -> Section:
-    history, numbers = shown.history, math.log(2) * shown.images[0].size
+    history = shown.history
     records = [] if history is None else list(history.records)
+    in_bits = getattr(history, "metric", "log-likelihood") == "log-likelihood"
+    numbers = math.log(2) * shown.images[0].size if in_bits else 1.0
     figure, axes = new_figure(height=3.2)
     ax = axes[0, 0]
     minutes = np.array([r.seconds for r in records]) / 60
@@ -228,7 +231,7 @@ def _training(shown: ImageFindings) -> Section:
     low, middle = np.nanmin(both), float(np.nanmedian(both))
     ax.set_ylim(low - 0.1 * (middle - low) - 0.01, low + 6 * (middle - low) + 0.02)
     ax.set_xlabel("minutes of training")
-    ax.set_ylabel("bits per dimension\nlower is better")
+    ax.set_ylabel(f"{'bits per dimension' if in_bits else 'nats per image, with those of its class'}\nlower is better")
     legend_above(figure, ax)
     last = records[-1]
     reason = str(getattr(history, "stopped", "") or "").rstrip(".")

@@ -6,6 +6,7 @@ from pushforward.train.events import Checkpointed, Event, RolledBack, Started, S
 from pushforward.train.fit import fit
 from pushforward.train.flow_matching import FlowMatching
 from pushforward.train.history import History, Record, TrainingError
+from pushforward.train.hybrid import HybridLikelihood
 from pushforward.train.losses import Loss, MaximumLikelihood, ReverseKL
 from pushforward.train.schedule import ConstantRate, CosineDecay, Decay, FixedCosine, LinearDecay, Schedule
 from pushforward.train.transport import fit_triangular
@@ -20,6 +21,7 @@ __all__ = [
     "FixedCosine",
     "FlowMatching",
     "History",
+    "HybridLikelihood",
     "LinearDecay",
     "Loss",
     "MaximumLikelihood",
