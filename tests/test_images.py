@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pushforward.data import ImageError, read_images
+from pushforward.data.image_pairs import with_given
 from pushforward.data.images import names_images, read_image
 
 
@@ -234,6 +235,22 @@ def test_labels_that_say_two_things_or_none_are_refused(tmp_path, pixels, rows, 
     np.save(tmp_path / "l.npy", np.zeros(1))
     with pytest.raises(ImageError, match=r"l\.npy: the labels of a folder are a CSV file with the columns"):
         read_images(tmp_path / "f", tmp_path / "l.npy")
+
+
+def test_pairs_of_folders_go_by_name_and_where_that_is_not_there_without_suffix(tmp_path):
+    for folder, suffixes in (("a", (".png", ".png")), ("b", (".jpg", ".png")), ("c", (".jpg", ".jpeg"))):
+        (tmp_path / folder).mkdir()
+        for name, value, suffix in zip(("x", "y"), (40, 200), suffixes, strict=True):
+            Image.fromarray(np.full((4, 4), value, np.uint8)).save(tmp_path / folder / f"{name}{suffix}")
+    images = read_images(tmp_path / "a")
+    for folder in "bc":
+        beside = with_given(images, tmp_path / "a", tmp_path / folder).pictures
+        assert beside[:, 0, 0, 0].tolist() == pytest.approx([40, 200], abs=1)
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "c" / "y.jpg")
+    with pytest.raises(
+        ImageError, match=r"c: 2 images are called like y\.png, which is in .*a\. Give each"
+    ):
+        with_given(images, tmp_path / "a", tmp_path / "c")
 
 
 def test_paths_that_name_images(tmp_path):

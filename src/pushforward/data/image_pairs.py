@@ -25,19 +25,33 @@ def read_given(path: str | os.PathLike[str]) -> Images:
 
 
 def with_given(images: Images, source: str | os.PathLike[str], path: str | os.PathLike[str]) -> Images:
-    """The images of a source beside those of another path: of two folders those of the same names, else in order.
+    """The images of a source beside those of another path: of two folders those of the same names, whether they are PNG
+    or JPEG files, else in order.
 
     Raises:
         ImageError: the other path cannot be read, or lacks an image, or is of another number of images.
     """
     others = read_given(path)
     if Path(source).is_dir() and Path(path).is_dir():
-        places = {name: place for place, name in enumerate(others.names)}
-        if lost := [name for name in images.names if name not in places]:
-            raise ImageError(f"{path}: there is no {lost[0]}, which is in {source}. Give each image under its name.")
-        return replace(images, pictures=others.pixels[[places[name] for name in images.names]])
+        return replace(images, pictures=others.pixels[_places(images, others, source, path)])
     if len(others) != len(images):
         raise ImageError(
             f"{path}: there are {len(others)} images, and {len(images)} in {source}. Give one for each, in their order."
         )
     return replace(images, pictures=others.pixels)
+
+
+def _places(images: Images, others: Images, source: str | os.PathLike[str], path: str | os.PathLike[str]) -> list[int]:
+    """Where among the others the image of the same name is; without its suffix, if that says which one."""
+    whole = {name: place for place, name in enumerate(others.names)}
+    stems: dict[str, list[int]] = {}
+    for place, name in enumerate(others.names):
+        stems.setdefault(os.path.splitext(name)[0], []).append(place)
+    places = []
+    for name in images.names:
+        alike = [whole[name]] if name in whole else stems.get(os.path.splitext(name)[0], [])
+        if len(alike) != 1:
+            problem = f"{len(alike)} images are called like {name}" if alike else f"there is no {name}"
+            raise ImageError(f"{path}: {problem}, which is in {source}. Give each image under its name.")
+        places.append(alike[0])
+    return places
