@@ -247,9 +247,7 @@ def test_pairs_of_folders_go_by_name_and_where_that_is_not_there_without_suffix(
         beside = with_given(images, tmp_path / "a", tmp_path / folder).pictures
         assert beside[:, 0, 0, 0].tolist() == pytest.approx([40, 200], abs=1)
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "c" / "y.jpg")
-    with pytest.raises(
-        ImageError, match=r"c: 2 images are called like y\.png, which is in .*a\. Give each"
-    ):
+    with pytest.raises(ImageError, match=r"c: 2 images are called like y\.png, which is in .*a\. Give each"):
         with_given(images, tmp_path / "a", tmp_path / "c")
 
 

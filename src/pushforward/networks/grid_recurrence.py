@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pushforward.core.constants import HasConstants
 from pushforward.core.execution_mode import runs_eagerly_without_grad
+from pushforward.networks.linear_recurrence import linear_recurrence
 
 __all__ = ["CarriedStates", "GridRecurrence", "directions_of"]
 
@@ -168,11 +169,12 @@ class GridRecurrence(HasConstants):
 
 def _along(kept: Tensor, new: Tensor, lag: int, behind: Tensor | None = None) -> Tensor:
     """The recurrence s_j = kept_j s_{j - lag} + new_j over the second axis, from the states behind, or zeros."""
-    states: list[Tensor] = [] if behind is None else [behind]
-    for kept_here, new_here in zip(kept.split(lag, dim=1), new.split(lag, dim=1), strict=True):
-        before = states[-1][:, : new_here.shape[1]] if states else None
-        states.append(new_here if before is None else torch.addcmul(new_here, kept_here, before))
-    return torch.cat(states[behind is not None :], dim=1)
+    cells = new.shape[1]
+    if behind is not None:
+        first = slice(min(lag, cells))
+        follow = torch.addcmul(new[:, first], kept[:, first], behind[:, first])
+        new = torch.cat([follow, new[:, lag:]], dim=1) if lag < cells else follow
+    return new if lag >= cells else linear_recurrence(kept, new, lag)
 
 
 def directions_of(height: int, width: int) -> list[GridStep]:
