@@ -28,7 +28,6 @@ from pushforward.evaluate import (
 from pushforward.evaluate.column_plots import plot_columns
 from pushforward.evaluate.digit_grid import plot_digit_grid
 from pushforward.evaluate.html import Checks, Code, Contents, Fact, HtmlTable, Section, page, picture, write_report
-from pushforward.evaluate.lecture import plot_radial_squash, plot_uniform_to_uniform
 from pushforward.evaluate.metrics import signed, with_error
 from pushforward.evaluate.plots import (
     plot_learning_curves,
@@ -36,7 +35,7 @@ from pushforward.evaluate.plots import (
     plot_pairs,
 )
 from pushforward.evaluate.report import model_report
-from pushforward.evaluate.style import figure_to_png_uri, figure_to_svg_uri, robust_limits
+from pushforward.evaluate.style import figure_to_png_uri, robust_limits
 
 
 def correlated(rows=400, seed=0):
@@ -491,21 +490,6 @@ def test_digits_stand_in_their_rows():
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [str(i) for i in range(10)]
     with pytest.raises(ValueError, match="square number of square images"):
         plot_digit_grid(np.zeros((99, 64)))
-
-
-def test_the_lecture_pictures_show_exact_densities():
-    figure = plot_radial_squash(points=50)
-    latent, pushed = (ax.images[0].get_array() for ax in figure.axes[:2])
-    assert float(latent.max()) == pytest.approx(1 / (2 * math.pi), rel=1e-3)
-    area = (2 * 1.08 / 399) ** 2
-    assert float(pushed.filled(0).sum()) * area == pytest.approx(1.0, abs=2e-3)
-    assert "shaded: ½ × 0.4 = 0.2" in " ".join(drawn_text(plot_uniform_to_uniform()))
-    with pytest.raises(ValueError, match=r"must lie within \[0, 1\]"):
-        plot_uniform_to_uniform(start=0.9, width=0.2)
-
-
-def test_the_same_figure_is_the_same_picture():
-    assert figure_to_svg_uri(plot_uniform_to_uniform()) == figure_to_svg_uri(plot_uniform_to_uniform())
 
 
 def small_report(columns=("<script>alert(1)</script>",), **options):

@@ -412,6 +412,7 @@ MISTAKES = [
     (lambda: ContextPair(0), r"ContextPair: context_shape must be a whole number of at least 1; got 0"),
     (lambda: pf.bijections.Scale(0, factor=2.0), r"Scale: features must be a whole number of at least 1; got 0"),
     (lambda: pf.bijections.Scale(2, factor=0.0), r"Scale: factor must be a positive number; got 0\.0"),
+    (lambda: pf.bijections.Scale(2, factor=1.0, shift=math.inf), r"Scale: shift must be a finite number; got inf\."),
 ]
 
 

@@ -25,7 +25,8 @@ FLOORS = (
     {"distributions"},
     {"flows"},
     {"train", "io", "interop", "data", "testing"},
-    {"evaluate", "plots"},
+    {"evaluate"},
+    {"plots"},
     {"estimators"},
     {"cli", "lab", "serve", "__main__"},
 )

@@ -12,20 +12,22 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 
+from pushforward.bijections import Scale
 from pushforward.cli.evaluate import evaluation_rows
 from pushforward.cli.image_files import judged
 from pushforward.core.files import check_writable
 from pushforward.data.samples import POWER_COLUMNS, digits_sample, power_sample
+from pushforward.distributions import Uniform
 from pushforward.estimators import FlowImages
 from pushforward.evaluate import Evaluation, baselines_to_dict, evaluate, fit_baselines
 from pushforward.evaluate.digit_grid import plot_digit_grid
 from pushforward.evaluate.html import Section, picture, write_report
 from pushforward.evaluate.images import BayesClassifier, CodeLength
-from pushforward.evaluate.lecture import plot_radial_squash, plot_uniform_to_uniform
 from pushforward.evaluate.plots import plot_learning_curves
 from pushforward.evaluate.report import model_report
 from pushforward.flows import nsf
 from pushforward.io import save
+from pushforward.plots import plot_change_of_variables, plot_push_forward
 from pushforward.train import fit
 
 __all__ = ["Demo", "run_demo"]
@@ -175,5 +177,6 @@ def _lecture() -> Section:
         "Gaussian points and a grid pushed through z / (1 + ‖z‖), with the exact density: the whole plane fits into "
         "the open unit disc."
     )
-    parts = [picture(plot_uniform_to_uniform(), mass), picture(plot_radial_squash(), squash)]
+    stretch = plot_change_of_variables(Scale(1, factor=2.0, shift=1.0), Uniform([0.0], [1.0]))
+    parts = [picture(stretch, mass), picture(plot_push_forward(), squash)]
     return Section("What a flow is: densities under invertible maps", parts)

@@ -25,6 +25,7 @@ from pushforward.distributions.context import context_map_dtype, context_map_sha
 from pushforward.distributions.pairing import check_pair, mixing
 from pushforward.distributions.protocols import Noise
 from pushforward.distributions.row_blocks import in_row_blocks, row_width, solved_in_steps
+from pushforward.distributions.steps import Step, steps_of
 
 __all__ = ["Flow"]
 
@@ -229,6 +230,10 @@ class Flow(AutoregressiveDistribution):
         dtypes = self.base.dtype, self.context_dtype
         z, context = broadcast("Flow", "z", z, self.base.event_shape, context, self.context_shape, *dtypes)
         return self._push(z, self._map_context(context), generator)
+
+    def steps(self, z: Tensor, context: Tensor | None = None) -> list[Step]:
+        """Where z (*batch, *latent shape) is after each part of T, with the log-determinant of each; see `Step`."""
+        return steps_of(self.bijection, z, self._map_context(context))
 
     @property
     def noise(self) -> Noise:

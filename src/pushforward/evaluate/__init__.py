@@ -1,7 +1,7 @@
 """Evaluation of fitted models: log-likelihood beside baselines, numerical checks, calibration, fidelity, and reports.
 
 Only numpy, scipy and scikit-learn are imported here. Modules that plot or write pages (`plots`,
-`column_plots`, `digit_grid`, `lecture`, `report`, `sections`, `table_sections`, `html`, `style`) also need
+`column_plots`, `digit_grid`, `report`, `sections`, `table_sections`, `html`, `style`) also need
 matplotlib and jinja2; those on tables of mixed types are `calibration`, `fidelity`, `memorization` and `utility`.
 """
 

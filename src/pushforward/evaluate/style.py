@@ -21,6 +21,7 @@ __all__ = [
     "INK",
     "MUTED",
     "WIDTH",
+    "color_bar",
     "figure_to_png_uri",
     "figure_to_svg_uri",
     "legend_above",
@@ -81,6 +82,14 @@ def legend_above(figure: Figure, ax: Axes, columns: int = 3) -> None:
     )
     for text in legend.get_texts():
         text.set_color(INK)
+
+
+def color_bar(figure: Figure, ax: Axes, drawn: Any, name: str, *, format: str | None = "%.2f") -> None:
+    """The scale of the colours of what was drawn, beside these axes."""
+    bar: Any = figure.colorbar(drawn, ax=ax, shrink=0.72, pad=0.02, format=format)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=FONT - 2, colors=MUTED, length=2)
+    bar.set_label(name, fontsize=FONT, color=INK)
 
 
 def plain(text: str, limit: int = 28) -> str:

@@ -9,6 +9,7 @@ from pushforward.train.history import History, Record, TrainingError
 from pushforward.train.hybrid import HybridLikelihood
 from pushforward.train.losses import Loss, MaximumLikelihood, ReverseKL
 from pushforward.train.schedule import ConstantRate, CosineDecay, Decay, FixedCosine, LinearDecay, Schedule
+from pushforward.train.soap import Soap
 from pushforward.train.transport import fit_triangular
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "ReverseKL",
     "RolledBack",
     "Schedule",
+    "Soap",
     "Started",
     "Stepped",
     "Stop",
