@@ -2,7 +2,7 @@
 # Another interpreter: make setup PYTHON=python3.12
 
 PYTHON ?= python3
-EXTRAS ?= dev,bench
+EXTRAS ?= dev,bench,docs
 WORKERS ?= 2
 
 VENV := .venv
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types pytest format bench clean distclean FORCE
+.PHONY: help setup demo test test-all lint types docs pytest format bench clean distclean FORCE
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## */\t/' | \
@@ -45,7 +45,7 @@ FORCE:
 demo: setup  ## fit real data, draw digits, write report.html (about two minutes)
 	$(BIN)/pushforward demo
 
-test: lint types pytest  ## lint, types, tests, doctests: before every commit
+test: lint types docs pytest  ## lint, types, pages, tests, doctests: before every commit
 
 test-all: lint types  ## the same with every product of options: weekly and before a release
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --exhaustive
@@ -59,6 +59,9 @@ types: setup  ## mypy on src
 
 pytest: setup  ## tests and doctests; one file: .venv/bin/pytest tests/test_imports.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+docs: setup  ## the pages in docs/ as HTML, in build/docs; warnings are errors
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 format: setup  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .

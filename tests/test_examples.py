@@ -36,6 +36,15 @@ def test_universality_fits_come_closer_to_the_known_map(family):
     assert after["divergence"] < before["divergence"]
 
 
+def test_the_short_demonstration_of_universality_draws_its_picture(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.setattr("sys.argv", ["universality_short.py", "--steps", "3", "--out", str(tmp_path / "short.png")])
+    load("universality_short").main()
+    assert (tmp_path / "short.png").stat().st_size > 10_000
+    shown = capsys.readouterr().out
+    assert shown.count("nats\n") == 6
+
+
 @pytest.mark.parametrize("posterior", ["normals", "flow"])
 def test_an_autoencoder_bounds_from_below_what_averages_come_closer_to(posterior):
     example = load("vae_versus_flow")

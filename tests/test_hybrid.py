@@ -93,7 +93,16 @@ def test_a_model_that_cannot_fit_the_data_classifies_better():
     assert log_loss(HybridLikelihood(torch.eye(2).tolist(), weight=20.0)) < log_loss(None) - 0.05
 
 
+def test_its_number_is_exact_where_all_classes_and_the_model_are():
+    flow, (two, all_others) = labelled()[0], (HybridLikelihood(CLASSES, others=n) for n in (2, 3))
+    assert (all_others.exactness(flow), two.exactness(flow)) == ("exact", "consistent")
+    assert all_others.exactness(pf.flows.window_flow((1, 2, 2), 4, values=4)) == "consistent"
+
+
 MISTAKES = [
+    (lambda: HybridLikelihood([0, 1]), r"classes must list the context of each class, a vector of numbers\."),
+    (lambda: HybridLikelihood([[1.0], [1.0, 2.0]]), r"the contexts of all classes must be equally long\."),
+    (lambda: HybridLikelihood(CLASSES, log_prior=[math.nan, 0, 0, 0]), r"log_prior must list one finite number"),
     (lambda: HybridLikelihood([[1.0]]), r"classes must be two or more contexts, each once; got 1\."),
     (lambda: HybridLikelihood([[1.0], [1.0]]), r"classes must be two or more contexts, each once; got 2\."),
     (lambda: HybridLikelihood(CLASSES, weight=0.0), r"weight must be a positive number; got 0\.0"),

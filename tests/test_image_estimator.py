@@ -23,6 +23,7 @@ from pushforward.estimators.image_conditions import (
     condition_from_json,
     learn_condition,
 )
+from pushforward.estimators.image_schedule import image_schedule
 from pushforward.evaluate.images import evaluate_images, judge_classes
 
 SMALL = {"options": {"hidden": (8, 8), "above": 2, "beside": 2}, "levels": 4, "lr": 0.02, "random_state": 0}
@@ -41,6 +42,32 @@ def toy(count=120, side=3, seed=0):
 def fitted():
     images, y = toy()
     return FlowImages(steps=60, **SMALL).fit(images, y)
+
+
+def test_training_may_ask_for_the_classes_as_well():
+    """Two classes that differ in the last pixel alone, and not always: few steps of likelihood hardly see it."""
+    draw = np.random.default_rng(0)
+    images, y = draw.integers(0, 4, (300, 3, 3)), draw.integers(2, size=300)
+    images[:, 2, 2] = np.where(draw.random(300) < 0.9, 3 * y, images[:, 2, 2])
+    losses = []
+    for weight in (0.0, 20.0):
+        model = FlowImages(steps=40, classification=weight, **SMALL).fit(images, y)
+        assert (model.history_.metric == "log-likelihood") == (weight == 0)
+        losses.append(judge_classes(model.predict_proba(images), y).log_loss)
+    assert losses[1] < losses[0] - 0.02
+    assert clone(model).classification == 20.0
+
+
+def test_what_users_choose_goes_before_the_default_schedule():
+    chosen = image_schedule("pixels", 1000, steps=30, lr=0.1, patience="auto")
+    assert (chosen["steps"], chosen["lr"], chosen["batch_size"], chosen["optimizer"]) == (30, 0.1, 16, pf.train.Soap)
+    assert image_schedule("window_flow", 1000, "cuda")["batch_size"] == 64
+    assert image_schedule("tarflow", 64_000)["steps"] == 20_000
+    assert image_schedule("tarflow", 640, patience=7) == {
+        "batch_size": 64, "lr": 2e-3, "steps": 1000, "validate_every": 25, "patience": 7,
+    }  # fmt: skip
+    assert image_schedule("tarflow", 64_000, seconds=60.0)["lr"] == 3e-3
+    assert image_schedule("tarflow", 64_000, patience="auto")["patience"] == 50
 
 
 # --- probabilities ---------------------------------------------------------------------------------------------------

@@ -249,6 +249,9 @@ def test_pairs_of_folders_go_by_name_and_where_that_is_not_there_without_suffix(
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "c" / "y.jpg")
     with pytest.raises(ImageError, match=r"c: 2 images are called like y\.png, which is in .*a\. Give each"):
         with_given(images, tmp_path / "a", tmp_path / "c")
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a" / "x.jpg")
+    with pytest.raises(ImageError, match=r"b: x\.jpg would be for x\.png and for another image of .*a\. Give each"):
+        with_given(read_images(tmp_path / "a"), tmp_path / "a", tmp_path / "b")
 
 
 def test_paths_that_name_images(tmp_path):

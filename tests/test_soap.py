@@ -1,4 +1,4 @@
-"""`Soap` against Adam, against itself matrix by matrix, on a problem that Adam finds hard, and in `fit`."""
+"""`Soap` against Adam, against itself in other coordinates and dtypes, in a bent valley, and in `fit`."""
 
 from functools import partial
 
@@ -61,6 +61,44 @@ def test_turned_coordinates_change_nothing():
         a, b = (torch.nn.Parameter(torch.zeros(4, 3, dtype=torch.float64)) for _ in range(2))
         moved, expected = after(build([b]), b, turned), turn[0] @ after(build([a]), a, each) @ turn[1]
         assert torch.allclose(moved, expected, atol=1e-6) == equal
+
+
+def test_single_precision_goes_the_same_way():
+    """In float32 nothing is a quotient of two rounding errors."""
+    each = gradients((32, 32), 6)
+    for scale in (1.0, 100.0):
+        ends = []
+        for dtype in (torch.float32, torch.float64):
+            weight = torch.nn.Parameter(torch.zeros(32, 32, dtype=dtype))
+            ends.append(after(Soap([weight], lr=1.0, every=2), weight, [scale * g.to(dtype) for g in each]).double())
+        assert torch.nn.functional.cosine_similarity(*(end.flatten() for end in ends), dim=0) > 0.999
+        assert ends[0].norm() == pytest.approx(ends[1].norm().item(), rel=1e-2)
+
+
+def test_the_first_step_only_starts_the_basis_and_kernels_are_matrices():
+    a, b, each = parameter((4, 3, 2, 2)), parameter((4, 12)), gradients((4, 3, 2, 2), 5)
+    optimizer = Soap([a])
+    assert torch.equal(after(optimizer, a, each[:1]), torch.ones_like(a))
+    expected = after(Soap([b]), b, [g.flatten(1) for g in each])
+    torch.testing.assert_close(after(optimizer, a, each[1:]).flatten(1), expected)
+
+
+def test_it_goes_down_a_bent_valley_faster_than_adam():
+    """A least-squares problem whose curvature does not lie along the axes."""
+    turn = torch.linalg.qr(gradients((8, 8), 1)[0]).Q
+    curvature = turn @ torch.logspace(-3, 0, 8, dtype=torch.float64).diag() @ turn.T
+
+    def end(build):
+        weight = parameter((8, 4))
+        optimizer = build([weight])
+        for _ in range(150):
+            optimizer.zero_grad()
+            loss = (weight * (curvature @ weight)).sum() / 2
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    assert end(partial(Soap, lr=0.03)) < 0.5 * end(partial(torch.optim.Adam, lr=0.03))
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path):

@@ -53,5 +53,10 @@ def _places(images: Images, others: Images, source: str | os.PathLike[str], path
         if len(alike) != 1:
             problem = f"{len(alike)} images are called like {name}" if alike else f"there is no {name}"
             raise ImageError(f"{path}: {problem}, which is in {source}. Give each image under its name.")
+        if alike[0] in places:
+            raise ImageError(
+                f"{path}: {others.names[alike[0]]} would be for {name} and for another image of {source}. Give each "
+                "image under its name."
+            )
         places.append(alike[0])
     return places

@@ -16,7 +16,7 @@ class Step(NamedTuple):
     """A point after one part of a flow.
 
     Attributes:
-        name: of the part, with " backwards" where its inverse is applied.
+        name: of the part, "inverse of ..." where its inverse is applied.
         x: where the point is now, (*batch, *event shape of the part).
         ladj: log|det| of the Jacobian matrix of this part there, (*batch,).
     """
@@ -32,5 +32,5 @@ def steps_of(bijection: Bijection, z: Tensor, context: Tensor | None = None) -> 
     for part, backwards in innermost(bijection):
         told = context if part.context_shape is not None else None
         z, ladj = (part.inverse_and_ladj if backwards else part.forward_and_ladj)(z, told)
-        steps.append(Step(type(part).__name__ + " backwards" * backwards, z, ladj))
+        steps.append(Step("inverse of " * backwards + type(part).__name__, z, ladj))
     return steps

@@ -22,7 +22,7 @@ STEPS = (1_000, 20_000)
 
 
 def image_rates(model: str, seconds: float | None = None, device: str | None = None) -> Mapping[str, Any]:
-    """The size of a batch and the learning rate of a model of images, by name, for so many seconds of training."""
+    """Size of a batch, learning rate and perhaps optimiser of a model of images, for so many seconds of training."""
     if model in WINDOWS:
         return OF_WINDOWS if device in (None, "cpu") else {**OF_WINDOWS, "batch_size": 64}
     return DEFAULTS if seconds is None or seconds >= SHORT else IN_SHORT
@@ -35,8 +35,8 @@ def image_schedule(model: str, images: int, device: str | None = None, **chosen:
         model: name of the model.
         images: for training.
         device: of torch.
-        chosen: what the user has chosen of ``steps``, ``epochs``, ``seconds``, ``batch_size`` and ``lr``; None for the
-            default. ``patience`` may be "auto".
+        chosen: what the user has chosen of ``steps``, ``epochs``, ``seconds``, ``batch_size``, ``lr`` and ``patience``;
+            None for the default, and "auto" for that of ``patience``.
     """
     automatic, patience = chosen.get("patience") == "auto", chosen.pop("patience", None)
     rates = image_rates(model, chosen.get("seconds"), device)

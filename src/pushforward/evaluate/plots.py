@@ -39,12 +39,15 @@ class HistoryLike(Protocol):
 
 
 def plot_learning_curves(history: HistoryLike) -> Figure:
-    """Mean log-likelihood of training and validation rows against the step; the step whose weights were kept is marked.
+    """Mean log-likelihood, or whatever else was learned, of training and validation rows against the step; the step
+    whose weights were kept is marked.
 
     Raises:
         ValueError: the history has no record.
     """
     records = list(history.records)
+    metric, unit = getattr(history, "metric", "log-likelihood"), getattr(history, "unit", "nats")
+    sign = 1.0 if getattr(history, "greater_is_better", True) else -1.0
     if not records:
         raise ValueError("plot_learning_curves: the history holds no record; train for at least one step.")
     steps = np.array([record.step for record in records], dtype=np.float64)
@@ -58,18 +61,21 @@ def plot_learning_curves(history: HistoryLike) -> Figure:
     if np.isfinite(validation).any():
         ax.plot(steps, validation, color=COLORS["model"], linewidth=1.8, label="validation rows", **markers)
         is_best = steps == history.best_step
-        best = int(np.flatnonzero(is_best)[0]) if is_best.any() else int(np.nanargmax(validation))
-        label = f"kept: step {steps[best]:,.0f}, {signed(validation[best], 2)} nats"
+        best = int(np.flatnonzero(is_best)[0]) if is_best.any() else int(np.nanargmax(sign * validation))
+        label = f"kept: step {steps[best]:,.0f}, {signed(validation[best], 2)} {unit}".rstrip()
         ax.plot(steps[best], validation[best], "o", color=COLORS["highlight"], markeredgecolor=INK, label=label)
     shown = np.concatenate([train, validation])
     shown = shown[np.isfinite(shown)]
     if shown.size:
         # The first steps are often hundreds of nats below the rest and would flatten the rest of the curve.
+        shown = sign * shown
         top, middle = shown.max(), float(np.median(shown))
         low = max(shown.min(), top - 6 * max(top - middle, 1e-3))
-        ax.set_ylim(low - 0.05 * (top - low + 1e-9), top + 0.08 * (top - low + 1e-9))
+        ends = low - 0.05 * (top - low + 1e-9), top + 0.08 * (top - low + 1e-9)
+        ax.set_ylim(sorted(sign * end for end in ends))
     ax.set_xlabel("training step")
-    ax.set_ylabel("log-likelihood (nats per row)\nhigher is better")
+    per_row = f" ({unit} per row)" if unit else ""
+    ax.set_ylabel(f"{metric}{per_row}\n{'higher' if sign > 0 else 'lower'} is better")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     legend_above(figure, ax)
     return figure

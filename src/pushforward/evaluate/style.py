@@ -84,9 +84,9 @@ def legend_above(figure: Figure, ax: Axes, columns: int = 3) -> None:
         text.set_color(INK)
 
 
-def color_bar(figure: Figure, ax: Axes, drawn: Any, name: str, *, format: str | None = "%.2f") -> None:
+def color_bar(figure: Figure, ax: Axes, drawn: Any, name: str) -> None:
     """The scale of the colours of what was drawn, beside these axes."""
-    bar: Any = figure.colorbar(drawn, ax=ax, shrink=0.72, pad=0.02, format=format)
+    bar: Any = figure.colorbar(drawn, ax=ax, shrink=0.72, pad=0.02)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=FONT - 2, colors=MUTED, length=2)
     bar.set_label(name, fontsize=FONT, color=INK)

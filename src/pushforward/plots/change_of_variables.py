@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +24,7 @@ from pushforward.distributions import Flow, StandardNormal
 from pushforward.distributions.autoregressive import AutoregressiveDistribution
 from pushforward.evaluate.arrays import Floats
 from pushforward.evaluate.style import COLORS, FONT, INK, MUTED, tidy
+from pushforward.plots.arguments import context_of, of_base
 
 __all__ = ["ChangeOfVariables", "Map", "change_of_variables", "plot_change_of_variables"]
 
@@ -52,7 +55,7 @@ class ChangeOfVariables:
         images: of these edges.
         masses: the integral of p over each interval, (intervals,).
         image_masses: the integral of q over the image of each, which is the same number.
-        integral: of q over all x: one.
+        integral: of q over all x but for 10⁻⁶ of probability on each side: one.
         naive_integral: of :math:`p(T^{-1}(x))`, the density without the slope of the map: one only by chance.
     """
 
@@ -68,14 +71,16 @@ class ChangeOfVariables:
     naive_integral: float
 
 
-def change_of_variables(T: Map, base: Distribution | None = None, *, intervals: int = 8) -> ChangeOfVariables:
+def change_of_variables(
+    T: Map, base: Distribution | None = None, *, context: Any = None, intervals: int = 8
+) -> ChangeOfVariables:
     """The numbers behind `plot_change_of_variables`, whose arguments it takes.
 
     Raises:
         ValueError: the map is of more than one feature, or does not increase.
     """
     at_least(OWNER, "intervals", intervals, 1)
-    base, push = _parts(T, base)
+    base, push = _parts(T, base, context)
     tails = torch.tensor([OUTSIDE, SHOWN, 1 - SHOWN, 1 - OUTSIDE], dtype=torch.float64)
     quantiles = _quantiles(base, tails)
     low, first, last, high = quantiles.tolist()
@@ -85,16 +90,17 @@ def change_of_variables(T: Map, base: Distribution | None = None, *, intervals: 
     edges = torch.linspace(first, last, intervals + 1, dtype=torch.float64)
     z = torch.cat([torch.linspace(low, high, POINTS, dtype=torch.float64), edges]).unique()
     for _ in range(REFINEMENTS):
-        x, slope = _pushed(push, z)
+        x, slope = push(z)
         p = _density(base, z)
         q = p / slope
         uneven = (q[1:] / q[:-1]).log().abs() > UNEVEN
         if not uneven.any():
             break
         z = torch.cat([z, (z[1:] + z[:-1])[uneven] / 2]).unique()
-    x, slope = _pushed(push, z)
-    if not (x.diff() > 0).all() or not (slope >= 0).all():
-        k = int((slope <= 0).double().argmax()) if (slope <= 0).any() else int((x.diff() <= 0).double().argmax())
+    x, slope = push(z)
+    falls = (slope < 0) | torch.cat([x.diff() < 0, torch.tensor([False])])
+    if falls.any() or not x[-1] > x[0]:
+        k = int(falls.double().argmax())
         raise ValueError(f"{OWNER}: the map must increase; at z = {z[k]:.3g} its slope is {slope[k]:.3g}.")
     p = _density(base, z)
     q = p / slope
@@ -114,7 +120,9 @@ def change_of_variables(T: Map, base: Distribution | None = None, *, intervals: 
     )
 
 
-def plot_change_of_variables(T: Map, base: Distribution | None = None, *, intervals: int = 8) -> Figure:
+def plot_change_of_variables(
+    T: Map, base: Distribution | None = None, *, context: Any = None, intervals: int = 8
+) -> Figure:
     r"""An increasing map x = T(z) and the densities on both sides: :math:`p(z)\, dz = q(x)\, dx`.
 
     Below the map stands p(z), beside it q(x). Each interval of z and its image have the same colour and, as rectangles,
@@ -125,6 +133,7 @@ def plot_change_of_variables(T: Map, base: Distribution | None = None, *, interv
         T: a bijection of one feature, a flow of one feature, or a function of tensors (n,) that autograd can
             differentiate, such as ``torch.exp``.
         base: the density p of z; that of the flow, or a standard normal.
+        context: of a conditional bijection or flow, (*context_shape,).
         intervals: how many intervals are coloured.
 
     Raises:
@@ -134,7 +143,7 @@ def plot_change_of_variables(T: Map, base: Distribution | None = None, *, interv
     >>> round(numbers.integral, 3), round(numbers.naive_integral, 3)
     (1.0, 2.0)
     """
-    numbers = change_of_variables(T, base, intervals=intervals)
+    numbers = change_of_variables(T, base, context=context, intervals=intervals)
     figure = Figure(figsize=(8.4, 6.6), layout="constrained", facecolor="white")
     grid = figure.add_gridspec(2, 2, width_ratios=(1, 1.7), height_ratios=(1.7, 1))
     middle = figure.add_subplot(grid[0, 1])
@@ -190,39 +199,50 @@ def _rectangles(middle: Axes, left: Axes, below: Axes, numbers: ChangeOfVariable
         middle.plot([z, -1e9], [x, x], color=MUTED, linewidth=0.6, alpha=0.7)
 
 
-def _parts(T: Map, base: Distribution | None) -> tuple[Distribution, Map]:
-    """The density of z, and the map."""
+Push = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""x and the slope there, from z, all (n,) in float64."""
+
+
+def _parts(T: Map, base: Distribution | None, context: Any) -> tuple[Distribution, Push]:
+    """The density of z and the map, both in float64."""
     if isinstance(T, Flow):
         if base is not None:
             raise ValueError(f"{OWNER}: a flow has its own base; leave base out, or pass flow.bijection.")
-        base, T = T.base, T.bijection
-    base = StandardNormal(1) if base is None else base
+        T = copy.deepcopy(T).cpu().double().eval()
+        context = context_of(OWNER, T, context)
+        base = T.base if (of_it := of_base(T, context)) is None else T.base.condition(of_it)
+        context, T = None if context is None else T._map_context(context[None]), T.bijection
+        context = None if context is None or T.context_shape is None else context[0]
+    elif isinstance(T, Bijection):
+        T = copy.deepcopy(T).cpu().double().eval()
+        context = context_of(OWNER, T, context)
+    elif isinstance(T, Distribution) or not callable(T):
+        raise ValueError(f"{OWNER}: T must be a bijection, a flow or a function; got {type(T).__name__}.")
+    base = StandardNormal(1).double() if base is None else copy.deepcopy(base).cpu().double()
     if base.event_shape != (1,) or (isinstance(T, Bijection) and T.has_shape and T.in_shape != (1,)):
         shape = T.in_shape if isinstance(T, Bijection) else base.event_shape
         raise ValueError(f"{OWNER}: shows maps of one feature; got events of shape {tuple(shape)}.")
-    if not isinstance(T, Bijection) and not callable(T):
-        raise ValueError(f"{OWNER}: T must be a bijection, a flow or a function; got {type(T).__name__}.")
-    return base, T
+    return base, partial(_of_bijection, T, context) if isinstance(T, Bijection) else partial(_of_function, T)
 
 
 @torch.no_grad()
 def _quantiles(base: Distribution, levels: Tensor) -> Tensor:
     """Of z; from a sample where the base does not know its own."""
     if isinstance(base, AutoregressiveDistribution) and base.has_conditionals:
-        return base.icdf(levels[:, None].to(base.dtype or levels.dtype))[:, 0].double()
-    drawn = base.sample(100_000, generator=torch.Generator().manual_seed(0))[:, 0].double()
-    return drawn.quantile(levels)
+        return base.icdf(levels[:, None])[:, 0]
+    return base.sample(100_000, generator=torch.Generator().manual_seed(0))[:, 0].quantile(levels)
 
 
-def _pushed(push: Map, z: Tensor) -> tuple[Tensor, Tensor]:
-    """x and the slope there, in float64."""
-    if isinstance(push, Bijection):
-        with torch.no_grad():
-            x, ladj = push.forward_and_ladj(z[:, None].to(push.in_dtype or z.dtype))
-        return x[:, 0].double(), ladj.double().exp()
+@torch.no_grad()
+def _of_bijection(bijection: Bijection, context: Tensor | None, z: Tensor) -> tuple[Tensor, Tensor]:
+    x, ladj = bijection.forward_and_ladj(z[:, None], context)
+    return x[:, 0], ladj.exp()
+
+
+def _of_function(function: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
     points = z.clone().requires_grad_()
     with torch.enable_grad():
-        x = push(points)
+        x = function(points)
         if not isinstance(x, Tensor) or x.shape != z.shape:
             raise ValueError(f"{OWNER}: the function must return a tensor of the shape of its argument.")
         (slope,) = torch.autograd.grad(x.sum(), points) if x.requires_grad else (torch.zeros_like(z),)
@@ -231,7 +251,7 @@ def _pushed(push: Map, z: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def _density(base: Distribution, z: Tensor) -> Tensor:
-    return base.log_prob(z[:, None].to(base.dtype or z.dtype)).double().exp()
+    return base.log_prob(z[:, None]).exp()
 
 
 def _integral(heights: Tensor, places: Tensor) -> float:

@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.core.checks import at_least, positive
+from pushforward.core.checks import at_least, finite_numbers, positive
 from pushforward.core.distribution import Distribution
+from pushforward.core.exactness import Exactness
 from pushforward.train.batches import Batch
 from pushforward.train.history import TrainingError
 from pushforward.train.losses import Loss
@@ -32,7 +33,7 @@ class HybridLikelihood(Loss):
     (`with_labels_dropped`), count for the first term alone.
 
     Args:
-        classes: the context of each class, at least two, such as ``torch.eye(10).tolist()``.
+        classes: the context of each class, a vector each, at least two, such as ``torch.eye(10).tolist()``.
         weight: :math:`\lambda`, which is positive.
         others: number of classes with which that of a row is compared in each step, at most all others.
         log_prior: :math:`\log \pi_k` of each class; equally likely by default.
@@ -66,7 +67,12 @@ class HybridLikelihood(Loss):
 
     def __post_init__(self) -> None:
         owner = "HybridLikelihood"
-        classes = tuple(tuple(float(value) for value in context) for context in self.classes)
+        try:
+            classes = tuple(tuple(float(value) for value in context) for context in self.classes)
+        except (TypeError, ValueError):
+            raise ValueError(f"{owner}: classes must list the context of each class, a vector of numbers.") from None
+        if len({len(context) for context in classes}) > 1:
+            raise ValueError(f"{owner}: the contexts of all classes must be equally long.")
         if len(set(classes)) < max(2, len(classes)):
             raise ValueError(f"{owner}: classes must be two or more contexts, each once; got {len(classes)}.")
         positive(owner, "weight", self.weight)
@@ -79,7 +85,13 @@ class HybridLikelihood(Loss):
             )
         object.__setattr__(self, "classes", classes)
         if self.log_prior is not None:
-            object.__setattr__(self, "log_prior", tuple(float(value) for value in self.log_prior))
+            object.__setattr__(self, "log_prior", tuple(finite_numbers(owner, "log_prior", self.log_prior)))
+
+    def exactness(self, model: Distribution) -> Exactness:
+        """A quotient of bounds is no bound, and classes that are drawn are not all."""
+        all_classes = self.others == len(self.classes) - 1
+        exact = model.exactness == "exact" and not model.draws_estimates and all_classes
+        return "exact" if exact else "consistent"
 
     def per_row(self, model: Distribution, batch: Batch, generator: torch.Generator) -> Tensor:
         if batch.context is None:

@@ -12,8 +12,10 @@ from pushforward.core.checks import at_least, not_negative, positive
 
 __all__ = ["Soap"]
 
-MATRIX = 2
-"""Axes of a matrix; further ones before them count several matrices."""
+MATRIX, STACK = 2, 3
+"""Axes of a matrix and of a stack of matrices."""
+ADAM = 3
+"""Entries in the state of a tensor without eigenvectors."""
 
 
 class Soap(torch.optim.Optimizer):
@@ -22,7 +24,9 @@ class Soap(torch.optim.Optimizer):
     For a matrix of weights with gradients G the averages :math:`L = \mathbb E\, G G^\top` and :math:`R = \mathbb E\,
     G^\top G` have eigenvectors :math:`Q_L, Q_R`; Adam's second moments are those of :math:`Q_L^\top G\, Q_R`, whose
     numbers are less correlated, so that steps fit the curvature better. Eigenvectors follow by one step of power
-    iteration and a QR decomposition now and then. Vectors, and sides of matrices that are too long, are as in Adam.
+    iteration and a QR decomposition now and then. The first step only starts them. Vectors, and sides of matrices that
+    are too long or of length one, are as in Adam. A tensor of three axes is a stack of matrices; one of four or more,
+    such as a kernel of a convolution, is the matrix of its first axis and all others.
 
     A step costs some products of matrices of the size of the weights, which is little beside a pass of many points
     through them. ``pf.fit(flow, x, optimizer=pf.train.Soap)``, with options
@@ -58,6 +62,7 @@ class Soap(torch.optim.Optimizer):
         self,
         params: Iterable[Any],
         lr: float = 3e-3,
+        *,
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
@@ -77,7 +82,7 @@ class Soap(torch.optim.Optimizer):
         )
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the weights from their gradients."""
         loss = None
         if closure is not None:
@@ -91,39 +96,44 @@ class Soap(torch.optim.Optimizer):
 
     def _update(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state, (beta, beta_squares) = self.state[weight], group["betas"]
+        shape, gradient = gradient.shape, gradient.flatten(1) if gradient.ndim > STACK else gradient
         if not state:
             state["step"] = 0
-            state["average"], state["squares"] = torch.zeros_like(weight), torch.zeros_like(weight)
-            self._start_basis(state, gradient, group["largest"])
+            state["average"], state["squares"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
+            _start_basis(state, gradient, group["largest"])
+            if len(state) > ADAM:
+                # In its own singular basis a gradient is diagonal, and Adam would divide noise by noise elsewhere.
+                return
         state["step"] += 1
         count, average, squares = state["step"], state["average"], state["squares"]
         average.lerp_(gradient, 1 - beta)
-        rotated = _rotated(gradient, state)
-        squares.lerp_(rotated.square(), 1 - beta_squares)
+        squares.lerp_(_rotated(gradient, state).square(), 1 - beta_squares)
         deviation = (squares / (1 - beta_squares**count)).sqrt_().add_(group["eps"])
         direction = _rotated(_rotated(average, state) / deviation, state, back=True)
         weight.mul_(1 - group["lr"] * group["weight_decay"])
-        weight.add_(direction, alpha=-group["lr"] / (1 - beta**count))
-        self._follow(state, gradient, 1 - beta_squares, turn=count % group["every"] == 0)
+        weight.add_(direction.view(shape), alpha=-group["lr"] / (1 - beta**count))
+        _follow(state, gradient, 1 - beta_squares, turn=count % group["every"] == 0)
 
-    def _start_basis(self, state: dict[str, Any], gradient: Tensor, largest: int) -> None:
-        """Eigenvectors of the first gradient, of each side of a matrix that is not too long."""
-        if gradient.ndim < MATRIX:
-            return
-        for side, moments in (("left", _left), ("right", _right)):
-            if gradient.shape[-2 if side == "left" else -1] <= largest:
-                state[f"{side}_moments"] = moments(gradient)
-                # From the largest on: the decompositions that follow begin with what varies most.
-                state[f"{side}_basis"] = torch.linalg.eigh(state[f"{side}_moments"]).eigenvectors.flip(-1)
 
-    def _follow(self, state: dict[str, Any], gradient: Tensor, share: float, *, turn: bool) -> None:
-        """Let second moments, and now and then their eigenvectors, follow a gradient."""
-        for side, moments in (("left", _left), ("right", _right)):
-            if f"{side}_moments" in state:
-                whole, basis = state[f"{side}_moments"], f"{side}_basis"
-                whole.lerp_(moments(gradient), share)
-                if turn:
-                    state[basis] = torch.linalg.qr(whole @ state[basis]).Q
+def _start_basis(state: dict[str, Any], gradient: Tensor, largest: int) -> None:
+    """Eigenvectors of the first gradient, of each side of a matrix that is neither too long nor a single number."""
+    if gradient.ndim < MATRIX:
+        return
+    for side, axis, moments in (("left", -2, _left), ("right", -1, _right)):
+        if 1 < gradient.shape[axis] <= largest:
+            state[f"{side}_moments"] = moments(gradient)
+            # From the largest on: the decompositions that follow begin with what varies most.
+            state[f"{side}_basis"] = torch.linalg.eigh(state[f"{side}_moments"]).eigenvectors.flip(-1)
+
+
+def _follow(state: dict[str, Any], gradient: Tensor, share: float, *, turn: bool) -> None:
+    """Let second moments, and now and then their eigenvectors, follow a gradient."""
+    for side, moments in (("left", _left), ("right", _right)):
+        if f"{side}_moments" in state:
+            products, basis = state[f"{side}_moments"], f"{side}_basis"
+            products.lerp_(moments(gradient), share)
+            if turn:
+                state[basis] = torch.linalg.qr(products @ state[basis]).Q
 
 
 def _left(gradient: Tensor) -> Tensor:
