@@ -1,5 +1,6 @@
 """The blocks of code of the pages run as they stand, and links lead somewhere."""
 
+import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -41,3 +42,10 @@ def test_links_within_the_checkout_lead_somewhere(page):
 
 def test_there_are_pages_with_code():
     assert {page.stem for page in RUN} >= {"start", "theory", "recipes"}
+
+
+def test_the_page_of_the_command_line_is_that_of_the_commands():
+    spec = importlib.util.spec_from_file_location("make_cli", CHECKOUT / "docs" / "make_cli.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text("utf-8") == module.page()

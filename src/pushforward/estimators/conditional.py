@@ -55,7 +55,7 @@ class FlowConditional(TableEstimator):
         schema_: the columns of X.
         target_schema_: the columns of y.
         model_: the `distributions.MixedTypeModel` of y, with X as its context.
-        scores_: conformity scores |F(y | x) - ½| of the calibration rows, (rows, outputs), sorted in each column.
+        scores_: conformity scores ``|F(y | x) - ½|`` of the calibration rows, (rows, outputs), sorted in each column.
         score_weights_: weight of each score, (rows, outputs), with mean 1.
 
     References:
