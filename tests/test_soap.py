@@ -123,6 +123,7 @@ class StopAt:
 MISTAKES = [
     ({"lr": 0.0}, r"lr must be a positive number; got 0\.0"),
     ({"eps": -1.0}, r"eps must be a positive number; got -1\.0"),
+    ({"damping": -1.0}, r"damping must be a number of at least 0; got -1\.0"),
     ({"weight_decay": -1.0}, r"weight_decay must be a number of at least 0; got -1\.0"),
     ({"every": 0}, r"every must be a whole number of at least 1; got 0"),
     ({"largest": 0}, r"largest must be a whole number of at least 1; got 0"),

@@ -37,6 +37,9 @@ class Soap(torch.optim.Optimizer):
         lr: the learning rate.
         betas: decay of the averages of gradients, and of all second moments.
         eps: added to the root of second moments.
+        damping: in a basis, this share of the root of their mean is added as well. Without it directions in which
+            gradients are tiny, such as those in which a softmax is sure already, go on at full speed, and activations
+            grow without end.
         weight_decay: decoupled, as in AdamW.
         every: steps between two updates of the eigenvectors.
         largest: the longest side of a matrix with eigenvectors.
@@ -65,12 +68,14 @@ class Soap(torch.optim.Optimizer):
         *,
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
+        damping: float = 0.03,
         weight_decay: float = 0.0,
         every: int = 10,
         largest: int = 512,
     ) -> None:
         positive("Soap", "lr", lr)
         positive("Soap", "eps", eps)
+        not_negative("Soap", "damping", damping)
         not_negative("Soap", "weight_decay", weight_decay)
         at_least("Soap", "every", every, 1)
         at_least("Soap", "largest", largest, 1)
@@ -78,8 +83,11 @@ class Soap(torch.optim.Optimizer):
             raise ValueError(f"Soap: betas must be two numbers from 0 up to 1; got {betas}.")
         super().__init__(
             params,
-            {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "every": every, "largest": largest},
-        )
+            {
+                "lr": lr, "betas": betas, "eps": eps, "damping": damping, "weight_decay": weight_decay,
+                "every": every, "largest": largest,
+            },
+        )  # fmt: skip
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -108,7 +116,9 @@ class Soap(torch.optim.Optimizer):
         count, average, squares = state["step"], state["average"], state["squares"]
         average.lerp_(gradient, 1 - beta)
         squares.lerp_(_rotated(gradient, state).square(), 1 - beta_squares)
-        deviation = (squares / (1 - beta_squares**count)).sqrt_().add_(group["eps"])
+        deviation = (squares / (1 - beta_squares**count)).sqrt_()
+        least = group["damping"] * deviation.square().mean((-2, -1), keepdim=True).sqrt() if len(state) > ADAM else 0.0
+        deviation += least + group["eps"]
         direction = _rotated(_rotated(average, state) / deviation, state, back=True)
         weight.mul_(1 - group["lr"] * group["weight_decay"])
         weight.add_(direction.view(shape), alpha=-group["lr"] / (1 - beta**count))
