@@ -220,6 +220,7 @@ CASES = [
     (lambda: maf(2, 1, hidden=(4,)).sample(3), r"Flow: built with context of shape \(1,\); got none\. Pass context=\."),
     (lambda: maf(2, 1, hidden=(4,)).sample(3, FLAT), r"Flow: context must have shape \(\*batch, 1\); got \(3, 2\)\."),
     (lambda: maf(2, hidden=(4,)).to_latent(torch.zeros(3)), r"Flow: x must have shape \(\*batch, 2\); got \(3,\)\."),
+    (lambda: maf(2, hidden=(4,)).steps(torch.zeros(3)), r"Flow: z must have shape \(\*batch, 2\); got \(3,\)\."),
     (lambda: maf(2, hidden=(4,)).to_data(torch.zeros(3)), r"Flow: z must have shape \(\*batch, 2\); got \(3,\)\."),
     (lambda: StandardNormal(2).condition(FLAT), r"StandardNormal: built without context; got one\."),
     *(

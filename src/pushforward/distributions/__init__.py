@@ -37,7 +37,6 @@ from pushforward.distributions.resampled import Resampled
 from pushforward.distributions.rotations import RotationDistribution, rotation_matrix
 from pushforward.distributions.skewed_and_heavy import Cauchy, GeneralizedNormal, Gumbel
 from pushforward.distributions.solver import estimate_log_prob, solver_report
-from pushforward.distributions.steps import Step
 from pushforward.distributions.truncated import Truncated
 from pushforward.distributions.unit_interval import Beta, Dirichlet
 
@@ -97,7 +96,6 @@ __all__ = [
     "RotationDistribution",
     "SphericalUniform",
     "StandardNormal",
-    "Step",
     "StudentT",
     "TorchDistribution",
     "Truncated",
