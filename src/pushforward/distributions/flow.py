@@ -232,7 +232,7 @@ class Flow(AutoregressiveDistribution):
         return self._push(z, self._map_context(context), generator)
 
     def steps(self, z: Tensor, context: Tensor | None = None) -> list[Step]:
-        """Where z (*batch, *latent shape) is after each part of T, with the log-determinant of each; see `steps.Step`."""
+        """Where z (*batch, *latent shape) is after each part of T, with log-determinants; see `steps.Step`."""
         dtypes = self.base.dtype, self.context_dtype
         z, context = broadcast("Flow", "z", z, self.base.event_shape, context, self.context_shape, *dtypes)
         return steps_of(self.bijection, z, self._map_context(context))
