@@ -7,7 +7,7 @@
 length of a code; the name of a flow trains that flow on dequantized pixels, whose number is a bound on that length. All
 10,000 test images are scored once. With ``--labels`` the model is conditional on the class, a tenth of the classes
 hidden in training; the number is that of the mixture over classes, and Bayes' rule classifies the test images. With
-``--classification 5`` training asks for the classes as well (`HybridLikelihood`), and ``--start FILE`` goes on from a
+``--classification 20`` training asks for the classes as well (`HybridLikelihood`), and ``--start FILE`` goes on from a
 model that an earlier run saved. Beside the models stand codes of general programs for the same images. With ``--curve
 FILE`` the bits of validation images are written against seconds of training; ``--calibration FILE`` draws the
 calibration of the classes.

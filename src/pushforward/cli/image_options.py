@@ -56,7 +56,7 @@ IMAGE_OPTIONS: dict[str, dict[str, tuple[Any, Any]]] = {
             "--classification",
             min=0.0,
             metavar="NUMBER",
-            help="Weight of the probability of the label by Bayes' rule in training, such as 5; 0 for none.",
+            help="Weight of the probability of the label by Bayes' rule in training, such as 20; 0 for none.",
         ),
         "levels": _option(int, 256, "--levels", min=2, max=256, help="Values of a pixel, from 0 on."),
         "precision": _option(str | None, None, "--precision", help="bf16 for products in bfloat16 while training."),

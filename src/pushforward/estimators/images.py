@@ -81,7 +81,7 @@ class FlowImages(ImageLatents, DensityMixin, TrainedEstimator):
         levels: how many values a pixel has: they are 0 .. levels - 1.
         label_dropout: share of the images of an epoch whose labels, attributes or given images are hidden.
         classification: weight of the log-probability of the label by Bayes' rule in what training maximises, beside the
-            log-likelihood; see `train.HybridLikelihood`. Above 0, such as 5, for a better classifier: a step takes
+            log-likelihood; see `train.HybridLikelihood`. Above 0, such as 20, for a better classifier: a step takes
             twice as long, and images lose little or nothing in likelihood.
         steps: largest number of optimiser steps.
         epochs: largest number of passes over the images.
