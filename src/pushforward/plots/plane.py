@@ -90,6 +90,8 @@ def plot_push_forward(
         ax.plot(*as_floats(drawn).T, ".", color=INK, markersize=2.6, markeredgewidth=0, alpha=0.75)
         ax.fill(*as_floats(of_cell).T, facecolor="none", edgecolor=INK, linewidth=2.0, zorder=4)
         ax.grid(False)
+        left_end, right_end, bottom, top = ax.images[0].get_extent()
+        ax.set(xlim=(left_end, right_end), ylim=(bottom, top))  # what lies outside of the density is left out
         if _like_a_square(ax):
             ax.set_aspect("equal")
     color_bar(figure, right, collection, r"$\log\,|\det\nabla T(z)|$")
