@@ -47,7 +47,7 @@ def _places(images: Images, others: Images, source: str | os.PathLike[str], path
     stems: dict[str, list[int]] = {}
     for place, name in enumerate(others.names):
         stems.setdefault(os.path.splitext(name)[0], []).append(place)
-    places = []
+    places: dict[int, None] = {}  # in their order, and each is looked up at once
     for name in images.names:
         alike = [whole[name]] if name in whole else stems.get(os.path.splitext(name)[0], [])
         if len(alike) != 1:
@@ -58,5 +58,5 @@ def _places(images: Images, others: Images, source: str | os.PathLike[str], path
                 f"{path}: {others.names[alike[0]]} would be for {name} and for another image of {source}. Give each "
                 "image under its name."
             )
-        places.append(alike[0])
-    return places
+        places[alike[0]] = None
+    return list(places)

@@ -89,21 +89,18 @@ def change_of_variables(
         first, last = low, high
     edges = torch.linspace(first, last, intervals + 1, dtype=torch.float64)
     z = torch.cat([torch.linspace(low, high, POINTS, dtype=torch.float64), edges]).unique()
-    for _ in range(REFINEMENTS):
+    for left in reversed(range(REFINEMENTS + 1)):
         x, slope = push(z)
         p = _density(base, z)
         q = p / slope
         uneven = (q[1:] / q[:-1]).log().abs() > UNEVEN
-        if not uneven.any():
+        if not left or not uneven.any():
             break
         z = torch.cat([z, (z[1:] + z[:-1])[uneven] / 2]).unique()
-    x, slope = push(z)
     falls = (slope < 0) | torch.cat([x.diff() < 0, torch.tensor([False])])
     if falls.any() or not x[-1] > x[0]:
         k = int(falls.double().argmax())
         raise ValueError(f"{OWNER}: the map must increase; at z = {z[k]:.3g} its slope is {slope[k]:.3g}.")
-    p = _density(base, z)
-    q = p / slope
     places = torch.searchsorted(z, edges).tolist()
     parts = [slice(a, b + 1) for a, b in pairwise(places)]
     return ChangeOfVariables(

@@ -14,8 +14,6 @@ __all__ = ["Soap"]
 
 MATRIX, STACK = 2, 3
 """Axes of a matrix and of a stack of matrices."""
-ADAM = 3
-"""Entries in the state of a tensor without eigenvectors."""
 
 
 class Soap(torch.optim.Optimizer):
@@ -109,20 +107,26 @@ class Soap(torch.optim.Optimizer):
             state["step"] = 0
             state["average"], state["squares"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
             _start_basis(state, gradient, group["largest"])
-            if len(state) > ADAM:
+            if _has_basis(state):
                 # In its own singular basis a gradient is diagonal, and Adam would divide noise by noise elsewhere.
                 return
         state["step"] += 1
         count, average, squares = state["step"], state["average"], state["squares"]
         average.lerp_(gradient, 1 - beta)
         squares.lerp_(_rotated(gradient, state).square(), 1 - beta_squares)
-        deviation = (squares / (1 - beta_squares**count)).sqrt_()
-        least = group["damping"] * deviation.square().mean((-2, -1), keepdim=True).sqrt() if len(state) > ADAM else 0.0
-        deviation += least + group["eps"]
+        variance = squares / (1 - beta_squares**count)
+        deviation = variance.sqrt() + group["eps"]
+        if _has_basis(state):
+            deviation += group["damping"] * variance.mean((-2, -1), keepdim=True).sqrt()
         direction = _rotated(_rotated(average, state) / deviation, state, back=True)
         weight.mul_(1 - group["lr"] * group["weight_decay"])
-        weight.add_(direction.view(shape), alpha=-group["lr"] / (1 - beta**count))
+        weight.add_(direction.reshape(shape), alpha=-group["lr"] / (1 - beta**count))
         _follow(state, gradient, 1 - beta_squares, turn=count % group["every"] == 0)
+
+
+def _has_basis(state: dict[str, Any]) -> bool:
+    """Whether a tensor has eigenvectors of a side; else it is as in Adam."""
+    return "left_basis" in state or "right_basis" in state
 
 
 def _start_basis(state: dict[str, Any], gradient: Tensor, largest: int) -> None:
