@@ -37,6 +37,7 @@ from torch import Tensor
 import pushforward as pf
 from pushforward.core.allocator import keep_memory_of_steps
 from pushforward.data import read_images
+from pushforward.distributions import log_prob_of_each
 from pushforward.estimators.image_schedule import image_rates
 from pushforward.evaluate.image_sections import plot_class_calibration
 from pushforward.evaluate.images import judge_classes
@@ -97,13 +98,13 @@ def scored(model: Any, test: Tensor) -> Tensor:
 @torch.no_grad()
 def of_classes(model: Any, test: Tensor) -> Tensor:
     """log q(x | c) of each image and class, (n, classes), in float64."""
-    rows, classes = [], torch.eye(model.context_shape[0])
-    for k, images in enumerate(test.split(250)):
-        noise = [torch.Generator().manual_seed(k) for _ in classes]  # of dequantization: the same for all classes
-        each = [
-            model.log_prob(images, c.expand(len(images), -1), generator=g) for c, g in zip(classes, noise, strict=True)
-        ]
-        rows.append(torch.stack(each, dim=1))
+    classes = torch.eye(model.context_shape[0])[:, None]
+    rows = [
+        log_prob_of_each(
+            model, images, classes.expand(-1, len(images), -1), generator=torch.Generator().manual_seed(k)
+        ).T
+        for k, images in enumerate(test.split(250))
+    ]
     return torch.cat(rows).double()
 
 

@@ -16,6 +16,7 @@ from pushforward.distributions.context_pair import ContextPair
 from pushforward.distributions.denoise import denoise
 from pushforward.distributions.directions import SphericalUniform, VonMises, VonMisesFisher
 from pushforward.distributions.discrete_grid import DiscreteGrid
+from pushforward.distributions.each_context import contexts_act_on_latents, log_prob_of_each
 from pushforward.distributions.ensembles import Ensemble, ensemble
 from pushforward.distributions.flow import Flow
 from pushforward.distributions.from_torch import TorchDistribution, from_torch
@@ -104,11 +105,13 @@ __all__ = [
     "VonMisesFisher",
     "Weibull",
     "ZeroInflated",
+    "contexts_act_on_latents",
     "denoise",
     "ensemble",
     "estimate_log_prob",
     "from_torch",
     "guided",
+    "log_prob_of_each",
     "rotation_matrix",
     "solver_report",
     "targets",

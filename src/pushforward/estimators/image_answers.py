@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pushforward.core.checks import at_least, not_negative, positive
 from pushforward.data.pixel_arrays import Layout, from_pixels, to_pixels
-from pushforward.distributions import DiscreteGrid, guided, with_temperature
+from pushforward.distributions import DiscreteGrid, guided, log_prob_of_each, with_temperature
 from pushforward.estimators.image_conditions import Classes, Condition
 from pushforward.estimators.parameters import seed_of
 from pushforward.train.progress import advancing
@@ -124,15 +124,17 @@ class ImageAnswers:
 
     @torch.no_grad()
     def _scores(self, x: Tensor, *contexts: Tensor | None) -> Tensor:
-        """log p(x | c) of each image in float64, (contexts, n), for contexts (n, size) or None each."""
+        """log p(x | c) of each image in float64, (contexts, n), for contexts (n, size) each, or one None."""
         parts, seed = [], 0 if self.random_state is None else seed_of(self.random_state)
         for piece in self._pieces(len(x), "score"):
-            rows, each = x[piece].to(self.device, self.model_.dtype), []
-            for context in contexts:
-                at = None if context is None else context[piece].to(self.device)
-                noise = torch.Generator(device=self.device or "cpu").manual_seed(seed + piece.start)
-                each.append(self.model_.log_prob(rows, at, generator=noise).double().cpu())
-            parts.append(torch.stack(each))
+            rows = x[piece].to(self.device, self.model_.dtype)
+            noise = torch.Generator(device=self.device or "cpu").manual_seed(seed + piece.start)
+            told = [context[piece].to(self.device) for context in contexts if context is not None]
+            if told:
+                scores = log_prob_of_each(self.model_, rows, torch.stack(told), generator=noise)
+            else:
+                scores = self.model_.log_prob(rows, generator=noise)[None]
+            parts.append(scores.double().cpu())
         return torch.cat(parts, dim=1)
 
     def score_by_class(self, images: Any) -> ClassScores:

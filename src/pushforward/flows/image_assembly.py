@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pushforward.bijections import Dequantize, Multiscale, Pointwise, Standardize, VariationalDequantize
+from pushforward.bijections import Dequantize, Elementwise, Multiscale, Pointwise, Standardize, VariationalDequantize
 from pushforward.core.bijection import Bijection
 from pushforward.core.checks import at_least, one_of
 from pushforward.core.shapes import event_shape
 from pushforward.distributions import Flow, StandardNormal
 from pushforward.flows.assembly import connect
 from pushforward.flows.options import NetworkOptions
+from pushforward.univariate import Affine
 
-__all__ = ["connected", "data_side", "dequantized", "image_shape"]
+__all__ = ["connected", "context_inside", "data_side", "dequantized", "image_shape"]
 
 
 def image_shape(owner: str, features: Sequence[int], context: int, levels: int, depth: int) -> tuple[int, ...]:
@@ -65,6 +66,23 @@ def dequantized(
     return VariationalDequantize(shape, levels=values, context=context, logit=logit, **chosen)
 
 
-def connected(owner: str, features: Sequence[int], context: int, scales: Multiscale, data: list[Bijection]) -> Flow:
-    base = StandardNormal(scales.out_shape)
-    return connect(owner, base, [scales], data, context, fast="density", data_dtype=None)
+def context_inside(owner: str, context: int, condition: str) -> int:
+    """Number of context features that layers see; none where the context acts on the latents alone."""
+    one_of(owner, "condition", condition, ("layers", "latents"))
+    return context if condition == "layers" else 0
+
+
+def connected(
+    owner: str,
+    features: Sequence[int],
+    context: int,
+    scales: Multiscale,
+    data: list[Bijection],
+    *,
+    on_latents: bool = False,
+) -> Flow:
+    """The flow of standard normals through the scales; ``on_latents``, the context moves and scales each latent."""
+    layers: list[Bijection] = [scales]
+    if context and on_latents:
+        layers.append(Elementwise(Affine(), scales.out_shape, context=context, hidden=(64,)))
+    return connect(owner, StandardNormal(scales.out_shape), layers, data, context, fast="density", data_dtype=None)

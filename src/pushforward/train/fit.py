@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -34,6 +35,10 @@ from pushforward.train.schedule import Schedule, ScheduleOptions
 
 __all__ = ["fit"]
 
+MATRIX = 2
+"""Axes of a table of events that are vectors."""
+START_NUMBERS = 2**21
+"""Of events on grids from which layers are started: 2,674 images of MNIST."""
 POINTS = 4096
 """Points drawn at each validation of a loss that learns without data."""
 
@@ -132,7 +137,7 @@ def fit(
         train, held_out = _rows(flow, loss, schedule, x, context, weights, validation)
         if train.x is not None:
             with seeded(schedule.seed, sorted({"cpu", str(train.x.device)})):
-                flow.initialize(train.x, train.context)
+                flow.initialize(*_start_rows(train.x, train.context))
         if checkpoint is not None:
             check_writable(checkpoint)
         plan = schedule.plan(
@@ -159,6 +164,16 @@ def fit(
             execution(kernels=compile or None, matmul_dtype=precision, memory=memory, generator=trainer.draws.generator)
         )
         return trainer.run(checkpoint, checkpoint_seconds, interrupt)
+
+
+def _start_rows(x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The rows from which layers that measure data are started: all of them, of images and other grids as many as hold
+    so many numbers, for networks over grids are expensive and measure millions of cells in few events."""
+    rows = START_NUMBERS // max(1, math.prod(x.shape[1:]))
+    if x.ndim <= MATRIX or len(x) <= rows:
+        return x, context
+    chosen = torch.linspace(0, len(x) - 1, max(2, rows), device=x.device).round().long()
+    return x[chosen], None if context is None else context[chosen]
 
 
 def _loss(loss: Loss | None) -> Loss:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from pushforward.core.checks import at_least, finite_numbers, positive
 from pushforward.core.distribution import Distribution
 from pushforward.core.exactness import Exactness
+from pushforward.distributions import contexts_act_on_latents, log_prob_of_each
 from pushforward.train.batches import Batch
 from pushforward.train.history import TrainingError
 from pushforward.train.losses import Loss
@@ -35,7 +36,8 @@ class HybridLikelihood(Loss):
     Args:
         classes: the context of each class, a vector each, at least two, such as ``torch.eye(10).tolist()``.
         weight: :math:`\lambda`, which is positive.
-        others: number of classes with which that of a row is compared in each step, at most all others.
+        others: number of classes with which that of a row is compared in each step, at most all others, which is the
+            default where they cost little (`distributions.contexts_act_on_latents`); else it is one.
         log_prior: :math:`\log \pi_k` of each class; equally likely by default.
 
     Raises:
@@ -62,7 +64,7 @@ class HybridLikelihood(Loss):
 
     classes: Sequence[Sequence[float]]
     weight: float = 1.0
-    others: int = 1
+    others: int | None = None
     log_prior: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
@@ -76,8 +78,9 @@ class HybridLikelihood(Loss):
         if len(set(classes)) < max(2, len(classes)):
             raise ValueError(f"{owner}: classes must be two or more contexts, each once; got {len(classes)}.")
         positive(owner, "weight", self.weight)
-        at_least(owner, "others", self.others, 1)
-        if self.others >= len(classes):
+        if self.others is not None:
+            at_least(owner, "others", self.others, 1)
+        if self.others is not None and self.others >= len(classes):
             raise ValueError(f"{owner}: others must be below the {len(classes)} classes; got {self.others}.")
         if self.log_prior is not None and len(self.log_prior) != len(classes):
             raise ValueError(
@@ -89,7 +92,7 @@ class HybridLikelihood(Loss):
 
     def exactness(self, model: Distribution) -> Exactness:
         """A quotient of bounds is no bound, and classes that are drawn are not all."""
-        all_classes = self.others == len(self.classes) - 1
+        all_classes = self._compared(model) == len(self.classes) - 1
         exact = model.exactness == "exact" and not model.draws_estimates and all_classes
         return "exact" if exact else "consistent"
 
@@ -106,12 +109,17 @@ class HybridLikelihood(Loss):
         belongs = (batch.context[:, None] == classes).all(dim=-1)  # (rows, classes)
         labelled, truth = belongs.any(dim=1), belongs.int().argmax(dim=1)
         order = torch.rand(belongs.shape, generator=generator, device=generator.device).to(classes.device)
-        compared = order.masked_fill(belongs, -1.0).topk(self.others, dim=1).indices.unbind(dim=1)
-        noise = generator.get_state()
-        log_prob: Tensor = model(batch.x, batch.context, generator=generator)
-        scores = [log_prob + prior[truth]]
-        for other in compared:
-            generator.set_state(noise)
-            scores.append(model(batch.x, classes[other], generator=generator) + prior[other])
-        log_class = torch.stack(scores, dim=1).log_softmax(dim=1)[:, 0]
-        return -log_prob - self.weight * log_class.where(labelled, 0.0)
+        compared = order.masked_fill(belongs, -1.0).topk(self._compared(model), dim=1).indices
+        numbers = torch.cat([truth[:, None], compared], dim=1).T
+        # A row without a label keeps its context, which is that of no class.
+        contexts = torch.cat([batch.context[None], classes[numbers[1:]]])
+        x: Any = batch.x  # a loss of data has some
+        scores = log_prob_of_each(model, x, contexts, generator=generator)
+        log_class = (scores + prior[numbers]).log_softmax(dim=0)[0]
+        return -scores[0] - self.weight * log_class.where(labelled, 0.0)
+
+    def _compared(self, model: Distribution) -> int:
+        """How many other classes a row is compared with."""
+        if self.others is not None:
+            return self.others
+        return len(self.classes) - 1 if contexts_act_on_latents(model) else 1

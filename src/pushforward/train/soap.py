@@ -66,7 +66,7 @@ class Soap(torch.optim.Optimizer):
         *,
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
-        damping: float = 0.03,
+        damping: float = 0.01,
         weight_decay: float = 0.0,
         every: int = 10,
         largest: int = 512,

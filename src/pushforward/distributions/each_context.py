@@ -1,0 +1,83 @@
+"""The density of the same points given several contexts."""
+
+from __future__ import annotations
+
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor
+
+from pushforward.bijections import Elementwise
+from pushforward.bijections.chain import innermost
+from pushforward.bijections.recompute import step
+from pushforward.core.bijection import Bijection
+from pushforward.core.distribution import Distribution
+from pushforward.core.surface import Surface
+from pushforward.distributions.flow import Flow
+
+__all__ = ["contexts_act_on_latents", "log_prob_of_each"]
+
+Applied = list[tuple[Bijection, bool]]
+"""Maps, each with whether it is applied backwards."""
+
+
+def log_prob_of_each(
+    distribution: Distribution, x: Tensor, contexts: Tensor, *, generator: torch.Generator | None = None
+) -> Tensor:
+    r"""log q(x | c) of points (n, *event_shape) for each of ``contexts`` (k, n, *context_shape): (k, n).
+
+    A flow whose context acts on the latent side alone, :math:`x = T(S_c(z))`, goes back through T once and through
+    :math:`S_c` for each context; all other distributions are evaluated for each. All contexts see the same noise, where
+    a distribution draws some, such as a dequantized one.
+
+    >>> import torch, pushforward as pf
+    >>> flow = pf.flows.maf(2, context=3)
+    >>> log_prob_of_each(flow, torch.zeros(5, 2), torch.eye(3)[:, None].expand(3, 5, 3)).shape
+    torch.Size([3, 5])
+    """
+    if contexts_act_on_latents(distribution):
+        return _through_shared_part(distribution, x, contexts, generator)
+    state = None if generator is None else generator.get_state()
+    each = []
+    for context in contexts:
+        if generator is not None and state is not None:
+            generator.set_state(state)
+        each.append(distribution(x, context, generator=generator))
+    return torch.stack(each)
+
+
+def contexts_act_on_latents(distribution: Distribution) -> TypeGuard[Flow]:
+    """Whether a distribution is a flow whose context moves each latent by itself, or changes the base, and nothing
+    else: the same points given other contexts cost little then."""
+    if not isinstance(distribution, Flow) or distribution.context_shape is None:
+        return False
+    if isinstance(distribution.support, Surface):
+        return False
+    conditional, shared = _split(distribution)
+    return bool(shared) and all(isinstance(part, Elementwise) for part, _ in conditional)
+
+
+def _split(flow: Flow) -> tuple[Applied, Applied]:
+    """The parts from latents to data up to the last that reads the context, and those after it."""
+    parts = innermost(flow.bijection)
+    end = max((k + 1 for k, (part, _) in enumerate(parts) if part.context_shape is not None), default=0)
+    return parts[:end], parts[end:]
+
+
+def _through_shared_part(flow: Flow, x: Tensor, contexts: Tensor, generator: torch.Generator | None) -> Tensor:
+    conditional, shared = _split(flow)
+    h, log_det = _pulled(shared, x, None, generator)
+    k, n = contexts.shape[:2]
+    context = flow._map_context(contexts.flatten(0, 1))
+    z, more = _pulled(conditional, h.expand(k, *h.shape).flatten(0, 1), context, None)
+    base = flow.base._log_prob(*flow.base._arguments(z, context, None))
+    return (base + more).view(k, n) + log_det
+
+
+def _pulled(parts: Applied, x: Tensor, context: Tensor | None, generator: torch.Generator | None) -> tuple[Any, Any]:
+    """x taken back through the parts, and the log-determinant."""
+    total: Tensor | float = 0.0
+    for part, backwards in reversed(parts):
+        x, ladj = step(part, x, context, not backwards, generator)
+        total = total + ladj
+    return x, total
