@@ -2,7 +2,7 @@
 # Another interpreter: make setup PYTHON=python3.12
 
 PYTHON ?= python3
-EXTRAS ?= dev,bench,docs
+EXTRAS ?= dev,bench,docs,lab,notebook
 WORKERS ?= 2
 
 VENV := .venv
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types docs pytest format bench clean distclean FORCE
+.PHONY: help setup demo lab test test-all test-lab lint types docs pytest format bench clean distclean FORCE
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## */\t/' | \
@@ -45,10 +45,17 @@ FORCE:
 demo: setup  ## fit real data, draw digits, write report.html (about two minutes)
 	$(BIN)/pushforward demo
 
+lab: setup  ## Flow Lab in the browser: pictures of flows to play with, live training, your model
+	$(BIN)/pushforward lab
+
 test: lint types docs pytest  ## lint, types, pages, tests, doctests: before every commit
 
 test-all: lint types  ## the same with every product of options: weekly and before a release
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --exhaustive
+
+test-lab: setup  ## Flow Lab in Chromium: needs node 20 and chromium; builds the page first
+	cd web && npm ci --no-audit --no-fund && npm run check && npm run build
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_lab_browser.py tests/test_lab_maps.py
 
 lint: setup  ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -32,12 +32,14 @@ FLOORS = (
 )
 FLOOR = {part: level for level, parts in enumerate(FLOORS) for part in parts}
 TOP = len(FLOORS) - 1
-SIDEWAYS = {("train", "io"), ("__main__", "cli")}  # the only neighbours that may import each other, one way
+SIDEWAYS = {("train", "io"), ("cli", "lab"), ("__main__", "cli")}
+"""The only neighbours that may import each other, one way."""
 
 LIGHT = FLOOR["flows"]  # up to here: torch and the standard library
 EXCEPTIONS = {("bijections/continuous.py", "torchdiffeq"), ("kernels/spline_triton.py", "triton")}
 LEAVES = {
     "accelerate",
+    "anywidget",
     "fastapi",
     "jinja2",
     "matplotlib",
@@ -48,6 +50,7 @@ LEAVES = {
     "scipy",
     "sklearn",
     "typer",
+    "uvicorn",
 }
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pushforward._version import __version__
-from pushforward.cli.app_others import demo, info
+from pushforward.cli.app_others import demo, info, lab
 from pushforward.cli.app_tables import anomalies, impute, intervals, schema
 from pushforward.cli.common import command, emit, finish, print_table, say, torch_scope
 from pushforward.cli.image_options import also_images
@@ -324,5 +324,5 @@ def report(
     finish(result, json, f"{out}: written.")
 
 
-for other_command in (info, demo, schema, impute, intervals, anomalies):
+for other_command in (info, demo, lab, schema, impute, intervals, anomalies):
     app.command()(other_command)

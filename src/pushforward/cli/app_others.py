@@ -1,4 +1,4 @@
-"""The commands that are about no table: what is in a model file, and the demonstration."""
+"""The commands that are about no table: what is in a model file, the demonstration, and Flow Lab."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from pushforward.cli.common import command, emit, print_table, say, torch_scope
 from pushforward.cli.options import Debug, FixedSeed, Json, Model, Seed, Threads
 
-__all__ = ["demo", "info"]
+__all__ = ["demo", "info", "lab"]
 
 
 @command
@@ -51,3 +51,26 @@ def demo(
         result = run_demo(out, seed=seed, seconds=seconds, progress=not json, say=say if json else typer.echo)
     if json:
         emit(result.to_dict())
+
+
+@command
+def lab(
+    folder: Annotated[str, typer.Argument(help="The folder of model files that the page may open.")] = ".",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen at 127.0.0.1; 0: a free port.")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address and open no browser.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Open Flow Lab in the browser: see change of variables, train flows live, ask a model, break things.
+
+    It answers this machine alone, to those who have the address with its token, until Ctrl-C.
+
+    Example:
+
+        pushforward lab models/
+    """
+    from pushforward.lab.server import serve
+
+    try:
+        serve(folder, port=port, browser=not no_browser, say=typer.echo)
+    except ImportError as error:
+        raise ValueError(str(error)) from None

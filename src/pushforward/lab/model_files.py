@@ -1,0 +1,76 @@
+"""Model files of every kind as an estimator that answers questions about the columns of a table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pushforward.core.distribution import Distribution
+from pushforward.data.schema import Field, Schema
+from pushforward.distributions import Continuous
+from pushforward.estimators import FlowAnomaly, FlowDensity
+from pushforward.io import load, read_header
+from pushforward.lab.arguments import LabError
+
+__all__ = ["read_model"]
+
+
+def read_model(path: Path) -> tuple[FlowDensity, FlowAnomaly | None]:
+    """The model in a file, whose answers are Arrow tables; and the detector, if the file holds one.
+
+    Raises:
+        LabError: the file is damaged, or holds no model of a table.
+    """
+    try:
+        density, detector = _read(path)
+    except ValueError as error:
+        raise LabError(str(error).replace(str(path), path.name)) from None
+    model = density.model_
+    shape = model.event_shape if isinstance(model, Distribution) else ()
+    if shape != (len(density.layout_.modelled),):
+        raise LabError(f"{path.name}: this file holds no model of the columns of a table.")
+    density.schema_ = _of_arrow(density.schema_)
+    density.feature_names_in_ = np.array(density.schema_.names, dtype=object)
+    if detector is not None:
+        detector.schema_, detector.feature_names_in_ = density.schema_, density.feature_names_in_
+    return density, detector
+
+
+def _read(path: Path) -> tuple[FlowDensity, FlowAnomaly | None]:
+    metadata = read_header(path).metadata
+    kind = metadata.get("estimator", {}).get("name", "FlowDensity")
+    if kind == "FlowAnomaly":
+        detector = FlowAnomaly.load(path)
+        density = FlowDensity()
+        density.model_, density.schema_ = detector.model_, detector.schema_
+        density.n_features_in_, density.model_name_ = detector.n_features_in_, "anomaly detector"
+        return density, detector
+    if kind != "FlowDensity":
+        raise LabError(f"{path.name}: this file holds a {kind}. Use it from Python, with {kind}.load.")
+    if "estimator" in metadata or "columns" in metadata:
+        return FlowDensity.load(path), None
+    return _of_plain_flow(path), None
+
+
+def _of_plain_flow(path: Path) -> FlowDensity:
+    """A flow that was saved without names of its columns, which get some."""
+    flow = load(path)
+    if not isinstance(flow, Distribution) or len(flow.event_shape) != 1 or flow.context_shape is not None:
+        raise LabError(f"{path.name}: this file holds no model of the columns of a table.")
+    names = [f"x{j + 1}" for j in range(flow.event_shape[0])]
+    density = FlowDensity(model="auto")
+    density.model_, density.model_name_ = flow, type(flow).__name__
+    density.schema_ = Schema(tuple(Field(name, Continuous(), "numbers", "Float64") for name in names), "pyarrow")
+    density.n_features_in_ = len(names)
+    return density
+
+
+def _of_arrow(schema: Schema) -> Schema:
+    """A schema whose answers are Arrow tables, whatever library the model learned from. Data types of others have other
+    names; of these, whole numbers alone make a difference."""
+    if schema.backend in ("pyarrow", "polars"):
+        return replace(schema, backend="pyarrow")
+    fields = (replace(field, stored="Int64" if "int" in field.stored.lower() else "") for field in schema.fields)
+    return replace(schema, fields=tuple(fields), backend="pyarrow")

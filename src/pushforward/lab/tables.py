@@ -1,0 +1,98 @@
+"""Tables that a browser sends: read by the library's own reader, from a file that exists as long as that takes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pushforward.data import TableError, read_arrow
+from pushforward.data.formats import format_of
+from pushforward.data.frame import raw_columns
+from pushforward.lab.arguments import LARGEST, LabError
+
+__all__ = ["MOST_BYTES", "MOST_POINTS", "OpenTable", "read_table"]
+
+MOST_BYTES = 20 * 2**20
+MOST_POINTS = 5_000
+"""Points of two columns; of longer tables a random part."""
+
+
+def read_table(name: str, content: bytes) -> Any:
+    """The table in a file, as an Arrow table.
+
+    Args:
+        name: of the file, whose suffix decides the format, and which sentences mention.
+        content: of the file.
+
+    Raises:
+        TableError: the suffix is none of a table, or the content cannot be read.
+    """
+    plain = name.replace("\\", "/").rpartition("/")[2][-100:] or "table"
+    format_of(plain)
+    with tempfile.TemporaryDirectory(prefix="flow-lab-") as folder:
+        path = Path(folder, plain.replace("\0", ""))
+        try:
+            path.write_bytes(content)
+            return read_arrow(path)
+        except TableError as error:
+            raise TableError(str(error).replace(str(path), plain)) from None
+        except OSError:
+            raise TableError(f"{plain}: no file of this name can be written. Rename it.") from None
+
+
+@dataclass(frozen=True, eq=False)
+class OpenTable:
+    """The numeric columns of a table.
+
+    Attributes:
+        name: of the file.
+        columns: (rows,) each, NaN where an entry is missing.
+        rows: number of rows.
+    """
+
+    name: str
+    columns: dict[str, NDArray[np.float64]]
+    rows: int
+
+    @classmethod
+    def of(cls, name: str, table: Any) -> OpenTable:
+        """The columns of an Arrow table that hold more than one number.
+
+        Raises:
+            LabError: there are fewer than two of them.
+        """
+        raws = [raw for raw in raw_columns(table) if raw.kind == "number" and raw.values is not None]
+        columns = {raw.name: raw.values for raw in raws if raw.values is not None and _varies(raw.values)}
+        if len(columns) < 2:
+            raise LabError(f"{name}: two columns of numbers are needed; the table has {len(columns)}.")
+        return cls(name, columns, table.num_rows)
+
+    def points(self, x: str, y: str) -> NDArray[np.float64]:
+        """Two columns side by side, (rows, 2), without rows in which one of them is missing, as they are.
+
+        Raises:
+            LabError: there is no such column, or no row that has both.
+        """
+        names: Sequence[str] = list(self.columns)
+        for name in (x, y):
+            if name not in self.columns:
+                shown = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
+                raise LabError(f"{self.name}: there is no column {name!r} of numbers. Those are {shown}.")
+        rows = np.stack([self.columns[x], self.columns[y]], axis=1)
+        rows = rows[(np.abs(rows) <= LARGEST).all(axis=1)]
+        if not len(rows):
+            raise LabError(f"{self.name}: no row has a number in both {x!r} and {y!r}.")
+        if len(rows) > MOST_POINTS:
+            rows = rows[np.sort(np.random.default_rng(0).choice(len(rows), MOST_POINTS, replace=False))]
+        return rows
+
+
+def _varies(values: NDArray[np.float64]) -> bool:
+    usable = values[np.isfinite(values)]
+    return len(usable) > 1 and bool((usable != usable[0]).any())

@@ -1,0 +1,482 @@
+"""A session of Flow Lab: every call, every refusal, trainings that are paused and ended, and threads that go away."""
+
+import json
+import math
+import re
+import tempfile
+import threading
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lab_calls import Caller, in_base64
+from test_imports import modules_of
+
+import pushforward as pf
+from pushforward.distributions.targets import entropy_on_grid
+from pushforward.lab import points as lab_points
+from pushforward.lab import session as lab_session
+from pushforward.lab.arguments import LabError
+from pushforward.lab.baselines import baseline_likelihoods
+from pushforward.lab.controls import Controls
+from pushforward.lab.messages import finite, read_message, write_message
+from pushforward.lab.pacing import INTERVAL, SHARE, Pace
+from pushforward.lab.points import NAMED, distribution, rows_of_points
+from pushforward.lab.presets import PRESETS, preset_flow
+from pushforward.lab.threads import single_threaded
+from pushforward.train import TrainingError
+
+SMALL = {"family": "planar", "depth": 1}
+
+
+def _matches(pattern, text):
+    assert re.search(pattern, text), text
+    return True
+
+
+@pytest.fixture
+def lab():
+    caller = Caller()
+    yield caller
+    caller.session.close()
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    before = set(threading.enumerate())
+    yield
+    assert not [
+        thread.name for thread in threading.enumerate() if thread not in before and thread.name[:8] == "flow-lab"
+    ]
+
+
+@pytest.fixture
+def quick_baselines(monkeypatch):
+    monkeypatch.setattr("pushforward.lab.answers_training.baseline_likelihoods", lambda rows, seed: {"kde": 1.0})
+
+
+def test_a_session_needs_none_of_the_packages_of_page_and_widget():
+    loaded = modules_of("import pushforward as pf; pf.lab.LabSession(print).close()")
+    assert not {"fastapi", "uvicorn", "anywidget", "websockets"} & set(loaded)
+
+
+def test_only_public_names_are_there():
+    with pytest.raises(AttributeError, match=r"module 'pushforward\.lab' has no attribute 'laboratory'"):
+        _ = pf.lab.laboratory
+
+
+# --- maps and named distributions
+
+
+def test_info_says_what_there_is_to_choose_from(lab):
+    info = lab("info")
+    assert info["version"] == pf.__version__
+    assert info["models"] == []
+    assert {entry["name"] for entry in info["data"]} == set(NAMED)
+    assert (info["families"], info["univariates"]) == (["maf", "coupling", "planar"], ["affine", "spline"])
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_written_entropies_are_those_of_the_densities(name):
+    entropy, mass = entropy_on_grid(distribution(name), bound=12.0 if name == "banana" else 6.0, points=160)
+    assert mass == pytest.approx(1.0, abs=1e-3)
+    assert NAMED[name].entropy == pytest.approx(entropy, abs=6e-3 if name == "banana" else 1e-3)
+
+
+def test_presets_can_be_shown(lab):
+    presets = lab("maps.presets")["presets"]
+    assert [preset["name"] for preset in presets] == list(PRESETS)
+    assert all(preset["flow"]["parts"] and preset["title"] for preset in presets)
+    json.dumps(presets, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "moons"])
+def test_the_python_of_a_preset_builds_its_flow(name):
+    lines = {}
+    exec(PRESETS[name].lines, lines)
+    z = torch.randn(5, 2)
+    assert torch.allclose(lines["flow"].bijection(z), preset_flow(name).bijection(z))
+    assert not torch.allclose(preset_flow(name).bijection(z), z, atol=0.1)
+
+
+def test_the_trained_flow_is_one_of_moons():
+    x = distribution("moons").sample(2_000)
+    with torch.no_grad():
+        held_out = -preset_flow("moons").log_prob(x).mean()
+    if not (Path(pf.lab.__file__).parent / "flows" / "moons.safetensors").exists():
+        pytest.skip("the flow was not trained yet: python -m pushforward.lab.flows.make")
+    assert held_out < NAMED["moons"].entropy + 0.1
+
+
+def test_a_point_and_its_densities(lab):
+    answer = lab("maps.point", flow="stack", z=[0.3, -0.7])
+    flow = preset_flow("stack")
+    x = torch.tensor(answer["x"])
+    assert answer["log_prob"] == pytest.approx(answer["log_prob_z"] - answer["ladj"])
+    assert answer["log_prob"] == pytest.approx(flow.log_prob(x).item(), abs=1e-4)
+    assert flow.to_latent(x).tolist() == pytest.approx([0.3, -0.7], abs=1e-4)
+
+
+def test_samples_and_true_densities(lab):
+    answer = lab("data.sample", name="rings", n=50, seed=1)
+    assert np.shape(answer["points"]) == (50, 2)
+    assert answer["entropy"] == NAMED["rings"].entropy
+    assert answer == lab("data.sample", name="rings", n=50, seed=1)
+    density = np.array(lab("data.density", name="banana", bounds=[-6, 6], size=60)["density"])
+    assert density.sum() * 0.2**2 == pytest.approx(1.0, abs=0.02)
+    assert density[::-1].argmax() != density.argmax()  # rows go from below: a banana is not symmetric
+
+
+# --- tables
+
+CSV = "x,y,name,same\n" + "".join(f"{k},{k * k},n{k},1\n" for k in range(30)) + ",5,a,1\n"
+
+
+def test_a_table_and_two_of_its_columns(lab):
+    before = set(Path(tempfile.gettempdir()).glob("flow-lab-*"))
+    opened = lab("table.open", name="t.csv", content=in_base64(CSV))
+    assert opened == {"columns": ["x", "y"], "rows": 31, "points": None}
+    assert lab("table.columns", x="y", y="x")["points"][:3] == [[0, 0], [1, 1], [4, 2]]
+    assert len(lab("table.columns", x="x", y="y")["points"]) == 30
+    assert set(Path(tempfile.gettempdir()).glob("flow-lab-*")) == before
+
+
+def test_long_tables_are_thinned(lab, monkeypatch):
+    monkeypatch.setattr("pushforward.lab.tables.MOST_POINTS", 7)
+    lab("table.open", name="t.csv", content=in_base64(CSV))
+    assert len(lab("table.columns", x="x", y="y")["points"]) == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("t.csv", "", "content is missing|the file is empty"),
+        ("t.csv", "x,y\n", "^t.csv: the table has a header but no rows"),
+        ("t.txt", CSV, "^t.txt: the name of a table must end in one of"),
+        ("t.parquet", CSV, "^t.parquet: not a Parquet file"),
+        ("t.csv", "a,b\n1,x\n2,y\n", "^t.csv: two columns of numbers are needed; the table has 1"),
+        ("../../etc/passwd", CSV, "^passwd: the name of a table must end in one of"),
+        ("\N{WAVE DASH}" * 96 + ".csv", CSV, "no file of this name can be written"),
+    ],
+)
+def test_bad_tables(lab, name, content, sentence):
+    assert _matches(sentence, lab.error("table.open", name=name, content=in_base64(content)))
+
+
+def test_columns_that_are_not_there(lab):
+    assert "no table is open" in lab.error("table.columns", x="x", y="y")
+    lab("table.open", name="t.csv", content=in_base64("x,y,z\n1,,2\n2,,1\n,1,4\n,3,5\n"))
+    assert "there is no column 'name' of numbers. Those are 'x', 'y', 'z'" in lab.error(
+        "table.columns", x="x", y="name"
+    )
+    assert "no row has a number in both 'x' and 'y'" in lab.error("table.columns", x="x", y="y")
+
+
+# --- refusals
+
+REFUSALS = [
+    ("data.sample", {"name": "moons", "colour": 1}, "there is no argument 'colour'; the arguments are: name, n, seed"),
+    ("data.sample", {}, "the argument name is missing"),
+    ("data.sample", {"name": 3}, "name must be one of moons, .*; got 3"),
+    ("data.sample", {"name": "sun"}, "name must be one of"),
+    ("data.sample", {"name": "moons", "n": 0}, "n must be a whole number from 1 to 20000; got 0"),
+    ("data.sample", {"name": "moons", "n": True}, "n must be a whole number"),
+    ("data.sample", {"name": "moons", "n": 1.5}, "n must be a whole number"),
+    ("data.sample", {"name": "moons", "n": math.nan}, "n must be a whole number from 1 to 20000; got nan"),
+    ("data.sample", {"name": "moons", "n": math.inf}, "got an enormous number"),
+    ("data.sample", {"name": "moons", "n": 10**5000}, "got an enormous number"),
+    ("data.sample", {"name": "moons", "n": "5" * 1000}, "got '55555.*\\.\\.\\."),
+    ("data.density", {"name": "moons", "bounds": [1], "size": 4}, "bounds must be a list of two numbers"),
+    ("data.density", {"name": "moons", "bounds": [1, "2"], "size": 4}, "bounds must be a list of two numbers"),
+    ("data.density", {"name": "moons", "bounds": [1, 1e13], "size": 4}, "bounds must be a list of two numbers"),
+    ("data.density", {"name": "moons", "bounds": [2, 1], "size": 4}, r"with low < high; got \[2, 1\]"),
+    ("maps.point", {"flow": "squash", "z": [math.nan, 1]}, "z must be a list of two numbers of at most 1e"),
+    ("maps.point", {"flow": "training", "z": [0, 0]}, "No flow is being trained"),
+    ("table.open", {"name": "", "content": "x"}, "name must be a text of 1 to 255 characters"),
+    ("table.open", {"name": "t.csv", "content": 5}, "content must be a text in base64; got 5"),
+    ("table.open", {"name": "t.csv", "content": "?"}, "content is no valid base64"),
+    ("table.open", {"name": "t.csv", "content": "A" * 28_000_000}, "the file is larger than 20 MB"),
+    ("train.start", {}, "either points or data must say what to learn from"),
+    ("train.start", {"data": "moons", "points": [[0, 0]] * 30}, "either points or data"),
+    ("train.start", {"data": "moons", "depth": 9}, "depth must be a whole number from 1 to 8"),
+    ("train.start", {"data": "moons", "learning_rate": "fast"}, "learning_rate must be a number from 1e-06 to 10"),
+    ("train.start", {"points": 5}, "points must be a list of 20 to 20,000 points; got 5"),
+    ("train.start", {"points": [[0, 0]] * 3}, "points must be a list of 20 to 20,000 points; got 3"),
+    ("train.start", {"points": [[0, 0]] * 19 + [[0, math.inf]]}, "point 20 must be a list of two numbers"),
+    ("train.start", {"points": [[0, 0]] * 19 + [3]}, "point 20 must be a list of two numbers .*; got 3"),
+    ("train.start", {"points": [[k, 2] for k in range(30)]}, "y has the same value in all points"),
+    ("train.pause", {}, "train.pause: there is no training"),
+    ("model.open", {"name": "m.safetensors"}, "No folder of models is open"),
+    ("model.sample", {}, "model.sample: no model is open"),
+]
+
+
+@pytest.mark.parametrize(("call", "arguments", "sentence"), REFUSALS, ids=range(len(REFUSALS)))
+def test_refusals_are_one_sentence(lab, call, arguments, sentence):
+    error = lab.error(call, **arguments)
+    assert _matches(sentence, error)
+    assert len(error) < 400
+    assert "Traceback" not in error
+    lab("info")
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        (None, "A message must be an object"),
+        ([1, 2], "got a list of 2"),
+        ({}, "There is no call None"),
+        ({"id": 1, "call": "exit"}, "There is no call 'exit'"),
+        ({"id": 1, "call": ["info"]}, "There is no call a list of 1"),
+        ({"call": "info"}, '"id" must be a whole number or a text'),
+        ({"id": True, "call": "info"}, '"id" must be'),
+        ({"id": "x" * 100, "call": "info"}, '"id" must be'),
+        ({"id": 1, "call": "info", "with": 3}, '"with" must be an object; got 3'),
+    ],
+)
+def test_messages_that_are_none(lab, message, sentence):
+    lab.session.handle(message)
+    assert _matches(sentence, lab.until(lambda answer: "error" in answer)["error"])
+
+
+def test_only_so_many_calls_wait(lab, monkeypatch):
+    monkeypatch.setattr(lab_session, "MOST_WAITING", 0)
+    assert "0 calls wait for an answer already" in lab.error("maps.presets")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (MemoryError(), "info: out of memory"),
+        (FileNotFoundError(2, "No such file"), "info: No such file."),
+        (KeyError("secret"), r"info: internal error \(KeyError\)\. This is a bug of pushforward: please report it\."),
+    ],
+)
+def test_errors_of_the_library_are_sentences(lab, error, sentence):
+    def fail(arguments):
+        raise error
+
+    lab.session._calls["info"] = lab_session.Call(fail, is_quick=True)
+    assert _matches(sentence, lab.error("info"))
+
+
+def test_a_closed_session_says_nothing(lab):
+    lab.session.close()
+    lab.session.handle({"id": 1, "call": "info"})
+    lab.session.handle({"id": 2, "call": "maps.presets"})
+    lab.session.close()
+    assert lab.messages == []
+    with pytest.raises(LabError, match="The session is closed"):
+        lab.session._training._begin(None, None, paused=True)
+
+
+def test_there_must_be_a_folder():
+    with pytest.raises(ValueError, match="no/such: there is no such folder"):
+        Caller("no/such")
+
+
+# --- training
+
+
+def test_training_tells_how_it_goes_and_ends_with_the_session(quick_baselines):
+    threads = torch.get_num_threads()
+    lab = Caller()
+    answer = lab("train.start", data="moons", **SMALL)
+    assert answer["entropy"] == NAMED["moons"].entropy
+    assert set(answer["scale"]) == {"mean", "deviation"}
+    event = lab.event(lambda data: data["step"] >= 60)
+    assert event["running"]
+    assert event["run"] == answer["run"]
+    assert event["flow"]["parts"]
+    assert math.isfinite(event["loss"])
+    assert 0 <= event["events_share"] < 1
+    first = lab.events()[0]
+    assert first["step"] == 0
+    assert first["held_out"] > NAMED["moons"].entropy
+    later = lab.event(lambda data: data["step"] > 0 and data["held_out"] is not None)
+    assert later["held_out"] < first["held_out"] + 0.5
+    answer = lab("maps.point", flow="training", z=[0.1, 0.2])
+    assert answer["log_prob"] == pytest.approx(answer["log_prob_z"] - answer["ladj"])
+    lab.session.close()
+    count = len(lab.messages)
+    assert not [thread for thread in threading.enumerate() if thread.name == "flow-lab-training"]
+    assert torch.get_num_threads() == threads
+    assert len(lab.messages) == count
+
+
+def test_pause_step_reset_and_resume(lab, quick_baselines):
+    first = lab("train.start", data="banana", paused=True, **SMALL)["run"]
+    start = lab.event(lambda data: not data["running"])
+    assert start["step"] == 0
+    lab("train.step")
+    assert lab.event(lambda data: data["step"] == 1)["running"] is False
+    lab("train.resume")
+    lab.event(lambda data: data["step"] > 3)
+    lab("train.pause")
+    paused = lab.event(lambda data: data["step"] > 3 and not data["running"])
+    assert lab("maps.point", flow="training", z=[0, 0])["x"] is not None
+    second = lab("train.reset")["run"]
+    assert second == first + 1
+    again = lab.event(lambda data: data["run"] == second)
+    assert (again["step"], again["running"]) == (0, False)
+    assert again["flow"] == start["flow"]
+    assert again["flow"] != paused["flow"]
+    assert again["held_out"] == start["held_out"]
+    assert max(data["step"] for data in lab.events() if data["run"] == second) == 0
+
+
+def test_another_training_ends_the_one_before(lab, quick_baselines):
+    lab("train.start", data="moons", steps_per_second=5, **SMALL)
+    lab("train.start", data="rings", **SMALL)
+    lab.event(lambda data: data["run"] == 2)
+    assert len([thread for thread in threading.enumerate() if thread.name == "flow-lab-training"]) == 1
+
+
+def test_likelihoods_are_in_the_units_of_the_user(lab, quick_baselines):
+    points = np.random.default_rng(0).normal(size=(60, 2))
+    far = 1.7e9 + 10 * points
+    answers = [lab("train.start", points=rows.tolist(), paused=True, **SMALL) for rows in (points, far)]
+    near, away = (lab.event(lambda data, run=answer["run"]: data["run"] == run)["held_out"] for answer in answers)
+    assert away == pytest.approx(near + math.log(100), abs=1e-4)
+    assert answers[1]["entropy"] is None
+    assert answers[1]["scale"]["deviation"] == pytest.approx([10 * d for d in answers[0]["scale"]["deviation"]])
+
+
+@pytest.mark.parametrize("error", [TrainingError("fit: the loss was not finite 4 times."), RuntimeError("no memory")])
+def test_a_training_that_fails_says_why(lab, quick_baselines, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("pushforward.lab.training.fit", fail)
+    run = lab("train.start", data="moons", **SMALL)["run"]
+    failed = lab.event(lambda data: True, "train.failed")
+    assert failed["run"] == run
+    assert _matches(
+        r"^Training stopped\. (The loss was not finite 4 times\.|RuntimeError: no memory)$", failed["message"]
+    )
+    lab("train.pause")
+    assert lab("maps.point", flow="training", z=[0, 0])["x"] is not None  # of a thread that has ended
+
+
+def test_steps_with_a_rate_that_is_far_too_high_end_in_a_sentence_or_go_on(lab, quick_baselines):
+    points = (np.random.default_rng(0).normal(size=(60, 2)) * [1e-3, 1e3]).tolist()
+    lab("train.start", points=points, family="maf", univariate="affine", depth=8, hidden=8, learning_rate=10)
+    lab.until(lambda m: m.get("event") == "train.failed" or m.get("data", {}).get("step", 0) >= 80)
+    json.dumps(lab.messages, allow_nan=False)
+
+
+def test_a_training_that_is_over_says_so(lab, quick_baselines, monkeypatch):
+    monkeypatch.setattr("pushforward.lab.training.STEPS", 3)
+    lab("train.start", data="moons", **SMALL)
+    assert lab.event(lambda data: data["step"] == 3 and not data["running"])["held_out"] is not None
+
+
+@pytest.mark.parametrize("univariate", ["affine", "spline"])
+@pytest.mark.parametrize("family", ["maf", "coupling"])
+def test_each_family_can_be_shown(lab, quick_baselines, family, univariate):
+    lab("train.start", data="moons", family=family, univariate=univariate, depth=2, hidden=8, paused=True)
+    kinds = [part["type"] for part in lab.event(lambda data: True)["flow"]["parts"]]
+    assert kinds.count("triangular") == 2
+
+
+def test_baselines_of_a_normal_distribution():
+    rows = rows_of_points(np.random.default_rng(0).normal(size=(1_000, 2)) * [1.0, 100.0], 0)
+    entropy = math.log(2 * math.pi * math.e) + math.log(100)
+    likelihoods = baseline_likelihoods(rows, 0)
+    assert set(likelihoods) == {"kde", "mixture"}
+    assert all(abs(value - entropy) < 0.15 for value in likelihoods.values())
+
+
+def test_baselines_of_the_same_points_are_computed_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr("pushforward.lab.baselines._kernel_density", lambda rows, seed: calls.append(1) or math.inf)
+    monkeypatch.setattr("pushforward.lab.baselines._mixture", lambda rows, seed: 1.5)
+    monkeypatch.setattr("pushforward.lab.baselines.KEPT", 2)
+    monkeypatch.setattr("pushforward.lab.baselines._kept", {})
+    rows = [rows_of_points(np.random.default_rng(k).normal(size=(20, 2)), 0) for k in range(3)]
+    for k in (0, 0, 1, 2, 0):
+        assert baseline_likelihoods(rows[k], 0) == {"kde": None, "mixture": 1.5}
+    assert len(calls) == 4
+
+
+def test_held_out_points_are_others(lab):
+    points = np.random.default_rng(0).normal(size=(40, 2))
+    rows = rows_of_points(points, 3)
+    assert len(rows.held_out) == 8
+    assert sorted(np.concatenate([rows.train, rows.held_out]).tolist()) == sorted(points.tolist())
+    assert lab_points.SHARE == 0.2
+
+
+# --- pace, controls, messages, threads
+
+
+def test_events_are_at_most_40_a_second_and_take_little_time():
+    now = [0.0]
+    pace = Pace(clock=lambda: now[0])
+    assert pace.is_due()
+    pace.count_event(0.0001, 0.0001)
+    now[0] += 0.9 * INTERVAL
+    assert not pace.is_due()
+    now[0] += 0.2 * INTERVAL
+    assert pace.is_due()
+    for _ in range(50):
+        pace.count_event(0.03, 0.03)
+    now[0] += 0.03 * (1 / SHARE - 1) * 0.9
+    assert not pace.is_due()
+    now[0] += 0.03 * (1 / SHARE - 1) * 0.2
+    assert pace.is_due()
+    slow = Pace(rate=1_000, clock=lambda: now[0])
+    slow.count_event(0.0, 0.0, size=500)
+    now[0] += 0.4
+    assert not slow.is_due()
+    now[0] += 0.2
+    assert slow.is_due()
+    slow.count_step(0.01)
+    assert slow.steps_per_second == pytest.approx(100)
+
+
+def test_questions_are_answered_between_steps_and_after_the_end():
+    controls = Controls(paused=True)
+    thread = threading.Thread(target=lambda: (controls.wait(0.0, lambda: None), controls.end()))
+    thread.start()
+    assert controls.ask(lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        controls.ask(lambda: 1 / 0)
+    controls.stop()
+    thread.join()
+    assert controls.ask(lambda: 8) == 8
+    silent = Controls()
+    with pytest.raises(TimeoutError):
+        silent.ask(lambda: 9, seconds=0.01)
+    silent._questions.append((lambda: 1, Future()))
+    silent.end()
+    assert not silent._questions
+
+
+def test_steps_can_be_slow():
+    controls, start = Controls(), time.monotonic()
+    assert controls.wait(start + 0.05, lambda: pytest.fail("it is not paused"))
+    assert time.monotonic() >= start + 0.05
+
+
+def test_numbers_that_are_none_become_null():
+    assert finite({"a": math.nan, 2: (math.inf, 1.5, np.float64("nan"))}) == {"a": None, "2": [None, 1.5, None]}
+    assert write_message({"x": [math.nan], "at": Path("a")}) == '{"x":[null],"at":"a"}'
+    with pytest.raises(ValueError, match="too many levels"):
+        read_message("[" * 100_000)
+
+
+def test_the_number_of_threads_comes_back_after_the_last_block():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with single_threaded():
+            with single_threaded():
+                assert torch.get_num_threads() == 1
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
