@@ -99,3 +99,26 @@ def test_samples_and_temperature_keep_the_place_of_a_class():
 def test_the_place_of_the_context_is_one_of_two():
     with pytest.raises(ValueError, match=r"^glow: condition must be one of 'layers', 'latents'; got 'base'"):
         pf.flows.glow((1, 4, 4), 3, condition="base")
+
+
+def test_rows_that_cannot_be_used_have_the_values_of_log_prob_and_change_no_gradient():
+    flow = randomize(SHARED["glow"]().double(), seed=2).eval()
+    x, contexts = pixels(), EYE[:, None].expand(3, 6, 3).clone()
+    x[0, 0, 0, 0], x[1, 0, 1, 1], x[2, 0, 2, 2], contexts[1, 3, 0] = torch.nan, torch.inf, 9.0, torch.nan
+    values = log_prob_of_each(flow, x, contexts, generator=generator(5))
+    each = torch.stack([flow.log_prob(x, c, generator=generator(5)) for c in contexts])
+    torch.testing.assert_close(values, each, equal_nan=True)
+    values[:, 4:].sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in flow.parameters())
+
+
+def test_shapes_are_checked_as_in_log_prob():
+    flow = SHARED["glow"]().double()
+    with pytest.raises(ValueError, match=r"^Flow: context must have shape"):
+        log_prob_of_each(flow, pixels(), torch.zeros(3, 6, 2, dtype=torch.float64))
+
+
+def test_all_contexts_see_the_same_noise_without_a_generator_too():
+    flow = randomize(EACH["window_flow"]().double(), seed=2).eval()
+    values = log_prob_of_each(flow, pixels(), EYE[:1].expand(2, 3)[:, None].expand(2, 6, 3))
+    torch.testing.assert_close(values[0], values[1])

@@ -18,7 +18,11 @@ export function readAddress(hash: string = location.hash): Address {
 export function writeAddress(panel: string, state: State): void {
   const pairs = Object.entries(state).filter(([, value]) => value !== null) as [string, string | number | boolean][];
   const query = new URLSearchParams(pairs.map(([key, value]) => [key, String(value)])).toString();
-  history.replaceState(null, "", `#${panel}${query ? `?${query}` : ""}`);
+  try {
+    history.replaceState(null, "", `#${panel}${query ? `?${query}` : ""}`);
+  } catch {
+    // A browser that has had enough of it keeps the address before.
+  }
 }
 
 function valueOf(text: string): string | number | boolean {

@@ -22,6 +22,7 @@ export class Shell {
   private themeHandlers = new Set<() => void>();
   private mounted: Mounted | null = null;
   private current = "";
+  private writing = 0;
   private place = h("div", { class: "panel", role: "tabpanel", id: "lab-panel", tabindex: "-1" });
   private message = h("p", { class: "message", role: "status", "aria-live": "polite" });
   private motion = window.matchMedia("(prefers-reduced-motion: reduce)");
@@ -62,6 +63,7 @@ export class Shell {
   }
 
   destroy(): void {
+    window.clearTimeout(this.writing);
     this.mounted?.destroy();
     this.offClosed();
     this.dark.removeEventListener("change", this.recolour);
@@ -85,8 +87,13 @@ export class Shell {
     const inside = h("div", {});
     this.place.replaceChildren(h("h2", {}, panel.title), h("p", { class: "lead" }, panel.lead), inside);
     const state = this.states.get(id) ?? {};
-    this.around.written(id, state);
+    this.write();
     this.mounted = panel.mount(inside, this.lab(id, state));
+  }
+
+  private write(): void {
+    window.clearTimeout(this.writing);
+    this.around.written(this.current, this.states.get(this.current) ?? {});
   }
 
   private lab(id: string, state: State): Lab {
@@ -95,7 +102,9 @@ export class Shell {
       state,
       keep: (changed) => {
         this.states.set(id, changed);
-        if (this.current === id) this.around.written(id, changed);
+        // Browsers limit how often an address may change.
+        window.clearTimeout(this.writing);
+        this.writing = window.setTimeout(() => this.write(), 300);
       },
       still: () => this.motion.matches,
       onTheme: (handler) => {

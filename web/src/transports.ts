@@ -2,17 +2,19 @@
 
 import { LabError, type Transport } from "./protocol";
 
-type Answer = { id: number; result?: unknown; error?: string } | { event: string; data: unknown };
+type Answer = { id: string; result?: unknown; error?: string } | { event: string; data: unknown };
 type Waiting = { resolve(value: unknown): void; reject(error: Error): void };
 
 /** What both ways share: numbered calls, their answers, and events. */
 abstract class Calls implements Transport {
-  private waiting = new Map<number, Waiting>();
+  private waiting = new Map<string, Waiting>();
   private handlers = new Map<string, Set<(data: never) => void>>();
+  // All views of a widget hear all answers, so that each needs numbers of its own.
+  private readonly prefix = Math.random().toString(36).slice(2, 10);
   private next = 1;
 
   call<T>(method: string, options: Record<string, unknown> = {}): Promise<T> {
-    const id = this.next++;
+    const id = `${this.prefix}-${this.next++}`;
     return new Promise<T>((resolve, reject) => {
       this.waiting.set(id, { resolve: resolve as (value: unknown) => void, reject });
       this.post({ id, call: method, with: options });
@@ -47,12 +49,13 @@ abstract class Calls implements Transport {
   }
 }
 
-const GONE = "Flow Lab has ended, or its server cannot be reached. Start `pushforward lab` again and open its new address.";
+const GONE = "The connection to Flow Lab is lost. Reload this page; if that does not help, start `pushforward lab` again.";
 
 export class SocketTransport extends Calls {
   private socket: WebSocket;
   private unsent: string[] = [];
   private gone = false;
+  private why = GONE;
 
   constructor(url: string) {
     super();
@@ -61,9 +64,10 @@ export class SocketTransport extends Calls {
       for (const text of this.unsent.splice(0)) this.socket.send(text);
     });
     this.socket.addEventListener("message", (event) => this.receive(JSON.parse(event.data as string) as Answer));
-    this.socket.addEventListener("close", () => {
+    this.socket.addEventListener("close", (event) => {
+      if (event.reason) this.why = event.reason;
       this.gone = true;
-      this.fail(GONE);
+      this.fail(this.why);
     });
   }
 
@@ -73,7 +77,7 @@ export class SocketTransport extends Calls {
 
   protected post(message: object): void {
     const text = JSON.stringify(message);
-    if (this.gone) this.fail(GONE);
+    if (this.gone) this.fail(this.why);
     else if (this.socket.readyState === WebSocket.OPEN) this.socket.send(text);
     else this.unsent.push(text);
   }

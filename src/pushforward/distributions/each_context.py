@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, TypeGuard
 
 import torch
@@ -12,6 +13,8 @@ from pushforward.bijections.chain import innermost
 from pushforward.bijections.recompute import step
 from pushforward.core.bijection import Bijection
 from pushforward.core.distribution import Distribution
+from pushforward.core.execution_mode import execution
+from pushforward.core.shapes import unsqueeze_to
 from pushforward.core.surface import Surface
 from pushforward.distributions.flow import Flow
 
@@ -35,8 +38,11 @@ def log_prob_of_each(
     >>> log_prob_of_each(flow, torch.zeros(5, 2), torch.eye(3)[:, None].expand(3, 5, 3)).shape
     torch.Size([3, 5])
     """
+    if generator is None and distribution.stochastic:
+        generator = torch.Generator(x.device).manual_seed(int(torch.randint(2**62, ())))
     if contexts_act_on_latents(distribution):
-        return _through_shared_part(distribution, x, contexts, generator)
+        with execution(kernels=True) if distribution._kernels else nullcontext():
+            return _through_shared_part(distribution, x, contexts, generator)
     state = None if generator is None else generator.get_state()
     each = []
     for context in contexts:
@@ -65,13 +71,17 @@ def _split(flow: Flow) -> tuple[Applied, Applied]:
 
 
 def _through_shared_part(flow: Flow, x: Tensor, contexts: Tensor, generator: torch.Generator | None) -> Tensor:
+    k, n = contexts.shape[:2]
+    _, screened, ok, nan = flow._screened(x.expand(k, *x.shape), contexts)
+    # As in `Distribution.log_prob`, rows that cannot be used are replaced, so that they change no other row's gradient.
+    x = torch.where(unsqueeze_to(ok.any(dim=0), x.ndim), x, flow.support.anchor(x))
     conditional, shared = _split(flow)
     h, log_det = _pulled(shared, x, None, generator)
-    k, n = contexts.shape[:2]
-    context = flow._map_context(contexts.flatten(0, 1))
+    context = flow._map_context(None if screened is None else screened.flatten(0, 1))
     z, more = _pulled(conditional, h.expand(k, *h.shape).flatten(0, 1), context, None)
     base = flow.base._log_prob(*flow.base._arguments(z, context, None))
-    return (base + more).view(k, n) + log_det
+    value = (base + more).view(k, n) + log_det
+    return torch.where(ok, value, torch.where(nan, torch.nan, -torch.inf).to(value.dtype))
 
 
 def _pulled(parts: Applied, x: Tensor, context: Tensor | None, generator: torch.Generator | None) -> tuple[Any, Any]:

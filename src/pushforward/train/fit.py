@@ -172,7 +172,7 @@ def _start_rows(x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | Non
     rows = START_NUMBERS // max(1, math.prod(x.shape[1:]))
     if x.ndim <= MATRIX or len(x) <= rows:
         return x, context
-    chosen = torch.linspace(0, len(x) - 1, max(2, rows), device=x.device).round().long()
+    chosen = torch.linspace(0, len(x) - 1, max(2, rows), dtype=torch.float64, device=x.device).round().long()
     return x[chosen], None if context is None else context[chosen]
 
 

@@ -18,6 +18,7 @@ const STEPS = 128;
 export function grip(plot: Plot, name: string, moved: (at: Point) => void): Grip {
   let at: Point = [0, 0];
   let offset: Point | null = null;
+  let pointer = 0;
   const button = h("button", { type: "button", class: "grip" });
   Object.assign(button.style, {
     position: "absolute", width: "32px", height: "32px", minWidth: "0", minHeight: "0", margin: "-16px 0 0 -16px",
@@ -29,14 +30,15 @@ export function grip(plot: Plot, name: string, moved: (at: Point) => void): Grip
 
   button.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
-    button.setPointerCapture(event.pointerId);
+    pointer = event.pointerId;
+    button.setPointerCapture(pointer);
     button.focus({ preventScroll: true });
     const place = plot.place(event);
     offset = [at[0] - place[0], at[1] - place[1]];
     event.preventDefault();
   });
   button.addEventListener("pointermove", (event) => {
-    if (offset === null) return;
+    if (offset === null || event.pointerId !== pointer) return;
     const place = plot.place(event);
     moved([place[0] + offset[0], place[1] + offset[1]]);
   });
@@ -51,7 +53,7 @@ export function grip(plot: Plot, name: string, moved: (at: Point) => void): Grip
       ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, step], ArrowDown: [0, -step],
     };
     const move = event.key === "Home" ? ([-at[0], -at[1]] as Point) : moves[event.key];
-    if (!move) return;
+    if (!move || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     moved([at[0] + move[0], at[1] + move[1]]);
   });

@@ -12,7 +12,7 @@ const LARGEST = 20 * 2 ** 20;
 
 /** A field for a table; `said` gets a sentence where a file is refused. */
 export function upload(label: string, chosen: (file: UploadedFile) => void, said: (sentence: string) => void): HTMLElement {
-  const input = h("input", { type: "file", accept: ".csv,.tsv,.txt,.parquet,.feather,.gz,.zst" }) as HTMLInputElement;
+  const input = h("input", { type: "file", accept: ".csv,.tsv,.parquet,.pq,.feather,.arrow,.gz,.zst" }) as HTMLInputElement;
   const name = h("span", { class: "note" }, "or drop it here; at most 20 MB");
   const take = async (file: File | undefined) => {
     if (!file) return;
@@ -30,6 +30,8 @@ export function upload(label: string, chosen: (file: UploadedFile) => void, said
       said(`${file.name} cannot be read.`);
     }
   };
+  // The same file, corrected, is chosen again.
+  input.addEventListener("click", () => (input.value = ""));
   input.addEventListener("change", () => void take(input.files?.[0]));
   const place = h("div", { class: "control drop" }, h("label", {}, label, input), name);
   place.addEventListener("dragover", (event) => event.preventDefault());

@@ -15,6 +15,10 @@ interface Opened {
   description: string;
   rows: number | null;
   conditions_on_any: boolean;
+  /** What reads the file in Python, such as FlowDensity.load. */
+  loader: string;
+  /** The file, as the user names it. */
+  path: string;
 }
 
 const LONGEST_STATE = 1500;
@@ -25,7 +29,7 @@ class Model implements Mounted {
   private gone = false;
   private asked = 0;
   private name = "";
-  private description = "";
+  private opened: Opened | null = null;
   private cards: ColumnCard[] = [];
   private samples: ModelSamples | null = null;
   private checks: ModelChecks | null = null;
@@ -85,8 +89,9 @@ class Model implements Mounted {
     }
   }
 
-  private show(name: string, { columns, description, rows, conditions_on_any: takes }: Opened, given: Given): void {
-    [this.name, this.description] = [name, description];
+  private show(name: string, opened: Opened, given: Given): void {
+    const { columns, description, rows, conditions_on_any: takes } = opened;
+    [this.name, this.opened] = [name, opened];
     this.question = latest(
       (held: Given) => this.lab.transport.call<{ columns: Marginal[] }>("model.marginals", { given: held }),
       (answer, held, milliseconds) => this.answered(answer.columns, held, milliseconds),
@@ -185,7 +190,7 @@ class Model implements Mounted {
     const held = this.cards.filter((card) => card.given() !== null);
     const free = this.cards.find((card) => card.given() === null);
     const given = held.map((card) => `${JSON.stringify(card.column.name)}: ${literal(card.column, card.given() as Value)}`);
-    return modelLines(this.name, this.description, given, free?.column ?? null);
+    return modelLines(this.opened as Opened, given, free?.column ?? null);
   }
 }
 
@@ -198,10 +203,11 @@ function heldAt(column: Column, value: Value | undefined): Value | null {
 }
 
 /** Lines that open the file and ask it the same. */
-function modelLines(name: string, description: string, given: readonly string[], free: Column | null): string {
-  const detector = description.startsWith("anomaly detector");
-  const kind = detector ? "FlowAnomaly" : "FlowDensity";
-  const start = [`from pushforward.estimators import ${kind}`, "", `model = ${kind}.load(${JSON.stringify(name)})`];
+function modelLines({ loader, path, description }: Opened, given: readonly string[], free: Column | null): string {
+  const detector = loader.startsWith("FlowAnomaly");
+  const imported = loader.startsWith("pushforward") ? "import pushforward" : `from pushforward.estimators import ${loader.split(".")[0]}`;
+  const start = [imported, "", `model = ${loader}(${JSON.stringify(path)})`];
+  if (loader.startsWith("pushforward")) return [...start, "print(model.sample(5))", ""].join("\n");
   if (given.some((each) => each.includes("datetime."))) start.unshift("from datetime import datetime", "");
   if (detector) return [...start, "print(model.schema_.describe())", ""].join("\n");
   if (!given.length) return [...start, "print(model.sample(5))", ""].join("\n");

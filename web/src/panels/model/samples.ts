@@ -35,7 +35,7 @@ export class ModelSamples {
   ) {
     const options = columns.map((column, k) => [String(k), column.name] as const);
     const place = (value: unknown, otherwise: number) => {
-      const found = columns.findIndex((column) => column.name === value);
+      const found = columns.findIndex((column) => column.name === String(value));
       return String(found >= 0 ? found : Math.min(otherwise, columns.length - 1));
     };
     const chosen = () => {

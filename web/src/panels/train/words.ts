@@ -48,9 +48,17 @@ function dataLines({ name, points, file, columns }: PythonData): [string, string
   const names = JSON.stringify(columns);
   return [
     "import pandas as pd\n",
-    `table = pd.read_csv(${JSON.stringify(file || "table.csv")})\n`
+    `table = ${readerOf(file || "table.csv")}\n`
       + `x = torch.tensor(table[${names}].dropna().to_numpy(), dtype=torch.float32)`,
   ];
+}
+
+/** How pandas reads a file of this name. */
+function readerOf(file: string): string {
+  const name = JSON.stringify(file);
+  if (/\.(parquet|pq)$/i.test(file)) return `pd.read_parquet(${name})`;
+  if (/\.(feather|arrow)$/i.test(file)) return `pd.read_feather(${name})`;
+  return /\.tsv(\.\w+)?$/i.test(file) ? `pd.read_csv(${name}, sep="\\t")` : `pd.read_csv(${name})`;
 }
 
 /** Rows of ten points each. */
