@@ -96,12 +96,15 @@ def scored(model: Any, test: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def of_classes(model: Any, test: Tensor) -> Tensor:
-    """log q(x | c) of each image and class, (n, classes), in float64."""
+def of_classes(model: Any, test: Tensor, draw: int = 0) -> Tensor:
+    """log q(x | c) of each image and class, (n, classes), in float64, with one draw of noise where pixels have some."""
     classes = torch.eye(model.context_shape[0])[:, None]
     rows = [
         log_prob_of_each(
-            model, images, classes.expand(-1, len(images), -1), generator=torch.Generator().manual_seed(k)
+            model,
+            images,
+            classes.expand(-1, len(images), -1),
+            generator=torch.Generator().manual_seed(k + 10**6 * draw),
         ).T
         for k, images in enumerate(test.split(250))
     ]
@@ -134,7 +137,7 @@ def run(arguments: argparse.Namespace) -> None:
     classes = torch.eye(len(labels.unique())).tolist()
     model = pf.load(arguments.start) if arguments.start else model_of(arguments.what, tuple(x.shape[1:]), options)
     curve, start = Curve(x[0].numel()), time.process_time()
-    history = pf.fit(
+    history = None if not arguments.seconds else pf.fit(
         model, data, validation=validation, seconds=arguments.seconds, precision=arguments.precision,
         progress=False, callbacks=curve, checkpoint=arguments.checkpoint, resume=arguments.checkpoint is not None,
         loss=HybridLikelihood(classes, arguments.classification) if arguments.classification else None,
@@ -144,7 +147,10 @@ def run(arguments: argparse.Namespace) -> None:
     numbers, judge = held_out[0].numel() * math.log(2), None
     if arguments.labels:
         by_class = of_classes(model, held_out)
-        judge = judge_classes(by_class.softmax(dim=-1).numpy(), truth.numpy())
+        # Bayes' rule for an image with noise, on average over the noise.
+        further_draws = [of_classes(model, held_out, draw) for draw in range(1, arguments.draws)]
+        posterior = torch.stack([scores.softmax(dim=-1) for scores in (by_class, *further_draws)]).mean(dim=0)
+        judge = judge_classes(posterior.numpy(), truth.numpy())
         bits = (math.log(by_class.shape[-1]) - by_class.logsumexp(dim=-1)) / numbers
     else:
         bits = scored(model, held_out) / numbers
@@ -153,7 +159,8 @@ def run(arguments: argparse.Namespace) -> None:
         pf.save(model, arguments.save)
     if arguments.curve:
         Path(arguments.curve).write_text(json.dumps(curve.points), "utf-8")
-    weights, steps = sum(p.numel() for p in model.parameters()), history.records[-1].step
+    weights = sum(p.numel() for p in model.parameters())
+    steps = history.records[-1].step if history else 0
     spent = f"{weights:,} weights, {steps:,} steps, {cpu:.0f} s of processor time"
     if judge is not None:
         spent += f"; Bayes' rule finds the class of {judge.accuracy:.2%} ± {judge.error:.2%}"
@@ -190,6 +197,7 @@ def further(arguments: argparse.Namespace) -> str:
     text += f" --classification {arguments.classification:g}" if arguments.classification else ""
     text += f" --start {Path(arguments.start).name}" if arguments.start else ""
     text += f" --test {arguments.test}" if arguments.test else ""
+    text += f" --draws {arguments.draws}" if arguments.draws > 1 else ""
     return text + (f" --precision {arguments.precision}" if arguments.precision else "")
 
 
@@ -197,11 +205,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=tuple(IMAGE_FLOWS))
     parser.add_argument("--set", default="mnist", choices=("mnist", "fashion-mnist"))
-    parser.add_argument("--seconds", type=float, default=3600, help="time for training")
+    parser.add_argument(
+        "--seconds", type=float, default=3600, help="time for training; 0 to score a model of --start alone"
+    )
     parser.add_argument("--model", type=json.loads, default={}, help="options of the model, as JSON")
     parser.add_argument("--labels", action="store_true", help="the class is the context")
     parser.add_argument("--fit", type=json.loads, default={}, help="of fit, as JSON")
     parser.add_argument("--classification", type=float, default=0.0, help="weight of the class in training")
+    parser.add_argument(
+        "--draws", type=int, default=1, help="draws of noise over which probabilities of classes are means"
+    )
     parser.add_argument("--start", help="a model of an earlier run, from which training goes on")
     parser.add_argument("--calibration", help="PNG of the calibration of the classes")
     parser.add_argument("--precision", choices=("bf16",), help="of products of matrices in training")

@@ -524,3 +524,15 @@ def test_long_draws_show_how_far_they_are(fitted, monkeypatch, capfd):
     shown = capfd.readouterr()
     assert "draw" in shown.err
     assert shown.out == ""
+
+
+def test_probabilities_of_classes_are_means_over_draws_of_noise():
+    flow = FlowImages(model="glow", levels=4, options={"levels": 1, "depth": 1, "hidden": (4, 4)}, steps=5, random_state=0)
+    images = np.random.default_rng(0).integers(0, 4, (40, 4, 4))
+    flow.fit(images, np.arange(40) % 2)
+    one, four = flow.predict_proba(images), flow.predict_proba(images, draws=4)
+    np.testing.assert_allclose(one, flow.score_by_class(images).probabilities)
+    assert np.abs(four.sum(axis=1) - 1).max() < 1e-12
+    assert np.abs(four - one).max() > 0
+    with pytest.raises(ValueError, match=r"FlowImages: draws must be a whole number of at least 1; got 0"):
+        flow.predict_proba(images, draws=0)

@@ -115,6 +115,23 @@ def test_marginals_of_a_mixed_type_model(lab, values):
         assert total == pytest.approx(1.0, abs=0.12), column["name"]
 
 
+@pytest.mark.parametrize(
+    ("name", "loader", "conditions_on_any"),
+    [("mixed", FlowDensity.load, True), ("maf", FlowDensity.load, False), ("detector", FlowAnomaly.load, True),
+     ("plain", pf.load, False)],
+)  # fmt: skip
+def test_a_model_says_how_python_loads_it(folder, monkeypatch, name, loader, conditions_on_any):
+    monkeypatch.chdir(folder.parent)
+    lab = Caller(folder.name)
+    opened = lab("model.open", name=f"{name}.safetensors")
+    lab.session.close()
+    named = {"FlowDensity": FlowDensity, "FlowAnomaly": FlowAnomaly, "pushforward": pf}
+    assert opened["path"] == os.path.join(folder.name, f"{name}.safetensors")
+    assert named[opened["loader"].removesuffix(".load")].load == loader
+    assert loader(opened["path"]) is not None
+    assert opened["conditions_on_any"] is conditions_on_any
+
+
 def test_marginals_are_those_of_the_library(lab, folder):
     lab("model.open", name="mixed.safetensors")
     b = next(c for c in lab("model.marginals", given={"a": 0.5, "plan": "pro"})["columns"] if c["name"] == "b")

@@ -1,24 +1,31 @@
 """A session of Flow Lab: every call, every refusal, trainings that are paused and ended, and threads that go away."""
 
+import errno
 import json
 import math
 import re
 import tempfile
 import threading
 import time
-from concurrent.futures import Future
+import tomllib
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 import pytest
 import torch
 from lab_calls import Caller, in_base64
 from test_imports import modules_of
 
 import pushforward as pf
+from pushforward.data import TableError
 from pushforward.distributions.targets import entropy_on_grid
 from pushforward.lab import points as lab_points
 from pushforward.lab import session as lab_session
+from pushforward.lab import unpacked
 from pushforward.lab.arguments import LabError
 from pushforward.lab.baselines import baseline_likelihoods
 from pushforward.lab.controls import Controls
@@ -26,6 +33,7 @@ from pushforward.lab.messages import finite, read_message, write_message
 from pushforward.lab.pacing import INTERVAL, SHARE, Pace
 from pushforward.lab.points import NAMED, distribution, rows_of_points
 from pushforward.lab.presets import PRESETS, preset_flow
+from pushforward.lab.tables import read_table
 from pushforward.lab.threads import single_threaded
 from pushforward.train import TrainingError
 
@@ -61,6 +69,17 @@ def quick_baselines(monkeypatch):
 def test_a_session_needs_none_of_the_packages_of_page_and_widget():
     loaded = modules_of("import pushforward as pf; pf.lab.LabSession(print).close()")
     assert not {"fastapi", "uvicorn", "anywidget", "websockets"} & set(loaded)
+
+
+def test_extras_ask_for_the_versions_that_are_tested():
+    checkout = Path(__file__).parent.parent
+    extras = tomllib.loads((checkout / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    tested = dict(
+        line.split("==") for line in (checkout / "constraints.txt").read_text("utf-8").split() if "==" in line
+    )
+    for need in (*extras["lab"], *extras["notebook"]):
+        name, least = need.split(">=")
+        assert least == ".".join(tested[name].split(".")[:2])
 
 
 def test_only_public_names_are_there():
@@ -138,7 +157,7 @@ CSV = "x,y,name,same\n" + "".join(f"{k},{k * k},n{k},1\n" for k in range(30)) + 
 def test_a_table_and_two_of_its_columns(lab):
     before = set(Path(tempfile.gettempdir()).glob("flow-lab-*"))
     opened = lab("table.open", name="t.csv", content=in_base64(CSV))
-    assert opened == {"columns": ["x", "y"], "rows": 31, "points": None}
+    assert opened == {"columns": ["x", "y"], "rows": 31}
     assert lab("table.columns", x="y", y="x")["points"][:3] == [[0, 0], [1, 1], [4, 2]]
     assert len(lab("table.columns", x="x", y="y")["points"]) == 30
     assert set(Path(tempfile.gettempdir()).glob("flow-lab-*")) == before
@@ -164,6 +183,56 @@ def test_long_tables_are_thinned(lab, monkeypatch):
 )
 def test_bad_tables(lab, name, content, sentence):
     assert _matches(sentence, lab.error("table.open", name=name, content=in_base64(content)))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "tsv.zst", "parquet", "feather", "arrow"])
+def test_tables_that_are_large_when_unpacked(tmp_path, monkeypatch, suffix):
+    rows = pa.table({"x": [float(k % 7) for k in range(5_000)], "y": ["the same text"] * 5_000})
+    path = tmp_path / f"t.{suffix}"
+    write_table(rows, path)
+    assert read_table(path.name, path.read_bytes()).num_rows == 5_000
+    monkeypatch.setattr(unpacked, "MOST_ROWS", 4_999)
+    with pytest.raises(TableError, match=rf"^t\.{suffix}: the table has more than 4,999 rows\. Take a part of them\."):
+        read_table(path.name, path.read_bytes())
+    monkeypatch.setattr(unpacked, "MOST_ROWS", 5_000)
+    monkeypatch.setattr(unpacked, "MOST_UNPACKED", 15_000)
+    with pytest.raises(TableError, match=rf"^t\.{suffix}: unpacked, the table is larger than 0 MB\. Take a part"):
+        read_table(path.name, path.read_bytes())
+
+
+def write_table(rows, path):
+    if path.suffix == ".parquet":
+        pq.write_table(rows, path, use_dictionary=False)
+    elif path.suffix in (".feather", ".arrow"):
+        new = pa.ipc.new_file if path.suffix == ".feather" else pa.ipc.new_stream
+        with new(str(path), rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(rows)
+    else:
+        compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
+        with pa.output_stream(str(path), compression=compression) as stream:
+            pacsv.write_csv(rows, stream, pacsv.WriteOptions(delimiter="\t" if ".tsv" in path.name else ","))
+
+
+def test_the_size_of_a_feather_file_is_measured_before_it_is_unpacked(tmp_path):
+    rows = pa.table({"x": np.zeros(9_999), "y": pa.array(["a", "b", None] * 3_333).dictionary_encode()})
+    for compression in ("zstd", "lz4", None):
+        for suffix in (".feather", ".arrow"):
+            path = tmp_path / f"t{suffix}"
+            new = pa.ipc.new_file if suffix == ".feather" else pa.ipc.new_stream
+            with new(str(path), rows.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+                writer.write_table(rows)
+            sizes = list(unpacked._sizes_of_batches(path))
+            assert len(sizes) == 2  # the categories, and the rows
+            assert sizes[1] == pytest.approx(9_999 * (8 + 4 + 1 / 8), abs=200)
+
+
+def test_a_table_that_cannot_be_kept_says_why(lab, monkeypatch):
+    def full(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    error = lab.error("table.open", name="t.csv", content=in_base64(CSV))
+    assert error == "t.csv: cannot be kept in the folder for temporary files (No space left on device)."
 
 
 def test_columns_that_are_not_there(lab):
@@ -247,9 +316,23 @@ def test_only_so_many_calls_wait(lab, monkeypatch):
     assert "0 calls wait for an answer already" in lab.error("maps.presets")
 
 
+def test_only_so_many_bytes_wait(monkeypatch):
+    monkeypatch.setattr(lab_session, "MOST_BYTES_WAITING", 2 * 2**20)
+    lab, may_go_on = Caller(), threading.Event()
+    lab.session._calls["table.open"] = lab_session.Call(lambda arguments: may_go_on.wait(60), ("content",))
+    for number in (1, 2):
+        lab.session.handle({"id": number, "call": "table.open", "with": {"content": "x" * 2**20}})
+    lab.session.handle({"id": "told", "call": "maps.presets"}, 1)
+    assert "hold 2 MB already" in lab.until(lambda message: message.get("id") == "told")["error"]
+    may_go_on.set()
+    lab.until(lambda message: message.get("id") == 2)
+    lab.session.close()
+
+
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
+        (TimeoutError(), r"^The training is busy\. Try again\.$"),
         (MemoryError(), "info: out of memory"),
         (FileNotFoundError(2, "No such file"), "info: No such file."),
         (KeyError("secret"), r"info: internal error \(KeyError\)\. This is a bug of pushforward: please report it\."),
@@ -311,14 +394,18 @@ def test_pause_step_reset_and_resume(lab, quick_baselines):
     first = lab("train.start", data="banana", paused=True, **SMALL)["run"]
     start = lab.event(lambda data: not data["running"])
     assert start["step"] == 0
-    lab("train.step")
-    assert lab.event(lambda data: data["step"] == 1)["running"] is False
-    lab("train.resume")
+    assert lab("train.step") == {"state": 1}
+    stepped = lab.event(lambda data: data["step"] == 1)
+    assert (stepped["running"], stepped["state"]) == (False, 1)
+    assert lab("train.resume") == {"state": 2}
     lab.event(lambda data: data["step"] > 3)
-    lab("train.pause")
+    assert lab("train.pause") == {"state": 3}
+    assert all(data["running"] == (data["state"] == 2) for data in lab.events())
     paused = lab.event(lambda data: data["step"] > 3 and not data["running"])
     assert lab("maps.point", flow="training", z=[0, 0])["x"] is not None
-    second = lab("train.reset")["run"]
+    reset = lab("train.reset")
+    second = reset["run"]
+    assert reset["state"] == 0
     assert second == first + 1
     again = lab.event(lambda data: data["run"] == second)
     assert (again["step"], again["running"]) == (0, False)
@@ -353,7 +440,7 @@ def test_a_training_that_fails_says_why(lab, quick_baselines, monkeypatch, error
     monkeypatch.setattr("pushforward.lab.training.fit", fail)
     run = lab("train.start", data="moons", **SMALL)["run"]
     failed = lab.event(lambda data: True, "train.failed")
-    assert failed["run"] == run
+    assert (failed["run"], failed["state"]) == (run, 1)
     assert _matches(
         r"^Training stopped\. (The loss was not finite 4 times\.|RuntimeError: no memory)$", failed["message"]
     )
@@ -371,7 +458,13 @@ def test_steps_with_a_rate_that_is_far_too_high_end_in_a_sentence_or_go_on(lab, 
 def test_a_training_that_is_over_says_so(lab, quick_baselines, monkeypatch):
     monkeypatch.setattr("pushforward.lab.training.STEPS", 3)
     lab("train.start", data="moons", **SMALL)
-    assert lab.event(lambda data: data["step"] == 3 and not data["running"])["held_out"] is not None
+    ended = lab.event(lambda data: data["step"] == 3 and not data["running"])
+    assert (ended["held_out"] is not None, ended["state"]) == (True, 1)
+    for call in ("train.resume", "train.step"):
+        assert lab.error(call) == "The training has ended. Reset it, or start another one."
+    assert lab("train.pause") == {"state": 1}
+    assert lab("train.reset")["run"] == 2
+    assert lab("train.step") == {"state": 1}
 
 
 @pytest.mark.parametrize("univariate", ["affine", "spline"])
@@ -480,3 +573,40 @@ def test_the_number_of_threads_comes_back_after_the_last_block():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_threads_that_leave_in_another_order_have_their_number_again():
+    """The pool's thread leaves while the training is inside, and comes again when it is alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    inside, may_leave = threading.Event(), threading.Event()
+    numbers = {}
+
+    def train():
+        with single_threaded():
+            inside.set()
+            assert may_leave.wait(60)
+            numbers["inside"] = torch.get_num_threads()
+        numbers["training"] = torch.get_num_threads()
+
+    training = threading.Thread(target=train)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            training.start()
+            assert inside.wait(60)
+            numbers["first"] = pool.submit(block).result()
+            may_leave.set()
+            training.join()
+            numbers["second"] = pool.submit(block).result()
+        with ThreadPoolExecutor(1) as pool:
+            numbers["new"] = pool.submit(torch.get_num_threads).result()
+        assert numbers == {"inside": 1, "training": 3, "first": (1, 3), "second": (1, 3), "new": 3}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def block():
+    with single_threaded():
+        inside = torch.get_num_threads()
+    return inside, torch.get_num_threads()

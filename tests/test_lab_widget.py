@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("anywidget", reason="the extra notebook is not installed")
 
 import anywidget
+import ipywidgets.widgets.widget as widgets
 from lab_calls import PATIENCE
 
 import pushforward as pf
@@ -54,5 +55,8 @@ def test_a_widget_needs_the_page_and_the_package(built, monkeypatch):
 
 
 def test_a_widget_needs_a_folder_that_is_there(built):
+    """Without one, no widget is registered."""
+    before = set(widgets._instances)
     with pytest.raises(ValueError, match="there is no such folder"):
         pf.lab.widget(built / "none")
+    assert set(widgets._instances) == before

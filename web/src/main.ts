@@ -15,7 +15,12 @@ export function mount(root: HTMLElement, transport: Transport, inPage: boolean):
     address: inPage ? readAddress() : { panel: null, state: {} },
     written: inPage ? writeAddress : () => undefined,
   });
-  return () => shell.destroy();
+  const changed = () => shell.show(readAddress());
+  if (inPage) window.addEventListener("hashchange", changed);
+  return () => {
+    window.removeEventListener("hashchange", changed);
+    shell.destroy();
+  };
 }
 
 /** What anywidget calls for each view of the widget. */

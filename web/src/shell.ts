@@ -71,6 +71,14 @@ export class Shell {
     this.root.replaceChildren();
   }
 
+  /** Shows what an address says, such as one that the user has typed or gone back to. */
+  show(address: Address): void {
+    if (address.panel === null || !this.tabs.has(address.panel)) return;
+    this.states.set(address.panel, address.state);
+    this.current = "";
+    this.open(address.panel);
+  }
+
   private open(id: string): void {
     if (id === this.current) return;
     const panel = this.panels.find((each) => each.id === id) as Panel;

@@ -24,6 +24,8 @@ __all__ = ["ClassScores", "ImageAnswers"]
 
 NUMBERS = 2**17
 """Pixels that are scored or drawn at once."""
+NEXT_DRAW = 10**9
+"""Between the seeds of two draws of the noise of an image."""
 
 
 class ClassScores(NamedTuple):
@@ -84,16 +86,24 @@ class ImageAnswers:
         """The mean of `score_samples`."""
         return float(self.score_samples(images, y).mean())
 
-    def predict_proba(self, images: Any) -> NDArray[np.float64]:
+    def predict_proba(self, images: Any, *, draws: int = 1) -> NDArray[np.float64]:
         r"""The probability of each class given the image, (n, classes), by Bayes' rule.
 
         .. math:: p(c \mid x) = \frac{\pi_c\, p(x \mid c)}{\sum_k \pi_k\, p(x \mid k)}
 
         with the frequencies :math:`\pi_c` of the classes in training. It costs a score for each class.
+
+        Args:
+            images: as in `fit`.
+            draws: of the noise that dequantizes, for flows: probabilities are means over them. More are better by some
+                per cent of the images, and cost as many evaluations.
         """
-        self._classes("predict_proba")
-        probabilities = self.score_by_class(images).probabilities
-        return np.empty((0, 0)) if probabilities is None else probabilities
+        at_least("FlowImages", "draws", draws, 1)
+        classes, (x, _) = self._classes("predict_proba"), self._pixels(images)
+        count = draws if self.model_.stochastic else 1
+        each = [(self._by_class(x, classes, k) + classes.log_frequencies).softmax(dim=1) for k in range(count)]
+        probabilities: NDArray[np.float64] = torch.stack(each).mean(dim=0).numpy()
+        return probabilities
 
     def predict(self, images: Any) -> NDArray[Any]:
         """The most probable class of each image, (n,)."""
@@ -123,12 +133,12 @@ class ImageAnswers:
         return advancing(pieces, doing) if self.verbose and doing and len(pieces) > 1 else pieces
 
     @torch.no_grad()
-    def _scores(self, x: Tensor, *contexts: Tensor | None) -> Tensor:
+    def _scores(self, x: Tensor, *contexts: Tensor | None, draw: int = 0) -> Tensor:
         """log p(x | c) of each image in float64, (contexts, n), for contexts (n, size) each, or one None."""
         parts, seed = [], 0 if self.random_state is None else seed_of(self.random_state)
         for piece in self._pieces(len(x), "score"):
             rows = x[piece].to(self.device, self.model_.dtype)
-            noise = torch.Generator(device=self.device or "cpu").manual_seed(seed + piece.start)
+            noise = torch.Generator(device=self.device or "cpu").manual_seed(seed + piece.start + NEXT_DRAW * draw)
             told = [context[piece].to(self.device) for context in contexts if context is not None]
             if told:
                 scores = log_prob_of_each(self.model_, rows, torch.stack(told), generator=noise)
@@ -143,9 +153,13 @@ class ImageAnswers:
         classes = self.condition_
         if not isinstance(classes, Classes):
             return ClassScores(self._scores(x, self._context(None, len(x), "score_by_class"))[0].numpy())
-        scores = self._scores(x, *(c.expand(len(x), -1) for c in classes.each())).t()
+        scores = self._by_class(x, classes)
         joint = scores + classes.log_frequencies
         return ClassScores(joint.logsumexp(dim=1).numpy(), joint.softmax(dim=1).numpy(), scores.numpy())
+
+    def _by_class(self, x: Tensor, classes: Classes, draw: int = 0) -> Tensor:
+        """log p(x | c) of each image and class, (n, classes)."""
+        return self._scores(x, *(c.expand(len(x), -1) for c in classes.each()), draw=draw).t()
 
     # --- draws
 

@@ -31,7 +31,7 @@ class ModelAnswers:
         name = arguments.text("name")
         table = OpenTable.of(name, read_table(name, arguments.content("content", MOST_BYTES)))
         self._table = table
-        return {"columns": list(table.columns), "rows": table.rows, "points": None}
+        return {"columns": list(table.columns), "rows": table.rows}
 
     def columns(self, arguments: Arguments) -> dict[str, Any]:
         """Two columns of the table as points."""
@@ -42,9 +42,10 @@ class ModelAnswers:
 
     def open_model(self, arguments: Arguments) -> dict[str, Any]:
         """Open a model file of the folder."""
-        model = OpenModel(self._files.file(arguments.text("name")))
+        name = arguments.text("name")
+        model = OpenModel(self._files.file(name))
         self._model = model
-        return model.describe()
+        return model.describe() | {"path": self._files.path_of(name)}
 
     def marginals(self, arguments: Arguments) -> dict[str, Any]:
         """The densities of columns, given others."""

@@ -38,35 +38,33 @@ class TrainingAnswers:
     def start(self, arguments: Arguments) -> dict[str, Any]:
         """Begin to train; the training that ran before ends. The answer comes when the baselines are fitted, which
         takes a second or two, while the training runs already."""
-        options, paused = TrainingOptions.read(arguments), arguments.values.get("paused") is True
+        options, paused = TrainingOptions.read(arguments), arguments.flag("paused", False)
         if arguments.has("points") == arguments.has("data"):
             raise LabError("train.start: either points or data must say what to learn from.")
         if arguments.has("data"):
             rows = rows_of_target(arguments.choice("data", tuple(NAMED)), options.seed)
         else:
             rows = rows_of_points(arguments.points("points", FEWEST, MOST), options.seed)
-        run = self._begin(options, rows, paused=paused)
-        return {"run": run, "entropy": rows.entropy, "baselines": baseline_likelihoods(rows, 0), "scale": rows.scale}
+        training = self._begin(options, rows, paused=paused)
+        baselines = baseline_likelihoods(rows, 0)
+        return _place(training) | {"entropy": rows.entropy, "baselines": baselines, "scale": rows.scale}
 
     def pause(self, arguments: Arguments) -> dict[str, Any]:
         """Wait after the present step."""
-        self._current(arguments).controls.pause()
-        return {}
+        return {"state": self._current(arguments).controls.pause()}
 
     def resume(self, arguments: Arguments) -> dict[str, Any]:
         """Go on."""
-        self._current(arguments).controls.resume()
-        return {}
+        return {"state": self._current(arguments).controls.resume()}
 
     def step(self, arguments: Arguments) -> dict[str, Any]:
         """Take one step, and wait."""
-        self._current(arguments).controls.step()
-        return {}
+        return {"state": self._current(arguments).controls.step()}
 
     def reset(self, arguments: Arguments) -> dict[str, Any]:
         """Go back to the weights of the start, and wait there."""
         training = self._current(arguments)
-        return {"run": self._begin(training.options, training.rows, paused=True)}
+        return _place(self._begin(training.options, training.rows, paused=True))
 
     def ask(self, question: Callable[[Flow], Any]) -> Any:
         """The answer to a question about the flow that is being trained.
@@ -86,7 +84,7 @@ class TrainingAnswers:
             if self._training is not None:
                 self._training.close()
 
-    def _begin(self, options: TrainingOptions, rows: PlaneRows, *, paused: bool) -> int:
+    def _begin(self, options: TrainingOptions, rows: PlaneRows, *, paused: bool) -> Training:
         with self._lock:
             if self._closed:
                 raise LabError("The session is closed.")
@@ -97,10 +95,15 @@ class TrainingAnswers:
                 options, rows, self._emit, run=self._runs, paused=paused, bytes_per_second=self._rate
             )
             self._training.start()
-            return self._runs
+            return self._training
 
     def _current(self, arguments: Arguments) -> Training:
         training = self._training
         if training is None:
             raise LabError(f"{arguments.call}: there is no training. Start one first.")
         return training
+
+
+def _place(training: Training) -> dict[str, Any]:
+    """Which training it is, and how often it changed between running and waiting."""
+    return {"run": training.run, "state": training.controls.status[0]}

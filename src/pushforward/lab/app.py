@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from html import escape
 from pathlib import Path
@@ -12,7 +13,7 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 
-from pushforward.lab.guard import Guard, cookie_name, security_headers
+from pushforward.lab.guard import Guard, security_headers
 from pushforward.lab.messages import read_message, write_message
 from pushforward.lab.outbox import Outbox
 from pushforward.lab.session import LabSession
@@ -69,7 +70,7 @@ class LabApp:
         api.add_api_route("/", self._page, methods=["GET", "HEAD"])
         api.add_api_route("/static/{name:path}", self._file, methods=["GET", "HEAD"])
         api.add_api_websocket_route("/socket", self._socket)
-        self.asgi = Guard(api, port, token)
+        self.asgi = Guard(api, token)
 
     @property
     def address(self) -> str:
@@ -78,10 +79,7 @@ class LabApp:
 
     async def _page(self, request: Request) -> Response:
         text = PAGE.format(token=escape(quote(self.token)))
-        page = HTMLResponse(text, headers=security_headers(request.headers["host"]))
-        # What a style sheet loads has no token in its address; the cookie has it.
-        page.set_cookie(cookie_name(self.port), self.token, httponly=True, samesite="strict")
-        return page
+        return HTMLResponse(text, headers=security_headers(request.headers["host"]))
 
     async def _file(self, request: Request, name: str) -> Response:
         """A file of the static folder, by a name from its listing: no path is ever made of what a request says."""
@@ -97,17 +95,33 @@ class LabApp:
         if self._sessions >= MOST_SESSIONS:
             await socket.close(1013, f"{MOST_SESSIONS} tabs are open already; close one of them.")
             return
-        self._sessions += 1
         outbox = Outbox(asyncio.get_running_loop())
-        session = LabSession(outbox.put, self.folder)
-        sender = asyncio.create_task(_send_all(socket, outbox))
         try:
-            await self._receive_all(socket, session, outbox)
+            session = LabSession(outbox.put, self.folder)
+        except ValueError:
+            await socket.close(1011, "The folder of models is gone. Start pushforward lab again.")
+            return
+        self._sessions += 1
+        tasks = [asyncio.create_task(self._receive_all(socket, session, outbox))]
+        tasks.append(asyncio.create_task(_send_all(socket, outbox)))
+        try:
+            # A browser that is gone may be noticed by either: the other one waits, perhaps for ever.
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            sender.cancel()
-            self._sessions -= 1
-            # Also when the server stops: the threads of a session end before it is forgotten.
-            await asyncio.shield(asyncio.to_thread(session.close))
+            for task in tasks:
+                task.cancel()
+            # Also when the server stops: the threads of a session end before it is forgotten. Closing has a thread of
+            # its own, so that it never waits for messages that are read in those of asyncio.
+            closer = ThreadPoolExecutor(1, thread_name_prefix="flow-lab-closing")
+            closing = asyncio.get_running_loop().run_in_executor(closer, session.close)
+            closing.add_done_callback(self._forget)
+            closer.shutdown(wait=False)
+            await asyncio.shield(closing)
+
+    def _forget(self, closing: asyncio.Future[None]) -> None:
+        self._sessions -= 1
 
     async def _receive_all(self, socket: WebSocket, session: LabSession, outbox: Outbox) -> None:
         while True:
@@ -124,7 +138,7 @@ class LabApp:
             except ValueError:
                 outbox.put({"id": None, "error": "The message is no JSON."})
                 continue
-            session.handle(value)
+            session.handle(value, len(text))
 
 
 async def _send_all(socket: WebSocket, outbox: Outbox) -> None:

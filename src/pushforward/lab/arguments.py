@@ -78,6 +78,13 @@ class Arguments:
             raise self._wrong(name, f"a number from {low:g} to {high:g}", value)
         return float(value)
 
+    def flag(self, name: str, default: Any = _REQUIRED) -> bool:
+        """True or false."""
+        value = self._value(name, default)
+        if not isinstance(value, bool):
+            raise self._wrong(name, "true or false", value)
+        return value
+
     def pair(self, name: str) -> tuple[float, float]:
         """Two numbers."""
         value = self._value(name)

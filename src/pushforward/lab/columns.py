@@ -92,7 +92,8 @@ def _entry(field: Field, value: Any) -> Any:
         return value
     if not is_number(value):
         raise LabError(f"Column {field.name!r} takes a number; got {shown(value)}.")
-    number = round(value) if kind == "integer" else value / seconds_per_unit(field)
+    is_whole = kind == "integer" or (field.form == "time" and not field.column_type.is_density)
+    number = round(value) if is_whole else value / seconds_per_unit(field)
     try:
         return field.entry(float(number)) if kind == "time" else number
     except (OverflowError, ValueError):

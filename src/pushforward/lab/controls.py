@@ -9,6 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from pushforward.lab.arguments import LabError
+
 __all__ = ["Controls"]
 
 
@@ -22,6 +24,7 @@ class Controls:
     def __init__(self, *, paused: bool = False) -> None:
         self._changed = threading.Condition()
         self._paused, self._steps, self._stopped, self._ended = paused, 0, False, False
+        self._state = 0
         self._questions: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
 
     @property
@@ -34,22 +37,42 @@ class Controls:
         """Whether the training is to end."""
         return self._stopped
 
-    def pause(self) -> None:
-        """Wait after the present step."""
+    @property
+    def status(self) -> tuple[int, bool]:
+        """The number of changes so far (by `pause`, `resume`, `step` and the end), and whether the training runs; both
+        of the same moment."""
         with self._changed:
+            return self._state, not self._paused and not self._ended
+
+    def pause(self) -> int:
+        """Wait after the present step. Returns the number of this change; after the end there is nothing to change."""
+        with self._changed:
+            if self._ended:
+                return self._state
             self._paused, self._steps = True, 0
+            return self._change()
 
-    def resume(self) -> None:
-        """Go on."""
+    def resume(self) -> int:
+        """Go on. Returns the number of this change.
+
+        Raises:
+            LabError: the training has ended.
+        """
         with self._changed:
+            self._refuse_after_end()
             self._paused = False
-            self._changed.notify_all()
+            return self._change()
 
-    def step(self) -> None:
-        """Take one more step, and wait."""
+    def step(self) -> int:
+        """Take one more step, and wait. Returns the number of this change.
+
+        Raises:
+            LabError: the training has ended.
+        """
         with self._changed:
+            self._refuse_after_end()
             self._paused, self._steps = True, min(self._steps + 1, 100)
-            self._changed.notify_all()
+            return self._change()
 
     def stop(self) -> None:
         """End."""
@@ -86,9 +109,11 @@ class Controls:
                 future.set_exception(error)
 
     def end(self) -> None:
-        """The thread of the training is over; it answers what was still asked."""
+        """The training is over; its thread answers what was still asked. A second call changes nothing more."""
         with self._changed:
-            self._ended = True
+            if not self._ended:
+                self._ended = True
+                self._change()
         self.answer()
 
     def wait(self, until: float, waiting: Callable[[], None]) -> bool:
@@ -118,3 +143,12 @@ class Controls:
                 tell, told = self._paused and not told, told or self._paused
             if tell:
                 waiting()
+
+    def _change(self) -> int:
+        self._state += 1
+        self._changed.notify_all()
+        return self._state
+
+    def _refuse_after_end(self) -> None:
+        if self._ended:
+            raise LabError("The training has ended. Reset it, or start another one.")

@@ -26,6 +26,7 @@ class ModelFolder:
 
     def __init__(self, folder: str | os.PathLike[str] | None) -> None:
         self.path: Path | None = None
+        self._as_written = "" if folder is None else str(os.fspath(folder))
         if folder is not None:
             if not os.path.isdir(folder):
                 raise ValueError(f"{os.fspath(folder)}: there is no such folder. Name the folder of your model files.")
@@ -54,12 +55,16 @@ class ModelFolder:
             raise LabError(f"There is no model file {shown(name)} in the folder.")
         return path
 
+    def path_of(self, name: str) -> str:
+        """A file as the user would write it in Python: the folder as it was named, and the name."""
+        return os.path.join(self._as_written, name)
+
     def _inside(self, name: str) -> Path | None:
         """The real path of a file that lies in the folder itself, whatever links it takes to get there."""
         if self.path is None:
             return None
         try:
             real = (self.path / name).resolve(strict=True)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RuntimeError):  # Python 3.11 raises the last of a link to itself
             return None
         return real if real.parent == self.path and real.is_file() else None

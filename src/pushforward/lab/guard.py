@@ -5,22 +5,16 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
-__all__ = ["Guard", "cookie_name", "security_headers"]
+__all__ = ["Guard", "security_headers"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-LOCAL = re.compile(r"(?:127\.0\.0\.1|localhost):\d{1,5}")
+LOCAL = re.compile(r"(?:127\.0\.0\.1|localhost)(?::\d{1,5})?")
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-def cookie_name(port: int) -> str:
-    """Cookies belong to a host with all its ports, so each server has a name of its own."""
-    return f"flow_lab_{port}"
 
 
 def security_headers(host: str) -> dict[str, str]:
@@ -44,18 +38,17 @@ def security_headers(host: str) -> dict[str, str]:
 class Guard:
     """Refuses, before anything of a request is read, what does not come from a page of this server.
 
-    The host must be a name of this machine, at any port, as one may be forwarded (a foreign name that resolves to this
-    machine is DNS rebinding); an origin must be that host and sockets must have one, the method must only read, and the
-    token must be in the address or in the cookie of the page.
+    The host must be a name of this machine, at any port, as one may be forwarded, and without one where that is 80 (a
+    foreign name that resolves to this machine is DNS rebinding); an origin must be that host and sockets must have one,
+    the method must only read, and the token must be in the address.
 
     Args:
         app: what answers the others.
-        port: of the server.
         token: the secret.
     """
 
-    def __init__(self, app: App, port: int, token: str) -> None:
-        self.app, self.port, self._token = app, port, token.encode()
+    def __init__(self, app: App, token: str) -> None:
+        self.app, self._token = app, token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -88,17 +81,14 @@ class Guard:
             return 403, "Pages of other servers may not use Flow Lab."
         if not is_socket and scope["method"] not in ("GET", "HEAD"):
             return 405, "Flow Lab takes no uploads by HTTP."
-        if not self._has_token(scope, headers.get("cookie", [])):
+        if not self._has_token(scope):
             return 403, "The token is missing or wrong. Open the address that `pushforward lab` printed."
         return 0, ""
 
-    def _has_token(self, scope: Scope, cookies: list[str]) -> bool:
+    def _has_token(self, scope: Scope) -> bool:
         query = scope.get("query_string", b"")
-        offered = parse_qs(query.decode("latin-1"), max_num_fields=50).get("token", []) if len(query) < 4096 else []
-        for text in cookies:
-            try:
-                morsel = SimpleCookie(text).get(cookie_name(self.port))
-            except CookieError:
-                continue
-            offered += [] if morsel is None else [morsel.value]
-        return any(secrets.compare_digest(value.encode(), self._token) for value in offered)
+        try:
+            fields = parse_qs(query.decode("latin-1"), max_num_fields=50) if len(query) < 4096 else {}
+        except ValueError:  # there are more fields than in any address of ours
+            return False
+        return any(secrets.compare_digest(value.encode(), self._token) for value in fields.get("token", []))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from pushforward.estimators import FlowAnomaly, FlowDensity
 from pushforward.io import load, read_header
 from pushforward.lab.arguments import LabError
 
-__all__ = ["read_model"]
+__all__ = ["loader_of", "read_model"]
 
 
 def read_model(path: Path) -> tuple[FlowDensity, FlowAnomaly | None]:
@@ -38,20 +39,26 @@ def read_model(path: Path) -> tuple[FlowDensity, FlowAnomaly | None]:
     return density, detector
 
 
+def loader_of(metadata: dict[str, Any]) -> str:
+    """The public function that loads a file with this metadata, without ``pf.`` before a class."""
+    if "estimator" in metadata:
+        return f"{metadata['estimator'].get('name', 'FlowDensity')}.load"
+    return "FlowDensity.load" if "columns" in metadata else "pushforward.load"
+
+
 def _read(path: Path) -> tuple[FlowDensity, FlowAnomaly | None]:
-    metadata = read_header(path).metadata
-    kind = metadata.get("estimator", {}).get("name", "FlowDensity")
-    if kind == "FlowAnomaly":
+    loader = loader_of(read_header(path).metadata)
+    if loader == "FlowAnomaly.load":
         detector = FlowAnomaly.load(path)
         density = FlowDensity()
         density.model_, density.schema_ = detector.model_, detector.schema_
         density.n_features_in_, density.model_name_ = detector.n_features_in_, "anomaly detector"
         return density, detector
-    if kind != "FlowDensity":
-        raise LabError(f"{path.name}: this file holds a {kind}. Use it from Python, with {kind}.load.")
-    if "estimator" in metadata or "columns" in metadata:
+    if loader == "FlowDensity.load":
         return FlowDensity.load(path), None
-    return _of_plain_flow(path), None
+    if loader == "pushforward.load":
+        return _of_plain_flow(path), None
+    raise LabError(f"{path.name}: this file holds a {loader.removesuffix('.load')}. Use it from Python, with {loader}.")
 
 
 def _of_plain_flow(path: Path) -> FlowDensity:

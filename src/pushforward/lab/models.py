@@ -19,7 +19,7 @@ from pushforward.io import read_header
 from pushforward.lab.arguments import LabError
 from pushforward.lab.columns import entry_json, given_values
 from pushforward.lab.marginals import marginal_densities
-from pushforward.lab.model_files import read_model
+from pushforward.lab.model_files import loader_of, read_model
 from pushforward.lab.ranges import described_columns
 from pushforward.lab.threads import quiet, single_threaded
 
@@ -47,15 +47,17 @@ class OpenModel:
         self.density, self.detector = read_model(path)
         header, names = read_header(path), self.density.schema_.names
         self.rows = header.metadata.get("train_rows")
+        self.loader = loader_of(header.metadata)
         self.description = f"{self.density.model_name_}: {len(names)} columns, {header.parameters:,} parameters"
         self.columns = described_columns(self.density)
 
     def describe(self) -> dict[str, Any]:
-        """Columns, what the file is, and whether any of the columns may be given."""
+        """Columns, what the file is, what loads it, and whether any of the columns may be given."""
         return {
             "columns": self.columns,
             "description": self.description,
             "rows": self.rows,
+            "loader": self.loader,
             "conditions_on_any": self.density.conditions_on_any,
         }
 

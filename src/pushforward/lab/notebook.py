@@ -26,8 +26,10 @@ class LabWidget(anywidget.AnyWidget):  # type: ignore[misc,unused-ignore]
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
         # Read at each use, so that a page that was built anew shows without a new kernel.
-        super().__init__(_esm=_text("lab.js"), _css=_text("lab.css"))
+        script, style = _text("lab.js"), _text("lab.css")
+        # Before the notebook hears of the widget, which a folder that is not there would leave behind.
         self.session = LabSession(self.send, folder, bytes_per_second=BYTES_PER_SECOND)
+        super().__init__(_esm=script, _css=style)
         self.on_msg(self._hear)
 
     def _hear(self, _: Any, content: Any, buffers: Any) -> None:

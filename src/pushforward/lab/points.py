@@ -24,6 +24,10 @@ TRAIN, HELD_OUT = 8_000, 2_000
 """Rows drawn from a named distribution."""
 SHARE = 0.2
 """Of the points of a user that are held out."""
+STEPS = 8
+"""Between neighbouring float64 numbers; values of a smaller range count as one."""
+LEAST = 1e-140
+"""Standard deviation of which float64 still holds the square."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +89,15 @@ def rows_of_points(points: NDArray[np.float64], seed: int) -> PlaneRows:
     """Points of a user, a fifth of which is held out.
 
     Raises:
-        LabError: a variable has the same value in all points, or in all but a few.
+        LabError: a variable has the same value in all points, or in all but a few, as far as float64 can tell.
     """
     order = np.random.default_rng(seed).permutation(len(points))
     count = max(4, round(SHARE * len(points)))
     rows = PlaneRows(points[order[count:]], points[order[:count]], None)
     for j, name in enumerate("xy"):
-        deviation = rows.train[:, j].std()
-        if not deviation > 1e-9 * max(1.0, float(abs(rows.train[:, j]).max())):
+        values = rows.train[:, j]
+        if not np.ptp(values) > STEPS * np.spacing(abs(values).max()):
             raise LabError(f"train.start: {name} has the same value in all points, so it has no density.")
+        if not values.std() > LEAST:
+            raise LabError(f"train.start: {name} varies by less than {LEAST:g}. Multiply it by a number.")
     return rows

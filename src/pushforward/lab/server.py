@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import socket
 import sys
+import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable
+from html import escape
+from pathlib import Path
 from typing import Any
 
 from pushforward.core.waiting_threads import let_waiting_threads_sleep
@@ -19,6 +23,13 @@ __all__ = ["FRAME", "serve", "uvicorn_server"]
 FRAME = 32 * 2**20
 """Largest message in bytes: a table of 20 MB in base64, and some."""
 HOST = "127.0.0.1"
+REDIRECT = """<!doctype html>
+<meta charset="utf-8">
+<title>Flow Lab</title>
+<meta http-equiv="refresh" content="0; url={address}">
+<a href="{address}">Flow Lab</a>
+"""
+"""A page that leads to an address."""
 
 
 def serve(
@@ -38,7 +49,7 @@ def serve(
 
     Raises:
         ImportError: the extra ``lab`` is not installed.
-        ValueError: there is no such folder, the port is taken, or the page was not built.
+        ValueError: there is no such folder, the port is taken or not permitted, or the page was not built.
     """
     need_packages("pushforward lab", "lab", "fastapi", "uvicorn", "websockets")
     let_waiting_threads_sleep()
@@ -48,12 +59,13 @@ def serve(
     ModelFolder(folder)
     if not (STATIC / "lab.js").exists():
         raise ValueError("pushforward lab: the page is not built. Run `npm ci && npm run build` in the folder web/.")
-    with _listen(port) as listener:
+    with _listen(port) as listener, tempfile.TemporaryDirectory(prefix="pushforward-lab-") as temporary:
         app = LabApp(folder, listener.getsockname()[1], secrets.token_urlsafe(24))
         say(f"Flow Lab: {app.address}")
         say("Ctrl-C ends it.")
         if browser and _has_display():
-            threading.Thread(target=webbrowser.open, args=(app.address,), daemon=True).start()
+            page = _write_redirect(Path(temporary, "flow-lab.html"), app.address)
+            threading.Thread(target=webbrowser.open, args=(page.as_uri(),), daemon=True).start()
         try:
             uvicorn_server(app.asgi).run(sockets=[listener])
         except KeyboardInterrupt:  # uvicorn has closed everything, and hands the signal on
@@ -76,7 +88,7 @@ def _listen(port: int) -> socket.socket:
     """A socket that listens at the loopback address.
 
     Raises:
-        ValueError: the port is taken, or there is none of this number.
+        ValueError: the port is taken or not permitted, or there is none of this number.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
@@ -84,10 +96,23 @@ def _listen(port: int) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, port))
         listener.listen(128)
-    except (OSError, OverflowError):
+    except (OSError, OverflowError) as error:
         listener.close()
+        if isinstance(error, OSError) and error.errno == errno.EACCES:
+            raise ValueError(
+                f"pushforward lab: you have no permission to listen at port {port}. Choose one from 1024 on, or 0."
+            ) from None
         raise ValueError(f"pushforward lab: port {port} is not free. Choose another one, or 0.") from None
     return listener
+
+
+def _write_redirect(path: Path, address: str) -> Path:
+    """A page that only this user can read and that leads to an address, which would be there for all users of this
+    machine to see among the arguments of the browser."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(REDIRECT.format(address=escape(address)))
+    return path
 
 
 def _has_display() -> bool:

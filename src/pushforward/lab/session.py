@@ -22,6 +22,8 @@ WORKERS = 2
 """Threads of a session that compute answers: one slow answer does not hold up the others."""
 MOST_WAITING = 64
 """Calls that may wait for an answer."""
+MOST_BYTES_WAITING = 64 * 2**20
+"""Size of the messages of these calls together: the tables that they bring stay in memory until they are answered."""
 LONGEST_ID = 64
 """Characters."""
 
@@ -69,7 +71,7 @@ class LabSession:
     ) -> None:
         files = ModelFolder(folder)
         self._send_message, self._lock = send, threading.Lock()
-        self._closed, self._waiting = False, 0
+        self._closed, self._waiting, self._waiting_bytes = False, 0, 0
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="flow-lab-answers")
         self._models, self._training = ModelAnswers(files), TrainingAnswers(self._tell, bytes_per_second)
         maps = MapAnswers(files, self._training.ask)
@@ -94,10 +96,15 @@ class LabSession:
             "model.pit": Call(models.pit, ("content", "name")),
         }
 
-    def handle(self, message: Any) -> None:
-        """Answer a message, at once or from another thread. Whatever the message is, it raises nothing."""
+    def handle(self, message: Any, size: int | None = None) -> None:
+        """Answer a message, at once or from another thread. Whatever the message is, it raises nothing.
+
+        Args:
+            message: from the page.
+            size: of its text; None to estimate it from the arguments.
+        """
         number = message.get("id") if isinstance(message, dict) else None
-        if isinstance(number, bool) or not isinstance(number, int | str) or len(str(number)[:99]) > LONGEST_ID:
+        if not _may_be_id(number):
             number = None
         try:
             name, call = self._call_of(message)
@@ -107,13 +114,17 @@ class LabSession:
             if call.is_quick:
                 self._answer(number, call, arguments)
                 return
+            size = _size(arguments.values) if size is None else size
             with self._lock:
                 if self._closed:
                     return
+                if self._waiting_bytes + size > MOST_BYTES_WAITING:
+                    limit = MOST_BYTES_WAITING // 2**20
+                    raise LabError(f"{name}: calls that wait for an answer hold {limit} MB already. Try again later.")
                 if self._waiting >= MOST_WAITING:
                     raise LabError(f"{name}: {MOST_WAITING} calls wait for an answer already. Try again later.")
-                self._waiting += 1
-                self._pool.submit(self._work, number, call, arguments)
+                self._waiting, self._waiting_bytes = self._waiting + 1, self._waiting_bytes + size
+                self._pool.submit(self._work, number, call, arguments, size)
         except LabError as error:
             self._send({"id": number, "error": str(error)})
 
@@ -133,12 +144,12 @@ class LabSession:
             raise LabError(f"There is no call {shown(name)}.")
         return name, self._calls[name]
 
-    def _work(self, number: int | str, call: Call, arguments: Arguments) -> None:
+    def _work(self, number: int | str, call: Call, arguments: Arguments, size: int) -> None:
         try:
             self._answer(number, call, arguments)
         finally:
             with self._lock:
-                self._waiting -= 1
+                self._waiting, self._waiting_bytes = self._waiting - 1, self._waiting_bytes - size
 
     def _answer(self, number: int | str, call: Call, arguments: Arguments) -> None:
         try:
@@ -154,12 +165,27 @@ class LabSession:
             self._send_message(finite(message))
 
 
+def _may_be_id(value: Any) -> bool:
+    """Whether a value is a text or a whole number that is short enough; Python writes no number of 5,000 digits."""
+    if isinstance(value, str):
+        return len(value) <= LONGEST_ID
+    return isinstance(value, int) and not isinstance(value, bool) and -(10 ** (LONGEST_ID - 1)) < value < 10**LONGEST_ID
+
+
+def _size(values: dict[str, Any]) -> int:
+    """About how many characters the arguments of a call have; those of a point are 40."""
+    texts = sum(len(value) for value in values.values() if isinstance(value, str))
+    return texts + 40 * sum(len(value) for value in values.values() if isinstance(value, list | dict))
+
+
 def sentence(call: str, error: Exception) -> str:
     """What a user is told about an error: the words of the library where it refused something."""
     if isinstance(error, MemoryError):
         return f"{call}: out of memory. Use a smaller table or fewer rows."
     if isinstance(error, ValueError | TimeoutError) and str(error):
         return str(error)
+    if isinstance(error, TimeoutError):
+        return "The training is busy. Try again."
     if isinstance(error, OSError):
         return f"{call}: {error.strerror or 'the file cannot be read'}."
     return f"{call}: internal error ({type(error).__name__}). This is a bug of pushforward: please report it."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +16,15 @@ from pushforward.data import TableError, read_arrow
 from pushforward.data.formats import format_of
 from pushforward.data.frame import raw_columns
 from pushforward.lab.arguments import LARGEST, LabError
+from pushforward.lab.unpacked import refuse_large
 
 __all__ = ["MOST_BYTES", "MOST_POINTS", "OpenTable", "read_table"]
 
 MOST_BYTES = 20 * 2**20
 MOST_POINTS = 5_000
 """Points of two columns; of longer tables a random part."""
+BAD_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOENT)
+"""Errors of a system that has no file of such a name."""
 
 
 def read_table(name: str, content: bytes) -> Any:
@@ -31,7 +35,7 @@ def read_table(name: str, content: bytes) -> Any:
         content: of the file.
 
     Raises:
-        TableError: the suffix is none of a table, or the content cannot be read.
+        TableError: the suffix is none of a table, or the content is too large or cannot be read.
     """
     plain = name.replace("\\", "/").rpartition("/")[2][-100:] or "table"
     format_of(plain)
@@ -39,11 +43,18 @@ def read_table(name: str, content: bytes) -> Any:
         path = Path(folder, plain.replace("\0", ""))
         try:
             path.write_bytes(content)
+        except OSError as error:
+            if error.errno in BAD_NAME:
+                raise TableError(f"{plain}: no file of this name can be written. Rename it.") from None
+            why = error.strerror or type(error).__name__
+            raise TableError(f"{plain}: cannot be kept in the folder for temporary files ({why}).") from None
+        try:
+            refuse_large(path)
             return read_arrow(path)
         except TableError as error:
             raise TableError(str(error).replace(str(path), plain)) from None
-        except OSError:
-            raise TableError(f"{plain}: no file of this name can be written. Rename it.") from None
+        except OSError as error:
+            raise TableError(f"{plain}: cannot be read ({error.strerror or type(error).__name__}).") from None
 
 
 @dataclass(frozen=True, eq=False)

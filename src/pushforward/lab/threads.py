@@ -4,34 +4,45 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 __all__ = ["quiet", "single_threaded"]
 
 _LOCK, _FILTERS = threading.Lock(), threading.RLock()
-_inside, _before = 0, 1
 
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
     """Operations of this thread run on one core, so that several trainings share the cores instead of fighting for
-    them. Torch keeps the number for new threads in one place for the whole
-    process, so it is put back when the last of all such blocks ends."""
-    global _inside, _before
-    with _LOCK:
-        if not _inside:
-            _before = torch.get_num_threads()
-        _inside += 1
-        torch.set_num_threads(1)
+    them. Afterwards this thread has the number of before, whichever of several such blocks ends first."""
+    before = torch.get_num_threads()
+    _set_threads_here(1)
     try:
         yield
     finally:
-        with _LOCK:
-            _inside -= 1
-            torch.set_num_threads(1 if _inside else _before)
+        _set_threads_here(before)
+
+
+def _set_threads_here(number: int) -> None:
+    """Set how many cores this thread uses. Torch also takes the number for threads that begin later, so a new thread,
+    which has that number itself, says what it was, and another one puts it back."""
+    with _LOCK:
+        default = _in_new_thread(torch.get_num_threads)
+        torch.set_num_threads(number)
+        if default != number:
+            _in_new_thread(lambda: torch.set_num_threads(default))
+
+
+def _in_new_thread(action: Callable[[], Any]) -> Any:
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(action()))
+    thread.start()
+    thread.join()
+    return results[0]
 
 
 @contextmanager

@@ -91,11 +91,14 @@ class Training:
                     lr=options.learning_rate, decay=SlowDecay(), ema=None, patience=None,
                     validate_every=VALIDATE_EVERY, seed=options.seed, progress=False, callbacks=self._hear,
                 )  # fmt: skip
+                self.controls.end()  # before that is told, so that nobody resumes it meanwhile
                 if not self.controls.stopped:
-                    self._tell(running=False)
+                    self._tell()
         except Exception as error:
+            self.controls.end()
             if not self.controls.stopped:
-                self._emit("train.failed", {"message": f"Training stopped. {_sentence(error)}", "run": self.run})
+                message, (state, _) = f"Training stopped. {_sentence(error)}", self.controls.status
+                self._emit("train.failed", {"message": message, "run": self.run, "state": state})
         finally:
             self.controls.end()
 
@@ -103,7 +106,7 @@ class Training:
         """Called by `fit` in the thread of the training."""
         if isinstance(event, Started):
             self._held_out = self._validate()
-            self._tell(running=not self.controls.paused)
+            self._tell()
         elif isinstance(event, Validated):
             self._held_out = None if event.record.validation is None else -event.record.validation
             return None
@@ -111,7 +114,7 @@ class Training:
             self._count(event)
         else:
             return None
-        goes_on = self.controls.wait(self._next, lambda: self._tell(running=False))
+        goes_on = self.controls.wait(self._next, self._tell)
         self._began = time.monotonic()
         return None if goes_on else Stop("stopped by the user")
 
@@ -126,13 +129,15 @@ class Training:
         limit = self.options.steps_per_second
         self._next = self._began + 1 / limit if limit else 0.0
         if not self.controls.paused and self._pace.is_due():
-            self._tell(running=True)
+            self._tell()
 
-    def _tell(self, *, running: bool) -> None:
+    def _tell(self) -> None:
+        state, running = self.controls.status
         start, busy = time.monotonic(), time.thread_time()
         share = self._pace.spent / max(self._seconds + self._pace.spent, 1e-9)
         data = {
             "run": self.run,
+            "state": state,
             "step": self._step,
             "seconds": self._seconds,
             "loss": self._loss,

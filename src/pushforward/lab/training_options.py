@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pushforward import flows
 from pushforward.distributions import Flow
-from pushforward.lab.arguments import Arguments
+from pushforward.lab.arguments import Arguments, LabError
 from pushforward.train.schedule import Decay
 
 __all__ = ["FAMILIES", "UNIVARIATES", "SlowDecay", "TrainingOptions"]
@@ -15,6 +15,8 @@ __all__ = ["FAMILIES", "UNIVARIATES", "SlowDecay", "TrainingOptions"]
 FAMILIES = ("maf", "coupling", "planar")
 UNIVARIATES = ("affine", "spline")
 BINS = 8
+SLOWEST = 0.01
+"""Steps a second."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class TrainingOptions:
             hidden=arguments.whole("hidden", 8, 64, cls.hidden),
             learning_rate=arguments.number("learning_rate", 1e-6, 10.0, cls.learning_rate),
             seed=arguments.whole("seed", 0, 2**31 - 1, cls.seed),
-            steps_per_second=arguments.number("steps_per_second", 0.0, 1e6, cls.steps_per_second),
+            steps_per_second=_pace(arguments, cls.steps_per_second),
         )
 
     def build(self) -> Flow:
@@ -77,3 +79,11 @@ class TrainingOptions:
             )  # fmt: skip
         build = flows.maf if self.family == "maf" else flows.real_nvp
         return build(2, depth=self.depth, hidden=hidden, data_dtype="float64")
+
+
+def _pace(arguments: Arguments, default: float) -> float:
+    """Steps a second at most; 0 for as many as the machine does."""
+    pace = arguments.number("steps_per_second", 0.0, 1e6, default)
+    if 0 < pace < SLOWEST:
+        raise LabError(f"{arguments.call}: steps_per_second must be 0 or at least {SLOWEST:g}; got {pace:g}.")
+    return pace

@@ -16,6 +16,7 @@ export type TrainOn = { data: string } | { points: Point[] };
 
 export interface Started {
   run: number;
+  state: number;
   entropy: number | null;
   baselines: { kde: number | null; mixture: number | null };
 }
@@ -29,6 +30,8 @@ export interface TrainEvent {
   steps_per_second: number | null;
   flow: FlowJson;
   running: boolean;
+  /** How many times the training was told something: an event with a smaller number is of before. */
+  state: number;
 }
 
 export type Status = "none" | "starting" | "running" | "paused";
@@ -54,6 +57,7 @@ export class TrainRun {
   /** The first run whose events count. */
   private oldest: number;
   private asked = 0;
+  private state = 0;
   private stepFirst = false;
   private readonly off: (() => void)[];
 
@@ -62,6 +66,7 @@ export class TrainRun {
     sessions.set(transport, this.known);
     this.oldest = this.known.newest + 1;
     this.off = [
+      transport.on("closed", () => this.become("none")),
       transport.on<TrainEvent>("train", (event) => this.hear(event)),
       transport.on<{ message: string; run: number }>("train.failed", ({ message, run }) => {
         if (run < this.oldest) return;
@@ -81,6 +86,7 @@ export class TrainRun {
       const started = await this.transport.call<Started>("train.start", { ...on, ...choices, paused: oneStep });
       if (asked === this.asked) {
         this.known.newest = Math.max(this.known.newest, started.run);
+        this.state = started.state;
         this.hears.started(started);
       } else if (this.status === "none" && start === this.known.starts) this.pauseUnheard();
     } catch (error) {
@@ -126,8 +132,10 @@ export class TrainRun {
   private async tell(call: string, then: Status): Promise<void> {
     const asked = this.asked;
     try {
-      await this.transport.call(call);
-      if (asked === this.asked) this.become(then);
+      const { state } = await this.transport.call<{ state: number }>(call);
+      if (asked !== this.asked) return;
+      this.state = state;
+      this.become(then);
     } catch (error) {
       if (asked === this.asked) this.hears.failed(error);
     }
@@ -146,8 +154,8 @@ export class TrainRun {
     if (this.stepFirst) {
       this.stepFirst = false;
       void this.step();
-    } else if (this.status === "starting") this.become(event.running ? "running" : "paused");
-    else if (!event.running) this.become("paused");
+    } else if (this.status === "starting" || event.state >= this.state)
+      this.become(event.running ? "running" : "paused");
   }
 
   private pauseUnheard(): void {

@@ -32,7 +32,7 @@ import pushforward as pf
 
 ${x}
 torch.manual_seed(${choices.seed})
-flow = ${flowLine(choices)}
+flow = ${flowLine(choices, data.name === "table" && data.file !== "")}
 history = pf.fit(flow, x, steps=2_000, lr=${choices.learning_rate})
 print(f"{-history.best_validation:.3f} nats a point on held-out points")
 
@@ -45,11 +45,12 @@ function dataLines({ name, points, file, columns }: PythonData): [string, string
   if (name === "drawn" && !points.length) return ["", "x = torch.randn(500, 2)  # in place of the points that you draw"];
   if (name === "drawn") return ["", `x = torch.tensor(${pointsAsText(points)})`];
   if (name !== "table") return ["", `x = pf.distributions.targets.${name}().sample(8_000)`];
+  if (!file) return ["", "x = torch.randn(500, 2)  # in place of two columns of a table that you open"];
   const names = JSON.stringify(columns);
   return [
     "import pandas as pd\n",
-    `table = ${readerOf(file || "table.csv")}\n`
-      + `x = torch.tensor(table[${names}].dropna().to_numpy(), dtype=torch.float32)`,
+    `table = ${readerOf(file)}\n`
+      + `x = torch.tensor(table[${names}].dropna().to_numpy(), dtype=torch.float64)`,
   ];
 }
 
@@ -69,9 +70,11 @@ function pointsAsText(points: readonly Point[]): string {
   return `[\n    ${rows.join(",\n    ")},\n]`;
 }
 
-function flowLine({ family, depth, univariate, hidden }: TrainChoices): string {
-  const network = `hidden=(${hidden}, ${hidden})`;
-  if (family === "planar") return `pf.flows.planar(2, depth=${depth})`;
+/** Columns of a table keep all their digits: the flow standardises them in float64. */
+function flowLine({ family, depth, univariate, hidden }: TrainChoices, wide: boolean): string {
+  const digits = wide ? ', data_dtype="float64"' : "";
+  const network = `hidden=(${hidden}, ${hidden})${digits}`;
+  if (family === "planar") return `pf.flows.planar(2, depth=${depth}${digits})`;
   if (univariate === "spline") {
     const layer = family === "maf" ? "autoregressive" : "coupling";
     return `pf.flows.nsf(2, layer="${layer}", bins=8, depth=${depth}, ${network})`;
