@@ -527,7 +527,9 @@ def test_long_draws_show_how_far_they_are(fitted, monkeypatch, capfd):
 
 
 def test_probabilities_of_classes_are_means_over_draws_of_noise():
-    flow = FlowImages(model="glow", levels=4, options={"levels": 1, "depth": 1, "hidden": (4, 4)}, steps=5, random_state=0)
+    flow = FlowImages(
+        model="glow", levels=4, options={"levels": 1, "depth": 1, "hidden": (4, 4)}, steps=5, random_state=0
+    )
     images = np.random.default_rng(0).integers(0, 4, (40, 4, 4))
     flow.fit(images, np.arange(40) % 2)
     one, four = flow.predict_proba(images), flow.predict_proba(images, draws=4)

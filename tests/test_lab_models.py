@@ -16,9 +16,12 @@ import pushforward as pf
 from pushforward.data.fields import Field
 from pushforward.distributions import Continuous, Integer
 from pushforward.estimators import FlowAnomaly, FlowConditional, FlowDensity
+from pushforward.lab.arguments import LabError
 from pushforward.lab.columns import describe_column, entry_json, given_values, kind_of
 from pushforward.lab.folder import ModelFolder
 from pushforward.lab.marginals import marginal_densities
+from pushforward.lab.model_files import read_model
+from pushforward.lab.models import OpenModel
 
 SMALL = {"options": {"depth": 1, "hidden": (8,)}, "steps": 5, "random_state": 0}
 ROWS = 160
@@ -226,6 +229,38 @@ def test_files_that_cannot_be_opened(lab, folder, name, sentence):
 
 
 @pytest.mark.parametrize(
+    "metadata",
+    [{"estimator": value} for value in ("x", ["FlowDensity"], None, {}, {"name": 7}, {"name": "FlowAnomaly"})]
+    + [{"columns": ["x", "y"], "given": 5}],
+)
+def test_files_with_metadata_of_another_program(tmp_path, metadata):
+    pf.save(pf.flows.maf(2, depth=1, hidden=(8,)), tmp_path / "m.safetensors", metadata=metadata)
+    with pytest.raises(LabError, match=r"^m\.safetensors: this file holds no model of the columns of a table\.$"):
+        read_model(tmp_path / "m.safetensors")
+
+
+def test_columns_without_a_value_are_not_blamed_on_the_model(lab):
+    lab("model.open", name="mixed.safetensors")
+    empty = pa.table({field.name: pa.nulls(5, field.type) for field in table().schema})
+    error = "No column of numbers or times in the table holds a value that this model can draw."
+    assert lab.error("model.pit", content=as_csv(empty)) == error
+
+
+def test_weights_that_are_nan_are_blamed_on_the_model(lab, folder, tmp_path):
+    estimator = FlowDensity.load(folder / "mixed.safetensors")
+    for weights in estimator.model_.parameters():
+        weights.data.fill_(math.nan)
+    estimator.save(tmp_path / "nan.safetensors")
+    model = OpenModel(tmp_path / "nan.safetensors")
+    for judged in (None, table()):
+        for ask in (model.pit, lambda rows: model.anomalies(rows, 3)):
+            with pytest.raises(LabError, match=r"^This model has weights that are no numbers"):
+                ask(judged)
+    with pytest.raises(LabError, match=r"^Rows drawn from this model hold entries that are no numbers"):
+        model._usual()
+
+
+@pytest.mark.parametrize(
     ("values", "sentence"),
     [
         ({"nobody": 1}, "There is no column 'nobody' in this model"),
@@ -276,6 +311,7 @@ def test_nothing_outside_of_the_folder_is_there(tmp_path):
     os.symlink(outside, inside / "way")
     os.symlink("a.safetensors", inside / "again.safetensors")
     os.symlink("nowhere", inside / "broken.safetensors")
+    os.symlink(inside / "loop.safetensors", inside / "loop.safetensors")
     files = ModelFolder(inside)
     assert files.names() == ["a.safetensors", "again.safetensors"]
     for name in ("link.safetensors", "way/secret.safetensors", "../out/secret.safetensors", "a.safetensors\0", ""):
@@ -289,6 +325,8 @@ def test_times_with_hours_and_whole_numbers():
     hour = Field("at", Continuous(), "", "Datetime", form="time")
     assert kind_of(hour) == "time"
     assert given_values([hour], {"at": 3600.0})["at"].isoformat() == "1970-01-01T01:00:00"
+    second = Field("at", Integer(), "", "Datetime", form="time")
+    assert given_values([second], {"at": 3600.6})["at"].isoformat() == "1970-01-01T01:00:01"
     whole = Field("n", Integer(), "", "Int64")
     assert kind_of(whole) == "integer"
     assert describe_column(whole, np.full(9, 2.0)) == {"name": "n", "kind": "integer", "low": 1, "high": 3}

@@ -175,7 +175,8 @@ def test_who_is_let_in(server, path, headers, status):
     answer = server.request(path, headers=headers)
     assert answer[0] == status
     assert "secret" not in answer[2]
-    assert status in (200, 404) or "content-security-policy" in answer[1]
+    assert "content-security-policy" in answer[1]
+    assert status != 404 or (answer[2], answer[1]["cache-control"]) == ("There is no such file.\n", "no-store")
 
 
 def test_an_upload_by_http_is_refused_before_it_is_read(server):

@@ -244,6 +244,28 @@ def test_columns_that_are_not_there(lab):
     assert "no row has a number in both 'x' and 'y'" in lab.error("table.columns", x="x", y="y")
 
 
+def test_values_that_are_too_large_to_be_shown(lab):
+    lab("table.open", name="t.csv", content=in_base64("a,b,c\n1,2,2e12\n3,4,3e12\n5,-6e12,7e12\n,8,9e12\n"))
+    assert lab("table.columns", x="a", y="b") == {"points": [[1, 2], [3, 4]], "left_out": 2}
+    error = lab.error("table.columns", x="a", y="c")
+    assert error == "t.csv: no row has a number from -1e+12 to 1e+12 in both 'a' and 'c'."
+
+
+@pytest.mark.parametrize(
+    "odd", [pa.array([1.0, math.inf]), pa.array([1, 2**53 + 1]), pa.array([1, 2**62]).cast(pa.timestamp("us"))]
+)
+def test_an_odd_column_is_left_out(lab, odd):
+    columns = {"a": [1.0, 2.0], "b": [2.0, 3.0], "odd": odd}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink)
+    content = in_base64(sink.getvalue().to_pybytes())
+    assert lab("table.open", name="t.parquet", content=content) == {"columns": ["a", "b"], "rows": 2}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"a": columns["a"], "odd": odd}), sink)
+    error = lab.error("table.open", name="t.parquet", content=in_base64(sink.getvalue().to_pybytes()))
+    assert error.startswith("t.parquet: column 'odd' holds ")
+
+
 # --- refusals
 
 REFUSALS = [
@@ -264,6 +286,7 @@ REFUSALS = [
     ("data.density", {"name": "moons", "bounds": [2, 1], "size": 4}, r"with low < high; got \[2, 1\]"),
     ("maps.point", {"flow": "squash", "z": [math.nan, 1]}, "z must be a list of two numbers of at most 1e"),
     ("maps.point", {"flow": "training", "z": [0, 0]}, "No flow is being trained"),
+    ("table.open", {"name": "\ud800.csv", "content": "eA=="}, "^There can be no file of this name\\.$"),
     ("table.open", {"name": "", "content": "x"}, "name must be a text of 1 to 255 characters"),
     ("table.open", {"name": "t.csv", "content": 5}, "content must be a text in base64; got 5"),
     ("table.open", {"name": "t.csv", "content": "?"}, "content is no valid base64"),
@@ -272,11 +295,15 @@ REFUSALS = [
     ("train.start", {"data": "moons", "points": [[0, 0]] * 30}, "either points or data"),
     ("train.start", {"data": "moons", "depth": 9}, "depth must be a whole number from 1 to 8"),
     ("train.start", {"data": "moons", "learning_rate": "fast"}, "learning_rate must be a number from 1e-06 to 10"),
+    ("train.start", {"data": "moons", "paused": "no"}, "paused must be true or false; got 'no'"),
+    ("train.start", {"data": "moons", "steps_per_second": 1e-300}, "steps_per_second must be 0 or at least 0.01"),
     ("train.start", {"points": 5}, "points must be a list of 20 to 20,000 points; got 5"),
     ("train.start", {"points": [[0, 0]] * 3}, "points must be a list of 20 to 20,000 points; got 3"),
     ("train.start", {"points": [[0, 0]] * 19 + [[0, math.inf]]}, "point 20 must be a list of two numbers"),
     ("train.start", {"points": [[0, 0]] * 19 + [3]}, "point 20 must be a list of two numbers .*; got 3"),
     ("train.start", {"points": [[k, 2] for k in range(30)]}, "y has the same value in all points"),
+    ("train.start", {"points": [[k, 1e9 + 1e-7 * (k % 2)] for k in range(30)]}, "y has the same value in all points"),
+    ("train.start", {"points": [[k * 1e-200, k] for k in range(30)]}, "x varies by less than 1e-140"),
     ("train.pause", {}, "train.pause: there is no training"),
     ("model.open", {"name": "m.safetensors"}, "No folder of models is open"),
     ("model.sample", {}, "model.sample: no model is open"),
@@ -302,6 +329,8 @@ def test_refusals_are_one_sentence(lab, call, arguments, sentence):
         ({"id": 1, "call": ["info"]}, "There is no call a list of 1"),
         ({"call": "info"}, '"id" must be a whole number or a text'),
         ({"id": True, "call": "info"}, '"id" must be'),
+        ({"id": 10**5000, "call": "info"}, '"id" must be'),
+        ({"id": -(10**5000), "call": "info"}, '"id" must be'),
         ({"id": "x" * 100, "call": "info"}, '"id" must be'),
         ({"id": 1, "call": "info", "with": 3}, '"with" must be an object; got 3'),
     ],
@@ -430,6 +459,14 @@ def test_likelihoods_are_in_the_units_of_the_user(lab, quick_baselines):
     assert away == pytest.approx(near + math.log(100), abs=1e-4)
     assert answers[1]["entropy"] is None
     assert answers[1]["scale"]["deviation"] == pytest.approx([10 * d for d in answers[0]["scale"]["deviation"]])
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(1e9, 1.0), (0.0, 1e-12), (0.0, 1e-100)])
+def test_points_of_any_place_and_size_can_be_learned(lab, quick_baselines, shift, scale):
+    points = np.random.default_rng(0).normal(size=(60, 2)) + shift / scale
+    lab("train.start", points=(scale * points).tolist(), steps_per_second=0, **SMALL)
+    event = lab.event(lambda data: data["step"] > 3)
+    assert event["loss"] == pytest.approx(3 + 2 * math.log(scale), abs=3)
 
 
 @pytest.mark.parametrize("error", [TrainingError("fit: the loss was not finite 4 times."), RuntimeError("no memory")])

@@ -38,7 +38,8 @@ class ModelAnswers:
         if self._table is None:
             raise LabError("table.columns: no table is open. Open one first.")
         x, y = arguments.text("x", longest=10_000), arguments.text("y", longest=10_000)
-        return {"points": self._table.points(x, y).tolist()}
+        points, left_out = self._table.points(x, y)
+        return {"points": points.tolist(), "left_out": left_out}
 
     def open_model(self, arguments: Arguments) -> dict[str, Any]:
         """Open a model file of the folder."""

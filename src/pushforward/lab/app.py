@@ -66,10 +66,11 @@ class LabApp:
     ) -> None:
         self.folder, self.port, self.token, self.static = folder, port, token, Path(static).resolve()
         self._sessions = 0
-        api = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+        api = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
         api.add_api_route("/", self._page, methods=["GET", "HEAD"])
         api.add_api_route("/static/{name:path}", self._file, methods=["GET", "HEAD"])
         api.add_api_websocket_route("/socket", self._socket)
+        api.add_exception_handler(404, _no_file)
         self.asgi = Guard(api, token)
 
     @property
@@ -86,7 +87,7 @@ class LabApp:
         files = {path.relative_to(self.static).as_posix(): path for path in self.static.rglob("*") if path.is_file()}
         path = files.get(name)
         if path is None or not path.resolve().is_relative_to(self.static):
-            return PlainTextResponse("There is no such file.\n", 404, headers=security_headers(request.headers["host"]))
+            return await _no_file(request, None)
         kind = TYPES.get(path.suffix, "application/octet-stream")
         return FileResponse(path, media_type=kind, headers=security_headers(request.headers["host"]))
 
@@ -139,6 +140,11 @@ class LabApp:
                 outbox.put({"id": None, "error": "The message is no JSON."})
                 continue
             session.handle(value, len(text))
+
+
+async def _no_file(request: Request, _: Exception | None) -> Response:
+    """The answer for paths that there are none of."""
+    return PlainTextResponse("There is no such file.\n", 404, headers=security_headers(request.headers["host"]))
 
 
 async def _send_all(socket: WebSocket, outbox: Outbox) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pushforward import estimators
 from pushforward.core.distribution import Distribution
 from pushforward.data.schema import Field, Schema
 from pushforward.distributions import Continuous
@@ -26,13 +27,15 @@ def read_model(path: Path) -> tuple[FlowDensity, FlowAnomaly | None]:
     """
     try:
         density, detector = _read(path)
+        model = density.model_
+        shape = model.event_shape if isinstance(model, Distribution) else ()
+        if shape != (len(density.layout_.modelled),):
+            raise _no_model(path)
+        density.schema_ = _of_arrow(density.schema_)
     except ValueError as error:
         raise LabError(str(error).replace(str(path), path.name)) from None
-    model = density.model_
-    shape = model.event_shape if isinstance(model, Distribution) else ()
-    if shape != (len(density.layout_.modelled),):
-        raise LabError(f"{path.name}: this file holds no model of the columns of a table.")
-    density.schema_ = _of_arrow(density.schema_)
+    except (AttributeError, IndexError, KeyError, TypeError):  # the metadata are another program's
+        raise _no_model(path) from None
     density.feature_names_in_ = np.array(density.schema_.names, dtype=object)
     if detector is not None:
         detector.schema_, detector.feature_names_in_ = density.schema_, density.feature_names_in_
@@ -42,12 +45,19 @@ def read_model(path: Path) -> tuple[FlowDensity, FlowAnomaly | None]:
 def loader_of(metadata: dict[str, Any]) -> str:
     """The public function that loads a file with this metadata, without ``pf.`` before a class."""
     if "estimator" in metadata:
-        return f"{metadata['estimator'].get('name', 'FlowDensity')}.load"
-    return "FlowDensity.load" if "columns" in metadata else "pushforward.load"
+        stored = metadata["estimator"]
+        name = stored.get("name") if isinstance(stored, dict) else None
+        return f"{name}.load" if isinstance(name, str) and name in estimators.__all__ else "pushforward.load"
+    return "FlowDensity.load" if isinstance(metadata.get("columns"), list) else "pushforward.load"
+
+
+def _no_model(path: Path) -> LabError:
+    return LabError(f"{path.name}: this file holds no model of the columns of a table.")
 
 
 def _read(path: Path) -> tuple[FlowDensity, FlowAnomaly | None]:
-    loader = loader_of(read_header(path).metadata)
+    metadata = read_header(path).metadata
+    loader = loader_of(metadata)
     if loader == "FlowAnomaly.load":
         detector = FlowAnomaly.load(path)
         density = FlowDensity()
@@ -56,6 +66,8 @@ def _read(path: Path) -> tuple[FlowDensity, FlowAnomaly | None]:
         return density, detector
     if loader == "FlowDensity.load":
         return FlowDensity.load(path), None
+    if loader == "pushforward.load" and "estimator" in metadata:
+        raise _no_model(path)
     if loader == "pushforward.load":
         return _of_plain_flow(path), None
     raise LabError(f"{path.name}: this file holds a {loader.removesuffix('.load')}. Use it from Python, with {loader}.")
@@ -65,7 +77,7 @@ def _of_plain_flow(path: Path) -> FlowDensity:
     """A flow that was saved without names of its columns, which get some."""
     flow = load(path)
     if not isinstance(flow, Distribution) or len(flow.event_shape) != 1 or flow.context_shape is not None:
-        raise LabError(f"{path.name}: this file holds no model of the columns of a table.")
+        raise _no_model(path)
     names = [f"x{j + 1}" for j in range(flow.event_shape[0])]
     density = FlowDensity(model="auto")
     density.model_, density.model_name_ = flow, type(flow).__name__

@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from pushforward.data import TableError
+from pushforward.data.fields import Field
 from pushforward.data.writing import TableWriter
-from pushforward.distributions import Flow
+from pushforward.distributions import Constant, Flow, Ordinal
 from pushforward.estimators import FlowAnomaly
 from pushforward.estimators.layout import to_numpy
+from pushforward.evaluate.abilities import KnowsColumns
 from pushforward.evaluate.calibration import measure_calibration
 from pushforward.io import read_header
 from pushforward.lab.arguments import LabError
@@ -82,6 +84,7 @@ class OpenModel:
     def anomalies(self, table: Any, count: int) -> list[dict[str, Any]]:
         """The least likely rows of a table, or of rows of the model if there is none, with reasons where the model
         can condition on any columns."""
+        self._refuse_nan()
         rows = self._rows(table)
         explains = self.detector is not None or (self.density.conditions_on_any and not self.density.context)
         with quiet():
@@ -112,6 +115,7 @@ class OpenModel:
         a χ² test that they are; of a flow without distribution functions, of each latent variable."""
         from scipy.stats import chisquare
 
+        self._refuse_nan()
         with quiet():
             rows = self.density.encode(self._rows(table))
         model, layout = self.density.model_, self.density.layout_
@@ -127,6 +131,9 @@ class OpenModel:
                 told = None if rows.context is None else rows.context.to(model.context_dtype)
                 u = to_numpy(torch.special.ndtr(model.to_latent(rows.x.to(model.dtype), told).double()))
             pits = [(f"z{k + 1}", np.histogram(u[:, k], BINS, (0, 1))[0].astype(float)) for k in range(u.shape[1])]
+        fields = [self.density.schema_.fields[j] for j in layout.modelled]
+        if not pits and isinstance(model, KnowsColumns) and any(_has_order(field) for field in fields):
+            raise LabError("No column of numbers or times in the table holds a value that this model can draw.")
         if not pits:
             raise LabError("This model has no distribution function of a column, so its calibration cannot be shown.")
         return [{"name": n, "counts": c.tolist(), "p_value": float(chisquare(c).pvalue)} for n, c in pits if c.sum()]
@@ -138,7 +145,19 @@ class OpenModel:
         return self.density.given(given_values(self.density.schema_.fields, values))
 
     def _usual(self) -> Any:
-        return self.density.sample(DRAWS, 0)
+        rows = self.density.sample(DRAWS, 0)
+        try:
+            usable = bool(np.isfinite(self.density.schema_.encode(rows)).all())
+        except TableError:  # of infinite values
+            usable = False
+        if not usable:
+            raise LabError("Rows drawn from this model hold entries that are no numbers, so they cannot be judged.")
+        return rows
+
+    def _refuse_nan(self) -> None:
+        model: Any = self.density.model_
+        if any(bool(weights.isnan().any()) for weights in model.parameters()):
+            raise LabError("This model has weights that are no numbers (NaN). Train it again.")
 
     def _rows(self, table: Any) -> Any:
         """The columns of the model in a table, or rows of the model."""
@@ -152,3 +171,10 @@ class OpenModel:
         if table.num_rows > MOST_ROWS:
             raise LabError(f"The table has {table.num_rows:,} rows; Flow Lab judges at most {MOST_ROWS:,}.")
         return table.select(names)
+
+
+def _has_order(field: Field) -> bool:
+    """Whether a column has a distribution function: that of unordered or of two categories has none."""
+    if isinstance(field.column_type, Constant) or field.form == "bool":
+        return False
+    return field.labels is None or (isinstance(field.column_type, Ordinal) and len(field.labels) > 2)

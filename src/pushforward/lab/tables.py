@@ -43,6 +43,8 @@ def read_table(name: str, content: bytes) -> Any:
         path = Path(folder, plain.replace("\0", ""))
         try:
             path.write_bytes(content)
+        except UnicodeEncodeError:
+            raise TableError("There can be no file of this name.") from None
         except OSError as error:
             if error.errno in BAD_NAME:
                 raise TableError(f"{plain}: no file of this name can be written. Rename it.") from None
@@ -78,14 +80,26 @@ class OpenTable:
         Raises:
             LabError: there are fewer than two of them.
         """
-        raws = [raw for raw in raw_columns(table) if raw.kind == "number" and raw.values is not None]
-        columns = {raw.name: raw.values for raw in raws if raw.values is not None and _varies(raw.values)}
+        columns, odd = {}, []
+        for j in range(table.num_columns):
+            try:
+                raw = raw_columns(table.select([j]))[0]
+            except (TableError, TypeError) as error:
+                odd.append(str(error).replace("the table:", f"{name}:", 1))
+                continue
+            except (OverflowError, ValueError):  # times that no calendar has
+                odd.append(f"{name}: column {table.column_names[j]!r} holds values that cannot be read. Leave it out.")
+                continue
+            if raw.kind == "number" and raw.values is not None and _varies(raw.values):
+                columns[raw.name] = raw.values
         if len(columns) < 2:
-            raise LabError(f"{name}: two columns of numbers are needed; the table has {len(columns)}.")
+            few = f"{name}: two columns of numbers are needed; the table has {len(columns)}."
+            raise LabError(odd[0] if odd else few)
         return cls(name, columns, table.num_rows)
 
-    def points(self, x: str, y: str) -> NDArray[np.float64]:
-        """Two columns side by side, (rows, 2), without rows in which one of them is missing, as they are.
+    def points(self, x: str, y: str) -> tuple[NDArray[np.float64], int]:
+        """Two columns side by side as they are, (rows, 2), and how many rows are left out, in which one of them is
+        missing or beyond `LARGEST`.
 
         Raises:
             LabError: there is no such column, or no row that has both.
@@ -96,12 +110,15 @@ class OpenTable:
                 shown = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
                 raise LabError(f"{self.name}: there is no column {name!r} of numbers. Those are {shown}.")
         rows = np.stack([self.columns[x], self.columns[y]], axis=1)
-        rows = rows[(np.abs(rows) <= LARGEST).all(axis=1)]
+        complete = rows[np.isfinite(rows).all(axis=1)]
+        rows = complete[(np.abs(complete) <= LARGEST).all(axis=1)]
+        left_out = self.rows - len(rows)
         if not len(rows):
-            raise LabError(f"{self.name}: no row has a number in both {x!r} and {y!r}.")
+            limit = f" from -{LARGEST:g} to {LARGEST:g}" if len(complete) else ""
+            raise LabError(f"{self.name}: no row has a number{limit} in both {x!r} and {y!r}.")
         if len(rows) > MOST_POINTS:
             rows = rows[np.sort(np.random.default_rng(0).choice(len(rows), MOST_POINTS, replace=False))]
-        return rows
+        return rows, left_out
 
 
 def _varies(values: NDArray[np.float64]) -> bool:
