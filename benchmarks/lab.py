@@ -26,8 +26,7 @@ from results import machine, update_section
 
 from pushforward.core.allocator import keep_memory_of_steps
 from pushforward.core.random_state import seeded
-from pushforward.lab.points import PlaneRows
-from pushforward.lab.presets import named_points
+from pushforward.lab.points import PlaneRows, rows_of_target
 from pushforward.lab.training_options import SlowDecay, TrainingOptions
 from pushforward.train import Stepped, fit
 
@@ -69,18 +68,17 @@ def main() -> None:
     keep_memory_of_steps()
     command = [sys.executable, "-m", "pushforward", "lab", arguments.folder, "--no-browser"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert server.stdout is not None
-    link = re.search(r"http://\S+", server.stdout.readline())
-    assert link is not None
-    threading.Thread(target=server.stdout.read, daemon=True).start()
+    output: Any = server.stdout
+    address = re.findall(r"http://\S+", output.readline())[0]
+    threading.Thread(target=output.read, daemon=True).start()
     lines, paints, answers = [], [], []
     try:
         for family, univariate in FLOWS:
             pairs = []
             for _ in range(arguments.rounds):
                 options = TrainingOptions(family=family, univariate=univariate)
-                free = alone(options, named_points("moons"), arguments.seconds)
-                seen = watched(link.group(0), family, univariate, arguments.seconds)
+                free = alone(options, rows_of_target("moons", 0), arguments.seconds)
+                seen = watched(address, family, univariate, arguments.seconds)
                 pairs.append((free, seen["steps"] / seen["elapsed"], seen["pictures"]))
                 paints.append(seen["paint"])
                 answers += [seen["answer"]] if seen["answer"] is not None else []
