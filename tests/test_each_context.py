@@ -96,11 +96,6 @@ def test_samples_and_temperature_keep_the_place_of_a_class():
     torch.testing.assert_close(drawn, middle.expand_as(drawn), rtol=1e-3, atol=1e-3)
 
 
-def test_the_place_of_the_context_is_one_of_two():
-    with pytest.raises(ValueError, match=r"^glow: condition must be one of 'layers', 'latents'; got 'base'"):
-        pf.flows.glow((1, 4, 4), 3, condition="base")
-
-
 def test_rows_that_cannot_be_used_have_the_values_of_log_prob_and_change_no_gradient():
     flow = randomize(SHARED["glow"]().double(), seed=2).eval()
     x, contexts = pixels(), EYE[:, None].expand(3, 6, 3).clone()

@@ -144,6 +144,10 @@ MISTAKES = [
     (lambda: graph(edges=[], hidden=()), r"GraphMLP: hidden must list at least one layer width; got \(\)\."),
     (lambda: graphical(2, univariate="affine", bins=-3), r"graphical: bins must be a whole number of at least 2; got"),
     (lambda: graphical(2, univariate="affine", bound=0), r"graphical: bound must be a positive number; got 0\."),
+    (
+        lambda: glow((1, 4, 4), 2, condition="base"),
+        r"glow: condition must be one of 'layers', 'latents'; got 'base'",
+    ),
     (lambda: glow((1, 4, 4), bins=0), r"glow: bins must be a whole number of at least 1; got 0\."),
     (lambda: glow((1, 4, 4), bound=-1), r"glow: bound must be a positive number; got -1\."),
     (
