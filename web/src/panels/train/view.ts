@@ -33,6 +33,7 @@ export class TrainView {
   private points: readonly Point[] = [];
   private field: { values: Float64Array; size: number } | null = null;
   private finer = 0;
+  private layer = { key: "", points: [] as readonly Point[], canvas: document.createElement("canvas") };
   private hint = "";
   private readonly latents = Float64Array.from(normals(1, 2 * SAMPLES));
 
@@ -84,10 +85,25 @@ export class TrainView {
     return [this.plot.x.domain() as Point, this.plot.y.domain() as Point];
   }
 
+  /** The data as a picture of its own: it stays the same from one drawing to the next. */
+  private dataLayer(): HTMLCanvasElement {
+    const { plot, layer } = this;
+    const key = [plot.width, plot.height, ...plot.x.domain(), ...plot.y.domain(), plot.colour("green")].join(" ");
+    if (layer.key === key && layer.points === this.points) return layer.canvas;
+    const sharp = window.devicePixelRatio || 1;
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [Math.round(plot.width * sharp), Math.round(plot.height * sharp)];
+    const pen = canvas.getContext("2d") as CanvasRenderingContext2D;
+    pen.scale(sharp, sharp);
+    specks(plot, this.points, "green", 1.1, 0.6, pen);
+    this.layer = { key, points: this.points, canvas };
+    return canvas;
+  }
+
   private draw(): void {
     const { plot, flow, shown } = this;
     if (this.field && shown.density) plot.field(this.field.values, this.field.size, ...this.ranges(), "orange");
-    if (shown.data) specks(plot, this.points, "green", 1.1, 0.6);
+    if (shown.data) plot.pen.drawImage(this.dataLayer(), 0, 0, plot.width, plot.height);
     if (this.hint) words(plot, this.hint, plot.width / 2, plot.height / 2 - 12, "soft", "center", 16);
     if (!flow) return;
     if (shown.grid) {
@@ -109,7 +125,9 @@ export function sizeFor(milliseconds: number, aCell: number, most: number): numb
 }
 
 /** Many dots of one colour, stamped from one picture of a dot. */
-function specks(plot: Plot, points: readonly Point[], colour: Colour, radius: number, opacity: number): void {
+function specks(
+  plot: Plot, points: readonly Point[], colour: Colour, radius: number, opacity: number, pen = plot.pen,
+): void {
   const sharp = window.devicePixelRatio || 1;
   const side = 2 * Math.ceil(radius * sharp) + 2;
   const stamp = document.createElement("canvas");
@@ -119,13 +137,13 @@ function specks(plot: Plot, points: readonly Point[], colour: Colour, radius: nu
   dot.arc(side / 2, side / 2, radius * sharp, 0, 2 * Math.PI);
   dot.fill();
   const wide = side / sharp;
-  plot.pen.save();
-  plot.pen.globalAlpha = opacity;
+  pen.save();
+  pen.globalAlpha = opacity;
   for (const [x, y] of points) {
     const [left, top] = [plot.x(x), plot.y(y)];
-    if (Math.abs(left) < 1e5 && Math.abs(top) < 1e5) plot.pen.drawImage(stamp, left - wide / 2, top - wide / 2, wide, wide);
+    if (Math.abs(left) < 1e5 && Math.abs(top) < 1e5) pen.drawImage(stamp, left - wide / 2, top - wide / 2, wide, wide);
   }
-  plot.pen.restore();
+  pen.restore();
 }
 
 /** Ranges around points with some room; of one scale for both axes if `square`. */
