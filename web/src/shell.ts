@@ -29,7 +29,10 @@ export class Shell {
   private dark = window.matchMedia("(prefers-color-scheme: dark)");
   private theme: Theme = "auto";
   private themeButton: HTMLButtonElement;
-  private readonly recolour = () => this.themeHandlers.forEach((handler) => handler());
+  private readonly recolour = () => {
+    this.root.dataset.theme = this.theme === "auto" ? (this.dark.matches ? "dark" : "light") : this.theme;
+    this.themeHandlers.forEach((handler) => handler());
+  };
   private offClosed: () => void;
 
   constructor(
@@ -143,8 +146,6 @@ export class Shell {
 
   private setTheme(theme: Theme): void {
     this.theme = theme;
-    if (theme === "auto") delete this.root.dataset.theme;
-    else this.root.dataset.theme = theme;
     this.themeButton.textContent = { auto: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" }[theme];
     try {
       localStorage.setItem(STORED, theme);

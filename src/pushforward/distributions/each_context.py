@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +24,14 @@ Applied = list[tuple[Bijection, bool]]
 """Maps, each with whether it is applied backwards."""
 
 
+class PartedFlow(NamedTuple):
+    """A flow whose first parts from the latents on alone read the context."""
+
+    flow: Flow
+    conditional: Applied
+    shared: Applied
+
+
 def log_prob_of_each(
     distribution: Distribution, x: Tensor, contexts: Tensor, *, generator: torch.Generator | None = None
 ) -> Tensor:
@@ -40,9 +48,10 @@ def log_prob_of_each(
     """
     if generator is None and distribution.stochastic:
         generator = torch.Generator(x.device).manual_seed(int(torch.randint(2**62, ())))
-    if contexts_act_on_latents(distribution):
-        with execution(kernels=True) if distribution._kernels else nullcontext():
-            return _through_shared_part(distribution, x, contexts, generator)
+    parted = _parted(distribution)
+    if parted is not None:
+        with execution(kernels=True) if parted.flow._kernels else nullcontext():
+            return _through_shared_part(parted, x, contexts, generator)
     state = None if generator is None else generator.get_state()
     each = []
     for context in contexts:
@@ -52,33 +61,32 @@ def log_prob_of_each(
     return torch.stack(each)
 
 
-def contexts_act_on_latents(distribution: Distribution) -> TypeGuard[Flow]:
+def contexts_act_on_latents(distribution: Distribution) -> bool:
     """Whether a distribution is a flow whose context moves each latent by itself, or changes the base, and nothing
     else: the same points given other contexts cost little then."""
+    return _parted(distribution) is not None
+
+
+def _parted(distribution: Distribution) -> PartedFlow | None:
+    """A flow as what reads the context and what does not; None where the first is more than a map of each latent."""
     if not isinstance(distribution, Flow) or distribution.context_shape is None:
-        return False
-    if isinstance(distribution.support, Surface):
-        return False
-    conditional, shared = _split(distribution)
-    return bool(shared) and all(isinstance(part, Elementwise) for part, _ in conditional)
-
-
-def _split(flow: Flow) -> tuple[Applied, Applied]:
-    """The parts from latents to data up to the last that reads the context, and those after it."""
-    parts = innermost(flow.bijection)
+        return None
+    parts = innermost(distribution.bijection)
     end = max((k + 1 for k, (part, _) in enumerate(parts) if part.context_shape is not None), default=0)
-    return parts[:end], parts[end:]
+    each_latent = all(isinstance(part, Elementwise) for part, _ in parts[:end])
+    if not each_latent or end == len(parts) or isinstance(distribution.support, Surface):
+        return None
+    return PartedFlow(distribution, parts[:end], parts[end:])
 
 
-def _through_shared_part(flow: Flow, x: Tensor, contexts: Tensor, generator: torch.Generator | None) -> Tensor:
-    k, n = contexts.shape[:2]
+def _through_shared_part(parted: PartedFlow, x: Tensor, contexts: Tensor, generator: torch.Generator | None) -> Tensor:
+    flow, (k, n) = parted.flow, contexts.shape[:2]
     _, screened, ok, nan = flow._screened(x.expand(k, *x.shape), contexts)
     # As in `Distribution.log_prob`, rows that cannot be used are replaced, so that they change no other row's gradient.
     x = torch.where(unsqueeze_to(ok.any(dim=0), x.ndim), x, flow.support.anchor(x))
-    conditional, shared = _split(flow)
-    h, log_det = _pulled(shared, x, None, generator)
+    h, log_det = _pulled(parted.shared, x, None, generator)
     context = flow._map_context(None if screened is None else screened.flatten(0, 1))
-    z, more = _pulled(conditional, h.expand(k, *h.shape).flatten(0, 1), context, None)
+    z, more = _pulled(parted.conditional, h.expand(k, *h.shape).flatten(0, 1), context, None)
     base = flow.base._log_prob(*flow.base._arguments(z, context, None))
     value = (base + more).view(k, n) + log_det
     return torch.where(ok, value, torch.where(nan, torch.nan, -torch.inf).to(value.dtype))

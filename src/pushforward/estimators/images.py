@@ -36,8 +36,6 @@ __all__ = ["FlowImages", "PreparedImages"]
 
 MOST_HELD = 500
 """Images held out for validation at most: more would cost time and hardly say more."""
-FIRST = 2_048
-"""Training images from which layers that measure data are initialised."""
 
 
 class PreparedImages(NamedTuple):
@@ -195,7 +193,6 @@ class FlowImages(ImageLatents, DensityMixin, TrainedEstimator):
         x, context = train[0].float(), train[1]
         with seeded(seed):
             self.model_ = self._build().to(device=self.device)
-            self.model_.initialize(*(None if t is None else t[:FIRST].to(self.device) for t in (x, context)))
         self._show_classes()
         if prepared is not None:
             images, contexts = (None, None) if held_out is None else held_out

@@ -121,7 +121,7 @@ def glow(
             shape = (shape[0] // 2, *shape[1:])
     scales.append(Chain(parts, memory=memory))
     data = data_side("glow", features, inside, values, dequantize, network)
-    return connected("glow", features, context, Multiscale(scales, latent=latent), data, on_latents=not inside)
+    return connected("glow", features, context, inside, Multiscale(scales, latent=latent), data)
 
 
 @named_flow(IMAGE_FLOWS, conditioner="residual_conv")
@@ -207,7 +207,7 @@ def multiscale_real_nvp(
         shape = (shape[0] // 2, *shape[1:])
     scales.append(Chain(on_cells(shape, depth + 1), memory=memory))
     data = data_side(owner, features, inside, values, dequantize, network)
-    return connected(owner, features, context, Multiscale(scales, latent=latent), data, on_latents=not inside)
+    return connected(owner, features, context, inside, Multiscale(scales, latent=latent), data)
 
 
 def _univariate(owner: str, coupling: str, bins: int, bound: float) -> Any:

@@ -16,6 +16,9 @@ from pushforward.univariate import Affine
 
 __all__ = ["connected", "context_inside", "data_side", "dequantized", "image_shape"]
 
+CONTEXT_HIDDEN = (64,)
+"""Hidden layers between a context and the latents: those of the options are convolutions, and a class needs few."""
+
 
 def image_shape(owner: str, features: Sequence[int], context: int, levels: int, depth: int) -> tuple[int, ...]:
     """The event shape; refuse sizes that ``levels`` halvings do not fit."""
@@ -73,16 +76,11 @@ def context_inside(owner: str, context: int, condition: str) -> int:
 
 
 def connected(
-    owner: str,
-    features: Sequence[int],
-    context: int,
-    scales: Multiscale,
-    data: list[Bijection],
-    *,
-    on_latents: bool = False,
+    owner: str, features: Sequence[int], context: int, inside: int, scales: Multiscale, data: list[Bijection]
 ) -> Flow:
-    """The flow of standard normals through the scales; ``on_latents``, the context moves and scales each latent."""
+    """The flow of standard normals through the scales. Where layers see no context (``inside``, as `context_inside`
+    gives it), it moves and scales each latent."""
     layers: list[Bijection] = [scales]
-    if context and on_latents:
-        layers.append(Elementwise(Affine(), scales.out_shape, context=context, hidden=(64,)))
+    if context and not inside:
+        layers.append(Elementwise(Affine(), scales.out_shape, context=context, hidden=CONTEXT_HIDDEN))
     return connect(owner, StandardNormal(scales.out_shape), layers, data, context, fast="density", data_dtype=None)

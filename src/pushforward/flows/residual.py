@@ -166,4 +166,4 @@ def multiscale_residual_flow(
         scales.append(Chain(parts, memory=memory))
         shape = (shape[0] // 2, *shape[1:]) if level < levels - 1 else shape
     data = data_side(owner, features, context, values, "uniform", {})
-    return connected(owner, features, context, Multiscale(scales, latent=latent), data)
+    return connected(owner, features, context, context, Multiscale(scales, latent=latent), data)

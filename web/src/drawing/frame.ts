@@ -2,7 +2,7 @@
 
 import { ticks } from "d3-array";
 
-import { clamp, type Colour, type Plot } from "./plot";
+import { clamp, line, type Colour, type Plot } from "./plot";
 import type { Point } from "../protocol";
 import { shown } from "../page/ui";
 
@@ -55,13 +55,13 @@ export class Frame {
     ];
     if (numbers.x !== false)
       for (const value of ticks(...this.xDomain, clamp((box.right - box.left) / 55, 2, 8))) {
-        stroke(pen, plot.x(value), box.top, plot.x(value), box.bottom);
+        line(pen, plot.x(value), box.top, plot.x(value), box.bottom);
         pen.textAlign = "center";
         if (numbers.below) pen.fillText(label(value), plot.x(value), box.bottom + 12);
       }
     if (numbers.y !== false)
       for (const value of ticks(...this.yDomain, clamp((box.bottom - box.top) / 45, 2, 8))) {
-        stroke(pen, box.left, plot.y(value), box.right, plot.y(value));
+        line(pen, box.left, plot.y(value), box.right, plot.y(value));
         pen.textAlign = "right";
         if (numbers.beside) pen.fillText(label(value), box.left - 6, plot.y(value));
       }
@@ -118,13 +118,6 @@ export function words(
 
 function fontOf(plot: Plot, size: number): string {
   return `${size}px ${getComputedStyle(plot.canvas).fontFamily}`;
-}
-
-function stroke(pen: CanvasRenderingContext2D, x0: number, y0: number, x1: number, y1: number): void {
-  pen.beginPath();
-  pen.moveTo(x0, y0);
-  pen.lineTo(x1, y1);
-  pen.stroke();
 }
 
 function label(value: number): string {

@@ -268,7 +268,8 @@ export function clamp(value: number, low: number, high: number): number {
   return Math.min(high, Math.max(low, value));
 }
 
-function line(pen: CanvasRenderingContext2D, x0: number, y0: number, x1: number, y1: number): void {
+/** A straight line between two places in CSS pixels. */
+export function line(pen: CanvasRenderingContext2D, x0: number, y0: number, x1: number, y1: number): void {
   pen.beginPath();
   pen.moveTo(x0, y0);
   pen.lineTo(x1, y1);

@@ -4,7 +4,8 @@ import { formula } from "../../page/formula";
 import { Plot } from "../../drawing/plot";
 import type { Point } from "../../protocol";
 import { select, shown, slider } from "../../page/ui";
-import { type Demo, demoOf, type DemoPlace, nats, numberOf } from "./demo";
+import { type Demo, demoOf, type DemoPlace, nats } from "./demo";
+import { numberOf } from "../../page/url_values";
 import { facts } from "../../page/facts";
 import { drawBars, histogram } from "../../maths/histogram";
 import { dataOf, LATENTS, SplineBox, type Tails } from "./spline_box";
@@ -17,8 +18,8 @@ const TAILS: readonly (readonly [Tails, string])[] = [
 ];
 
 export function boxDemo(place: DemoPlace): Demo {
-  let bound = numberOf(place.state, "cb", 1.5, 0.5, 4);
-  let spread = numberOf(place.state, "cs", 1.2, 0.4, 2.5);
+  let bound = numberOf(place.state.cb, 1.5, 0.5, 4);
+  let spread = numberOf(place.state.cs, 1.2, 0.4, 2.5);
   let tails: Tails = TAILS.some(([name]) => name === place.state.ct) ? (place.state.ct as Tails) : "cut";
   let box = new SplineBox(bound, tails);
   let data = dataOf(spread);

@@ -47,12 +47,6 @@ export function demoOf(parts: {
   };
 }
 
-/** A number of the URL within limits, or a start value. */
-export function numberOf(state: State, key: string, start: number, low: number, high: number): number {
-  const given = state[key];
-  return typeof given === "number" && Number.isFinite(given) ? Math.min(high, Math.max(low, given)) : start;
-}
-
 /** A negative log-likelihood as it is shown. */
 export function nats(value: number): string {
   return `${shown(value, 3)} nats`;

@@ -4,7 +4,8 @@ import { formula } from "../../page/formula";
 import { Plot } from "../../drawing/plot";
 import type { Point } from "../../protocol";
 import { shown, slider } from "../../page/ui";
-import { type Demo, demoOf, type DemoPlace, nats, numberOf } from "./demo";
+import { type Demo, demoOf, type DemoPlace, nats } from "./demo";
+import { numberOf } from "../../page/url_values";
 import { facts } from "../../page/facts";
 import { FoldedMap, LATENTS } from "./folded_map";
 import { drawBars, histogram } from "../../maths/histogram";
@@ -15,8 +16,8 @@ const WIDE: Point = [-6, 6];
 
 export function foldDemo(place: DemoPlace): Demo {
   // Steps around zero, where the map would send a whole interval to one point.
-  let slope = (Math.round(10 * numberOf(place.state, "bm", -0.75, -1.45, 1.45) - 0.5) + 0.5) / 10;
-  let x = numberOf(place.state, "bx", 0.3, -3, 3);
+  let slope = (Math.round(10 * numberOf(place.state.bm, -0.75, -1.45, 1.45) - 0.5) + 0.5) / 10;
+  let x = numberOf(place.state.bx, 0.3, -3, 3);
   let map = new FoldedMap(slope);
   let bars: number[] = [];
   let all: Point[] = [];

@@ -4,7 +4,8 @@ import { formula } from "../../page/formula";
 import { type Colour, Plot } from "../../drawing/plot";
 import type { Point } from "../../protocol";
 import { select, slider } from "../../page/ui";
-import { type Demo, demoOf, type DemoPlace, nats, numberOf } from "./demo";
+import { type Demo, demoOf, type DemoPlace, nats } from "./demo";
+import { numberOf } from "../../page/url_values";
 import { facts } from "../../page/facts";
 import { Banana, ENTROPY, type Order } from "./wrong_order";
 
@@ -17,7 +18,7 @@ const ORDERS: readonly (readonly [Order, string])[] = [
 ];
 
 export function orderDemo(place: DemoPlace): Demo {
-  let bend = numberOf(place.state, "db", 0.8, 0.2, 1);
+  let bend = numberOf(place.state.db, 0.8, 0.2, 1);
   let order: Order = ORDERS.some(([name]) => name === place.state.do) ? (place.state.do as Order) : "swapped";
   let banana = new Banana(bend);
   let field = new Float64Array(GRID * GRID);

@@ -4,7 +4,8 @@ import { formula } from "../../page/formula";
 import { Plot } from "../../drawing/plot";
 import type { Point } from "../../protocol";
 import { button, slider } from "../../page/ui";
-import { type Demo, demoOf, type DemoPlace, nats, numberOf } from "./demo";
+import { type Demo, demoOf, type DemoPlace, nats } from "./demo";
+import { numberOf } from "../../page/url_values";
 import { facts, significant } from "../../page/facts";
 import { drawBars, histogram } from "../../maths/histogram";
 import { BEST, descend, integralOf, LATENTS, POINTS, rightNll, wrongNll } from "./no_log_det";
@@ -15,7 +16,7 @@ const SHOWN: Point = [-8, 8];
 const BARS = histogram(POINTS, SHOWN, 32);
 
 export function scaleDemo(place: DemoPlace): Demo {
-  let log = numberOf(place.state, "as", -0.3, ...LOGS);
+  let log = numberOf(place.state.as, -0.3, ...LOGS);
   let frame = 0;
   const scale = () => 10 ** log;
   const control = slider("log₁₀ of the scale s", { min: LOGS[0], max: LOGS[1], step: 0.01, value: log }, (value) => {
