@@ -205,3 +205,37 @@ def test_observed_rows_that_are_no_levels():
 def test_observed_rows_of_another_shape_are_refused(observed, got):
     with pytest.raises(ValueError, match=rf"DiscreteGrid: observed must be the first k of the 2 rows .*; got {got}"):
         DiscreteGrid((1, 2, 3), levels=4, hidden=(4, 4)).given(observed)
+
+
+def flat_images(shape, count=6):
+    """Images of one value each, but for a few cells in some."""
+    x = torch.randint(3, (count, *(1 for _ in shape)), generator=generator(3)).double().expand(count, *shape).clone()
+    x[::2, ..., -1, 2] = 1
+    return x
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 9), (2, 5, 9), (1, 40)])
+@pytest.mark.parametrize("recurrent", [0, 8])
+def test_training_sees_a_sample_of_flat_cells_that_is_right_on_average(shape, recurrent):
+    sizes = {"hidden": (6, 6, 6), "above": 1, "beside": 2, "recurrent": recurrent}
+    grid = randomize(DiscreteGrid(shape, levels=3, context=2, flat=0.5, **sizes), seed=1).train()
+    x = flat_images(shape) if len(shape) > 2 else flat_images((1, 1, 40))[:, :, 0]
+    c = torch.randn(len(x), 2, dtype=torch.float64, generator=generator(0))
+    exact = grid.log_prob(x, c)
+    draws = torch.stack([grid(x, c, generator=generator(seed)) for seed in range(400)])
+    assert (draws[0] != draws[1]).all()
+    errors = (draws.mean(dim=0) - exact) / (draws.std(dim=0) / 20)
+    assert errors.abs().max() < 4
+    assert grid.eval()(x, c, generator=generator(0)).equal(grid.log_prob(x, c))
+
+
+def test_cells_that_are_not_flat_are_always_seen():
+    grid = randomize(DiscreteGrid((1, 3, 12), levels=3, hidden=(6, 6), above=1, beside=1), seed=1).train()
+    x = torch.ones(5, 1, 3, 12, dtype=torch.float64)
+    x[:, 0, 1, 5] = 2.0
+    log_probs = grid(x.requires_grad_(False), generator=generator(0))
+    assert (log_probs != grid.log_prob(x)).all()
+    stripes = torch.arange(12, dtype=torch.float64).remainder(2).expand(5, 1, 3, 12)
+    assert grid(stripes, generator=generator(0)).equal(grid.log_prob(stripes))
+    outside = torch.cat([x[:1] + 5, x[:1] * math.nan])
+    assert grid(outside, generator=generator(0)).tolist() == pytest.approx([-math.inf, math.nan], nan_ok=True)

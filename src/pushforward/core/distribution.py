@@ -16,7 +16,7 @@ from pushforward.core.data_start import watch_for_training
 from pushforward.core.exactness import Estimate, Exactness
 from pushforward.core.inputs import ScreenedInputs
 from pushforward.core.moments import average, mean_of_points
-from pushforward.core.screening import warn_unsolved
+from pushforward.core.screening import at_screened, warn_unsolved
 from pushforward.core.shapes import unsqueeze_to
 from pushforward.core.torch_view import TorchView, torch_view
 
@@ -124,7 +124,7 @@ class Distribution(ScreenedInputs, ABC):
         value = self._log_prob(*self._arguments(x, context, generator))
         if self.log_prob_kind == "iterative":
             warn_unsolved(type(self).__name__, value, ok, self.modules())
-        value = torch.where(ok, value, torch.where(nan, torch.nan, -torch.inf).to(value.dtype))
+        value = at_screened(value, ok, nan)
         if self.training and not self._start_checked:
             watch_for_training(self, value)
         return value

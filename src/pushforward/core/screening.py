@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pushforward.core.numerics import concrete_bool
 
-__all__ = ["HEADROOM", "screen", "warn_unsolved"]
+__all__ = ["HEADROOM", "at_screened", "screen", "warn_unsolved"]
 
 # Magnitudes this near to overflow are treated as infinite: a layer that scales them further would overflow, and
 # inf - inf = NaN in one row poisons the weight gradients of all rows.
@@ -24,6 +24,11 @@ def screen(x: Tensor, event_ndim: int) -> tuple[Tensor, Tensor]:
     if not event_ndim:
         return usable, nan
     return usable.flatten(-event_ndim).all(-1), nan.flatten(-event_ndim).any(-1)
+
+
+def at_screened(log_prob: Tensor, ok: Tensor, nan: Tensor) -> Tensor:
+    """Log-densities of rows: -inf where a row is not ``ok``, NaN where it holds a NaN."""
+    return torch.where(ok, log_prob, torch.where(nan, torch.nan, -torch.inf).to(log_prob.dtype))
 
 
 UNSOLVED = (

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.bijection import Kind
-from pushforward.core.checks import at_least, check_dtype
+from pushforward.core.checks import at_least, check_dtype, positive
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Integers
-from pushforward.core.screening import screen
+from pushforward.core.screening import at_screened, screen
 from pushforward.core.shapes import event_shape, unsqueeze_to
 from pushforward.distributions.draws import uniforms
+from pushforward.distributions.flat_cells import sampled_cells
 from pushforward.distributions.row_blocks import in_row_blocks, row_width
 from pushforward.networks import CausalWindow
 
@@ -36,6 +37,10 @@ class DiscreteGrid(Distribution):
     the length of a code. Log-probabilities cost one pass, samples one small step for each number. `initialize`, which
     `fit` calls, sets the probabilities of an untrained grid to the frequencies of the levels.
 
+    Where an image is flat, all values of a window and of its cell being the same, there is next to nothing to learn. Of
+    such cells a training step draws a few, each counted for several: an unbiased estimate of the log-probability, for
+    less work. `log_prob` is exact always.
+
     Args:
         shape: (channels, *spatial) of an event, with one or two spatial axes.
         levels: how many values a number has.
@@ -50,12 +55,13 @@ class DiscreteGrid(Distribution):
         planes: of an image over the grid that the context ends with, in row-major order of (planes, *spatial); each
             cell sees it in the window on all sides. Such a model restores, enlarges or colours images.
         embedding: learned numbers that stand for each value, but no more than there are levels.
+        flat: the share of the flat cells that a training step draws, above 0; 1 for all.
 
     Shape:
         x: (*batch, *shape), whole numbers in a floating dtype; context: (*batch, context).
 
     Raises:
-        ValueError: a size is out of its range.
+        ValueError: a size or the share is out of its range.
 
     References:
         | Pixel Recurrent Neural Networks (van den Oord et al., 2016), arXiv:1601.06759
@@ -96,6 +102,7 @@ class DiscreteGrid(Distribution):
         recurrent: int = 64,
         planes: int = 0,
         embedding: int = 16,
+        flat: float = 0.125,
     ) -> None:
         super().__init__()
         owner = "DiscreteGrid"
@@ -105,6 +112,10 @@ class DiscreteGrid(Distribution):
         at_least(owner, "levels", levels, 2)
         at_least(owner, "context", context, 0)
         at_least(owner, "embedding", embedding, 1)
+        positive(owner, "flat", flat)
+        if flat > 1:
+            raise ValueError(f"{owner}: flat is a share, at most 1; got {flat}.")
+        self.flat, self.window = flat, (above, beside)
         self.context_shape = (context,) if context else None
         self.levels, self.support = levels, Integers(0, levels - 1)
         embedding = min(embedding, levels)
@@ -169,6 +180,23 @@ class DiscreteGrid(Distribution):
         width = max(row_width(self.network), self.levels * self.network.features)
         ndim = len(self.event_shape)
         return in_row_blocks(lambda x, context: (self._of_rows(x, context, start),), width, ndim, x, context)[0]
+
+    def _estimate_log_prob(self, x: Tensor, context: Tensor | None, generator: torch.Generator) -> Tensor:
+        """In training, the log-probability estimated from all cells but some of the flat ones."""
+        if not self.training or self.flat == 1:
+            return super()._estimate_log_prob(x, context, generator)
+        x, context, ok, nan = self._screened(x, context)
+        sample = sampled_cells(x.reshape(-1, *self.event_shape), self.window, self.flat, generator)
+        if sample is None:
+            return super()._estimate_log_prob(x, context, generator)
+        chosen, weights = sample
+        index = self._to_features(x)
+        count = index.shape[-1]
+        columns = self._context_columns(context if self.context_shape else None, count)
+        outputs = self.network.at(self._embed(index).flatten(0, 1), columns, chosen)
+        values = index.unflatten(0, (-1, self.network.values)).transpose(0, 1).flatten(1)[:, chosen]
+        log_probs = self._logits(outputs).log_softmax(dim=0).gather(0, values[None])[0].sum(dim=0) * weights
+        return at_screened(log_probs.new_zeros(count).index_add(0, chosen % count, log_probs).view(ok.shape), ok, nan)
 
     def _of_rows(self, x: Tensor, context: Tensor | None, start: int) -> Tensor:
         """`_log_prob_after` of each row."""

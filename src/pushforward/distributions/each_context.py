@@ -14,6 +14,7 @@ from pushforward.bijections.recompute import step
 from pushforward.core.bijection import Bijection
 from pushforward.core.distribution import Distribution
 from pushforward.core.execution_mode import execution
+from pushforward.core.screening import at_screened
 from pushforward.core.shapes import unsqueeze_to
 from pushforward.core.surface import Surface
 from pushforward.distributions.flow import Flow
@@ -89,7 +90,7 @@ def _through_shared_part(parted: PartedFlow, x: Tensor, contexts: Tensor, genera
     z, more = _pulled(parted.conditional, h.expand(k, *h.shape).flatten(0, 1), context, None)
     base = flow.base._log_prob(*flow.base._arguments(z, context, None))
     value = (base + more).view(k, n) + log_det
-    return torch.where(ok, value, torch.where(nan, torch.nan, -torch.inf).to(value.dtype))
+    return at_screened(value, ok, nan)
 
 
 def _pulled(parts: Applied, x: Tensor, context: Tensor | None, generator: torch.Generator | None) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ from pushforward.core.cache import TensorCache
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.exactness import Estimate
+from pushforward.core.screening import at_screened
 from pushforward.core.torch_internals import buffers_of, unsaved_buffers
 from pushforward.distributions.of_parts import OfParts
 
@@ -152,7 +153,7 @@ class Ensemble(OfParts):
         """The log-density under each member, (members, *batch): -inf outside the support, NaN where x or context is."""
         x, context, ok, nan = self._screened(x, context)
         values = self._log_probs(x, context if self.context_shape is not None else None)
-        return torch.where(ok, values, torch.where(nan, torch.nan, -torch.inf).to(values.dtype))
+        return at_screened(values, ok, nan)
 
     def mean_and_spread(self, x: Tensor, context: Tensor | None = None) -> Estimate:
         """The mean of the members' log-densities and their standard deviation, each (*batch,).

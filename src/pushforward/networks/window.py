@@ -140,12 +140,22 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
 
     def after(self, x: Tensor, context: Tensor | None, start: int) -> Tensor:
         """`parallel` at the cells from ``start`` on."""
-        cells = torch.cat([x, torch.zeros_like(x[:1])])
         first = 0 if self.recurrences else start
+        params = self._of_cells(x, context, first)
+        return params[:, (start - first) * self.values :]
+
+    def at(self, x: Tensor, context: Tensor | None, chosen: Tensor) -> Tensor:
+        """`parallel` at some cells of some points: the columns ``chosen`` of (num_params, values, cells · n).
+
+        What follows the last recurrence, about half of the arithmetic, is computed for these alone.
+        """
+        return self._of_cells(x, context, 0, chosen)
+
+    def _of_cells(self, x: Tensor, context: Tensor | None, start: int, chosen: Tensor | None = None) -> Tensor:
+        cells = torch.cat([x, torch.zeros_like(x[:1])])
         with self.matmul_scope(x):
             seen = self.seen_of(context)
-            params = self.evaluate(cells, seen, first, self.features // self.values).to(x.dtype)
-        return params[:, (start - first) * self.values :]
+            return self.evaluate(cells, seen, start, self.features // self.values, (), chosen).to(x.dtype)
 
     def start(self, like: Tensor, context: Tensor | None = None) -> WindowSteps:
         return WindowSteps(self, like, context)
@@ -190,7 +200,13 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         return 4 * max(len(self.first), 3 * self.recurrent)
 
     def evaluate(
-        self, cells: Tensor, seen: SeenContext, start: int, stop: int, states: Sequence[CarriedStates] = ()
+        self,
+        cells: Tensor,
+        seen: SeenContext,
+        start: int,
+        stop: int,
+        states: Sequence[CarriedStates] = (),
+        chosen: Tensor | None = None,
     ) -> Tensor:
         """The parameters (num_params, features, n) of the cells from ``start`` to ``stop``.
 
@@ -202,6 +218,8 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
             stop: number of the cell after the last of them.
             states: of the recurrences at the cells before ``start``, to which those of these cells are added; without,
                 ``start`` is 0 where there are recurrences.
+            chosen: numbers of the columns of (cells, n) at which parameters are asked for; they then are (num_params,
+                values, chosen).
         """
         n, act = cells.shape[-1], ACTIVATIONS[self.activation]
         read = self.reads[:, start:stop]
@@ -216,15 +234,19 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
             window = image.index_select(0, self.around[:, start:stop].reshape(-1)).view(len(self.around), -1)
             h = h + (self.of_planes @ window).view_as(h)
         h = self._add_context(h, 0, context)
+        choice = self.num_blocks - 1 if self.recurrences else 0  # the first block after which no cell reads another
         for block in range(self.num_blocks):
             if self.recurrences:
                 h = self.recurrences[block](h, context, start, states[block] if states else None)
+            if chosen is not None and block == choice:
+                h = h.flatten(1).index_select(1, chosen)[:, None]
+                context = None if context is None else context.index_select(1, chosen % n)
             inner = self._add_context(self._apply_layer(2 * block, act(h)), 1 + block, context)
             h = h + self._apply_layer(2 * block + 1, self._drop(act(inner)))
         weight = self._masked(self.last_weight, "last_mask")
         outputs = torch.addmm(self.last_bias[:, None], weight, act(h).flatten(1))
-        outputs = outputs.view(self.num_params, self.values, stop - start, n)
-        return outputs.transpose(1, 2).flatten(1, 2)
+        outputs = outputs.view(self.num_params, self.values, *h.shape[1:])
+        return outputs.squeeze(2) if chosen is not None else outputs.transpose(1, 2).flatten(1, 2)
 
     def _apply_layer(self, k: int, h: Tensor) -> Tensor:
         weight = self._masked(self.weights[k], "mask")
