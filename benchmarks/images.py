@@ -10,7 +10,8 @@ hidden in training; the number is that of the mixture over classes, and Bayes' r
 ``--classification 20`` training asks for the classes as well (`HybridLikelihood`), and ``--start FILE`` goes on from a
 model that an earlier run saved. Beside the models stand codes of general programs for the same images. With ``--curve
 FILE`` the bits of validation images are written against seconds of training; ``--calibration FILE`` draws the
-calibration of the classes.
+calibration of the classes. With ``torchrun --nproc-per-node 2`` in place of ``python`` two processes share each batch
+out, each on a core of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import io
 import json
 import lzma
 import math
+import os
 import time
 import zlib
 from collections.abc import Callable
@@ -36,6 +38,8 @@ from torch import Tensor
 
 import pushforward as pf
 from pushforward.core.allocator import keep_memory_of_steps
+from pushforward.core.processes import joined_processes
+from pushforward.core.rank import is_first_process
 from pushforward.data import read_images
 from pushforward.distributions import log_prob_of_each
 from pushforward.estimators.image_schedule import image_rates
@@ -136,6 +140,7 @@ def run(arguments: argparse.Namespace) -> None:
     keep_memory_of_steps()
     classes = torch.eye(len(labels.unique())).tolist()
     model = pf.load(arguments.start) if arguments.start else model_of(arguments.what, tuple(x.shape[1:]), options)
+    processes = joined_processes().count
     curve, start = Curve(x[0].numel()), time.process_time()
     history = None if not arguments.seconds else pf.fit(
         model, data, validation=validation, seconds=arguments.seconds, precision=arguments.precision,
@@ -144,6 +149,11 @@ def run(arguments: argparse.Namespace) -> None:
         **{**image_rates(arguments.what, arguments.seconds), **arguments.fit},
     )  # fmt: skip
     cpu = time.process_time() - start
+    if not is_first_process():  # torchrun has started several, which have learned one model
+        return
+    if processes > 1:
+        cpu *= processes
+        torch.set_num_threads(os.cpu_count() or 1)
     numbers, judge = held_out[0].numel() * math.log(2), None
     if arguments.labels:
         by_class = of_classes(model, held_out)
@@ -170,11 +180,12 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{mean:.4f} ± {error:.4f} bits ({model.exactness}), {spent}")
     if arguments.no_results:
         return
+    launch = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
     others = {"independent pixels": independent_pixels(train, test), **codes(test)}
     text = [
         f"## {arguments.set}: {arguments.what}",
         "",
-        f"    PUSHFORWARD_DATA=<folder> .venv/bin/python benchmarks/images.py {arguments.what} "
+        f"    PUSHFORWARD_DATA=<folder> .venv/bin/{launch} benchmarks/images.py {arguments.what} "
         f"--set {arguments.set} --seconds {arguments.seconds:g}{further(arguments)}",
         "",
         f"{machine()}. {spent}; {len(held_out):,} test",

@@ -684,11 +684,13 @@ def test_a_name_stays_with_its_class_after_a_refusal():
 # --- every sentence is reached -------------------------------------------------------------------------------------
 
 SOURCE = Path(pf.__file__).parent
+OF_OTHER_TESTS = ("extras.py", "files.py", "json_values.py", "locks.py", "processes.py")
+"""Packages, files and processes: tested with real ones."""
 FILES = sorted(
     path
     for floor in ("core", "networks", "univariate", "bijections", "distributions", "flows")
     for path in (SOURCE / floor).glob("*.py")
-    if path.name != "files.py"  # paths and permissions: tested with real files
+    if path.name not in OF_OTHER_TESTS
 )
 CHECKS = {
     *checks.__all__,

@@ -1,7 +1,9 @@
 """The command line. This file and the help load neither torch nor anything else that takes long."""
 
+import os
 import sys
 
+from pushforward.core.rank import is_first_process
 from pushforward.core.waiting_threads import let_waiting_threads_sleep
 
 __all__ = ["main"]
@@ -10,6 +12,8 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command that the arguments ask for, and leave the process with its exit code."""
     let_waiting_threads_sleep()
+    if not is_first_process():  # torchrun has started several, of which one speaks
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
     try:
         from pushforward.cli.app import app
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import functools
 import json
-import math
 import os
 import sys
 import traceback
@@ -15,6 +14,9 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import typer
+
+from pushforward.core.json_values import finite
+from pushforward.core.signals import end_by_interrupt
 
 __all__ = [
     "Interrupted",
@@ -42,10 +44,11 @@ def command(function: Function) -> Function:
     """Turn every error into one message and an exit code, and every warning into one message.
 
     A `ValueError` or `OSError` is a mistake in the input, with code 1. Any other error is a bug of the program, with
-    code 70. With ``--debug`` the stack trace is printed first.
+    code 70. With ``--debug`` the stack trace is printed first. SIGTERM is as good as Ctrl-C.
     """
 
     @functools.wraps(function)
+    @end_by_interrupt()
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             with warnings.catch_warnings():
@@ -64,6 +67,8 @@ def command(function: Function) -> Function:
                 traceback.print_exc()
             if isinstance(error, MemoryError):
                 _fail("out of memory. Use a smaller table or batch.", MISTAKE)
+            if isinstance(error, OSError) and error.strerror and error.filename is None:
+                _fail(error.strerror, MISTAKE)  # without the system's number
             if isinstance(error, ValueError | OSError):
                 _fail(str(error) or type(error).__name__, MISTAKE)
             _fail(
@@ -87,7 +92,7 @@ def say(message: str) -> None:
 
 def emit(result: dict[str, Any]) -> None:
     """Print the result as one line of JSON on standard output; NaN and infinities become null."""
-    typer.echo(json.dumps(_finite(result), allow_nan=False))
+    typer.echo(json.dumps(finite(result), allow_nan=False))
     sys.stdout.flush()
 
 
@@ -97,14 +102,6 @@ def finish(result: dict[str, Any], json: bool, sentence: str) -> None:
         emit(result)
     else:
         say(f"standard output{sentence[1:]}" if sentence.startswith("-: ") else sentence)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def print_table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), title: str = "") -> None:

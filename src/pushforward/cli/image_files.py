@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,7 +198,7 @@ def write_images(out: str, pixels: NDArray[np.uint8], classes: Sequence[Any] | N
     if suffix in ARRAYS:
         with atomic_path(out) as temporary, temporary.open("wb") as file:
             if suffix == ".npy":
-                np.save(file, pixels)
+                np.save(_WrittenByPython(file), pixels)
             else:
                 arrays = {"images": pixels}
                 if classes is not None:
@@ -212,6 +212,13 @@ def write_images(out: str, pixels: NDArray[np.uint8], classes: Sequence[Any] | N
         place.mkdir(parents=True, exist_ok=True)
         bright = np.rint(image * scale).astype(np.uint8) if levels < 256 else image
         (place / f"{k:05d}.png").write_bytes(encode_png(bright))
+
+
+class _WrittenByPython:
+    """A file that numpy cannot write by itself: it does not notice a full disk."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write = file.write
 
 
 def _folder_name(name: Any) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 from pushforward.cli.common import Interrupted, listed, refuse_same_file, say, suggestion
 from pushforward.cli.fit import parse_options
 from pushforward.cli.image_files import judged
-from pushforward.cli.outputs import check_model_output
+from pushforward.cli.outputs import check_model_output, write_model
 from pushforward.core.files import check_writable
+from pushforward.core.rank import is_first_process
 from pushforward.data.image_pairs import with_given
 from pushforward.data.images import Images, read_images
 from pushforward.estimators import FlowImages
@@ -20,7 +21,6 @@ from pushforward.estimators.image_conditions import Attributes, Pictures
 from pushforward.estimators.images import PreparedImages
 from pushforward.evaluate.images import ImageEvaluation
 from pushforward.flows import FLOWS, IMAGE_FLOWS
-from pushforward.io import save
 from pushforward.train.checkpoint import read_step
 
 __all__ = ["fit_images"]
@@ -104,13 +104,14 @@ class ImageRun:
             kept = f" The state of the run is in {path}: continue with --resume." if os.path.exists(path) else ""
             if not hasattr(model, "history_"):
                 raise Interrupted(f"Interrupted before the training began; no model written.{kept}") from None
-            save(model, out, metadata=self.metadata())
+            write_model(model, out, self.metadata())
             records = model.history_.records
             when = f"at step {records[-1].step:,}" if records else "before the first validation"
             raise Interrupted(f"Interrupted {when}. The best weights so far are in {out}.{kept}") from None
-        save(model, out, metadata=self.metadata())  # first, so that Ctrl-C from here on loses nothing
+        write_model(model, out, self.metadata())  # first, so that Ctrl-C from here on loses nothing
         evaluation = self.judge()
-        Path(path).unlink(missing_ok=True)
+        if is_first_process():
+            Path(path).unlink(missing_ok=True)
         history = model.history_
         beside = " --given-images IMAGE" if isinstance(model.condition_, Pictures) else ""
         return {

@@ -19,11 +19,12 @@ import pyarrow as pa
 
 from pushforward.cli.common import listed, refuse_same_file
 from pushforward.core.files import atomic_path, check_writable
+from pushforward.core.rank import is_first_process
 from pushforward.data import TableError, TableWriter
 from pushforward.data.writing import STANDARD_OUTPUT
-from pushforward.io import read_header
+from pushforward.io import read_header, save
 
-__all__ = ["check_model_output", "check_output", "remember", "table_writer", "write_blocks"]
+__all__ = ["check_model_output", "check_output", "remember", "table_writer", "write_blocks", "write_model"]
 
 REMEMBERED = 5_000
 """Number of files."""
@@ -44,6 +45,12 @@ def check_output(out: str, *inputs: str | os.PathLike[str] | None, force: bool, 
             f"{option}: {out} exists, and is not a file that an earlier command wrote. Choose another name, or replace "
             "it with --force."
         )
+
+
+def write_model(model: Any, out: str, metadata: dict[str, Any]) -> None:
+    """Write a model file; of several processes that learned it together the first one does."""
+    if is_first_process():
+        save(model, out, metadata=metadata)
 
 
 def check_model_output(out: str, *inputs: str, force: bool, columns: Iterable[str] | None = None) -> None:

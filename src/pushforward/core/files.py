@@ -7,6 +7,7 @@ hidden file (``.<pid>-<random>-<name>``) that nothing reads.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -16,6 +17,8 @@ from pathlib import Path
 
 __all__ = ["atomic_path", "check_writable"]
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What the system says when a disk, or the share of a user, is full or broken."""
 _WRITE_BITS = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -53,9 +56,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         # Some writers replace the file they are given, mode included, so the mode is set last.
         os.chmod(temporary, mode)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in FULL:
+            reason = os.strerror(error.errno).lower()
+            there = " The file that was there is as it was." if target.exists() else ""
+            raise OSError(error.errno, f"cannot write {os.fspath(path)!r}: {reason}.{there}") from None
         raise
     # The rename itself is on the disk only once the folder is. The content is in place by now, and some file
     # systems cannot sync a folder, so this is the one step that may fail without a word.

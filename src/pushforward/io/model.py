@@ -18,12 +18,15 @@ from pushforward.core.bijection import Bijection
 from pushforward.core.config import REGISTRY
 from pushforward.core.constants import follow_buffers, round_constants
 from pushforward.core.distribution import Distribution, FixedContext
-from pushforward.core.files import atomic_path
 from pushforward.core.torch_internals import buffers_of, unsaved_buffers
 from pushforward.io.header import Document, hash_tensors, read_document, sealed
 from pushforward.io.skeleton import assign, skeleton
+from pushforward.io.tensor_files import write_tensors
 
 __all__ = ["Header", "load", "read_header", "save"]
+
+FLOATING = {str(t).removeprefix("torch."): t for t in (torch.float16, torch.bfloat16, torch.float32, torch.float64)}
+"""Dtypes of buffers, by name."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,6 @@ def save(
     >>> header.metadata, part.config
     ({'unit': 'kW'}, {'type': 'LU', 'features': 3})
     """
-    from safetensors.torch import save_file
-
     if (parts := getattr(model, "as_saved", None)) is not None:
         model, columns = parts()
         metadata = {**columns, **(metadata or {})}
@@ -90,8 +91,7 @@ def save(
             "tensors_sha256": hash_tensors(tensors),
         }
     )
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+    write_tensors(path, tensors, header)
 
 
 def load(path: str | os.PathLike[str], *, device: torch.device | str | None = None) -> Any:
@@ -261,7 +261,7 @@ def _rebuild(where: str, document: Document) -> nn.Module:
             ) from None
         raise ValueError(
             f"{where}: pushforward {document['library_version']} wrote a model that {__version__} cannot build "
-            f"({type(error).__name__}: {error})."
+            f"({type(error).__name__}: {' '.join(str(error).split())[:1000]})."
         ) from error
     if not isinstance(model, Distribution | Bijection):
         raise ValueError(f"{where}: the config builds a {type(model).__name__}, not a distribution or bijection.")
@@ -271,8 +271,10 @@ def _rebuild(where: str, document: Document) -> nn.Module:
             buffer = buffers_of(model.get_submodule(path))[buffer_name]
         except (AttributeError, KeyError):
             raise ValueError(f"{where}: this version of pushforward has no buffer {name} in such a model.") from None
+        if not isinstance(dtype, str) or dtype not in FLOATING:
+            raise ValueError(f"{where}: the header gives the buffer {name} a dtype that there is not.")
         if buffer is not None:
-            buffer.data = buffer.data.to(getattr(torch, dtype))
+            buffer.data = buffer.data.to(FLOATING[dtype])
     round_constants(model)
     return model
 
@@ -298,7 +300,7 @@ def _fill(where: str, model: nn.Module, shared: dict[str, str], tensors: dict[st
     """Give every weight and buffer its value and dtype."""
     try:
         _share(model, shared)
-    except AttributeError as error:
+    except (AttributeError, TypeError, KeyError) as error:
         raise ValueError(f"{where}: the header shares a part that the model does not have ({error}).") from None
     wanted = {name: t for name, t in model.state_dict(keep_vars=True).items() if not _below(name, shared)}
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())

@@ -64,6 +64,18 @@ class Batch:
             else:
                 yield self._of_each(itemgetter(slice(start, start + size)))
 
+    def part(self, which: slice) -> Self:
+        """Neighbouring rows."""
+        start, stop, _ = which.indices(len(self))
+        if self.draws:
+            return replace(self, size=stop - start)
+        return self if stop - start == len(self) else self._of_each(itemgetter(slice(start, stop)))
+
+    @property
+    def mass(self) -> float:
+        """What the rows weigh together: their number where none has a weight."""
+        return float(len(self)) if self.weights is None else float(self.weights.sum())
+
     def to(self, device: torch.device | str | None) -> Self:
         """The rows on a device."""
         return self._of_each(lambda tensor: tensor.to(device))

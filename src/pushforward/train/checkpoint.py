@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pushforward.core.files import atomic_path
+from pushforward.io.tensor_files import write_tensors
 from pushforward.train.history import TrainingError
 
 __all__ = ["fingerprint", "read_checkpoint", "read_step", "write_checkpoint"]
@@ -42,15 +42,12 @@ def write_checkpoint(path: str | os.PathLike[str], state: dict[str, Any], groups
         state: JSON-able numbers; Python writes floats so that they read back bit for bit.
         groups: named groups of tensors.
     """
-    from safetensors.torch import save_file
-
     tensors = {
         f"{group}/{name}": t.detach().cpu().contiguous() for group, ts in groups.items() for name, t in ts.items()
     }
     header = {"format": FORMAT, "state": json.dumps(state), "groups": json.dumps(sorted(groups))}
-    with atomic_path(path) as temporary:
-        # safetensors refuses tensors that share their storage, as the best and the current weights may.
-        save_file({name: t.clone() for name, t in tensors.items()}, temporary, metadata=header)
+    # safetensors refuses tensors that share their storage, as the best and the current weights may.
+    write_tensors(path, {name: t.clone() for name, t in tensors.items()}, header)
 
 
 def read_step(path: str | os.PathLike[str]) -> int:

@@ -13,6 +13,9 @@ from pushforward.core.torch_internals import is_dropout
 
 __all__ = ["Draws"]
 
+# Odd constants: no step of a process gets the seed of another one's.
+STEP_STRIDE, PROCESS_STRIDE = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
+
 
 class Draws:
     """Generators that belong to one run.
@@ -41,6 +44,13 @@ class Draws:
         """Draw the same numbers again."""
         self.generator.manual_seed(self.seed)
         self.shared = seeded_states(self.seed, self.devices)
+
+    def begin_step(self, step: int, rank: int) -> None:
+        """Draw what belongs to this step and process: a run of several processes needs no state of their generators to
+        go on, and other numbers of processes can go on with it."""
+        seed = (self.seed + STEP_STRIDE * (step + 1) + PROCESS_STRIDE * rank) % 2**63
+        self.generator.manual_seed(seed)
+        self.shared = seeded_states(seed, self.devices)
 
     def scope(self) -> AbstractContextManager[None]:
         """Around everything that may draw from torch's global generators."""

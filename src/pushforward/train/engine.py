@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -13,16 +14,18 @@ import torch
 from torch import Tensor
 
 from pushforward.core.distribution import Distribution
-from pushforward.kernels.native_build import compiled
+from pushforward.core.processes import ALONE, Processes, ProcessLostError
 from pushforward.train.averaging import WeightAverage, clone
 from pushforward.train.batches import Batch, Batches
 from pushforward.train.checkpoint import read_checkpoint, write_checkpoint
+from pushforward.train.clock import Clock
 from pushforward.train.diagnosis import diagnose
 from pushforward.train.draws import Draws
-from pushforward.train.events import Checkpointed, Listeners, RolledBack, Started, Stepped, Stopped, Validated
+from pushforward.train.events import Checkpointed, Listeners, RolledBack, Started, Stepped, Stop, Stopped, Validated
+from pushforward.train.gradients import BatchGradients
 from pushforward.train.history import History, Record, TrainingError
 from pushforward.train.interrupts import postponed_interrupts
-from pushforward.train.losses import Loss, Objective, mean_metric
+from pushforward.train.losses import Loss, mean_metric
 from pushforward.train.plan import Plan
 from pushforward.train.schedule import Schedule
 from pushforward.train.snapshot import Snapshot
@@ -45,6 +48,8 @@ class Trainer:
         schedule: brings the optimiser and the decay of the learning rate.
         plan: the schedule worked out for these rows.
         listeners: the callbacks.
+        processes: those of the run. They take the same steps with the same weights; the first one has the listeners,
+            the clock and the checkpoint.
     """
 
     def __init__(
@@ -56,22 +61,19 @@ class Trainer:
         schedule: Schedule,
         plan: Plan,
         listeners: Listeners,
+        processes: Processes = ALONE,
     ) -> None:
         self.model, self.loss, self.batches, self.held_out = model, loss, batches, held_out
-        self.decay, self.plan, self.listeners = schedule.rate, plan, listeners
+        self.decay, self.plan, self.listeners, self.processes = schedule.rate, plan, listeners, processes
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
             raise TrainingError(f"fit: {type(model).__name__} has no weights to learn.")
-        self.optimizer = _optimizer(schedule, self.parameters)
+        self.optimizer = schedule.optimizer_of(self.parameters)
         self.counted = "steps" if schedule.epochs is None or plan.steps == schedule.steps else "epochs"
         self.rates = [group["lr"] for group in self.optimizer.param_groups]  # the highest of each group
-        self.objective: Any = Objective(model, loss)
-        if plan.compile:
-            # Batches have one shape. On a GPU the kernels of both passes are recorded once and replayed.
-            mode = "reduce-overhead" if self.parameters[0].is_cuda else None
-            self.objective = compiled(self.objective, dynamic=False, mode=mode, isolate_recompiles=True)
+        self.gradients = BatchGradients(model, loss, self.parameters, plan, processes)
         self.draws = Draws(model, plan.seed)
-        self.validation_draws = Draws(model, 0)
+        self.validation_draws = Draws(model, processes.rank)
         self.history = History(
             metric=loss.metric,
             unit=loss.unit,
@@ -79,8 +81,7 @@ class Trainer:
             exactness=loss.exactness(model),
         )
         self.step = 0
-        self.elapsed = 0.0  # seconds of training in earlier processes
-        self.started = time.monotonic()
+        self.clock = Clock(processes)
         self.lr_scale = 1.0
         self.stale_validations = 0  # since the last best one
         self.train_sum, self.train_count = 0.0, 0
@@ -101,10 +102,6 @@ class Trainer:
             parts.append(self.clock() / self.plan.seconds)
         return min(1.0, max(parts))
 
-    def clock(self) -> float:
-        """Seconds of training so far, those of earlier processes included."""
-        return self.elapsed + time.monotonic() - self.started
-
     def factor(self) -> float:
         """The learning rate of this step as a factor of its highest value."""
         done = self.done()
@@ -119,18 +116,19 @@ class Trainer:
     ) -> History:
         """Train until the budget is used, validation stops improving or a callback asks for it. Leaves the best weights
         in the model, in evaluation mode, however the run ends."""
-        self.started = written = time.monotonic()
+        self.clock.start()
+        written = time.monotonic()
         self.model.train()  # all parts, whatever mode they were in
         try:
             self.listeners(Started(self.step, self.done(), self.history))
-            interrupt()  # raises if Ctrl-C was pressed while the run was prepared
+            self._agree(interrupt)  # raises if Ctrl-C was pressed while the run was prepared
             while not self.history.stopped and self.listeners.stop is None:
                 with postponed_interrupts() as interrupt:
                     if self._validation_is_due():
                         self._validate()
                     else:
                         self._step()
-                interrupt()
+                self._agree(interrupt)
                 if checkpoint is not None and time.monotonic() - written >= checkpoint_seconds:
                     self._checkpoint(checkpoint)
                     written = time.monotonic()
@@ -143,9 +141,14 @@ class Trainer:
         except BaseException as error:
             if checkpoint is not None and self._settle():
                 try:
-                    self.save(checkpoint)
+                    self.save(checkpoint)  # by the first process alone
                 except OSError as failure:
                     error.add_note(f"fit: the checkpoint was not written either: {failure}")
+            if isinstance(error, ProcessLostError):
+                remedy = (
+                    "" if checkpoint is None else f" The state of the run is in {checkpoint}: go on from it by resume."
+                )
+                raise TrainingError(f"fit: {error}.{remedy}") from error
             raise
         finally:
             # Before the first validation no weights are the best; those of the last step are kept then.
@@ -162,15 +165,12 @@ class Trainer:
         factor = self.factor()
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        for parameter in self.parameters:
-            parameter.grad = None
+        if self.processes.count > 1:
+            self.draws.begin_step(self.step, self.processes.rank)
         with self.draws.scope():
-            batch = self.loss.prepare(self.batches.next(), self.draws.generator)
-            loss = self.objective(batch, self.draws.generator)
-            loss.backward()
+            value, batch = self.gradients(self.batches.next(), self.draws.generator)
         limit = math.inf if self.plan.clip is None else self.plan.clip
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
-        value = float(loss.detach())
         self.phase = "update"
         cause = None
         self.step += 1  # in any case, so that the budget runs out
@@ -187,6 +187,11 @@ class Trainer:
             self.listeners(RolledBack(self.step, self.done(), cause))
         if self.listeners:
             self.listeners(Stepped(self.step, self.done(), value, self.plan.lr * factor))
+
+    def _agree(self, interrupt: Callable[[], None]) -> None:
+        """What the processes of a run decide together between two steps."""
+        if self.clock.agree(interrupt, self.listeners.stop is not None) and self.listeners.stop is None:
+            self.listeners.stop = Stop()  # a callback of the first process asked for it
 
     def _go_back_to(self, epoch: int, row: int, draws: dict[str, Tensor]) -> None:
         self.batches.epoch, self.batches.row = epoch, row
@@ -265,7 +270,7 @@ class Trainer:
         self.validation_draws.restart()
         with self.validation_draws.scope():
             generator, size = self.validation_draws.generator, max(self.plan.batch_size, 1024)
-            value = mean_metric(self.model, self.loss, self.held_out, generator, size)
+            value = mean_metric(self.model, self.loss, self.held_out, generator, size, self.processes)
         self._settle()
         return value
 
@@ -293,11 +298,20 @@ class Trainer:
     # --- checkpoints
 
     def _checkpoint(self, path: Any) -> None:
-        self.save(path)
+        if not self.processes.is_first:
+            return
+        try:
+            self.save(path)
+        except OSError as error:  # hours of training are worth more than their checkpoint
+            reason = (error.strerror or str(error)).rstrip(".")
+            warnings.warn(f"fit: {reason}. The run goes on without this checkpoint.", RuntimeWarning, stacklevel=4)
+            return
         self.listeners(Checkpointed(self.step, self.done(), str(path)))
 
     def save(self, path: Any) -> None:
-        """Write the whole state to a checkpoint."""
+        """Write the whole state to a checkpoint; of several processes the first one does."""
+        if not self.processes.is_first:
+            return
         now = self._snapshot()
         state: dict[str, Any] = {name: getattr(self, name) for name in COUNTERS}
         state |= {"epoch": self.batches.epoch, "row": self.batches.row, "elapsed": self.clock()}
@@ -312,7 +326,7 @@ class Trainer:
         Raises:
             TrainingError: it belongs to another run (other settings, data or model).
         """
-        state, groups = read_checkpoint(path)
+        state, groups = self.processes.of_first(partial(read_checkpoint, path))
         other_budget = self.plan.check_resumes(state["plan"], path)
         now, good = (
             Snapshot.from_groups(name, groups, values)
@@ -324,22 +338,8 @@ class Trainer:
             raise TrainingError(f"fit: {path} is the checkpoint of another model. Delete it first.") from None
         self.good, self.best = good, groups["best"]
         self._go_back_to(state["epoch"], state["row"], groups["draws"])
-        self.history, self.elapsed = History.from_dict(state["history"]), state["elapsed"]
+        self.history, self.clock.before = History.from_dict(state["history"]), state["elapsed"]
         for name in COUNTERS:
             setattr(self, name, state[name])
         if other_budget and self.history.stopped in LIMITS.values() and self.done() < 1:
             self.history.stopped = ""  # there is more to use up now
-
-
-def _optimizer(schedule: Schedule, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    if schedule.optimizer is None:
-        return torch.optim.AdamW(
-            parameters, lr=schedule.lr, weight_decay=schedule.weight_decay, fused=True, betas=(0.9, 0.99)
-        )
-    optimizer = schedule.optimizer(parameters, lr=schedule.lr)
-    if not isinstance(optimizer, torch.optim.Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
-        raise TrainingError(
-            "fit: optimizer must return a torch.optim.Optimizer whose steps need no closure, such as torch.optim.SGD; "
-            f"got {type(optimizer).__name__}."
-        )
-    return optimizer

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -19,7 +20,10 @@ from pushforward.core.checks import one_of
 from pushforward.core.distribution import Distribution
 from pushforward.core.execution_mode import MATMUL_DTYPES, MEMORY, current_execution, execution
 from pushforward.core.files import check_writable
+from pushforward.core.locks import InUseError, held
+from pushforward.core.processes import ALONE, Processes, joined_processes
 from pushforward.core.random_state import seeded
+from pushforward.core.signals import end_by_interrupt
 from pushforward.networks.precision import MixedPrecision
 from pushforward.train.batches import Batch, Batches
 from pushforward.train.checkpoint import fingerprint
@@ -29,7 +33,7 @@ from pushforward.train.history import History, TrainingError
 from pushforward.train.inputs import split, to_batch
 from pushforward.train.interrupts import postponed_interrupts
 from pushforward.train.losses import Loss, MaximumLikelihood
-from pushforward.train.plan import described
+from pushforward.train.plan import Plan, described
 from pushforward.train.progress import ProgressBar
 from pushforward.train.schedule import Schedule, ScheduleOptions
 
@@ -43,6 +47,7 @@ POINTS = 4096
 """Points drawn at each validation of a loss that learns without data."""
 
 
+@end_by_interrupt()
 def fit(
     flow: Distribution,
     x: Any = None,
@@ -57,6 +62,7 @@ def fit(
     resume: bool = False,
     callbacks: Callback | Sequence[Callback] = (),
     progress: bool = True,
+    distributed: bool | None = None,
     compile: bool = False,
     precision: str | None = None,
     memory: str | None = None,
@@ -89,12 +95,17 @@ def fit(
         validation: part of the rows held out at random, or ``(x, context, weights)`` or less of it, such as ``(x,)``;
             None for no validation. Losses without data validate on points that they draw.
         checkpoint: file for the state of the run, written atomically every ``checkpoint_seconds``, at the end, and when
-            an exception ends the run between two steps.
+            an exception ends the run between two steps. Where that fails, as on a full disk, a `RuntimeWarning` says so
+            and the run goes on. Two runs cannot have one file.
         checkpoint_seconds: time between two checkpoints; 0 to write one after every step.
         resume: go on from the checkpoint if it exists. Its run must have had the same data and options, but for the
             budget: a run may be extended, at the learning rate that the new budget has there.
         callbacks: called with each `Event` of the run, one or several; one that returns `Stop` ends it.
         progress: show a progress bar on standard error.
+        distributed: share each batch out among the processes that ``torchrun`` has started, or those of the group of
+            ``torch.distributed`` that has been joined. All of them call ``fit`` with the same arguments and end with
+            the same weights; callbacks, progress and the checkpoint are the first one's. None: where there are
+            several. False: this process learns by itself.
         compile: train by native kernels and with the loss and its gradients compiled (`torch.compile`; on a GPU as CUDA
             graphs). Worth it for long runs: compiling takes half a minute or more, less when torch's cache knows the
             flow. Without a C++ compiler a `RuntimeWarning` says so, and training is as it would be without. Not while
@@ -130,6 +141,9 @@ def fit(
     if not all(callable(listener) for listener in listeners):
         raise TypeError("fit: callbacks must be functions of an event, one or several.")
     _check_execution(flow, compile, precision, memory)
+    processes = ALONE if distributed is False else joined_processes()
+    if distributed and processes.count == 1:
+        raise TrainingError("fit: distributed=True, but there is one process. Start several by torchrun.")
     with postponed_interrupts() as interrupt:  # until there is a run that leaves a checkpoint
         load = None
         if callable(x) and not isinstance(x, Tensor):
@@ -139,7 +153,8 @@ def fit(
             with seeded(schedule.seed, sorted({"cpu", str(train.x.device)})):
                 flow.initialize(*_start_rows(train.x, train.context))
         if checkpoint is not None:
-            check_writable(checkpoint)
+            processes.of_first(partial(check_writable, checkpoint))
+        processes.share_state(flow)
         plan = schedule.plan(
             None if train.draws else len(train),
             patience=schedule.patience if held_out is not None else None,
@@ -151,19 +166,45 @@ def fit(
             memory="invert" if "invert" in _memory(flow, memory) else None,
         )
         batches = Batches(train, plan.batch_size, plan.seed, load)
-        trainer = Trainer(flow, loss, batches, held_out, schedule, plan, Listeners(listeners))
+        listeners = listeners if processes.is_first else []
+        _check_same(processes, flow, train, plan)
+        trainer = Trainer(flow, loss, batches, held_out, schedule, plan, Listeners(listeners), processes)
         # Recomputing sets and restores torch's global states in each backward pass, which two threads must not do at
         # once.
         trainer.draws.always |= bool(_memory(flow, memory) - {"plain"})
-        if resume and checkpoint is not None and Path(checkpoint).exists():
+        if resume and checkpoint is not None and processes.of_first(Path(checkpoint).exists):
             trainer.restore(checkpoint)
     with ExitStack() as stack:
-        if progress:
+        if checkpoint is not None:
+            stack.enter_context(_only_run(checkpoint, processes))
+        if progress and processes.is_first:
             trainer.listeners.callbacks.append(stack.enter_context(ProgressBar(trainer.history)))
         stack.enter_context(
             execution(kernels=compile or None, matmul_dtype=precision, memory=memory, generator=trainer.draws.generator)
         )
         return trainer.run(checkpoint, checkpoint_seconds, interrupt)
+
+
+@contextmanager
+def _only_run(checkpoint: str | os.PathLike[str], processes: Processes) -> Iterator[None]:
+    """Refuse a checkpoint that another run writes."""
+    with ExitStack() as stack:
+        try:
+            processes.of_first(lambda: stack.enter_context(held(checkpoint)))
+        except InUseError as error:
+            raise TrainingError(f"fit: the checkpoint {error} Give this one another.") from None
+        yield
+
+
+def _check_same(processes: Processes, flow: Distribution, train: Batch, plan: Plan) -> None:
+    """Refuse processes that learn different things."""
+    rows = Batch(None) if train.draws else train.part(slice(0, 1))
+    mine = f"{len(train)} rows, {_hash(rows)}, {plan}, {sum(p.numel() for p in flow.parameters())}"
+    different = processes.sum([mine != processes.of_first(lambda: mine)])[0]
+    if different:
+        raise TrainingError(
+            "fit: the processes do not learn the same: give all of them the same data, options and seeds."
+        )
 
 
 def _start_rows(x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps of a run, where its state is whole."""
+"""Ctrl-C, and the request to end, between two steps of a run, where its state is whole."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pushforward.core.signals import INTERRUPTING
+
 __all__ = ["postponed_interrupts"]
 
 
 @contextmanager
 def postponed_interrupts() -> Iterator[Callable[[], None]]:
-    """Give a function that raises `KeyboardInterrupt` if Ctrl-C was pressed; within the block nothing else does.
+    """Give a function that raises `KeyboardInterrupt` if a signal came that does so, such as Ctrl-C; within the block
+    nothing else does.
 
-    A second Ctrl-C interrupts at once. Other handlers of the signal, and other threads, are left as they are.
+    A second signal interrupts at once. Other handlers of signals, and other threads, are left as they are.
     """
     pressed = False
 
@@ -29,12 +32,12 @@ def postponed_interrupts() -> Iterator[Callable[[], None]]:
         if pressed:
             raise KeyboardInterrupt
 
-    before: Any = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
-        yield check
-        return
-    signal.signal(signal.SIGINT, note)
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = [n for n in INTERRUPTING if is_main and signal.getsignal(n) is signal.default_int_handler]
+    for number in numbers:
+        signal.signal(number, note)
     try:
         yield check
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in numbers:
+            signal.signal(number, signal.default_int_handler)

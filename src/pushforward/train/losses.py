@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pushforward.core.distribution import Distribution
 from pushforward.core.exactness import Exactness, least_exact
+from pushforward.core.processes import ALONE, Processes
 from pushforward.train.batches import Batch
 from pushforward.train.history import TrainingError
 
@@ -158,13 +159,20 @@ class Objective(nn.Module):
 
 
 @torch.no_grad()
-def mean_metric(model: Distribution, loss: Loss, rows: Batch, generator: torch.Generator, batch_size: int) -> float:
-    """The loss's validation number over all rows in evaluation mode, each row counted by its weight; sums in
-    float64."""
+def mean_metric(
+    model: Distribution,
+    loss: Loss,
+    rows: Batch,
+    generator: torch.Generator,
+    batch_size: int,
+    processes: Processes = ALONE,
+) -> float:
+    """The loss's validation number over all rows in evaluation mode, each row counted by its weight; sums in float64.
+    Several processes share the rows out."""
     was_training = model.training
     model.eval()
     total = mass = 0.0
-    for piece in rows.pieces(batch_size):
+    for piece in rows.part(processes.part(len(rows))).pieces(batch_size):
         batch = loss.prepare(piece, generator)
         values = loss.metric_per_row(model, batch, generator).double()
         loss.check_shape("metric_per_row", values, batch)
@@ -172,4 +180,5 @@ def mean_metric(model: Distribution, loss: Loss, rows: Batch, generator: torch.G
         total += float((values * weights).sum())
         mass += float(weights.sum())
     model.train(was_training)
+    total, mass = processes.sum([total, mass])
     return total / mass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,7 @@ class Plan:
     precision: str | None
     memory: str | None
     """Only where it changes the rounding of gradients."""
+    accumulate: int = 1
 
     def check_resumes(self, other: dict[str, Any], path: Any) -> bool:
         """Whether a run with this plan goes on from a checkpoint with a larger or smaller budget.
@@ -50,7 +51,7 @@ class Plan:
         Raises:
             TrainingError: the plans differ in something else.
         """
-        changed = [f.name for f in fields(self) if getattr(self, f.name) != other.get(f.name)]
+        changed = [f.name for f in fields(self) if getattr(self, f.name) != _there(other, f)]
         # The rates of a default run may belong to a longer one: with another budget come others.
         extended = BUDGET | {"decay"} if BUDGET & set(changed) else BUDGET
         refused = [name for name in changed if name not in extended]
@@ -63,6 +64,11 @@ class Plan:
         if name in ("data", "validation"):
             return "data" if name == "data" else "the validation rows"
         return f"{name} (there {other.get(name)}, here {getattr(self, name)})"
+
+
+def _there(other: dict[str, Any], field: Field[Any]) -> Any:
+    """What a checkpoint says of a field; one that was written before the field existed has its default."""
+    return other.get(field.name, None if field.default is MISSING else field.default)
 
 
 def described(thing: Any) -> str:

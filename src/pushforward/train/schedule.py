@@ -134,6 +134,9 @@ class Schedule:
     batch_size: int | None = None
     """Rows per step; by default about a twentieth of the rows, from 64 to 1024. Rows that do not fill the last batch of
     an epoch are left out of it."""
+    accumulate: int = 1
+    """Pieces into which each batch is cut, whose gradients are added up: the same steps in less memory, one piece at a
+    time. With several processes each cuts its own part."""
     lr: float = 4e-3
     """The highest learning rate."""
     decay: str | Decay = "cosine"
@@ -162,6 +165,7 @@ class Schedule:
         for name in ("epochs", "seconds", "clip"):
             self._check(name, Real, "a positive number", lambda value: 0 < value < math.inf, optional=True)
         self._check("lr", Real, "a positive number", lambda value: 0 < value < math.inf)
+        self._check("accumulate", Integral, "a positive whole number", lambda value: value > 0)
         self._check("weight_decay", Real, "a number of at least 0", lambda value: 0 <= value < math.inf)
         self._check("ema", Real, "a number from 0 up to 1", lambda value: 0 <= value < 1, optional=True)
         self._check("seed", Integral, "a whole number", lambda value: True)
@@ -189,6 +193,20 @@ class Schedule:
     def rate(self) -> Decay:
         """``decay`` as an object."""
         return DECAYS[self.decay] if isinstance(self.decay, str) else self.decay
+
+    def optimizer_of(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser of these parameters."""
+        if self.optimizer is None:
+            return torch.optim.AdamW(
+                parameters, lr=self.lr, weight_decay=self.weight_decay, fused=True, betas=(0.9, 0.99)
+            )
+        optimizer = self.optimizer(parameters, lr=self.lr)
+        if not isinstance(optimizer, torch.optim.Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
+            raise TrainingError(
+                "fit: optimizer must return a torch.optim.Optimizer whose steps need no closure, such as "
+                f"torch.optim.SGD; got {type(optimizer).__name__}."
+            )
+        return optimizer
 
     def plan(self, rows: int | None, **run: Any) -> Plan:
         """What this schedule means for so many training rows; None for a loss that learns without data."""
@@ -218,6 +236,7 @@ class Schedule:
             validate_every=self.validate_every or min(2_000, max(25, per_epoch)),
             ema=self.ema,
             seed=self.seed,
+            accumulate=self.accumulate,
             **run,
         )
 
@@ -229,6 +248,7 @@ class ScheduleOptions(TypedDict, total=False):
     epochs: float | None
     seconds: float | None
     batch_size: int | None
+    accumulate: int
     lr: float
     decay: str | Decay
     optimizer: Callable[..., torch.optim.Optimizer] | None

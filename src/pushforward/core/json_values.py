@@ -1,4 +1,4 @@
-"""Messages between browser and Python as JSON."""
+"""Values as JSON, in which NaN and infinite numbers are null."""
 
 from __future__ import annotations
 
