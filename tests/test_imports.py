@@ -28,11 +28,12 @@ FLOORS = (
     {"evaluate"},
     {"plots"},
     {"estimators"},
+    {"batch"},
     {"cli", "lab", "serve", "__main__"},
 )
 FLOOR = {part: level for level, parts in enumerate(FLOORS) for part in parts}
 TOP = len(FLOORS) - 1
-SIDEWAYS = {("train", "io"), ("cli", "lab"), ("__main__", "cli")}
+SIDEWAYS = {("train", "io"), ("cli", "lab"), ("cli", "serve"), ("__main__", "cli")}
 """The only neighbours that may import each other, one way."""
 
 LIGHT = FLOOR["flows"]  # up to here: torch and the standard library
@@ -41,10 +42,13 @@ LEAVES = {
     "accelerate",
     "anywidget",
     "fastapi",
+    "fsspec",
     "jinja2",
     "matplotlib",
     "pandas",
+    "prometheus_client",
     "pyarrow",
+    "pyspark",
     "ray",
     "rich",
     "scipy",

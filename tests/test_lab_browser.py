@@ -57,11 +57,29 @@ def address(tmp_path_factory):
             server.terminate()
 
 
-def test_panels(address):
-    environment = {**os.environ, "FLOW_LAB": address, "CHROMIUM": CHROMIUM}
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """The folder for lines of Python that the panels give."""
+    return tmp_path_factory.mktemp("python")
+
+
+def test_panels(address, programs):
+    environment = {**os.environ, "FLOW_LAB": address, "CHROMIUM": CHROMIUM, "FLOW_LAB_PYTHON": str(programs)}
     command = ["node", "--test", "--test-reporter=tap", "tests/panels.test.mjs"]
     done = subprocess.run(command, cwd=WEB, env=environment, capture_output=True, text=True, timeout=560)
     assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_the_lines_of_python_that_panels_give_run_as_they_are(address, programs):
+    files = sorted(programs.glob("*.py"))
+    assert len({file.stem.split("_")[0] for file in files}) == 6, "test_panels writes them"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    for file in files:
+        code = file.read_text("utf-8").replace("steps=2_000", "steps=20")  # as they are, but for the time they take
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=programs, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{file.name}\n{code}\n{done.stderr[-2000:]}"
 
 
 def test_the_files_of_the_package_are_what_the_sources_build(address):

@@ -14,13 +14,14 @@ from lab_calls import Caller, in_base64
 
 import pushforward as pf
 from pushforward.data.fields import Field
+from pushforward.data.json_entries import entry_json
 from pushforward.distributions import Continuous, Integer
 from pushforward.estimators import FlowAnomaly, FlowConditional, FlowDensity
+from pushforward.estimators.model_files import read_model
 from pushforward.lab.arguments import LabError
-from pushforward.lab.columns import describe_column, entry_json, given_values, kind_of
+from pushforward.lab.columns import describe_column, given_values, kind_of
 from pushforward.lab.folder import ModelFolder
 from pushforward.lab.marginals import marginal_densities
-from pushforward.lab.model_files import read_model
 from pushforward.lab.models import OpenModel
 
 SMALL = {"options": {"depth": 1, "hidden": (8,)}, "steps": 5, "random_state": 0}

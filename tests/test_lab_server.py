@@ -29,9 +29,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from pushforward.cli.app import app as command_line
+from pushforward.core.extras import need_packages
 from pushforward.lab import app as lab_app
 from pushforward.lab import server as lab_server
-from pushforward.lab.extras import need_packages
 from pushforward.lab.outbox import FULL, Outbox
 
 TOKEN = "a-token"
@@ -440,7 +440,7 @@ def test_mistakes_of_the_command_are_sentences(built, tmp_path, monkeypatch):
     assert (result.exit_code, "no/such: there is no such folder" in result.stderr) == (1, True)
     monkeypatch.setattr(lab_app, "STATIC", tmp_path / "empty")
     assert "the page is not built" in run_command(str(tmp_path)).stderr
-    monkeypatch.setattr("pushforward.lab.extras.find_spec", lambda name: None)
+    monkeypatch.setattr("pushforward.core.extras.find_spec", lambda name: None)
     result = run_command(str(tmp_path))
     assert result.exit_code == 1
     assert "Install with, in a checkout: pip install '.[lab]'" in result.stderr

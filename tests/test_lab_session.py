@@ -21,6 +21,8 @@ from lab_calls import Caller, in_base64
 from test_imports import modules_of
 
 import pushforward as pf
+from pushforward.core.json_values import finite, read_message, write_message
+from pushforward.core.threads import single_threaded
 from pushforward.data import TableError
 from pushforward.distributions.targets import entropy_on_grid
 from pushforward.lab import points as lab_points
@@ -29,12 +31,10 @@ from pushforward.lab import unpacked
 from pushforward.lab.arguments import LabError
 from pushforward.lab.baselines import baseline_likelihoods
 from pushforward.lab.controls import Controls
-from pushforward.lab.messages import finite, read_message, write_message
 from pushforward.lab.pacing import INTERVAL, SHARE, Pace
 from pushforward.lab.points import NAMED, distribution, rows_of_points
 from pushforward.lab.presets import PRESETS, preset_flow
 from pushforward.lab.tables import read_table
-from pushforward.lab.threads import single_threaded
 from pushforward.train import TrainingError
 
 SMALL = {"family": "planar", "depth": 1}

@@ -49,7 +49,7 @@ def test_a_widget_needs_the_page_and_the_package(built, monkeypatch):
     (built / "lab.css").unlink()
     with pytest.raises(ValueError, match=r"pf\.lab\.widget: the page is not built"):
         pf.lab.widget()
-    monkeypatch.setattr("pushforward.lab.extras.find_spec", lambda name: None)
+    monkeypatch.setattr("pushforward.core.extras.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"needs the package anywidget\. Install with"):
         pf.lab.widget()
 

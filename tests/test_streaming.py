@@ -114,3 +114,78 @@ def test_mistakes(folder, tmp_path):
     pq.write_table(table(5).select(["a"]), folder / "z.parquet")
     with pytest.raises(TableError, match="the columns differ from those of"):
         ParquetRows(folder)
+
+
+def rows_of(source, start, count, seed=3):
+    return source.window(start, count, seed).column("n").to_pylist()
+
+
+def test_every_row_is_seen_once_before_one_is_seen_again(folder):
+    source = ParquetRows(folder)
+    learned = [n for n in range(8000) if n % 500 % 10 != 9]
+    epochs = [rows_of(source, epoch * 7200, 7200) for epoch in range(3)]
+    for rows in epochs:
+        assert sorted(rows) == learned
+    assert len({tuple(rows) for rows in epochs}) == 3  # in other orders
+    # However it is cut into passes, and wherever a run goes on, the sequence is the same.
+    cut = [n for start in range(0, 21_600, 1_350) for n in rows_of(ParquetRows(folder), start, 1_350)]
+    assert cut == [n for rows in epochs for n in rows]
+    assert rows_of(source, 7_100, 300) == epochs[0][-100:] + epochs[1][:200]
+    assert rows_of(source, 0, 10, seed=4) != epochs[0][:10]
+
+
+def test_passes_of_a_fit_have_every_row_once_an_epoch(folder, monkeypatch):
+    from pushforward.estimators import files
+
+    source = ParquetRows(folder, ["n"])
+    schema, _first = files.file_schema(source, {"n": "continuous"}, 0)
+    passes, held = files.file_passes(source, schema, 1_200, 0)
+    epoch = np.concatenate([passes(number)[:, 0] for number in range(6)])
+    assert len(held) == 800
+    assert sorted({*epoch, *held[:, 0]}) == list(range(8000))
+    assert len(set(epoch)) == len(epoch) == 7_200
+    again, _ = files.file_passes(ParquetRows(folder, ["n"]), schema, 1_200, 0)
+    np.testing.assert_array_equal(again(4), passes(4))
+
+
+def test_damaged_files_and_row_groups_are_named_and_left_out(folder):
+    whole = (folder / "y.parquet").read_bytes()
+    damaged = bytearray(whole)
+    place = pq.ParquetFile(folder / "y.parquet").metadata.row_group(2).column(1).data_page_offset
+    damaged[place : place + 400] = bytes(400)
+    (folder / "y.parquet").write_bytes(bytes(damaged))
+    (folder / "z.parquet").write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(TableError, match=r"z\.parquet: cannot be read as Parquet"):
+        ParquetRows(folder)
+    (folder / "z.parquet").unlink()
+    with pytest.raises(
+        TableError, match=r"y\.parquet: row group 3 cannot be read .* leave such parts out with --skip-bad"
+    ):
+        ParquetRows(folder).window(0, 7_200, 0)
+    (folder / "z.parquet").write_bytes(b"PAR1 and nothing more")
+    source = ParquetRows(folder, skip_bad=True)
+    assert source.rows == 7_500
+    assert len(source.left_out) == 2
+    assert len(set(rows_of(source, 0, 6_750))) == 6_750
+
+
+def test_addresses_and_patterns(folder):
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    files.pipe({f"/tables/{name}": (folder / name).read_bytes() for name in ("x.parquet", "y.parquet")})
+    remote, local = ParquetRows("memory://tables/*.parquet"), ParquetRows(f"{folder}/*.parquet")
+    assert remote.rows == local.rows == 8000
+    assert rows_of(remote, 100, 50) == rows_of(local, 100, 50)
+    model = FlowDensity(steps=3, random_state=0, options={"hidden": (8,)}).fit("memory://tables/*.parquet")
+    assert model.schema_.fields[3].labels == ("down", "rare", "up")
+    with pytest.raises(TableError, match=r"memory://nothing/\*\.parquet: there is no such file\. Check the pattern\."):
+        ParquetRows("memory://nothing/*.parquet")
+
+
+def test_the_command_fits_a_pattern(folder, tmp_path):
+    (folder / "z.parquet").write_bytes(b"PAR1 and nothing more")
+    where = ("fit", f"{folder}/*.parquet", "--out", tmp_path / "m.safetensors", "--model", "mixed", "--steps", 5)
+    answer = run_json(*where, "--drop", "n", "--skip-bad")
+    assert answer["columns"] == ["a", "b", "kind"]
+    assert answer["steps"] == 5

@@ -150,3 +150,12 @@ def test_decimal_commas_are_decided_over_the_whole_column(tmp_path):
     path.write_text("x;p\n" + "6,37;2.698\n5,25;6.37\n" * 20 + "6,37;2.698\n" * 60_000)  # several blocks
     values = read_arrow(path)["p"].to_pylist()
     assert (values[:2], set(values[40:])) == ([2.698, 6.37], {2.698})
+
+
+def test_times_and_texts_that_python_cannot_hold_are_named():
+    times = pa.array([0, 2**62], pa.int64()).cast(pa.timestamp("us"), safe=False)
+    with pytest.raises(TableError, match=r"column 'when': it holds a time outside of the years 1 to 9999\."):
+        Schema.infer(pa.table({"when": times}))
+    texts = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe"))
+    with pytest.raises(TableError, match=r"column 'word': it holds text that is not UTF-8\."):
+        Schema.infer(pa.table({"word": texts}))

@@ -7,14 +7,15 @@ from typing import Annotated
 import typer
 
 from pushforward._version import __version__
-from pushforward.cli.app_others import demo, info, lab
-from pushforward.cli.app_tables import anomalies, impute, intervals, schema
+from pushforward.cli.app_others import demo, info, lab, serve
+from pushforward.cli.app_tables import anomalies, impute, intervals, report, schema
 from pushforward.cli.common import command, emit, finish, print_table, say, torch_scope
 from pushforward.cli.image_options import also_images
 from pushforward.cli.options import (
     BatchSize,
     Debug,
     Drop,
+    Engine,
     Epochs,
     FixedSeed,
     Force,
@@ -25,11 +26,13 @@ from pushforward.cli.options import (
     Model,
     Seconds,
     Seed,
+    SkipBad,
     Steps,
     TableOrImages,
     Threads,
     Types,
     Validation,
+    Workers,
 )
 from pushforward.cli.text_options import reads_tables
 
@@ -112,6 +115,9 @@ def fit(
     checkpoint: Annotated[
         str | None, typer.Option(help="Checkpoint file; OUT.checkpoint by default.", show_default=False)
     ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out Parquet files and row groups that cannot be read.")
+    ] = False,
     compile: Annotated[
         bool, typer.Option("--compile", help="Train with compiled kernels, for long runs; needs a C++ compiler.")
     ] = False,
@@ -155,6 +161,7 @@ def fit(
         training={name: value for name, value in limits.items() if value is not None},
         compile=compile,
         resume=resume,
+        skip_bad=skip_bad,
         checkpoint=checkpoint,
         force=force,
         seed=seed,
@@ -215,6 +222,9 @@ def score(
     table: Judged,
     out: Annotated[str, typer.Option(help="The table to write: one column, log_density, in the order of the rows.")],
     keep: Keep = None,
+    engine: Engine = None,
+    workers: Workers = 1,
+    skip_bad: SkipBad = False,
     force: Force = False,
     threads: Threads = None,
     seed: FixedSeed = 0,
@@ -223,17 +233,25 @@ def score(
 ) -> None:
     """Write the log-density of every row, in nats.
 
-    Memory does not grow with the length of the table. Missing entries are allowed for mixed-type models: the
-    log-density is that of the observed entries. Of images the table has their files, bits per dimension, and the
-    probability of each class.
+    Memory does not grow with the table. Missing entries are allowed for mixed-type models: the log-density is that of
+    the observed entries. Of images the table has files, bits per dimension, and the probability of each class.
 
     Examples:
 
         pushforward score model.safetensors rows.csv --out scores.csv --keep id
+        pushforward score model.safetensors 's3://bucket/*.parquet' --out s3://bucket/scores --engine ray
         pushforward score model.safetensors images/ --out scores.csv
     """
     from pushforward.cli.answers import score as run
+    from pushforward.cli.shards import answer_shards, names_shards
     from pushforward.core.exactness import qualified
+
+    if names_shards(table, engine):
+        result = answer_shards(
+            "score", model, str(table), out, engine=engine, workers=workers, keep=keep or (), skip_bad=skip_bad
+        )
+        finish(result, json, f"{out}: {result['rows']:,} rows in {result['shards']:,} files, {result['bad']:,} aside.")
+        return
 
     with torch_scope(seed, threads):
         result = run(model, table, out, keep=keep or (), force=force)
@@ -260,6 +278,8 @@ def sample(
             show_default=False,
         ),
     ] = None,
+    engine: Engine = None,
+    workers: Workers = 1,
     keep_rules: Annotated[
         bool,
         typer.Option(
@@ -286,43 +306,16 @@ def sample(
     """
     from pushforward.cli.answers import sample as run
 
+    if engine is not None:
+        from pushforward.cli.shards import sample_shards
+
+        result = sample_shards(model, out, rows, conditions or (), seed, engine=engine, workers=workers)
+        finish(result, json, f"{out}: {result['rows']:,} rows in {result['shards']:,} files.")
+        return
     with torch_scope(seed, threads):
         result = run(model, out, rows, conditions or (), seed, keep_rules=keep_rules, force=force)
     finish(result, json, f"{out}: {rows:,} rows of {', '.join(result['columns'])}.")
 
 
-@app.command()
-@also_images
-@command
-@reads_tables("table", "train")
-def report(
-    model: Model,
-    table: Judged,
-    out: Annotated[str, typer.Option(help="The HTML page to write.")] = "report.html",
-    train: Annotated[
-        str | None,
-        typer.Option(help="The training table or images, to check whether samples are copies.", show_default=False),
-    ] = None,
-    force: Force = False,
-    threads: Threads = None,
-    seed: Seed = 0,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Write an HTML page on a model and held-out rows: a verdict, likelihoods, calibration, samples and plots; or on a
-    model of images, with pictures.
-
-    Examples:
-
-        pushforward report model.safetensors test.parquet --out report.html
-        pushforward report digits.safetensors images/ --limit 1000 --train training/ --out report.html
-    """
-    from pushforward.cli.evaluate import report_rows
-
-    with torch_scope(seed, threads):
-        result = report_rows(model, table, out, seed, train=train, force=force)
-    finish(result, json, f"{out}: written.")
-
-
-for other_command in (info, demo, lab, schema, impute, intervals, anomalies):
+for other_command in (report, info, demo, lab, serve, schema, impute, intervals, anomalies):
     app.command()(other_command)

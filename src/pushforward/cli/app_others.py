@@ -1,4 +1,4 @@
-"""The commands that are about no table: what is in a model file, the demonstration, and Flow Lab."""
+"""The commands that are about no table: what is in a model file, the demonstration, Flow Lab and the server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from pushforward.cli.common import command, emit, print_table, say, torch_scope
 from pushforward.cli.options import Debug, FixedSeed, Json, Model, Seed, Threads
 
-__all__ = ["demo", "info", "lab"]
+__all__ = ["demo", "info", "lab", "serve"]
 
 
 @command
@@ -72,5 +72,41 @@ def lab(
 
     try:
         serve(folder, port=port, browser=not no_browser, say=typer.echo)
+    except ImportError as error:
+        raise ValueError(str(error)) from None
+
+
+@command
+def serve(
+    model: Model,
+    host: Annotated[str, typer.Option(help="Where to listen; by default this machine alone can ask.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0: a free port.")] = 8000,
+    no_token: Annotated[
+        bool, typer.Option("--no-token", help="Answer whoever asks; only where this machine alone can.")
+    ] = False,
+    rows: Annotated[int, typer.Option(min=1, help="Most rows of a request.")] = 10_000,
+    waiting: Annotated[int, typer.Option(min=1, help="Most requests that wait; others get status 503.")] = 256,
+    drain_seconds: Annotated[
+        float, typer.Option(min=0, help="Time for clients to go elsewhere, before it stops listening.")
+    ] = 1.0,
+    debug: Debug = False,
+) -> None:
+    """Answer questions to a model over HTTP: densities of rows, samples, conditionals, gaps, surprises.
+
+    Requests bring the token that is printed, or that of the variable PUSHFORWARD_TOKEN. /openapi.json describes them.
+
+    Example:
+
+        pushforward serve people.safetensors --port 8000
+    """
+    from pushforward.serve.server import serve as run
+
+    try:
+        from pushforward.serve.limits import Limits
+
+        run(
+            model, host=host, port=port, needs_token=not no_token, limits=Limits(rows=rows, waiting=waiting),
+            drain_seconds=drain_seconds, say=typer.echo,
+        )  # fmt: skip
     except ImportError as error:
         raise ValueError(str(error)) from None

@@ -1,4 +1,4 @@
-"""The commands on tables: their schema; imputation, prediction intervals and anomalies by mixed-type models."""
+"""The commands on tables: their schema; imputation, intervals and anomalies by mixed-type models; reports."""
 
 from __future__ import annotations
 
@@ -11,23 +11,27 @@ from pushforward.cli.image_options import also_images
 from pushforward.cli.options import (
     Debug,
     Drop,
+    Engine,
     FixedSeed,
     Force,
     Json,
+    Judged,
     Keep,
     Model,
     ModelTable,
     Probability,
     Seconds,
     Seed,
+    SkipBad,
     Steps,
     TableFile,
     Threads,
     Types,
+    Workers,
 )
 from pushforward.cli.text_options import reads_tables
 
-__all__ = ["anomalies", "impute", "intervals", "schema"]
+__all__ = ["anomalies", "impute", "intervals", "report", "schema"]
 
 
 def _share(text: str) -> float:
@@ -57,6 +61,9 @@ def impute(
             show_default=False,
         ),
     ] = None,
+    engine: Engine = None,
+    workers: Workers = 1,
+    skip_bad: SkipBad = False,
     force: Force = False,
     threads: Threads = None,
     seed: Seed = 0,
@@ -72,6 +79,16 @@ def impute(
         pushforward impute people.safetensors gaps.csv --out filled.csv
     """
     from pushforward.cli.answers import impute as run
+    from pushforward.cli.shards import answer_shards, names_shards
+
+    if names_shards(table, engine):
+        if draw:
+            raise ValueError("--draw: shards are filled by means and modes. Leave it out.")
+        result = answer_shards(
+            "impute", model, str(table), out, engine=engine, workers=workers, keep=keep or (), skip_bad=skip_bad
+        )
+        finish(result, json, f"{out}: {result['rows']:,} rows in {result['shards']:,} files, {result['bad']:,} aside.")
+        return
 
     with torch_scope(seed, threads):
         result = run(model, table, out, seed, draw=draw, keep=keep or (), force=force)
@@ -257,3 +274,35 @@ def _lines(row: dict[str, Any], *, explain: bool) -> list[list[str]]:
         return [first]
     reasons = [[r["column"], str(r["value"]), str(r["expected"]), f"{r['surprise']:.1f}"] for r in row["reasons"]]
     return [(first if k == 0 else [""] * len(first)) + cells for k, cells in enumerate(reasons or [["", "", "", ""]])]
+
+
+@also_images
+@command
+@reads_tables("table", "train")
+def report(
+    model: Model,
+    table: Judged,
+    out: Annotated[str, typer.Option(help="The HTML page to write.")] = "report.html",
+    train: Annotated[
+        str | None,
+        typer.Option(help="The training table or images, to check whether samples are copies.", show_default=False),
+    ] = None,
+    force: Force = False,
+    threads: Threads = None,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write an HTML page on a model and held-out rows: a verdict, likelihoods, calibration, samples and plots; or on a
+    model of images, with pictures.
+
+    Examples:
+
+        pushforward report model.safetensors test.parquet --out report.html
+        pushforward report digits.safetensors images/ --limit 1000 --train training/ --out report.html
+    """
+    from pushforward.cli.evaluate import report_rows
+
+    with torch_scope(seed, threads):
+        result = report_rows(model, table, out, seed, train=train, force=force)
+    finish(result, json, f"{out}: written.")

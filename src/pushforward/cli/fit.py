@@ -15,9 +15,10 @@ import typer
 from pushforward.cli.common import Interrupted, listed, refuse_same_file, say, suggestion
 from pushforward.cli.left_out import without_empty, without_identifiers
 from pushforward.cli.options import parse_assignments, parse_columns
-from pushforward.cli.outputs import check_model_output
+from pushforward.cli.outputs import check_model_output, write_model
 from pushforward.cli.tables import in_options, options_named, parse_types
 from pushforward.core.files import check_writable
+from pushforward.core.rank import is_first_process
 from pushforward.data import Schema, TableError, TableFile, column_names, format_of, read_arrow
 from pushforward.data.findings import findings
 from pushforward.data.parquet import ParquetRows
@@ -27,7 +28,6 @@ from pushforward.estimators.files import PASS
 from pushforward.estimators.learners import CROSS_VALIDATED, check_options, option_names
 from pushforward.estimators.table import Prepared
 from pushforward.flows import FLOWS, IMAGE_FLOWS
-from pushforward.io import save
 from pushforward.train import TrainingError
 from pushforward.train.checkpoint import read_step
 
@@ -62,6 +62,7 @@ class FitRequest:
     training: dict[str, Any] = field(default_factory=dict)
     compile: bool = False
     resume: bool = False
+    skip_bad: bool = False
     checkpoint: str | None = None
     force: bool = False
     seed: int = 0
@@ -89,12 +90,14 @@ def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
         refuse_steps(request)
     elif request.model != "auto":  # a wrong value is refused before the table is read
         check_options(request.model, options, len(columns), len(context))
-    large = large_file(str(table), [*columns, *context])
-    if note := open_source(table).note:
+    large = large_file(str(table), [*columns, *context], skip_bad=request.skip_bad)
+    for reason in large.left_out.values() if large is not None else ():
+        say(f"Left out: {reason}")
+    if not in_shards(table) and (note := open_source(table).note):
         say(f"{table}: {note}.")
     with options_named(table):
-        used = [name for name in column_names(table) if name in columns or name in context]
-        rows = first_rows(table, used)
+        used = [name for name in names_of_columns(request) if name in columns or name in context]
+        rows = first_rows(table, used, large)
         if rows.num_rows < 2:
             raise TableError(f"{table}: the table has 1 row. A density needs at least 2 rows, and usually hundreds.")
         kept = [*context, *parse_columns("--keep", request.keep, used, str(table))]
@@ -123,8 +126,9 @@ def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
         ), dropped)  # fmt: skip
         run.schema_lines = [schema.describe()] if show else []
         run.notes = [f"Note: {in_options(finding.sentence)}" for finding in findings(schema.fields, x)]
-        source = rows.select(schema.names) if large is None else large_file(str(table), schema.names)
-        return run.fit(source)
+        if large is not None:
+            large.names = schema.names
+        return run.fit(rows.select(schema.names) if large is None else large)
 
 
 class Run:
@@ -147,13 +151,14 @@ class Run:
             kept = f" The state of the run is in {path}: continue with --resume." if os.path.exists(path) else ""
             if not hasattr(self.model, "history_"):
                 raise Interrupted(f"Interrupted before the training began; no model written.{kept}") from None
-            save(self.model, out, metadata=self.metadata())
+            write_model(self.model, out, self.metadata())
             records = self.model.history_.records
             when = f"at step {records[-1].step:,}" if records else "before the first validation"
             raise Interrupted(f"Interrupted {when}. The best weights so far are in {out}.{kept}") from None
-        save(self.model, out, metadata=self.metadata())  # first, so that Ctrl-C from here on loses nothing
+        write_model(self.model, out, self.metadata())  # first, so that Ctrl-C from here on loses nothing
         result = self.judge()
-        Path(path).unlink(missing_ok=True)
+        if is_first_process():
+            Path(path).unlink(missing_ok=True)
         return result
 
     def announce(self, prepared: Prepared) -> None:
@@ -209,7 +214,7 @@ class Run:
             raise RuntimeError("the model was not prepared")
         stored, scores = compare(self.model, self.prepared, self.request.seed)
         metadata = self.metadata(stored)
-        save(self.model, self.request.out, metadata=metadata)
+        write_model(self.model, self.request.out, metadata)
         history, out = getattr(self.model, "history_", None), self.request.out
         conditions = f"--given {','.join(f'{name}=VALUE' for name in metadata['given'])} " if metadata["given"] else ""
         draw = f"pushforward sample {out} {conditions}--out new.csv"
@@ -243,7 +248,7 @@ def choose_columns(request: FitRequest) -> tuple[list[str], list[str], list[str]
     Raises:
         ValueError: a column is unknown or in two of these lists, or none is left to model.
     """
-    names, table = column_names(request.table), str(request.table)
+    names, table = names_of_columns(request), str(request.table)
     context = parse_columns("--given", request.context, names, table)
     dropped = parse_columns("--drop", request.drop, names, table)
     if both := [name for name in context if name in dropped]:
@@ -272,15 +277,27 @@ def validation_rows(request: FitRequest, schema: Schema) -> Any:
     return read_arrow(request.validation, schema.names)
 
 
-def large_file(table: str, columns: Sequence[str]) -> ParquetRows | None:
-    """A Parquet file that is read row group by row group; None for a table that is read whole."""
-    source = ParquetRows(table, columns) if format_of(table)[0] == "parquet" else None
-    return source if source is not None and source.rows > IN_MEMORY else None
+def large_file(table: str, columns: Sequence[str], *, skip_bad: bool = False) -> ParquetRows | None:
+    """Parquet files that are read row group by row group: one of many rows, or several; None for a table that is read
+    whole."""
+    source = ParquetRows(table, columns, skip_bad=skip_bad) if format_of(table)[0] == "parquet" else None
+    return source if source is not None and (in_shards(table) or source.rows > IN_MEMORY) else None
 
 
-def first_rows(table: str | TableFile, columns: Sequence[str]) -> Any:
+def in_shards(table: Any) -> bool:
+    """Whether a table is a folder, a pattern or an address of Parquet files."""
+    return os.path.isdir(table) or any(sign in str(table) for sign in ("*", "?", "://"))
+
+
+def names_of_columns(request: FitRequest) -> tuple[str, ...]:
+    """The column names of a table, in one file or several."""
+    if not in_shards(request.table):
+        return column_names(request.table)
+    return tuple(ParquetRows(str(request.table), [], skip_bad=request.skip_bad).columns)
+
+
+def first_rows(table: str | TableFile, columns: Sequence[str], source: ParquetRows | None) -> Any:
     """The rows that the types of the columns are inferred from, as an Arrow table: all but of a large file."""
-    source = large_file(str(table), columns)
     return read_arrow(table, columns) if source is None else source.draw(PASS, 0, held=False)
 
 

@@ -133,6 +133,27 @@ Keep = Annotated[
     list[str] | None,
     typer.Option("--keep", help="Columns to copy into the result, such as identifiers: a,b.", show_default=False),
 ]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="Read Parquet files in shards, of a folder, a pattern or an address such as s3://bucket/*.parquet, and "
+        "write a folder: local, ray or spark.",
+        show_default=False,
+        rich_help_panel="Shards",
+    ),
+]
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, help="Processes, or tasks at a time.", rich_help_panel="Shards")
+]
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad",
+        help="Leave out files that cannot be read, and put rows that cannot be answered into OUT/quarantine.",
+        rich_help_panel="Shards",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON on standard output.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.", show_default=False)]

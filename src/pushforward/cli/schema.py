@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.cli.fit import first_rows
+from pushforward.cli.fit import first_rows, large_file
 from pushforward.cli.options import parse_assignments, parse_columns
 from pushforward.cli.outputs import check_output, remember
 from pushforward.cli.tables import TYPE_FORM, in_options, options_named, parse_types
@@ -40,7 +40,7 @@ def table_schema(
     kept = [name for name in names if name not in dropped]
     texts = parse_assignments("--type", types, kept, where=table, form=TYPE_FORM)
     with options_named(table):
-        rows = first_rows(table, kept)
+        rows = first_rows(table, kept, large_file(str(table), kept))
         empty = empty_columns(rows)
         empty = [] if len(empty) == len(kept) else empty  # is refused
         filled = [name for name in kept if name not in empty]

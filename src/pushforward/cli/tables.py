@@ -25,6 +25,7 @@ from pushforward.data.reader import named_table
 from pushforward.distributions import Bounded, Circular, ColumnType, Positive
 from pushforward.estimators import FlowDensity
 from pushforward.estimators.layout import TableRows
+from pushforward.estimators.model_files import of_arrow
 from pushforward.io import read_header
 from pushforward.train import TrainingError
 
@@ -76,6 +77,7 @@ def load_model(path: str) -> FlowDensity:
             "pf.save(flow, path, metadata={'columns': [...], 'given': [...]}), or use it from Python."
         )
     model = FlowDensity.load(path)
+    model.schema_ = of_arrow(model.schema_)  # whatever library it learned from in Python
     shape = model.model_.event_shape if isinstance(model.model_, Distribution) else ()
     if shape != (len(model.layout_.modelled),) or (model.model_.context_shape or (0,)) != (len(model.context),):
         raise ValueError(f"{path}: the model was saved without the names of its columns, or with others.")

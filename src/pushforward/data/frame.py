@@ -108,7 +108,12 @@ def _of_array(table: Any, names: list[str] | None) -> list[Raw]:
 
 
 def _of_column(name: str, label: Any, series: Any) -> Raw:
-    raw = _of_series(name, series)
+    try:
+        raw = _of_series(name, series)
+    except OverflowError:
+        raise TableError(f"column {name!r}: it holds a time outside of the years 1 to 9999. Correct it.") from None
+    except UnicodeDecodeError:
+        raise TableError(f"column {name!r}: it holds text that is not UTF-8. Write the table again.") from None
     return raw if isinstance(label, str) else replace(raw, label=label)
 
 

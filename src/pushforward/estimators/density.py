@@ -142,17 +142,18 @@ class FlowDensity(DensityMixin, TableAnswers):
 
         Args:
             X: (rows, columns): a data frame of pandas, polars or pyarrow, or an array; or the path of a table. A
-                `ParquetRows`, or the path of a folder of Parquet files, may be of any size: row groups are read in
-                random order, every tenth row is held out for validation, and column types are inferred from a quarter
-                of a million rows (categories from all).
+                `ParquetRows`, or the path of a folder of Parquet files, a pattern or an address (``s3://...``), may be
+                of any size: row groups are read in random order, every tenth row is held out for validation, all others
+                are seen once before one is seen again, and column types are inferred from a quarter of a million rows
+                (categories from all).
             y: ignored.
             sample_weight: weight of each row in the training loss, (rows,).
             prepared: called with what is about to be learned from, before the training.
         """
         again = self.warm_start and hasattr(self, "model_")
         if isinstance(X, str | os.PathLike):
-            folder = os.path.isdir(X) or format_of(X)[0] == "parquet"
-            X = ParquetRows(X) if folder else read_arrow(X)
+            in_part = os.path.isdir(X) or format_of(X)[0] == "parquet"
+            X = ParquetRows(X) if in_part else read_arrow(X)
         if isinstance(X, ParquetRows):
             if sample_weight is not None:
                 raise ValueError("FlowDensity: the rows of a file have no sample_weight. Leave it out.")
@@ -184,7 +185,10 @@ class FlowDensity(DensityMixin, TableAnswers):
             self.schema_, first = file_schema(source, self.types, seed)
             why = self._choose(torch.as_tensor(self.schema_.encode(first)))
         self._checked(first, reset=not again)
-        passes, held = file_passes(source, self.schema_, min(PASS, first.num_rows), seed)
+        rows = min(PASS, first.num_rows)
+        if self.batch_size is not None and rows > self.batch_size:
+            rows -= rows % self.batch_size  # the rows of a pass that fill no batch would be left out
+        passes, held = file_passes(source, self.schema_, rows, seed)
         held_out = self.layout_.batch(held)
 
         def parts(number: int) -> Any:

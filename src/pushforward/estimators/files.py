@@ -31,7 +31,11 @@ def file_schema(source: ParquetRows, types: Any, seed: int) -> tuple[Schema, Any
 def file_passes(
     source: ParquetRows, schema: Schema, rows: int, seed: int
 ) -> tuple[Callable[[int], NDArray[np.float64]], NDArray[np.float64]]:
-    """A function for ``rows`` training rows of each epoch as numbers, and the validation rows."""
+    """A function for the training rows as numbers, ``rows`` at a time, and the validation rows.
+
+    One pass goes on where the last one ended: all rows that are not held out are seen once before one is seen again. A
+    pass is a function of its number and the seed alone, so that a run which was killed goes on with the same rows.
+    """
     support = Product(tuple(field.column_type.domain for field in schema.fields))
 
     def numbers(table: Any) -> NDArray[np.float64]:
@@ -43,6 +47,6 @@ def file_passes(
         return x[inside]
 
     def passes(number: int) -> NDArray[np.float64]:
-        return of_length(numbers(source.draw(PASS, seed + number, held=False)), rows, seed + number)
+        return of_length(numbers(source.window(number * rows, rows, seed)), rows, seed + number)
 
     return passes, numbers(source.draw(HELD, seed, held=True))

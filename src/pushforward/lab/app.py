@@ -13,8 +13,8 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 
+from pushforward.core.json_values import read_message, write_message
 from pushforward.lab.guard import Guard, security_headers
-from pushforward.lab.messages import read_message, write_message
 from pushforward.lab.outbox import Outbox
 from pushforward.lab.session import LabSession
 

@@ -8,9 +8,9 @@ import threading
 
 import numpy as np
 
+from pushforward.core.threads import quiet
 from pushforward.evaluate.baselines import Baseline
 from pushforward.lab.points import PlaneRows
-from pushforward.lab.threads import quiet
 
 __all__ = ["baseline_likelihoods"]
 

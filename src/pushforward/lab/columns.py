@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushforward.data.fields import DAY, Field
+from pushforward.data.json_entries import entry_json
 from pushforward.lab.arguments import LabError, is_number, shown
 
-__all__ = ["describe_column", "entry_json", "given_values", "kind_of", "seconds_per_unit"]
+__all__ = ["describe_column", "given_values", "kind_of", "seconds_per_unit"]
 
 EDGE = 0.005
 """Share of the draws beyond each end of a slider."""
@@ -51,17 +51,6 @@ def describe_column(field: Field, draws: NDArray[np.float64]) -> dict[str, Any]:
     unit = seconds_per_unit(field) if kind == "time" else 1.0
     described |= {"low": low * unit, "high": high * unit}
     return described if field.decimals is None else described | {"decimals": field.decimals}
-
-
-def entry_json(entry: Any) -> Any:
-    """A value of a table as JSON."""
-    if isinstance(entry, np.generic):
-        entry = entry.item()
-    if isinstance(entry, float):
-        return entry if math.isfinite(entry) else None
-    if entry is None or isinstance(entry, str | bool | int):
-        return entry
-    return entry.isoformat() if isinstance(entry, dt.date | dt.datetime) else str(entry)
 
 
 def given_values(fields: Sequence[Field], values: Mapping[str, Any]) -> dict[str, Any]:

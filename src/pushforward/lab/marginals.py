@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from pushforward.data.fields import Field
+from pushforward.data.json_entries import entry_json
 from pushforward.distributions import ColumnDistribution, MixedConditional, MixedTypeModel
 from pushforward.distributions.columns.inflated import Inflated
 from pushforward.distributions.columns.repeated import Repeated
 from pushforward.estimators.layout import to_numpy
 from pushforward.estimators.table_conditional import TableConditional
-from pushforward.lab.columns import entry_json, kind_of, seconds_per_unit
+from pushforward.lab.columns import kind_of, seconds_per_unit
 
 __all__ = ["DRAWS", "marginal_densities"]
 

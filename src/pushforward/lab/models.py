@@ -9,21 +9,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from pushforward.core.threads import quiet, single_threaded
 from pushforward.data import TableError
 from pushforward.data.fields import Field
+from pushforward.data.json_entries import entry_json
 from pushforward.data.writing import TableWriter
 from pushforward.distributions import Constant, Flow, Ordinal
 from pushforward.estimators import FlowAnomaly
 from pushforward.estimators.layout import to_numpy
+from pushforward.estimators.model_files import loader_of, read_model
 from pushforward.evaluate.abilities import KnowsColumns
 from pushforward.evaluate.calibration import measure_calibration
 from pushforward.io import read_header
 from pushforward.lab.arguments import LabError
-from pushforward.lab.columns import entry_json, given_values
+from pushforward.lab.columns import given_values
 from pushforward.lab.marginals import marginal_densities
-from pushforward.lab.model_files import loader_of, read_model
 from pushforward.lab.ranges import described_columns
-from pushforward.lab.threads import quiet, single_threaded
 
 __all__ = ["MOST_ROWS", "OpenModel"]
 
@@ -46,7 +47,10 @@ class OpenModel:
     """
 
     def __init__(self, path: Path) -> None:
-        self.density, self.detector = read_model(path)
+        try:
+            self.density, self.detector = read_model(path)
+        except ValueError as error:
+            raise LabError(str(error)) from None
         header, names = read_header(path), self.density.schema_.names
         self.rows = header.metadata.get("train_rows")
         self.loader = loader_of(header.metadata)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pushforward.lab.extras import need_packages
+from pushforward.core.extras import need_packages
 
 __all__ = ["widget"]
 

@@ -15,8 +15,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from pushforward.core.extras import need_packages
 from pushforward.core.waiting_threads import let_waiting_threads_sleep
-from pushforward.lab.extras import need_packages
 
 __all__ = ["FRAME", "serve", "uvicorn_server"]
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from pushforward.core.json_values import finite
 from pushforward.lab.answers_maps import MapAnswers
 from pushforward.lab.answers_models import ModelAnswers
 from pushforward.lab.answers_training import TrainingAnswers
 from pushforward.lab.arguments import Arguments, LabError, shown
 from pushforward.lab.folder import ModelFolder
-from pushforward.lab.messages import finite
 
 __all__ = ["LabSession"]
 

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from pushforward.core.random_state import seeded
+from pushforward.core.threads import single_threaded
 from pushforward.distributions import Flow
 from pushforward.lab.controls import Controls
 from pushforward.lab.maps import flow_json
 from pushforward.lab.pacing import Pace
 from pushforward.lab.points import PlaneRows
-from pushforward.lab.threads import single_threaded
 from pushforward.lab.training_options import SlowDecay, TrainingOptions
 from pushforward.train import Event, Started, Stepped, Stop, Validated, fit
 

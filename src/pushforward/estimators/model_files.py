@@ -8,22 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from pushforward import estimators
 from pushforward.core.distribution import Distribution
 from pushforward.data.schema import Field, Schema
 from pushforward.distributions import Continuous
-from pushforward.estimators import FlowAnomaly, FlowDensity
+from pushforward.estimators.anomaly import FlowAnomaly
+from pushforward.estimators.density import FlowDensity
 from pushforward.io import load, read_header
-from pushforward.lab.arguments import LabError
 
-__all__ = ["loader_of", "read_model"]
+__all__ = ["loader_of", "of_arrow", "read_model"]
+
+LOADABLE = ("FlowAnomaly", "FlowConditional", "FlowDensity", "FlowImages", "FlowRegressor")
+"""Estimators that are written to files."""
 
 
 def read_model(path: Path) -> tuple[FlowDensity, FlowAnomaly | None]:
     """The model in a file, whose answers are Arrow tables; and the detector, if the file holds one.
 
     Raises:
-        LabError: the file is damaged, or holds no model of a table.
+        ValueError: the file is damaged, or holds no model of a table.
     """
     try:
         density, detector = _read(path)
@@ -31,9 +33,9 @@ def read_model(path: Path) -> tuple[FlowDensity, FlowAnomaly | None]:
         shape = model.event_shape if isinstance(model, Distribution) else ()
         if shape != (len(density.layout_.modelled),):
             raise _no_model(path)
-        density.schema_ = _of_arrow(density.schema_)
-    except ValueError as error:
-        raise LabError(str(error).replace(str(path), path.name)) from None
+        density.schema_ = of_arrow(density.schema_)
+    except ValueError as error:  # with the name alone: the path is nobody's business but the server's
+        raise ValueError(str(error).replace(str(path), path.name)) from None
     except (AttributeError, IndexError, KeyError, TypeError):  # the metadata are another program's
         raise _no_model(path) from None
     density.feature_names_in_ = np.array(density.schema_.names, dtype=object)
@@ -47,12 +49,12 @@ def loader_of(metadata: dict[str, Any]) -> str:
     if "estimator" in metadata:
         stored = metadata["estimator"]
         name = stored.get("name") if isinstance(stored, dict) else None
-        return f"{name}.load" if isinstance(name, str) and name in estimators.__all__ else "pushforward.load"
+        return f"{name}.load" if name in LOADABLE else "pushforward.load"
     return "FlowDensity.load" if isinstance(metadata.get("columns"), list) else "pushforward.load"
 
 
-def _no_model(path: Path) -> LabError:
-    return LabError(f"{path.name}: this file holds no model of the columns of a table.")
+def _no_model(path: Path) -> ValueError:
+    return ValueError(f"{path.name}: this file holds no model of the columns of a table.")
 
 
 def _read(path: Path) -> tuple[FlowDensity, FlowAnomaly | None]:
@@ -70,7 +72,9 @@ def _read(path: Path) -> tuple[FlowDensity, FlowAnomaly | None]:
         raise _no_model(path)
     if loader == "pushforward.load":
         return _of_plain_flow(path), None
-    raise LabError(f"{path.name}: this file holds a {loader.removesuffix('.load')}. Use it from Python, with {loader}.")
+    raise ValueError(
+        f"{path.name}: this file holds a {loader.removesuffix('.load')}. Use it from Python, with {loader}."
+    )
 
 
 def _of_plain_flow(path: Path) -> FlowDensity:
@@ -86,7 +90,7 @@ def _of_plain_flow(path: Path) -> FlowDensity:
     return density
 
 
-def _of_arrow(schema: Schema) -> Schema:
+def of_arrow(schema: Schema) -> Schema:
     """A schema whose answers are Arrow tables, whatever library the model learned from. Data types of others have other
     names; of these, whole numbers alone make a difference."""
     if schema.backend in ("pyarrow", "polars"):

@@ -1,0 +1,98 @@
+"""A plan carried out: by this process, by several, by Ray or by Spark."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from pushforward.batch.answers import BatchModel
+from pushforward.batch.plan import Shard, ShardPlan
+from pushforward.batch.task import ShardResult, do_shard
+from pushforward.core.checks import at_least, one_of
+
+__all__ = ["ENGINES", "ShardReport", "run_shards"]
+
+ENGINES = ("local", "ray", "spark")
+Work = Callable[[Shard], ShardResult]
+
+
+@dataclass
+class ShardReport:
+    """What became of a job."""
+
+    shards: int = 0
+    rows: int = 0
+    """Rows that are answered."""
+    bad: int = 0
+    """Rows in quarantine."""
+    there_before: int = 0
+    """Shards that an earlier run had done."""
+    errors: list[str] = field(default_factory=list)
+    """Of shards that could not be answered."""
+
+    def add(self, result: ShardResult) -> None:
+        """Count a shard."""
+        self.shards += 1
+        self.rows, self.bad = self.rows + result.rows, self.bad + result.bad
+        self.there_before += result.was_there
+        if result.error:
+            self.errors.append(result.error)
+
+
+def run_shards(
+    plan: ShardPlan,
+    model: BatchModel,
+    *,
+    engine: str = "local",
+    workers: int = 1,
+    keep: Sequence[str] = (),
+    skip_bad: bool = False,
+    progress: Callable[[ShardResult, int, int], None] = lambda result, done, count: None,
+) -> ShardReport:
+    """Do all shards of a plan that are not done yet. Doing it again, after a kill or with other workers, does the rest.
+
+    Args:
+        plan: what to do.
+        model: that answers.
+        engine: ``"local"``, ``"ray"`` (extra ``ray``; the cluster that ``ray.init`` finds) or ``"spark"`` (an active
+            session).
+        workers: processes of this machine, of the engine ``"local"``; most tasks at a time of Ray.
+        keep: names of columns that are copied beside the answers.
+        skip_bad: put rows that cannot be answered into quarantine, with the reasons, instead of giving up their shard.
+        progress: called after each shard with its result, how many are done, and how many there are.
+
+    Raises:
+        ImportError: the engine is not installed.
+        ValueError: there is no such engine, or there are no workers.
+    """
+    one_of("run_shards", "engine", engine, ENGINES)
+    at_least("run_shards", "workers", workers, 1)
+    if engine == "ray":
+        from pushforward.batch.ray_engine import on_ray as on_engine
+    elif engine == "spark":
+        from pushforward.batch.spark_engine import on_spark as on_engine
+    else:
+        on_engine = on_this_machine
+    report = ShardReport()
+    work = partial(do_shard, model, plan.question, options=plan.options, keep=tuple(keep), skip_bad=skip_bad)
+    results: Iterator[ShardResult] = on_engine(work, plan.shards, workers)
+    for result in results:
+        report.add(result)
+        progress(result, report.shards, len(plan.shards))
+    return report
+
+
+def on_this_machine(work: Any, shards: Sequence[Shard], workers: int) -> Iterator[ShardResult]:
+    """The results in the order in which they are there, from processes of this machine, or from this one alone."""
+    if workers == 1 or len(shards) < 2:
+        yield from map(work, shards)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy threads of torch in the middle of something
+    with ProcessPoolExecutor(min(workers, len(shards)), mp_context=context) as pool:
+        waiting = [pool.submit(work, shard) for shard in shards]
+        for done in as_completed(waiting):
+            yield done.result()
