@@ -1,6 +1,7 @@
 // The panels in a real browser: what is dragged, moved and typed, and the numbers that answer.
 
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 
 import { clean, launch, near, numberOf, open } from "./support.mjs";
@@ -68,6 +69,8 @@ test("push-forward: the point is dragged and x = T(z) is read back", async () =>
     near(q, p - (await numberOf(page, fact("ladj"))), 1e-9, "log q");
   }
   near(await numberOf(page, fact("cell_z")), await numberOf(page, fact("cell_x")), 0.01, "area times density");
+  await page.getByRole("button", { name: "Compare with Python" }).click();
+  await until(page, fact("compared"), (apart) => apart < 1e-5);
   await clean(page);
 });
 
@@ -145,6 +148,48 @@ test("train live: ten seconds of training lower the held-out negative log-likeli
 });
 
 const CSV = (rows) => `a,b,word\n${Array.from({ length: rows }, (_, k) => `${Math.sin(k)},${Math.cos(3 * k)},w`).join("\n")}\n`;
+
+test("train live: the true density, and steps that one can follow", async () => {
+  const page = await open(browser, "train", { query: "v=t&w=10" });
+  const green = () => page.evaluate(() => {
+    const canvas = document.querySelector(".panel canvas");
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let count = 0;
+    for (let k = 3; k < data.length; k += 4) count += data[k] > 40;
+    return count;
+  });
+  await page.waitForTimeout(1_000);
+  const shown = await green();
+  await page.getByLabel("True density p (green)").uncheck();
+  await page.waitForTimeout(300);
+  assert.ok((await green()) < 0.8 * shown, "the true density was drawn");
+  await page.locator("button.main").click();
+  await until(page, fact("seconds"), (seconds) => seconds >= 2);
+  assert.ok((await numberOf(page, fact("step"))) < 60, "ten steps a second");
+  await clean(page);
+});
+
+test("each panel's lines of Python are copied", async () => {
+  const folder = process.env.FLOW_LAB_PYTHON;
+  const queries = {
+    change: ["", "m=identity"], "push-forward": ["", "p=planar"], train: ["f=coupling", "f=planar&d=rings"],
+    triangular: ["", "d=5&p=bumps"], model: [""], broken: ["t=scale", "t=fold", "t=box", "t=order"],
+  };
+  for (const [panel, each] of Object.entries(queries))
+    for (const [k, query] of each.entries()) {
+      const page = await open(browser, panel, { motion: "reduce", query });
+      if (panel === "model") await page.waitForSelector(".multiple[data-column]", { timeout: 30_000 });
+      if (panel === "push-forward") await page.waitForFunction(() => document.querySelectorAll(".panel select option").length > 4);
+      const all = page.getByRole("button", { name: "Copy the Python" });
+      for (let button = 0; button < (await all.count()); button++) {
+        await all.nth(button).click();
+        const text = await page.locator("details.python code").nth(button).textContent();
+        assert.match(text, /import/);
+        if (folder) writeFileSync(`${folder}/${panel}_${k}_${button}.py`, text);
+      }
+      await page.context().close();
+    }
+});
 
 test("tables: a good one trains, a wrong one and a huge one are refused in a sentence", async () => {
   const page = await open(browser, "train", { query: "d=table" });

@@ -10,7 +10,7 @@ import type { Lab, Mounted, Panel } from "../../panel";
 import { clamp } from "../../drawing/plot";
 import type { FlowJson, Point } from "../../protocol";
 import { onTrained, trained } from "../../shared";
-import { checkbox, h, onceAFrame, python, refill, select, shown } from "../../page/ui";
+import { button, checkbox, h, onceAFrame, python, refill, select, shown } from "../../page/ui";
 import { numberOf, wordOf } from "../../page/url_values";
 import { facts, significant } from "../../page/facts";
 
@@ -57,6 +57,8 @@ class PushForward implements Mounted {
     ["area_z", "area before"], ["area_x", "area after"],
     ["cell_p", "p(z)"], ["cell_q", "q(x)"],
   ]);
+  private readonly comparing = button("Compare with Python", () => void this.compare());
+  private readonly compared = h("span", { class: "note", role: "status", "data-fact": "compared" });
   private readonly sum = h("span", { class: "number", "data-fact": "sum" });
   private readonly presetSelect;
   private readonly colouring;
@@ -86,6 +88,7 @@ class PushForward implements Mounted {
         "Drag the point on either side, or move it with the arrow keys. Hover over a cell to see it on both sides."),
       h("div", { class: "formula", tabindex: "0", role: "group", "aria-label": "Formula" }, formula("\\log q(x) = \\log p(z) - \\log\\,\\lvert\\det \\nabla T(z)\\rvert"), " = ", this.sum),
       this.numbers.element,
+      h("div", { class: "controls" }, this.comparing, this.compared),
       h("div", { class: "row" },
         h("div", {}, h("h3", {}, "log |det| layer by layer at the point"), this.bars.plot.element,
           h("p", { class: "note" }, "Blue layers shrink areas around the point, orange ones stretch them; each bar begins where the last one ended, and the dashed line is the sum.")),
@@ -145,6 +148,8 @@ class PushForward implements Mounted {
     this.flow = new Flow2D(preset.flow);
     this.mesh = new Mesh(this.flow, 20, REACH);
     this.hovered = null;
+    this.comparing.disabled = preset.name === TRAINED; // it may have gone on since
+    this.forgetComparison();
     const depth = this.flow.maps.length;
     this.player.setup(this.names(), numberOf(layers, depth, 0, depth));
     this.frame.request();
@@ -160,7 +165,13 @@ class PushForward implements Mounted {
     this.frame.request();
   }
 
+  private forgetComparison(): void {
+    this.compared.textContent = "";
+    this.compared.dataset.value = "";
+  }
+
   private move(z: Point): void {
+    this.forgetComparison();
     this.z = [clamp(z[0], -REACH, REACH), clamp(z[1], -REACH, REACH)];
     this.changed();
   }
@@ -200,6 +211,22 @@ class PushForward implements Mounted {
     this.sum.textContent = `${shown(logP)} − ${ladj < 0 ? `(${shown(ladj)})` : shown(ladj)} = ${shown(logQ)}`;
     this.sum.dataset.value = String(logQ);
     this.showCell();
+  }
+
+  /** The same numbers by the library in Python, in its precision, and how far those of the page are from them. */
+  private async compare(): Promise<void> {
+    const [flow, z, { x, ladj }] = [this.preset.name, this.z, this.flow.forward(this.z)];
+    try {
+      const exact = await this.lab.transport.call<{ x: Point; ladj: number; log_prob: number }>("maps.point", { flow, z });
+      if (this.gone || flow !== this.preset.name || z !== this.z) return;
+      const logQ = logNormal(z) - ladj;
+      const apart = Math.max(Math.abs(x[0] - exact.x[0]), Math.abs(x[1] - exact.x[1]), Math.abs(logQ - exact.log_prob));
+      this.compared.textContent =
+        `All layers: x = ${pair(exact.x)}, log |det| = ${shown(exact.ladj)}, log q = ${shown(exact.log_prob)}; this page differs by ${significant(apart, 2)} at most.`;
+      this.compared.dataset.value = String(apart);
+    } catch (error) {
+      if (!this.gone) this.lab.say(error);
+    }
   }
 
   private showCell(): void {

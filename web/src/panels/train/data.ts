@@ -40,6 +40,7 @@ export class TrainData {
   private readonly drawing: HTMLElement;
   private readonly table: HTMLElement;
   private readonly wanted: [string, string];
+  private readonly said = h("span", { class: "note", role: "status" });
 
   constructor(
     private readonly lab: Lab,
@@ -61,7 +62,7 @@ export class TrainData {
       h("span", { class: "note" }, "Draw on the picture with the mouse or a finger."),
     );
     this.table = h("div", { class: "controls" },
-      upload("Table (CSV)", (file) => void this.open(file), lab.say), this.x.element, this.y.element);
+      upload("Table (CSV)", (file) => void this.open(file), lab.say), this.x.element, this.y.element, this.said);
     this.element = h("div", {}, h("div", { class: "controls" }, this.source.element), this.drawing, this.table);
     brush(plot, () => this.source.value() === DRAWN, (points) => this.spray(points), () => this.changed(null));
     this.show();
@@ -161,8 +162,12 @@ export class TrainData {
       return;
     }
     await this.receive(
-      () => this.lab.transport.call<{ points: Point[] }>("table.columns", { x, y }),
-      ({ points }) => this.replace(points, around(points, false), [x, y]),
+      () => this.lab.transport.call<{ points: Point[]; left_out: number }>("table.columns", { x, y }),
+      ({ points, left_out: leftOut }) => {
+        this.replace(points, around(points, false), [x, y]);
+        const rows = `${leftOut.toLocaleString("en")} ${leftOut === 1 ? "row" : "rows"}`;
+        this.said.textContent = leftOut ? `${rows} without a usable number in both columns left out.` : "";
+      },
     );
   }
 

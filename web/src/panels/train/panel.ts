@@ -4,6 +4,7 @@ import { facts } from "../../page/facts";
 import { formula } from "../../page/formula";
 import { NllCurve, type Level } from "./nll_curve";
 import type { Lab, Mounted, Panel } from "../../panel";
+import type { Point } from "../../protocol";
 import { keepTrained } from "../../shared";
 import { TrainData, type Named } from "./data";
 import { TrainRun, type Started, type Status, type TrainChoices, type TrainEvent } from "./run";
@@ -18,9 +19,13 @@ const FAMILIES = [
 const UNIVARIATES = [["affine", "Affine"], ["spline", "Spline"]] as const;
 const WIDTHS = ["8", "16", "32", "64"] as const;
 const RATES = ["0.0003", "0.001", "0.003", "0.005", "0.01", "0.03"] as const;
+/** Cells along a side of the true density. */
+const TRUTH = 96;
 const LAYERS: readonly (readonly [keyof Shown, string])[] = [
   ["data", "Data (green)"], ["density", "Density q (orange)"], ["samples", "Samples T(z) (blue)"], ["grid", "Grid"],
+  ["truth", "True density p (green)"],
 ];
+const SPEEDS = [["0", "As fast as it goes"], ["50", "50 steps a second"], ["10", "10 steps a second"], ["2", "2 steps a second"]] as const;
 
 class Train implements Mounted {
   private shown: Shown;
@@ -35,6 +40,7 @@ class Train implements Mounted {
   private readonly depth: Control<number>;
   private readonly hidden: Control<string>;
   private readonly rate: Control<string>;
+  private readonly speed: Control<string>;
   private readonly go = button("Train", () => this.press(), "main");
   private readonly stepButton = button("Step", () => this.pressStep());
   private readonly resetButton = button("Reset", () => this.pressReset());
@@ -55,12 +61,13 @@ class Train implements Mounted {
   constructor(root: HTMLElement, private readonly lab: Lab) {
     const { state } = lab;
     const off = typeof state.v === "string" ? state.v : "";
-    this.shown = { data: !off.includes("d"), density: !off.includes("q"), samples: !off.includes("s"), grid: off.includes("g") };
+    this.shown = { data: !off.includes("d"), density: !off.includes("q"), samples: !off.includes("s"), grid: off.includes("g"), truth: off.includes("t") };
     this.family = select<string>("Family", FAMILIES, wordOf(state.f, FAMILIES.map(([name]) => name), "maf"), () => this.settings());
     this.univariate = select<string>("Univariate map", UNIVARIATES, wordOf(state.u, ["affine", "spline"], "spline"), () => this.settings());
     this.depth = slider("Layers", { min: 1, max: 8, step: 1, value: Math.round(numberOf(state.k, 4, 1, 8)) }, () => this.settings());
     this.hidden = select<string>("Hidden width", WIDTHS.map((width) => [width, width] as const), wordOf(state.h, WIDTHS, "32"), () => this.settings());
     this.rate = select<string>("Learning rate", RATES.map((rate) => [rate, rate] as const), wordOf(state.r, RATES, "0.005"), () => this.settings());
+    this.speed = select<string>("Speed", SPEEDS, wordOf(state.w, SPEEDS.map(([speed]) => speed), "0"), () => this.settings());
     this.view = new TrainView(this.shown, "Data, and the density, samples and grid of the flow that learns them");
     this.run = new TrainRun(lab.transport, {
       status: (status) => this.become(status),
@@ -70,13 +77,14 @@ class Train implements Mounted {
     });
     this.data = new TrainData(lab, this.view.plot, (ranges) => {
       this.view.setData(this.data.points, ranges, this.data.hint());
+      void this.askTruth();
       this.restartSoon();
     });
     this.go.style.minWidth = "7em";
     root.append(
       this.data.element,
       h("div", { class: "controls" }, this.family.element, this.univariate.element, this.depth.element, this.hidden.element, this.rate.element),
-      h("div", { class: "controls" }, this.go, this.stepButton, this.resetButton, this.state),
+      h("div", { class: "controls" }, this.go, this.stepButton, this.resetButton, this.speed.element, this.state),
       h("div", { class: "row" },
         h("div", {}, this.view.plot.element, h("div", { class: "controls" }, ...LAYERS.map((layer) => this.layer(...layer)))),
         h("div", {},
@@ -126,14 +134,32 @@ class Train implements Mounted {
     return checkbox(title, this.shown[name], (there) => {
       this.shown = { ...this.shown, [name]: there };
       this.view.choose(this.shown, this.run.status === "running");
+      if (name === "truth") void this.askTruth();
       this.keep();
     }).element;
+  }
+
+  /** The density of a named distribution over the ranges of the picture, where it is wanted; other data have none. */
+  private async askTruth(): Promise<void> {
+    this.view.setTruth(null);
+    const on = this.data.trainOn();
+    if (!this.shown.truth || typeof on === "string" || !("data" in on)) return;
+    const [[left, right], [bottom, top]] = [this.view.plot.x.domain(), this.view.plot.y.domain()];
+    const bounds = [Math.min(left, bottom), Math.max(right, top)];
+    try {
+      const { density } = await this.lab.transport.call<{ density: number[] }>("data.density", { name: on.data, bounds, size: TRUTH });
+      if (this.gone || this.data.name() !== on.data) return;
+      this.view.setTruth({ values: Float64Array.from(density), size: TRUTH, bounds: bounds as Point });
+    } catch (error) {
+      if (!this.gone) this.lab.say(error);
+    }
   }
 
   private choices(): TrainChoices {
     return {
       family: this.family.value(), depth: this.depth.value(), univariate: this.univariate.value(),
       hidden: Number(this.hidden.value()), learning_rate: Number(this.rate.value()), seed: 0,
+      steps_per_second: Number(this.speed.value()),
     };
   }
 
@@ -260,11 +286,11 @@ class Train implements Mounted {
   }
 
   private keep(): void {
-    const { data, density, samples, grid } = this.shown;
-    const off = `${data ? "" : "d"}${density ? "" : "q"}${samples ? "" : "s"}${grid ? "g" : ""}`;
+    const { data, density, samples, grid, truth } = this.shown;
+    const off = `${data ? "" : "d"}${density ? "" : "q"}${samples ? "" : "s"}${grid ? "g" : ""}${truth ? "t" : ""}`;
     this.lab.keep({
       ...this.data.keep(), f: this.family.value(), k: this.depth.value(), u: this.univariate.value(),
-      h: this.hidden.value(), r: this.rate.value(), v: off || null,
+      h: this.hidden.value(), r: this.rate.value(), v: off || null, w: this.speed.value() === "0" ? null : this.speed.value(),
     });
   }
 

@@ -9,6 +9,8 @@ export interface TrainChoices {
   hidden: number;
   learning_rate: number;
   seed: number;
+  /** 0: as many as the machine makes. */
+  steps_per_second: number;
 }
 
 /** What is learned: a named distribution, or points. */

@@ -14,12 +14,26 @@ export interface Shown {
   density: boolean;
   samples: boolean;
   grid: boolean;
+  truth: boolean;
+}
+
+/** Values on a square of cells, row by row from below. */
+export interface Field {
+  values: Float64Array;
+  size: number;
+}
+
+/** A field over a square, from the first number to the second along both axes. */
+export interface BoundedField extends Field {
+  bounds: Point;
 }
 
 const SAMPLES = 500;
 const MOST_DATA = 2500;
-/** Cells along a side of the density while the flow trains, and at most when it rests. */
-const QUICK = 48;
+/** Cells along a side of the density while the flow trains: fewer for flows that would take longer than so many
+ * milliseconds, for the training wants the processor as well. */
+const QUICK = { most: 48, least: 28, milliseconds: 5 };
+/** Cells along a side when the flow rests, at most. */
 const FINEST = 128;
 /** Milliseconds that the exact density of a flow at rest may take. */
 const THOROUGH = 250;
@@ -31,7 +45,10 @@ export class TrainView {
   private json: FlowJson | null = null;
   private flow: QuickFlow | null = null;
   private points: readonly Point[] = [];
-  private field: { values: Float64Array; size: number } | null = null;
+  private field: Field | null = null;
+  private truth: BoundedField | null = null;
+  private quick = QUICK.most;
+  private spent: number[] = [];
   private finer = 0;
   private layer = { key: "", points: [] as readonly Point[], canvas: document.createElement("canvas") };
   private hint = "";
@@ -59,15 +76,35 @@ export class TrainView {
     if (ranges) this.plot.ranges(...ranges);
   }
 
+  /** The density that the data come from; null: unknown, or not asked for. */
+  setTruth(truth: BoundedField | null): void {
+    this.truth = truth;
+    this.plot.redraw();
+  }
+
   /** Draws a flow (none: the data alone); one that rests is drawn exactly, and finer, a moment later. */
   show(json: FlowJson | null, running: boolean): void {
     window.clearTimeout(this.finer);
+    if (!json) [this.quick, this.spent] = [QUICK.most, []];
     if (json !== this.json || !this.flow) this.flow = json && new QuickFlow(json);
     this.json = json;
-    const [x, y] = this.ranges();
-    this.field = this.flow && this.shown.density ? { values: this.flow.density(x, y, QUICK), size: QUICK } : null;
+    this.field = this.flow && this.shown.density ? this.quickField(this.flow) : null;
     this.plot.redraw();
     if (!running && this.field) this.finer = window.setTimeout(() => this.refine(), 150);
+  }
+
+  /** The density on as many cells as there is time for: the median of five pictures counts, and the size only falls
+   * while a flow trains, so that the picture does not flicker. */
+  private quickField(flow: QuickFlow): Field {
+    const [size, began] = [this.quick, performance.now()];
+    const values = flow.density(...this.ranges(), size);
+    this.spent.push((performance.now() - began) / (size * size));
+    if (this.spent.length === 5) {
+      const aCell = this.spent.sort((a, b) => a - b)[2];
+      this.quick = Math.min(size, sizeFor(QUICK.milliseconds, aCell, QUICK.least, QUICK.most));
+      this.spent = [];
+    }
+    return { values, size };
   }
 
   private refine(): void {
@@ -76,7 +113,7 @@ export class TrainView {
     const [x, y] = this.ranges();
     const began = performance.now();
     exact.density(x, y, 12);
-    const size = sizeFor(THOROUGH, (performance.now() - began) / 144, FINEST);
+    const size = sizeFor(THOROUGH, (performance.now() - began) / 144, QUICK.most, FINEST);
     this.field = { values: exact.density(x, y, size), size };
     this.plot.redraw();
   }
@@ -102,6 +139,7 @@ export class TrainView {
 
   private draw(): void {
     const { plot, flow, shown } = this;
+    if (this.truth && shown.truth) plot.field(this.truth.values, this.truth.size, this.truth.bounds, this.truth.bounds, "green");
     if (this.field && shown.density) plot.field(this.field.values, this.field.size, ...this.ranges(), "orange");
     if (shown.data) plot.pen.drawImage(this.dataLayer(), 0, 0, plot.width, plot.height);
     if (this.hint) words(plot, this.hint, plot.width / 2, plot.height / 2 - 12, "soft", "center", 16);
@@ -119,9 +157,9 @@ function pointsOf(places: Float64Array): Point[] {
 }
 
 /** The side of a square of cells that can be computed in so many milliseconds. */
-export function sizeFor(milliseconds: number, aCell: number, most: number): number {
+export function sizeFor(milliseconds: number, aCell: number, least: number, most: number): number {
   const size = Math.floor(Math.sqrt(milliseconds / Math.max(aCell, 1e-6)));
-  return Math.min(most, Math.max(QUICK, size));
+  return Math.min(most, Math.max(least, size));
 }
 
 /** Many dots of one colour, stamped from one picture of a dot. */
