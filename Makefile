@@ -2,7 +2,7 @@
 # Another interpreter: make setup PYTHON=python3.12
 
 PYTHON ?= python3
-EXTRAS ?= dev,bench,docs,lab,notebook
+EXTRAS ?= dev,bench,docs,lab,notebook,serve
 WORKERS ?= 2
 
 VENV := .venv

@@ -10,6 +10,7 @@ from pushforward._version import __version__
 
 if TYPE_CHECKING:
     from pushforward import (
+        batch,
         bijections,
         distributions,
         estimators,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         lab,
         networks,
         plots,
+        serve,
         testing,
         train,
         univariate,
@@ -35,6 +37,7 @@ __all__ = [
     "Distribution",
     "Flow",
     "__version__",
+    "batch",
     "bijections",
     "build",
     "citation",
@@ -52,6 +55,7 @@ __all__ = [
     "networks",
     "plots",
     "save",
+    "serve",
     "testing",
     "train",
     "univariate",

@@ -1,0 +1,24 @@
+"""A model behind HTTP: ``pushforward serve``, and the same as an ASGI application or a flavour of MLflow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["Limits", "create_app", "serve"]
+
+
+def __getattr__(name: str) -> Any:
+    """The parts, loaded when they are asked for: they need the extra ``serve``."""
+    if name == "Limits":
+        from pushforward.serve.limits import Limits
+
+        return Limits
+    if name == "create_app":
+        from pushforward.serve.app import create_app
+
+        return create_app
+    if name == "serve":
+        from pushforward.serve.server import serve
+
+        return serve
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,239 @@
+"""The answers of a model over HTTP, as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import ClientDisconnect
+
+from pushforward._version import __version__
+from pushforward.core.json_values import write_message
+from pushforward.core.threads import single_threaded
+from pushforward.serve.bodies import (
+    Bodies,
+    ExplainRequest,
+    GivenRequest,
+    ImputeRequest,
+    RefusedError,
+    RowsRequest,
+    SampleRequest,
+)
+from pushforward.serve.documents import document
+from pushforward.serve.limits import Limits
+from pushforward.serve.metrics import Metrics
+from pushforward.serve.model import ServedModel
+from pushforward.serve.queue import BusyError, WorkQueue
+from pushforward.serve.rows import ARROW, arrow_of_table, json_of_table
+
+__all__ = ["Service", "create_app"]
+
+OPEN = ("/healthz", "/readyz")
+"""Paths that need no token."""
+RETRY_SECONDS = 1
+LOG = logging.getLogger("pushforward.serve")
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(model: str | os.PathLike[str], *, token: str | None = None, limits: Limits | None = None) -> FastAPI:
+    """The application that ``pushforward serve`` runs, for any server of ASGI applications.
+
+    Args:
+        model: file of a model of a table.
+        token: that requests must bring, as ``Authorization: Bearer TOKEN``; None for none.
+        limits: see `Limits`.
+
+    Raises:
+        ValueError: the file is damaged, or holds no model of a table.
+    """
+    return Service(ServedModel(Path(model)), token, limits or Limits()).app
+
+
+class Service:
+    """A model that answers, one request after the other.
+
+    Args:
+        model: that is asked.
+        token: of the requests; None for none.
+        limits: of requests and queues.
+
+    Attributes:
+        app: the application.
+        drains: whether it is about to end, so that clients are told to connect elsewhere.
+    """
+
+    def __init__(self, model: ServedModel, token: str | None, limits: Limits) -> None:
+        self.model, self.limits, self._token = model, limits, token
+        self.drains = False
+        self._bodies, self._queue = Bodies(limits), WorkQueue(model.scores, limits, single_threaded())
+        self._metrics = Metrics(lambda: len(self._queue))
+        self.app = FastAPI(
+            title=f"pushforward: {model.name}", version=__version__, docs_url=None, redoc_url=None,
+            openapi_url=None, redirect_slashes=False, lifespan=self._lifespan,
+        )  # fmt: skip
+        self.app.add_middleware(BaseHTTPMiddleware, dispatch=self._around)
+        for path, answer in {
+            "/score": self.score, "/sample": self.sample, "/given": self.given, "/impute": self.impute,
+            "/explain": self.explain,
+        }.items():  # fmt: skip
+            self.app.add_api_route(path, answer, methods=["POST"], include_in_schema=False)
+        for path, answer in {
+            "/schema": self.describe, "/metrics": self.metrics, "/healthz": self.health, "/readyz": self.ready,
+            "/openapi.json": self.openapi,
+        }.items():  # fmt: skip
+            self.app.add_api_route(path, answer, methods=["GET"], include_in_schema=False)
+        for status, sentence in ((404, "There is no such path; /openapi.json lists them."), (405, "Not this method.")):
+            self.app.add_exception_handler(status, _always(status, sentence))
+
+    def close(self) -> None:
+        """Answer what waits, and end."""
+        self._queue.close()
+
+    # --- what can be asked
+
+    async def score(self, request: Request) -> Response:
+        """Log-densities of rows."""
+        async with self._bodies.of(request) as body:
+            table, _ = self._bodies.table(self.model.schema, request, body, RowsRequest)
+            values: np.ndarray[Any, Any] = await self._queue.ask(table=table)
+        self._metrics.count_rows("score", len(values))
+        if _wants_arrow(request):
+            return _arrow(pa.table({"log_density": pa.array(values)}))
+        return _json({"log_density": values.tolist(), "exactness": self.model.exactness})
+
+    async def sample(self, request: Request) -> Response:
+        """New rows."""
+        async with self._bodies.of(request) as body:
+            asked = self._bodies.read(SampleRequest, body)
+            if asked.n > self.limits.rows:
+                raise RefusedError(413, f"n is at most {self.limits.rows:,} here. Ask several times.")
+            model = self.model
+            table = await self._queue.ask(lambda: model.sample(asked.n, asked.conditions, asked.seed, asked.keep_rules))
+        self._metrics.count_rows("sample", table.num_rows)
+        return self._table(request, table)
+
+    async def given(self, request: Request) -> Response:
+        """Distributions of columns, given others."""
+        async with self._bodies.of(request) as body:
+            asked = self._bodies.read(GivenRequest, body)
+            columns = await self._queue.ask(lambda: self.model.conditional(asked.conditions, asked.probability))
+        return _json({"columns": columns, "probability": asked.probability})
+
+    async def impute(self, request: Request) -> Response:
+        """Rows without gaps."""
+        async with self._bodies.of(request) as body:
+            table, asked = self._bodies.table(self.model.schema, request, body, ImputeRequest)
+            filled = await self._queue.ask(lambda: self.model.impute(table, asked.draw, asked.seed))
+        self._metrics.count_rows("impute", filled.num_rows)
+        return self._table(request, filled)
+
+    async def explain(self, request: Request) -> Response:
+        """What is surprising in rows."""
+        async with self._bodies.of(request) as body:
+            table, asked = self._bodies.table(self.model.schema, request, body, ExplainRequest)
+            rows = await self._queue.ask(lambda: self.model.explain(table, asked.top))
+        self._metrics.count_rows("explain", len(rows))
+        return _json({"rows": rows})
+
+    async def describe(self, request: Request) -> Response:
+        """The columns of the model."""
+        return _json({**self.model.describe(), "version": __version__})
+
+    async def metrics(self, request: Request) -> Response:
+        """Numbers for Prometheus."""
+        text, kind = self._metrics.text()
+        return Response(text, media_type=kind)
+
+    async def health(self, request: Request) -> Response:
+        """Whether the process answers."""
+        return PlainTextResponse("ok\n")
+
+    async def ready(self, request: Request) -> Response:
+        """Whether new requests are welcome."""
+        if self.drains or len(self._queue) >= self.limits.waiting:
+            return PlainTextResponse("busy\n", 503, headers={"retry-after": str(RETRY_SECONDS)})
+        return PlainTextResponse("ready\n")
+
+    async def openapi(self, request: Request) -> Response:
+        """The OpenAPI document."""
+        return _json(document(self.model.name, __version__, self._token is not None))
+
+    # --- around all of it
+
+    @asynccontextmanager
+    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(self.close)
+
+    async def _around(self, request: Request, answer: Handler) -> Response:
+        """Check the token, turn errors into sentences, and count."""
+        began, path = time.perf_counter(), request.url.path
+        try:
+            response = self._unauthorized(request) or await answer(request)
+        except RefusedError as error:
+            response = _error(error.status, str(error))
+        except BusyError as error:
+            response = _error(503, str(error))
+        except ValueError as error:
+            response = _error(422, str(error) or type(error).__name__)
+        except ClientDisconnect:
+            response = _error(408, "The client has gone.")
+        except Exception as error:
+            LOG.exception("%s", path)
+            response = _error(500, f"internal error ({type(error).__name__}). This is a bug of pushforward.")
+        if response.status_code in (408, 413) or self.drains:
+            response.headers["connection"] = "close"
+        self._metrics.count(path, response.status_code, time.perf_counter() - began)
+        return response
+
+    def _unauthorized(self, request: Request) -> Response | None:
+        if self._token is None or request.url.path in OPEN:
+            return None
+        kind, _, brought = request.headers.get("authorization", "").partition(" ")
+        expected = self._token.encode()
+        if kind.lower() == "bearer" and secrets.compare_digest(brought.strip().encode("latin-1", "replace"), expected):
+            return None
+        response = _error(401, "The token is missing or wrong. Send the header Authorization: Bearer TOKEN.")
+        response.headers["www-authenticate"] = "Bearer"
+        return response
+
+    def _table(self, request: Request, table: pa.Table) -> Response:
+        return _arrow(table) if _wants_arrow(request) else _json({"rows": json_of_table(table)})
+
+
+def _wants_arrow(request: Request) -> bool:
+    return ARROW in request.headers.get("accept", "").lower()
+
+
+def _json(value: dict[str, Any], status: int = 200) -> Response:
+    return Response(write_message(value), status, media_type="application/json")
+
+
+def _arrow(table: pa.Table) -> Response:
+    return Response(arrow_of_table(table), media_type=ARROW)
+
+
+def _error(status: int, sentence: str) -> Response:
+    response = _json({"error": sentence}, status)
+    if status == 503:
+        response.headers["retry-after"] = str(RETRY_SECONDS)
+    return response
+
+
+def _always(status: int, sentence: str) -> Any:
+    async def answer(request: Request, error: Exception) -> Response:
+        return _error(status, sentence)
+
+    return answer

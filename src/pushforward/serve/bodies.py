@@ -1,0 +1,165 @@
+"""What requests hold, read within bounds and checked, and the types of it in the OpenAPI document."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, TypeVar
+
+import pyarrow as pa
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+
+from pushforward.core.json_values import read_message
+from pushforward.data import Schema, TableError
+from pushforward.serve.limits import Limits
+from pushforward.serve.rows import ARROW, table_of_arrow, table_of_rows
+
+__all__ = ["Bodies", "ExplainRequest", "GivenRequest", "ImputeRequest", "RefusedError", "RowsRequest", "SampleRequest"]
+
+Scalar = str | int | float | bool | None
+SEED = Field(None, ge=0, le=2**32 - 1, description="The same seed gives the same answer.")
+
+
+class Asked(BaseModel):
+    """A request: what it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class RowsRequest(Asked):
+    """Rows with a value, or null, for each column."""
+
+    rows: Annotated[list[dict[str, Scalar]], Field(min_length=1)]
+
+
+class ImputeRequest(RowsRequest):
+    """Rows whose gaps are filled: by means and modes, or by one random draw."""
+
+    draw: StrictBool = False
+    seed: StrictInt | None = SEED
+
+
+class ExplainRequest(RowsRequest):
+    """Rows of which the most surprising entries are asked for."""
+
+    top: StrictInt = Field(3, ge=1, le=100)
+
+
+class SampleRequest(Asked):
+    """How many rows to draw, and what values of columns they have."""
+
+    n: StrictInt = Field(1, ge=1, le=1_000_000)
+    conditions: dict[str, Scalar] = Field({}, alias="given", description="Values by column.")
+    seed: StrictInt | None = SEED
+    keep_rules: StrictBool = False
+
+
+class GivenRequest(Asked):
+    """Values of columns, given which the distributions of the others are asked for."""
+
+    conditions: dict[str, Scalar] = Field({}, alias="given", description="Values by column.")
+    probability: float = Field(0.9, gt=0, lt=1, description="Of the intervals.")
+
+
+R = TypeVar("R", bound=Asked)
+
+
+class RefusedError(Exception):
+    """A request that is not answered, with its status."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Bodies:
+    """The bodies of all requests that are being answered.
+
+    Args:
+        limits: of their sizes, and of the time in which they arrive.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits, self.held = limits, 0
+
+    @asynccontextmanager
+    async def of(self, request: Request) -> AsyncIterator[bytes]:
+        """The body of a request, which counts as long as the block runs.
+
+        Raises:
+            RefusedError: it is too large or too slow, or others hold too much.
+        """
+        limits, pieces, size = self.limits, [], 0
+        announced = request.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > limits.request_bytes:
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(limits.body_seconds):
+                async for piece in request.stream():
+                    self.held, size = self.held + len(piece), size + len(piece)
+                    if size > limits.request_bytes:
+                        raise self._too_large()
+                    if self.held > limits.held_bytes:
+                        raise RefusedError(503, "Other requests hold too much data. Try again later.")
+                    pieces.append(piece)
+            yield b"".join(pieces)
+        except TimeoutError:
+            raise RefusedError(408, f"The body did not arrive within {limits.body_seconds:g} seconds.") from None
+        finally:
+            self.held -= size
+
+    def _too_large(self) -> RefusedError:
+        return RefusedError(
+            413, f"The body is larger than {self.limits.request_bytes:,} bytes. Send fewer rows at once."
+        )
+
+    def read(self, kind: type[R], body: bytes) -> R:
+        """A request in JSON.
+
+        Raises:
+            RefusedError: it is no JSON, or no such request.
+        """
+        try:
+            value = read_message(body)
+        except (ValueError, UnicodeError):
+            raise RefusedError(400, "The body is no JSON.") from None
+        try:
+            return kind.model_validate(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            place = ".".join(str(part) for part in first["loc"] if part not in ("str", "int", "float", "bool"))
+            raise RefusedError(422, f"{place or 'the body'}: {first['msg'][:200]}.") from None
+
+    def table(self, schema: Schema, request: Request, body: bytes, kind: type[R]) -> tuple[pa.Table, R]:
+        """The rows of a request, in JSON or, by its content type, as a stream of Arrow, with the other options; those
+        of a stream are in the query.
+
+        Raises:
+            RefusedError: there are too many rows, or none, or an option is wrong.
+            TableError: a column or a value cannot be used.
+        """
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != ARROW:
+            asked: Any = self.read(kind, body)
+            if len(asked.rows) > self.limits.rows:
+                raise RefusedError(413, f"The request has more than {self.limits.rows:,} rows. Send fewer at once.")
+            return table_of_rows(schema, asked.rows), asked
+        options = {name: read_option(value) for name, value in request.query_params.items()}
+        try:
+            asked = kind.model_validate({**options, "rows": [{}]})
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            raise RefusedError(422, f"{'.'.join(map(str, first['loc']))}: {first['msg'][:200]}.") from None
+        table = table_of_arrow(schema, body, self.limits.rows)
+        if not table.num_rows:
+            raise TableError("The stream of Arrow has no rows.")
+        return table, asked
+
+
+def read_option(text: str) -> Any:
+    """An option of the query: true, false and numbers as such."""
+    try:
+        return read_message(text)
+    except ValueError:
+        return text

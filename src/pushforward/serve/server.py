@@ -1,0 +1,137 @@
+"""``pushforward serve``: a model at an address, until it is asked to end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pushforward.core.extras import need_packages
+
+__all__ = ["TOKEN", "serve"]
+
+TOKEN = "PUSHFORWARD_TOKEN"
+"""Variable of the environment with the token."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LEAVE_SECONDS = 0.5
+"""In which clients that have connected already may still ask, when the server listens no more."""
+
+
+def serve(
+    model: str | os.PathLike[str],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    needs_token: bool = True,
+    limits: Any = None,
+    drain_seconds: float = 1.0,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve a model over HTTP until Ctrl-C or SIGTERM.
+
+    Then it goes on answering for ``drain_seconds``, tells clients to connect anew and ``/readyz`` that it is not ready,
+    listens no more, answers all that has come in, and ends.
+
+    Args:
+        model: file of a model of a table.
+        host: where to listen; this machine alone by default.
+        port: where to listen; 0 for a free one.
+        token: that requests must bring; by default that of the variable ``PUSHFORWARD_TOKEN``, else a random one, which
+            is said.
+        needs_token: whether requests need one; only at this machine alone may they not.
+        limits: `Limits`.
+        drain_seconds: see above; about as long as a load balancer takes to notice.
+        say: called with a few sentences.
+
+    Raises:
+        ImportError: the extra ``serve`` is not installed.
+        ValueError: the file holds no model of a table, the port is not free, or a token is needed.
+    """
+    need_packages("pushforward serve", "serve", "fastapi", "uvicorn", "prometheus_client")
+    from pushforward.serve.app import Service
+    from pushforward.serve.limits import Limits
+    from pushforward.serve.model import ServedModel
+
+    if not needs_token and host not in LOOPBACK:
+        raise ValueError("pushforward serve: other machines can reach this address, so requests need a token.")
+    served = ServedModel(Path(model))
+    chosen = token if token is not None else os.environ.get(TOKEN)
+    if needs_token and chosen is not None and len(chosen) < 8:
+        raise ValueError(f"pushforward serve: the token in {TOKEN} is shorter than 8 characters. Choose a longer one.")
+    secret = (chosen or secrets.token_urlsafe(24)) if needs_token else None
+    with _listen(host, port) as listener:
+        service = Service(served, secret, limits or Limits())
+        address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+        say(f"{served.name}: {address}, with /score, /sample, /given, /impute, /explain, /schema and /metrics.")
+        if secret is not None and chosen is None:
+            say(f"Token: {secret}. Requests bring it as Authorization: Bearer TOKEN; {TOKEN} sets another one.")
+        say("Ctrl-C ends it.")
+        try:
+            drained_server(service, drain_seconds).run(sockets=[listener])
+        except KeyboardInterrupt:  # uvicorn has closed everything, and hands the signal on
+            return
+
+
+def drained_server(service: Any, drain_seconds: float) -> Any:
+    """The server of a service, quiet, which loses nothing when it ends."""
+    import uvicorn
+
+    from pushforward.serve.protocol import TimedProtocol
+
+    class Server(uvicorn.Server):
+        """Ends in steps."""
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            service.drains = True
+            if not self.force_exit:
+                await asyncio.sleep(drain_seconds)
+            for server in self.servers:
+                server.close()
+            for listener in sockets or []:
+                listener.close()
+            if not self.force_exit:
+                await asyncio.sleep(LEAVE_SECONDS)
+            await super().shutdown(sockets)
+
+    protocol = TimedProtocol.within(service.limits.body_seconds)
+    config = uvicorn.Config(
+        service.app, http=protocol, log_level="critical", access_log=False, lifespan="on", ws="none",
+        proxy_headers=False, server_header=False, date_header=False, timeout_keep_alive=30, backlog=1024,
+        limit_concurrency=2000,
+    )  # fmt: skip
+    return Server(config)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        ValueError: the port is taken or not permitted, or the host is not one of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(1024)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise ValueError(f"pushforward serve: cannot listen at {host}, port {port}: {reason}.") from None
+    return listener
+
+
+def serve_in_thread(service: Any, drain_seconds: float = 0.0) -> tuple[Any, int, threading.Thread]:
+    """A server in a thread of this process, its port and the thread; ``server.should_exit = True`` ends it."""
+    listener = _listen("127.0.0.1", 0)
+    server = drained_server(service, drain_seconds)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    return server, listener.getsockname()[1], thread
