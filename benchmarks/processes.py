@@ -37,15 +37,24 @@ def launched(processes: int, command: list[str], restarts: int = 0) -> subproces
         [*LAUNCH, f"--nproc-per-node={processes}", f"--max-restarts={restarts}"] if processes > 1 else [sys.executable]
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*first, *command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe that nobody reads would fill up
+    process = subprocess.Popen([*first, *command], env=environment, stdout=output, stderr=subprocess.STDOUT, text=True)
+    process.stdout = output  # type: ignore[assignment]
+    return process
+
+
+def output_of(process: subprocess.Popen[str]) -> str:
+    """What a process has written, when it has ended."""
+    process.wait()
+    output: Any = process.stdout
+    output.seek(0)
+    return str(output.read())
 
 
 def learned(folder: Path, processes: int, **options: Any) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     process = launched(processes, [str(PROGRAM), str(folder), json.dumps(options)])
-    output = process.communicate()[0]
+    output = output_of(process)
     if process.returncode:
         raise SystemExit(output)
     result: dict[str, Any] = json.loads((folder / "result.json").read_text())
@@ -87,14 +96,14 @@ def kills(count: int) -> None:
             if len(pids) < 2 * (dead + 1):
                 time.sleep(0.05)
                 continue
-            time.sleep(dice.uniform(0.0, 1.5))
+            time.sleep(dice.uniform(0.0, 3.0))
             try:
                 os.kill(dice.choice(pids[-2:]), signal.SIGKILL)
             except ProcessLookupError:
                 continue
             dead += 1
             print(f"{dead} kills, {time.monotonic() - began:.0f} s", flush=True)
-        output = process.communicate()[0]
+        output = output_of(process)
         if process.returncode:
             raise SystemExit(output)
         result = json.loads((folder / "result.json").read_text())
@@ -162,7 +171,7 @@ def messages() -> None:
                 of_rounds = []
                 for _ in range(3):
                     done = launched(processes, [str(program), str(processes), str(hidden), "1024", kind])
-                    output = done.communicate()[0]
+                    output = output_of(done)
                     lines_of_first = [json.loads(line) for line in output.splitlines() if line.startswith('{"seconds"')]
                     if not lines_of_first:
                         raise SystemExit(output)

@@ -83,7 +83,8 @@ async def steady(port: int, bodies: list[bytes], rate: float, seconds: float) ->
 
     async def one(due: float, body: bytes) -> None:
         client = free.pop() if free else Client(port)
-        statuses[await client.ask(body)] += 1
+        status = await client.ask(body)
+        statuses[status] += 1
         latencies.append(1000 * (time.perf_counter() - due))
         free.append(client)
 
@@ -104,7 +105,8 @@ async def flood(port: int, bodies: list[bytes], rate: float, seconds: float, mem
 
     async def one(body: bytes) -> None:
         client = free.pop() if free else Client(port)
-        statuses[await client.ask(body)] += 1
+        status = await client.ask(body)
+        statuses[status] += 1
         free.append(client)
 
     began, tasks, k = time.perf_counter(), set(), 0
@@ -200,7 +202,8 @@ async def capacity(port: int, bodies: list[bytes], seconds: float = 5) -> float:
         nonlocal count
         client = Client(port)
         while time.perf_counter() < end:
-            count += await client.ask(bodies[0]) == 200
+            status = await client.ask(bodies[0])
+            count += status == 200
 
     await asyncio.gather(*(ask_on() for _ in range(64)))
     return count / seconds

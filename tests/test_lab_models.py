@@ -236,7 +236,7 @@ def test_files_that_cannot_be_opened(lab, folder, name, sentence):
 )
 def test_files_with_metadata_of_another_program(tmp_path, metadata):
     pf.save(pf.flows.maf(2, depth=1, hidden=(8,)), tmp_path / "m.safetensors", metadata=metadata)
-    with pytest.raises(LabError, match=r"^m\.safetensors: this file holds no model of the columns of a table\.$"):
+    with pytest.raises(ValueError, match=r"^m\.safetensors: this file holds no model of the columns of a table\.$"):
         read_model(tmp_path / "m.safetensors")
 
 

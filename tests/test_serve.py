@@ -21,7 +21,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("fastapi", reason="the extra serve is not installed")
+pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytest.importorskip("prometheus_client", reason="the extra serve is not installed")
 
 import pushforward as pf
@@ -29,7 +29,7 @@ from pushforward.core.json_values import read_message
 from pushforward.data import TableError
 from pushforward.estimators import FlowDensity
 from pushforward.serve.app import Service, create_app
-from pushforward.serve.limits import Limits
+from pushforward.serve.limits import ServerLimits
 from pushforward.serve.model import ServedModel
 from pushforward.serve.queue import BusyError, WorkQueue
 from pushforward.serve.rows import ARROW, arrow_of_table, table_of_arrow, table_of_rows
@@ -83,7 +83,9 @@ class Client:
 
 @pytest.fixture(scope="module")
 def client(model):
-    running = Client(Service(ServedModel(model), TOKEN, Limits(rows=500, request_bytes=200_000, body_seconds=1.0)))
+    running = Client(
+        Service(ServedModel(model), TOKEN, ServerLimits(rows=500, request_bytes=200_000, body_seconds=1.0))
+    )
     yield running
     running.stop()
     assert not running.thread.is_alive()
@@ -353,7 +355,7 @@ def test_neighbours_are_answered_together_and_in_their_order():
         return [table.num_rows if table.num_rows != 3 else ValueError("three") for table in tables]
 
     async def run():
-        queue = WorkQueue(merged, Limits(batch_rows=10))
+        queue = WorkQueue(merged, ServerLimits(batch_rows=10))
         tables = [pa.table({"x": np.zeros(rows)}) for rows in (1, 2, 3, 4, 5)]
         first = asyncio.create_task(queue.ask(table=tables[0]))
         await asyncio.to_thread(wait_until, lambda: queue._running)
@@ -375,7 +377,7 @@ def test_what_nobody_waits_for_counts_until_its_turn_and_is_not_computed():
     computed, gate = [], threading.Event()
 
     async def run():
-        queue = WorkQueue(lambda tables: [], Limits(waiting=3, seconds=0.05))
+        queue = WorkQueue(lambda tables: [], ServerLimits(waiting=3, seconds=0.05))
         blocked = asyncio.create_task(queue.ask(lambda: gate.wait(PATIENCE)))
         await asyncio.to_thread(wait_until, lambda: queue._running)
         late = [asyncio.create_task(queue.ask(lambda: computed.append(1))) for _ in range(2)]
@@ -393,7 +395,7 @@ def test_what_nobody_waits_for_counts_until_its_turn_and_is_not_computed():
 
 
 def test_too_many_requests_are_refused_and_others_answered(model):
-    service = Service(ServedModel(model), TOKEN, Limits(waiting=4))
+    service = Service(ServedModel(model), TOKEN, ServerLimits(waiting=4))
     gate, scores = threading.Event(), service.model.scores
 
     def slowly(tables):
@@ -415,7 +417,7 @@ def test_too_many_requests_are_refused_and_others_answered(model):
 
 
 def test_at_the_end_everything_that_came_in_is_answered(model):
-    running = Client(Service(ServedModel(model), TOKEN, Limits()), drain_seconds=0.5)
+    running = Client(Service(ServedModel(model), TOKEN, ServerLimits()), drain_seconds=0.5)
     body, statuses, refused = json.dumps({"rows": [ROW]}), [], []
 
     def ask_on():
@@ -483,7 +485,7 @@ def test_mistakes_of_the_command(model, tmp_path):
 def test_a_plain_flow_scores_and_samples_and_says_what_it_cannot(tmp_path):
     flow = pf.flows.maf(2, depth=1, hidden=(8,))
     pf.save(flow, tmp_path / "flow.safetensors")
-    running = Client(Service(ServedModel(tmp_path / "flow.safetensors"), None, Limits()))
+    running = Client(Service(ServedModel(tmp_path / "flow.safetensors"), None, ServerLimits()))
     status, answer = running.ask("/score", rows=[{"x1": 0.5, "x2": 1}])
     expected = flow.log_prob(torch.tensor([[0.5, 1.0]])).item()
     assert status == 200

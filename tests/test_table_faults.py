@@ -154,8 +154,8 @@ def test_decimal_commas_are_decided_over_the_whole_column(tmp_path):
 
 def test_times_and_texts_that_python_cannot_hold_are_named():
     times = pa.array([0, 2**62], pa.int64()).cast(pa.timestamp("us"), safe=False)
-    with pytest.raises(TableError, match=r"column 'when': it holds a time outside of the years 1 to 9999\."):
+    with pytest.raises(TableError, match=r"the table: column 'when' holds a time outside of the years 1 to 9999\."):
         Schema.infer(pa.table({"when": times}))
     texts = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe"))
-    with pytest.raises(TableError, match=r"column 'word': it holds text that is not UTF-8\."):
+    with pytest.raises(TableError, match=r"the table: column 'word' holds text that is not UTF-8\."):
         Schema.infer(pa.table({"word": texts}))

@@ -1,5 +1,7 @@
 """Bugs in training: order of rows, validation, weights, clipping, averaging, rates, stopping and resuming."""
 
+import inspect
+
 import properties_of_training as properties
 import torch
 
@@ -80,9 +82,11 @@ def weights_in_another_order_than_the_rows(patch, fit):
 
 @bug(properties.validation_rows_are_never_trained_on, fitting)
 def validation_rows_left_in_the_training(patch, fit):
-    split = pf.train.fit.__globals__["split"]
+    split = inspect.unwrap(pf.train.fit).__globals__["split"]
     patch.setitem(
-        pf.train.fit.__globals__, "split", lambda flow, rows, *options: (rows, split(flow, rows, *options)[1])
+        inspect.unwrap(pf.train.fit).__globals__,
+        "split",
+        lambda flow, rows, *options: (rows, split(flow, rows, *options)[1]),
     )
 
 

@@ -6,3 +6,7 @@ from pushforward.batch.run import ShardReport, run_shards
 from pushforward.batch.task import ShardResult
 
 __all__ = ["BatchModel", "Shard", "ShardPlan", "ShardReport", "ShardResult", "run_shards"]
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -102,10 +102,10 @@ def serve(
     from pushforward.serve.server import serve as run
 
     try:
-        from pushforward.serve.limits import Limits
+        from pushforward.serve.limits import ServerLimits
 
         run(
-            model, host=host, port=port, needs_token=not no_token, limits=Limits(rows=rows, waiting=waiting),
+            model, host=host, port=port, needs_token=not no_token, limits=ServerLimits(rows=rows, waiting=waiting),
             drain_seconds=drain_seconds, say=typer.echo,
         )  # fmt: skip
     except ImportError as error:

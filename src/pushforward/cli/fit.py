@@ -278,8 +278,7 @@ def validation_rows(request: FitRequest, schema: Schema) -> Any:
 
 
 def large_file(table: str, columns: Sequence[str], *, skip_bad: bool = False) -> ParquetRows | None:
-    """Parquet files that are read row group by row group: one of many rows, or several; None for a table that is read
-    whole."""
+    """Parquet files that are read in part: one of many rows, or several; None for a table that is read whole."""
     source = ParquetRows(table, columns, skip_bad=skip_bad) if format_of(table)[0] == "parquet" else None
     return source if source is not None and (in_shards(table) or source.rows > IN_MEMORY) else None
 
@@ -291,9 +290,8 @@ def in_shards(table: Any) -> bool:
 
 def names_of_columns(request: FitRequest) -> tuple[str, ...]:
     """The column names of a table, in one file or several."""
-    if not in_shards(request.table):
-        return column_names(request.table)
-    return tuple(ParquetRows(str(request.table), [], skip_bad=request.skip_bad).columns)
+    table, skip_bad = request.table, request.skip_bad
+    return tuple(ParquetRows(str(table), [], skip_bad=skip_bad).columns) if in_shards(table) else column_names(table)
 
 
 def first_rows(table: str | TableFile, columns: Sequence[str], source: ParquetRows | None) -> Any:

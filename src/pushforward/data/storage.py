@@ -58,7 +58,7 @@ class Storage:
         it or nothing."""
         folder, _, name = self.path.rpartition("/")
         self.files.makedirs(folder or ".", exist_ok=True)
-        temporary = f"{folder}/.{secrets.token_hex(6)}-{name}"
+        temporary = f"{folder}/.{name}.{secrets.token_hex(6)}.tmp"
         try:
             with self.files.open(temporary, "wb") as file:
                 yield file

@@ -84,7 +84,16 @@ class DiscreteGrid(Distribution):
             "recurrent": 0,
             "embedding": 2,
         },
-        {"shape": [2, 2, 2], "levels": 3, "context": 5, "planes": 1, "hidden": [6, 6], "recurrent": 8, "beside": 1},
+        {
+            "shape": [2, 2, 2],
+            "levels": 3,
+            "context": 5,
+            "planes": 1,
+            "hidden": [6, 6],
+            "recurrent": 8,
+            "beside": 1,
+            "flat": 0.5,
+        },
     )
     reparametrized = False
 

@@ -90,7 +90,7 @@ def _listen(port: int) -> socket.socket:
     Raises:
         ValueError: the port is taken or not permitted, or there is none of this number.
     """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio leaves delays on
     try:
         if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Limits", "create_app", "serve"]
+__all__ = ["ServerLimits", "create_app", "serve"]
 
 
 def __getattr__(name: str) -> Any:
     """The parts, loaded when they are asked for: they need the extra ``serve``."""
-    if name == "Limits":
-        from pushforward.serve.limits import Limits
+    if name == "ServerLimits":
+        from pushforward.serve.limits import ServerLimits
 
-        return Limits
+        return ServerLimits
     if name == "create_app":
         from pushforward.serve.app import create_app
 
@@ -22,3 +22,7 @@ def __getattr__(name: str) -> Any:
 
         return serve
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

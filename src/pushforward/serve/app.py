@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import PlainTextResponse
-from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.requests import ClientDisconnect
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from pushforward._version import __version__
 from pushforward.core.json_values import write_message
@@ -32,7 +32,7 @@ from pushforward.serve.bodies import (
     SampleRequest,
 )
 from pushforward.serve.documents import document
-from pushforward.serve.limits import Limits
+from pushforward.serve.limits import ServerLimits
 from pushforward.serve.metrics import Metrics
 from pushforward.serve.model import ServedModel
 from pushforward.serve.queue import BusyError, WorkQueue
@@ -47,18 +47,20 @@ LOG = logging.getLogger("pushforward.serve")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(model: str | os.PathLike[str], *, token: str | None = None, limits: Limits | None = None) -> FastAPI:
+def create_app(
+    model: str | os.PathLike[str], *, token: str | None = None, limits: ServerLimits | None = None
+) -> Starlette:
     """The application that ``pushforward serve`` runs, for any server of ASGI applications.
 
     Args:
         model: file of a model of a table.
         token: that requests must bring, as ``Authorization: Bearer TOKEN``; None for none.
-        limits: see `Limits`.
+        limits: see `ServerLimits`.
 
     Raises:
         ValueError: the file is damaged, or holds no model of a table.
     """
-    return Service(ServedModel(Path(model)), token, limits or Limits()).app
+    return Service(ServedModel(Path(model)), token, limits or ServerLimits()).app
 
 
 class Service:
@@ -74,28 +76,27 @@ class Service:
         drains: whether it is about to end, so that clients are told to connect elsewhere.
     """
 
-    def __init__(self, model: ServedModel, token: str | None, limits: Limits) -> None:
+    def __init__(self, model: ServedModel, token: str | None, limits: ServerLimits) -> None:
         self.model, self.limits, self._token = model, limits, token
         self.drains = False
         self._bodies, self._queue = Bodies(limits), WorkQueue(model.scores, limits, single_threaded())
         self._metrics = Metrics(lambda: len(self._queue))
-        self.app = FastAPI(
-            title=f"pushforward: {model.name}", version=__version__, docs_url=None, redoc_url=None,
-            openapi_url=None, redirect_slashes=False, lifespan=self._lifespan,
-        )  # fmt: skip
-        self.app.add_middleware(BaseHTTPMiddleware, dispatch=self._around)
-        for path, answer in {
+        posts: dict[str, Handler] = {
             "/score": self.score, "/sample": self.sample, "/given": self.given, "/impute": self.impute,
             "/explain": self.explain,
-        }.items():  # fmt: skip
-            self.app.add_api_route(path, answer, methods=["POST"], include_in_schema=False)
-        for path, answer in {
+        }  # fmt: skip
+        gets: dict[str, Handler] = {
             "/schema": self.describe, "/metrics": self.metrics, "/healthz": self.health, "/readyz": self.ready,
             "/openapi.json": self.openapi,
-        }.items():  # fmt: skip
-            self.app.add_api_route(path, answer, methods=["GET"], include_in_schema=False)
-        for status, sentence in ((404, "There is no such path; /openapi.json lists them."), (405, "Not this method.")):
-            self.app.add_exception_handler(status, _always(status, sentence))
+        }  # fmt: skip
+        routes = [Route(path, self._around(answer), methods=["POST"]) for path, answer in posts.items()]
+        routes += [Route(path, self._around(answer), methods=["GET"]) for path, answer in gets.items()]
+        refusals = {404: "There is no such path; /openapi.json lists them.", 405: "Not by this method."}
+        self.app = Starlette(
+            routes=routes,
+            exception_handlers={status: self._refuse(status, why) for status, why in refusals.items()},
+            lifespan=self._lifespan,
+        )
 
     def close(self) -> None:
         """Answer what waits, and end."""
@@ -173,29 +174,42 @@ class Service:
     # --- around all of it
 
     @asynccontextmanager
-    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         yield
         await asyncio.to_thread(self.close)
 
-    async def _around(self, request: Request, answer: Handler) -> Response:
-        """Check the token, turn errors into sentences, and count."""
-        began, path = time.perf_counter(), request.url.path
-        try:
-            response = self._unauthorized(request) or await answer(request)
-        except RefusedError as error:
-            response = _error(error.status, str(error))
-        except BusyError as error:
-            response = _error(503, str(error))
-        except ValueError as error:
-            response = _error(422, str(error) or type(error).__name__)
-        except ClientDisconnect:
-            response = _error(408, "The client has gone.")
-        except Exception as error:
-            LOG.exception("%s", path)
-            response = _error(500, f"internal error ({type(error).__name__}). This is a bug of pushforward.")
+    def _around(self, answer: Handler) -> Handler:
+        """An answer with the token checked before it, errors turned into sentences, and counted."""
+
+        async def answered(request: Request) -> Response:
+            began, path = time.perf_counter(), request.url.path
+            try:
+                response = self._unauthorized(request) or await answer(request)
+            except RefusedError as error:
+                response = _error(error.status, str(error))
+            except BusyError as error:
+                response = _error(503, str(error))
+            except ValueError as error:
+                response = _error(422, str(error) or type(error).__name__)
+            except ClientDisconnect:
+                response = _error(408, "The client has gone.")
+            except Exception as error:
+                LOG.exception("%s", path)
+                response = _error(500, f"internal error ({type(error).__name__}). This is a bug of pushforward.")
+            return self._counted(response, path, time.perf_counter() - began)
+
+        return answered
+
+    def _refuse(self, status: int, why: str) -> Any:
+        async def answer(request: Request, error: Exception) -> Response:
+            return self._counted(_error(status, why), request.url.path, 0.0)
+
+        return answer
+
+    def _counted(self, response: Response, path: str, seconds: float) -> Response:
         if response.status_code in (408, 413) or self.drains:
             response.headers["connection"] = "close"
-        self._metrics.count(path, response.status_code, time.perf_counter() - began)
+        self._metrics.count(path, response.status_code, seconds)
         return response
 
     def _unauthorized(self, request: Request) -> Response | None:
@@ -230,10 +244,3 @@ def _error(status: int, sentence: str) -> Response:
     if status == 503:
         response.headers["retry-after"] = str(RETRY_SECONDS)
     return response
-
-
-def _always(status: int, sentence: str) -> Any:
-    async def answer(request: Request, error: Exception) -> Response:
-        return _error(status, sentence)
-
-    return answer

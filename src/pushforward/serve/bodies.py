@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
 import pyarrow as pa
-from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+from starlette.requests import Request
 
 from pushforward.core.json_values import read_message
 from pushforward.data import Schema, TableError
-from pushforward.serve.limits import Limits
+from pushforward.serve.limits import ServerLimits
 from pushforward.serve.rows import ARROW, table_of_arrow, table_of_rows
 
 __all__ = ["Bodies", "ExplainRequest", "GivenRequest", "ImputeRequest", "RefusedError", "RowsRequest", "SampleRequest"]
@@ -81,7 +81,7 @@ class Bodies:
         limits: of their sizes, and of the time in which they arrive.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ServerLimits) -> None:
         self.limits, self.held = limits, 0
 
     @asynccontextmanager

@@ -6,11 +6,11 @@ from dataclasses import dataclass, fields
 
 from pushforward.core.checks import positive
 
-__all__ = ["Limits"]
+__all__ = ["ServerLimits"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class ServerLimits:
     """Bounds on requests, so that memory and waiting times have bounds.
 
     Raises:
@@ -34,4 +34,4 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            positive("Limits", field.name, getattr(self, field.name))
+            positive("ServerLimits", field.name, getattr(self, field.name))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
-from pushforward.serve.limits import Limits
+from pushforward.serve.limits import ServerLimits
 
 __all__ = ["BusyError", "WorkQueue"]
 
@@ -56,7 +56,7 @@ class WorkQueue:
         scope: around all work of the thread.
     """
 
-    def __init__(self, merged: Merged, limits: Limits, scope: AbstractContextManager[Any] | None = None) -> None:
+    def __init__(self, merged: Merged, limits: ServerLimits, scope: AbstractContextManager[Any] | None = None) -> None:
         self._merged, self._limits, self._scope = merged, limits, scope or nullcontext()
         self._jobs: deque[Job] = deque()
         self._change, self._ends, self._running = threading.Condition(), False, 0

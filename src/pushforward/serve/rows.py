@@ -38,11 +38,11 @@ def table_of_rows(schema: Schema, rows: Sequence[Mapping[str, Any]], optional: S
             if name not in names:
                 raise TableError(f"row {number}: there is no column {name!r}. The columns are {_listed(schema.names)}.")
     seen = {name for row in rows for name in row}
-    columns = {}
+    columns, texts = {}, set(schema.texts)
     for name in schema.names:
         if name not in seen and name not in optional:
             raise TableError(f"column {name!r} is missing in all rows. Give null where a value is not known.")
-        columns[name] = _column(name, [row.get(name) for row in rows], name in schema.texts)
+        columns[name] = _column(name, [row.get(name) for row in rows], name in texts)
     return pa.table(columns)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ __all__ = ["TOKEN", "serve"]
 
 TOKEN = "PUSHFORWARD_TOKEN"
 """Variable of the environment with the token."""
+SWITCH_SECONDS = 2e-4
+"""After which a thread of Python lets another one run."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LEAVE_SECONDS = 0.5
 """In which clients that have connected already may still ask, when the server listens no more."""
@@ -45,7 +48,7 @@ def serve(
         token: that requests must bring; by default that of the variable ``PUSHFORWARD_TOKEN``, else a random one, which
             is said.
         needs_token: whether requests need one; only at this machine alone may they not.
-        limits: `Limits`.
+        limits: `ServerLimits`.
         drain_seconds: see above; about as long as a load balancer takes to notice.
         say: called with a few sentences.
 
@@ -53,9 +56,9 @@ def serve(
         ImportError: the extra ``serve`` is not installed.
         ValueError: the file holds no model of a table, the port is not free, or a token is needed.
     """
-    need_packages("pushforward serve", "serve", "fastapi", "uvicorn", "prometheus_client")
+    need_packages("pushforward serve", "serve", "starlette", "pydantic", "uvicorn", "prometheus_client")
     from pushforward.serve.app import Service
-    from pushforward.serve.limits import Limits
+    from pushforward.serve.limits import ServerLimits
     from pushforward.serve.model import ServedModel
 
     if not needs_token and host not in LOOPBACK:
@@ -66,12 +69,14 @@ def serve(
         raise ValueError(f"pushforward serve: the token in {TOKEN} is shorter than 8 characters. Choose a longer one.")
     secret = (chosen or secrets.token_urlsafe(24)) if needs_token else None
     with _listen(host, port) as listener:
-        service = Service(served, secret, limits or Limits())
+        service = Service(served, secret, limits or ServerLimits())
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         say(f"{served.name}: {address}, with /score, /sample, /given, /impute, /explain, /schema and /metrics.")
         if secret is not None and chosen is None:
             say(f"Token: {secret}. Requests bring it as Authorization: Bearer TOKEN; {TOKEN} sets another one.")
         say("Ctrl-C ends it.")
+        # The thread that answers would keep the thread that talks waiting five milliseconds for each system call.
+        sys.setswitchinterval(SWITCH_SECONDS)
         try:
             drained_server(service, drain_seconds).run(sockets=[listener])
         except KeyboardInterrupt:  # uvicorn has closed everything, and hands the signal on
@@ -91,6 +96,8 @@ def drained_server(service: Any, drain_seconds: float) -> Any:
             service.drains = True
             if not self.force_exit:
                 await asyncio.sleep(drain_seconds)
+            for _ in range(3):  # connections that the system has made are accepted before it listens no more
+                await asyncio.sleep(0)
             for server in self.servers:
                 server.close()
             for listener in sockets or []:
@@ -115,7 +122,7 @@ def _listen(host: str, port: int) -> socket.socket:
         ValueError: the port is taken or not permitted, or the host is not one of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio leaves delays on
     try:
         if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
