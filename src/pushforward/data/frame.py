@@ -110,7 +110,10 @@ def _of_plain_arrow(table: Any, names: list[str] | None) -> list[Raw] | None:
         elif pa.types.is_int64(kind) and not column.null_count:
             raws.append(_numbers(name, "number", "Int64", column.to_numpy()))
         elif pa.types.is_string(kind):
-            raws.append(_of_objects(name, "String", column.to_pylist()))
+            try:
+                raws.append(_of_objects(name, "String", column.to_pylist()))
+            except UnicodeDecodeError:
+                raise _not_utf8(name) from None
         else:
             return None
     return raws
@@ -142,7 +145,7 @@ def _of_column(name: str, label: Any, series: Any) -> Raw:
             f"the table: column {name!r} holds a time outside of the years 1 to 9999. Correct it."
         ) from None
     except UnicodeDecodeError:
-        raise TableError(f"the table: column {name!r} holds text that is not UTF-8. Write it again.") from None
+        raise _not_utf8(name) from None
     return raw if isinstance(label, str) else replace(raw, label=label)
 
 
@@ -228,6 +231,10 @@ def _numbers(name: str, kind: str, stored: str, array: Any) -> Raw:
             "it missing."
         )
     return Raw(name, kind, stored, values)
+
+
+def _not_utf8(name: str) -> TableError:
+    return TableError(f"the table: column {name!r} holds text that is not UTF-8. Write it again.")
 
 
 def _too_large(name: str, value: int) -> TableError:
