@@ -16,16 +16,33 @@ from pushforward.core.torch_internals import buffers_of, parameters_of, unsaved_
 __all__ = ["assign", "skeleton"]
 
 
-def skeleton(config: dict[str, Any]) -> Any:
+def skeleton(config: dict[str, Any], largest: int | None = None) -> Any:
     """Build the model of a config with its weights and saved buffers on the meta device, its constants on the CPU.
 
     If a part cannot be built on the meta device, such as a user's part whose constructor reads the values of tensors,
     the whole model is built on the CPU.
+
+    Args:
+        config: of the model.
+        largest: number of entries of the largest tensor of the file. A model with a larger one is refused before any
+            memory is taken for it. None for a model that is in memory already.
+
+    Raises:
+        ValueError: it has a larger tensor; and whatever the constructors raise.
     """
     with seeded(0):  # initial weights are drawn and discarded, without a trace in a fit of another thread
-        with suppress(Exception):  # an error of the config is raised again on the CPU
+        try:
             with torch.device("meta"):
                 model = build(config)
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            raise  # an error of the config, which would be the same on the CPU
+        except Exception:  # something that reads values of tensors
+            return build(config)
+        state = model.state_dict() if isinstance(model, nn.Module) else {}
+        sizes = (tensor.numel() for tensor in state.values() if isinstance(tensor, Tensor))
+        if largest is not None and max(sizes, default=0) > largest:
+            raise ValueError("the config asks for larger weights than the file holds")
+        with suppress(Exception):
             if _fill_constants(model):
                 return model
         return build(config)
