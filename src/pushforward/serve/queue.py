@@ -97,7 +97,6 @@ class WorkQueue:
         with self._scope:
             while jobs := self._next():
                 self._answer([job for job in jobs if not job.is_dropped])
-                self._running = 0
 
     def _next(self) -> list[Job]:
         """The first job, and those behind it that can be answered with it; none at the end."""
@@ -120,11 +119,13 @@ class WorkQueue:
 
     def _answer(self, jobs: list[Job]) -> None:
         if not jobs:
+            self._running = 0
             return
         function = jobs[0].function
         try:
             results = [function()] if function is not None else self._merged([job.table for job in jobs])
         except Exception as error:
             results = [error] * len(jobs)
+        self._running = 0  # before anybody hears of it
         for job, result in zip(jobs, results, strict=True):
             job.answer(result)
