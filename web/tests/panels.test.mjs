@@ -165,8 +165,10 @@ test("train live: the true density, and steps that one can follow", async () => 
   while ((await green()) < 1.3 * without && Date.now() < end) await page.waitForTimeout(100);
   assert.ok((await green()) >= 1.3 * without, "the true density is drawn");
   await page.locator("button.main").click();
-  await until(page, fact("seconds"), (seconds) => seconds >= 2);
-  assert.ok((await numberOf(page, fact("step"))) < 60, "ten steps a second");
+  const first = await until(page, fact("step"), (step) => step >= 3);
+  await page.waitForTimeout(2_000);
+  const more = (await numberOf(page, fact("step"))) - first;
+  assert.ok(more >= 5 && more <= 30, `${more} steps in two seconds at ten a second`);
   await clean(page);
 });
 

@@ -147,9 +147,9 @@ class Train implements Mounted {
     const [[left, right], [bottom, top]] = [this.view.plot.x.domain(), this.view.plot.y.domain()];
     const bounds = [Math.min(left, bottom), Math.max(right, top)];
     try {
-      const { density } = await this.lab.transport.call<{ density: number[] }>("data.density", { name: on.data, bounds, size: TRUTH });
+      const { density } = await this.lab.transport.call<{ density: number[][] }>("data.density", { name: on.data, bounds, size: TRUTH });
       if (this.gone || this.data.name() !== on.data) return;
-      this.view.setTruth({ values: Float64Array.from(density), size: TRUTH, bounds: bounds as Point });
+      this.view.setTruth({ values: Float64Array.from(density.flat()), size: TRUTH, bounds: bounds as Point });
     } catch (error) {
       if (!this.gone) this.lab.say(error);
     }
