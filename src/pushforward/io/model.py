@@ -306,7 +306,8 @@ def _fill(where: str, model: nn.Module, shared: dict[str, str], tensors: dict[st
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     if missing or extra:
         lacks = f"it lacks the tensor {missing[0]}" if missing else ""
-        holds = f"it holds a tensor {extra[0]} that the model does not have" if extra else ""
+        name = " ".join(extra[0].split())[:200] if extra else ""
+        holds = f"it holds a tensor {name} that the model does not have" if extra else ""
         raise ValueError(
             f"{where}: the file does not fit its own config: {' and '.join(filter(None, [lacks, holds]))}."
         )
