@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pushforward.core.extras import need_packages
+from pushforward.core.sockets import listening
 from pushforward.core.waiting_threads import let_waiting_threads_sleep
 
 __all__ = ["FRAME", "serve", "uvicorn_server"]
@@ -90,20 +91,14 @@ def _listen(port: int) -> socket.socket:
     Raises:
         ValueError: the port is taken or not permitted, or there is none of this number.
     """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio leaves delays on
     try:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, port))
-        listener.listen(128)
+        return listening(HOST, port, 128)
     except (OSError, OverflowError) as error:
-        listener.close()
         if isinstance(error, OSError) and error.errno == errno.EACCES:
             raise ValueError(
                 f"pushforward lab: you have no permission to listen at port {port}. Choose one from 1024 on, or 0."
             ) from None
         raise ValueError(f"pushforward lab: port {port} is not free. Choose another one, or 0.") from None
-    return listener
 
 
 def _write_redirect(path: Path, address: str) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pushforward.core.extras import need_packages
+from pushforward.core.sockets import listening
 
 __all__ = ["TOKEN", "serve"]
 
@@ -121,18 +122,11 @@ def _listen(host: str, port: int) -> socket.socket:
     Raises:
         ValueError: the port is taken or not permitted, or the host is not one of this machine.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio leaves delays on
     try:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(1024)
+        return listening(host, port, 1024)
     except (OSError, OverflowError) as error:
-        listener.close()
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise ValueError(f"pushforward serve: cannot listen at {host}, port {port}: {reason}.") from None
-    return listener
 
 
 def serve_in_thread(service: Any, drain_seconds: float = 0.0) -> tuple[Any, int, threading.Thread]:

@@ -58,9 +58,12 @@ class BatchGradients:
         size = -(-len(mine) // self.pieces)
         value, seen = 0.0, mine
         for piece in mine.pieces(size) if size else ():
+            in_part = len(piece) < len(rows)
+            if in_part and piece.mass == 0 < rows.mass:
+                continue  # the mean over rows that weigh nothing is no number
             seen = self.loss.prepare(piece, generator)
             loss = self.objective(seen, generator)
-            if len(piece) < len(rows):
+            if in_part and rows.mass:
                 loss = loss * (piece.mass / rows.mass)
             loss.backward()
             value += float(loss.detach())
