@@ -412,6 +412,21 @@ def test_another_version_of_the_format_is_refused(path):
                 read(path)
 
 
+def test_a_config_of_far_more_weights_than_the_file_holds_is_refused_before_they_are_built(path):
+    save(pf.flows.pixels((1, 3, 3), levels=4, hidden=(4, 4), recurrent=4), path)
+    rewritten(path, change=lambda d: d["config"].update(hidden=[4] * 5_000), reseal=True)
+    with pytest.raises(ValueError, match=r"\(ValueError: the config asks for more weights than the file holds\)\.$"):
+        load(path)
+
+
+def test_a_version_that_is_none_is_refused(path):
+    for version in ("\ud800", "1\n2", "", "1" * 100, 3):
+        save(LU(2), path)
+        rewritten(path, change=lambda d, v=version: d.update(library_version=v), reseal=True)
+        with pytest.raises(ValueError, match=r"the header is damaged"):
+            load(path)
+
+
 def test_an_unknown_part_is_refused(path):
     save(Chain([LU(2), Flip(2)]), path)
     rewritten(path, change=lambda d: d["config"]["parts"][1].update(type="Flop"), reseal=True)

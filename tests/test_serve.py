@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,7 @@ from pushforward.estimators import FlowDensity
 from pushforward.serve.app import Service, create_app
 from pushforward.serve.limits import ServerLimits
 from pushforward.serve.model import ServedModel
+from pushforward.serve.model_process import ModelProcess
 from pushforward.serve.queue import BusyError, WorkQueue
 from pushforward.serve.rows import ARROW, arrow_of_table, table_of_arrow, table_of_rows
 from pushforward.serve.server import serve, serve_in_thread
@@ -183,6 +185,37 @@ def test_metrics_count(client):
     assert 'pushforward_requests_total{path="/score",status="200"}' in text
     assert 'pushforward_requests_total{path="other",status="404"}' in text
     assert "pushforward_waiting 0.0" in text
+
+
+def test_a_model_in_a_process_of_its_own_gives_the_same_answers_and_comes_back(model, people):
+    here, table = ServedModel(model), pa.Table.from_pandas(people.head(5), preserve_index=False)
+    wrong = pa.table({"age": ["old"], "sex": ["F"], "income": [1.0]})
+    with closing(ModelProcess(model)) as there:
+        assert there.describe() == here.describe()
+        assert (there.name, there.exactness) == (here.name, here.exactness)
+        assert there.schema.names == here.schema.names
+        before = there.scores([table])[0]
+        np.testing.assert_allclose(before, here.scores([table])[0], atol=1e-5)
+        scores, refusal = there.scores([table.slice(2), wrong])
+        assert len(scores) == 3
+        assert str(refusal) == str(here.scores([wrong])[0])
+        assert there.sample(3, {"sex": "F"}, 0, False).to_pylist() == here.sample(3, {"sex": "F"}, 0, False).to_pylist()
+        assert there.impute(table, False, None).equals(here.impute(table, False, None))
+        assert [row["outlier"] for row in there.explain(table, 1)] == [row["outlier"] for row in here.explain(table, 1)]
+        assert [column["name"] for column in there.conditional({"age": 40}, 0.9)] == ["sex", "income"]
+        with pytest.raises(TableError, match="there is no column 'size'"):
+            there.sample(1, {"size": 1}, None, False)
+        os.kill(there._process.pid, signal.SIGKILL)  # as the system does when memory is short
+        with pytest.raises(BusyError, match="too much memory"):
+            there.scores([table])
+        assert np.array_equal(there.scores([table])[0], before)
+    assert not there._process.is_alive()
+
+
+def test_a_process_says_why_a_file_is_no_model(tmp_path):
+    (tmp_path / "damaged.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"damaged\.safetensors"):
+        ModelProcess(tmp_path / "damaged.safetensors")
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

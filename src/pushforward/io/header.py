@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from typing import Any
 
 import torch
@@ -26,11 +27,13 @@ FORMAT_VERSION = 2
 MAX_HEADER = 1 << 25
 """Largest header in bytes (32 MB): a damaged length field must not exhaust the memory."""
 
+VERSION = re.compile(r"[0-9A-Za-z.+!_-]{1,60}")
+"""What the version of a library looks like."""
+
 Document = dict[str, Any]
 FIELDS = {
     "config": dict,
     "metadata": dict,
-    "library_version": str,
     "shared": dict,
     "dtypes": dict,
     "parameters": int,
@@ -79,6 +82,8 @@ def read_document(where: str) -> Document:
         raise damaged from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise damaged
+    if not isinstance(document.get("library_version"), str) or not VERSION.fullmatch(document["library_version"]):
+        raise damaged  # messages name it
     version = document.get("format_version")
     if isinstance(version, int) and version != FORMAT_VERSION:
         remedy = "Install a newer pushforward." if version > FORMAT_VERSION else "Train the model again and save it."
@@ -87,7 +92,7 @@ def read_document(where: str) -> Document:
             f"is {__version__}, which reads version {FORMAT_VERSION}. {remedy}"
         )
     # JSON parsers ignore blanks, escapes and repeated keys, so the compact text is compared as well.
-    compact = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    compact = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
     if document.get("sha256") != _hash_document(document) or _dumps(document) != text or raw.rstrip(b" ") != compact:
         raise damaged
     if not all(isinstance(document.get(name), kind) for name, kind in FIELDS.items()):

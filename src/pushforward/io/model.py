@@ -111,7 +111,7 @@ def load(path: str | os.PathLike[str], *, device: torch.device | str | None = No
     where = os.fspath(path)
     document = read_document(where)
     tensors = _read_tensors(where)
-    model = _rebuild(where, document, max((tensor.numel() for tensor in tensors.values()), default=0))
+    model = _rebuild(where, document, tensors)
     _fill(where, model, document["shared"], tensors)
     if hash_tensors(tensors) != document["tensors_sha256"]:
         raise ValueError(f"{where}: the weights were altered after the file was written (their SHA-256 differs).")
@@ -250,9 +250,10 @@ def _read_tensors(where: str) -> dict[str, Tensor]:
         raise ValueError(f"{where}: the file is cut short or damaged ({str(error).rstrip('.')}).") from None
 
 
-def _rebuild(where: str, document: Document, largest: int) -> nn.Module:
+def _rebuild(where: str, document: Document, tensors: dict[str, Tensor]) -> nn.Module:
+    largest = max((tensor.numel() for tensor in tensors.values()), default=0)
     try:
-        model = skeleton(document["config"], largest)
+        model = skeleton(document["config"], largest, len(tensors) * (1 + len(document["shared"])))
     except Exception as error:  # a constructor of another version may fail in any way
         unknown = _types(document["config"]) - REGISTRY.keys()
         if unknown:

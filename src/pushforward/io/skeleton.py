@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from pushforward.core.config import build
 from pushforward.core.constants import HasConstants, round_constants
@@ -16,7 +19,11 @@ from pushforward.core.torch_internals import buffers_of, parameters_of, unsaved_
 __all__ = ["assign", "skeleton"]
 
 
-def skeleton(config: dict[str, Any], largest: int | None = None) -> Any:
+USUAL_WEIGHTS = 1_000
+"""Parameters that take a constructor no time to speak of."""
+
+
+def skeleton(config: dict[str, Any], largest: int | None = None, parameters: int | None = None) -> Any:
     """Build the model of a config with its weights and saved buffers on the meta device, its constants on the CPU.
 
     If a part cannot be built on the meta device, such as a user's part whose constructor reads the values of tensors,
@@ -26,11 +33,14 @@ def skeleton(config: dict[str, Any], largest: int | None = None) -> Any:
         config: of the model.
         largest: number of entries of the largest tensor of the file. A model with a larger one is refused before any
             memory is taken for it. None for a model that is in memory already.
+        parameters: about how many tensors the file has. A config that asks for far more is refused before all of them
+            are built; None for a model that is in memory already.
 
     Raises:
-        ValueError: it has a larger tensor; and whatever the constructors raise.
+        ValueError: it has a larger tensor, or more of them; and whatever the constructors raise.
     """
-    with seeded(0):  # initial weights are drawn and discarded, without a trace in a fit of another thread
+    # Initial weights are drawn and discarded, without a trace in a fit of another thread. A model may be built twice.
+    with seeded(0), _at_most(None if parameters is None else max(USUAL_WEIGHTS, 4 * parameters)):
         try:
             with torch.device("meta"):
                 model = build(config)
@@ -46,6 +56,31 @@ def skeleton(config: dict[str, Any], largest: int | None = None) -> Any:
             if _fill_constants(model):
                 return model
         return build(config)
+
+
+@contextmanager
+def _at_most(parameters: int | None) -> Iterator[None]:
+    """Within the block this thread creates at most so many parameters of modules.
+
+    Raises:
+        ValueError: there are more.
+    """
+    if parameters is None:
+        yield
+        return
+    count, thread = 0, threading.get_ident()
+
+    def count_one(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal count
+        count += threading.get_ident() == thread
+        if count > parameters:
+            raise ValueError("the config asks for more weights than the file holds")
+
+    hook = register_module_parameter_registration_hook(count_one)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _fill_constants(model: Any) -> bool:

@@ -35,6 +35,7 @@ from pushforward.serve.documents import document
 from pushforward.serve.limits import ServerLimits
 from pushforward.serve.metrics import Metrics
 from pushforward.serve.model import ServedModel
+from pushforward.serve.model_process import ModelProcess
 from pushforward.serve.queue import BusyError, WorkQueue
 from pushforward.serve.rows import ARROW, arrow_of_table, json_of_table
 
@@ -67,7 +68,7 @@ class Service:
     """A model that answers, one request after the other.
 
     Args:
-        model: that is asked.
+        model: that is asked, in this process or in one of its own.
         token: of the requests; None for none.
         limits: of requests and queues.
 
@@ -76,7 +77,7 @@ class Service:
         drains: whether it is about to end, so that clients are told to connect elsewhere.
     """
 
-    def __init__(self, model: ServedModel, token: str | None, limits: ServerLimits) -> None:
+    def __init__(self, model: ServedModel | ModelProcess, token: str | None, limits: ServerLimits) -> None:
         self.model, self.limits, self._token = model, limits, token
         self.drains = False
         self._bodies, self._queue = Bodies(limits), WorkQueue(model.scores, limits, single_threaded())
@@ -184,7 +185,11 @@ class Service:
         async def answered(request: Request) -> Response:
             began, path = time.perf_counter(), request.url.path
             try:
-                response = self._unauthorized(request) or await answer(request)
+                response = self._unauthorized(request)
+                if response is None:
+                    if request.method == "POST":
+                        self._queue.refuse_if_full()  # before the body costs anything
+                    response = await answer(request)
             except RefusedError as error:
                 response = _error(error.status, str(error))
             except BusyError as error:

@@ -67,6 +67,15 @@ class WorkQueue:
         """Requests that wait or are being answered. One that nobody waits for any more counts until its turn."""
         return len(self._jobs) + self._running
 
+    def refuse_if_full(self) -> None:
+        """Take no further request where too many wait.
+
+        Raises:
+            BusyError: so it is.
+        """
+        if self._ends or len(self) >= self._limits.waiting:
+            raise BusyError(f"{len(self)} requests are waiting already. Try again later.")
+
     async def ask(self, function: Callable[[], Any] | None = None, *, table: Any = None) -> Any:
         """The result of a function, or of the merged answer for a table, computed in the thread.
 
@@ -75,8 +84,7 @@ class WorkQueue:
         """
         job = Job(function, table, asyncio.get_running_loop())
         with self._change:
-            if self._ends or len(self) >= self._limits.waiting:
-                raise BusyError(f"{len(self)} requests are waiting already. Try again later.")
+            self.refuse_if_full()
             self._jobs.append(job)
             self._change.notify()
         try:

@@ -6,9 +6,9 @@ import asyncio
 import os
 import secrets
 import socket
-import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,6 @@ __all__ = ["TOKEN", "serve"]
 
 TOKEN = "PUSHFORWARD_TOKEN"
 """Variable of the environment with the token."""
-SWITCH_SECONDS = 2e-4
-"""After which a thread of Python lets another one run."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LEAVE_SECONDS = 0.5
 """In which clients that have connected already may still ask, when the server listens no more."""
@@ -60,24 +58,21 @@ def serve(
     need_packages("pushforward serve", "serve", "starlette", "pydantic", "uvicorn", "prometheus_client")
     from pushforward.serve.app import Service
     from pushforward.serve.limits import ServerLimits
-    from pushforward.serve.model import ServedModel
+    from pushforward.serve.model_process import ModelProcess
 
     if not needs_token and host not in LOOPBACK:
         raise ValueError("pushforward serve: other machines can reach this address, so requests need a token.")
-    served = ServedModel(Path(model))
     chosen = token if token is not None else os.environ.get(TOKEN)
     if needs_token and chosen is not None and len(chosen) < 8:
         raise ValueError(f"pushforward serve: the token in {TOKEN} is shorter than 8 characters. Choose a longer one.")
     secret = (chosen or secrets.token_urlsafe(24)) if needs_token else None
-    with _listen(host, port) as listener:
+    with _listen(host, port) as listener, closing(ModelProcess(Path(model))) as served:
         service = Service(served, secret, limits or ServerLimits())
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         say(f"{served.name}: {address}, with /score, /sample, /given, /impute, /explain, /schema and /metrics.")
         if secret is not None and chosen is None:
             say(f"Token: {secret}. Requests bring it as Authorization: Bearer TOKEN; {TOKEN} sets another one.")
         say("Ctrl-C ends it.")
-        # The thread that answers would keep the thread that talks waiting five milliseconds for each system call.
-        sys.setswitchinterval(SWITCH_SECONDS)
         try:
             drained_server(service, drain_seconds).run(sockets=[listener])
         except KeyboardInterrupt:  # uvicorn has closed everything, and hands the signal on
