@@ -5,7 +5,7 @@
 Small models lose, double, swap and overwrite bytes; their headers get other numbers, lists, names, depths, shapes and
 offsets, with hashes computed anew, as somebody who means harm would. What counts as a fault: any error but a
 `ValueError` of one line, a model that differs from the one that was saved although the file was changed by bytes alone,
-a file that takes a second or more of processor time, or a gibibyte or more of memory, and an exit code of a process other than 0.
+a file that takes a second or more of processor time, or a gibibyte or more of memory, and an exit code other than 0.
 """
 
 from __future__ import annotations
