@@ -173,6 +173,12 @@ def test_the_schema_and_the_document_describe_the_model(client):
     assert described["columns"][1]["values"] == ["F", "M"]
     status, _, content = client.request("/openapi.json")
     paths = json.loads(content)["paths"]
+    asked = paths["/sample"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]["given"]
+    assert asked["properties"] == {
+        "age": {"type": ["number"]},
+        "sex": {"enum": ["F", "M"]},
+        "income": {"type": ["number"]},
+    }
     assert set(paths) == {
         "/score", "/sample", "/given", "/impute", "/explain", "/schema", "/metrics", "/healthz", "/readyz",
     }  # fmt: skip
@@ -268,7 +274,8 @@ def test_mistakes_get_one_sentence(client, path, body, status, sentence):
 
 def test_paths_and_methods_that_do_not_exist(client):
     assert client.request("/nothing")[0] == 404
-    assert client.request("/score")[0] == 405
+    status, headers, _ = client.request("/score")
+    assert (status, headers["allow"]) == (405, "POST")
     assert client.request("/score", b"", method="DELETE")[0] == 405
 
 

@@ -170,7 +170,7 @@ class Service:
 
     async def openapi(self, request: Request) -> Response:
         """The OpenAPI document."""
-        return _json(document(self.model.name, __version__, self._token is not None))
+        return _json(document(self.model.name, __version__, self._token is not None, self.model.schema.fields))
 
     # --- around all of it
 
@@ -207,7 +207,9 @@ class Service:
 
     def _refuse(self, status: int, why: str) -> Any:
         async def answer(request: Request, error: Exception) -> Response:
-            return self._counted(_error(status, why), request.url.path, 0.0)
+            refusal = _error(status, why)
+            refusal.headers.update(getattr(error, "headers", None) or {})  # which methods there are
+            return self._counted(refusal, request.url.path, 0.0)
 
         return answer
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel
 
+from pushforward.data.fields import Field
+from pushforward.data.json_entries import entry_json
 from pushforward.serve.bodies import ExplainRequest, GivenRequest, ImputeRequest, RowsRequest, SampleRequest
 from pushforward.serve.rows import ARROW
 
 __all__ = ["document"]
 
 NUMBER: dict[str, Any] = {"type": ["number", "null"]}
-ROW: dict[str, Any] = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
-ROWS: dict[str, Any] = {
-    "type": "object", "required": ["rows"], "properties": {"rows": {"type": "array", "items": ROW}},
-}  # fmt: skip
+MOST_VALUES = 200
+"""Of a column of categories, that are listed."""
 SCORES: dict[str, Any] = {
     "type": "object",
     "required": ["log_density", "exactness"],
@@ -40,14 +41,14 @@ REFUSALS = {
     "422": "A value, a column or an option cannot be used, or the model cannot answer this.",
     "503": "Too many requests wait; see Retry-After.",
 }
-POSTS: dict[str, tuple[str, type[BaseModel], dict[str, Any], bool, bool]] = {
+POSTS: dict[str, tuple[str, type[BaseModel], dict[str, Any] | None, bool, bool]] = {
     "/score": ("Log-densities of rows, in nats.", RowsRequest, SCORES, True, True),
-    "/sample": ("New rows.", SampleRequest, ROWS, False, True),
+    "/sample": ("New rows.", SampleRequest, None, False, True),
     "/given": ("The distribution of each column, given values of others.", GivenRequest, CONDITIONALS, False, False),
-    "/impute": ("Rows whose missing entries are filled.", ImputeRequest, ROWS, True, True),
+    "/impute": ("Rows whose missing entries are filled.", ImputeRequest, None, True, True),
     "/explain": ("How unusual rows are, and which of their entries.", ExplainRequest, REASONS, True, False),
 }
-"""Summary, request, answer, and whether Arrow is taken and given."""
+"""Summary, request, answer (None for rows), and whether Arrow is taken and given."""
 GETS = {
     "/schema": ("The columns of the model, and what it can be asked.", "application/json", True),
     "/metrics": ("Numbers for Prometheus.", "text/plain", True),
@@ -56,19 +57,23 @@ GETS = {
 }
 
 
-def document(name: str, version: str, has_token: bool) -> dict[str, Any]:
+def document(name: str, version: str, has_token: bool, fields: Iterable[Field]) -> dict[str, Any]:
     """The document.
 
     Args:
         name: of the model file.
         version: of the library.
         has_token: whether requests need one.
+        fields: the columns of the model.
     """
+    entries = {field.name: _entry(field) for field in fields}
+    row = {"type": "object", "properties": entries, "additionalProperties": False}
+    rows = {"type": "object", "required": ["rows"], "properties": {"rows": {"type": "array", "items": row}}}
     security: list[dict[str, Any]] = [{"bearer": []}] if has_token else []
     paths: dict[str, Any] = {}
     for path, (summary, kind, answer, takes_arrow, gives_arrow) in POSTS.items():
-        request: dict[str, Any] = {"application/json": {"schema": kind.model_json_schema()}}
-        response: dict[str, Any] = {"application/json": {"schema": answer}}
+        request: dict[str, Any] = {"application/json": {"schema": _asked(kind, row)}}
+        response: dict[str, Any] = {"application/json": {"schema": answer or rows}}
         stream = {"schema": {"type": "string", "format": "binary"}}
         paths[path] = {
             "post": {
@@ -103,6 +108,38 @@ def document(name: str, version: str, has_token: bool) -> dict[str, Any]:
         "info": {"title": f"pushforward: {name}", "version": version},
         "paths": paths,
         "components": {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
+    }
+
+
+def _asked(kind: type[BaseModel], row: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a request, with the columns of the model."""
+    asked = kind.model_json_schema()
+    properties = asked["properties"]
+    if "rows" in properties:
+        properties["rows"]["items"] = {**row, "required": list(row["properties"])}
+    if "given" in properties:
+        values = {name: _without_null(entry) for name, entry in row["properties"].items()}
+        properties["given"] = {
+            "description": properties["given"]["description"], "default": {}, **row, "properties": values,
+        }  # fmt: skip
+    return asked
+
+
+def _entry(field: Field) -> dict[str, Any]:
+    """What a column holds."""
+    if field.form == "bool":
+        return {"type": ["boolean", "null"]}
+    if field.labels is not None and len(field.labels) <= MOST_VALUES:
+        return {"enum": [*(entry_json(label) for label in field.labels), None]}
+    if field.labels is not None or field.notation is not None or field.form in ("time", "day", "label"):
+        return {"type": ["string", "null"]}
+    return dict(NUMBER)
+
+
+def _without_null(entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: [value for value in values if value not in (None, "null")] if isinstance(values, list) else values
+        for name, values in entry.items()
     }
 
 

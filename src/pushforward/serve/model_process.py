@@ -125,11 +125,13 @@ def _answer(connection: Connection, path: Path) -> None:
             question, arguments = connection.recv()
         except (EOFError, OSError):
             return
+        answer: Any = None
+        failure: Exception | None = None
         try:
-            answer = getattr(model, question)(*arguments), None
+            answer = getattr(model, question)(*arguments)
         except Exception as error:
-            answer = None, _portable(error)
-        connection.send(answer)
+            failure = _portable(error)
+        connection.send((answer, failure))
 
 
 def _portable(error: Exception) -> Exception:
