@@ -45,6 +45,11 @@ def table(rows: int) -> pd.DataFrame:
     return frame
 
 
+def resident(process: psutil.Process) -> int:
+    """Bytes in memory of a process and those that it has started."""
+    return sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))
+
+
 class Client:
     """One kept connection; sends a request and reads the whole answer."""
 
@@ -53,7 +58,7 @@ class Client:
 
     async def ask(self, body: bytes) -> int:
         """The status of the answer; -1 where the connection could not be made, 0 where it broke after the request."""
-        if self.writer is None:
+        if self.writer is None or self.reader.at_eof():  # the server closes connections that rest for long
             try:
                 self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
             except OSError:
@@ -101,7 +106,7 @@ async def flood(port: int, bodies: list[bytes], rate: float, seconds: float, mem
     """So many requests a second as new tasks, and how long it takes afterwards until one is answered in 50 ms."""
     statuses: Counter[int] = Counter()
     free: list[Client] = []
-    highest = memory.memory_info().rss
+    highest = resident(memory)
 
     async def one(body: bytes) -> None:
         client = free.pop() if free else Client(port)
@@ -116,7 +121,7 @@ async def flood(port: int, bodies: list[bytes], rate: float, seconds: float, mem
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             k += 1
-        highest = max(highest, memory.memory_info().rss)
+        highest = max(highest, resident(memory))
         await asyncio.sleep(0.002)
     ended, client = time.perf_counter(), Client(port)
     while True:
@@ -164,7 +169,7 @@ def main() -> None:
             memory = psutil.Process(process.pid)
             asyncio.run(steady(port, bodies, 50, 2))  # the first requests load what is loaded late
             latencies, statuses = asyncio.run(steady(port, bodies, arguments.rate, arguments.seconds))
-            most, before = asyncio.run(capacity(port, bodies)), memory.memory_info().rss / 2**20
+            most, before = asyncio.run(capacity(port, bodies)), resident(memory) / 2**20
             flooded = asyncio.run(flood(port, bodies, 10 * most, 10, memory))
             at_the_end = asyncio.run(ending(port, bodies, process))
     p50, p99 = (float(np.quantile(latencies, q)) for q in (0.5, 0.99))

@@ -23,9 +23,11 @@ def every_event(shape, levels):
 
 @pytest.mark.parametrize("shape", [(1, 2, 2), (2, 3), (3, 1, 1)])
 @pytest.mark.parametrize("context", [0, 2])
-def test_probabilities_of_all_events_sum_to_one(shape, context):
+@pytest.mark.parametrize("flat", [None, 0.5])
+def test_probabilities_of_all_events_sum_to_one(shape, context, flat):
     grid = randomize(
-        DiscreteGrid(shape, levels=3, context=context, hidden=(6, 6), above=1, beside=1, recurrent=8), seed=1
+        DiscreteGrid(shape, levels=3, context=context, hidden=(6, 6), above=1, beside=1, recurrent=8, flat_share=flat),
+        seed=1,
     )
     events = every_event(shape, 3)
     c = torch.randn(context, dtype=torch.float64, generator=generator(0)) if context else None
@@ -218,7 +220,7 @@ def flat_images(shape, count=6):
 @pytest.mark.parametrize("recurrent", [0, 8])
 def test_training_sees_a_sample_of_flat_cells_that_is_right_on_average(shape, recurrent):
     sizes = {"hidden": (6, 6, 6), "above": 1, "beside": 2, "recurrent": recurrent}
-    grid = randomize(DiscreteGrid(shape, levels=3, context=2, flat=0.5, **sizes), seed=1).train()
+    grid = randomize(DiscreteGrid(shape, levels=3, context=2, flat_share=0.5, **sizes), seed=1).train()
     x = flat_images(shape) if len(shape) > 2 else flat_images((1, 1, 40))[:, :, 0]
     c = torch.randn(len(x), 2, dtype=torch.float64, generator=generator(0))
     exact = grid.log_prob(x, c)
@@ -229,13 +231,57 @@ def test_training_sees_a_sample_of_flat_cells_that_is_right_on_average(shape, re
     assert grid.eval()(x, c, generator=generator(0)).equal(grid.log_prob(x, c))
 
 
+@pytest.mark.parametrize("shape", [(1, 6, 9), (2, 5, 9), (1, 40)])
+@pytest.mark.parametrize("planes", [0, 1])
+def test_training_at_all_cells_is_exact_with_its_gradients(shape, planes):
+    cells = math.prod(shape[1:])
+    sizes = {"hidden": (6, 6, 6), "above": 1, "beside": 2, "recurrent": 8, "context": 2 + planes * cells}
+    grid = randomize(DiscreteGrid(shape, levels=3, planes=planes, flat_share=1, **sizes), seed=1).train()
+    x = flat_images(shape) if len(shape) > 2 else flat_images((1, 1, 40))[:, :, 0]
+    c = torch.randn(len(x), 2 + planes * cells, dtype=torch.float64, generator=generator(0))
+    results = []
+    for log_probs in (grid.log_prob(x, c), grid(x, c, generator=generator(0))):
+        grid.zero_grad()
+        log_probs.sum().backward()
+        results.append([log_probs, *(p.grad for p in grid.parameters())])
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 5), (2, 3, 4), (1, 12)])
+def test_units_pass_flat_cells_by(shape):
+    """What is in a window of one value changes nothing beyond it, and drawing sees it as scoring does."""
+    features = math.prod(shape)
+    options = {"shape": shape[1:] + shape[:1], "above": 1, "beside": 1, "recurrent": 8, "hidden": (8, 8, 8)}
+    network = randomize(CausalWindow(features, 2, passes_flat=True, **options), seed=3)
+    x = torch.zeros(features, 1, dtype=torch.float64)
+    flat, value = network.flat_cells(x)
+    assert flat.all()
+    assert value[:, 1:].eq(0).all()
+    quiet = randomize(CausalWindow(features, 2, **{**options, "recurrent": 0}), seed=3)
+    quiet.load_state_dict({name: t for name, t in network.state_dict().items() if "recurrences" not in name})
+    torch.testing.assert_close(network(x), quiet(x))  # nothing was ever written to the states
+    grid = randomize(
+        DiscreteGrid(shape, levels=2, hidden=(6, 6, 6), above=1, beside=1, recurrent=8, flat_share=0.5), seed=5
+    )
+    drawn = grid.sample(200, generator=generator(0))
+    index = grid._to_features(drawn)
+    assert grid.network.flat_cells(grid.seen_as[0][index])[0][1:].any()
+    steps = grid.network.start(drawn.new_empty(features, 200))
+    logits = [steps.step(None if j == 0 else grid.seen_as[:, index[j - 1]]) for j in range(features)]
+    log_probs = torch.stack(logits, dim=1).log_softmax(dim=0).gather(0, index[None])[0].sum(dim=0)
+    torch.testing.assert_close(log_probs, grid.log_prob(drawn))
+
+
 def test_cells_that_are_not_flat_are_always_seen():
-    grid = randomize(DiscreteGrid((1, 3, 12), levels=3, hidden=(6, 6), above=1, beside=1), seed=1).train()
+    grid = randomize(
+        DiscreteGrid((1, 3, 12), levels=3, hidden=(6, 6), above=1, beside=1, flat_share=0.1), seed=1
+    ).train()
     x = torch.ones(5, 1, 3, 12, dtype=torch.float64)
     x[:, 0, 1, 5] = 2.0
     log_probs = grid(x.requires_grad_(False), generator=generator(0))
     assert (log_probs != grid.log_prob(x)).all()
     stripes = torch.arange(12, dtype=torch.float64).remainder(2).expand(5, 1, 3, 12)
-    assert grid(stripes, generator=generator(0)).equal(grid.log_prob(stripes))
+    # The first cell alone has a flat window, which holds nothing and so is no value to be like.
+    torch.testing.assert_close(grid(stripes, generator=generator(0)), grid.log_prob(stripes))
     outside = torch.cat([x[:1] + 5, x[:1] * math.nan])
     assert grid(outside, generator=generator(0)).tolist() == pytest.approx([-math.inf, math.nan], nan_ok=True)

@@ -7,21 +7,25 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pushforward.core.bijection import Kind
-from pushforward.core.checks import at_least, check_dtype, positive
+from pushforward.core.checks import at_least, positive
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Integers
-from pushforward.core.screening import at_screened, screen
-from pushforward.core.shapes import event_shape, unsqueeze_to
+from pushforward.core.screening import at_screened
+from pushforward.core.shapes import event_shape
 from pushforward.distributions.draws import uniforms
-from pushforward.distributions.flat_cells import sampled_cells
+from pushforward.distributions.grid_rest import GridRest
 from pushforward.distributions.row_blocks import in_row_blocks, row_width
 from pushforward.networks import CausalWindow
 
 __all__ = ["DiscreteGrid"]
+
+NEARER = 4.0
+"""How much likelier training draws a flat cell whose window holds other values: it has more to teach."""
 
 
 @configurable
@@ -37,9 +41,10 @@ class DiscreteGrid(Distribution):
     the length of a code. Log-probabilities cost one pass, samples one small step for each number. `initialize`, which
     `fit` calls, sets the probabilities of an untrained grid to the frequencies of the levels.
 
-    Where an image is flat, all values of a window and of its cell being the same, there is next to nothing to learn. Of
-    such cells a training step draws a few, each counted for several: an unbiased estimate of the log-probability, for
-    less work. `log_prob` is exact always.
+    Where an image is flat, a cell having the values of all before it that touch it, there is next to nothing to learn.
+    With ``flat_share`` recurrent units pass their states on unchanged where all these have the same values, and a
+    training step computes the network at a share of the flat cells only, each counted for several: an unbiased estimate
+    of the log-probability, for a fraction of the work. `log_prob` is exact always.
 
     Args:
         shape: (channels, *spatial) of an event, with one or two spatial axes.
@@ -55,7 +60,8 @@ class DiscreteGrid(Distribution):
         planes: of an image over the grid that the context ends with, in row-major order of (planes, *spatial); each
             cell sees it in the window on all sides. Such a model restores, enlarges or colours images.
         embedding: learned numbers that stand for each value, but no more than there are levels.
-        flat: the share of the flat cells that a training step draws, above 0; 1 for all.
+        flat_share: the share of the flat cells that a training step draws, above 0; None for units that have a say at
+            all cells, all of which are computed.
 
     Shape:
         x: (*batch, *shape), whole numbers in a floating dtype; context: (*batch, context).
@@ -92,7 +98,7 @@ class DiscreteGrid(Distribution):
             "hidden": [6, 6],
             "recurrent": 8,
             "beside": 1,
-            "flat": 0.5,
+            "flat_share": 0.5,
         },
     )
     reparametrized = False
@@ -111,7 +117,7 @@ class DiscreteGrid(Distribution):
         recurrent: int = 64,
         planes: int = 0,
         embedding: int = 16,
-        flat: float = 0.125,
+        flat_share: float | None = None,
     ) -> None:
         super().__init__()
         owner = "DiscreteGrid"
@@ -121,10 +127,11 @@ class DiscreteGrid(Distribution):
         at_least(owner, "levels", levels, 2)
         at_least(owner, "context", context, 0)
         at_least(owner, "embedding", embedding, 1)
-        positive(owner, "flat", flat)
-        if flat > 1:
-            raise ValueError(f"{owner}: flat is a share, at most 1; got {flat}.")
-        self.flat, self.window = flat, (above, beside)
+        if flat_share is not None:
+            positive(owner, "flat_share", flat_share)
+        if flat_share is not None and flat_share > 1:
+            raise ValueError(f"{owner}: flat_share is at most 1; got {flat_share}.")
+        self.flat_share = flat_share
         self.context_shape = (context,) if context else None
         self.levels, self.support = levels, Integers(0, levels - 1)
         embedding = min(embedding, levels)
@@ -143,6 +150,7 @@ class DiscreteGrid(Distribution):
             beside=beside,
             recurrent=recurrent,
             planes=planes,
+            passes_flat=flat_share is not None,
         )
 
     @property
@@ -192,20 +200,38 @@ class DiscreteGrid(Distribution):
 
     def _estimate_log_prob(self, x: Tensor, context: Tensor | None, generator: torch.Generator) -> Tensor:
         """In training, the log-probability estimated from all cells but some of the flat ones."""
-        if not self.training or self.flat == 1:
+        if not self.training or self.flat_share is None:
             return super()._estimate_log_prob(x, context, generator)
         x, context, ok, nan = self._screened(x, context)
-        sample = sampled_cells(x.reshape(-1, *self.event_shape), self.window, self.flat, generator)
-        if sample is None:
-            return super()._estimate_log_prob(x, context, generator)
-        chosen, weights = sample
         index = self._to_features(x)
-        count = index.shape[-1]
-        columns = self._context_columns(context if self.context_shape else None, count)
-        outputs = self.network.at(self._embed(index).flatten(0, 1), columns, chosen)
+        n = index.shape[-1]
+        flat, chosen, weights = self._drawn_cells(index, generator)
+        outputs = self.network.at(self._windows(index, chosen), self._context_columns(context, n), flat, chosen)
         values = index.unflatten(0, (-1, self.network.values)).transpose(0, 1).flatten(1)[:, chosen]
         log_probs = self._logits(outputs).log_softmax(dim=0).gather(0, values[None])[0].sum(dim=0) * weights
-        return at_screened(log_probs.new_zeros(count).index_add(0, chosen % count, log_probs).view(ok.shape), ok, nan)
+        return at_screened(log_probs.new_zeros(n).index_add(0, chosen % n, log_probs).view(ok.shape), ok, nan)
+
+    def _drawn_cells(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Of values (features, n): around which cells it is flat, (cells, n); numbers of columns of (cells, n), all of
+        those where it is not, or whose values differ from those around them, and shares of the others; and how many
+        cells each of these columns stands for."""
+        codes = self.seen_as.detach()[0][index]
+        flat, expected = self.network.flat_cells(codes)
+        dull = flat & (codes.unflatten(0, (-1, self.network.values)).transpose(0, 1) == expected).all(dim=0)
+        far, _ = self.network.flat_cells(codes, in_window=True)
+        share = 1.0 if self.flat_share is None else self.flat_share
+        shares = torch.where(dull, torch.where(far, share, min(1.0, NEARER * share)), 1.0).flatten()
+        drawn = torch.rand(shares.shape, generator=generator, device=generator.device).to(index.device) < shares
+        chosen = drawn.nonzero()[:, 0]
+        return flat, chosen, (1 / shares[chosen]).to(self.seen_as.dtype)
+
+    def _windows(self, index: Tensor, chosen: Tensor) -> Tensor:
+        """What the network reads at some columns of (cells, n), (inputs, chosen), of values (features, n)."""
+        n, embedding = index.shape[-1], len(self.seen_as)
+        table = torch.cat([self.seen_as.t(), self.seen_as.new_zeros(1, embedding)])  # at last, what is outside
+        values = torch.cat([index, index.new_full((1, n), self.levels)])
+        reads = (self.network.reads[::embedding] // embedding).t()
+        return F.embedding(values[reads[chosen // n], (chosen % n)[:, None]], table).flatten(1).t()
 
     def _of_rows(self, x: Tensor, context: Tensor | None, start: int) -> Tensor:
         """`_log_prob_after` of each row."""
@@ -282,59 +308,6 @@ class DiscreteGrid(Distribution):
         channels, *spatial = self.event_shape
         events = values.t().unflatten(1, (*spatial, channels)).movedim(-1, 1)
         return events.reshape(*batch, *self.event_shape)
-
-
-class GridRest(Distribution):
-    """The last rows of cells of a `DiscreteGrid`, given the first: what `DiscreteGrid.given` returns."""
-
-    observed: Tensor
-    reparametrized = False
-
-    def __init__(self, grid: DiscreteGrid, observed: Tensor) -> None:
-        super().__init__()
-        channels, first, *others = grid.event_shape
-        axis = -1 - len(others)
-        ends = (channels, *others) if isinstance(observed, Tensor) and observed.ndim >= len(grid.event_shape) else ()
-        if (
-            not ends
-            or (observed.shape[axis - 1], *observed.shape[axis:][1:]) != ends
-            or not 0 < observed.shape[axis] < first
-        ):
-            got = tuple(observed.shape) if isinstance(observed, Tensor) else type(observed).__name__
-            raise ValueError(
-                f"DiscreteGrid: observed must be the first k of the {first} rows of cells, "
-                f"{('*batch', channels, 'k', *others)} with 1 ≤ k < {first}; got {got}."
-            )
-        check_dtype("DiscreteGrid", "observed", observed, grid.dtype)
-        rows = observed.shape[axis]
-        self.event_shape, self.support = (channels, first - rows, *others), grid.support
-        self.batch_shape, self.context_shape = tuple(observed.shape[: axis - 1]), grid.context_shape
-        self.grid, self.axis, self.start = grid, axis, rows * math.prod(others)
-        self.register_buffer("observed", observed)
-
-    @property
-    def sample_kind(self) -> Kind:
-        return "sequential"
-
-    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self.grid._log_prob_after(self._whole(x), context, self.start)
-
-    def _rsample(self, batch: tuple[int, ...], context: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        whole = self._whole(self.observed.new_zeros(*batch, *self.event_shape))
-        numbers = self.grid._to_features(whole)[: self.start * self.event_shape[0]]
-        drawn = self.grid._drawn_after(numbers, batch, context, generator)
-        return drawn.narrow(self.axis, self.observed.shape[self.axis], self.event_shape[1])
-
-    def _fixed_rows(self) -> tuple[Tensor, Tensor]:
-        ok, nan = screen(self.observed, len(self.event_shape))
-        return ok & self.support.contains(self.observed).flatten(ok.ndim).all(-1), nan
-
-    def _whole(self, x: Tensor) -> Tensor:
-        """Events with the observed rows before x; rows that are not usable are replaced by zeros."""
-        ok, _ = self._fixed_rows()
-        observed = torch.where(unsqueeze_to(ok, self.observed.ndim), self.observed, 0.0)
-        batch = x.shape[: x.ndim - len(self.event_shape)]
-        return torch.cat([observed.expand(*batch, *observed.shape[self.axis - 1 :]), x], dim=self.axis)
 
 
 def _waves(levels: int, embedding: int) -> Tensor:

@@ -92,7 +92,7 @@ class GuidedGrid(DiscreteGrid):
         self.event_shape, self.context_shape = grid.event_shape, grid.context_shape
         self.levels, self.support = grid.levels, grid.support
         self.grid, self.weight, self.temperature, self.floor = grid, weight, temperature, floor
-        self.flat = 1.0  # it is computed at all cells
+        self.flat_share = None  # it is computed at all cells
         self.contexts = None
         if weight and grid.context_shape:
             self.contexts = ContextPair(grid.context_shape, unconditional=unconditional)

@@ -23,7 +23,7 @@ def pixels(
     recurrent: int = 64,
     planes: int = 0,
     embedding: int = 16,
-    flat: float = 0.125,
+    flat_share: float | None = 0.125,
     **options: Unpack[PlainOptions],
 ) -> DiscreteGrid:
     r"""Exact probabilities of whole numbers on a grid, such as the pixels of an image, each given those before it.
@@ -47,7 +47,8 @@ def pixels(
         planes: of an image over the grid that the context ends with, in row-major order of (planes, *spatial); each
             cell sees it in the window on all sides. Such a model restores, enlarges or colours images.
         embedding: learned numbers that stand for each value, but no more than there are levels.
-        flat: the share of cells amid equal values that a training step draws, see `distributions.DiscreteGrid`.
+        flat_share: the share of cells amid equal values that a training step draws, see `distributions.DiscreteGrid`;
+            None for recurrent units that have a say there as well.
 
     Raises:
         ValueError: the shape has no channels or more than two spatial axes, or an option is out of its range.
@@ -63,5 +64,5 @@ def pixels(
     network: Any = network_options("pixels", options)
     return DiscreteGrid(
         features, levels=levels, context=context, above=above, beside=beside, recurrent=recurrent, planes=planes,
-        embedding=embedding, flat=flat, **network,
+        embedding=embedding, flat_share=flat_share, **network,
     )  # fmt: skip

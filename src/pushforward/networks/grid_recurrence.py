@@ -73,6 +73,8 @@ class GridRecurrence(HasConstants):
     of the grid the state is zero. The recurrence is linear in the state, so that a state is an average of what cells
     before had to say, with weights that the cells between choose; all products of matrices are of many cells at once.
 
+    Where cells are ``flat``, the states of the cells before go on unchanged (a = 1 inside of the grid).
+
     With several values in a cell, hidden units belong to values (``owners``), and so do recurrent units: each
     sees the hidden units of its own and of earlier values.
 
@@ -121,7 +123,13 @@ class GridRecurrence(HasConstants):
         self.of_context = nn.Parameter(torch.randn(3 * recurrent, context) * 0.1) if context else None
 
     def forward(
-        self, h: Tensor, context: Tensor | None = None, start: int = 0, states: CarriedStates | None = None
+        self,
+        h: Tensor,
+        context: Tensor | None = None,
+        start: int = 0,
+        states: CarriedStates | None = None,
+        flat: Tensor | None = None,
+        chosen: Tensor | None = None,
     ) -> Tensor:
         """h (units, cells, n) beside what the recurrent units have to say.
 
@@ -130,19 +138,30 @@ class GridRecurrence(HasConstants):
             context: (context, n).
             start: number of the first of the cells.
             states: those of the cells before, to which those of these are added; None if these are all cells.
+            flat: which cells pass states on unchanged, (cells, n).
+            chosen: numbers of columns of (cells, n), among them all that are not flat: h (units, 1, chosen) and context
+                (context, chosen) then are those of these columns alone.
         """
-        _, cells, n = h.shape
         weight = self.in_weight * self.in_mask if self.masked else self.in_weight
-        inputs = (
-            torch.addmm(self.in_bias[:, None], weight, F.silu(h).flatten(1))
-            .to(h.dtype)
-            .view(3 * self.recurrent, cells, n)
-        )
+        inputs = torch.addmm(self.in_bias[:, None], weight, F.silu(h).flatten(1)).to(h.dtype)
+        inputs = inputs.unflatten(1, h.shape[1:])
         if context is not None and self.of_context is not None:
             inputs = inputs + (self.of_context @ context).to(h.dtype)[:, None]
         logits, candidates, gates = inputs.chunk(3)
         kept = torch.sigmoid(logits)
-        carried = self._carried(kept, (1 - kept) * torch.tanh(candidates), start, states)
+        new = (1 - kept) * torch.tanh(candidates)
+        if flat is not None:
+            here = flat if chosen is None else flat.flatten()[chosen][None]
+            kept, new = kept.masked_fill(here, 1.0), new.masked_fill(here, 0.0)
+        if chosen is None or flat is None:
+            carried = self._carried(kept, new, start, states)
+        else:
+            everywhere = (kept.new_full((self.recurrent, flat.numel()), float(is_kept)) for is_kept in (True, False))
+            kept, new = (
+                of_all.index_copy(1, chosen, of_chosen[:, 0]).view(-1, *flat.shape)
+                for of_all, of_chosen in zip(everywhere, (kept, new), strict=True)
+            )
+            carried = self._carried(kept, new, 0, None).flatten(1).index_select(1, chosen)[:, None]
         weight = self.out_weight * self.out_mask if self.masked else self.out_weight
         return h + (weight @ (carried * F.silu(gates)).flatten(1)).view_as(h)
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pushforward.core.checks import at_least
 from pushforward.core.constants import HasConstants
-from pushforward.core.execution_mode import runs_eagerly_without_grad
-from pushforward.networks.conditioner import AutoregressiveConditioner, BlockPass, IncrementalPass, register_masked
+from pushforward.networks.conditioner import AutoregressiveConditioner, register_masked
 from pushforward.networks.grid_reads import cells_around, cells_before, grid_sizes
 from pushforward.networks.grid_recurrence import CarriedStates, GridRecurrence, directions_of
 from pushforward.networks.mlp import check_hidden
 from pushforward.networks.precision import MixedPrecision
-from pushforward.networks.trunk import ACTIVATIONS, INPUT_LIMIT, blocks_of, dropped
+from pushforward.networks.trunk import ACTIVATIONS, blocks_of, dropped
+from pushforward.networks.window_passes import SeenContext, WindowBlocks, WindowSteps, bounded
 
 __all__ = ["CausalWindow"]
 
@@ -34,8 +34,10 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
     stands before each residual block: they carry states from cell to cell, to the right, down and along both diagonals,
     so that a cell sees what lies far to the left and above, and, if ``above`` is not 0, to the right as far as it is
     above. An incremental pass costs no more arithmetic than a parallel one, and keeps the cells and the states so far.
-    The last layer starts at zero. Inputs are clamped to ±``INPUT_LIMIT``. With several values in a cell (colours), each
-    depends on those before it in its cell as well, through hidden units that are shared out among the values.
+    With ``passes_flat`` states go on unchanged at flat cells, where the cells before that touch one have the same
+    values: training then needs the network at the other cells alone (`at`). The last layer starts at zero. Inputs are
+    clamped to ±``INPUT_LIMIT``. With several values in a cell (colours), each depends on those before it in its cell as
+    well, through hidden units that are shared out among the values.
 
     Args:
         features: number of cells times values in a cell; a cell's values are neighbours.
@@ -52,6 +54,8 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
             that sees its window alone.
         planes: of an image over the grid that the context ends with, in row-major order of (planes, height, width);
             each cell reads it in the window on all sides of it.
+        passes_flat: whether recurrent units pass their states on unchanged at flat cells. Values are told apart by the
+            first of the inputs that stand for a feature.
 
     Shape:
         ``x``: (features · channels, n), ``context``: (context, n), parameters: (num_params, features, n).
@@ -65,6 +69,7 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
     """
 
     reads: Tensor
+    touching: Tensor
     around: Tensor
     mask: Tensor
     first_mask: Tensor
@@ -85,6 +90,7 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         beside: int = 5,
         recurrent: int = 0,
         planes: int = 0,
+        passes_flat: bool = False,
     ) -> None:
         super().__init__()
         owner = "CausalWindow"
@@ -107,7 +113,13 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         self.features, self.num_params, self.channels = features, num_params, channels
         self.values, self.activation, self.dropout = values, activation, dropout
         self.num_blocks, units, self.recurrent = blocks_of(hidden, True), hidden[0], recurrent
-        self.add_constant("reads", cells_before(height, width, values, channels, above, beside), torch.int64)
+        reads = cells_before(height, width, values, channels, above, beside)
+        self.add_constant("reads", reads, torch.int64)
+        self.passes_flat = passes_flat and recurrent > 0
+        # Features of the cells before that touch one, by their first inputs.
+        touching = cells_before(height, width, values, channels, 1, 1)[::channels]
+        touching = touching[: len(touching) - (values - 1)] or [[features * channels] * (height * width)] * values
+        self.add_constant("touching", touching, torch.int64)
         # Unit k belongs to one of the values of a cell: it sees the window, and of its cell the values before its own.
         owners = [k * values // units for k in range(units)]
         before = [v for v in range(values - 1) for _ in range(channels)]
@@ -141,21 +153,53 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
     def after(self, x: Tensor, context: Tensor | None, start: int) -> Tensor:
         """`parallel` at the cells from ``start`` on."""
         first = 0 if self.recurrences else start
-        params = self._of_cells(x, context, first)
-        return params[:, (start - first) * self.values :]
-
-    def at(self, x: Tensor, context: Tensor | None, chosen: Tensor) -> Tensor:
-        """`parallel` at some cells of some points: the columns ``chosen`` of (num_params, values, cells · n).
-
-        What follows the last recurrence, about half of the arithmetic, is computed for these alone.
-        """
-        return self._of_cells(x, context, 0, chosen)
-
-    def _of_cells(self, x: Tensor, context: Tensor | None, start: int, chosen: Tensor | None = None) -> Tensor:
         cells = torch.cat([x, torch.zeros_like(x[:1])])
         with self.matmul_scope(x):
-            seen = self.seen_of(context)
-            return self.evaluate(cells, seen, start, self.features // self.values, (), chosen).to(x.dtype)
+            params = self.evaluate(cells, self.seen_of(context), first, self.features // self.values).to(x.dtype)
+        return params[:, (start - first) * self.values :]
+
+    def at(self, window: Tensor, context: Tensor | None, flat: Tensor, chosen: Tensor) -> Tensor:
+        """`parallel` at some cells of some points, all that are not flat among them, with ``passes_flat``.
+
+        Args:
+            window: what each of the chosen cells reads, (inputs, chosen), in the order of ``reads``.
+            context: of the points, (context, n).
+            flat: of all cells, (cells, n).
+            chosen: numbers of columns of (cells, n).
+
+        Returns:
+            (num_params, values, chosen).
+        """
+        cell, point = chosen // flat.shape[-1], chosen % flat.shape[-1]
+        with self.matmul_scope(window):
+            plain, image = self.seen_of(context)
+            around = None if image is None else image[self.around[:, cell], point]
+            plain = None if plain is None else plain.index_select(1, point)
+            h = self._first_layer(bounded(window), around, self.place.index_select(1, cell)[:, None], plain)
+            h = self._blocks(h, plain, lambda k, h: self.recurrences[k](h, plain, flat=flat, chosen=chosen))
+            return self._last_layer(h).to(window.dtype).squeeze(2)
+
+    def flat_cells(
+        self, codes: Tensor, start: int = 0, stop: int | None = None, *, in_window: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Which cells are flat, (cells, n), and the values that those around each of them have, (values, cells, n).
+
+        Args:
+            codes: numbers that tell values apart, (features, n).
+            start: number of the first of the cells.
+            stop: number of the cell after the last of them; None for all.
+            in_window: whether all cells of the window must have the same values, and not only those that touch a cell.
+        """
+        reads = self.touching[:, start:stop]
+        if in_window:
+            window = self.reads[: len(self.reads) - (self.values - 1) * self.channels : self.channels, start:stop]
+            reads = torch.cat([reads, window])
+        inside = (reads < self.features * self.channels)[..., None]
+        seen = codes[(reads // self.channels).clamp(max=self.features - 1)]
+        by_value = (-1, self.values, *seen.shape[1:])
+        highest = seen.masked_fill(~inside, -torch.inf).view(by_value).amax(dim=0)
+        lowest = seen.masked_fill(~inside, torch.inf).view(by_value).amin(dim=0)
+        return (highest <= lowest).all(dim=0), highest
 
     def start(self, like: Tensor, context: Tensor | None = None) -> WindowSteps:
         return WindowSteps(self, like, context)
@@ -200,13 +244,7 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         return 4 * max(len(self.first), 3 * self.recurrent)
 
     def evaluate(
-        self,
-        cells: Tensor,
-        seen: SeenContext,
-        start: int,
-        stop: int,
-        states: Sequence[CarriedStates] = (),
-        chosen: Tensor | None = None,
+        self, cells: Tensor, seen: SeenContext, start: int, stop: int, states: Sequence[CarriedStates] = ()
     ) -> Tensor:
         """The parameters (num_params, features, n) of the cells from ``start`` to ``stop``.
 
@@ -218,35 +256,49 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
             stop: number of the cell after the last of them.
             states: of the recurrences at the cells before ``start``, to which those of these cells are added; without,
                 ``start`` is 0 where there are recurrences.
-            chosen: numbers of the columns of (cells, n) at which parameters are asked for; they then are (num_params,
-                values, chosen).
         """
-        n, act = cells.shape[-1], ACTIVATIONS[self.activation]
+        n = cells.shape[-1]
         read = self.reads[:, start:stop]
         # Each input is bounded once: before windows that overlap are read, after the window of a single step.
         few = read.numel() < len(cells)
         inputs = (cells if few else bounded(cells)).index_select(0, read.reshape(-1))
         window = (bounded(inputs) if few else inputs).view(len(read), -1)
-        context, image = seen
-        h = (self._masked(self.first, "first_mask") @ window).unflatten(-1, (stop - start, n))
-        h = h + self.place[:, start:stop, None]
-        if image is not None and self.of_planes is not None:
-            window = image.index_select(0, self.around[:, start:stop].reshape(-1)).view(len(self.around), -1)
-            h = h + (self.of_planes @ window).view_as(h)
-        h = self._add_context(h, 0, context)
-        choice = self.num_blocks - 1 if self.recurrences else 0  # the first block after which no cell reads another
+        plain, image = seen
+        around = None
+        if image is not None:
+            around = image.index_select(0, self.around[:, start:stop].reshape(-1)).view(len(self.around), -1)
+        flat = self.flat_cells(cells[: -1 : self.channels], start, stop)[0] if self.passes_flat else None
+        h = self._first_layer(window, around, self.place[:, start:stop, None], plain, n)
+        h = self._blocks(
+            h, plain, lambda k, h: self.recurrences[k](h, plain, start, states[k] if states else None, flat)
+        )
+        return self._last_layer(h).transpose(1, 2).flatten(1, 2)
+
+    def _first_layer(
+        self, window: Tensor, around: Tensor | None, place: Tensor, context: Tensor | None, n: int | None = None
+    ) -> Tensor:
+        """The first hidden layer (units, cells, n) from the columns of windows; without n they stand side by side."""
+        h = self._masked(self.first, "first_mask") @ window
+        h = h.unflatten(-1, (-1, h.shape[-1] if n is None else n)) + place
+        if around is not None and self.of_planes is not None:
+            h = h + (self.of_planes @ around).view_as(h)
+        return self._add_context(h, 0, context)
+
+    def _blocks(self, h: Tensor, context: Tensor | None, recurrence: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """The last hidden layer (units, cells, n) from the first one."""
+        act = ACTIVATIONS[self.activation]
         for block in range(self.num_blocks):
             if self.recurrences:
-                h = self.recurrences[block](h, context, start, states[block] if states else None)
-            if chosen is not None and block == choice:
-                h = h.flatten(1).index_select(1, chosen)[:, None]
-                context = None if context is None else context.index_select(1, chosen % n)
+                h = recurrence(block, h)
             inner = self._add_context(self._apply_layer(2 * block, act(h)), 1 + block, context)
             h = h + self._apply_layer(2 * block + 1, self._drop(act(inner)))
-        weight = self._masked(self.last_weight, "last_mask")
+        return h
+
+    def _last_layer(self, h: Tensor) -> Tensor:
+        """The parameters (num_params, values, cells, n)."""
+        weight, act = self._masked(self.last_weight, "last_mask"), ACTIVATIONS[self.activation]
         outputs = torch.addmm(self.last_bias[:, None], weight, act(h).flatten(1))
-        outputs = outputs.view(self.num_params, self.values, *h.shape[1:])
-        return outputs.squeeze(2) if chosen is not None else outputs.transpose(1, 2).flatten(1, 2)
+        return outputs.view(self.num_params, self.values, *h.shape[1:])
 
     def _apply_layer(self, k: int, h: Tensor) -> Tensor:
         weight = self._masked(self.weights[k], "mask")
@@ -261,90 +313,6 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
 
     def _drop(self, h: Tensor) -> Tensor:
         return dropped(h, self.dropout) if self.drops_units else h
-
-
-class SeenContext(NamedTuple):
-    """The parts of a context, bounded."""
-
-    plain: Tensor | None
-    """Features of no place, (features, n)."""
-    image: Tensor | None
-    """The numbers of the planes, and below them a row of zeros, which stands for what is outside of the grid."""
-
-
-def bounded(inputs: Tensor) -> Tensor:
-    return inputs.clamp(-INPUT_LIMIT, INPUT_LIMIT)
-
-
-class WindowSteps(IncrementalPass):
-    """The `IncrementalPass` of a `CausalWindow`: the network at one cell after the other.
-
-    Args:
-        network: the conditioner.
-        like: (features, n), gives dtype, device and number of points.
-        context: (context, n).
-    """
-
-    __slots__ = ("arrived", "cells", "complete", "feature", "network", "seen", "states")
-
-    def __init__(self, network: CausalWindow, like: Tensor, context: Tensor | None) -> None:
-        self.network, self.seen, self.feature = network, network.seen_of(context), 0
-        self.states, self.complete = network.new_states(like), 0  # so many cells have their states
-        cells = like.new_zeros(network.features * network.channels + 1, like.shape[-1])
-        # Where gradients are recorded, nothing is overwritten.
-        self.cells = cells if runs_eagerly_without_grad(like) else None
-        self.arrived: list[Tensor] = [cells]
-
-    def skip(self, inputs: Sequence[Tensor]) -> None:
-        """Go on behind some features, whose inputs (channels, n) are all there; the last arrives in the next step."""
-        for previous in inputs[:-1]:
-            self._arrive(previous, self.feature)
-            self.feature += 1
-        self.feature += len(inputs[-1:])
-
-    def step(self, previous: Tensor | None) -> Tensor:
-        network, j = self.network, self.feature
-        self.feature += 1
-        if previous is not None:
-            self._arrive(previous, j - 1)
-        cell, value = divmod(j, network.values)
-        cells = self.cells
-        if cells is None:
-            filling, *arrived = self.arrived
-            cells = torch.cat([*arrived, filling[j * network.channels :]])
-        first = self.complete if self.states else cell
-        params = network.evaluate(cells, self.seen, first, cell + 1, self.states)
-        self.complete = self.feature // network.values
-        return params[:, (cell - first) * network.values + value]
-
-    def _arrive(self, previous: Tensor, j: int) -> None:
-        channels = self.network.channels
-        if self.cells is None:
-            self.arrived.append(previous)
-        else:
-            self.cells[j * channels : (j + 1) * channels] = previous
-
-
-class WindowBlocks(BlockPass):
-    """The `BlockPass` of a `CausalWindow`: only the cells of a block are evaluated.
-
-    Args:
-        network: the conditioner.
-        like: (features, n), gives dtype, device and number of points.
-        context: (context, n).
-    """
-
-    __slots__ = ("network", "seen", "states")
-
-    def __init__(self, network: CausalWindow, like: Tensor, context: Tensor | None) -> None:
-        self.network, self.seen, self.states = network, network.seen_of(context), network.new_states(like)
-
-    def params(self, inputs: Tensor, start: int, stop: int) -> Tensor:
-        values = self.network.values
-        first, last = start // values, (stop - 1) // values
-        cells = torch.cat([inputs, torch.zeros_like(inputs[:1])])
-        params = self.network.evaluate(cells, self.seen, first, last + 1, self.states)
-        return params[:, start - first * values : stop - first * values]
 
 
 register_masked("window", CausalWindow)
