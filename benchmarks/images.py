@@ -96,23 +96,23 @@ class Curve:
 @torch.no_grad()
 def scored(model: Any, test: Tensor) -> Tensor:
     """-log q(x) of each image, in float64."""
-    return -torch.cat([model.log_prob(rows) for rows in test.split(250)]).double()
+    return -torch.cat([model.log_prob(rows) for rows in test.split(250)]).double().cpu()
 
 
 @torch.no_grad()
 def of_classes(model: Any, test: Tensor, draw: int = 0) -> Tensor:
     """log q(x | c) of each image and class, (n, classes), in float64, with one draw of noise where pixels have some."""
-    classes = torch.eye(model.context_shape[0])[:, None]
+    classes = torch.eye(model.context_shape[0], device=test.device)[:, None]
     rows = [
         log_prob_of_each(
             model,
             images,
             classes.expand(-1, len(images), -1),
-            generator=torch.Generator().manual_seed(k + 10**6 * draw),
+            generator=torch.Generator(test.device).manual_seed(k + 10**6 * draw),
         ).T
         for k, images in enumerate(test.split(250))
     ]
-    return torch.cat(rows).double()
+    return torch.cat(rows).double().cpu()
 
 
 def model_of(name: str, shape: tuple[int, ...], options: dict[str, Any]) -> Any:
@@ -128,7 +128,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.test:
         held_out, truth = held_out[: arguments.test], truth[: arguments.test]
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    x, labels = x[order], labels[order]
+    x, labels = x[order].to(arguments.device), labels[order].to(arguments.device)
+    held_out = held_out.to(arguments.device)
     options, data, validation = arguments.model, x[VALIDATION:], (x[:VALIDATION],)
     if arguments.labels:
         context = torch.nn.functional.one_hot(labels).float()
@@ -140,6 +141,7 @@ def run(arguments: argparse.Namespace) -> None:
     keep_memory_of_steps()
     classes = torch.eye(len(labels.unique())).tolist()
     model = pf.load(arguments.start) if arguments.start else model_of(arguments.what, tuple(x.shape[1:]), options)
+    model = model.to(arguments.device)
     processes = joined_processes().count
     curve, start = Curve(x[0].numel()), time.process_time()
     history = None if not arguments.seconds else pf.fit(
@@ -209,6 +211,7 @@ def further(arguments: argparse.Namespace) -> str:
     text += f" --start {Path(arguments.start).name}" if arguments.start else ""
     text += f" --test {arguments.test}" if arguments.test else ""
     text += f" --draws {arguments.draws}" if arguments.draws > 1 else ""
+    text += f" --device {arguments.device}" if arguments.device != "cpu" else ""
     return text + (f" --precision {arguments.precision}" if arguments.precision else "")
 
 
@@ -228,6 +231,7 @@ def main() -> None:
     )
     parser.add_argument("--start", help="a model of an earlier run, from which training goes on")
     parser.add_argument("--calibration", help="PNG of the calibration of the classes")
+    parser.add_argument("--device", default="cpu", help="where to train and score, such as cuda")
     parser.add_argument("--precision", choices=("bf16",), help="of products of matrices in training")
     parser.add_argument("--test", type=int, help="score so many test images")
     parser.add_argument("--checkpoint", help="file from which training goes on")

@@ -16,6 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 
+EXAMPLES = """\
+Each part of the registry stands here with each of its examples: the class, then its arguments one after the other,
+those of lists joined by `+`."""
+
+
 def outcome(case: tuple[str, str, str]) -> tuple[str, str, str, float | None, str]:
     """One method of one case, by name, in a process of a pool."""
     import onnx_cases
@@ -98,7 +103,8 @@ def page(results: list[tuple[str, str, str, float | None, str]], options: str) -
             if this == kind:
                 rows.setdefault(name, []).append(reason if difference is None else f"{difference:.0e}")
         if rows:
-            text += [f"## {title}", "", "| | `log_prob` | `sample` |", "|---|---|---|"]
+            about = [EXAMPLES, ""] if kind == "example" else []
+            text += [f"## {title}", "", *about, "| | `log_prob` | `sample` |", "|---|---|---|"]
             text += [f"| `{name[:80]}` | {' | '.join(cells)} |" for name, cells in rows.items()] + [""]
     return "\n".join(text)
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from pushforward.batch import BatchModel, ShardPlan, run_shards
 from pushforward.batch.answers import answered_in_parts
+from pushforward.batch.run import on_this_machine
 from pushforward.batch.spark_engine import predictor, score_udf
 from pushforward.cli.app import app
 from pushforward.data.storage import Storage
@@ -110,6 +111,66 @@ def test_another_model_or_question_has_other_files(model, files, people, tmp_pat
         names |= {shard.out for shard in plan.shards}
         assert report.there_before == 0
     assert len(names) == 15
+
+
+def test_files_of_one_name_and_files_that_have_changed_have_results_of_their_own(model, people, tmp_path):
+    for month, rows in (("jan", slice(0, 100)), ("feb", slice(100, 250))):
+        (tmp_path / month).mkdir()
+        pq.write_table(pa.Table.from_pandas(people.iloc[rows], preserve_index=False), tmp_path / month / "part.parquet")
+    _, january = run(model, tmp_path / "jan", tmp_path / "out")
+    plan, february = run(model, tmp_path / "feb", tmp_path / "out")
+    assert (january.rows, february.rows, february.there_before) == (100, 150, 0)
+    assert plan.others(str(tmp_path / "out")) == 1
+    assert sorted(results(tmp_path / "out")["id"]) == list(range(250))
+    again = pa.Table.from_pandas(people.iloc[:120], preserve_index=False)
+    pq.write_table(again, tmp_path / "jan" / "part.parquet")
+    assert run(model, tmp_path / "jan", tmp_path / "out")[1].there_before == 0
+    plan, _ = run(model, tmp_path, tmp_path / "out")  # which lies in the folder that is read, and is no part of it
+    assert plan.rows == 270
+
+
+def test_files_and_row_groups_without_rows(model, people, tmp_path):
+    table = pa.Table.from_pandas(people.iloc[:10], preserve_index=False)
+    with pq.ParquetWriter(tmp_path / "a.parquet", table.schema) as writer:
+        for rows in (0, 4, 0, 6):
+            writer.write_table(table.slice(0, rows))
+    pq.write_table(table.slice(0, 0), tmp_path / "b.parquet")
+    for question in ("score", "impute"):
+        out = tmp_path / question
+        plan, report = run(model, tmp_path / "*.parquet", out, question=question, shard_rows=5)
+        assert report.rows == plan.rows == 10
+        assert not report.errors
+        assert {tuple(pq.read_schema(path).names) for path in out.iterdir()} == {
+            ("id", "log_density") if question == "score" else ("age", "sex", "id")
+        }
+
+
+def test_where_nearly_all_rows_are_bad_the_shard_is(model, people, tmp_path, monkeypatch):
+    table = people.iloc[:500].assign(age=np.inf)
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), tmp_path / "in.parquet")
+    monkeypatch.setattr("pushforward.batch.task.MOST_REFUSED", 20)
+    _, report = run(model, tmp_path / "in.parquet", tmp_path / "out", skip_bad=True)
+    assert "more than 20 rows cannot be answered" in report.errors[0]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_any_error_is_that_of_its_shard(model, files, tmp_path, monkeypatch):
+    answer = BatchModel.answer
+
+    def fails(self, question, table, keep=()):
+        if 1_500 in table.column("id").to_pylist():
+            raise RuntimeError("no memory\nat all")
+        return answer(self, question, table, keep)
+
+    monkeypatch.setattr(BatchModel, "answer", fails)
+    _, report = run(model, files, tmp_path / "out")
+    assert report.rows == 4_000
+    assert [error.partition("part-1.parquet: ")[2] for error in report.errors] == ["no memory (RuntimeError)"]
+
+
+def test_workers_that_are_killed_are_a_sentence():
+    with pytest.raises(ValueError, match=r"A worker was killed, .* fewer --workers"):
+        list(on_this_machine(os._exit, [1, 1], 2))
 
 
 def test_gaps_are_filled_in_shards(model, files, people, tmp_path):

@@ -1,13 +1,14 @@
 """A disk that is full while something is written: the old file stays, and one sentence says why.
 
-The limit on the size of files stands in for a small disk, which only the superuser can make: the system refuses to
-write on in the same way, with another number.
+Commands are tried on a small disk in memory, where the superuser runs the tests. Everywhere the limit on the size of
+files stands in for one: the system refuses to write on in the same way, with another number.
 """
 
 import errno
 import os
 import shutil
-from contextlib import contextmanager
+import subprocess
+from contextlib import contextmanager, nullcontext, suppress
 
 import numpy as np
 import pandas as pd
@@ -73,28 +74,48 @@ COMMANDS = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def small_disk(tmp_path_factory):
+    place = tmp_path_factory.mktemp("disk")
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only the superuser can mount a small disk")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.mark.parametrize("kind", ["limit", "disk"])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_commands_leave_the_old_file_and_say_one_sentence(name, folder, tmp_path, monkeypatch):
+def test_commands_leave_the_old_file_and_say_one_sentence(name, kind, folder, tmp_path, monkeypatch, request):
     monkeypatch.chdir(folder)
-    arguments = [part.replace("OUT", str(tmp_path / "out")) for part in COMMANDS[name]]
-    out = next(part for part in arguments if str(tmp_path) in part)
+    place, reason = tmp_path, "file too large"
+    if kind == "disk":
+        place, reason = request.getfixturevalue("small_disk"), "no space left on device"
+        for path in place.iterdir():
+            path.unlink()
+    arguments = [part.replace("OUT", str(place / "out")) for part in COMMANDS[name]]
+    out = next(part for part in arguments if str(place) in part)
     old = b"old content " * 20
     with open(out, "wb") as file:
         file.write(old)
-    with full_disk():
+    if kind == "disk":
+        with suppress(OSError), open(place / "filler", "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+    with full_disk() if kind == "limit" else nullcontext():
         done = CliRunner().invoke(app, [*arguments, "--force"])
     assert done.exit_code == 1, done.output
     last = done.output.strip().splitlines()[-1]
     assert (
         last
-        == f"Error: cannot write '{last.split(chr(39))[1]}': file too large."
+        == f"Error: cannot write '{last.split(chr(39))[1]}': {reason}."
         + " The file that was there is as it was." * ("'" + out + "'" in last)
     )
     assert "Traceback" not in done.output
     assert "Errno" not in done.output
     with open(out, "rb") as file:
         assert file.read() == old
-    left = {path.name for path in tmp_path.iterdir()} - {os.path.basename(out)}
+    left = {path.name for path in place.iterdir()} - {os.path.basename(out), "filler"}
     assert not {name for name in left if not name.endswith(".checkpoint")}, left
 
 

@@ -19,25 +19,45 @@ def blocks(page):
     return BLOCK.findall(page.read_text("utf-8"))
 
 
-RUN = [page for page in PAGES if blocks(page) and page.name not in BY_ANOTHER_TEST]
+def sections(page):
+    """The blocks of a page; of one whose sections stand for themselves, those of each section."""
+    if page.name != "recipes.md":
+        return [blocks(page)]
+    return [BLOCK.findall(section) for section in page.read_text("utf-8").split("\n## ")[1:]]
+
+
+README = CHECKOUT / "README.md"
+RUN = [page for page in (*PAGES, README) if blocks(page) and page.name not in BY_ANOTHER_TEST]
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
 def test_blocks_run_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    module = ModuleType(f"page_{page.stem}")  # from which classes of the page can be pickled
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    for k, code in enumerate(blocks(page)):
-        exec(compile(code, f"{page.name}, block {k + 1}", "exec"), vars(module))
+    for section in sections(page):
+        module = ModuleType(f"page_{page.stem}")  # from which classes of the page can be pickled
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        for k, code in enumerate(section):
+            exec(compile(code, f"{page.name}, block {k + 1}", "exec"), vars(module))
 
 
-TEXTS = [*PAGES, CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md"]
+TEXTS = [*PAGES, README, CHECKOUT / "CONTRIBUTING.md"]
+
+
+def anchors(page):
+    """What a link may name after #: the headings of a page, as MyST and forges spell them."""
+    text = page.read_text("utf-8")
+    if page.name == "results.md":
+        text += (CHECKOUT / "benchmarks" / "RESULTS.md").read_text("utf-8")
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
 def test_links_within_the_checkout_lead_somewhere(page):
-    links = {link.partition("#")[0] for link in LINK.findall(page.read_text("utf-8")) if "://" not in link}
-    assert [link for link in sorted(links - {""}) if not (page.parent / link).exists()] == []
+    links = {link.partition("#")[::2] for link in LINK.findall(page.read_text("utf-8")) if "://" not in link}
+    dead = [path for path, _ in sorted(links) if path and not (page.parent / path).exists()]
+    assert dead == []
+    assert [(path, at) for path, at in links if at and at not in anchors(page.parent / path if path else page)] == []
 
 
 def test_there_are_pages_with_code():

@@ -419,6 +419,13 @@ def test_a_config_of_far_more_weights_than_the_file_holds_is_refused_before_they
         load(path)
 
 
+def test_a_config_of_far_more_parts_than_the_file_holds_weights_for_is_refused(path):
+    save(Chain([LU(2), Flip(2)]), path)
+    rewritten(path, change=lambda d: d["config"].update(parts=d["config"]["parts"] * 2_000), reseal=True)
+    with pytest.raises(ValueError, match=r"more parts than the weights of the file can belong to\)\.$"):
+        load(path)
+
+
 def test_a_version_that_is_none_is_refused(path):
     for version in ("\ud800", "1\n2", "", "1" * 100, 3):
         save(LU(2), path)

@@ -14,8 +14,10 @@ import pytest
 import torch
 
 import pushforward as pf
+from pushforward.bijections import BatchNorm
 from pushforward.core.locks import held
 from pushforward.core.processes import ALONE, Processes
+from pushforward.distributions import StandardNormal
 from pushforward.train import Stepped, TrainingError
 from pushforward.train.batches import Batch
 from pushforward.train.draws import Draws
@@ -62,6 +64,21 @@ def test_two_and_four_processes_have_the_losses_of_one(tmp_path, dtype, toleranc
         assert several["validation"] == pytest.approx(one["validation"], abs=tolerance)
         assert batches_of(tmp_path / str(processes)) == batches_of(tmp_path / "1")
         assert len({(tmp_path / str(processes) / f"weights.{rank}").read_text() for rank in range(processes)}) == 1
+
+
+@pytest.mark.slow
+def test_a_callback_that_stops_at_a_checkpoint_stops_all_processes(tmp_path):
+    saved = {"checkpoint": str(tmp_path / "run.checkpoint"), "checkpoint_seconds": 0, "stop_at_checkpoint": True}
+    result = learn(tmp_path / "run", 2, steps=100, batch_size=64, validate_every=10, **saved)
+    assert result["stopped"] == "a checkpoint was written"
+    assert result["steps"] < 100
+    assert len({(tmp_path / "run" / f"weights.{rank}").read_text() for rank in range(2)}) == 1
+
+
+def test_statistics_of_whole_batches_are_not_learned_in_parts():
+    flow = pf.Flow(StandardNormal(2), BatchNorm(2).inv)
+    with pytest.raises(TrainingError, match=r"BatchNorm takes its statistics from all rows of a batch, which several"):
+        pf.fit(flow, torch.randn(100, 2), steps=2, accumulate=2, progress=False)
 
 
 @pytest.mark.slow

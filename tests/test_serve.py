@@ -13,6 +13,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,7 @@ from pushforward.serve.app import Service, create_app
 from pushforward.serve.limits import ServerLimits
 from pushforward.serve.model import ServedModel
 from pushforward.serve.model_process import ModelProcess
+from pushforward.serve.protocol import TimedProtocol
 from pushforward.serve.queue import BusyError, WorkQueue
 from pushforward.serve.rows import ARROW, arrow_of_table, table_of_arrow, table_of_rows
 from pushforward.serve.server import serve, serve_in_thread
@@ -254,6 +256,7 @@ def test_only_who_has_the_token_is_answered(client):
         ("/score", {"rows": [{**ROW, "age": "old"}]}, 422, "age"),
         ("/score", {"rows": [{**ROW, "age": 10**30}]}, 422, "row 1: column 'age' takes"),
         ("/score", {"rows": [ROW] * 501}, 413, "The request has more than 500 rows. Send fewer at once."),
+        ("/score", {"rows": [7] * 501}, 413, "The request has more than 500 rows. Send fewer at once."),
         ("/sample", {"n": 501}, 413, "n is at most 500 here."),
         ("/sample", {"n": 0}, 422, "n: Input should be greater than or equal to 1."),
         ("/sample", {"n": True}, 422, "n: Input should be a valid integer"),
@@ -306,6 +309,47 @@ def test_slow_clients_are_let_go(client):
     assert silent.recv(1000) == b""
 
 
+def drip(connection):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        connection.sendall(b"x")
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("token", ["wrong-token", TOKEN])
+def test_clients_that_go_on_sending_what_nobody_wants_are_let_go(client, token):
+    """The answer is there before the body is: by a wrong token, or because it is too large."""
+    with socket.create_connection(("127.0.0.1", client.port), timeout=PATIENCE) as connection:
+        connection.sendall(
+            f"POST /score HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+            "Content-Length: 1000000\r\n\r\n".encode()
+        )
+        assert connection.recv(100).startswith(b"HTTP/1.1 401" if token != TOKEN else b"HTTP/1.1 413")
+        with pytest.raises(OSError, match=r"pipe|reset"):  # a drop now and then does not keep it open
+            drip(connection)
+
+
+def test_clients_that_do_not_read_their_answers_are_let_go():
+    waits, aborted, sizes = [], [], [900, 500, 500]
+    transport = SimpleNamespace(
+        is_closing=lambda: False, get_write_buffer_size=lambda: sizes.pop(0), abort=lambda: aborted.append(True)
+    )
+    protocol = SimpleNamespace(transport=transport, header_seconds=1.0)
+    protocol.loop = SimpleNamespace(call_later=lambda seconds, function, before: waits.append((function, before)))
+    protocol._watch_reading = lambda before: TimedProtocol._watch_reading(protocol, before)
+    protocol._watch_reading(0)
+    while waits:
+        function, before = waits.pop()
+        function(before)
+    assert aborted == [True]  # 900 became 500, which is progress; then nothing moved
+    assert sizes == []
+
+
+def test_a_short_token_is_refused(model):
+    with pytest.raises(ValueError, match="the token is shorter than 8 characters"):
+        create_app(model, token="")
+
+
 def damaged_streams(table):
     whole = arrow_of_table(table)
     yield from (b"", b"x", whole[:30], whole[: len(whole) // 2], b"\xff" * 500, whole[8:])
@@ -333,6 +377,7 @@ def test_streams_of_arrow_that_grow_are_refused(client, model):
     many = pa.table({"age": pa.nulls(10**7), "sex": pa.nulls(10**7), "income": pa.nulls(10**7)})
     with pytest.raises(TableError, match="more than 500 rows"):
         table_of_arrow(schema, arrow_of_table(many), 500)
+    assert client.request("/score", arrow_of_table(many.slice(0, 501)), {"Content-Type": ARROW})[0] == 413
     sink = pa.BufferOutputStream()
     zeros = pa.table({"age": np.zeros(400), "sex": ["F"] * 400, "income": np.zeros(400)})
     with pa.ipc.new_stream(sink, zeros.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 import pushforward as pf
-from pushforward.train import Stepped
+from pushforward.train import Checkpointed, Stepped, Stop
 from pushforward.train.batches import Batches
 
 RANK = int(os.environ.get("RANK", "0"))
@@ -26,7 +26,7 @@ dtype, name, count = (
     options.pop("model", "nsf"),
     options.pop("rows", 600),
 )
-pause = options.pop("pause", 0.0)
+pause, stop = options.pop("pause", 0.0), options.pop("stop_at_checkpoint", False)
 
 torch.set_num_threads(1)
 x = torch.randn(count, 2, generator=torch.Generator().manual_seed(0))
@@ -59,6 +59,7 @@ losses: dict[int, float] = {}
 def hear(event):
     if isinstance(event, Stepped):
         losses[event.step] = event.loss
+    return Stop("a checkpoint was written") if stop and isinstance(event, Checkpointed) else None
 
 
 history = pf.fit(flow, x, callbacks=hear, progress=False, **options)

@@ -19,6 +19,8 @@ export interface Lab {
 }
 
 export interface Mounted {
+  /** The user goes to another panel and may come back: what runs pauses, and all is kept. Without it the panel is destroyed. */
+  rest?(): void;
   /** Ends everything that the panel has begun: frames, trainings, listeners outside its root. */
   destroy(): void;
 }

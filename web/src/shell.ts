@@ -20,8 +20,9 @@ export class Shell {
   private states = new Map<string, State>();
   private tabs = new Map<string, HTMLButtonElement>();
   private themeHandlers = new Set<() => void>();
-  private mounted: Mounted | null = null;
   private current = "";
+  /** The panel that is shown, and those that rest. */
+  private mounted = new Map<string, { inside: HTMLElement; panel: Mounted }>();
   private writing = 0;
   private place = h("div", { class: "panel", role: "tabpanel", id: "lab-panel", tabindex: "-1" });
   private message = h("p", { class: "message", role: "status", "aria-live": "polite" });
@@ -67,7 +68,7 @@ export class Shell {
 
   destroy(): void {
     window.clearTimeout(this.writing);
-    this.mounted?.destroy();
+    for (const id of [...this.mounted.keys()]) this.end(id);
     this.offClosed();
     this.dark.removeEventListener("change", this.recolour);
     this.around.transport.close();
@@ -78,15 +79,15 @@ export class Shell {
   show(address: Address): void {
     if (address.panel === null || !this.tabs.has(address.panel)) return;
     this.states.set(address.panel, address.state);
-    this.current = "";
+    this.leave();
+    this.end(address.panel);
     this.open(address.panel);
   }
 
   private open(id: string): void {
     if (id === this.current) return;
     const panel = this.panels.find((each) => each.id === id) as Panel;
-    this.mounted?.destroy();
-    this.themeHandlers.clear();
+    this.leave();
     this.say("");
     this.current = id;
     for (const [name, tab] of this.tabs) {
@@ -95,11 +96,24 @@ export class Shell {
     }
     this.tabs.get(id)?.scrollIntoView?.({ block: "nearest", inline: "nearest" });
     this.place.setAttribute("aria-labelledby", `tab-${id}`);
-    const inside = h("div", {});
+    const inside = this.mounted.get(id)?.inside ?? h("div", {});
     this.place.replaceChildren(h("h2", {}, panel.title), h("p", { class: "lead" }, panel.lead), inside);
     const state = this.states.get(id) ?? {};
     this.write();
-    this.mounted = panel.mount(inside, this.lab(id, state));
+    if (!this.mounted.has(id)) this.mounted.set(id, { inside, panel: panel.mount(inside, this.lab(id, state)) });
+  }
+
+  /** The panel that is shown rests, or ends. */
+  private leave(): void {
+    const shown = this.mounted.get(this.current)?.panel;
+    if (shown?.rest) shown.rest();
+    else this.end(this.current);
+    this.current = "";
+  }
+
+  private end(id: string): void {
+    this.mounted.get(id)?.panel.destroy();
+    this.mounted.delete(id);
   }
 
   private write(): void {
@@ -122,7 +136,9 @@ export class Shell {
         this.themeHandlers.add(handler);
         return () => this.themeHandlers.delete(handler);
       },
-      say: (message) => this.say(message),
+      say: (message) => {
+        if (this.current === id || !this.current) this.say(message);
+      },
     };
   }
 

@@ -145,6 +145,16 @@ test("train live: ten seconds of training lower the held-out negative log-likeli
   await clean(page);
   await page.locator("#tab-push-forward").click();
   await page.waitForFunction(() => [...document.querySelectorAll(".panel option")].some((o) => o.value === "trained"));
+  await page.locator("#tab-train").click();
+  assert.equal(await numberOf(page, fact("step")), step + 1);
+  await page.locator("button.main").click(); // it goes on where it was, and pauses when another panel is opened
+  const more = await until(page, fact("step"), (value) => value > step + 1);
+  await page.locator("#tab-change").click();
+  await page.waitForTimeout(500);
+  await page.locator("#tab-train").click();
+  assert.equal(await page.getAttribute(fact("status"), "data-value"), "paused");
+  assert.ok((await numberOf(page, fact("step"))) >= more);
+  await clean(page);
 });
 
 const CSV = (rows) => `a,b,word\n${Array.from({ length: rows }, (_, k) => `${Math.sin(k)},${Math.cos(3 * k)},w`).join("\n")}\n`;

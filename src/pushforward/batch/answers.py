@@ -16,10 +16,12 @@ from pushforward.data import TableError
 from pushforward.estimators.density import FlowDensity
 from pushforward.estimators.model_files import read_model
 
-__all__ = ["BatchModel", "answered_in_parts"]
+__all__ = ["MOST_REFUSED", "BatchModel", "answered_in_parts"]
 
 REASON = "reason"
 """Column of the rows that cannot be answered."""
+MOST_REFUSED = 2_000
+"""Rows of a shard that are put into quarantine: finding each takes some calls of the model."""
 
 
 class BatchModel:
@@ -88,10 +90,21 @@ class BatchModel:
                 filled = filled.append_column(name, table.column(name))
         return filled
 
-    def sample_batch(self, rows: int, seed: int, conditions: Mapping[str, Any] | None = None) -> Any:
-        """Rows of the model, given values of columns, which stand beside the others."""
+    def sample_batch(
+        self, rows: int, random_state: Any, conditions: Mapping[str, Any] | None = None, *, keep_rules: bool = False
+    ) -> Any:
+        """Rows of the model, given values of columns, which stand beside the others.
+
+        Args:
+            rows: how many.
+            random_state: a seed, or a generator of numpy, which goes on.
+            conditions: values of columns.
+            keep_rules: whether rows keep the rules of the table that was learned from.
+        """
         with warnings.catch_warnings(action="ignore"), single_threaded():
-            return self.density.given(dict(conditions or {})).sample(rows, seed, whole=True)
+            return self.density.given(dict(conditions or {})).sample(
+                rows, random_state, whole=True, keep_rules=keep_rules
+            )
 
     def answer(self, question: str, table: Any, keep: Sequence[str] = ()) -> Any:
         """`score_batch` or `impute_batch`, by name."""
@@ -123,18 +136,38 @@ def _arrow(table: Any) -> Any:
     return pa.Table.from_pandas(table, preserve_index=False)
 
 
-def answered_in_parts(answer: Callable[[Any], Any], table: Any) -> tuple[list[Any], list[Any]]:
+def answered_in_parts(
+    answer: Callable[[Any], Any], table: Any, most_refused: int = MOST_REFUSED
+) -> tuple[list[Any], list[Any]]:
     """The answers for the rows of a table that can be answered, in their order, and the others with their reasons.
 
     A table that cannot be answered as a whole is halved until the rows that are to blame stand alone, each beside the
     error about it: which values a model takes is known to the model alone.
+
+    Args:
+        answer: from a table to its answers.
+        table: the rows.
+        most_refused: where more rows cannot be answered, the table itself is to blame.
+
+    Raises:
+        ValueError: more rows than that cannot be answered.
     """
-    try:
-        return [answer(table)], []
-    except (ValueError, pa.ArrowException) as error:
-        if table.num_rows == 1:
-            reason = str(error).removeprefix("row 1: ") or type(error).__name__
-            return [], [table.append_column(REASON, pa.array([reason]))]
-        half = table.num_rows // 2
-        parts = [answered_in_parts(answer, part) for part in (table.slice(0, half), table.slice(half))]
-        return [a for answers, _ in parts for a in answers], [b for _, bad in parts for b in bad]
+    answers: list[Any] = []
+    refused: list[Any] = []
+    waiting = [table]
+    while waiting:
+        part = waiting.pop()
+        try:
+            answers.append(answer(part))
+        except (ValueError, pa.ArrowException) as error:
+            if part.num_rows > 1:
+                half = part.num_rows // 2
+                waiting += [part.slice(half), part.slice(0, half)]
+                continue
+            reason = (str(error).removeprefix("row 1: ").splitlines() or [type(error).__name__])[0]
+            if len(refused) >= most_refused:
+                raise ValueError(
+                    f"more than {most_refused:,} rows cannot be answered, the last for: {reason}"
+                ) from None
+            refused.append(part.append_column(REASON, pa.array([reason])))
+    return answers, refused

@@ -18,6 +18,8 @@ __all__ = ["QUESTIONS", "Shard", "ShardPlan"]
 
 SHARD_ROWS = 1_000_000
 """Rows of row groups that make one shard; a file of fewer rows is one shard."""
+MOST_LETTERS = 100
+"""Of the name of a file in that of its results."""
 QUESTIONS = ("score", "impute", "sample")
 
 
@@ -40,8 +42,9 @@ class Shard:
 class ShardPlan:
     """All shards of a job.
 
-    The name of a result holds that of its source, its row groups, and a hash of the model and the question: doing a
-    shard twice writes the same file, and one that is there already belongs to this very job.
+    The name of a result holds that of its source, a hash of its address and of when it was changed, its row groups, and
+    a hash of the model and the question: doing a shard twice writes the same file, and one that is there already
+    belongs to this very job.
     """
 
     shards: tuple[Shard, ...]
@@ -51,6 +54,13 @@ class ShardPlan:
     """Hash of the model and the question."""
     damaged: Mapping[str, str] = field(default_factory=dict)
     """Files that cannot be read, and why."""
+
+    def others(self, out: str) -> int:
+        """How many files of results in a folder are not of this job: of another model or question, or of files that
+        have changed since."""
+        folder, mine = Storage(out), {shard.out.rpartition("/")[2] for shard in self.shards}
+        there = folder.matching() if folder.exists() else []
+        return sum(file.rpartition("/")[2] not in mine for file in there if "/quarantine/" not in file)
 
     @property
     def rows(self) -> int:
@@ -84,15 +94,17 @@ class ShardPlan:
         """
         options = dict(options or {})
         key = _key(model, question, options)
-        files = Storage(source).matching()
+        results = _joined(Storage(out).address, "")
+        files = [file for file in Storage(source).matching() if not file.startswith(results)]
         if not files:
             raise ValueError(f"{source}: there is no such file. Name Parquet files, a folder of them, or a pattern.")
         shards: list[Shard] = []
         damaged: dict[str, str] = {}
-        names = _short_names(files)
         for file in files:
+            storage = Storage(file)
             try:
-                with Storage(file).reading() as opened:
+                name = f"{PurePosixPath(file).stem[:MOST_LETTERS]}.{storage.stamp()}"
+                with storage.reading() as opened:
                     metadata = pq.ParquetFile(opened).metadata
                     sizes = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
             except (pa.ArrowException, OSError, ValueError) as error:
@@ -105,9 +117,9 @@ class ShardPlan:
                 continue
             for groups in _chunks(sizes, shard_rows):
                 part = "" if len(groups) == len(sizes) else f".groups-{groups[0]}-{groups[-1]}"
-                name = f"{names[file]}{part}.{key}.parquet"
-                rows = sum(sizes[k] for k in groups)
-                shards.append(Shard(file, tuple(groups), rows, _joined(out, name), _joined(out, f"quarantine/{name}")))
+                result = f"{name}{part}.{key}.parquet"
+                rows, aside = sum(sizes[k] for k in groups), _joined(out, f"quarantine/{result}")
+                shards.append(Shard(file, tuple(groups), rows, _joined(out, result), aside))
         return cls(tuple(shards), question, options, key, damaged)
 
     @classmethod
@@ -119,6 +131,7 @@ class ShardPlan:
         *,
         seed: int = 0,
         conditions: Mapping[str, Any] | None = None,
+        keep_rules: bool = False,
         shard_rows: int = SHARD_ROWS,
     ) -> ShardPlan:
         """The plan for so many rows of the model, which depend on the seed alone.
@@ -129,9 +142,10 @@ class ShardPlan:
             model: content of the model file.
             seed: of the samples.
             conditions: values of columns, which stand beside the others.
+            keep_rules: whether rows keep the rules of the table.
             shard_rows: rows of a shard.
         """
-        options = {"seed": seed, "given": dict(conditions or {})}
+        options = {"seed": seed, "given": dict(conditions or {}), "keep_rules": keep_rules}
         key = _key(model, "sample", [options, shard_rows])
         shards = []
         for k, start in enumerate(range(0, rows, shard_rows)):
@@ -148,30 +162,14 @@ def _key(model: bytes, question: str, options: Any) -> str:
 def _chunks(sizes: Sequence[int], most: int) -> list[list[int]]:
     """Neighbouring row groups of about so many rows together."""
     chunks: list[list[int]] = []
-    rows = most
+    rows = 0
     for k, size in enumerate(sizes):
-        if rows + size > most and (rows or not chunks):
+        if not chunks or (rows and rows + size > most):
             chunks.append([])
             rows = 0
         chunks[-1].append(k)
         rows += size
     return chunks
-
-
-def _short_names(files: Sequence[str]) -> dict[str, str]:
-    """Names without suffix; where two files of several folders have one name, their folders are part of it."""
-    stems = {file: PurePosixPath(file).stem for file in files}
-    if len(set(stems.values())) == len(files):
-        return stems
-    common = len(PurePosixPath(files[0]).parts)
-    for file in files:
-        parts = PurePosixPath(file).parts[:-1]
-        first = PurePosixPath(files[0]).parts[:-1]
-        same = next(
-            (k for k, (a, b) in enumerate(zip(parts, first, strict=False)) if a != b), min(len(parts), len(first))
-        )
-        common = min(common, same)
-    return {file: "-".join((*PurePosixPath(file).parts[common:-1], stems[file])) for file in files}
 
 
 def _joined(folder: str, name: str) -> str:

@@ -14,7 +14,7 @@ __all__ = ["on_ray"]
 RESULTS = ("rows", "bad", "seconds", "error", "was_there")
 
 
-def on_ray(work: Any, shards: Sequence[Shard], workers: int) -> Iterator[ShardResult]:
+def on_ray(work: Any, shards: Sequence[Shard], workers: int | None) -> Iterator[ShardResult]:
     """The results of all shards, from the cluster that ``ray.init`` finds or starts.
 
     Raises:
@@ -35,6 +35,6 @@ def on_ray(work: Any, shards: Sequence[Shard], workers: int) -> Iterator[ShardRe
 
     numbers = ray.data.from_items(list(range(len(shards))), override_num_blocks=max(1, len(shards)))
     # One CPU each. Ray Data starts a task whose node is gone again elsewhere, as often as need be.
-    results = numbers.map(answer, num_cpus=1, concurrency=max(1, workers))
+    results = numbers.map(answer, num_cpus=1, concurrency=workers)
     for row in results.iter_rows():
         yield ShardResult(listed[int(row["number"])], **{name: row[name] for name in RESULTS})

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -48,7 +52,7 @@ def run_shards(
     model: BatchModel,
     *,
     engine: str = "local",
-    workers: int = 1,
+    workers: int | None = None,
     keep: Sequence[str] = (),
     skip_bad: bool = False,
     progress: Callable[[ShardResult, int, int], None] = lambda result, done, count: None,
@@ -60,7 +64,8 @@ def run_shards(
         model: that answers.
         engine: ``"local"``, ``"ray"`` (extra ``ray``; the cluster that ``ray.init`` finds) or ``"spark"`` (an active
             session).
-        workers: processes of this machine, of the engine ``"local"``; most tasks at a time of Ray.
+        workers: processes of this machine, of the engine ``"local"``, 1 by default; most tasks at a time of Ray, by
+            default as many as there are cores.
         keep: names of columns that are copied beside the answers.
         skip_bad: put rows that cannot be answered into quarantine, with the reasons, instead of giving up their shard.
         progress: called after each shard with its result, how many are done, and how many there are.
@@ -70,7 +75,8 @@ def run_shards(
         ValueError: there is no such engine, or there are no workers.
     """
     one_of("run_shards", "engine", engine, ENGINES)
-    at_least("run_shards", "workers", workers, 1)
+    if workers is not None:
+        at_least("run_shards", "workers", workers, 1)
     if engine == "ray":
         from pushforward.batch.ray_engine import on_ray as on_engine
     elif engine == "spark":
@@ -86,13 +92,40 @@ def run_shards(
     return report
 
 
-def on_this_machine(work: Any, shards: Sequence[Shard], workers: int) -> Iterator[ShardResult]:
+def on_this_machine(work: Any, shards: Sequence[Shard], workers: int | None) -> Iterator[ShardResult]:
     """The results in the order in which they are there, from processes of this machine, or from this one alone."""
-    if workers == 1 or len(shards) < 2:
+    if workers in (None, 1) or len(shards) < 2:
         yield from map(work, shards)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy threads of torch in the middle of something
-    with ProcessPoolExecutor(min(workers, len(shards)), mp_context=context) as pool:
-        waiting = [pool.submit(work, shard) for shard in shards]
-        for done in as_completed(waiting):
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(min(workers or 1, len(shards)), mp_context=context, initializer=_follow_parent)
+    try:
+        for done in as_completed([pool.submit(work, shard) for shard in shards]):
             yield done.result()
+    except BaseException as error:  # Ctrl-C and SIGTERM as well: nobody waits for shards that are under way
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)
+        if isinstance(error, BrokenProcessPool):
+            raise ValueError(
+                "A worker was killed, perhaps for want of memory. Start again with fewer --workers: shards that are "
+                "done are not done twice."
+            ) from None
+        raise
+    pool.shutdown()
+
+
+def _follow_parent() -> None:
+    """In a worker: Ctrl-C is for the process that hands out the shards, which ends this one; if that is gone, this one
+    goes as well."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

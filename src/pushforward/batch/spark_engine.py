@@ -16,7 +16,7 @@ from pushforward.core.extras import need_packages
 __all__ = ["on_spark", "predictor", "score_udf"]
 
 
-def on_spark(work: Any, shards: Sequence[Shard], workers: int) -> Iterator[ShardResult]:
+def on_spark(work: Any, shards: Sequence[Shard], workers: int | None) -> Iterator[ShardResult]:
     """The results of all shards, from the executors of the active session of Spark.
 
     Raises:
@@ -27,7 +27,7 @@ def on_spark(work: Any, shards: Sequence[Shard], workers: int) -> Iterator[Shard
 
     session = SparkSession.builder.getOrCreate()
     numbers = session.sparkContext.parallelize(list(shards), max(1, len(shards)))
-    yield from numbers.map(work).toLocalIterator()
+    yield from numbers.map(work).collect()  # one job: an iterator would wait for each shard before the next begins
 
 
 def score_udf(model: BatchModel, batch_size: int = 8192) -> Any:

@@ -12,8 +12,8 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command that the arguments ask for, and leave the process with its exit code."""
     let_waiting_threads_sleep()
-    if not is_first_process():  # torchrun has started several, of which one speaks
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
+    if not is_first_process():  # torchrun has started several, of which one speaks; all may have errors
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
     try:
         from pushforward.cli.app import app
 

@@ -14,6 +14,7 @@ from pushforward.cli.image_options import also_images
 from pushforward.cli.options import (
     BatchSize,
     Debug,
+    Device,
     Drop,
     Engine,
     Epochs,
@@ -122,6 +123,7 @@ def fit(
         bool, typer.Option("--compile", help="Train with compiled kernels, for long runs; needs a C++ compiler.")
     ] = False,
     force: Force = False,
+    device: Device = None,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,
@@ -147,7 +149,9 @@ def fit(
     from pushforward.cli.schema import read_schema_file
 
     dropped, declared = ([], {}) if schema_file is None else read_schema_file(schema_file, table)
-    limits = {"seconds": seconds, "epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr}
+    training = {
+        "seconds": seconds, "epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr, "device": device,
+    }  # fmt: skip
     request = FitRequest(
         table=table,
         out=out,
@@ -158,7 +162,7 @@ def fit(
         types=[*(types or ()), *(f"{name}={kind}" for name, kind in declared.items())],
         settings=settings or (),
         validation=validation,
-        training={name: value for name, value in limits.items() if value is not None},
+        training={name: value for name, value in training.items() if value is not None},
         compile=compile,
         resume=resume,
         skip_bad=skip_bad,
@@ -223,7 +227,7 @@ def score(
     out: Annotated[str, typer.Option(help="The table to write: one column, log_density, in the order of the rows.")],
     keep: Keep = None,
     engine: Engine = None,
-    workers: Workers = 1,
+    workers: Workers = None,
     skip_bad: SkipBad = False,
     force: Force = False,
     threads: Threads = None,
@@ -279,7 +283,7 @@ def sample(
         ),
     ] = None,
     engine: Engine = None,
-    workers: Workers = 1,
+    workers: Workers = None,
     keep_rules: Annotated[
         bool,
         typer.Option(
@@ -309,7 +313,9 @@ def sample(
     if engine is not None:
         from pushforward.cli.shards import sample_shards
 
-        result = sample_shards(model, out, rows, conditions or (), seed, engine=engine, workers=workers)
+        result = sample_shards(
+            model, out, rows, conditions or (), seed, engine=engine, workers=workers, keep_rules=keep_rules
+        )
         finish(result, json, f"{out}: {result['rows']:,} rows in {result['shards']:,} files.")
         return
     with torch_scope(seed, threads):

@@ -62,7 +62,7 @@ def impute(
         ),
     ] = None,
     engine: Engine = None,
-    workers: Workers = 1,
+    workers: Workers = None,
     skip_bad: SkipBad = False,
     force: Force = False,
     threads: Threads = None,

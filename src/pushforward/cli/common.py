@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import typer
 
 from pushforward.core.json_values import finite
+from pushforward.core.rank import is_first_process
 from pushforward.core.signals import end_by_interrupt
 
 __all__ = [
@@ -70,7 +71,8 @@ def command(function: Function) -> Function:
             if isinstance(error, OSError) and error.strerror and error.filename is None:
                 _fail(error.strerror, MISTAKE)  # without the system's number
             if isinstance(error, ValueError | OSError):
-                _fail(str(error) or type(error).__name__, MISTAKE)
+                # A mistake in the arguments is one in every process of torchrun.
+                _fail(str(error) or type(error).__name__, MISTAKE, everywhere=isinstance(error, OSError))
             _fail(
                 f"internal error ({type(error).__name__}: {error}). This is a bug of pushforward: "
                 "please report it with the output of --debug.",
@@ -80,14 +82,18 @@ def command(function: Function) -> Function:
     return run  # type: ignore[return-value]
 
 
-def _fail(message: str, code: int, label: str = "Error: ") -> None:
-    typer.secho(f"{label}{message}", err=True, fg=typer.colors.RED if label else None)
+def _fail(message: str, code: int, label: str = "Error: ", *, everywhere: bool = True) -> None:
+    if is_first_process():
+        typer.secho(f"{label}{message}", err=True, fg=typer.colors.RED if label else None)
+    elif everywhere and label:
+        typer.echo(f"Process {os.environ.get('RANK')}: {message}", err=True)
     raise typer.Exit(code)
 
 
 def say(message: str) -> None:
-    """Print a message to standard error; standard output is for the result."""
-    typer.echo(message, err=True)
+    """Print a message to standard error; standard output is for the result. Of several processes the first speaks."""
+    if is_first_process():
+        typer.echo(message, err=True)
 
 
 def emit(result: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ import typer
 from pushforward.cli.common import Interrupted, listed, refuse_same_file, say, suggestion
 from pushforward.cli.left_out import without_empty, without_identifiers
 from pushforward.cli.options import parse_assignments, parse_columns
-from pushforward.cli.outputs import check_model_output, write_model
+from pushforward.cli.outputs import check_model_output, only_run_to, write_model
 from pushforward.cli.tables import in_options, options_named, parse_types
 from pushforward.core.files import check_writable
 from pushforward.core.rank import is_first_process
@@ -31,14 +31,7 @@ from pushforward.flows import FLOWS, IMAGE_FLOWS
 from pushforward.train import TrainingError
 from pushforward.train.checkpoint import read_step
 
-__all__ = [
-    "FitRequest",
-    "choose_columns",
-    "first_rows",
-    "fit_table",
-    "large_file",
-    "parse_options",
-]
+__all__ = ["FitRequest", "choose_columns", "first_rows", "fit_table", "large_file", "parse_options"]
 
 IN_MEMORY = 2**21
 """Rows up to which a Parquet file is read whole."""
@@ -128,7 +121,8 @@ def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
         run.notes = [f"Note: {in_options(finding.sentence)}" for finding in findings(schema.fields, x)]
         if large is not None:
             large.names = schema.names
-        return run.fit(rows.select(schema.names) if large is None else large)
+        with only_run_to(request.out):
+            return run.fit(rows.select(schema.names) if large is None else large)
 
 
 class Run:
@@ -267,7 +261,8 @@ def check_files(request: FitRequest) -> None:
     validation = [] if isinstance(request.validation, float | int) else [str(request.validation)]
     check_model_output(request.out, str(request.table), *validation, force=request.force)
     refuse_same_file("--checkpoint", request.checkpoint_path, str(request.table), request.out)
-    check_writable(request.checkpoint_path)
+    if is_first_process():
+        check_writable(request.checkpoint_path)
 
 
 def validation_rows(request: FitRequest, schema: Schema) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from pushforward.cli.common import Interrupted, listed, refuse_same_file, say, suggestion
 from pushforward.cli.fit import parse_options
 from pushforward.cli.image_files import judged
-from pushforward.cli.outputs import check_model_output, write_model
+from pushforward.cli.outputs import check_model_output, only_run_to, write_model
 from pushforward.core.files import check_writable
 from pushforward.core.rank import is_first_process
 from pushforward.data.image_pairs import with_given
@@ -45,7 +45,8 @@ def fit_images(arguments: Mapping[str, Any], *, show: bool) -> dict[str, Any]:
     inputs = [source, *(path for path in beside if isinstance(path, str))]
     check_model_output(out, *inputs, force=arguments["force"], columns=())
     refuse_same_file("--checkpoint", checkpoint, *inputs, out)
-    check_writable(checkpoint)
+    if is_first_process():
+        check_writable(checkpoint)
     if arguments["labels"] and arguments["no_labels"]:
         raise ValueError("--labels and --no-labels: give one of them.")
     if arguments["labels"] and arguments["given_images"]:
@@ -55,14 +56,15 @@ def fit_images(arguments: Mapping[str, Any], *, show: bool) -> dict[str, Any]:
         if isinstance(validation, str):
             raise ValueError("--validation: with --given-images it is a share of the images. Give a number below 1.")
         images = with_given(images, source, arguments["given_images"])
-    limits = {key: arguments[key] for key in ("seconds", "epochs", "steps", "batch_size", "lr")}
+    limits = {key: arguments[key] for key in ("seconds", "epochs", "steps", "batch_size", "lr", "device")}
     model = FlowImages(
         model=name, options=options, levels=arguments["levels"], precision=arguments["precision"],
         classification=arguments["classification"],
         validation=_read(validation, None, arguments) if isinstance(validation, str) else validation or None,
         checkpoint=checkpoint, resume=arguments["resume"], random_state=arguments["seed"], verbose=show, **limits,
     )  # fmt: skip
-    return ImageRun(model, arguments, checkpoint).fit(images)
+    with only_run_to(out):
+        return ImageRun(model, arguments, checkpoint).fit(images)
 
 
 def _defaults(name: str) -> dict[str, Any]:

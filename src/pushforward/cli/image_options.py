@@ -93,7 +93,7 @@ COMMON = {"json", "debug", "seed", "threads", "force"}
 TAKEN: Mapping[str, set[str]] = {
     "fit": {
         "table", "out", "model", "seconds", "epochs", "steps", "validation", "settings", "batch_size", "lr", "resume",
-        "checkpoint",
+        "checkpoint", "device",
     },
     "evaluate": {"model", "table"},
     "score": {"model", "table", "out"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from pushforward.cli.common import listed, suggestion
 __all__ = [
     "BatchSize",
     "Debug",
+    "Device",
     "Drop",
     "Epochs",
     "FixedSeed",
@@ -49,6 +51,20 @@ def positive_number(text: str) -> float:
     if not 0 < number < math.inf:
         raise typer.BadParameter(f"must be positive; got {text}.")
     return number
+
+
+def _device(text: str) -> str:
+    """A device of torch that this machine has."""
+    import torch
+
+    try:
+        there = torch.empty(0, device=text).device.type != "meta"
+    except (AssertionError, RuntimeError):
+        there = False
+    if not there:
+        raise typer.BadParameter(f"there is no device {text!r} here. Leave the option out for the CPU.")
+    # Of several processes that torchrun has started, each takes a GPU of its own.
+    return f"cuda:{os.environ['LOCAL_RANK']}" if text == "cuda" and "LOCAL_RANK" in os.environ else text
 
 
 def _probability(text: str) -> float:
@@ -144,7 +160,14 @@ Engine = Annotated[
     ),
 ]
 Workers = Annotated[
-    int, typer.Option("--workers", min=1, help="Processes, or tasks at a time.", rich_help_panel="Shards")
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Processes of --engine local, 1 by default; or tasks of ray at a time, as many as there are cores.",
+        show_default=False,
+        rich_help_panel="Shards",
+    ),
 ]
 SkipBad = Annotated[
     bool,
@@ -157,6 +180,10 @@ SkipBad = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON on standard output.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.", show_default=False)]
+Device = Annotated[
+    str | None,
+    typer.Option(parser=_device, metavar="DEVICE", help="Where to train: cuda, cuda:1 or cpu.", show_default=False),
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed; the same seed gives the same result.")]
 # All commands accept a seed; of those that use no random numbers it is no option worth a line of help.
 FixedSeed = Annotated[int, typer.Option(min=0, hidden=True)]

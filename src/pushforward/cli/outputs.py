@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,21 @@ import pyarrow as pa
 
 from pushforward.cli.common import listed, refuse_same_file
 from pushforward.core.files import atomic_path, check_writable
+from pushforward.core.locks import InUseError, held
 from pushforward.core.rank import is_first_process
 from pushforward.data import TableError, TableWriter
 from pushforward.data.writing import STANDARD_OUTPUT
 from pushforward.io import read_header, save
 
-__all__ = ["check_model_output", "check_output", "remember", "table_writer", "write_blocks", "write_model"]
+__all__ = [
+    "check_model_output",
+    "check_output",
+    "only_run_to",
+    "remember",
+    "table_writer",
+    "write_blocks",
+    "write_model",
+]
 
 REMEMBERED = 5_000
 """Number of files."""
@@ -47,6 +56,22 @@ def check_output(out: str, *inputs: str | os.PathLike[str] | None, force: bool, 
         )
 
 
+@contextmanager
+def only_run_to(out: str) -> Iterator[None]:
+    """Within the block no other command fits a model to the same file, on this machine.
+
+    Raises:
+        ValueError: one does already.
+    """
+    with ExitStack() as stack:
+        if is_first_process():
+            try:
+                stack.enter_context(held(out))
+            except InUseError as error:
+                raise ValueError(f"--out: {error} Choose another name.") from None
+        yield
+
+
 def write_model(model: Any, out: str, metadata: dict[str, Any]) -> None:
     """Write a model file; of several processes that learned it together the first one does."""
     if is_first_process():
@@ -60,6 +85,8 @@ def check_model_output(out: str, *inputs: str, force: bool, columns: Iterable[st
         ValueError, OSError: with a remedy.
     """
     refuse_same_file("--out", out, *inputs)
+    if not is_first_process():  # only the first of several processes writes
+        return
     check_writable(out)
     if force or not os.path.exists(out):
         return

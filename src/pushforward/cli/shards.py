@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,8 @@ __all__ = ["answer_shards", "names_shards", "sample_shards"]
 
 
 def names_shards(table: Any, engine: str | None) -> bool:
-    """Whether a table is to be read in shards: an engine is named, or it is an address or a pattern."""
-    return engine is not None or any(sign in str(table) for sign in ("*", "://"))
+    """Whether a table is to be read in shards: an engine is named, or it is a folder, a pattern or an address."""
+    return engine is not None or os.path.isdir(str(table)) or any(sign in str(table) for sign in ("*", "?", "://"))
 
 
 def answer_shards(
@@ -25,7 +26,7 @@ def answer_shards(
     out: str,
     *,
     engine: str | None,
-    workers: int,
+    workers: int | None,
     keep: Sequence[str] = (),
     skip_bad: bool = False,
 ) -> dict[str, Any]:
@@ -43,11 +44,21 @@ def answer_shards(
     plan = ShardPlan.make(table, out, batch.content, question=question, options={"keep": kept}, skip_bad=skip_bad)
     for file, reason in plan.damaged.items():
         say(f"{file}: left out, for it cannot be read ({reason}).")
+    if others := plan.others(out):
+        say(f"{out}: {others:,} other Parquet files stay there, of other jobs or of tables that have changed since.")
     return carry_out(plan, batch, engine, workers, kept, skip_bad) | {"out": out, "left_out": len(plan.damaged)}
 
 
 def sample_shards(
-    model: str, out: str, rows: int, conditions: Sequence[str], seed: int, *, engine: str | None, workers: int
+    model: str,
+    out: str,
+    rows: int,
+    conditions: Sequence[str],
+    seed: int,
+    *,
+    engine: str | None,
+    workers: int | None,
+    keep_rules: bool = False,
 ) -> dict[str, Any]:
     """Rows of the model, as Parquet files in a folder.
 
@@ -59,7 +70,7 @@ def sample_shards(
     values = observed_values(fitted, conditions, model)
     with options_named(model):
         fitted.given(values)
-    plan = ShardPlan.of_samples(rows, out, batch.content, seed=seed, conditions=values)
+    plan = ShardPlan.of_samples(rows, out, batch.content, seed=seed, conditions=values, keep_rules=keep_rules)
     return carry_out(plan, batch, engine, workers, (), False) | {"out": out}
 
 
@@ -77,7 +88,7 @@ def checked_engine(engine: str | None) -> str:
 
 
 def carry_out(
-    plan: ShardPlan, model: BatchModel, engine: str, workers: int, keep: Sequence[str], skip_bad: bool
+    plan: ShardPlan, model: BatchModel, engine: str, workers: int | None, keep: Sequence[str], skip_bad: bool
 ) -> dict[str, Any]:
     """Do a plan, with a line for each tenth of it."""
     said = 0
@@ -95,8 +106,8 @@ def carry_out(
     except ImportError as error:
         raise ValueError(str(error)) from None
     if report.errors:
-        more = f" So it is with {len(report.errors) - 1:,} further shards." if len(report.errors) > 1 else ""
-        remedy = "" if skip_bad else " --skip-bad puts such rows aside."
+        more = f" {len(report.errors) - 1:,} more shards have errors." if len(report.errors) > 1 else ""
+        remedy = "" if skip_bad else " --skip-bad puts such rows into quarantine."
         raise ValueError(f"{report.errors[0].rstrip('.')}.{more}{remedy} The other shards are done.")
     return {
         "rows": report.rows, "bad": report.bad, "shards": report.shards, "there_before": report.there_before,

@@ -55,7 +55,10 @@ def held(path: str | os.PathLike[str]) -> Iterator[None]:
 def _locked(lock: Path, path: str | os.PathLike[str]) -> int | None:
     """The open lock file; None where the file system has no locks."""
     while True:
-        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
+        try:
+            descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
+        except OSError:  # whoever writes the file will say what is wrong with its folder
+            return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -70,7 +73,8 @@ def _locked(lock: Path, path: str | os.PathLike[str]) -> int | None:
         # Whoever held it before may have removed the file: then another one is locked by now, or will be.
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(lock)):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+                with suppress(OSError):  # on a full disk nobody learns who holds it
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
                 return descriptor
         os.close(descriptor)

@@ -152,6 +152,8 @@ def _lost_processes() -> Iterator[None]:
     """Errors of the connection as one sentence."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise ProcessLostError(
             f"another process of this run has ended or does not answer ({str(error).strip().splitlines()[-1][:200]})"

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from pushforward.core.files import atomic_path
 
 __all__ = ["Storage", "is_remote"]
+
+
+STAMPS = ("etag", "ETag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
+"""By which of these, the first that there is, a file system knows that a file has changed."""
 
 
 def is_remote(path: str) -> bool:
@@ -34,13 +43,26 @@ class Storage:
             raise ValueError(f"{address}: {str(error).strip().rstrip('.')}.") from None
 
     def matching(self) -> list[str]:
-        """The files that the path names, with ``*`` and ``?``, or the Parquet files in the folder that it is, as
-        addresses, in order."""
+        """The file of that name; or the Parquet files in the folder that it is; or those that the path names with ``*``
+        and ``?``: as addresses, in order. Hidden files, as unfinished ones are, do not count."""
         if self.files.isdir(self.path):
             files = [file for file in self.files.find(self.path) if file.endswith(".parquet")]
         else:
-            files = self.files.glob(self.path)
-        return sorted(self.files.unstrip_protocol(file) for file in files)
+            files = [self.path] if self.files.isfile(self.path) else self.files.glob(self.path)
+        shown = (file for file in files if not file.rpartition("/")[2].startswith("."))
+        return sorted(self.files.unstrip_protocol(file) for file in shown)
+
+    @property
+    def address(self) -> str:
+        """The whole address."""
+        address: str = self.files.unstrip_protocol(self.path)
+        return address
+
+    def stamp(self) -> str:
+        """A short text that is another one for another file, and for this one once it has changed."""
+        about = self.files.info(self.path)
+        changed = next((str(about[name]) for name in STAMPS if about.get(name) is not None), "")
+        return hashlib.sha256(f"{self.address} {about.get('size')} {changed}".encode()).hexdigest()[:10]
 
     def exists(self) -> bool:
         """Whether there is such a file."""
@@ -56,6 +78,11 @@ class Storage:
     def writing(self) -> Iterator[Any]:
         """A file that gets its name when the block ends, and vanishes when the block fails: whoever reads finds all of
         it or nothing."""
+        if isinstance(self.files, LocalFileSystem):
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            with atomic_path(self.path) as path, open(path, "wb") as file:
+                yield file
+            return
         folder, _, name = self.path.rpartition("/")
         self.files.makedirs(folder or ".", exist_ok=True)
         temporary = f"{folder}/.{name}.{secrets.token_hex(6)}.tmp"

@@ -326,4 +326,6 @@ class TableEstimator(TrainedEstimator):
 
     def _generator(self, random_state: Any, *, device: str | None = None) -> torch.Generator:
         source = self.random_state if random_state is None else random_state
-        return torch.Generator(device=device or self.device or "cpu").manual_seed(seed_of(source))
+        # Of as many tables as one draws from a generator, no two may have one seed.
+        seed = int(source.integers(2**63 - 1)) if isinstance(source, np.random.Generator) else seed_of(source)
+        return torch.Generator(device=device or self.device or "cpu").manual_seed(seed)

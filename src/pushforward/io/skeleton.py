@@ -39,6 +39,8 @@ def skeleton(config: dict[str, Any], largest: int | None = None, parameters: int
     Raises:
         ValueError: it has a larger tensor, or more of them; and whatever the constructors raise.
     """
+    if parameters is not None and _parts(config) > max(USUAL_WEIGHTS, 20 * parameters):
+        raise ValueError("the config has more parts than the weights of the file can belong to")
     # Initial weights are drawn and discarded, without a trace in a fit of another thread. A model may be built twice.
     with seeded(0), _at_most(None if parameters is None else max(USUAL_WEIGHTS, 4 * parameters)):
         try:
@@ -56,6 +58,15 @@ def skeleton(config: dict[str, Any], largest: int | None = None, parameters: int
             if _fill_constants(model):
                 return model
         return build(config)
+
+
+def _parts(config: object) -> int:
+    """How many parts a config names."""
+    if isinstance(config, list):
+        return sum(map(_parts, config))
+    if not isinstance(config, dict):
+        return 0
+    return ("type" in config) + sum(map(_parts, config.values()))
 
 
 @contextmanager

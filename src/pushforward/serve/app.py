@@ -9,8 +9,9 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -44,8 +45,14 @@ __all__ = ["Service", "create_app"]
 OPEN = ("/healthz", "/readyz")
 """Paths that need no token."""
 RETRY_SECONDS = 1
+LEAST_LETTERS = 8
+"""Of a token."""
+MANY_BYTES, MANY_ROWS = 2**16, 500
+"""Of a body and of an answer, from which on reading and writing them must not keep others waiting."""
 LOG = logging.getLogger("pushforward.serve")
 Handler = Callable[[Request], Awaitable[Response]]
+T = TypeVar("T")
+R = TypeVar("R", bound=RowsRequest)
 
 
 def create_app(
@@ -78,10 +85,15 @@ class Service:
     """
 
     def __init__(self, model: ServedModel | ModelProcess, token: str | None, limits: ServerLimits) -> None:
+        if token is not None and len(token) < LEAST_LETTERS:
+            raise ValueError(
+                f"pushforward serve: the token is shorter than {LEAST_LETTERS} characters. Choose a longer one."
+            )
         self.model, self.limits, self._token = model, limits, token
         self.drains = False
         self._bodies, self._queue = Bodies(limits), WorkQueue(model.scores, limits, single_threaded())
         self._metrics = Metrics(lambda: len(self._queue))
+        self._alone = asyncio.Lock()
         posts: dict[str, Handler] = {
             "/score": self.score, "/sample": self.sample, "/given": self.given, "/impute": self.impute,
             "/explain": self.explain,
@@ -108,7 +120,7 @@ class Service:
     async def score(self, request: Request) -> Response:
         """Log-densities of rows."""
         async with self._bodies.of(request) as body:
-            table, _ = self._bodies.table(self.model.schema, request, body, RowsRequest)
+            table, _ = await self._rows(request, body, RowsRequest)
             values: np.ndarray[Any, Any] = await self._queue.ask(table=table)
         self._metrics.count_rows("score", len(values))
         if _wants_arrow(request):
@@ -124,7 +136,7 @@ class Service:
             model = self.model
             table = await self._queue.ask(lambda: model.sample(asked.n, asked.conditions, asked.seed, asked.keep_rules))
         self._metrics.count_rows("sample", table.num_rows)
-        return self._table(request, table)
+        return await self._table(request, table)
 
     async def given(self, request: Request) -> Response:
         """Distributions of columns, given others."""
@@ -136,15 +148,15 @@ class Service:
     async def impute(self, request: Request) -> Response:
         """Rows without gaps."""
         async with self._bodies.of(request) as body:
-            table, asked = self._bodies.table(self.model.schema, request, body, ImputeRequest)
+            table, asked = await self._rows(request, body, ImputeRequest)
             filled = await self._queue.ask(lambda: self.model.impute(table, asked.draw, asked.seed))
         self._metrics.count_rows("impute", filled.num_rows)
-        return self._table(request, filled)
+        return await self._table(request, filled)
 
     async def explain(self, request: Request) -> Response:
         """What is surprising in rows."""
         async with self._bodies.of(request) as body:
-            table, asked = self._bodies.table(self.model.schema, request, body, ExplainRequest)
+            table, asked = await self._rows(request, body, ExplainRequest)
             rows = await self._queue.ask(lambda: self.model.explain(table, asked.top))
         self._metrics.count_rows("explain", len(rows))
         return _json({"rows": rows})
@@ -164,7 +176,7 @@ class Service:
 
     async def ready(self, request: Request) -> Response:
         """Whether new requests are welcome."""
-        if self.drains or len(self._queue) >= self.limits.waiting:
+        if self.drains or not self.model.is_alive or len(self._queue) >= self.limits.waiting:
             return PlainTextResponse("busy\n", 503, headers={"retry-after": str(RETRY_SECONDS)})
         return PlainTextResponse("ready\n")
 
@@ -230,8 +242,23 @@ class Service:
         response.headers["www-authenticate"] = "Bearer"
         return response
 
-    def _table(self, request: Request, table: pa.Table) -> Response:
-        return _arrow(table) if _wants_arrow(request) else _json({"rows": json_of_table(table)})
+    async def _rows(self, request: Request, body: bytes, kind: type[R]) -> tuple[pa.Table, R]:
+        """The table of a request, and its options."""
+        return await self._apart(
+            len(body) > MANY_BYTES, partial(self._bodies.table, self.model.schema, request, body, kind)
+        )
+
+    async def _table(self, request: Request, table: pa.Table) -> Response:
+        if _wants_arrow(request):
+            return _arrow(table)
+        return await self._apart(table.num_rows > MANY_ROWS, lambda: _json({"rows": json_of_table(table)}))
+
+    async def _apart(self, takes_long: bool, function: Callable[[], T]) -> T:
+        """The result of a function; of one that takes long in another thread, one at a time."""
+        if not takes_long:
+            return function()
+        async with self._alone:
+            return await asyncio.to_thread(function)
 
 
 def _wants_arrow(request: Request) -> bool:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from pushforward.core.json_values import read_message
 from pushforward.data import Schema, TableError
 from pushforward.serve.limits import ServerLimits
-from pushforward.serve.rows import ARROW, table_of_arrow, table_of_rows
+from pushforward.serve.rows import ARROW, TooManyRowsError, table_of_arrow, table_of_rows
 
 __all__ = ["Bodies", "ExplainRequest", "GivenRequest", "ImputeRequest", "RefusedError", "RowsRequest", "SampleRequest"]
 
@@ -115,6 +115,9 @@ class Bodies:
             413, f"The body is larger than {self.limits.request_bytes:,} bytes. Send fewer rows at once."
         )
 
+    def _too_many_rows(self) -> RefusedError:
+        return RefusedError(413, f"The request has more than {self.limits.rows:,} rows. Send fewer at once.")
+
     def read(self, kind: type[R], body: bytes) -> R:
         """A request in JSON.
 
@@ -125,6 +128,9 @@ class Bodies:
             value = read_message(body)
         except (ValueError, UnicodeError):
             raise RefusedError(400, "The body is no JSON.") from None
+        rows = value.get("rows") if isinstance(value, dict) else None
+        if isinstance(rows, list) and len(rows) > self.limits.rows:  # before each of them is checked
+            raise self._too_many_rows()
         try:
             return kind.model_validate(value)
         except ValidationError as error:
@@ -142,8 +148,6 @@ class Bodies:
         """
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != ARROW:
             asked: Any = self.read(kind, body)
-            if len(asked.rows) > self.limits.rows:
-                raise RefusedError(413, f"The request has more than {self.limits.rows:,} rows. Send fewer at once.")
             return table_of_rows(schema, asked.rows), asked
         options = {name: read_option(value) for name, value in request.query_params.items()}
         try:
@@ -151,7 +155,10 @@ class Bodies:
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             raise RefusedError(422, f"{'.'.join(map(str, first['loc']))}: {first['msg'][:200]}.") from None
-        table = table_of_arrow(schema, body, self.limits.rows)
+        try:
+            table = table_of_arrow(schema, body, self.limits.rows)
+        except TooManyRowsError:
+            raise self._too_many_rows() from None
         if not table.num_rows:
             raise TableError("The stream of Arrow has no rows.")
         return table, asked

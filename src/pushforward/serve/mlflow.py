@@ -32,6 +32,8 @@ def save_mlflow(model: str | os.PathLike[str], folder: str | os.PathLike[str], *
     import mlflow
     import pandas as pd
     import pyarrow as pa
+    from mlflow.models import ModelSignature
+    from mlflow.types import ParamSchema, ParamSpec
 
     from pushforward.serve.model import ServedModel
 
@@ -57,6 +59,11 @@ def save_mlflow(model: str | os.PathLike[str], folder: str | os.PathLike[str], *
                 raise scores
             return pd.DataFrame({"log_density": scores})
 
+    # MLflow hands on only the parameters that the signature names.
+    signature = ModelSignature(params=ParamSchema([ParamSpec("question", "string", "score")]))
     mlflow.pyfunc.save_model(
-        path=os.fspath(folder), python_model=PushforwardModel(), artifacts={"model": os.fspath(model)}, **options
+        path=os.fspath(folder),
+        python_model=PushforwardModel(),
+        artifacts={"model": os.fspath(model)},
+        **{"signature": signature, **options},
     )

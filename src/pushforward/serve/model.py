@@ -39,6 +39,9 @@ class ServedModel:
         self.density, self.detector = read_model(path)
         self.schema = self.density.schema_
 
+    is_alive = True
+    """Whether it can answer."""
+
     @property
     def exactness(self) -> str:
         """Whether densities are exact, estimates or bounds."""

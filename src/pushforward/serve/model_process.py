@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import pickle
+import shutil
 import signal
+import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pushforward.core.signals import INTERRUPTING
+from pushforward.io import read_header
 from pushforward.serve.model import ServedModel
 from pushforward.serve.queue import BusyError
 
@@ -32,7 +36,8 @@ class ModelProcess:
 
     Threads of one process take turns: each of the hundreds of small operations of a model would wait for the thread
     that talks to clients, and that one for the operations. If the process dies, as one that needs too much memory, the
-    question is refused and the process starts anew. One thread asks at a time.
+    question is refused and the process starts anew, with the model of before whatever has become of its file. One
+    thread asks at a time.
 
     Args:
         path: of the file.
@@ -42,8 +47,14 @@ class ModelProcess:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._start()
+        read_header(path)  # says what is wrong with it
+        self._folder = tempfile.TemporaryDirectory(prefix="pushforward-serve-")
+        self.path = Path(shutil.copy(path, self._folder.name))
+        try:
+            self.name, self.schema, self.exactness, self._description = self._start()
+        except BaseException:
+            self.close()
+            raise
 
     def scores(self, tables: Sequence[pa.Table]) -> list[NDArray[np.float64] | Exception]:
         """As `ServedModel.scores`."""
@@ -72,36 +83,47 @@ class ModelProcess:
         """As `ServedModel.describe`."""
         return self._description
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether there is a process that answers."""
+        return self._process.is_alive()
+
     def close(self) -> None:
         """End the process."""
+        self._end()
+        self._folder.cleanup()
+
+    def _end(self) -> None:
         self._connection.close()
         self._process.join(LEAVE_SECONDS)
         if self._process.is_alive():
             self._process.kill()
 
-    def _start(self) -> None:
+    def _start(self) -> Any:
+        """Start the process; what it says about the model."""
         context = multiprocessing.get_context("spawn")  # a fork would copy threads in the middle of something
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_answer, args=(theirs, self.path), daemon=True, name="model")
         self._process.start()
         theirs.close()
         try:
-            self.name, self.schema, self.exactness, self._description = self._received()
-        except EOFError:
-            raise ValueError(f"{self.path}: the process that reads the model ended before it had.") from None
+            about, error = self._connection.recv()
+        except (EOFError, OSError):
+            raise ValueError(f"{self.path.name}: the process that reads the model ended before it had.") from None
+        if error is not None:
+            raise error
+        return about
 
     def _ask(self, question: str, *arguments: Any) -> Any:
         try:
             self._connection.send((question, arguments))
-            return self._received()
+            answer, error = self._connection.recv()
         except (EOFError, OSError):
-            self.close()
+            self._end()
             LOG.error("the process of the model ended with code %s and starts anew", self._process.exitcode)
-            self._start()
+            with suppress(ValueError):  # the next question tries again
+                self._start()
             raise BusyError("The model needed too much memory, or its process was killed. Try again later.") from None
-
-    def _received(self) -> Any:
-        answer, error = self._connection.recv()
         if error is not None:
             raise error
         return answer

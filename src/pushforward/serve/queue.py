@@ -71,7 +71,7 @@ class WorkQueue:
         """Take no further request where too many wait.
 
         Raises:
-            BusyError: so it is.
+            BusyError: too many wait.
         """
         if self._ends or len(self) >= self._limits.waiting:
             raise BusyError(f"{len(self)} requests are waiting already. Try again later.")

@@ -13,12 +13,16 @@ from pushforward.core.json_values import finite
 from pushforward.data import Schema, TableError
 from pushforward.data.json_entries import entry_json
 
-__all__ = ["ARROW", "arrow_of_table", "json_of_table", "table_of_arrow", "table_of_rows"]
+__all__ = ["ARROW", "TooManyRowsError", "arrow_of_table", "json_of_table", "table_of_arrow", "table_of_rows"]
 
 ARROW = "application/vnd.apache.arrow.stream"
 """The media type of a stream of Arrow."""
 SCALARS = (str, int, float, bool, type(None))
 LARGEST = 2**63
+
+
+class TooManyRowsError(TableError):
+    """A request has more rows than one may have."""
 
 
 def table_of_rows(schema: Schema, rows: Sequence[Mapping[str, Any]], optional: Sequence[str] = ()) -> pa.Table:
@@ -81,7 +85,7 @@ def table_of_arrow(schema: Schema, body: bytes, most_rows: int, optional: Sequen
             for batch in reader:
                 rows += batch.num_rows
                 if rows > most_rows:
-                    raise TableError(f"The request has more than {most_rows:,} rows. Send fewer at once.")
+                    raise TooManyRowsError(f"The request has more than {most_rows:,} rows. Send fewer at once.")
                 batches.append(batch)
             names = reader.schema.names
             if double := next((name for name in schema.names if names.count(name) > 1), None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 import socket
@@ -63,8 +64,6 @@ def serve(
     if not needs_token and host not in LOOPBACK:
         raise ValueError("pushforward serve: other machines can reach this address, so requests need a token.")
     chosen = token if token is not None else os.environ.get(TOKEN)
-    if needs_token and chosen is not None and len(chosen) < 8:
-        raise ValueError(f"pushforward serve: the token in {TOKEN} is shorter than 8 characters. Choose a longer one.")
     secret = (chosen or secrets.token_urlsafe(24)) if needs_token else None
     with _listen(host, port) as listener, closing(ModelProcess(Path(model))) as served:
         service = Service(served, secret, limits or ServerLimits())
@@ -102,11 +101,12 @@ def drained_server(service: Any, drain_seconds: float) -> Any:
                 await asyncio.sleep(LEAVE_SECONDS)
             await super().shutdown(sockets)
 
-    protocol = TimedProtocol.within(service.limits.body_seconds)
+    limits = service.limits
+    protocol = TimedProtocol.within(limits.body_seconds)
     config = uvicorn.Config(
         service.app, http=protocol, log_level="critical", access_log=False, lifespan="on", ws="none",
         proxy_headers=False, server_header=False, date_header=False, timeout_keep_alive=30, backlog=1024,
-        limit_concurrency=2000,
+        limit_concurrency=2000, timeout_graceful_shutdown=math.ceil(limits.seconds + 2 * limits.body_seconds),
     )  # fmt: skip
     return Server(config)
 

@@ -128,10 +128,10 @@ class Trainer:
                         self._validate()
                     else:
                         self._step()
-                self._agree(interrupt)
                 if checkpoint is not None and time.monotonic() - written >= checkpoint_seconds:
                     self._checkpoint(checkpoint)
                     written = time.monotonic()
+                self._agree(interrupt)  # at last: a callback may have asked to stop at any of this
             self.history.seconds = self.clock()
             if checkpoint is not None:
                 self._checkpoint(checkpoint)

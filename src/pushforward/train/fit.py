@@ -144,39 +144,39 @@ def fit(
     processes = ALONE if distributed is False else joined_processes()
     if distributed and processes.count == 1:
         raise TrainingError("fit: distributed=True, but there is one process. Start several by torchrun.")
-    with postponed_interrupts() as interrupt:  # until there is a run that leaves a checkpoint
-        load = None
-        if callable(x) and not isinstance(x, Tensor):
-            (x, context), load = _first_of_passes(flow, x, context, weights, validation)
-        train, held_out = _rows(flow, loss, schedule, x, context, weights, validation)
-        if train.x is not None:
-            with seeded(schedule.seed, sorted({"cpu", str(train.x.device)})):
-                flow.initialize(*_start_rows(train.x, train.context))
-        if checkpoint is not None:
-            processes.of_first(partial(check_writable, checkpoint))
-        processes.share_state(flow)
-        plan = schedule.plan(
-            None if train.draws else len(train),
-            patience=schedule.patience if held_out is not None else None,
-            loss=described(loss),
-            data=_hash(train) if checkpoint is not None else "",
-            validation=_hash(held_out) if checkpoint is not None else "",
-            compile=compile,
-            precision=precision,
-            memory="invert" if "invert" in _memory(flow, memory) else None,
-        )
-        batches = Batches(train, plan.batch_size, plan.seed, load)
-        listeners = listeners if processes.is_first else []
-        _check_same(processes, flow, train, plan)
-        trainer = Trainer(flow, loss, batches, held_out, schedule, plan, Listeners(listeners), processes)
-        # Recomputing sets and restores torch's global states in each backward pass, which two threads must not do at
-        # once.
-        trainer.draws.always |= bool(_memory(flow, memory) - {"plain"})
-        if resume and checkpoint is not None and processes.of_first(Path(checkpoint).exists):
-            trainer.restore(checkpoint)
     with ExitStack() as stack:
-        if checkpoint is not None:
-            stack.enter_context(_only_run(checkpoint, processes))
+        with postponed_interrupts() as interrupt:  # until there is a run that leaves a checkpoint
+            load = None
+            if callable(x) and not isinstance(x, Tensor):
+                (x, context), load = _first_of_passes(flow, x, context, weights, validation)
+            train, held_out = _rows(flow, loss, schedule, x, context, weights, validation)
+            if train.x is not None:
+                with seeded(schedule.seed, sorted({"cpu", str(train.x.device)})):
+                    flow.initialize(*_start_rows(train.x, train.context))
+            if checkpoint is not None:
+                processes.of_first(partial(check_writable, checkpoint))
+                stack.enter_context(_only_run(checkpoint, processes))
+            processes.share_state(flow)
+            plan = schedule.plan(
+                None if train.draws else len(train),
+                patience=schedule.patience if held_out is not None else None,
+                loss=described(loss),
+                data=_hash(train) if checkpoint is not None else "",
+                validation=_hash(held_out) if checkpoint is not None else "",
+                compile=compile,
+                precision=precision,
+                memory="invert" if "invert" in _memory(flow, memory) else None,
+            )
+            batches = Batches(train, plan.batch_size, plan.seed, load)
+            listeners = listeners if processes.is_first else []
+            _check_same(processes, flow, train, plan)
+            _check_statistics(flow, processes.count > 1 or plan.accumulate > 1)
+            trainer = Trainer(flow, loss, batches, held_out, schedule, plan, Listeners(listeners), processes)
+            # Recomputing sets and restores torch's global states in each backward pass, which two threads must not do
+            # at once.
+            trainer.draws.always |= bool(_memory(flow, memory) - {"plain"})
+            if resume and checkpoint is not None and processes.of_first(Path(checkpoint).exists):
+                trainer.restore(checkpoint)
         if progress and processes.is_first:
             trainer.listeners.callbacks.append(stack.enter_context(ProgressBar(trainer.history)))
         stack.enter_context(
@@ -194,6 +194,17 @@ def _only_run(checkpoint: str | os.PathLike[str], processes: Processes) -> Itera
         except InUseError as error:
             raise TrainingError(f"fit: the checkpoint {error} Give this one another.") from None
         yield
+
+
+def _check_statistics(flow: Distribution, shared_out: bool) -> None:
+    """Refuse layers that look at all rows of a batch where a pass sees a part of them."""
+    kinds = map(type, flow.modules())
+    layer = next((kind.__name__ for kind in kinds if getattr(kind, "in_training_changes", None) is True), "")
+    if layer and shared_out:
+        raise TrainingError(
+            f"fit: {layer} takes its statistics from all rows of a batch, which several processes or accumulate= share "
+            "out. Use ActNorm or Standardize in its place."
+        )
 
 
 def _check_same(processes: Processes, flow: Distribution, train: Batch, plan: Plan) -> None:

@@ -1,6 +1,6 @@
 """Increasing scalar maps, whose parameters come from outside; every layer kind takes any of them."""
 
-from pushforward.univariate.base import Univariate
+from pushforward.univariate.base import Iterative, Univariate
 from pushforward.univariate.bounded import BoundedRationalQuadratic
 from pushforward.univariate.cdf import CDF
 from pushforward.univariate.circular import CircularRationalQuadratic, CircularShift, Moebius
@@ -42,6 +42,7 @@ __all__ = [
     "InBox",
     "IntegratedNetwork",
     "Inverted",
+    "Iterative",
     "LeakyReLU",
     "LeakyTanh",
     "LinearRational",

@@ -91,7 +91,7 @@ class Train implements Mounted {
           h("div", { class: "caption" }, "Held-out negative log-likelihood (NLL): lower is better"),
           this.curve.plot.element, this.numbers.element, this.sight,
           h("p", { class: "note" },
-            "Leaving this panel ends the training; Push-forward keeps its flow. Green line: the entropy of the data where it is known; no model is below it on average. Dashed lines: a kernel density estimate and a mixture of Gaussians, fitted to the same points."),
+            "Another panel lets the training pause, and Push-forward shows its flow. Green line: the entropy of the data where it is known; no model is below it on average. Dashed lines: a kernel density estimate and a mixture of Gaussians, fitted to the same points."),
           h("div", { class: "formula", tabindex: "0", role: "group", "aria-label": "Formula" }, formula("\\mathrm{KL}(p \\,\\Vert\\, q) = \\underbrace{-\\mathbb{E}\\log q(x)}_{\\text{NLL}} - \\underbrace{(-\\mathbb{E}\\log p(x))}_{\\text{entropy}} \\ge 0")),
         ),
       ),
@@ -104,6 +104,13 @@ class Train implements Mounted {
       this.curve.redraw();
     }));
     void this.ask();
+  }
+
+  rest(): void {
+    this.remember();
+    window.clearTimeout(this.restart);
+    this.restart = 0;
+    this.run.rest();
   }
 
   destroy(): void {

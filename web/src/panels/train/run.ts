@@ -116,6 +116,12 @@ export class TrainRun {
     return this.tell("train.reset", "paused");
   }
 
+  /** Pauses what runs; what is only starting is forgotten. */
+  rest(): void {
+    if (this.status === "running") void this.pause();
+    else if (this.status === "starting") this.forget();
+  }
+
   /** Forgets the training, whose data or choices are no longer those of the page. */
   forget(): void {
     if (this.status === "running" || this.status === "starting") this.pauseUnheard();
