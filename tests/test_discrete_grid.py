@@ -8,7 +8,7 @@ import torch
 from cases import generator
 
 from pushforward.bijections import Autoregressive
-from pushforward.distributions import DiscreteGrid
+from pushforward.distributions import DiscreteGrid, GuidedGrid
 from pushforward.networks import CausalWindow
 from pushforward.testing.random_parts import randomize
 from pushforward.train import fit
@@ -21,7 +21,7 @@ def every_event(shape, levels):
     )
 
 
-@pytest.mark.parametrize("shape", [(1, 2, 2), (2, 3), (3, 1, 1)])
+@pytest.mark.parametrize("shape", [(1, 2, 2), (2, 3), (3, 1, 1), (1, 3, 2)])
 @pytest.mark.parametrize("context", [0, 2])
 @pytest.mark.parametrize("flat", [None, 0.5])
 def test_probabilities_of_all_events_sum_to_one(shape, context, flat):
@@ -95,10 +95,12 @@ def test_parameters_depend_on_the_window_alone(shape):
 
 
 @pytest.mark.parametrize("shape", [[4, 5], [3, 4, 2], [5, 2], [5, 1], [12]])
-def test_recurrent_units_carry_what_lies_beyond_the_window(shape):
+@pytest.mark.parametrize("passes_flat", [False, True])
+def test_recurrent_units_carry_what_lies_beyond_the_window(shape, passes_flat):
     """Checked by derivatives: of all cells before but those too far to the right, and of nothing after."""
     features = math.prod(shape)
     options = {"hidden": (12, 12, 12), "shape": shape, "above": 1, "beside": 1, "recurrent": 16}
+    options["passes_flat"] = passes_flat  # random numbers are flat nowhere
     network = randomize(CausalWindow(features, 1, **options), seed=3)
     x = torch.randn(features, 1, dtype=torch.float64, generator=generator(0))
     reads = torch.autograd.functional.jacobian(lambda x: network(x)[0, :, 0], x)[..., 0] != 0
@@ -130,12 +132,16 @@ def test_planes_are_read_on_all_sides():
 
 @pytest.mark.parametrize("shape", [[4, 3], [2, 3, 2], [3, 2, 2], [12, 1], [12]])
 @pytest.mark.parametrize("recorded", [False, True])
-def test_states_go_on_in_steps_and_blocks(shape, recorded):
+@pytest.mark.parametrize("passes_flat", [False, True])
+def test_states_go_on_in_steps_and_blocks(shape, recorded, passes_flat):
     """Cell after cell, from a cell on, block after block with wrong values first: as in one parallel pass."""
     cells = math.prod(shape[:2])
     options = {"context": 2 + cells, "planes": 1, "shape": shape, "above": 1, "beside": 1, "recurrent": 9}
+    options["passes_flat"] = passes_flat
     network = randomize(CausalWindow(12, 2, hidden=(8, 8, 8), **options), seed=4)
     x, context = (torch.randn(size, 3, dtype=torch.float64, generator=generator(size)) for size in (12, 2 + cells))
+    if passes_flat:  # few values, so that there are flat cells
+        x, context[2:] = (x > 0.8).double(), 0.0
     whole = network(x, context)
     with torch.set_grad_enabled(recorded):
         for skipped in (0, 5):
@@ -247,29 +253,60 @@ def test_training_at_all_cells_is_exact_with_its_gradients(shape, planes):
     torch.testing.assert_close(*results)
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 5), (2, 3, 4), (1, 12)])
+@pytest.mark.parametrize("shape", [(1, 4, 5), (2, 4, 6), (1, 9, 3)])
 def test_units_pass_flat_cells_by(shape):
-    """What is in a window of one value changes nothing beyond it, and drawing sees it as scoring does."""
-    features = math.prod(shape)
-    options = {"shape": shape[1:] + shape[:1], "above": 1, "beside": 1, "recurrent": 8, "hidden": (8, 8, 8)}
+    """Nothing changes the states there, and drawing sees them as scoring does."""
+    features, (values, *spatial) = math.prod(shape), shape
+    options = {"shape": [*spatial, values], "above": 1, "beside": 1, "recurrent": 8, "hidden": (8, 8, 8)}
     network = randomize(CausalWindow(features, 2, passes_flat=True, **options), seed=3)
     x = torch.zeros(features, 1, dtype=torch.float64)
-    flat, value = network.flat_cells(x)
-    assert flat.all()
-    assert value[:, 1:].eq(0).all()
-    quiet = randomize(CausalWindow(features, 2, **{**options, "recurrent": 0}), seed=3)
-    quiet.load_state_dict({name: t for name, t in network.state_dict().items() if "recurrences" not in name})
-    torch.testing.assert_close(network(x), quiet(x))  # nothing was ever written to the states
+    flat, around = network.flat_cells(x, None)
+    assert flat.view(spatial)[1:].all()
+    assert not flat.view(spatial)[0].any()  # a single neighbour says nothing about change
+    assert around[:, 1:].eq(0).all()
     grid = randomize(
         DiscreteGrid(shape, levels=2, hidden=(6, 6, 6), above=1, beside=1, recurrent=8, flat_share=0.5), seed=5
     )
     drawn = grid.sample(200, generator=generator(0))
     index = grid._to_features(drawn)
-    assert grid.network.flat_cells(grid.seen_as[0][index])[0][1:].any()
+    assert grid.network.flat_cells(grid.seen_as[0][index], None)[0].any()
     steps = grid.network.start(drawn.new_empty(features, 200))
     logits = [steps.step(None if j == 0 else grid.seen_as[:, index[j - 1]]) for j in range(features)]
     log_probs = torch.stack(logits, dim=1).log_softmax(dim=0).gather(0, index[None])[0].sum(dim=0)
     torch.testing.assert_close(log_probs, grid.log_prob(drawn))
+
+
+def test_flat_cells_do_not_lie_where_planes_change():
+    network = CausalWindow(20, 1, shape=[4, 5], recurrent=8, hidden=(8, 8), context=20, planes=1, beside=1, above=1)
+    context = torch.zeros(20, 1)
+    context[12] = 1.0
+    x = torch.zeros(20, 1)
+    flat, _ = network.flat_cells(x, network.seen_of(context).image)
+    near = [[abs(i - 2) <= 1 and abs(j - 2) <= 1 for j in range(5)] for i in range(4)]
+    assert flat.view(4, 5)[1:].tolist() == [[not at for at in row] for row in near[1:]]
+
+
+def test_guided_grids_and_grids_without_rows_pass_flat_cells_by():
+    grid = randomize(
+        DiscreteGrid((1, 3, 3), levels=2, context=2, hidden=(6, 6), above=1, beside=1, recurrent=8, flat_share=0.5),
+        seed=1,
+    )
+    events = every_event((1, 3, 3), 2)
+    c = torch.tensor([0.5, -1.0], dtype=torch.float64)
+    guided = GuidedGrid(grid, weight=0.7, temperature=0.8)
+    assert guided.log_prob(events, c).exp().sum().item() == pytest.approx(1, abs=1e-12)
+    assert grid.log_prob(events[:0], c).shape == grid.condition(c).sample(0).shape[:1] == (0,)
+    assert grid.train()(events[:0], c, generator=generator(0)).shape == (0,)
+    assert grid.draws_estimates
+    assert not guided.draws_estimates
+
+
+def test_a_grid_of_one_number():
+    grid = randomize(DiscreteGrid((1, 1, 1), levels=3, hidden=(4, 4), flat_share=0.5), seed=1)
+    x = torch.arange(3, dtype=torch.float64).view(3, 1, 1, 1)
+    assert grid.log_prob(x).exp().sum().item() == pytest.approx(1, abs=1e-12)
+    torch.testing.assert_close(grid.train()(x, generator=generator(0)), grid.log_prob(x))
+    assert grid.sample(5).shape == (5, 1, 1, 1)
 
 
 def test_cells_that_are_not_flat_are_always_seen():
@@ -281,7 +318,6 @@ def test_cells_that_are_not_flat_are_always_seen():
     log_probs = grid(x.requires_grad_(False), generator=generator(0))
     assert (log_probs != grid.log_prob(x)).all()
     stripes = torch.arange(12, dtype=torch.float64).remainder(2).expand(5, 1, 3, 12)
-    # The first cell alone has a flat window, which holds nothing and so is no value to be like.
     torch.testing.assert_close(grid(stripes, generator=generator(0)), grid.log_prob(stripes))
     outside = torch.cat([x[:1] + 5, x[:1] * math.nan])
     assert grid(outside, generator=generator(0)).tolist() == pytest.approx([-math.inf, math.nan], nan_ok=True)

@@ -331,9 +331,7 @@ def test_clients_that_go_on_sending_what_nobody_wants_are_let_go(client, token):
 
 def test_clients_that_do_not_read_their_answers_are_let_go():
     waits, aborted, sizes = [], [], [900, 500, 500]
-    transport = SimpleNamespace(
-        is_closing=lambda: False, get_write_buffer_size=lambda: sizes.pop(0), abort=lambda: aborted.append(True)
-    )
+    transport = SimpleNamespace(get_write_buffer_size=lambda: sizes.pop(0), abort=lambda: aborted.append(True))
     protocol = SimpleNamespace(transport=transport, header_seconds=1.0)
     protocol.loop = SimpleNamespace(call_later=lambda seconds, function, before: waits.append((function, before)))
     protocol._watch_reading = lambda before: TimedProtocol._watch_reading(protocol, before)

@@ -15,6 +15,7 @@ from pushforward.core.checks import at_least, positive
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Integers
+from pushforward.core.execution_mode import runs_eagerly
 from pushforward.core.screening import at_screened
 from pushforward.core.shapes import event_shape
 from pushforward.distributions.draws import uniforms
@@ -24,7 +25,7 @@ from pushforward.networks import CausalWindow
 
 __all__ = ["DiscreteGrid"]
 
-NEARER = 4.0
+NEAR_EDGE = 4.0
 """How much likelier training draws a flat cell whose window holds other values: it has more to teach."""
 
 
@@ -41,10 +42,12 @@ class DiscreteGrid(Distribution):
     the length of a code. Log-probabilities cost one pass, samples one small step for each number. `initialize`, which
     `fit` calls, sets the probabilities of an untrained grid to the frequencies of the levels.
 
-    Where an image is flat, a cell having the values of all before it that touch it, there is next to nothing to learn.
-    With ``flat_share`` recurrent units pass their states on unchanged where all these have the same values, and a
-    training step computes the network at a share of the flat cells only, each counted for several: an unbiased estimate
-    of the log-probability, for a fraction of the work. `log_prob` is exact always.
+    A cell is *flat* where the cells before that touch it, two at least, have the same values (`networks.CausalWindow`).
+    With ``flat_share`` recurrent units pass their states on unchanged at flat cells. Of flat cells that have the values
+    of their neighbours there is next to nothing to learn: of these a training step draws a share, and four times that
+    share of those whose window holds other values, and each counts for as many as it stands for. This estimate of the
+    log-probability is unbiased and takes a fraction of the work; `log_prob` is exact always. From the same weights a
+    model with ``flat_share`` gives other probabilities than one without; with the share 1 training computes all cells.
 
     Args:
         shape: (channels, *spatial) of an event, with one or two spatial axes.
@@ -60,8 +63,8 @@ class DiscreteGrid(Distribution):
         planes: of an image over the grid that the context ends with, in row-major order of (planes, *spatial); each
             cell sees it in the window on all sides. Such a model restores, enlarges or colours images.
         embedding: learned numbers that stand for each value, but no more than there are levels.
-        flat_share: the share of the flat cells that a training step draws, above 0; None for units that have a say at
-            all cells, all of which are computed.
+        flat_share: the share of the flat cells with the values of their neighbours that a training step draws, above 0;
+            None for recurrent units that have a say at all cells, all of which are computed.
 
     Shape:
         x: (*batch, *shape), whole numbers in a floating dtype; context: (*batch, context).
@@ -154,6 +157,11 @@ class DiscreteGrid(Distribution):
         )
 
     @property
+    def draws_estimates(self) -> bool:  # type: ignore[override]
+        """Whether training sees a share of the cells."""
+        return self.flat_share is not None
+
+    @property
     def sample_kind(self) -> Kind:
         return "sequential"
 
@@ -200,27 +208,40 @@ class DiscreteGrid(Distribution):
 
     def _estimate_log_prob(self, x: Tensor, context: Tensor | None, generator: torch.Generator) -> Tensor:
         """In training, the log-probability estimated from all cells but some of the flat ones."""
-        if not self.training or self.flat_share is None:
+        if not self.training or self.flat_share is None or not runs_eagerly(x):  # compiled graphs have fixed sizes
             return super()._estimate_log_prob(x, context, generator)
         x, context, ok, nan = self._screened(x, context)
         index = self._to_features(x)
         n = index.shape[-1]
-        flat, chosen, weights = self._drawn_cells(index, generator)
-        outputs = self.network.at(self._windows(index, chosen), self._context_columns(context, n), flat, chosen)
+        columns = self._context_columns(context, n)
+        flat, chosen, weights = self._drawn_cells(index, columns, generator)
+        outputs = self.network.at(self._windows(index, chosen), columns, flat, chosen)
         values = index.unflatten(0, (-1, self.network.values)).transpose(0, 1).flatten(1)[:, chosen]
         log_probs = self._logits(outputs).log_softmax(dim=0).gather(0, values[None])[0].sum(dim=0) * weights
         return at_screened(log_probs.new_zeros(n).index_add(0, chosen % n, log_probs).view(ok.shape), ok, nan)
 
-    def _drawn_cells(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Of values (features, n): around which cells it is flat, (cells, n); numbers of columns of (cells, n), all of
-        those where it is not, or whose values differ from those around them, and shares of the others; and how many
-        cells each of these columns stands for."""
-        codes = self.seen_as.detach()[0][index]
-        flat, expected = self.network.flat_cells(codes)
-        dull = flat & (codes.unflatten(0, (-1, self.network.values)).transpose(0, 1) == expected).all(dim=0)
-        far, _ = self.network.flat_cells(codes, in_window=True)
+    def _drawn_cells(
+        self, index: Tensor, context: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The cells at which a training step computes the network.
+
+        Args:
+            index: values (features, n).
+            context: (context, n).
+            generator: source of what is drawn.
+
+        Returns:
+            which cells are flat, (cells, n); numbers of columns of (cells, n), all others and some of those; and how
+            many cells each of these columns stands for.
+        """
+        codes, image = self.seen_as.detach()[0][index], self.network.seen_of(context).image
+        flat, neighbours = self.network.flat_cells(codes, image)
+        by_value = codes.unflatten(0, (-1, self.network.values)).transpose(0, 1)
+        predictable = flat & (by_value == neighbours).all(dim=0)
+        window_is_flat, _ = self.network.flat_cells(codes, image, in_window=True)
         share = 1.0 if self.flat_share is None else self.flat_share
-        shares = torch.where(dull, torch.where(far, share, min(1.0, NEARER * share)), 1.0).flatten()
+        of_predictable = torch.where(window_is_flat, share, min(1.0, NEAR_EDGE * share))
+        shares = torch.where(predictable, of_predictable, 1.0).flatten()
         drawn = torch.rand(shares.shape, generator=generator, device=generator.device).to(index.device) < shares
         chosen = drawn.nonzero()[:, 0]
         return flat, chosen, (1 / shares[chosen]).to(self.seen_as.dtype)

@@ -48,7 +48,7 @@ def pixels(
             cell sees it in the window on all sides. Such a model restores, enlarges or colours images.
         embedding: learned numbers that stand for each value, but no more than there are levels.
         flat_share: the share of cells amid equal values that a training step draws, see `distributions.DiscreteGrid`;
-            None for recurrent units that have a say there as well.
+            None for recurrent units that have a say there as well, which gives another model.
 
     Raises:
         ValueError: the shape has no channels or more than two spatial axes, or an option is out of its range.

@@ -158,7 +158,7 @@ class GridRecurrence(HasConstants):
         else:
             everywhere = (kept.new_full((self.recurrent, flat.numel()), float(is_kept)) for is_kept in (True, False))
             kept, new = (
-                of_all.index_copy(1, chosen, of_chosen[:, 0]).view(-1, *flat.shape)
+                of_all.index_copy(1, chosen, of_chosen[:, 0]).view(self.recurrent, *flat.shape)
                 for of_all, of_chosen in zip(everywhere, (kept, new), strict=True)
             )
             carried = self._carried(kept, new, 0, None).flatten(1).index_select(1, chosen)[:, None]

@@ -20,6 +20,9 @@ from pushforward.networks.window_passes import SeenContext, WindowBlocks, Window
 
 __all__ = ["CausalWindow"]
 
+LEAST_TOUCHING = 2
+"""Cells that touch a flat one: what a single one holds says nothing about change."""
+
 
 class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
     r"""A perceptron at each cell of a grid, whose inputs are the cells before it within a window around it.
@@ -34,10 +37,11 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
     stands before each residual block: they carry states from cell to cell, to the right, down and along both diagonals,
     so that a cell sees what lies far to the left and above, and, if ``above`` is not 0, to the right as far as it is
     above. An incremental pass costs no more arithmetic than a parallel one, and keeps the cells and the states so far.
-    With ``passes_flat`` states go on unchanged at flat cells, where the cells before that touch one have the same
-    values: training then needs the network at the other cells alone (`at`). The last layer starts at zero. Inputs are
-    clamped to ±``INPUT_LIMIT``. With several values in a cell (colours), each depends on those before it in its cell as
-    well, through hidden units that are shared out among the values.
+    With ``passes_flat`` states go on unchanged at *flat* cells: the cells before that touch one, two at least, have the
+    same values, and so have the planes around it. Training then needs the network at the other cells alone (`at`).
+
+    The last layer starts at zero. Inputs are clamped to ±``INPUT_LIMIT``. With several values in a cell (colours), each
+    depends on those before it in its cell as well, through hidden units that are shared out among the values.
 
     Args:
         features: number of cells times values in a cell; a cell's values are neighbours.
@@ -54,8 +58,8 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
             that sees its window alone.
         planes: of an image over the grid that the context ends with, in row-major order of (planes, height, width);
             each cell reads it in the window on all sides of it.
-        passes_flat: whether recurrent units pass their states on unchanged at flat cells. Values are told apart by the
-            first of the inputs that stand for a feature.
+        passes_flat: whether recurrent units, if there are any, pass their states on unchanged at flat cells. Values are
+            told apart by the first of the inputs that stand for a feature.
 
     Shape:
         ``x``: (features · channels, n), ``context``: (context, n), parameters: (num_params, features, n).
@@ -113,12 +117,13 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         self.features, self.num_params, self.channels = features, num_params, channels
         self.values, self.activation, self.dropout = values, activation, dropout
         self.num_blocks, units, self.recurrent = blocks_of(hidden, True), hidden[0], recurrent
-        reads = cells_before(height, width, values, channels, above, beside)
+        nothing = [[features * channels] * (height * width)]  # outside of the grid, for a grid of one number
+        reads = cells_before(height, width, values, channels, above, beside) or nothing * channels
         self.add_constant("reads", reads, torch.int64)
         self.passes_flat = passes_flat and recurrent > 0
         # Features of the cells before that touch one, by their first inputs.
         touching = cells_before(height, width, values, channels, 1, 1)[::channels]
-        touching = touching[: len(touching) - (values - 1)] or [[features * channels] * (height * width)] * values
+        touching = touching[: len(touching) - (values - 1)] or nothing * values
         self.add_constant("touching", touching, torch.int64)
         # Unit k belongs to one of the values of a cell: it sees the window, and of its cell the values before its own.
         owners = [k * values // units for k in range(units)]
@@ -175,31 +180,42 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
             plain, image = self.seen_of(context)
             around = None if image is None else image[self.around[:, cell], point]
             plain = None if plain is None else plain.index_select(1, point)
-            h = self._first_layer(bounded(window), around, self.place.index_select(1, cell)[:, None], plain)
+            place = self.place.index_select(1, cell)[:, None]
+            h = self._first_layer(bounded(window), around, place, plain, (1, len(chosen)))
             h = self._blocks(h, plain, lambda k, h: self.recurrences[k](h, plain, flat=flat, chosen=chosen))
             return self._last_layer(h).to(window.dtype).squeeze(2)
 
     def flat_cells(
-        self, codes: Tensor, start: int = 0, stop: int | None = None, *, in_window: bool = False
+        self, codes: Tensor, image: Tensor | None, start: int = 0, stop: int | None = None, *, in_window: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Which cells are flat, (cells, n), and the values that those around each of them have, (values, cells, n).
 
         Args:
             codes: numbers that tell values apart, (features, n).
+            image: that the cells see, as `seen_of` gives it; None without planes.
             start: number of the first of the cells.
             stop: number of the cell after the last of them; None for all.
             in_window: whether all cells of the window must have the same values, and not only those that touch a cell.
         """
-        reads = self.touching[:, start:stop]
+        n, reads = codes.shape[-1], self.touching[:, start:stop]
+        enough = (reads < self.features * self.channels).sum(dim=0) >= LEAST_TOUCHING * self.values
         if in_window:
             window = self.reads[: len(self.reads) - (self.values - 1) * self.channels : self.channels, start:stop]
             reads = torch.cat([reads, window])
         inside = (reads < self.features * self.channels)[..., None]
         seen = codes[(reads // self.channels).clamp(max=self.features - 1)]
-        by_value = (-1, self.values, *seen.shape[1:])
+        by_value = (len(reads) // self.values, self.values, reads.shape[1], n)
         highest = seen.masked_fill(~inside, -torch.inf).view(by_value).amax(dim=0)
         lowest = seen.masked_fill(~inside, torch.inf).view(by_value).amin(dim=0)
-        return (highest <= lowest).all(dim=0), highest
+        flat = (highest <= lowest).all(dim=0) & enough[:, None]
+        if image is not None:
+            around = self.around[:, start:stop]
+            of_planes = (self.planes, len(around) // self.planes, around.shape[1], n)
+            outside = (around == len(image) - 1)[..., None]
+            highest_there = image[around].masked_fill(outside, -torch.inf).view(of_planes).amax(dim=1)
+            lowest_there = image[around].masked_fill(outside, torch.inf).view(of_planes).amin(dim=1)
+            flat = flat & (highest_there <= lowest_there).all(dim=0)
+        return flat, highest
 
     def start(self, like: Tensor, context: Tensor | None = None) -> WindowSteps:
         return WindowSteps(self, like, context)
@@ -267,19 +283,18 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         around = None
         if image is not None:
             around = image.index_select(0, self.around[:, start:stop].reshape(-1)).view(len(self.around), -1)
-        flat = self.flat_cells(cells[: -1 : self.channels], start, stop)[0] if self.passes_flat else None
-        h = self._first_layer(window, around, self.place[:, start:stop, None], plain, n)
+        flat = self.flat_cells(cells[: -1 : self.channels], image, start, stop)[0] if self.passes_flat else None
+        h = self._first_layer(window, around, self.place[:, start:stop, None], plain, (stop - start, n))
         h = self._blocks(
             h, plain, lambda k, h: self.recurrences[k](h, plain, start, states[k] if states else None, flat)
         )
         return self._last_layer(h).transpose(1, 2).flatten(1, 2)
 
     def _first_layer(
-        self, window: Tensor, around: Tensor | None, place: Tensor, context: Tensor | None, n: int | None = None
+        self, window: Tensor, around: Tensor | None, place: Tensor, context: Tensor | None, shape: tuple[int, int]
     ) -> Tensor:
-        """The first hidden layer (units, cells, n) from the columns of windows; without n they stand side by side."""
-        h = self._masked(self.first, "first_mask") @ window
-        h = h.unflatten(-1, (-1, h.shape[-1] if n is None else n)) + place
+        """The first hidden layer (units, cells, n) from the columns of windows; ``shape`` is (cells, n)."""
+        h = (self._masked(self.first, "first_mask") @ window).unflatten(-1, shape) + place
         if around is not None and self.of_planes is not None:
             h = h + (self.of_planes @ around).view_as(h)
         return self._add_context(h, 0, context)

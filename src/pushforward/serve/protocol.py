@@ -47,7 +47,7 @@ class TimedProtocol(H11Protocol):
 
     def _watch_reading(self, before: int) -> None:
         """Give up a client that has read nothing of its answer for some time."""
-        unread = 0 if self.transport.is_closing() and not before else self.transport.get_write_buffer_size()
+        unread = self.transport.get_write_buffer_size()
         if before and unread >= before:
             self.transport.abort()
         elif unread:

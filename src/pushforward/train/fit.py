@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -163,6 +165,7 @@ def fit(
                 loss=described(loss),
                 data=_hash(train) if checkpoint is not None else "",
                 validation=_hash(held_out) if checkpoint is not None else "",
+                model=_hash_config(flow) if checkpoint is not None else "",
                 compile=compile,
                 precision=precision,
                 memory="invert" if "invert" in _memory(flow, memory) else None,
@@ -300,6 +303,15 @@ def _rows(
     if rows.draws:
         return rows, None if validation is None else Batch(None, size=POINTS)
     return split(flow, rows, validation, schedule.seed)
+
+
+def _hash_config(flow: Distribution) -> str:
+    """A fingerprint of how a flow was built; empty for classes that keep no record of it."""
+    config = getattr(flow, "config", None)
+    try:
+        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16] if config else ""
+    except TypeError:  # a part of it has no record
+        return ""
 
 
 def _hash(rows: Batch | None) -> str:

@@ -30,8 +30,9 @@ class HybridLikelihood(Loss):
     classes, out of hundreds of nats, so that a good density may be a poor classifier. The second term asks for it. K is
     the class of the row and ``others`` further ones, drawn at random for each row and step: with fewer than all the
     minimum is still at the right probabilities, and a step costs 1 + ``others`` evaluations of the density. All of them
-    see the same noise, where a model dequantizes. Rows whose context is that of no class, such as those without a label
-    (`with_labels_dropped`), count for the first term alone.
+    see the same noise, where a model dequantizes, and the same cells, where it draws some (`DiscreteGrid`); the second
+    term is then that of estimates, which is larger on average. Rows whose context is that of no class, such as those
+    without a label (`with_labels_dropped`), count for the first term alone.
 
     Args:
         classes: the context of each class, a vector each, at least two, such as ``torch.eye(10).tolist()``.

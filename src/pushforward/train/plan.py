@@ -40,6 +40,8 @@ class Plan:
     memory: str | None
     """Only where it changes the rounding of gradients."""
     accumulate: int = 1
+    model: str = ""
+    """Fingerprint of the config of the model: weights of the same shapes may belong to another function."""
 
     def check_resumes(self, other: dict[str, Any], path: Any) -> bool:
         """Whether a run with this plan goes on from a checkpoint with a larger or smaller budget.
@@ -52,6 +54,8 @@ class Plan:
             TrainingError: the plans differ in something else.
         """
         changed = [f.name for f in fields(self) if getattr(self, f.name) != _there(other, f)]
+        if not (self.model and other.get("model")):
+            changed = [name for name in changed if name != "model"]  # one of them has none
         # The rates of a default run may belong to a longer one: with another budget come others.
         extended = BUDGET | {"decay"} if BUDGET & set(changed) else BUDGET
         refused = [name for name in changed if name not in extended]
@@ -61,8 +65,8 @@ class Plan:
         raise TrainingError(f"fit: {path} is the checkpoint of another run: it differs in {what}. Delete it first.")
 
     def _difference(self, name: str, other: dict[str, Any]) -> str:
-        if name in ("data", "validation"):
-            return "data" if name == "data" else "the validation rows"
+        if name in ("data", "validation", "model"):
+            return {"data": "data", "validation": "the validation rows", "model": "the options of the model"}[name]
         return f"{name} (there {other.get(name)}, here {getattr(self, name)})"
 
 
