@@ -9,9 +9,9 @@ length of a code; the name of a flow trains that flow on dequantized pixels, who
 hidden in training; the number is that of the mixture over classes, and Bayes' rule classifies the test images. With
 ``--classification 20`` training asks for the classes as well (`HybridLikelihood`), and ``--start FILE`` goes on from a
 model that an earlier run saved. Beside the models stand codes of general programs for the same images. With ``--curve
-FILE`` the bits of validation images are written against seconds of training; ``--calibration FILE`` draws the
-calibration of the classes. With ``torchrun --nproc-per-node 2`` in place of ``python`` two processes share each batch
-out, each on a core of its own.
+FILE`` the bits of validation images are written against seconds of training, and drawn beside it as PNG;
+``--calibration FILE`` draws the calibration of the classes. With ``torchrun --nproc-per-node 2`` in place of ``python``
+two processes share each batch out, each on a core of its own.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from pushforward.distributions import log_prob_of_each
 from pushforward.estimators.image_schedule import image_rates
 from pushforward.evaluate.image_sections import plot_class_calibration
 from pushforward.evaluate.images import judge_classes
+from pushforward.evaluate.style import COLORS, new_figure, save_figure
 from pushforward.flows import IMAGE_FLOWS
 from pushforward.train import Event, HybridLikelihood, Validated, with_labels_dropped
 
@@ -115,6 +116,15 @@ def of_classes(model: Any, test: Tensor, draw: int = 0) -> Tensor:
     return torch.cat(rows).double().cpu()
 
 
+def draw_curve(points: list[tuple[float, int, float]], path: Path) -> None:
+    """Bits of validation images against seconds of training."""
+    seconds, _, bits = zip(*points, strict=True)
+    figure, ((ax,),) = new_figure()
+    ax.plot(seconds, bits, marker="o", markersize=3, color=COLORS["model"])
+    ax.set(xscale="log", xlabel="seconds of training", ylabel="bits a pixel of validation images")
+    save_figure(figure, path)
+
+
 def model_of(name: str, shape: tuple[int, ...], options: dict[str, Any]) -> Any:
     torch.manual_seed(0)
     return IMAGE_FLOWS[name](shape, **({} if name == "pixels" else {"values": 256}), **options)
@@ -171,6 +181,7 @@ def run(arguments: argparse.Namespace) -> None:
         pf.save(model, arguments.save)
     if arguments.curve:
         Path(arguments.curve).write_text(json.dumps(curve.points), "utf-8")
+        draw_curve(curve.points, Path(arguments.curve).with_suffix(".png"))
     weights = sum(p.numel() for p in model.parameters())
     steps = history.records[-1].step if history else 0
     spent = f"{weights:,} weights, {steps:,} steps, {cpu:.0f} s of processor time"
