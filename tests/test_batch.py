@@ -69,7 +69,8 @@ def run(model, source, out, **options):
 
 
 def results(out):
-    return pa.concat_tables([pq.read_table(path) for path in sorted(Path(out).glob("*.parquet"))]).to_pandas()
+    """What a reader of the folder finds; hidden files, such as a process that is killed leaves behind, do not count."""
+    return pq.read_table(out).to_pandas()
 
 
 def expected(model, people):
@@ -201,7 +202,7 @@ def test_rows_that_cannot_be_answered_stand_aside_with_reasons(model, files, tmp
     assert report.rows == 3_998
     assert report.bad == 2
     assert not report.errors
-    aside = pq.read_table(next((tmp_path / "out" / "quarantine").iterdir())).to_pandas()
+    aside = pq.read_table(next((tmp_path / "out" / "_quarantine").iterdir())).to_pandas()
     assert aside["id"].tolist() == [1_007, 1_500]
     assert aside["reason"].str.contains("age").all()
     seen = [*results(tmp_path / "out")["id"], *aside["id"]]

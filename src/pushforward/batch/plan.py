@@ -60,7 +60,7 @@ class ShardPlan:
         have changed since."""
         folder, mine = Storage(out), {shard.out.rpartition("/")[2] for shard in self.shards}
         there = folder.matching() if folder.exists() else []
-        return sum(file.rpartition("/")[2] not in mine for file in there if "/quarantine/" not in file)
+        return sum(file.rpartition("/")[2] not in mine for file in there if "/_quarantine/" not in file)
 
     @property
     def rows(self) -> int:
@@ -118,7 +118,7 @@ class ShardPlan:
             for groups in _chunks(sizes, shard_rows):
                 part = "" if len(groups) == len(sizes) else f".groups-{groups[0]}-{groups[-1]}"
                 result = f"{name}{part}.{key}.parquet"
-                rows, aside = sum(sizes[k] for k in groups), _joined(out, f"quarantine/{result}")
+                rows, aside = sum(sizes[k] for k in groups), _joined(out, f"_quarantine/{result}")
                 shards.append(Shard(file, tuple(groups), rows, _joined(out, result), aside))
         return cls(tuple(shards), question, options, key, damaged)
 

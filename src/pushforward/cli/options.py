@@ -173,7 +173,7 @@ SkipBad = Annotated[
     bool,
     typer.Option(
         "--skip-bad",
-        help="Leave out files that cannot be read, and put rows that cannot be answered into OUT/quarantine.",
+        help="Leave out files that cannot be read, and put rows that cannot be answered into OUT/_quarantine.",
         rich_help_panel="Shards",
     ),
 ]
