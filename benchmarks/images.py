@@ -117,11 +117,14 @@ def of_classes(model: Any, test: Tensor, draw: int = 0) -> Tensor:
 
 
 def draw_curve(points: list[tuple[float, int, float]], path: Path) -> None:
-    """Bits of validation images against seconds of training."""
-    seconds, _, bits = zip(*points, strict=True)
+    """Bits of validation images against the time of training."""
+    minutes, bits = [seconds / 60 for seconds, _, _ in points], [number for *_, number in points]
     figure, ((ax,),) = new_figure()
-    ax.plot(seconds, bits, marker="o", markersize=3, color=COLORS["model"])
-    ax.set(xscale="log", xlabel="seconds of training", ylabel="bits a pixel of validation images")
+    ax.plot(minutes, bits, marker="o", markersize=3, color=COLORS["model"])
+    ax.set(xscale="log", xlabel="minutes of training", ylabel="bits a pixel of validation images")
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1440) if minutes[0] <= tick <= minutes[-1]]
+    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    ax.minorticks_off()
     save_figure(figure, path)
 
 
