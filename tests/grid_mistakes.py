@@ -47,6 +47,8 @@ MISTAKES = [
     (lambda: rest([[0.0]]), r"DiscreteGrid: observed must be the first k of the 2 rows .*; got list"),
     (lambda: rest(torch.zeros(1, 1, 3).double()), r"DiscreteGrid: observed is torch.float64 but the weights"),
     (lambda: DiscreteGrid((1, 2, 2), embedding=0), r"DiscreteGrid: embedding must be a whole number of at least 1"),
-    (lambda: DiscreteGrid((1, 2, 2), flat_share=0), r"DiscreteGrid: flat_share must be a positive number; got 0"),
-    (lambda: DiscreteGrid((1, 2, 2), flat_share=1.5), r"DiscreteGrid: flat_share is at most 1; got 1\.5"),
+    (
+        lambda: DiscreteGrid((1, 2, 2), flat_share=0),
+        r"DiscreteGrid: flat_share must be from 0\.0001 to 1, or None; got 0\.",
+    ),
 ]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pushforward.core.bijection import Kind
-from pushforward.core.checks import at_least, positive
+from pushforward.core.checks import at_least
 from pushforward.core.config import configurable
 from pushforward.core.distribution import Distribution
 from pushforward.core.domain import Integers
@@ -25,6 +25,8 @@ from pushforward.networks import CausalWindow
 
 __all__ = ["DiscreteGrid"]
 
+LEAST_SHARE = 1e-4
+"""Of flat cells: random numbers of 24 bits draw much smaller shares too often."""
 NEAR_EDGE = 4.0
 """How much likelier training draws a flat cell whose window holds other values: it has more to teach."""
 
@@ -63,8 +65,8 @@ class DiscreteGrid(Distribution):
         planes: of an image over the grid that the context ends with, in row-major order of (planes, *spatial); each
             cell sees it in the window on all sides. Such a model restores, enlarges or colours images.
         embedding: learned numbers that stand for each value, but no more than there are levels.
-        flat_share: the share of the flat cells with the values of their neighbours that a training step draws, above 0;
-            None for recurrent units that have a say at all cells, all of which are computed.
+        flat_share: the share of the flat cells with the values of their neighbours that a training step draws, from
+            1e-4 to 1; None for recurrent units that have a say at all cells, all of which are computed.
 
     Shape:
         x: (*batch, *shape), whole numbers in a floating dtype; context: (*batch, context).
@@ -130,10 +132,8 @@ class DiscreteGrid(Distribution):
         at_least(owner, "levels", levels, 2)
         at_least(owner, "context", context, 0)
         at_least(owner, "embedding", embedding, 1)
-        if flat_share is not None:
-            positive(owner, "flat_share", flat_share)
-        if flat_share is not None and flat_share > 1:
-            raise ValueError(f"{owner}: flat_share is at most 1; got {flat_share}.")
+        if flat_share is not None and not LEAST_SHARE <= flat_share <= 1:
+            raise ValueError(f"{owner}: flat_share must be from {LEAST_SHARE} to 1, or None; got {flat_share}.")
         self.flat_share = flat_share
         self.context_shape = (context,) if context else None
         self.levels, self.support = levels, Integers(0, levels - 1)
