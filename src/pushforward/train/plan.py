@@ -66,7 +66,7 @@ class Plan:
 
     def _difference(self, name: str, other: dict[str, Any]) -> str:
         if name in ("data", "validation", "model"):
-            return {"data": "data", "validation": "the validation rows", "model": "the options of the model"}[name]
+            return {"data": "data", "validation": "the validation rows", "model": "the model or its options"}[name]
         return f"{name} (there {other.get(name)}, here {getattr(self, name)})"
 
 
