@@ -148,7 +148,7 @@ def test_files_and_row_groups_without_rows(model, people, tmp_path):
 def test_where_nearly_all_rows_are_bad_the_shard_is(model, people, tmp_path, monkeypatch):
     table = people.iloc[:500].assign(age=np.inf)
     pq.write_table(pa.Table.from_pandas(table, preserve_index=False), tmp_path / "in.parquet")
-    monkeypatch.setattr("pushforward.batch.task.MOST_REFUSED", 20)
+    monkeypatch.setattr("pushforward.batch.answers.MOST_REFUSED", 20)
     _, report = run(model, tmp_path / "in.parquet", tmp_path / "out", skip_bad=True)
     assert "more than 20 rows cannot be answered" in report.errors[0]
     assert list((tmp_path / "out").iterdir()) == []

@@ -16,7 +16,7 @@ from pushforward.data import TableError
 from pushforward.estimators.density import FlowDensity
 from pushforward.estimators.model_files import read_model
 
-__all__ = ["MOST_REFUSED", "BatchModel", "answered_in_parts"]
+__all__ = ["BatchModel", "answered_in_parts"]
 
 REASON = "reason"
 """Column of the rows that cannot be answered."""
@@ -136,9 +136,7 @@ def _arrow(table: Any) -> Any:
     return pa.Table.from_pandas(table, preserve_index=False)
 
 
-def answered_in_parts(
-    answer: Callable[[Any], Any], table: Any, most_refused: int = MOST_REFUSED
-) -> tuple[list[Any], list[Any]]:
+def answered_in_parts(answer: Callable[[Any], Any], table: Any, refused_before: int = 0) -> tuple[list[Any], list[Any]]:
     """The answers for the rows of a table that can be answered, in their order, and the others with their reasons.
 
     A table that cannot be answered as a whole is halved until the rows that are to blame stand alone, each beside the
@@ -147,10 +145,10 @@ def answered_in_parts(
     Args:
         answer: from a table to its answers.
         table: the rows.
-        most_refused: where more rows cannot be answered, the table itself is to blame.
+        refused_before: rows of the same shard that could not be.
 
     Raises:
-        ValueError: more rows than that cannot be answered.
+        ValueError: more than ``MOST_REFUSED`` rows cannot be answered: the shard itself is to blame.
     """
     answers: list[Any] = []
     refused: list[Any] = []
@@ -165,9 +163,9 @@ def answered_in_parts(
                 waiting += [part.slice(half), part.slice(0, half)]
                 continue
             reason = (str(error).removeprefix("row 1: ").splitlines() or [type(error).__name__])[0]
-            if len(refused) >= most_refused:
+            if refused_before + len(refused) >= MOST_REFUSED:
                 raise ValueError(
-                    f"more than {most_refused:,} rows cannot be answered, the last for: {reason}"
+                    f"more than {MOST_REFUSED:,} rows cannot be answered, the last for: {reason}"
                 ) from None
             refused.append(part.append_column(REASON, pa.array([reason])))
     return answers, refused

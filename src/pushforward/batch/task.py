@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pushforward.batch.answers import MOST_REFUSED, BatchModel, answered_in_parts
+from pushforward.batch.answers import BatchModel, answered_in_parts
 from pushforward.batch.plan import Shard
 from pushforward.data.storage import Storage
 
@@ -129,8 +129,7 @@ def _answer(model: BatchModel, question: str, shard: Shard, keep: Sequence[str],
         for batch in file.iter_batches(BLOCK, row_groups=list(shard.groups), columns=wanted, use_threads=False):
             block = pa.Table.from_batches([batch])
             try:
-                left = MOST_REFUSED - len(bad)
-                answers, refused = answered_in_parts(answer, block, left) if skip_bad else ([answer(block)], [])
+                answers, refused = answered_in_parts(answer, block, len(bad)) if skip_bad else ([answer(block)], [])
             except ValueError as error:
                 raise ValueError(f"rows {first + 1:,} to {first + block.num_rows:,} of the shard: {error}") from None
             for table in answers:

@@ -12,17 +12,17 @@ from typing import Any
 
 import typer
 
-from pushforward.cli.common import Interrupted, listed, refuse_same_file, say, suggestion
+from pushforward.cli.common import Interrupted, listed, say, suggestion
 from pushforward.cli.left_out import without_empty, without_identifiers
 from pushforward.cli.options import parse_assignments, parse_columns
-from pushforward.cli.outputs import check_model_output, only_run_to, write_model
+from pushforward.cli.outputs import check_checkpoint, check_model_output, only_run_to, write_model
 from pushforward.cli.tables import in_options, options_named, parse_types
-from pushforward.core.files import check_writable
 from pushforward.core.rank import is_first_process
 from pushforward.data import Schema, TableError, TableFile, column_names, format_of, read_arrow
 from pushforward.data.findings import findings
 from pushforward.data.parquet import ParquetRows
 from pushforward.data.reader import open_source
+from pushforward.data.storage import is_several
 from pushforward.estimators import FlowDensity
 from pushforward.estimators.files import PASS
 from pushforward.estimators.learners import CROSS_VALIDATED, check_options, option_names
@@ -86,7 +86,7 @@ def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
     large = large_file(str(table), [*columns, *context], skip_bad=request.skip_bad)
     for reason in large.left_out.values() if large is not None else ():
         say(f"Left out: {reason}")
-    if not in_shards(table) and (note := open_source(table).note):
+    if not is_several(str(table)) and (note := open_source(table).note):
         say(f"{table}: {note}.")
     with options_named(table):
         used = [name for name in names_of_columns(request) if name in columns or name in context]
@@ -260,9 +260,7 @@ def check_files(request: FitRequest) -> None:
     """Refuse output files that cannot be written or should not be overwritten."""
     validation = [] if isinstance(request.validation, float | int) else [str(request.validation)]
     check_model_output(request.out, str(request.table), *validation, force=request.force)
-    refuse_same_file("--checkpoint", request.checkpoint_path, str(request.table), request.out)
-    if is_first_process():
-        check_writable(request.checkpoint_path)
+    check_checkpoint(request.checkpoint_path, str(request.table), request.out)
 
 
 def validation_rows(request: FitRequest, schema: Schema) -> Any:
@@ -275,18 +273,15 @@ def validation_rows(request: FitRequest, schema: Schema) -> Any:
 def large_file(table: str, columns: Sequence[str], *, skip_bad: bool = False) -> ParquetRows | None:
     """Parquet files that are read in part: one of many rows, or several; None for a table that is read whole."""
     source = ParquetRows(table, columns, skip_bad=skip_bad) if format_of(table)[0] == "parquet" else None
-    return source if source is not None and (in_shards(table) or source.rows > IN_MEMORY) else None
-
-
-def in_shards(table: Any) -> bool:
-    """Whether a table is a folder, a pattern or an address of Parquet files."""
-    return os.path.isdir(table) or any(sign in str(table) for sign in ("*", "?", "://"))
+    return source if source is not None and (is_several(str(table)) or source.rows > IN_MEMORY) else None
 
 
 def names_of_columns(request: FitRequest) -> tuple[str, ...]:
     """The column names of a table, in one file or several."""
     table, skip_bad = request.table, request.skip_bad
-    return tuple(ParquetRows(str(table), [], skip_bad=skip_bad).columns) if in_shards(table) else column_names(table)
+    return (
+        tuple(ParquetRows(str(table), [], skip_bad=skip_bad).columns) if is_several(str(table)) else column_names(table)
+    )
 
 
 def first_rows(table: str | TableFile, columns: Sequence[str], source: ParquetRows | None) -> Any:

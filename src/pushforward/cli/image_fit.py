@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pushforward.cli.common import Interrupted, listed, refuse_same_file, say, suggestion
+from pushforward.cli.common import Interrupted, listed, say, suggestion
 from pushforward.cli.fit import parse_options
 from pushforward.cli.image_files import judged
-from pushforward.cli.outputs import check_model_output, only_run_to, write_model
-from pushforward.core.files import check_writable
+from pushforward.cli.outputs import check_checkpoint, check_model_output, only_run_to, write_model
 from pushforward.core.rank import is_first_process
 from pushforward.data.image_pairs import with_given
 from pushforward.data.images import Images, read_images
@@ -44,9 +43,7 @@ def fit_images(arguments: Mapping[str, Any], *, show: bool) -> dict[str, Any]:
     beside = (arguments["labels"], arguments["given_images"], validation)
     inputs = [source, *(path for path in beside if isinstance(path, str))]
     check_model_output(out, *inputs, force=arguments["force"], columns=())
-    refuse_same_file("--checkpoint", checkpoint, *inputs, out)
-    if is_first_process():
-        check_writable(checkpoint)
+    check_checkpoint(checkpoint, *inputs, out)
     if arguments["labels"] and arguments["no_labels"]:
         raise ValueError("--labels and --no-labels: give one of them.")
     if arguments["labels"] and arguments["given_images"]:

@@ -26,6 +26,7 @@ from pushforward.data.writing import STANDARD_OUTPUT
 from pushforward.io import read_header, save
 
 __all__ = [
+    "check_checkpoint",
     "check_model_output",
     "check_output",
     "only_run_to",
@@ -54,6 +55,18 @@ def check_output(out: str, *inputs: str | os.PathLike[str] | None, force: bool, 
             f"{option}: {out} exists, and is not a file that an earlier command wrote. Choose another name, or replace "
             "it with --force."
         )
+
+
+def check_checkpoint(path: str, *others: str) -> None:
+    """Refuse a checkpoint that cannot be written, or is another of the files of a run; the first of several processes
+    writes it.
+
+    Raises:
+        ValueError, OSError: with a remedy.
+    """
+    refuse_same_file("--checkpoint", path, *others)
+    if is_first_process():
+        check_writable(path)
 
 
 @contextmanager

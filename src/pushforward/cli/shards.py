@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +9,14 @@ from pushforward.batch import BatchModel, ShardPlan, ShardResult, run_shards
 from pushforward.batch.run import ENGINES
 from pushforward.cli.common import listed, say, suggestion
 from pushforward.cli.tables import load_model, observed_values, options_named
+from pushforward.data.storage import is_several
 
 __all__ = ["answer_shards", "names_shards", "sample_shards"]
 
 
 def names_shards(table: Any, engine: str | None) -> bool:
     """Whether a table is to be read in shards: an engine is named, or it is a folder, a pattern or an address."""
-    return engine is not None or os.path.isdir(str(table)) or any(sign in str(table) for sign in ("*", "?", "://"))
+    return engine is not None or is_several(str(table))
 
 
 def answer_shards(

@@ -14,8 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pushforward.core.files import atomic_path
 
-__all__ = ["Storage", "is_remote"]
-
+__all__ = ["Storage", "is_remote", "is_several"]
 
 STAMPS = ("etag", "ETag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
 """By which of these, the first that there is, a file system knows that a file has changed."""
@@ -24,6 +23,12 @@ STAMPS = ("etag", "ETag", "md5Hash", "mtime", "LastModified", "last_modified", "
 def is_remote(path: str) -> bool:
     """Whether a path is an address of a kind that fsspec knows, such as ``s3://bucket/file``."""
     return "://" in path
+
+
+def is_several(path: str) -> bool:
+    """Whether a path may name several files: a folder, a pattern or an address."""
+    is_pattern = any(sign in path for sign in "*?") and not os.path.isfile(path)
+    return is_remote(path) or is_pattern or os.path.isdir(path)
 
 
 class Storage:

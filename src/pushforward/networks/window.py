@@ -202,20 +202,15 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         if in_window:
             window = self.reads[: len(self.reads) - (self.values - 1) * self.channels : self.channels, start:stop]
             reads = torch.cat([reads, window])
-        inside = (reads < self.features * self.channels)[..., None]
         seen = codes[(reads // self.channels).clamp(max=self.features - 1)]
         by_value = (len(reads) // self.values, self.values, reads.shape[1], n)
-        highest = seen.masked_fill(~inside, -torch.inf).view(by_value).amax(dim=0)
-        lowest = seen.masked_fill(~inside, torch.inf).view(by_value).amin(dim=0)
-        flat = (highest <= lowest).all(dim=0) & enough[:, None]
+        flat, values = _all_equal(seen, reads < self.features * self.channels, by_value, 0)
+        flat = flat & enough[:, None]
         if image is not None:
             around = self.around[:, start:stop]
-            of_planes = (self.planes, len(around) // self.planes, around.shape[1], n)
-            outside = (around == len(image) - 1)[..., None]
-            highest_there = image[around].masked_fill(outside, -torch.inf).view(of_planes).amax(dim=1)
-            lowest_there = image[around].masked_fill(outside, torch.inf).view(of_planes).amin(dim=1)
-            flat = flat & (highest_there <= lowest_there).all(dim=0)
-        return flat, highest
+            by_plane = (self.planes, len(around) // self.planes, around.shape[1], n)
+            flat = flat & _all_equal(image[around], around < len(image) - 1, by_plane, 1)[0]
+        return flat, values
 
     def start(self, like: Tensor, context: Tensor | None = None) -> WindowSteps:
         return WindowSteps(self, like, context)
@@ -328,6 +323,15 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
 
     def _drop(self, h: Tensor) -> Tensor:
         return dropped(h, self.dropout) if self.drops_units else h
+
+
+def _all_equal(seen: Tensor, inside: Tensor, shape: Sequence[int], dim: int) -> tuple[Tensor, Tensor]:
+    """Whether numbers (reads, cells, n) are the same along one axis of ``shape``, of those inside of the grid (reads,
+    cells), for all of the other groups (cells, n); and the largest of each group, (groups, cells, n)."""
+    outside = ~inside[..., None]
+    highest = seen.masked_fill(outside, -torch.inf).view(shape).amax(dim=dim)
+    lowest = seen.masked_fill(outside, torch.inf).view(shape).amin(dim=dim)
+    return (highest <= lowest).all(dim=0), highest
 
 
 register_masked("window", CausalWindow)

@@ -40,7 +40,7 @@ from pushforward.serve.model_process import ModelProcess
 from pushforward.serve.queue import BusyError, WorkQueue
 from pushforward.serve.rows import ARROW, arrow_of_table, json_of_table
 
-__all__ = ["Service", "create_app"]
+__all__ = ["Service", "check_token", "create_app"]
 
 OPEN = ("/healthz", "/readyz")
 """Paths that need no token."""
@@ -71,6 +71,18 @@ def create_app(
     return Service(ServedModel(Path(model)), token, limits or ServerLimits()).app
 
 
+def check_token(token: str | None) -> None:
+    """Refuse a token that could be guessed.
+
+    Raises:
+        ValueError: it is too short.
+    """
+    if token is not None and len(token) < LEAST_LETTERS:
+        raise ValueError(
+            f"pushforward serve: the token is shorter than {LEAST_LETTERS} characters. Choose a longer one."
+        )
+
+
 class Service:
     """A model that answers, one request after the other.
 
@@ -85,10 +97,7 @@ class Service:
     """
 
     def __init__(self, model: ServedModel | ModelProcess, token: str | None, limits: ServerLimits) -> None:
-        if token is not None and len(token) < LEAST_LETTERS:
-            raise ValueError(
-                f"pushforward serve: the token is shorter than {LEAST_LETTERS} characters. Choose a longer one."
-            )
+        check_token(token)
         self.model, self.limits, self._token = model, limits, token
         self.drains = False
         self._bodies, self._queue = Bodies(limits), WorkQueue(model.scores, limits, single_threaded())
@@ -226,7 +235,8 @@ class Service:
         return answer
 
     def _counted(self, response: Response, path: str, seconds: float) -> Response:
-        if response.status_code in (408, 413) or self.drains:
+        # After 413 what still comes is read for a while, else the client would see a broken pipe and not the sentence.
+        if response.status_code == 408 or self.drains:
             response.headers["connection"] = "close"
         self._metrics.count(path, response.status_code, seconds)
         return response

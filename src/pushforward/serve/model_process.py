@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from pushforward.core.signals import INTERRUPTING
@@ -133,8 +134,6 @@ def _answer(connection: Connection, path: Path) -> None:
     """Answer questions until the other process closes the connection, or is gone."""
     for interrupting in INTERRUPTING:  # of the whole group: the process that talks to clients decides
         signal.signal(interrupting, signal.SIG_IGN)
-    import torch
-
     torch.set_num_threads(1)  # the other cores are for talking to clients
     try:
         model = ServedModel(path)

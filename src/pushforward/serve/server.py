@@ -57,7 +57,7 @@ def serve(
         ValueError: the file holds no model of a table, the port is not free, or a token is needed.
     """
     need_packages("pushforward serve", "serve", "starlette", "pydantic", "uvicorn", "prometheus_client")
-    from pushforward.serve.app import Service
+    from pushforward.serve.app import Service, check_token
     from pushforward.serve.limits import ServerLimits
     from pushforward.serve.model_process import ModelProcess
 
@@ -65,6 +65,7 @@ def serve(
         raise ValueError("pushforward serve: other machines can reach this address, so requests need a token.")
     chosen = token if token is not None else os.environ.get(TOKEN)
     secret = (chosen or secrets.token_urlsafe(24)) if needs_token else None
+    check_token(secret)  # before a process starts
     with _listen(host, port) as listener, closing(ModelProcess(Path(model))) as served:
         service = Service(served, secret, limits or ServerLimits())
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
