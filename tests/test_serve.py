@@ -466,7 +466,7 @@ def test_what_nobody_waits_for_counts_until_its_turn_and_is_not_computed():
         late = [asyncio.create_task(queue.ask(lambda: computed.append(1))) for _ in range(2)]
         results = await asyncio.gather(blocked, *late, return_exceptions=True)
         assert all(isinstance(result, BusyError) for result in results)
-        with pytest.raises(BusyError, match="3 requests are waiting already"):
+        with pytest.raises(BusyError, match="Too many requests are waiting already"):
             await queue.ask(lambda: computed.append(2))
         gate.set()
         await asyncio.to_thread(wait_until, lambda: len(queue) == 0)
@@ -475,6 +475,17 @@ def test_what_nobody_waits_for_counts_until_its_turn_and_is_not_computed():
 
     asyncio.run(run())
     assert computed == []
+
+
+def bare_request(connection):
+    """The status of an answer by a connection that stays open."""
+    body = json.dumps({"rows": [ROW]}).encode()
+    head = f"POST /score HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+    answer = b""
+    while not answer.rstrip().endswith(b"}"):
+        answer += connection.recv(2**16)
+    return int(answer.split(b" ", 2)[1])
 
 
 def test_too_many_requests_are_refused_and_others_answered(model):
@@ -487,15 +498,20 @@ def test_too_many_requests_are_refused_and_others_answered(model):
 
     service._queue._merged = slowly
     running = Client(service)
+    bare = socket.create_connection(("127.0.0.1", running.port), PATIENCE)
     with ThreadPoolExecutor(20) as pool:
         asked = [pool.submit(running.request, "/score", json.dumps({"rows": [ROW]})) for _ in range(20)]
         wait_until(lambda: sum(answer.done() for answer in asked) == 16)
         assert running.request("/readyz")[0] == 503
+        assert 'pushforward_requests_total{path="/score",status="503"} 16.0' in running.request("/metrics")[2].decode()
+        assert [bare_request(bare) for _ in range(2)] == [503, 503]
         gate.set()
         answers = [answer.result() for answer in asked]
     assert sorted(status for status, *_ in answers) == [200] * 4 + [503] * 16
     assert all(headers["retry-after"] == "1" for status, headers, _ in answers if status == 503)
     assert running.ask("/score", rows=[ROW])[0] == 200
+    assert bare_request(bare) == 200  # by the connection that was refused
+    bare.close()
     running.stop()
 
 

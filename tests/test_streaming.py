@@ -8,8 +8,8 @@ import torch
 from command_line import run, run_json
 
 import pushforward as pf
-from pushforward.cli import fit
-from pushforward.data import TableError
+from pushforward.cli import large
+from pushforward.data import TableError, survey
 from pushforward.data.parquet import ParquetRows, of_length
 from pushforward.distributions import Continuous, MixedTypeModel
 from pushforward.estimators import FlowDensity, density
@@ -34,26 +34,97 @@ def folder(tmp_path):
     return tmp_path / "t"
 
 
-def test_drawn_rows_are_random_and_apart_from_those_held_out(folder):
+def test_a_survey_draws_rows_of_all_files_apart_from_those_held_out(folder):
     rows = ParquetRows(folder)
     assert rows.rows == 8000
-    drawn, again, other = (rows.draw(900, seed, held=False).column("n").to_numpy() for seed in (0, 0, 1))
-    assert len(drawn) == len(set(drawn)) == 900
-    np.testing.assert_array_equal(drawn, again)
-    assert set(drawn) != set(other)
-    assert (np.diff(drawn) < 0).mean() > 0.3  # not in the order of the file
-    learned = set(rows.draw(10**6, 0, held=False).column("n").to_numpy())
-    held = set(rows.draw(10**6, 0, held=True).column("n").to_numpy())
+    drawn, again, other = (ParquetRows(folder).survey(900, 100, seed) for seed in (0, 0, 1))
+    n = drawn.random.column("n").to_numpy()
+    assert len(n) == len(set(n)) == 900
+    assert drawn.held.num_rows == 100
+    assert drawn.shown.equals(again.shown)
+    assert set(n) != set(other.random.column("n").to_numpy())
+    assert (np.diff(n) < 0).mean() > 0.3  # not in the order of the file
+    np.testing.assert_allclose(np.histogram(n, 8, (0, 8000))[0], 900 / 8, atol=45)  # of every part of the files
+    whole = rows.survey(10**6, 10**6, 0)
+    learned, held = ({*table.column("n").to_pylist()} for table in (whole.random, whole.held))
     assert len(held) == 800
     assert not learned & held
     assert learned | held == set(range(8000))
-    assert rows.labels(["kind"]) == {"kind": ["down", "rare", "up"]}
-    assert ParquetRows(folder, ["a"]).draw(5, 0, held=True).column_names == ["a"]
+    assert whole.categories_of(["kind"]) == {"kind": ["down", "rare", "up"]}
+    assert ParquetRows(folder, ["a"]).survey(5, 5, 0).held.column_names == ["a"]
+    for (file, place), n in zip(whole.places, whole.shown.column("n").to_pylist(), strict=True):
+        assert (file, place) == (str(folder / ("x.parquet" if n < 4000 else "y.parquet")), n % 4000)
     values = np.arange(6.0).reshape(3, 2)
     assert of_length(values, 2, 0).tolist() == values[:2].tolist()
     longer = of_length(values, 7, 0)
     assert longer.shape == (7, 2)
     assert {*map(tuple, longer)} == {*map(tuple, values)}
+
+
+def rare(folder, **columns):
+    """A table of 6,000 rows in two files, whose columns are 1 or 2 but in a row each; the path of the folder."""
+    for k, name in enumerate(("a.parquet", "b.parquet")):
+        rows = np.arange(3_000 * k, 3_000 * (k + 1))
+        data = {}
+        for j, (column, value) in enumerate(columns.items()):
+            data[column] = [value if n == 4_000 + 10 * j else 1.0 + n % 2 for n in rows]
+        pq.write_table(pa.table(data), folder / name, row_group_size=700)
+    return folder
+
+
+def test_types_are_those_of_all_rows(tmp_path):
+    source = ParquetRows(rare(tmp_path, low=-7.0, high=1e6, part=1.25, none=None, nan=float("nan")))
+    found = source.survey(50, 10, 0)
+    schema = found.schema()
+    low, high, part, none, nan = (field.column_type for field in schema.fields)
+    assert low.holds(torch.tensor([[-7.0]])).all()
+    assert high.holds(torch.tensor([[1e6]])).all()
+    assert part.holds(torch.tensor([[1.25]])).all()
+    assert none.holds(torch.tensor([[2.0]])).all()
+    assert nan.holds(torch.tensor([[2.0]])).all()
+    assert found.missing == {"low": 0, "high": 0, "part": 0, "none": 1, "nan": 1}
+    assert found.shown.num_rows < 50 + 5 * 4
+    assert np.isnan(schema.encode(found.shown)).any(axis=0).tolist() == [False, False, False, True, True]
+    with pytest.raises(TableError, match=rf"column 'low' holds -7 in row 1001 of {tmp_path}/b\.parquet, outside"):
+        found.schema({"low": "positive"})
+    dates = pa.table({"day": pa.array([0, 5, 10_000, 3], pa.date32()), "word": ["a", "b", "a", None]})
+    pq.write_table(dates, tmp_path / "dates.parquet")
+    found = ParquetRows(tmp_path / "dates.parquet").survey(1, 1, 0)
+    assert {str(v) for v in found.ends.column("day").to_pylist()} >= {"1970-01-01", "1997-05-19"}
+    assert found.missing == {"day": 0, "word": 1}
+
+
+def test_schema_of_a_pattern_counts_all_rows(tmp_path):
+    rare(tmp_path, a=None, b=-7.0)
+    answer = run_json("schema", f"{tmp_path}/*.parquet", "--out", tmp_path / "s.toml")
+    assert (answer["rows"], answer["missing"]) == (6_000, {"a": 1, "b": 0})
+    model = tmp_path / "m.safetensors"
+    where = ("fit", f"{tmp_path}/*.parquet", "--out", model, "--model", "mixed", "--steps", 3)
+    assert run_json(*where, "--schema", tmp_path / "s.toml")["columns"] == ["a", "b"]
+
+
+def test_too_many_categories_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(survey, "MOST_CATEGORIES", 30)
+    names = [f"name {k % 40}" for k in range(400)]
+    pq.write_table(pa.table({"a": np.random.default_rng(0).normal(size=400), "name": names}), tmp_path / "t.parquet")
+    source = ParquetRows(tmp_path / "t.parquet")
+    with pytest.raises(TableError, match="column 'name' holds more than 30 different texts"):
+        FlowDensity(steps=2).fit(source)
+
+
+def test_types_of_files_must_go_together(tmp_path):
+    pq.write_table(
+        pa.table({"a": pa.array([1, 2, 3] * 20), "b": pa.array([None] * 60, pa.null())}), tmp_path / "1.parquet"
+    )
+    pq.write_table(pa.table({"a": [0.5, 1.5] * 30, "b": ["x", "y"] * 30}), tmp_path / "2.parquet")
+    both = ParquetRows(tmp_path)
+    assert [str(field.type) for field in both.window(0, 108, 0).schema] == ["double", "string"]
+    assert both.survey(200, 20, 0).missing == {"a": 0, "b": 60}
+    pq.write_table(pa.table({"a": ["x"], "b": ["y"]}), tmp_path / "3.parquet")
+    with pytest.raises(
+        TableError, match=r"3\.parquet: column 'a' holds string, and double in .*1\.parquet\. Write one"
+    ):
+        ParquetRows(tmp_path)
 
 
 @pytest.mark.exhaustive
@@ -72,7 +143,7 @@ def test_a_fit_from_files_is_as_good_as_one_from_memory(folder, monkeypatch):
 
 
 def test_the_command_streams_large_files(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(fit, "IN_MEMORY", 1000)
+    monkeypatch.setattr(large, "IN_MEMORY", 1000)
     monkeypatch.setattr(density, "PASS", 1000)
     where = ("fit", folder / "x.parquet", "--out", tmp_path / "m.safetensors")
     answer = run_json(*where, "--model", "mixed", "--steps", 20, "--drop", "n")
@@ -138,13 +209,14 @@ def test_passes_of_a_fit_have_every_row_once_an_epoch(folder, monkeypatch):
     from pushforward.estimators import files
 
     source = ParquetRows(folder, ["n"])
-    schema, _first = files.file_schema(source, {"n": "continuous"}, 0)
-    passes, held = files.file_passes(source, schema, 1_200, 0)
+    found = source.survey(10**6, 800, 0)
+    schema = files.file_schema(found, {"n": "continuous"})
+    passes, held = files.file_passes(source, found, schema, 1_200, 0)
     epoch = np.concatenate([passes(number)[:, 0] for number in range(6)])
     assert len(held) == 800
     assert sorted({*epoch, *held[:, 0]}) == list(range(8000))
     assert len(set(epoch)) == len(epoch) == 7_200
-    again, _ = files.file_passes(ParquetRows(folder, ["n"]), schema, 1_200, 0)
+    again, _ = files.file_passes(ParquetRows(folder, ["n"]), found, schema, 1_200, 0)
     np.testing.assert_array_equal(again(4), passes(4))
 
 

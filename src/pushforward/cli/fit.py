@@ -13,28 +13,24 @@ from typing import Any
 import typer
 
 from pushforward.cli.common import Interrupted, listed, say, suggestion
+from pushforward.cli.large import large_file, looked_at, names_of, note_of
 from pushforward.cli.left_out import without_empty, without_identifiers
 from pushforward.cli.options import parse_assignments, parse_columns
 from pushforward.cli.outputs import check_checkpoint, check_model_output, only_run_to, write_model
 from pushforward.cli.tables import in_options, options_named, parse_types
 from pushforward.core.rank import is_first_process
-from pushforward.data import Schema, TableError, TableFile, column_names, format_of, read_arrow
+from pushforward.data import Schema, TableError, TableFile, read_arrow
 from pushforward.data.findings import findings
-from pushforward.data.parquet import ParquetRows
-from pushforward.data.reader import open_source
-from pushforward.data.storage import is_several
 from pushforward.estimators import FlowDensity
-from pushforward.estimators.files import PASS
+from pushforward.estimators.files import with_categories
 from pushforward.estimators.learners import CROSS_VALIDATED, check_options, option_names
 from pushforward.estimators.table import Prepared
 from pushforward.flows import FLOWS, IMAGE_FLOWS
 from pushforward.train import TrainingError
 from pushforward.train.checkpoint import read_step
 
-__all__ = ["FitRequest", "choose_columns", "first_rows", "fit_table", "large_file", "parse_options"]
+__all__ = ["FitRequest", "choose_columns", "fit_table", "parse_options"]
 
-IN_MEMORY = 2**21
-"""Rows up to which a Parquet file is read whole."""
 CONSTANTS = {"true": True, "false": False, "none": None}
 MODELS = ["auto", "mixed", *sorted(FLOWS)]
 
@@ -83,14 +79,15 @@ def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
         refuse_steps(request)
     elif request.model != "auto":  # a wrong value is refused before the table is read
         check_options(request.model, options, len(columns), len(context))
-    large = large_file(str(table), [*columns, *context], skip_bad=request.skip_bad)
+    large = large_file(table, [*columns, *context], skip_bad=request.skip_bad)
     for reason in large.left_out.values() if large is not None else ():
         say(f"Left out: {reason}")
-    if not is_several(str(table)) and (note := open_source(table).note):
+    if note := note_of(table):
         say(f"{table}: {note}.")
     with options_named(table):
-        used = [name for name in names_of_columns(request) if name in columns or name in context]
-        rows = first_rows(table, used, large)
+        names = names_of(table, skip_bad=request.skip_bad)
+        used = [name for name in names if name in columns or name in context]
+        rows, survey = looked_at(table, used, large, request.seed)
         if rows.num_rows < 2:
             raise TableError(f"{table}: the table has 1 row. A density needs at least 2 rows, and usually hundreds.")
         kept = [*context, *parse_columns("--keep", request.keep, used, str(table))]
@@ -98,17 +95,18 @@ def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
         rows = without_empty(rows, table, [*kept, *types])
         dropped += [name for name in used if name not in rows.column_names]
         used = rows.column_names
-        schema = Schema.infer(rows, types)
+        schema = Schema.infer(rows, types) if survey is None else survey.select(used).schema(types)
         x = schema.encode(rows)
         schema = without_identifiers(schema, x, kept, "--keep {} takes it in")
-        x = x[:, [name in schema.names for name in used]]
         dropped += [name for name in used if name not in schema.names]
+        schema = schema if survey is None else with_categories(schema, survey)
+        x = schema.encode(rows)
         check_model_output(request.out, force=request.force, columns=schema.names)
         run = Run(request, FlowDensity(
             model=request.model,
             options=options,
             context=tuple(context),
-            types=schema if large is None else parse_types(request.types, schema.names, str(table)) or None,
+            types=schema,
             validation=validation_rows(request, schema),
             compile=request.compile,
             checkpoint=None if request.model == CROSS_VALIDATED else request.checkpoint_path,
@@ -242,7 +240,7 @@ def choose_columns(request: FitRequest) -> tuple[list[str], list[str], list[str]
     Raises:
         ValueError: a column is unknown or in two of these lists, or none is left to model.
     """
-    names, table = names_of_columns(request), str(request.table)
+    names, table = names_of(request.table, skip_bad=request.skip_bad), str(request.table)
     context = parse_columns("--given", request.context, names, table)
     dropped = parse_columns("--drop", request.drop, names, table)
     if both := [name for name in context if name in dropped]:
@@ -268,25 +266,6 @@ def validation_rows(request: FitRequest, schema: Schema) -> Any:
     if isinstance(request.validation, float | int):
         return request.validation or None
     return read_arrow(request.validation, schema.names)
-
-
-def large_file(table: str, columns: Sequence[str], *, skip_bad: bool = False) -> ParquetRows | None:
-    """Parquet files that are read in part: one of many rows, or several; None for a table that is read whole."""
-    source = ParquetRows(table, columns, skip_bad=skip_bad) if format_of(table)[0] == "parquet" else None
-    return source if source is not None and (is_several(str(table)) or source.rows > IN_MEMORY) else None
-
-
-def names_of_columns(request: FitRequest) -> tuple[str, ...]:
-    """The column names of a table, in one file or several."""
-    table, skip_bad = request.table, request.skip_bad
-    return (
-        tuple(ParquetRows(str(table), [], skip_bad=skip_bad).columns) if is_several(str(table)) else column_names(table)
-    )
-
-
-def first_rows(table: str | TableFile, columns: Sequence[str], source: ParquetRows | None) -> Any:
-    """The rows that the types of the columns are inferred from, as an Arrow table: all but of a large file."""
-    return read_arrow(table, columns) if source is None else source.draw(PASS, 0, held=False)
 
 
 def parse_settings(model: str, settings: Sequence[str]) -> dict[str, Any]:

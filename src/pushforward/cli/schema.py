@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.cli.fit import first_rows, large_file
+from pushforward.cli.large import large_file, looked_at, names_of, note_of
 from pushforward.cli.options import parse_assignments, parse_columns
 from pushforward.cli.outputs import check_output, remember
 from pushforward.cli.tables import TYPE_FORM, in_options, options_named, parse_types
 from pushforward.core.files import atomic_path
-from pushforward.data import TableError, column_names
+from pushforward.data import TableError
 from pushforward.data.findings import Finding, empty_columns, findings
 from pushforward.data.orders import ORDINAL
-from pushforward.data.reader import open_source
 from pushforward.data.schema import Schema
 
 __all__ = ["read_schema_file", "table_schema"]
@@ -35,28 +34,34 @@ def table_schema(
     """
     if out is not None:
         check_output(out, table, force=force)
-    names = list(column_names(table))
+    names = list(names_of(table))
     dropped = parse_columns("--drop", drop, names, table)
     kept = [name for name in names if name not in dropped]
     texts = parse_assignments("--type", types, kept, where=table, form=TYPE_FORM)
     with options_named(table):
-        rows = first_rows(table, kept, large_file(str(table), kept))
+        large = large_file(table, kept)
+        rows, survey = looked_at(table, kept, large)
         empty = empty_columns(rows)
         empty = [] if len(empty) == len(kept) else empty  # is refused
         filled = [name for name in kept if name not in empty]
         declared = parse_types([f"{name}={texts[name]}" for name in filled if name in texts], filled, table)
-        schema = Schema.infer(rows.select(filled), declared)
+        schema = (
+            Schema.infer(rows.select(filled), declared) if survey is None else survey.select(filled).schema(declared)
+        )
         x = schema.encode(rows)
     seen = findings(schema.fields, x)
-    missing = dict(zip(schema.names, np.isnan(x).sum(axis=0).tolist(), strict=True))
-    missing |= dict.fromkeys(empty, rows.num_rows)
+    count = rows.num_rows if large is None else large.rows
+    missing = (
+        dict(zip(schema.names, np.isnan(x).sum(axis=0).tolist(), strict=True)) if survey is None else survey.missing
+    )
+    missing |= dict.fromkeys(empty, count)
     if out is not None:
         with atomic_path(out) as path:
             path.write_text(_as_toml(schema, missing, seen, [*dropped, *empty], texts), encoding="utf-8")
         remember(out)
     return {
-        "rows": len(x),
-        "note": open_source(table).note,
+        "rows": count,
+        "note": note_of(table),
         "schema": "\n".join([schema.describe(), *(f"{name}  Empty  no value in any row; left out" for name in empty)]),
         "missing": {name: missing[name] for name in kept},
         "findings": [in_options(finding.sentence) for finding in seen],
@@ -119,7 +124,7 @@ def read_schema_file(path: str, table: str) -> tuple[list[str], dict[str, str]]:
         raise TableError(f"--schema: {path} cannot be read ({type(error).__name__}). Check the path.") from None
     except tomllib.TOMLDecodeError as error:
         raise TableError(f"--schema: {path} is not a TOML file ({error}). Write one with pushforward schema.") from None
-    names = column_names(table)
+    names = names_of(table)
     if unknown := [name for name in columns if name not in names]:
         raise TableError(f"--schema: {path} names the column {unknown[0]!r}, which {table} lacks. Remove it.")
     dropped = [name for name, entry in columns.items() if entry.get("drop", False)]

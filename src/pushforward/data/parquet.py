@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pushforward.data.formats import ParquetSource, TableError
 from pushforward.data.reader import open_source, positions
 from pushforward.data.storage import Storage, is_remote
+from pushforward.data.survey import Survey, survey_of
 
 __all__ = ["ParquetRows", "of_length"]
 
 HELD = 10
 """Every tenth row of a row group is held out for validation."""
 PIECE = 65_536
-"""Rows that are read at a time in a pass over the file."""
+"""Rows that are read at a time in a pass over all files."""
 
 
 class ParquetRows:
@@ -46,20 +46,24 @@ class ParquetRows:
         self.path, self.left_out = os.fspath(path), {}
         self.groups: list[tuple[str, int, int]] = []  # file, index of the row group, number of rows
         self.names: list[str] = []  # of the columns that are read
-        first = ""
+        self._starts: dict[str, list[int]] = {}  # numbers of the first rows of the groups of a file
+        self._schema, first = pa.schema([]), ""
         for file in _files(self.path):
             try:
-                names, sizes = _described(file)
+                schema, sizes = _described(file)
             except TableError as error:
                 if not skip_bad:
                     raise
                 self.left_out[file] = str(error)
                 continue
+            names = list(schema.names)
             if self.names and names != self.names:
                 raise TableError(
                     f"{file}: the columns differ from those of {first}. Keep files with other columns in other folders."
                 )
             self.names, first = names, first or file
+            self._schema = _joined(self._schema, schema, file, first)
+            self._starts[file] = [0, *np.cumsum(sizes).tolist()]
             self.groups += [(file, k, size) for k, size in enumerate(sizes)]
         self.columns = self.names
         wanted = self.names if columns is None else list(columns)
@@ -72,6 +76,7 @@ class ParquetRows:
         if not self.rows:
             raise TableError(f"{self.path}: the table has no rows.")
         self._last: tuple[int, Any] | None = None
+        self._survey: tuple[tuple[int, int, int], Survey] | None = None
 
     def window(self, start: int, rows: int, seed: int) -> Any:
         """Some rows of an endless sequence, in which each epoch has every row once that is not held out: row groups in
@@ -93,13 +98,13 @@ class ParquetRows:
             count = min(rows, int(ends[place]) - offset)
             parts.append(self._learned(g).slice(offset - int(ends[place] - sizes[g]), count))
             start, rows = start + count, rows - count
-        return pa.concat_tables(parts, promote_options="permissive").select(self.names)
+        return pa.concat_tables(parts)
 
     def _learned(self, g: int) -> Any:
         """The rows of a row group that are not held out; the last one stays in memory."""
         if self._last is None or self._last[0] != g:
             table = self._read(self.groups[g])
-            self._last = g, table.filter(pa.array(np.arange(table.num_rows) % HELD != HELD - 1))
+            self._last = g, table.filter(pa.array(~_is_held(0, table.num_rows)))
         return self._last[1]
 
     def _read(self, group: tuple[str, int, int]) -> Any:
@@ -108,10 +113,21 @@ class ParquetRows:
         Raises:
             TableError: it is damaged.
         """
+        with self._reading(group) as opened:
+            return self._as_all(opened.read_row_group(group[1], columns=self.names, use_threads=False))
+
+    def _as_all(self, table: Any) -> Any:
+        """A table of one file with the types of all files."""
+        table = table.select(self.names)
+        return table.cast(pa.schema([self._schema.field(name) for name in self.names]))
+
+    @contextmanager
+    def _reading(self, group: tuple[str, int, int]) -> Iterator[Any]:
+        """The open file of a row group; what goes wrong names both."""
         file, k, _ = group
         try:
             with _opened(file) as opened:
-                return opened.read_row_group(k, columns=self.names, use_threads=False)
+                yield opened
         except (pa.ArrowException, OSError) as error:
             raise TableError(
                 f"{file}: row group {k + 1} cannot be read ({_reason(error)}). Write the file again, or leave such "
@@ -126,41 +142,38 @@ class ParquetRows:
             return False
         return True
 
-    def draw(self, rows: int, seed: int, *, held: bool) -> Any:
-        """At most ``rows`` random rows in random order, from as few random row groups as hold them.
+    def survey(self, rows: int, held: int, seed: int) -> Survey:
+        """What one pass over all rows finds; the last one is kept.
 
         Args:
-            rows: number of rows.
+            rows: how many random rows to draw from those that are not held out, at most.
+            held: how many from the others.
             seed: of the random numbers.
-            held: whether to draw from the held-out rows or from the others.
         """
-        random = np.random.default_rng(seed)
-        parts, count = [], 0
-        for g in random.permutation(len(self.groups)):
-            size = self.groups[g][2]
-            if not size:
-                continue
-            index = np.arange(size) % HELD == HELD - 1
-            chosen = np.flatnonzero(index if held else ~index)
-            parts.append(self._read(self.groups[g]).take(chosen))
-            count += len(chosen)
-            if count >= rows:
-                break
-        whole = pa.concat_tables(parts, promote_options="permissive").select(self.names)
-        return whole.take(random.permutation(count)[:rows])
+        if self._survey is None or self._survey[0] != (rows, held, seed) or not self._has(self._survey[1]):
+            out = sum(size // HELD for *_, size in self.groups)
+            found = survey_of(self._pieces(), (self.rows - out, out), (rows, held), seed)
+            self._survey = (rows, held, seed), found
+        return self._survey[1].select(self.names)
 
-    def labels(self, columns: Sequence[str]) -> dict[str, list[Any]]:
-        """The distinct values of some columns, from a pass over the file."""
-        distinct: dict[str, set[Any]] = {name: set() for name in columns}
-        kept: dict[str, list[int]] = {}
-        for file, k, _ in self.groups:
-            kept.setdefault(file, []).append(k)
-        for file, groups in kept.items() if columns else ():
-            with _opened(file) as opened:
-                for batch in opened.iter_batches(PIECE, row_groups=groups, columns=list(columns), use_threads=False):
-                    for name in columns:
-                        distinct[name] |= set(pc.unique(batch.column(name)).to_pylist())
-        return {name: sorted(values - {None}, key=str) for name, values in distinct.items()}
+    def _has(self, survey: Survey) -> bool:
+        return set(self.names) <= set(survey.random.column_names)
+
+    def _pieces(self) -> Iterator[tuple[str, int, NDArray[np.bool_], Any]]:
+        """All rows, some at a time: their file, the number of the first in it, which are held out, and the table."""
+        for group in self.groups:
+            file, k, _ = group
+            place = 0
+            with self._reading(group) as opened:
+                for batch in opened.iter_batches(PIECE, row_groups=[k], columns=self.names, use_threads=False):
+                    table = self._as_all(pa.Table.from_batches([batch]))
+                    yield file, self._starts[file][k] + place, _is_held(place, len(batch)), table
+                    place += len(batch)
+
+
+def _is_held(start: int, count: int) -> NDArray[np.bool_]:
+    """Which rows of a row group are held out, from one on."""
+    return np.asarray(np.arange(start, start + count) % HELD == HELD - 1)
 
 
 def _files(path: str) -> list[str]:
@@ -185,8 +198,33 @@ def _files(path: str) -> list[str]:
     return files
 
 
-def _described(file: str) -> tuple[list[str], list[int]]:
-    """Names of the columns of a file, and the rows of its row groups.
+def _joined(schema: Any, other: Any, file: str, first: str) -> Any:
+    """The types that hold the columns of all files.
+
+    Raises:
+        TableError: the types of a column do not go together, such as text and numbers.
+    """
+    plain = pa.schema([pa.field(field.name, field.type) for field in other])
+    try:
+        return pa.unify_schemas([schema, plain], promote_options="permissive")
+    except pa.ArrowException:
+        odd = next(k for k, field in enumerate(plain) if not _goes_with(field, schema.field(k)))
+        raise TableError(
+            f"{file}: column {plain[odd].name!r} holds {plain[odd].type}, and {schema[odd].type} in {first}. "
+            "Write one of them with the type of the other."
+        ) from None
+
+
+def _goes_with(field: Any, other: Any) -> bool:
+    try:
+        pa.unify_schemas([pa.schema([field]), pa.schema([other])], promote_options="permissive")
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _described(file: str) -> tuple[Any, list[int]]:
+    """The Arrow schema of a file, and the rows of its row groups.
 
     Raises:
         TableError: it is no Parquet file, or a damaged one.
@@ -196,9 +234,7 @@ def _described(file: str) -> tuple[list[str], list[int]]:
     try:
         with _opened(file) as opened:
             metadata = opened.metadata
-            return list(opened.schema_arrow.names), [
-                metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)
-            ]
+            return opened.schema_arrow, [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
     except (pa.ArrowException, OSError) as error:
         raise TableError(f"{file}: cannot be read as Parquet ({_reason(error)}). Write it again.") from None
 

@@ -23,7 +23,7 @@ from pushforward.data.reader import read_arrow
 from pushforward.data.schema import Field, Schema
 from pushforward.distributions import Continuous, MixedFlow, MixedTypeModel
 from pushforward.estimators.choice import choose_model, not_for_a_flow
-from pushforward.estimators.files import PASS, file_passes, file_schema
+from pushforward.estimators.files import HELD, PASS, file_passes, file_schema
 from pushforward.estimators.layout import TableRows
 from pushforward.estimators.learners import Learner, MixedLearner, chosen_by, learner_of
 from pushforward.estimators.parameters import check_training, seed_of
@@ -143,9 +143,8 @@ class FlowDensity(DensityMixin, TableAnswers):
         Args:
             X: (rows, columns): a data frame of pandas, polars or pyarrow, or an array; or the path of a table. A
                 `ParquetRows`, or the path of a folder of Parquet files, a pattern or an address (``s3://...``), may be
-                of any size: row groups are read in random order, every tenth row is held out for validation, all others
-                are seen once before one is seen again, and column types are inferred from a quarter of a million rows
-                (categories from all).
+                of any size: one pass over it finds the types of the columns, then row groups are read in random order;
+                every tenth row is held out for validation, and all others are seen once before one is seen again.
             y: ignored.
             sample_weight: weight of each row in the training loss, (rows,).
             prepared: called with what is about to be learned from, before the training.
@@ -179,16 +178,15 @@ class FlowDensity(DensityMixin, TableAnswers):
     def _learn_file(self, source: ParquetRows, *, again: bool, **options: Any) -> FlowDensity:
         check_training("FlowDensity", self.get_params(deep=False))
         seed, why = seed_of(self.random_state), ""
-        if again:
-            first = source.draw(PASS, seed, held=False)
-        else:
-            self.schema_, first = file_schema(source, self.types, seed)
-            why = self._choose(torch.as_tensor(self.schema_.encode(first)))
-        self._checked(first, reset=not again)
-        rows = min(PASS, first.num_rows)
+        survey = source.survey(PASS, HELD, seed)
+        if not again:
+            self.schema_ = file_schema(survey, self.types)
+            why = self._choose(torch.as_tensor(self.schema_.encode(survey.shown)))
+        self._checked(survey.random, reset=not again)
+        rows = min(PASS, survey.random.num_rows)
         if self.batch_size is not None and rows > self.batch_size:
             rows -= rows % self.batch_size  # the rows of a pass that fill no batch would be left out
-        passes, held = file_passes(source, self.schema_, rows, seed)
+        passes, held = file_passes(source, survey, self.schema_, rows, seed)
         held_out = self.layout_.batch(held)
 
         def parts(number: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,25 +12,30 @@ from numpy.typing import NDArray
 
 from pushforward.core.domain import Product
 from pushforward.core.entries import holds_each
+from pushforward.data.fields import show_type
 from pushforward.data.formats import TableError
 from pushforward.data.parquet import ParquetRows, of_length
 from pushforward.data.schema import Schema
+from pushforward.data.survey import Survey
 
-__all__ = ["HELD", "PASS", "file_passes", "file_schema"]
+__all__ = ["HELD", "PASS", "file_passes", "file_schema", "with_categories"]
 
 PASS, HELD = 2**18, 20_000
 """Rows of a file in memory at once, and largest number of its validation rows."""
 
 
-def file_schema(source: ParquetRows, types: Any, seed: int) -> tuple[Schema, Any]:
-    """The schema of a file and the rows that it was inferred from; categories come from all rows."""
-    first = source.draw(PASS, seed, held=False)
-    schema = Schema.infer(first, types)
-    return schema.with_labels(source.labels(schema.texts)), first
+def file_schema(survey: Survey, types: Any) -> Schema:
+    """The schema of a table of which a survey is known, unless ``types`` is one."""
+    return types if isinstance(types, Schema) else with_categories(survey.schema(types), survey)
+
+
+def with_categories(schema: Schema, survey: Survey) -> Schema:
+    """A schema with the categories of all rows."""
+    return schema.with_labels(survey.categories_of(schema.texts))
 
 
 def file_passes(
-    source: ParquetRows, schema: Schema, rows: int, seed: int
+    source: ParquetRows, survey: Survey, schema: Schema, rows: int, seed: int
 ) -> tuple[Callable[[int], NDArray[np.float64]], NDArray[np.float64]]:
     """A function for the training rows as numbers, ``rows`` at a time, and the validation rows.
 
@@ -39,14 +45,21 @@ def file_passes(
     support = Product(tuple(field.column_type.domain for field in schema.fields))
 
     def numbers(table: Any) -> NDArray[np.float64]:
-        """The rows in the support of the columns, whose types were inferred from other rows."""
+        """The rows in the support of the columns."""
         x = schema.encode(table)
-        inside = (holds_each(support, torch.as_tensor(x)).numpy() | np.isnan(x)).all(axis=1)
-        if not inside.any():
+        inside = holds_each(support, torch.as_tensor(x)).numpy() | np.isnan(x)
+        if not (usable := inside.all(axis=1)).any():
             raise TableError(f"{source.path}: too few rows to hold some out. Read the table and fit it whole.")
-        return x[inside]
+        for j in np.flatnonzero(~inside.all(axis=0)):
+            field = schema.fields[j]
+            warnings.warn(
+                f"{source.path}: rows where column {field.name!r} is not {show_type(field.column_type)} are left out, "
+                f"such as one with {x[~inside[:, j], j][0]:g}. Declare a type that holds them.",
+                stacklevel=2,
+            )
+        return x[usable]
 
     def passes(number: int) -> NDArray[np.float64]:
         return of_length(numbers(source.window(number * rows, rows, seed)), rows, seed + number)
 
-    return passes, numbers(source.draw(HELD, seed, held=True))
+    return passes, numbers(survey.held)

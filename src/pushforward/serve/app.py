@@ -37,7 +37,7 @@ from pushforward.serve.limits import ServerLimits
 from pushforward.serve.metrics import Metrics
 from pushforward.serve.model import ServedModel
 from pushforward.serve.model_process import ModelProcess
-from pushforward.serve.queue import BusyError, WorkQueue
+from pushforward.serve.queue import BUSY, BusyError, WorkQueue
 from pushforward.serve.rows import ARROW, arrow_of_table, json_of_table
 
 __all__ = ["Service", "check_token", "create_app"]
@@ -111,6 +111,7 @@ class Service:
             "/schema": self.describe, "/metrics": self.metrics, "/healthz": self.health, "/readyz": self.ready,
             "/openapi.json": self.openapi,
         }  # fmt: skip
+        self._waiting_paths, self._busy = frozenset(posts), _plain(_error(503, BUSY))
         routes = [Route(path, self._around(answer), methods=["POST"]) for path, answer in posts.items()]
         routes += [Route(path, self._around(answer), methods=["GET"]) for path, answer in gets.items()]
         refusals = {404: "There is no such path; /openapi.json lists them.", 405: "Not by this method."}
@@ -192,6 +193,14 @@ class Service:
     async def openapi(self, request: Request) -> Response:
         """The OpenAPI document."""
         return _json(document(self.model.name, __version__, self._token is not None, self.model.schema.fields))
+
+    def refusal(self, path: str) -> bytes | None:
+        """The answer to a request to a path, as it is sent, when there are too many; None where the path has no answer
+        that waits, or the server is about to end."""
+        if path not in self._waiting_paths or self.drains:
+            return None
+        self._metrics.count(path, 503, 0.0)
+        return self._busy
 
     # --- around all of it
 
@@ -281,6 +290,12 @@ def _json(value: dict[str, Any], status: int = 200) -> Response:
 
 def _arrow(table: pa.Table) -> Response:
     return Response(arrow_of_table(table), media_type=ARROW)
+
+
+def _plain(response: Response) -> bytes:
+    """A response as it is sent."""
+    lines = [b"HTTP/1.1 %d " % response.status_code, *(b"%s: %s" % header for header in response.raw_headers)]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + bytes(response.body)
 
 
 def _error(status: int, sentence: str) -> Response:

@@ -11,7 +11,10 @@ from typing import Any
 
 from pushforward.serve.limits import ServerLimits
 
-__all__ = ["BusyError", "WorkQueue"]
+__all__ = ["BUSY", "BusyError", "WorkQueue"]
+
+BUSY = "Too many requests are waiting already. Try again later."
+"""What a request is told that cannot wait as well."""
 
 Merged = Callable[[Sequence[Any]], Sequence[Any]]
 """From the tables of several requests to their answers, each a result or an exception."""
@@ -74,7 +77,7 @@ class WorkQueue:
             BusyError: too many wait.
         """
         if self._ends or len(self) >= self._limits.waiting:
-            raise BusyError(f"{len(self)} requests are waiting already. Try again later.")
+            raise BusyError(BUSY)
 
     async def ask(self, function: Callable[[], Any] | None = None, *, table: Any = None) -> Any:
         """The result of a function, or of the merged answer for a table, computed in the thread.

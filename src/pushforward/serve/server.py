@@ -9,7 +9,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def drained_server(service: Any, drain_seconds: float) -> Any:
     """The server of a service, quiet, which loses nothing when it ends."""
     import uvicorn
 
-    from pushforward.serve.protocol import TimedProtocol
+    from pushforward.serve.protocol import Gate, TimedProtocol
 
     class Server(uvicorn.Server):
         """Ends in steps."""
@@ -92,24 +92,40 @@ def drained_server(service: Any, drain_seconds: float) -> Any:
             service.drains = True
             if not self.force_exit:
                 await asyncio.sleep(drain_seconds)
-            for _ in range(3):  # connections that the system has made are accepted before it listens no more
-                await asyncio.sleep(0)
+            made = [connection for listener in sockets or [] for connection in _waiting(listener)]
             for server in self.servers:
                 server.close()
             for listener in sockets or []:
                 listener.close()
+            for connection in made:
+                await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
             if not self.force_exit:
                 await asyncio.sleep(LEAVE_SECONDS)
             await super().shutdown(sockets)
 
+        def _protocol(self) -> TimedProtocol:
+            return protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
     limits = service.limits
-    protocol = TimedProtocol.within(limits.body_seconds)
+    protocol = TimedProtocol.within(limits.body_seconds, Gate(limits.waiting, service.refusal))
     config = uvicorn.Config(
         service.app, http=protocol, log_level="critical", access_log=False, lifespan="on", ws="none",
         proxy_headers=False, server_header=False, date_header=False, timeout_keep_alive=30, backlog=1024,
         limit_concurrency=2000, timeout_graceful_shutdown=math.ceil(limits.seconds + 2 * limits.body_seconds),
     )  # fmt: skip
     return Server(config)
+
+
+def _waiting(listener: socket.socket) -> list[socket.socket]:
+    """The connections that the system has made and nobody has accepted: their clients would lose requests if the
+    listener was closed. Called right before that, since the loop accepts others only when it is through with a round."""
+    made = []
+    with suppress(OSError):  # none is left
+        while True:
+            connection, _ = listener.accept()
+            connection.setblocking(False)
+            made.append(connection)
+    return made
 
 
 def _listen(host: str, port: int) -> socket.socket:
