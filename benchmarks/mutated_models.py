@@ -163,7 +163,7 @@ def work(seed: int, files: int) -> None:
         for original in originals:  # the first ones load what is loaded late
             path.write_bytes(original)
             pf.load(path)
-        for _ in range(files):
+        for k in range(files):
             original = dice.choice(originals)
             by_bytes = dice.random() < 0.5
             content = damaged(original, dice) if by_bytes else forged(original, dice)
@@ -171,7 +171,7 @@ def work(seed: int, files: int) -> None:
             result = outcome(path, original, content)
             if result == "read" and by_bytes and content != original:
                 result = "FAULT: loaded although its bytes were changed"
-            print(result, flush=True)
+            print(f"{result} (seed {seed}, file {k})" if result.startswith("FAULT") else result, flush=True)
 
 
 def text(files: int, outcomes: Counter[str]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import re
@@ -167,6 +168,7 @@ def main() -> None:
             output: Any = process.stdout
             port = int(re.search(r"127\.0\.0\.1:(\d+)", output.readline())[1])
             memory = psutil.Process(process.pid)
+            gc.freeze()  # the clients must not stop to look at the objects of libraries
             asyncio.run(steady(port, bodies, 50, 2))  # the first requests load what is loaded late
             latencies, statuses = asyncio.run(steady(port, bodies, arguments.rate, arguments.seconds))
             most, before = asyncio.run(capacity(port, bodies)), resident(memory) / 2**20

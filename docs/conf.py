@@ -2,6 +2,8 @@
 
 import os
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import pushforward
@@ -9,7 +11,8 @@ import pushforward
 project, author = "pushforward", "The pushforward authors"
 copyright = "2026, the pushforward authors"
 version = release = pushforward.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+sys.path.insert(0, str(Path(__file__).parent))
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon", "link_terms"]
 if os.environ.get(
     "DOCS_ONLINE"
 ):  # DOCS_ONLINE=1 make docs fetches the inventories of others and links into their pages

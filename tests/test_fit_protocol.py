@@ -254,12 +254,14 @@ def test_several_rows_outside_the_support_are_counted() -> None:
 def test_diagnoses() -> None:
     model, loss = Normal([0.0, 0.0]), MaximumLikelihood()
     rows = torch.randn(8, 2, generator=generator())
-    assert diagnose(model, loss, Batch(rows), generator()) == "no single row or parameter stands out"
+    assert diagnose(Objective(model, loss), Batch(rows), generator()) == "no single row or parameter stands out"
     model.loc.grad = torch.tensor([1.0, torch.inf])
-    assert diagnose(model, loss, Batch(rows), generator()) == "the gradient of parameter loc is not finite"
+    assert diagnose(Objective(model, loss), Batch(rows), generator()) == "the gradient of parameter loc is not finite"
     gaps = rows.clone()
     gaps[3] = torch.tensor([torch.nan, 7.0])
-    assert diagnose(model, loss, Batch(gaps), generator()) == "a row whose column 1 is 7 has log-likelihood nan"
+    assert (
+        diagnose(Objective(model, loss), Batch(gaps), generator()) == "a row whose column 1 is 7 has log-likelihood nan"
+    )
     assert model.training
 
 

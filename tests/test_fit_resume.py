@@ -34,6 +34,7 @@ from pushforward.train import (
     TrainingError,
     Validated,
     engine,
+    saving,
 )
 from pushforward.train import checkpoint as checkpoint_module
 from pushforward.train.averaging import WeightAverage
@@ -173,7 +174,7 @@ def test_a_full_disk_is_named_beside_the_first_error(tmp_path: Path, monkeypatch
     def full(*args: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(engine, "write_checkpoint", full)
+    monkeypatch.setattr(saving, "write_checkpoint", full)
     options = {"checkpoint": tmp_path / "c", "callbacks": crashing(3), "progress": False, **SETTINGS}
     with pytest.raises(CrashError) as caught:
         pf.fit(small_flow(), banana(400), **options)

@@ -415,7 +415,7 @@ def test_another_version_of_the_format_is_refused(path):
 def test_a_config_of_far_more_weights_than_the_file_holds_is_refused_before_they_are_built(path):
     save(pf.flows.pixels((1, 3, 3), levels=4, hidden=(4, 4), recurrent=4), path)
     rewritten(path, change=lambda d: d["config"].update(hidden=[4] * 5_000), reseal=True)
-    with pytest.raises(ValueError, match=r"\(ValueError: the config asks for more weights than the file holds\)\.$"):
+    with pytest.raises(ValueError, match=r"the config asks for (more|larger) weights than the file holds\)\.$"):
         load(path)
 
 
@@ -423,6 +423,31 @@ def test_a_config_of_far_more_parts_than_the_file_holds_weights_for_is_refused(p
     save(Chain([LU(2), Flip(2)]), path)
     rewritten(path, change=lambda d: d["config"].update(parts=d["config"]["parts"] * 2_000), reseal=True)
     with pytest.raises(ValueError, match=r"more parts than the weights of the file can belong to\)\.$"):
+        load(path)
+
+
+def test_a_config_of_a_larger_grid_than_the_file_holds_is_refused_before_it_is_built(path, monkeypatch):
+    from pushforward.networks import window
+
+    save(pf.flows.pixels((1, 3, 3), levels=4, hidden=(4, 4), recurrent=4), path)
+    rewritten(path, change=lambda d: d["config"].update(shape=[3, 1_000_000]), reseal=True)
+    monkeypatch.setattr(window, "cells_before", lambda *sizes: pytest.fail("the grid was built"))
+    with pytest.raises(ValueError, match=r"\(ValueError: the config asks for larger weights than the file holds\)\.$"):
+        load(path)
+
+
+def test_a_truth_value_that_is_neither_0_nor_1_is_refused(path):
+    from safetensors.numpy import load_file
+
+    save(pf.flows.real_nvp(2, depth=1, hidden=(4,)), path)
+    content, name = bytearray(path.read_bytes()), "bijection.bijection.parts.0.initialized"
+    size = int.from_bytes(content[:8], "little")
+    start, stop = json.loads(content[8 : 8 + size])[name]["data_offsets"]
+    assert stop - start == 1
+    assert load_file(path)[name] == bool(content[8 + size + start])
+    content[8 + size + start] = 109
+    path.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"damaged \(a truth value is neither 0 nor 1\)|weights were altered"):
         load(path)
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from pushforward.distributions import StandardNormal
 from pushforward.train import Stepped, TrainingError
 from pushforward.train.batches import Batch
 from pushforward.train.draws import Draws
+from pushforward.train.sharding import check_shards
 
 PROGRAM = Path(__file__).parent / "programs" / "learn.py"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -67,6 +69,19 @@ def test_two_and_four_processes_have_the_losses_of_one(tmp_path, dtype, toleranc
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", ["nsf", "real_nvp"])
+def test_processes_that_keep_a_part_of_the_weights_each_have_the_losses_of_one(tmp_path, model):
+    options = {"steps": 30, "batch_size": 64, "dtype": "float64", "validate_every": 10, "lr": 1e-3, "model": model}
+    one = learn(tmp_path / "1", 1, **options)
+    for processes, large in ((2, 1), (3, 10**9)):  # each conditioner by itself, and all weights together
+        several = learn(tmp_path / str(processes), processes, **options, shard=True, large=large)
+        assert len(several["losses"]) == 30
+        assert list(several["losses"].values()) == pytest.approx(list(one["losses"].values()), abs=1e-10)
+        assert several["validation"] == pytest.approx(one["validation"], abs=1e-10)
+        assert len({(tmp_path / str(processes) / f"weights.{rank}").read_text() for rank in range(processes)}) == 1
+
+
+@pytest.mark.slow
 def test_a_callback_that_stops_at_a_checkpoint_stops_all_processes(tmp_path):
     saved = {"checkpoint": str(tmp_path / "run.checkpoint"), "checkpoint_seconds": 0, "stop_at_checkpoint": True}
     result = learn(tmp_path / "run", 2, steps=100, batch_size=64, validate_every=10, **saved)
@@ -92,6 +107,48 @@ def test_a_checkpoint_of_two_processes_is_continued_by_others_in_the_same_order(
     assert batches_of(tmp_path / "first") | batches_of(tmp_path / "rest") == batches_of(tmp_path / "whole")
     later = {step: loss for step, loss in whole["losses"].items() if int(step) > 15}
     assert list(rest["losses"].values()) == pytest.approx(list(later.values()), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_parts_is_continued_in_other_parts_and_in_one(tmp_path):
+    options = {"batch_size": 63, "validate_every": 6, "decay": "constant", "dtype": "float64", "large": 1}
+    whole = learn(tmp_path / "whole", 1, steps=20, **options)
+    path = tmp_path / "run.checkpoint"
+    saved = {**options, "checkpoint": str(path)}
+    learn(tmp_path / "first", 2, steps=8, shard=True, **saved)
+    written = path.read_bytes()
+    for processes in (1, 3):
+        path.write_bytes(written)
+        rest = learn(tmp_path / str(processes), processes, steps=20, resume=True, shard=processes > 1, **saved)
+        assert batches_of(tmp_path / "first") | batches_of(tmp_path / str(processes)) == batches_of(tmp_path / "whole")
+        later = [loss for step, loss in whole["losses"].items() if int(step) > 8]
+        assert list(rest["losses"].values()) == pytest.approx(later, abs=1e-10)
+        assert rest["validation"][-3:] == pytest.approx(whole["validation"][-3:], abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("options", "count", "message"),
+    [
+        ({}, 1, "shard=True, but there is one process. Start several by torchrun"),
+        ({"batch_size": 3}, 4, "a batch of 3 rows has not as many pieces in each of 4 processes"),
+        ({"batch_size": 11, "accumulate": 3}, 3, "Let batch_size be a multiple of 9"),
+        ({"compile": True}, 2, "compile=True needs whole weights"),
+    ],
+)
+def test_what_cannot_be_learned_in_parts_is_refused(options, count, message):
+    flow, schedule = pf.flows.maf(2, depth=1, hidden=(4,)), pf.train.Schedule(steps=2)
+    how = {"loss": "", "data": "", "validation": "", "compile": False, "precision": None, "memory": None}
+    how["patience"] = None
+    schedule = replace(schedule, **{k: v for k, v in options.items() if k != "compile"})
+    plan = schedule.plan(100, **how | {k: v for k, v in options.items() if k == "compile"})
+    with pytest.raises(TrainingError, match=message):
+        check_shards(flow, pf.train.MaximumLikelihood(), plan, Processes(0, count))
+    with pytest.raises(TrainingError, match="shard=True is for maximum likelihood; ReverseKL"):
+        check_shards(flow, pf.train.ReverseKL(lambda x: x[:, 0]), plan, Processes(0, 2))
+    flow.register_parameter("single", torch.nn.Parameter(torch.tensor(1.0)))
+    if not options:
+        with pytest.raises(TrainingError, match="single is a single number, which has no parts"):
+            check_shards(flow, pf.train.MaximumLikelihood(), plan, Processes(0, 2))
 
 
 @pytest.mark.slow

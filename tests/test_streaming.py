@@ -1,5 +1,8 @@
 """Tables larger than memory: random rows of Parquet files, and fits that see others in every pass."""
 
+import datetime as dt
+import decimal
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,10 +12,10 @@ from command_line import run, run_json
 
 import pushforward as pf
 from pushforward.cli import large
-from pushforward.data import TableError, survey
+from pushforward.data import TableError, column_survey, survey
 from pushforward.data.parquet import ParquetRows, of_length
 from pushforward.distributions import Continuous, MixedTypeModel
-from pushforward.estimators import FlowDensity, density
+from pushforward.estimators import FlowDensity, density, files
 from pushforward.train import TrainingError
 
 
@@ -94,6 +97,97 @@ def test_types_are_those_of_all_rows(tmp_path):
     assert found.missing == {"day": 0, "word": 1}
 
 
+def odd_rows(folder, **columns):
+    """A file of 4,000 rows with one odd value in each column, in rows that no small sample has; its survey."""
+    pq.write_table(pa.table(columns), folder / "t.parquet", row_group_size=1_000)
+    return ParquetRows(folder / "t.parquet").survey(100, 10, 1)
+
+
+def with_odd(usual, odd, place=3_001):
+    return [odd if k == place else usual(k) for k in range(4_000)]
+
+
+def test_a_word_among_numbers_is_named_wherever_it_stands(tmp_path):
+    found = odd_rows(tmp_path, v=with_odd(lambda k: str(k % 90), "broken"))
+    with pytest.raises(TableError, match=rf"holds numbers, but 'broken' in row 3002 of {tmp_path}/t\.parquet"):
+        found.schema()
+
+
+def test_kinds_of_values_in_single_rows_decide_types(tmp_path):
+    day = dt.datetime(2024, 5, 1)
+    money = [decimal.Decimal(k % 50) for k in range(4_000)]
+    money[3_001] = decimal.Decimal("50.50")
+    found = odd_rows(
+        tmp_path,
+        when=with_odd(lambda k: day + dt.timedelta(days=k % 300), day + dt.timedelta(hours=12)),
+        money=pa.array(money, pa.decimal128(10, 2)),
+        text=with_odd(lambda k: None, "urgent"),
+        number=with_odd(lambda k: str(k % 30), "-4.5"),
+        coded=pa.array(with_odd(lambda k: "ab"[k % 2], " c ")).dictionary_encode(),
+    )
+    assert len(found.places) == len(set(found.places)) == found.shown.num_rows
+    schema = files.file_schema(found, None)
+    when, money, text, number, coded = schema.fields
+    assert when.form == "time"
+    assert money.holds(np.array([50.5])).all()
+    assert text.labels == ("urgent",)
+    assert number.holds(np.array([-4.5])).all()
+    assert coded.labels == ("a", "b", "c")
+    assert found.missing == {"when": 0, "money": 0, "text": 3_999, "number": 0, "coded": 0}
+
+
+def test_texts_are_read_as_in_a_table_in_memory(tmp_path):
+    table = pa.table({"c": ["", "red", " red", "blue ", "blue"] * 200, "a": np.random.default_rng(0).normal(size=1000)})
+    pq.write_table(table, tmp_path / "t.parquet")
+    found = ParquetRows(tmp_path / "t.parquet").survey(30, 10, 0)
+    assert files.file_schema(found, None).fields[0].labels == ("blue", "red")
+    assert found.missing["c"] == 200
+
+
+def test_orders_hold_in_all_rows(tmp_path):
+    low = np.random.default_rng(0).normal(size=4_000)
+    high, broken = low + 1 + np.random.default_rng(1).random(4_000), low + 0.5
+    broken[3_001] = low[3_001] - 1
+    found = odd_rows(tmp_path, low=low, high=high, broken=broken)
+    rules = {(rule.low, rule.high) for rule in found.schema().rules}
+    assert ("low", "high") in rules
+    assert ("low", "broken") not in rules
+
+
+def test_row_numbers_of_large_tables_are_left_out(tmp_path):
+    random = np.random.default_rng(0)
+    (tmp_path / "t").mkdir()
+    for k in range(2):
+        numbers = np.arange(600 * k, 600 * (k + 1))
+        columns = {"id": numbers, "name": [f"n{n}" for n in numbers], "a": random.normal(size=600)}
+        pq.write_table(pa.table(columns), tmp_path / "t" / f"{k}.parquet")
+    where = ("fit", f"{tmp_path}/t/*.parquet", "--out", tmp_path / "m.safetensors", "--model", "mixed", "--steps", 2)
+    assert run_json(*where)["columns"] == ["a"]
+
+
+def test_what_begins_with_a_dot_or_an_underscore_is_no_part_of_a_folder(folder):
+    (folder / "_quarantine").mkdir()
+    for name in (".half.parquet", "_quarantine/z.parquet"):
+        (folder / name).write_bytes((folder / "x.parquet").read_bytes())
+    assert ParquetRows(folder).rows == ParquetRows(f"{folder}/*.parquet").rows == 8_000
+    assert ParquetRows(folder / "_quarantine").rows == 4_000
+
+
+def test_columns_may_stand_in_another_order_and_must_have_different_names(folder):
+    whole = pq.read_table(folder / "y.parquet")
+    pq.write_table(whole.select(["kind", "b", "a", "n"]), folder / "y.parquet")
+    assert len(set(rows_of(ParquetRows(folder), 0, 7_200))) == 7_200
+    pq.write_table(pa.Table.from_arrays([whole["a"], whole["b"]], names=["a", "a"]), folder / "x.parquet")
+    with pytest.raises(TableError, match="2 columns are named 'a'"):
+        ParquetRows(folder / "x.parquet")
+
+
+def test_a_damaged_group_of_one_small_file_is_left_out(folder, tmp_path):
+    damage(folder / "y.parquet", 2)
+    where = ("fit", folder / "y.parquet", "--out", tmp_path / "m.safetensors", "--model", "mixed", "--steps", 2)
+    assert run_json(*where, "--drop", "n", "--skip-bad")["steps"] == 2
+
+
 def test_schema_of_a_pattern_counts_all_rows(tmp_path):
     rare(tmp_path, a=None, b=-7.0)
     answer = run_json("schema", f"{tmp_path}/*.parquet", "--out", tmp_path / "s.toml")
@@ -104,7 +198,8 @@ def test_schema_of_a_pattern_counts_all_rows(tmp_path):
 
 
 def test_too_many_categories_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(survey, "MOST_CATEGORIES", 30)
+    for module in (survey, column_survey):
+        monkeypatch.setattr(module, "MOST_CATEGORIES", 30)
     names = [f"name {k % 40}" for k in range(400)]
     pq.write_table(pa.table({"a": np.random.default_rng(0).normal(size=400), "name": names}), tmp_path / "t.parquet")
     source = ParquetRows(tmp_path / "t.parquet")
@@ -206,8 +301,6 @@ def test_every_row_is_seen_once_before_one_is_seen_again(folder):
 
 
 def test_passes_of_a_fit_have_every_row_once_an_epoch(folder, monkeypatch):
-    from pushforward.estimators import files
-
     source = ParquetRows(folder, ["n"])
     found = source.survey(10**6, 800, 0)
     schema = files.file_schema(found, {"n": "continuous"})
@@ -220,12 +313,16 @@ def test_passes_of_a_fit_have_every_row_once_an_epoch(folder, monkeypatch):
     np.testing.assert_array_equal(again(4), passes(4))
 
 
-def test_damaged_files_and_row_groups_are_named_and_left_out(folder):
-    whole = (folder / "y.parquet").read_bytes()
-    damaged = bytearray(whole)
-    place = pq.ParquetFile(folder / "y.parquet").metadata.row_group(2).column(1).data_page_offset
+def damage(path, group):
+    """Overwrite a part of a row group of a file."""
+    damaged = bytearray(path.read_bytes())
+    place = pq.ParquetFile(path).metadata.row_group(group).column(1).data_page_offset
     damaged[place : place + 400] = bytes(400)
-    (folder / "y.parquet").write_bytes(bytes(damaged))
+    path.write_bytes(bytes(damaged))
+
+
+def test_damaged_files_and_row_groups_are_named_and_left_out(folder):
+    damage(folder / "y.parquet", 2)
     (folder / "z.parquet").write_bytes(b"PAR1 and nothing more")
     with pytest.raises(TableError, match=r"z\.parquet: cannot be read as Parquet"):
         ParquetRows(folder)
@@ -238,6 +335,7 @@ def test_damaged_files_and_row_groups_are_named_and_left_out(folder):
     source = ParquetRows(folder, skip_bad=True)
     assert source.rows == 7_500
     assert len(source.left_out) == 2
+    assert source.rows_left_out == 500
     assert len(set(rows_of(source, 0, 6_750))) == 6_750
 
 

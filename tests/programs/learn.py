@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 import pushforward as pf
-from pushforward.train import Checkpointed, Stepped, Stop
+from pushforward.train import Checkpointed, Stepped, Stop, sharding
 from pushforward.train.batches import Batches
 
 RANK = int(os.environ.get("RANK", "0"))
@@ -36,6 +36,7 @@ if options.pop("other_rows", False):
 
 torch.manual_seed(RANK)  # the first process's weights count
 flow = getattr(pf.flows, name)(2, depth=2, hidden=(16, 16)).to(dtype)
+sharding.LARGE = options.pop("large", sharding.LARGE)
 
 with (folder / "pids").open("a") as file:
     print(RANK, os.getpid(), file=file)

@@ -99,9 +99,10 @@ def on_this_machine(work: Any, shards: Sequence[Shard], workers: int | None) -> 
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy threads of torch in the middle of something
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(min(workers or 1, len(shards)), mp_context=context, initializer=_follow_parent)
+    count = min(workers or 1, len(shards))
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(work,))
     try:
-        for done in as_completed([pool.submit(work, shard) for shard in shards]):
+        for done in as_completed([pool.submit(_do, shard) for shard in shards]):
             yield done.result()
     except BaseException as error:  # Ctrl-C and SIGTERM as well: nobody waits for shards that are under way
         for process in set(multiprocessing.active_children()) - others:
@@ -114,6 +115,20 @@ def on_this_machine(work: Any, shards: Sequence[Shard], workers: int | None) -> 
             ) from None
         raise
     pool.shutdown()
+
+
+_work: list[Any] = []
+"""What a worker does with its shards: it comes to each process once, with the model."""
+
+
+def _begin(work: Any) -> None:
+    _follow_parent()
+    _work[:] = [work]
+
+
+def _do(shard: Shard) -> ShardResult:
+    result: ShardResult = _work[0](shard)
+    return result
 
 
 def _follow_parent() -> None:

@@ -122,6 +122,9 @@ def fit(
     compile: Annotated[
         bool, typer.Option("--compile", help="Train with compiled kernels, for long runs; needs a C++ compiler.")
     ] = False,
+    shard: Annotated[
+        bool, typer.Option("--shard", help="Under torchrun, let each process keep a part of the weights.")
+    ] = False,
     force: Force = False,
     device: Device = None,
     threads: Threads = None,
@@ -148,9 +151,10 @@ def fit(
     from pushforward.cli.fit import FitRequest, fit_table
     from pushforward.cli.schema import read_schema_file
 
-    dropped, declared = ([], {}) if schema_file is None else read_schema_file(schema_file, table)
+    dropped, declared = ([], {}) if schema_file is None else read_schema_file(schema_file, table, skip_bad=skip_bad)
     training = {
         "seconds": seconds, "epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr, "device": device,
+        "shard": shard or None,
     }  # fmt: skip
     request = FitRequest(
         table=table,

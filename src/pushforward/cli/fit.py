@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from pushforward.cli.common import Interrupted, listed, say, suggestion
-from pushforward.cli.large import large_file, looked_at, names_of, note_of
+from pushforward.cli.large import large_file, names_of, note_of, read_or_survey
 from pushforward.cli.left_out import without_empty, without_identifiers
 from pushforward.cli.options import parse_assignments, parse_columns
 from pushforward.cli.outputs import check_checkpoint, check_model_output, only_run_to, write_model
@@ -82,12 +82,14 @@ def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
     large = large_file(table, [*columns, *context], skip_bad=request.skip_bad)
     for reason in large.left_out.values() if large is not None else ():
         say(f"Left out: {reason}")
+    if large is not None and large.left_out:
+        say(f"{len(large.left_out)} parts are left out, {large.rows_left_out:,} rows of files that can be read.")
     if note := note_of(table):
         say(f"{table}: {note}.")
     with options_named(table):
         names = names_of(table, skip_bad=request.skip_bad)
         used = [name for name in names if name in columns or name in context]
-        rows, survey = looked_at(table, used, large, request.seed)
+        rows, survey = read_or_survey(table, used, large, request.seed)
         if rows.num_rows < 2:
             raise TableError(f"{table}: the table has 1 row. A density needs at least 2 rows, and usually hundreds.")
         kept = [*context, *parse_columns("--keep", request.keep, used, str(table))]
@@ -97,7 +99,8 @@ def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
         used = rows.column_names
         schema = Schema.infer(rows, types) if survey is None else survey.select(used).schema(types)
         x = schema.encode(rows)
-        schema = without_identifiers(schema, x, kept, "--keep {} takes it in")
+        numbers = [] if survey is None else [name for name in survey.row_numbers if name in schema.names]
+        schema = without_identifiers(schema, x, kept, "--keep {} takes it in", row_numbers=numbers)
         dropped += [name for name in used if name not in schema.names]
         schema = schema if survey is None else with_categories(schema, survey)
         x = schema.encode(rows)

@@ -27,12 +27,20 @@ def without_empty(rows: Any, table: Any, wanted: Sequence[str]) -> Any:
 
 
 def without_identifiers(
-    schema: Schema, x: np.ndarray, wanted: Sequence[str], remedy: str, silent: Sequence[str] = ()
+    schema: Schema,
+    x: np.ndarray,
+    wanted: Sequence[str],
+    remedy: str,
+    silent: Sequence[str] = (),
+    *,
+    row_numbers: Sequence[str] = (),
 ) -> Schema:
     """The schema without the columns that name rows, which are told, but not of those in ``silent``; not without those
-    declared or in ``wanted``."""
+    declared or in ``wanted``. Where x is a part of the rows, ``row_numbers`` are columns that count all of them if they
+    differ in each row of x."""
     wanted = [*wanted, *(f.name for f in schema.fields if f.why == DECLARED)]
-    unused = [name for name in identifiers(schema.fields, x) if name not in wanted]
+    counting = [name for name in row_numbers if len(np.unique(x[:, schema.names.index(name)])) == len(x)]
+    unused = [name for name in dict.fromkeys([*identifiers(schema.fields, x), *counting]) if name not in wanted]
     if len(unused) == len(schema.names):
         return schema
     for name in (name for name in unused if name not in silent):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.cli.large import large_file, looked_at, names_of, note_of
+from pushforward.cli.large import large_file, names_of, note_of, read_or_survey
 from pushforward.cli.options import parse_assignments, parse_columns
 from pushforward.cli.outputs import check_output, remember
 from pushforward.cli.tables import TYPE_FORM, in_options, options_named, parse_types
@@ -40,7 +40,7 @@ def table_schema(
     texts = parse_assignments("--type", types, kept, where=table, form=TYPE_FORM)
     with options_named(table):
         large = large_file(table, kept)
-        rows, survey = looked_at(table, kept, large)
+        rows, survey = read_or_survey(table, kept, large)
         empty = empty_columns(rows)
         empty = [] if len(empty) == len(kept) else empty  # is refused
         filled = [name for name in kept if name not in empty]
@@ -110,7 +110,7 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def read_schema_file(path: str, table: str) -> tuple[list[str], dict[str, str]]:
+def read_schema_file(path: str, table: str, *, skip_bad: bool = False) -> tuple[list[str], dict[str, str]]:
     """The columns to leave out and the declared types of a file that `table_schema` wrote.
 
     Raises:
@@ -124,7 +124,7 @@ def read_schema_file(path: str, table: str) -> tuple[list[str], dict[str, str]]:
         raise TableError(f"--schema: {path} cannot be read ({type(error).__name__}). Check the path.") from None
     except tomllib.TOMLDecodeError as error:
         raise TableError(f"--schema: {path} is not a TOML file ({error}). Write one with pushforward schema.") from None
-    names = names_of(table)
+    names = names_of(table, skip_bad=skip_bad)
     if unknown := [name for name in columns if name not in names]:
         raise TableError(f"--schema: {path} names the column {unknown[0]!r}, which {table} lacks. Remove it.")
     dropped = [name for name, entry in columns.items() if entry.get("drop", False)]

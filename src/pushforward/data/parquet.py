@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,12 @@ from numpy.typing import NDArray
 
 from pushforward.data.formats import ParquetSource, TableError
 from pushforward.data.reader import open_source, positions
-from pushforward.data.storage import Storage, is_remote
+from pushforward.data.storage import Storage, is_remote, is_several
 from pushforward.data.survey import Survey, survey_of
 
 __all__ = ["ParquetRows", "of_length"]
 
-HELD = 10
+HOLDOUT_STRIDE = 10
 """Every tenth row of a row group is held out for validation."""
 PIECE = 65_536
 """Rows that are read at a time in a pass over all files."""
@@ -34,7 +33,7 @@ class ParquetRows:
             ``"s3://bucket/*.parquet"``, for which the package of fsspec must be installed.
         columns: the columns to read; all by default.
         skip_bad: read every row group once, and leave out the files and groups that cannot be read; ``left_out`` says
-            which and why.
+            which and why, ``rows_left_out`` how many rows of readable files.
 
     Raises:
         TableError: a file or column does not exist, or a file is not Parquet, or is damaged.
@@ -43,7 +42,7 @@ class ParquetRows:
     def __init__(
         self, path: str | os.PathLike[str], columns: Sequence[str] | None = None, *, skip_bad: bool = False
     ) -> None:
-        self.path, self.left_out = os.fspath(path), {}
+        self.path, self.left_out, self.rows_left_out = os.fspath(path), {}, 0
         self.groups: list[tuple[str, int, int]] = []  # file, index of the row group, number of rows
         self.names: list[str] = []  # of the columns that are read
         self._starts: dict[str, list[int]] = {}  # numbers of the first rows of the groups of a file
@@ -57,12 +56,12 @@ class ParquetRows:
                 self.left_out[file] = str(error)
                 continue
             names = list(schema.names)
-            if self.names and names != self.names:
+            if self.names and sorted(names) != sorted(self.names):
                 raise TableError(
                     f"{file}: the columns differ from those of {first}. Keep files with other columns in other folders."
                 )
-            self.names, first = names, first or file
-            self._schema = _joined(self._schema, schema, file, first)
+            self.names, first = self.names or names, first or file
+            self._schema = _unified(self._schema, schema, file, first)
             self._starts[file] = [0, *np.cumsum(sizes).tolist()]
             self.groups += [(file, k, size) for k, size in enumerate(sizes)]
         self.columns = self.names
@@ -75,7 +74,7 @@ class ParquetRows:
         self.rows = sum(rows for *_, rows in self.groups)
         if not self.rows:
             raise TableError(f"{self.path}: the table has no rows.")
-        self._last: tuple[int, Any] | None = None
+        self._cursor: _Cursor | None = None
         self._survey: tuple[tuple[int, int, int], Survey] | None = None
 
     def window(self, start: int, rows: int, seed: int) -> Any:
@@ -87,7 +86,7 @@ class ParquetRows:
             rows: how many.
             seed: of the orders.
         """
-        sizes = np.array([size - size // HELD for *_, size in self.groups])
+        sizes = np.array([size - size // HOLDOUT_STRIDE for *_, size in self.groups])
         total, parts = int(sizes.sum()), []
         while rows:
             epoch, offset = divmod(start, total)
@@ -96,25 +95,20 @@ class ParquetRows:
             place = int(np.searchsorted(ends, offset, side="right"))
             g = int(order[place])
             count = min(rows, int(ends[place]) - offset)
-            parts.append(self._learned(g).slice(offset - int(ends[place] - sizes[g]), count))
+            parts += self._learned(epoch, g, offset - int(ends[place] - sizes[g]), count)
             start, rows = start + count, rows - count
         return pa.concat_tables(parts)
 
-    def _learned(self, g: int) -> Any:
-        """The rows of a row group that are not held out; the last one stays in memory."""
-        if self._last is None or self._last[0] != g:
-            table = self._read(self.groups[g])
-            self._last = g, table.filter(pa.array(~_is_held(0, table.num_rows)))
-        return self._last[1]
-
-    def _read(self, group: tuple[str, int, int]) -> Any:
-        """The columns of a row group.
-
-        Raises:
-            TableError: it is damaged.
-        """
-        with self._reading(group) as opened:
-            return self._as_all(opened.read_row_group(group[1], columns=self.names, use_threads=False))
+    def _learned(self, epoch: int, g: int, start: int, count: int) -> list[Any]:
+        """Some of the rows of a row group that are not held out. Whoever asks for the next ones finds the file as it
+        was left, so that the rows of large groups are not all in memory."""
+        if self._cursor is None or self._cursor.key != (epoch, g, start):
+            learned = (table.filter(pa.array(~held)) for _, _, held, table in self._pieces([self.groups[g]]))
+            self._cursor = _Cursor(learned)
+            self._cursor.take(start)
+        parts = self._cursor.take(count)
+        self._cursor.key = epoch, g, start + count
+        return parts
 
     def _as_all(self, table: Any) -> Any:
         """A table of one file with the types of all files."""
@@ -136,8 +130,10 @@ class ParquetRows:
 
     def _is_readable(self, group: tuple[str, int, int]) -> bool:
         try:
-            self._read(group)
+            for _ in self._pieces([group]):
+                pass
         except TableError as error:
+            self.rows_left_out += group[2]
             self.left_out[f"{group[0]}, row group {group[1] + 1}"] = str(error)
             return False
         return True
@@ -151,17 +147,18 @@ class ParquetRows:
             seed: of the random numbers.
         """
         if self._survey is None or self._survey[0] != (rows, held, seed) or not self._has(self._survey[1]):
-            out = sum(size // HELD for *_, size in self.groups)
-            found = survey_of(self._pieces(), (self.rows - out, out), (rows, held), seed)
+            out = sum(size // HOLDOUT_STRIDE for *_, size in self.groups)
+            found = survey_of(self._pieces(self.groups), (self.rows - out, out), (rows, held), seed)
             self._survey = (rows, held, seed), found
         return self._survey[1].select(self.names)
 
     def _has(self, survey: Survey) -> bool:
         return set(self.names) <= set(survey.random.column_names)
 
-    def _pieces(self) -> Iterator[tuple[str, int, NDArray[np.bool_], Any]]:
-        """All rows, some at a time: their file, the number of the first in it, which are held out, and the table."""
-        for group in self.groups:
+    def _pieces(self, groups: Sequence[tuple[str, int, int]]) -> Iterator[tuple[str, int, NDArray[np.bool_], Any]]:
+        """The rows of some groups, a few at a time: their file, the number of the first in it, which are held out, and
+        the table."""
+        for group in groups:
             file, k, _ = group
             place = 0
             with self._reading(group) as opened:
@@ -171,9 +168,36 @@ class ParquetRows:
                     place += len(batch)
 
 
+class _Cursor:
+    """A place among tables that come one after the other.
+
+    Args:
+        tables: the rows.
+
+    Attributes:
+        key: what stands at this place.
+    """
+
+    def __init__(self, tables: Iterator[Any]) -> None:
+        self._tables, self._rest = tables, None
+        self.key: tuple[int, int, int] | None = None
+
+    def take(self, count: int) -> list[Any]:
+        """The next rows, as tables."""
+        parts: list[Any] = []
+        while count:
+            table: Any = next(self._tables, None) if self._rest is None else self._rest
+            if table is None:
+                raise TableError("the table: a file has fewer rows than before. Leave files alone while they are read.")
+            parts.append(table.slice(0, count))
+            self._rest = table.slice(count) if table.num_rows > count else None
+            count -= parts[-1].num_rows
+        return parts
+
+
 def _is_held(start: int, count: int) -> NDArray[np.bool_]:
     """Which rows of a row group are held out, from one on."""
-    return np.asarray(np.arange(start, start + count) % HELD == HELD - 1)
+    return np.asarray(np.arange(start, start + count) % HOLDOUT_STRIDE == HOLDOUT_STRIDE - 1)
 
 
 def _files(path: str) -> list[str]:
@@ -182,23 +206,20 @@ def _files(path: str) -> list[str]:
     Raises:
         TableError: there are none.
     """
-    if is_remote(path) or (any(sign in path for sign in "*?") and not os.path.exists(path)):
-        try:
-            files = Storage(path).matching()
-        except (ValueError, OSError) as error:
-            raise TableError(str(error)) from None
-        if not files:
-            raise TableError(f"{path}: there is no such file. Check the pattern.")
-        return files if is_remote(path) else [file.removeprefix("file://") for file in files]
-    if not os.path.isdir(path):
+    if not is_several(path):
         return [path]
-    files = [str(file) for file in sorted(Path(path).rglob("*.parquet"))]
-    if not files:
+    try:
+        files = Storage(path).matching()
+    except (ValueError, OSError) as error:
+        raise TableError(str(error)) from None
+    if not files and os.path.isdir(path):
         raise TableError(f"{path}: the folder holds no .parquet file.")
-    return files
+    if not files:
+        raise TableError(f"{path}: there is no such file. Check the pattern.")
+    return files if is_remote(path) else [file.removeprefix("file://") for file in files]
 
 
-def _joined(schema: Any, other: Any, file: str, first: str) -> Any:
+def _unified(schema: Any, other: Any, file: str, first: str) -> Any:
     """The types that hold the columns of all files.
 
     Raises:
@@ -208,14 +229,14 @@ def _joined(schema: Any, other: Any, file: str, first: str) -> Any:
     try:
         return pa.unify_schemas([schema, plain], promote_options="permissive")
     except pa.ArrowException:
-        odd = next(k for k, field in enumerate(plain) if not _goes_with(field, schema.field(k)))
+        odd = next(field for field in plain if not _can_unify(field, schema.field(field.name)))
         raise TableError(
-            f"{file}: column {plain[odd].name!r} holds {plain[odd].type}, and {schema[odd].type} in {first}. "
-            "Write one of them with the type of the other."
+            f"{file}: column {odd.name!r} holds {odd.type}, and {schema.field(odd.name).type} in {first}. Write one of "
+            "them with the type of the other."
         ) from None
 
 
-def _goes_with(field: Any, other: Any) -> bool:
+def _can_unify(field: Any, other: Any) -> bool:
     try:
         pa.unify_schemas([pa.schema([field]), pa.schema([other])], promote_options="permissive")
     except pa.ArrowException:
@@ -233,10 +254,12 @@ def _described(file: str) -> tuple[Any, list[int]]:
         raise TableError(f"{file}: only Parquet files are read in part. Convert the file to Parquet.")
     try:
         with _opened(file) as opened:
-            metadata = opened.metadata
-            return opened.schema_arrow, [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
+            metadata, schema = opened.metadata, opened.schema_arrow
+            sizes = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
     except (pa.ArrowException, OSError) as error:
         raise TableError(f"{file}: cannot be read as Parquet ({_reason(error)}). Write it again.") from None
+    positions(file, tuple(schema.names), schema.names)  # raises if two have one name
+    return schema, sizes
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,13 +35,16 @@ class Rule(NamedTuple):
         return f"{self.low} <= {self.high}"
 
 
-def rules_of(fields: Sequence[Field], columns: Sequence[Floats | None]) -> tuple[Rule, ...]:
+def rules_of(
+    fields: Sequence[Field], columns: Sequence[Floats | None], ordered: Collection[tuple[str, str]] | None = None
+) -> tuple[Rule, ...]:
     """The rules that hold in all rows in which both values are there, and that would not if the columns had nothing to
     do with each other. What follows from two rules is left out, and so are equal columns.
 
     Args:
         fields: of the columns.
         columns: their values as numbers (rows,), NaN where they are missing; None for columns without an order.
+        ordered: pairs of names that may be rules, where there are further rows; all by default.
     """
     places = [j for j, column in enumerate(columns) if column is not None and has_order(fields[j])]
     if len(places) > MOST_COLUMNS:
@@ -51,6 +54,7 @@ def rules_of(fields: Sequence[Field], columns: Sequence[Floats | None]) -> tuple
         for a in places
         for b in places
         if a != b
+        and (ordered is None or (fields[a].name, fields[b].name) in ordered)
         and _unit(fields[a]) == _unit(fields[b])
         and _holds(_scaled(fields[a], columns[a]), _scaled(fields[b], columns[b]))
     }

@@ -47,6 +47,7 @@ class Schema:
         names: list[str] | None = None,
         *,
         draws: bool = True,
+        ordered: Collection[tuple[str, str]] | None = None,
     ) -> Schema:
         """The column types of a table, by the rules that `describe` prints.
 
@@ -59,6 +60,7 @@ class Schema:
             draws: whether draws of a model are to look like the table, so that limits which the values of a column
                 show become part of its type, and numbers that repeat have probabilities. Without, a type holds any
                 number of the kind, as new rows may bring it.
+            ordered: pairs of columns of which the first is never larger than the second, where there are further rows.
 
         Raises:
             TableError: a column has no scalar values, is empty, or holds values that its declared type excludes.
@@ -79,7 +81,7 @@ class Schema:
         columns_in_order = [
             f.encode(raw) if draws and has_order(f) else None for f, raw in zip(fields, raws, strict=True)
         ]
-        return cls(tuple(fields), backend_of(table), rules_of(fields, columns_in_order))
+        return cls(tuple(fields), backend_of(table), rules_of(fields, columns_in_order, ordered))
 
     def with_labels(self, labels: Mapping[str, Sequence[Any]]) -> Schema:
         """A schema with further categories of some columns, for tables of which only a part was seen."""

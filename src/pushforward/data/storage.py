@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,12 @@ def is_several(path: str) -> bool:
     return is_remote(path) or is_pattern or os.path.isdir(path)
 
 
+def _is_hidden(file: str, folder: str) -> bool:
+    """Whether a part of the path below a folder begins with a dot or an underscore."""
+    below = file[len(folder) :] if file.startswith(folder) else file.rpartition("/")[2]
+    return any(part.startswith((".", "_")) for part in below.split("/"))
+
+
 class Storage:
     """Where a path or an address leads to.
 
@@ -49,13 +56,15 @@ class Storage:
 
     def matching(self) -> list[str]:
         """The file of that name; or the Parquet files in the folder that it is; or those that the path names with ``*``
-        and ``?``: as addresses, in order. Hidden files, as unfinished ones are, do not count."""
+        and ``?``: as addresses, in order. What is hidden, as unfinished files are, or begins with ``_``, as rows in
+        quarantine and records of other programs do, does not count."""
+        folder = re.split(r"[*?\[]", self.path)[0].rpartition("/")[0]  # that the address names
         if self.files.isdir(self.path):
+            folder = self.path
             files = [file for file in self.files.find(self.path) if file.endswith(".parquet")]
         else:
             files = [self.path] if self.files.isfile(self.path) else self.files.glob(self.path)
-        shown = (file for file in files if not file.rpartition("/")[2].startswith("."))
-        return sorted(self.files.unstrip_protocol(file) for file in shown)
+        return sorted(self.files.unstrip_protocol(file) for file in files if not _is_hidden(file, folder))
 
     @property
     def address(self) -> str:

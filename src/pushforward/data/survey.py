@@ -1,4 +1,4 @@
-"""What one pass over Parquet rows finds: random rows, the rows at the ends of each column, and its categories."""
+"""What one pass over Parquet rows finds: random rows, rows that show what the columns can hold, and categories."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pushforward.data.column_survey import MOST_CATEGORIES, ColumnSurvey, OrderSurvey
 from pushforward.data.formats import TableError, clipped, drop_call
 from pushforward.data.orders import TypeSpec
 from pushforward.data.schema import Schema
 
 __all__ = ["Survey", "survey_of"]
 
-MOST_CATEGORIES = 100_000
-"""Different texts of a column beyond which they are not collected."""
+PARTS = 512
+"""Tables of drawn rows that are joined from time to time, since each takes some kB."""
 Piece = tuple[str, int, NDArray[np.bool_], Any]
 """A file, the number of a row of it, and from that row on: which rows are held out, and the rows as an Arrow table."""
 
@@ -32,11 +32,14 @@ class Survey:
     Attributes:
         random: rows to learn from, each as likely as any other, in random order.
         held: held-out rows, in the same way.
-        ends: for each column a row with its smallest value, one with its largest, one without a value, and one with a
-            value that is not whole, so that a type which fits the random rows and these fits all.
+        ends: further rows that show what a column can hold, such as those with its smallest and its largest value; see
+            `ColumnSurvey`. A type that fits the random rows and these fits all.
         categories: the different texts of each column of text; None for too many.
         missing: in how many rows each column has no value.
+        rows: how many there are.
         places: file and number of each row of ``random``, then of ``ends``.
+        ordered: pairs of columns of which the first is never larger than the second.
+        row_numbers: columns of whole numbers that span as many values as there are rows.
     """
 
     random: Any
@@ -44,7 +47,10 @@ class Survey:
     ends: Any
     categories: dict[str, set[Any] | None]
     missing: dict[str, int]
+    rows: int
     places: tuple[tuple[str, int], ...]
+    ordered: frozenset[tuple[str, str]]
+    row_numbers: tuple[str, ...]
 
     @property
     def shown(self) -> Any:
@@ -62,7 +68,7 @@ class Survey:
             TableError: as there.
         """
         with self._named_rows():
-            return Schema.infer(self.shown, types)
+            return Schema.infer(self.shown, types, ordered=self.ordered)
 
     @contextmanager
     def _named_rows(self) -> Iterator[None]:
@@ -105,21 +111,28 @@ def survey_of(pieces: Iterable[Piece], available: tuple[int, int], wanted: tuple
     """
     random = np.random.default_rng(seed)
     draws = [_Draw(*pair, random) for pair in zip(available, wanted, strict=True)]
-    ends: dict[str, _Ends] = {}
+    columns: dict[str, ColumnSurvey] = {}
+    orders: OrderSurvey | None = None
     for file, first, held, table in pieces:
         for draw, chosen in zip(draws, (~held, held), strict=True):
             draw.take(file, first, np.flatnonzero(chosen), table)
         for name in table.column_names:
-            ends.setdefault(name, _Ends()).take(file, first, table, name)
+            columns.setdefault(name, ColumnSurvey()).take(file, first, table, name)
+        orders = orders or OrderSurvey(table.schema)
+        orders.take(table)
     (learned, places), (held_out, _) = (draw.shuffled(random) for draw in draws)
-    rows = [row for end in ends.values() for row in end.rows.values()]
+    drawn = set(places)
+    rows = {row[:2]: row[2] for column in columns.values() for row in column.rows.values() if row[:2] not in drawn}
     return Survey(
         learned,
         held_out,
-        pa.concat_tables([table for *_, table in rows] or [learned.slice(0, 0)], promote_options="permissive"),
-        {name: end.categories for name, end in ends.items()},
-        {name: end.missing for name, end in ends.items()},
-        (*places, *((file, number) for file, number, _ in rows)),
+        pa.concat_tables([*rows.values(), learned.slice(0, 0)], promote_options="permissive"),
+        {name: column.categories for name, column in columns.items()},
+        {name: column.missing for name, column in columns.items()},
+        sum(available),
+        (*places, *rows),
+        frozenset() if orders is None else frozenset(orders.pairs),
+        tuple(name for name, column in columns.items() if column.numbers_rows(sum(available))),
     )
 
 
@@ -138,51 +151,12 @@ class _Draw:
         if len(taken) or not self._parts:  # the first piece has the columns, if not a row
             self._parts.append(table.take(taken))
             self._places += [(file, first + int(row)) for row in taken]
+        if len(self._parts) > PARTS:
+            self._parts = [self._joined()]
 
     def shuffled(self, random: np.random.Generator) -> tuple[Any, list[tuple[str, int]]]:
         order = random.permutation(len(self._places))
-        whole = pa.concat_tables(self._parts, promote_options="permissive")
-        return whole.take(order), [self._places[k] for k in order]
+        return self._joined().take(order), [self._places[k] for k in order]
 
-
-class _Ends:
-    """The rows at the ends of a column, as files, numbers and tables of one row, its texts, and how many it lacks."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, tuple[str, int, Any]] = {}
-        self.categories: set[Any] | None = set()
-        self.missing = 0
-        self._values: dict[str, Any] = {}
-
-    def take(self, file: str, first: int, table: Any, name: str) -> None:
-        column = table.column(name)
-        kind = column.type
-        lacks = pc.is_null(column, nan_is_null=pa.types.is_floating(kind))
-        self.missing += pc.sum(lacks).as_py() or 0
-        if self.missing and "missing" not in self.rows:
-            place = pc.index(lacks, True).as_py()
-            self.rows["missing"] = file, first + place, table.take([place])
-        if pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            if self.categories is not None:
-                self.categories |= set(pc.unique(column).to_pylist())
-            if self.categories is not None and len(self.categories) > MOST_CATEGORIES:
-                self.categories = None
-        elif not pa.types.is_nested(kind) and not pa.types.is_null(kind):
-            for label, place in self._news(column, kind):
-                self.rows[label] = (file, first + place, table.take([place]))
-
-    def _news(self, column: Any, kind: Any) -> Iterator[tuple[str, int]]:
-        """What is at an end in a piece and was not yet seen, and the index of its row."""
-        numbers = column.cast(pa.int64()) if pa.types.is_duration(kind) else column
-        if pa.types.is_float16(kind):
-            numbers = column.cast(pa.float32())
-        if pa.types.is_floating(numbers.type) and "fraction" not in self.rows:
-            fraction = pc.and_(pc.is_finite(numbers), pc.not_equal(numbers, pc.floor(numbers)))
-            if (place := pc.index(fraction, True).as_py()) >= 0:
-                yield "fraction", place
-        both = pc.min_max(numbers)
-        for label, better in (("min", pc.less), ("max", pc.greater)):
-            value, old = both[label], self._values.get(label)
-            if value.is_valid and value.as_py() == value.as_py() and (old is None or better(value, old).as_py()):
-                self._values[label] = value
-                yield label, pc.index(numbers, value).as_py()
+    def _joined(self) -> Any:
+        return pa.concat_tables(self._parts, promote_options="permissive").combine_chunks()

@@ -23,7 +23,7 @@ from pushforward.data.reader import read_arrow
 from pushforward.data.schema import Field, Schema
 from pushforward.distributions import Continuous, MixedFlow, MixedTypeModel
 from pushforward.estimators.choice import choose_model, not_for_a_flow
-from pushforward.estimators.files import HELD, PASS, file_passes, file_schema
+from pushforward.estimators.files import MOST_VALIDATION_ROWS, PASS, file_passes, file_schema
 from pushforward.estimators.layout import TableRows
 from pushforward.estimators.learners import Learner, MixedLearner, chosen_by, learner_of
 from pushforward.estimators.parameters import check_training, seed_of
@@ -72,6 +72,7 @@ class FlowDensity(DensityMixin, TableAnswers):
         validation: share of the rows held out for early stopping, or a table of such rows; None for no early stopping.
         patience: validations without improvement after which training stops; None for no early stopping.
         compile: whether to train with compiled kernels; see `pushforward.fit`.
+        shard: whether each of several processes keeps a part of the weights; see `pushforward.fit`.
         checkpoint: file for the state of the training, written twice a minute and when it is interrupted.
         resume: whether to go on from the checkpoint if it exists, perhaps with a larger budget.
         warm_start: whether `fit` continues from the last fit.
@@ -178,7 +179,7 @@ class FlowDensity(DensityMixin, TableAnswers):
     def _learn_file(self, source: ParquetRows, *, again: bool, **options: Any) -> FlowDensity:
         check_training("FlowDensity", self.get_params(deep=False))
         seed, why = seed_of(self.random_state), ""
-        survey = source.survey(PASS, HELD, seed)
+        survey = source.survey(PASS, MOST_VALIDATION_ROWS, seed)
         if not again:
             self.schema_ = file_schema(survey, self.types)
             why = self._choose(torch.as_tensor(self.schema_.encode(survey.shown)))

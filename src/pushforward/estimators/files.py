@@ -18,9 +18,9 @@ from pushforward.data.parquet import ParquetRows, of_length
 from pushforward.data.schema import Schema
 from pushforward.data.survey import Survey
 
-__all__ = ["HELD", "PASS", "file_passes", "file_schema", "with_categories"]
+__all__ = ["MOST_VALIDATION_ROWS", "PASS", "file_passes", "file_schema", "with_categories"]
 
-PASS, HELD = 2**18, 20_000
+PASS, MOST_VALIDATION_ROWS = 2**18, 20_000
 """Rows of a file in memory at once, and largest number of its validation rows."""
 
 
@@ -42,6 +42,7 @@ def file_passes(
     One pass goes on where the last one ended: all rows that are not held out are seen once before one is seen again. A
     pass is a function of its number and the seed alone, so that a run which was killed goes on with the same rows.
     """
+    told: set[int] = set()
     support = Product(tuple(field.column_type.domain for field in schema.fields))
 
     def numbers(table: Any) -> NDArray[np.float64]:
@@ -50,7 +51,8 @@ def file_passes(
         inside = holds_each(support, torch.as_tensor(x)).numpy() | np.isnan(x)
         if not (usable := inside.all(axis=1)).any():
             raise TableError(f"{source.path}: too few rows to hold some out. Read the table and fit it whole.")
-        for j in np.flatnonzero(~inside.all(axis=0)):
+        for j in {*np.flatnonzero(~inside.all(axis=0)).tolist()} - told:
+            told.add(j)
             field = schema.fields[j]
             warnings.warn(
                 f"{source.path}: rows where column {field.name!r} is not {show_type(field.column_type)} are left out, "

@@ -62,6 +62,7 @@ class TableEstimator(TrainedEstimator):
     hidden: tuple[int, ...] | None = None
     dropout: float = 0.0
     compile: bool = False
+    shard: bool = False
     warm_start: bool = False
     n_jobs: int | None = None
 
@@ -265,6 +266,7 @@ class TableEstimator(TrainedEstimator):
                 seed=seed,
                 progress=self.verbose,
                 compile=self.compile,
+                shard=self.shard,
                 checkpoint=self.checkpoint,
                 resume=self.resume,
                 callbacks=lambda event: runs.append(event.history) if isinstance(event, Started) else None,

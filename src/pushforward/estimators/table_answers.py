@@ -46,7 +46,10 @@ class TableAnswers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstim
 
     def encode(self, X: Any) -> TableRows:
         """A table as rows of the model, refused where it cannot judge them."""
-        x = self._numbers(X)
+        return self.rows_of(self._numbers(X))
+
+    def rows_of(self, x: Tensor) -> TableRows:
+        """Encoded rows (rows, columns of the table) as rows of the model, refused where it cannot judge them."""
         if not self.model_.learns_from_missing:
             check_complete(self.model_name_, self.schema_.fields, x)
         rows, fields = self.layout_.batch(x), self.layout_.fields[0]

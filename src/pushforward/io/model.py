@@ -20,7 +20,7 @@ from pushforward.core.constants import follow_buffers, round_constants
 from pushforward.core.distribution import Distribution, FixedContext
 from pushforward.core.torch_internals import buffers_of, unsaved_buffers
 from pushforward.io.header import Document, hash_tensors, read_document, sealed
-from pushforward.io.skeleton import assign, skeleton
+from pushforward.io.skeleton import assign, entries, skeleton
 from pushforward.io.tensor_files import write_tensors
 
 __all__ = ["Header", "load", "read_header", "save"]
@@ -245,7 +245,10 @@ def _read_tensors(where: str) -> dict[str, Tensor]:
     try:
         with safe_open(Path(where), framework="pt") as file:
             # Copies: a view of the file would change, or crash, when the file does.
-            return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            if any(t.dtype == torch.bool and bool((t.view(torch.uint8) > 1).any()) for t in tensors.values()):
+                raise ValueError("a truth value is neither 0 nor 1")  # copying it would hide that
+            return {name: tensor.clone() for name, tensor in tensors.items()}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise ValueError(f"{where}: the file is cut short or damaged ({str(error).rstrip('.')}).") from None
 
@@ -282,12 +285,7 @@ def _rebuild(where: str, document: Document, tensors: dict[str, Tensor]) -> nn.M
 
 def _types(config: object) -> set[str]:
     """Every part that a config names."""
-    if isinstance(config, list):
-        return set().union(*map(_types, config))
-    if not isinstance(config, dict):
-        return set()
-    types = {config["type"]} if isinstance(config.get("type"), str) else set()
-    return types.union(*map(_types, config.values()))
+    return {entry["type"] for entry in entries(config) if isinstance(entry.get("type"), str)}
 
 
 def _share(model: nn.Module, shared: dict[str, str]) -> None:

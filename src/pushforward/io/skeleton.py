@@ -16,7 +16,7 @@ from pushforward.core.constants import HasConstants, round_constants
 from pushforward.core.random_state import seeded
 from pushforward.core.torch_internals import buffers_of, parameters_of, unsaved_buffers
 
-__all__ = ["assign", "skeleton"]
+__all__ = ["assign", "entries", "skeleton"]
 
 
 USUAL_WEIGHTS = 1_000
@@ -39,10 +39,12 @@ def skeleton(config: dict[str, Any], largest: int | None = None, parameters: int
     Raises:
         ValueError: it has a larger tensor, or more of them; and whatever the constructors raise.
     """
-    if parameters is not None and _parts(config) > max(USUAL_WEIGHTS, 20 * parameters):
+    if parameters is not None and sum("type" in entry for entry in entries(config)) > max(
+        USUAL_WEIGHTS, 20 * parameters
+    ):
         raise ValueError("the config has more parts than the weights of the file can belong to")
     # Initial weights are drawn and discarded, without a trace in a fit of another thread. A model may be built twice.
-    with seeded(0), _at_most(None if parameters is None else max(USUAL_WEIGHTS, 4 * parameters)):
+    with seeded(0), _at_most(None if parameters is None else max(USUAL_WEIGHTS, 4 * parameters), largest):
         try:
             with torch.device("meta"):
                 model = build(config)
@@ -60,21 +62,25 @@ def skeleton(config: dict[str, Any], largest: int | None = None, parameters: int
         return build(config)
 
 
-def _parts(config: object) -> int:
-    """How many parts a config names."""
-    if isinstance(config, list):
-        return sum(map(_parts, config))
-    if not isinstance(config, dict):
-        return 0
-    return ("type" in config) + sum(map(_parts, config.values()))
+def entries(config: object) -> Iterator[dict[str, Any]]:
+    """The dicts of a config, however deep they are."""
+    waiting = [config]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield value
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
 
 
 @contextmanager
-def _at_most(parameters: int | None) -> Iterator[None]:
-    """Within the block this thread creates at most so many parameters of modules.
+def _at_most(parameters: int | None, largest: int | None) -> Iterator[None]:
+    """Within the block this thread creates at most so many parameters of modules, none with more than ``largest``
+    numbers.
 
     Raises:
-        ValueError: there are more.
+        ValueError: there are more, or one is larger: at once, before anything is computed for it.
     """
     if parameters is None:
         yield
@@ -86,6 +92,8 @@ def _at_most(parameters: int | None) -> Iterator[None]:
         count += threading.get_ident() == thread
         if count > parameters:
             raise ValueError("the config asks for more weights than the file holds")
+        if threading.get_ident() == thread and largest is not None and parameter.numel() > largest:
+            raise ValueError("the config asks for larger weights than the file holds")
 
     hook = register_module_parameter_registration_hook(count_one)
     try:

@@ -117,6 +117,7 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
         self.features, self.num_params, self.channels = features, num_params, channels
         self.values, self.activation, self.dropout = values, activation, dropout
         self.num_blocks, units, self.recurrent = blocks_of(hidden, True), hidden[0], recurrent
+        self.place = nn.Parameter(torch.zeros(units, features // values))  # before what takes long for large grids
         nothing = [[features * channels] * (height * width)]  # outside of the grid, for a grid of one number
         reads = cells_before(height, width, values, channels, above, beside) or nothing * channels
         self.add_constant("reads", reads, torch.int64)
@@ -140,7 +141,6 @@ class CausalWindow(AutoregressiveConditioner, MixedPrecision, HasConstants):
             self.add_constant("around", cells_around(height, width, planes, above, beside), torch.int64)
         self.planes = planes
         self.of_planes = nn.Parameter(torch.randn(units, self._around) * self._around**-0.5) if planes else None
-        self.place = nn.Parameter(torch.zeros(units, features // values))
         layers = 2 * self.num_blocks
         self.weights = nn.Parameter(torch.randn(layers, units, units) * units**-0.5)
         self.biases = nn.Parameter(torch.zeros(layers, units))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.torch_internals import foreach_lerp_
+from pushforward.train.sharding import local
 
 __all__ = ["WeightAverage", "clone"]
 
@@ -37,7 +38,7 @@ class WeightAverage:
         """Go on from these averages."""
         weights = self.model.state_dict()
         self.means = {name: means[name].detach().to(tensor.device, copy=True) for name, tensor in weights.items()}
-        pairs = [(self.means[name], tensor) for name, tensor in weights.items()]
+        pairs = [(local(self.means[name]), local(tensor)) for name, tensor in weights.items()]
         floating = [pair for pair in pairs if pair[0].is_floating_point()]
         self._averages, self._weights = [mean for mean, _ in floating], [weight for _, weight in floating]
         self._copied = [pair for pair in pairs if not pair[0].is_floating_point()]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from typing import Any, Literal
 
@@ -17,7 +15,6 @@ from pushforward.core.distribution import Distribution
 from pushforward.core.processes import ALONE, Processes, ProcessLostError
 from pushforward.train.averaging import WeightAverage, clone
 from pushforward.train.batches import Batch, Batches
-from pushforward.train.checkpoint import read_checkpoint, write_checkpoint
 from pushforward.train.clock import Clock
 from pushforward.train.diagnosis import diagnose
 from pushforward.train.draws import Draws
@@ -25,16 +22,16 @@ from pushforward.train.events import Checkpointed, Listeners, RolledBack, Starte
 from pushforward.train.gradients import BatchGradients
 from pushforward.train.history import History, Record, TrainingError
 from pushforward.train.interrupts import postponed_interrupts
-from pushforward.train.losses import Loss, mean_metric
+from pushforward.train.losses import Loss, Objective, mean_metric
 from pushforward.train.plan import Plan
+from pushforward.train.saving import LIMITS, restore_run, save_run
 from pushforward.train.schedule import Schedule
+from pushforward.train.sharding import Shards, whole
 from pushforward.train.snapshot import Snapshot
 
 __all__ = ["Trainer"]
 
 MAX_ROLLBACKS = 3
-COUNTERS = ("step", "lr_scale", "stale_validations", "train_sum", "train_count")
-LIMITS = {"steps": "step limit reached", "epochs": "epoch limit reached", "seconds": "time limit reached"}
 
 
 class Trainer:
@@ -50,6 +47,7 @@ class Trainer:
         listeners: the callbacks.
         processes: those of the run. They take the same steps with the same weights; the first one has the listeners,
             the clock and the checkpoint.
+        shard: let each process keep a part of the weights; the model is changed for good.
     """
 
     def __init__(
@@ -62,16 +60,20 @@ class Trainer:
         plan: Plan,
         listeners: Listeners,
         processes: Processes = ALONE,
+        *,
+        shard: bool = False,
     ) -> None:
         self.model, self.loss, self.batches, self.held_out = model, loss, batches, held_out
         self.decay, self.plan, self.listeners, self.processes = schedule.rate, plan, listeners, processes
+        self.objective = Objective(model, loss)
+        self.shards = Shards(self.objective, processes) if shard else None  # before anything refers to the weights
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
             raise TrainingError(f"fit: {type(model).__name__} has no weights to learn.")
         self.optimizer = schedule.optimizer_of(self.parameters)
         self.counted = "steps" if schedule.epochs is None or plan.steps == schedule.steps else "epochs"
         self.rates = [group["lr"] for group in self.optimizer.param_groups]  # the highest of each group
-        self.gradients = BatchGradients(model, loss, self.parameters, plan, processes)
+        self.gradients = BatchGradients(self.objective, self.parameters, plan, processes)
         self.draws = Draws(model, plan.seed)
         self.validation_draws = Draws(model, processes.rank)
         self.history = History(
@@ -87,7 +89,7 @@ class Trainer:
         self.train_sum, self.train_count = 0.0, 0
         self.average = None if plan.ema is None else WeightAverage(model, plan.ema)
         self.best = clone(model.state_dict())
-        self.good = self._snapshot().copy()  # what a rollback returns to
+        self.good = self.snapshot().copy()  # what a rollback returns to
         self.phase: Literal["between steps", "gradients", "update", "validation"] = "between steps"
         self._undo: Callable[[], None] | None = None  # takes an interrupted gradient or validation back
 
@@ -117,7 +119,7 @@ class Trainer:
         """Train until the budget is used, validation stops improving or a callback asks for it. Leaves the best weights
         in the model, in evaluation mode, however the run ends."""
         self.clock.start()
-        written = time.monotonic()
+        written = self.clock()
         self.model.train()  # all parts, whatever mode they were in
         try:
             self.listeners(Started(self.step, self.done(), self.history))
@@ -128,9 +130,9 @@ class Trainer:
                         self._validate()
                     else:
                         self._step()
-                if checkpoint is not None and time.monotonic() - written >= checkpoint_seconds:
+                if checkpoint is not None and self.clock() - written >= checkpoint_seconds:
                     self._checkpoint(checkpoint)
-                    written = time.monotonic()
+                    written = self.clock()
                 self._agree(interrupt)  # at last: a callback may have asked to stop at any of this
             self.history.seconds = self.clock()
             if checkpoint is not None:
@@ -139,7 +141,7 @@ class Trainer:
                 # The checkpoint was written before this validation, which an uninterrupted run would not have had.
                 self._finish_early()
         except BaseException as error:
-            if checkpoint is not None and self._settle():
+            if checkpoint is not None and self._settle() and self.shards is None:  # the others may not answer
                 try:
                     self.save(checkpoint)  # by the first process alone
                 except OSError as failure:
@@ -160,7 +162,7 @@ class Trainer:
     def _step(self) -> None:
         if not self.model.training:  # a walk over all parts, which takes a small model as long as a layer
             self.model.train()
-        self._undo = partial(self._go_back_to, self.batches.epoch, self.batches.row, self.draws.state())
+        self._undo = partial(self.go_back_to, self.batches.epoch, self.batches.row, self.draws.state())
         self.phase = "gradients"
         factor = self.factor()
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -170,7 +172,7 @@ class Trainer:
         with self.draws.scope():
             value, batch = self.gradients(self.batches.next(), self.draws.generator)
         limit = math.inf if self.plan.clip is None else self.plan.clip
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
+        norm = whole({"": torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)})[""]
         self.phase = "update"
         cause = None
         self.step += 1  # in any case, so that the budget runs out
@@ -193,7 +195,8 @@ class Trainer:
         if self.clock.agree(interrupt, self.listeners.stop is not None) and self.listeners.stop is None:
             self.listeners.stop = Stop()  # a callback of the first process asked for it
 
-    def _go_back_to(self, epoch: int, row: int, draws: dict[str, Tensor]) -> None:
+    def go_back_to(self, epoch: int, row: int, draws: dict[str, Tensor]) -> None:
+        """Return to a place in the data, with the random numbers that belong to it."""
         self.batches.epoch, self.batches.row = epoch, row
         self.draws.restore(draws)
 
@@ -231,7 +234,7 @@ class Trainer:
             self.stale_validations += 1
         else:
             cause = self._roll_back(self.held_out)
-        self.good = self._snapshot().copy()
+        self.good = self.snapshot().copy()
         mean = self.train_sum / max(1, self.train_count)
         self.train_sum, self.train_count = 0.0, 0
         rows = len(self.batches.data)
@@ -270,13 +273,14 @@ class Trainer:
         self.validation_draws.restart()
         with self.validation_draws.scope():
             generator, size = self.validation_draws.generator, max(self.plan.batch_size, 1024)
-            value = mean_metric(self.model, self.loss, self.held_out, generator, size, self.processes)
+            value = mean_metric(self.objective, self.held_out, generator, size, self.processes)
         self._settle()
         return value
 
     # --- rollback
 
-    def _snapshot(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
+        """The present state of weights and optimiser."""
         return Snapshot.take(self.model, self.optimizer, self.average)
 
     def _roll_back(self, rows: Batch | None) -> str:
@@ -285,7 +289,7 @@ class Trainer:
         self.history.rollbacks += 1
         draws = Draws(self.model, 0)
         with draws.scope():
-            cause = "" if rows is None else diagnose(self.model, self.loss, rows, draws.generator)
+            cause = "" if rows is None else diagnose(self.objective, rows, draws.generator)
         self.good.put_back(self.model, self.optimizer, self.average)
         self.lr_scale *= 0.5
         if self.history.rollbacks > MAX_ROLLBACKS:
@@ -298,8 +302,6 @@ class Trainer:
     # --- checkpoints
 
     def _checkpoint(self, path: Any) -> None:
-        if not self.processes.is_first:
-            return
         try:
             self.save(path)
         except OSError as error:  # hours of training are worth more than their checkpoint
@@ -309,16 +311,9 @@ class Trainer:
         self.listeners(Checkpointed(self.step, self.done(), str(path)))
 
     def save(self, path: Any) -> None:
-        """Write the whole state to a checkpoint; of several processes the first one does."""
-        if not self.processes.is_first:
-            return
-        now = self._snapshot()
-        state: dict[str, Any] = {name: getattr(self, name) for name in COUNTERS}
-        state |= {"epoch": self.batches.epoch, "row": self.batches.row, "elapsed": self.clock()}
-        state |= {"history": self.history.to_dict(), "plan": asdict(self.plan)}
-        state |= {"optimizer_values": [now.optimizer_values, self.good.optimizer_values]}
-        draws = {"best": self.best, "draws": self.draws.state()}
-        write_checkpoint(path, state, now.groups("now") | self.good.groups("good") | draws)
+        """Write the whole state to a checkpoint; of several processes the first one does, with the parts of all."""
+        if self.processes.is_first or self.shards is not None:
+            save_run(self, path)
 
     def restore(self, path: Any) -> None:
         """Take over the state of a checkpoint.
@@ -326,20 +321,4 @@ class Trainer:
         Raises:
             TrainingError: it belongs to another run (other settings, data or model).
         """
-        state, groups = self.processes.of_first(partial(read_checkpoint, path))
-        other_budget = self.plan.check_resumes(state["plan"], path)
-        now, good = (
-            Snapshot.from_groups(name, groups, values)
-            for name, values in zip(("now", "good"), state["optimizer_values"], strict=True)
-        )
-        try:
-            now.put_back(self.model, self.optimizer, self.average)
-        except RuntimeError:
-            raise TrainingError(f"fit: {path} is the checkpoint of another model. Delete it first.") from None
-        self.good, self.best = good, groups["best"]
-        self._go_back_to(state["epoch"], state["row"], groups["draws"])
-        self.history, self.clock.before = History.from_dict(state["history"]), state["elapsed"]
-        for name in COUNTERS:
-            setattr(self, name, state[name])
-        if other_budget and self.history.stopped in LIMITS.values() and self.done() < 1:
-            self.history.stopped = ""  # there is more to use up now
+        restore_run(self, path)

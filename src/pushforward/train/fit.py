@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import json
@@ -38,6 +39,7 @@ from pushforward.train.losses import Loss, MaximumLikelihood
 from pushforward.train.plan import Plan, described
 from pushforward.train.progress import ProgressBar
 from pushforward.train.schedule import Schedule, ScheduleOptions
+from pushforward.train.sharding import check_shards, whole
 
 __all__ = ["fit"]
 
@@ -65,6 +67,7 @@ def fit(
     callbacks: Callback | Sequence[Callback] = (),
     progress: bool = True,
     distributed: bool | None = None,
+    shard: bool = False,
     compile: bool = False,
     precision: str | None = None,
     memory: str | None = None,
@@ -108,6 +111,9 @@ def fit(
             ``torch.distributed`` that has been joined. All of them call ``fit`` with the same arguments and end with
             the same weights; callbacks, progress and the checkpoint are the first one's. None: where there are
             several. False: this process learns by itself.
+        shard: let each of several processes keep a part of the weights, gradients and averages and of the optimiser's
+            state (FSDP2), for models that are large for one device; `MaximumLikelihood` only. The steps are the same.
+            ``flow`` gets its weights at the end of the run, and keeps those that it had if an exception ends it.
         compile: train by native kernels and with the loss and its gradients compiled (`torch.compile`; on a GPU as CUDA
             graphs). Worth it for long runs: compiling takes half a minute or more, less when torch's cache knows the
             flow. Without a C++ compiler a `RuntimeWarning` says so, and training is as it would be without. Not while
@@ -174,7 +180,12 @@ def fit(
             listeners = listeners if processes.is_first else []
             _check_same(processes, flow, train, plan)
             _check_statistics(flow, processes.count > 1 or plan.accumulate > 1)
-            trainer = Trainer(flow, loss, batches, held_out, schedule, plan, Listeners(listeners), processes)
+            if shard:
+                check_shards(flow, loss, plan, processes)
+            learner = copy.deepcopy(flow) if shard else flow
+            trainer = Trainer(
+                learner, loss, batches, held_out, schedule, plan, Listeners(listeners), processes, shard=shard
+            )
             # Recomputing sets and restores torch's global states in each backward pass, which two threads must not do
             # at once.
             trainer.draws.always |= bool(_memory(flow, memory) - {"plain"})
@@ -185,7 +196,11 @@ def fit(
         stack.enter_context(
             execution(kernels=compile or None, matmul_dtype=precision, memory=memory, generator=trainer.draws.generator)
         )
-        return trainer.run(checkpoint, checkpoint_seconds, interrupt)
+        history = trainer.run(checkpoint, checkpoint_seconds, interrupt)
+        if shard:
+            flow.load_state_dict(whole(learner.state_dict()))
+            flow.eval()
+        return history
 
 
 @contextmanager

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from pushforward.core.distribution import Distribution
 from pushforward.core.processes import Processes
 from pushforward.kernels.native_build import compiled
 from pushforward.train.batches import Batch
-from pushforward.train.losses import Loss, Objective
+from pushforward.train.losses import Objective
 from pushforward.train.plan import Plan
+from pushforward.train.sharding import is_part
 
 __all__ = ["BatchGradients"]
 
@@ -25,18 +26,18 @@ class BatchGradients:
     counts by its share of the batch, so that the sums over all pieces and processes are those of the whole batch.
 
     Args:
-        model: what is trained.
-        loss: what is minimised.
+        objective: the model and what is minimised.
         parameters: those that learn.
         plan: says into how many pieces, and whether to compile.
         processes: of the run.
     """
 
     def __init__(
-        self, model: Distribution, loss: Loss, parameters: Sequence[nn.Parameter], plan: Plan, processes: Processes
+        self, objective: Objective, parameters: Sequence[nn.Parameter], plan: Plan, processes: Processes
     ) -> None:
-        self.loss, self.parameters, self.processes, self.pieces = loss, parameters, processes, plan.accumulate
-        self.objective: Any = Objective(model, loss)
+        self.loss, self.parameters, self.processes, self.pieces = objective.loss, parameters, processes, plan.accumulate
+        self.objective: Any = objective
+        self.summed = [weights for weights in parameters if not is_part(weights)]  # shards have their sums already
         if plan.compile:
             # Batches have one shape. On a GPU the kernels of both passes are recorded once and replayed.
             mode = "reduce-overhead" if parameters[0].is_cuda else None
@@ -59,12 +60,15 @@ class BatchGradients:
         value, seen = 0.0, mine
         for piece in mine.pieces(size) if size else ():
             in_part = len(piece) < len(rows)
-            if in_part and piece.mass == 0 < rows.mass:
-                continue  # the mean over rows that weigh nothing is no number
+            mass = piece.mass
+            if in_part and mass == 0 < rows.mass:  # the mean over rows that weigh nothing is no number
+                if len(self.summed) == len(self.parameters):
+                    continue
+                piece = replace(piece, weights=None)  # processes that share weights out wait for each other
             seen = self.loss.prepare(piece, generator)
             loss = self.objective(seen, generator)
             if in_part and rows.mass:
-                loss = loss * (piece.mass / rows.mass)
+                loss = loss * (mass / rows.mass)
             loss.backward()
             value += float(loss.detach())
-        return self.processes.sum_gradients(self.parameters, value), seen
+        return self.processes.sum_gradients(self.summed, value), seen

@@ -154,14 +154,18 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.loss = model, loss
 
-    def forward(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        return self.loss(self.model, batch, generator)
+    def forward(self, batch: Batch, generator: torch.Generator, *, per_row: bool = False) -> Tensor:
+        """The loss of a prepared batch; with ``per_row`` the validation number of each of its rows, (rows,)."""
+        if not per_row:
+            return self.loss(self.model, batch, generator)
+        values = self.loss.metric_per_row(self.model, batch, generator)
+        self.loss.check_shape("metric_per_row", values, batch)
+        return values
 
 
 @torch.no_grad()
 def mean_metric(
-    model: Distribution,
-    loss: Loss,
+    objective: Objective,
     rows: Batch,
     generator: torch.Generator,
     batch_size: int,
@@ -169,16 +173,18 @@ def mean_metric(
 ) -> float:
     """The loss's validation number over all rows in evaluation mode, each row counted by its weight; sums in float64.
     Several processes share the rows out."""
-    was_training = model.training
-    model.eval()
+    was_training = objective.model.training
+    objective.eval()
     total = mass = 0.0
-    for piece in rows.part(processes.part(len(rows))).pieces(batch_size):
-        batch = loss.prepare(piece, generator)
-        values = loss.metric_per_row(model, batch, generator).double()
-        loss.check_shape("metric_per_row", values, batch)
+    mine = rows.part(processes.part(len(rows)))
+    count = -(-len(rows) // processes.count // batch_size)  # as many in all processes, which may wait for each other
+    for k in range(count):
+        piece = mine.part(slice(k * len(mine) // count, (k + 1) * len(mine) // count))
+        batch = objective.loss.prepare(piece, generator)
+        values = objective(batch, generator, per_row=True).double()
         weights = torch.ones_like(values) if batch.weights is None else batch.weights.double()
         total += float((values * weights).sum())
         mass += float(weights.sum())
-    model.train(was_training)
+    objective.train(was_training)
     total, mass = processes.sum([total, mass])
     return total / mass
