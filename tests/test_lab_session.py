@@ -546,14 +546,14 @@ def test_held_out_points_are_others(lab):
 @pytest.mark.parametrize("step", [0.1, 0.45, 0.7, 0.9])
 def test_events_come_36_times_a_second_however_long_steps_take(step):
     now = [0.0]
-    pace, sent = Pace(clock=lambda: now[0]), []
+    pace, times = Pace(clock=lambda: now[0]), []
     for _ in range(1000):
         now[0] += step * INTERVAL
         if pace.is_due():
-            sent.append(now[0])
+            times.append(now[0])
             pace.count_event(0.0001, 0.0001)
-    assert len(sent) == pytest.approx(now[0] / INTERVAL, rel=0.02)
-    assert np.diff(sent).min() > 0.24 * INTERVAL
+    assert len(times) == pytest.approx(now[0] / INTERVAL, rel=0.02)
+    assert np.diff(times).min() > 0.24 * INTERVAL
 
 
 def test_events_take_little_time():

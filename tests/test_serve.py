@@ -13,7 +13,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -34,7 +33,6 @@ from pushforward.serve.app import Service, create_app
 from pushforward.serve.limits import ServerLimits
 from pushforward.serve.model import ServedModel
 from pushforward.serve.model_process import ModelProcess
-from pushforward.serve.protocol import TimedProtocol
 from pushforward.serve.queue import BusyError, WorkQueue
 from pushforward.serve.rows import ARROW, arrow_of_table, table_of_arrow, table_of_rows
 from pushforward.serve.server import serve, serve_in_thread
@@ -217,7 +215,7 @@ def test_a_model_in_a_process_of_its_own_gives_the_same_answers_and_comes_back(m
         with pytest.raises(BusyError, match="too much memory"):
             there.scores([table])
         assert np.array_equal(there.scores([table])[0], before)
-    assert not there._process.is_alive()
+    assert not there.is_alive
 
 
 def test_a_process_says_why_a_file_is_no_model(tmp_path):
@@ -248,7 +246,9 @@ def test_only_who_has_the_token_is_answered(client):
         ("/score", b"\xff\xfe", 400, "The body is no JSON."),
         ("/score", {}, 422, "rows: Field required."),
         ("/score", {"rows": []}, 422, "rows: List should have at least 1 item"),
-        ("/score", {"rows": [{"age": [1]}]}, 422, "rows.0.age"),
+        ("/score", {"rows": [{**ROW, "age": [1]}]}, 422, "row 1: column 'age' takes a text, a number,"),
+        ("/score", {"rows": [ROW, 7]}, 422, "rows.1: Input should be a valid dictionary."),
+        ("/score", {"rows": [{"a" * 5000: 1}]}, 422, f"there is no column '{'a' * 100}...'. The columns are 'age',"),
         ("/score", {"rows": [ROW], "more": 1}, 422, "more: Extra inputs are not permitted."),
         ("/score", {"rows": [{**ROW, "height": 1}]}, 422, "row 1: there is no column 'height'. The columns are 'age',"),
         ("/score", {"rows": [{"age": 1, "sex": "F"}]}, 422, "column 'income' is missing in all rows."),
@@ -263,6 +263,9 @@ def test_only_who_has_the_token_is_answered(client):
         ("/sample", {"given": {"sex": "X"}}, 422, "sex"),
         ("/sample", {"given": {"size": 1}}, 422, "there is no column 'size'"),
         ("/given", {"given": {"age": None}}, 422, "given: column 'age' takes a text, a number, true or false."),
+        ("/given", {"given": {"age": [1]}}, 422, "given: column 'age' takes a text, a number, true or false."),
+        ("/given", {"given": {"sex": "\ud800"}}, 422, "given: column 'sex': the text is no valid Unicode."),
+        ("/given", {"given": 7}, 422, "given: Input should be a valid dictionary."),
         ("/given", {"probability": 1}, 422, "probability: Input should be less than 1."),
         ("/explain", {"rows": [ROW], "top": 0}, 422, "top: "),
     ],
@@ -327,20 +330,6 @@ def test_clients_that_go_on_sending_what_nobody_wants_are_let_go(client, token):
         assert connection.recv(100).startswith(b"HTTP/1.1 401" if token != TOKEN else b"HTTP/1.1 413")
         with pytest.raises(OSError, match=r"pipe|reset"):  # a drop now and then does not keep it open
             drip(connection)
-
-
-def test_clients_that_do_not_read_their_answers_are_let_go():
-    waits, aborted, sizes = [], [], [900, 500, 500]
-    transport = SimpleNamespace(get_write_buffer_size=lambda: sizes.pop(0), abort=lambda: aborted.append(True))
-    protocol = SimpleNamespace(transport=transport, header_seconds=1.0)
-    protocol.loop = SimpleNamespace(call_later=lambda seconds, function, before: waits.append((function, before)))
-    protocol._watch_reading = lambda before: TimedProtocol._watch_reading(protocol, before)
-    protocol._watch_reading(0)
-    while waits:
-        function, before = waits.pop()
-        function(before)
-    assert aborted == [True]  # 900 became 500, which is progress; then nothing moved
-    assert sizes == []
 
 
 def test_a_short_token_is_refused(model):

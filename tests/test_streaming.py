@@ -77,24 +77,24 @@ def rare(folder, **columns):
 
 def test_types_are_those_of_all_rows(tmp_path):
     source = ParquetRows(rare(tmp_path, low=-7.0, high=1e6, part=1.25, none=None, nan=float("nan")))
-    found = source.survey(50, 10, 0)
-    schema = found.schema()
+    seen = source.survey(50, 10, 0)
+    schema = seen.schema()
     low, high, part, none, nan = (field.column_type for field in schema.fields)
     assert low.holds(torch.tensor([[-7.0]])).all()
     assert high.holds(torch.tensor([[1e6]])).all()
     assert part.holds(torch.tensor([[1.25]])).all()
     assert none.holds(torch.tensor([[2.0]])).all()
     assert nan.holds(torch.tensor([[2.0]])).all()
-    assert found.missing == {"low": 0, "high": 0, "part": 0, "none": 1, "nan": 1}
-    assert found.shown.num_rows < 50 + 5 * 4
-    assert np.isnan(schema.encode(found.shown)).any(axis=0).tolist() == [False, False, False, True, True]
+    assert seen.missing == {"low": 0, "high": 0, "part": 0, "none": 1, "nan": 1}
+    assert seen.shown.num_rows < 50 + 5 * 4
+    assert np.isnan(schema.encode(seen.shown)).any(axis=0).tolist() == [False, False, False, True, True]
     with pytest.raises(TableError, match=rf"column 'low' holds -7 in row 1001 of {tmp_path}/b\.parquet, outside"):
-        found.schema({"low": "positive"})
+        seen.schema({"low": "positive"})
     dates = pa.table({"day": pa.array([0, 5, 10_000, 3], pa.date32()), "word": ["a", "b", "a", None]})
     pq.write_table(dates, tmp_path / "dates.parquet")
-    found = ParquetRows(tmp_path / "dates.parquet").survey(1, 1, 0)
-    assert {str(v) for v in found.ends.column("day").to_pylist()} >= {"1970-01-01", "1997-05-19"}
-    assert found.missing == {"day": 0, "word": 1}
+    seen = ParquetRows(tmp_path / "dates.parquet").survey(1, 1, 0)
+    assert {str(v) for v in seen.ends.column("day").to_pylist()} >= {"1970-01-01", "1997-05-19"}
+    assert seen.missing == {"day": 0, "word": 1}
 
 
 def odd_rows(folder, **columns):
@@ -108,16 +108,16 @@ def with_odd(usual, odd, place=3_001):
 
 
 def test_a_word_among_numbers_is_named_wherever_it_stands(tmp_path):
-    found = odd_rows(tmp_path, v=with_odd(lambda k: str(k % 90), "broken"))
+    seen = odd_rows(tmp_path, v=with_odd(lambda k: str(k % 90), "broken"))
     with pytest.raises(TableError, match=rf"holds numbers, but 'broken' in row 3002 of {tmp_path}/t\.parquet"):
-        found.schema()
+        seen.schema()
 
 
 def test_kinds_of_values_in_single_rows_decide_types(tmp_path):
     day = dt.datetime(2024, 5, 1)
     money = [decimal.Decimal(k % 50) for k in range(4_000)]
     money[3_001] = decimal.Decimal("50.50")
-    found = odd_rows(
+    seen = odd_rows(
         tmp_path,
         when=with_odd(lambda k: day + dt.timedelta(days=k % 300), day + dt.timedelta(hours=12)),
         money=pa.array(money, pa.decimal128(10, 2)),
@@ -125,31 +125,31 @@ def test_kinds_of_values_in_single_rows_decide_types(tmp_path):
         number=with_odd(lambda k: str(k % 30), "-4.5"),
         coded=pa.array(with_odd(lambda k: "ab"[k % 2], " c ")).dictionary_encode(),
     )
-    assert len(found.places) == len(set(found.places)) == found.shown.num_rows
-    schema = files.file_schema(found, None)
+    assert len(seen.places) == len(set(seen.places)) == seen.shown.num_rows
+    schema = files.file_schema(seen, None)
     when, money, text, number, coded = schema.fields
     assert when.form == "time"
     assert money.holds(np.array([50.5])).all()
     assert text.labels == ("urgent",)
     assert number.holds(np.array([-4.5])).all()
     assert coded.labels == ("a", "b", "c")
-    assert found.missing == {"when": 0, "money": 0, "text": 3_999, "number": 0, "coded": 0}
+    assert seen.missing == {"when": 0, "money": 0, "text": 3_999, "number": 0, "coded": 0}
 
 
 def test_texts_are_read_as_in_a_table_in_memory(tmp_path):
     table = pa.table({"c": ["", "red", " red", "blue ", "blue"] * 200, "a": np.random.default_rng(0).normal(size=1000)})
     pq.write_table(table, tmp_path / "t.parquet")
-    found = ParquetRows(tmp_path / "t.parquet").survey(30, 10, 0)
-    assert files.file_schema(found, None).fields[0].labels == ("blue", "red")
-    assert found.missing["c"] == 200
+    seen = ParquetRows(tmp_path / "t.parquet").survey(30, 10, 0)
+    assert files.file_schema(seen, None).fields[0].labels == ("blue", "red")
+    assert seen.missing["c"] == 200
 
 
 def test_orders_hold_in_all_rows(tmp_path):
     low = np.random.default_rng(0).normal(size=4_000)
     high, broken = low + 1 + np.random.default_rng(1).random(4_000), low + 0.5
     broken[3_001] = low[3_001] - 1
-    found = odd_rows(tmp_path, low=low, high=high, broken=broken)
-    rules = {(rule.low, rule.high) for rule in found.schema().rules}
+    seen = odd_rows(tmp_path, low=low, high=high, broken=broken)
+    rules = {(rule.low, rule.high) for rule in seen.schema().rules}
     assert ("low", "high") in rules
     assert ("low", "broken") not in rules
 
@@ -302,14 +302,14 @@ def test_every_row_is_seen_once_before_one_is_seen_again(folder):
 
 def test_passes_of_a_fit_have_every_row_once_an_epoch(folder, monkeypatch):
     source = ParquetRows(folder, ["n"])
-    found = source.survey(10**6, 800, 0)
-    schema = files.file_schema(found, {"n": "continuous"})
-    passes, held = files.file_passes(source, found, schema, 1_200, 0)
+    seen = source.survey(10**6, 800, 0)
+    schema = files.file_schema(seen, {"n": "continuous"})
+    passes, held = files.file_passes(source, seen, schema, 1_200, 0)
     epoch = np.concatenate([passes(number)[:, 0] for number in range(6)])
     assert len(held) == 800
     assert sorted({*epoch, *held[:, 0]}) == list(range(8000))
     assert len(set(epoch)) == len(epoch) == 7_200
-    again, _ = files.file_passes(ParquetRows(folder, ["n"]), found, schema, 1_200, 0)
+    again, _ = files.file_passes(ParquetRows(folder, ["n"]), seen, schema, 1_200, 0)
     np.testing.assert_array_equal(again(4), passes(4))
 
 

@@ -148,8 +148,8 @@ class ParquetRows:
         """
         if self._survey is None or self._survey[0] != (rows, held, seed) or not self._has(self._survey[1]):
             out = sum(size // HOLDOUT_STRIDE for *_, size in self.groups)
-            found = survey_of(self._pieces(self.groups), (self.rows - out, out), (rows, held), seed)
-            self._survey = (rows, held, seed), found
+            survey = survey_of(self._pieces(self.groups), (self.rows - out, out), (rows, held), seed)
+            self._survey = (rows, held, seed), survey
         return self._survey[1].select(self.names)
 
     def _has(self, survey: Survey) -> bool:

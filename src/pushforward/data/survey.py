@@ -27,7 +27,7 @@ Piece = tuple[str, int, NDArray[np.bool_], Any]
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of a table without holding it in memory.
+    """A summary of a table that need not be in memory.
 
     Attributes:
         random: rows to learn from, each as likely as any other, in random order.
@@ -88,7 +88,7 @@ class Survey:
         Raises:
             TableError: a column has too many.
         """
-        found = {}
+        labels = {}
         for name in columns:
             values = self.categories.get(name, set())
             if values is None:
@@ -96,8 +96,8 @@ class Survey:
                     f"column {clipped(name)} holds more than {MOST_CATEGORIES:,} different texts, which are too many "
                     f"categories to learn. Leave it out ({drop_call([name])})."
                 )
-            found[name] = sorted(values - {None}, key=str)
-        return found
+            labels[name] = sorted(values - {None}, key=str)
+        return labels
 
 
 def survey_of(pieces: Iterable[Piece], available: tuple[int, int], wanted: tuple[int, int], seed: int) -> Survey:

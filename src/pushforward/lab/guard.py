@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
+
+from pushforward.core.local_requests import LOCAL_HOST, is_local_host, is_same_origin
 
 __all__ = ["Guard", "security_headers"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-LOCAL = re.compile(r"(?:127\.0\.0\.1|localhost)(?::\d{1,5})?")
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -21,7 +21,7 @@ def security_headers(host: str) -> dict[str, str]:
     """Headers of every answer to a request to this host: scripts from the server alone, and none inline."""
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-        f"font-src 'self' data:; connect-src 'self'{f' ws://{host}' if LOCAL.fullmatch(host) else ''}; "
+        f"font-src 'self' data:; connect-src 'self'{f' ws://{host}' if LOCAL_HOST.fullmatch(host) else ''}; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return {
@@ -74,10 +74,10 @@ class Guard:
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
         hosts, origins = headers.get("host", []), headers.get("origin", [])
-        if len(hosts) != 1 or not LOCAL.fullmatch(hosts[0]):
+        if not is_local_host(hosts):
             return 421, "This server answers at 127.0.0.1 and localhost alone."
         is_socket = scope["type"] == "websocket"
-        if len(origins) > 1 or not set(origins) <= {f"http://{hosts[0]}"} or (is_socket and not origins):
+        if not is_same_origin(origins, hosts[0]) or (is_socket and not origins):
             return 403, "Pages of other servers may not use Flow Lab."
         if not is_socket and scope["method"] not in ("GET", "HEAD"):
             return 405, "Flow Lab takes no uploads by HTTP."

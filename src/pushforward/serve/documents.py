@@ -36,8 +36,10 @@ ERROR: dict[str, Any] = {
 REFUSALS = {
     "400": "The body is no JSON.",
     "401": "The token is missing or wrong.",
+    "403": "A page of another server asks, without a token.",
     "408": "The body came too slowly.",
     "413": "There are too many bytes or rows.",
+    "421": "The request was sent to a name of another machine, without a token.",
     "422": "A value, a column or an option cannot be used, or the model cannot answer this.",
     "503": "Too many requests wait; see Retry-After.",
 }

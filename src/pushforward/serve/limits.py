@@ -22,7 +22,7 @@ class ServerLimits:
     request_bytes: int = 16 * 2**20
     """Of the body of one request."""
     held_bytes: int = 128 * 2**20
-    """Of the bodies of all requests that are not answered yet."""
+    """Of the bodies of all requests that are not answered yet, and again of all answers that are not read yet."""
     waiting: int = 256
     """Requests that wait for the model; further ones are refused with status 503."""
     seconds: float = 30.0

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from pushforward.data import TableError
@@ -65,11 +66,19 @@ class ServedModel:
             # One table takes hardly longer than one row.
             whole = pa.concat_tables(tables, promote_options="permissive")
             with warnings.catch_warnings(action="ignore"):
-                together = self.density.score_samples(whole)
+                together = self._scores(whole)
         except (ValueError, pa.ArrowException) as error:
             return [error] if len(tables) == 1 else [self.scores([table])[0] for table in tables]
         ends = np.cumsum([table.num_rows for table in tables])[:-1]
         return list(np.split(together, ends))
+
+    def _scores(self, table: pa.Table) -> NDArray[np.float64]:
+        """``score_samples`` without the checks of names, which a request has behind it, and without warnings, which
+        nobody reads: they would take a sixth of the time."""
+        if self.density.context:  # what is outside of a type counts as missing there
+            return self.density.score_samples(table)
+        numbers = torch.as_tensor(self.schema.encode(table)).to(self.density.device)
+        return self.density.log_densities(self.density.rows_of(numbers))
 
     def sample(self, n: int, conditions: Mapping[str, Any], seed: int | None, keep_rules: bool) -> pa.Table:
         """Rows, the columns that are given among them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import pickle
@@ -10,8 +11,8 @@ import signal
 import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,18 @@ from pushforward.io import read_header
 from pushforward.serve.model import ServedModel
 from pushforward.serve.queue import BusyError
 
-__all__ = ["ModelProcess"]
+__all__ = ["ModelProcess", "keep_objects"]
 
 LOG = logging.getLogger("pushforward.serve")
 LEAVE_SECONDS = 5.0
 """In which the process ends when it is asked to; then it is killed."""
+
+
+def keep_objects() -> None:
+    """Have the garbage collector pass over the objects that there are: those of libraries and models stay until the
+    end, and requests would wait for tenths of a second while it looks at a million of them."""
+    gc.collect()
+    gc.freeze()
 
 
 class ModelProcess:
@@ -45,7 +53,11 @@ class ModelProcess:
 
     Raises:
         ValueError: the file is damaged, or holds no model of a table.
+        OSError: the system starts no further process.
     """
+
+    _connection: Connection | None = None
+    _process: BaseProcess | None = None  # one that has loaded the model
 
     def __init__(self, path: Path) -> None:
         read_header(path)  # says what is wrong with it
@@ -86,48 +98,80 @@ class ModelProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Whether there is a process that answers."""
-        return self._process.is_alive()
+        """Whether there is a process that has loaded the model and answers."""
+        process = self._process  # another thread may start it anew
+        return process is not None and process.is_alive()
+
+    def revive(self) -> None:
+        """Start the process anew if it has ended; where that fails, the next question tries again."""
+        if self.is_alive:
+            return
+        self._end()
+        try:
+            self._start()
+        except Exception as error:
+            LOG.error("the process of the model could not be started anew: %s", error)
 
     def close(self) -> None:
         """End the process."""
         self._end()
         self._folder.cleanup()
 
-    def _end(self) -> None:
-        self._connection.close()
-        self._process.join(LEAVE_SECONDS)
-        if self._process.is_alive():
-            self._process.kill()
+    def _end(self) -> int | None:
+        """End the process, if there is one; the code with which it ended."""
+        connection, process = self._connection, self._process
+        self._connection = self._process = None
+        if connection is None or process is None:
+            return None
+        return _stop(connection, process)
 
     def _start(self) -> Any:
         """Start the process; what it says about the model."""
         context = multiprocessing.get_context("spawn")  # a fork would copy threads in the middle of something
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_answer, args=(theirs, self.path), daemon=True, name="model")
-        self._process.start()
-        theirs.close()
+        connection, theirs = context.Pipe()
+        process = context.Process(target=_answer, args=(theirs, self.path), daemon=True, name="model")
         try:
-            about, error = self._connection.recv()
-        except (EOFError, OSError):
-            raise ValueError(f"{self.path.name}: the process that reads the model ended before it had.") from None
-        if error is not None:
-            raise error
+            with theirs:  # closed here in any case: while it is open, nobody learns that the process has ended
+                process.start()
+            try:
+                about, error = connection.recv()
+            except (EOFError, OSError):
+                raise ValueError(f"{self.path.name}: the process that reads the model ended before it had.") from None
+            if error is not None:
+                raise error
+        except BaseException:
+            _stop(connection, process)
+            raise
+        self._connection, self._process = connection, process
         return about
 
     def _ask(self, question: str, *arguments: Any) -> Any:
+        if self._connection is None:
+            self.revive()
+        if self._connection is None:
+            raise BusyError("The process of the model could not be started anew. Try again later.")
         try:
             self._connection.send((question, arguments))
             answer, error = self._connection.recv()
-        except (EOFError, OSError):
-            self._end()
-            LOG.error("the process of the model ended with code %s and starts anew", self._process.exitcode)
-            with suppress(ValueError):  # the next question tries again
-                self._start()
+        except (EOFError, OSError, MemoryError):  # in the middle of a message too, after which no other can be read
+            LOG.error("the process of the model ended with code %s and starts anew", self._end())
+            self.revive()
             raise BusyError("The model needed too much memory, or its process was killed. Try again later.") from None
         if error is not None:
             raise error
         return answer
+
+
+def _stop(connection: Connection, process: BaseProcess) -> int | None:
+    """End a process, which may never have started; the code with which it ended."""
+    connection.close()
+    if process.pid is None:
+        return None
+    process.join(LEAVE_SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join(LEAVE_SECONDS)
+    return process.exitcode
 
 
 def _answer(connection: Connection, path: Path) -> None:
@@ -140,6 +184,7 @@ def _answer(connection: Connection, path: Path) -> None:
     except Exception as error:
         connection.send((None, _portable(error)))
         return
+    keep_objects()
     connection.send(((model.name, model.schema, model.exactness, model.describe()), None))
     while True:
         try:

@@ -13,20 +13,27 @@ from pushforward.core.json_values import finite
 from pushforward.data import Schema, TableError
 from pushforward.data.json_entries import entry_json
 
-__all__ = ["ARROW", "TooManyRowsError", "arrow_of_table", "json_of_table", "table_of_arrow", "table_of_rows"]
+__all__ = [
+    "ARROW", "TooManyRowsError", "arrow_of_table", "check_conditions", "json_of_table", "quoted", "table_of_arrow",
+    "table_of_rows",
+]  # fmt: skip
 
 ARROW = "application/vnd.apache.arrow.stream"
 """The media type of a stream of Arrow."""
 SCALARS = (str, int, float, bool, type(None))
 LARGEST = 2**63
+SHOWN_LETTERS = 100
+"""Of a name that a client has made up."""
 
 
 class TooManyRowsError(TableError):
     """A request has more rows than one may have."""
 
 
-def table_of_rows(schema: Schema, rows: Sequence[Mapping[str, Any]], optional: Sequence[str] = ()) -> pa.Table:
+def table_of_rows(schema: Schema, rows: Sequence[Any], optional: Sequence[str] = ()) -> pa.Table:
     """Rows as JSON has them, {column: value}, with null or nothing where an entry is missing.
+
+    The first fault ends it: a request may have a million of them.
 
     Args:
         schema: of the model.
@@ -34,13 +41,15 @@ def table_of_rows(schema: Schema, rows: Sequence[Mapping[str, Any]], optional: S
         optional: columns that may be missing in all rows.
 
     Raises:
-        TableError: there is no such column, a column is missing in all rows, or values are not of one type.
+        TableError: a row is no object, there is no such column, a column is missing in all rows, or values are not of
+            one type.
     """
     names = set(schema.names)
     for number, row in enumerate(rows, 1):
-        for name in row:
-            if name not in names:
-                raise TableError(f"row {number}: there is no column {name!r}. The columns are {_listed(schema.names)}.")
+        if not isinstance(row, dict):
+            raise TableError(f"rows.{number - 1}: Input should be a valid dictionary.")
+        if not row.keys() <= names:
+            raise TableError(f"row {number}: {_unknown(schema, row)}")
     seen = {name for row in rows for name in row}
     columns, texts = {}, set(schema.texts)
     for name in schema.names:
@@ -48,6 +57,41 @@ def table_of_rows(schema: Schema, rows: Sequence[Mapping[str, Any]], optional: S
             raise TableError(f"column {name!r} is missing in all rows. Give null where a value is not known.")
         columns[name] = _column(name, [row.get(name) for row in rows], name in texts)
     return pa.table(columns)
+
+
+def check_conditions(schema: Schema, conditions: Mapping[str, Any]) -> None:
+    """Refuse values of columns as JSON has them, by column, of which none may be missing. The first fault ends it.
+
+    Raises:
+        TableError: there is no such column, or a value is no scalar.
+    """
+    if not conditions.keys() <= set(schema.names):
+        raise TableError(_unknown(schema, conditions))
+    for name, value in conditions.items():
+        if value is None or not isinstance(value, SCALARS):
+            raise TableError(f"given: column {name!r} takes a text, a number, true or false.")
+        if isinstance(value, str) and not _is_unicode(value):
+            raise TableError(f"given: column {name!r}: the text is no valid Unicode.")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has no lone half of a pair of surrogates, which JSON can write."""
+    try:
+        text.encode()
+    except UnicodeError:
+        return False
+    return True
+
+
+def _unknown(schema: Schema, values: Mapping[str, Any]) -> str:
+    """What is said about the first name that is none of a column."""
+    name = next(name for name in values if name not in schema.names)
+    return f"there is no column {quoted(name)}. The columns are {_listed(schema.names)}."
+
+
+def quoted(name: str) -> str:
+    """A name that a client has made up, cut where it is long."""
+    return repr(name if len(name) <= SHOWN_LETTERS else f"{name[:SHOWN_LETTERS]}...")
 
 
 def _column(name: str, values: list[Any], is_text: bool) -> pa.Array:

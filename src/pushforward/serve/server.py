@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import os
 import secrets
@@ -14,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from pushforward.core.extras import need_packages
+from pushforward.core.local_requests import LOOPBACK
 from pushforward.core.sockets import listening
 
 __all__ = ["TOKEN", "serve"]
 
 TOKEN = "PUSHFORWARD_TOKEN"
 """Variable of the environment with the token."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LEAVE_SECONDS = 0.5
 """In which clients that have connected already may still ask, when the server listens no more."""
 
@@ -45,26 +46,28 @@ def serve(
         model: file of a model of a table.
         host: where to listen; this machine alone by default.
         port: where to listen; 0 for a free one.
-        token: that requests must bring; by default that of the variable ``PUSHFORWARD_TOKEN``, else a random one, which
-            is said.
-        needs_token: whether requests need one; only at this machine alone may they not.
+        token: that requests must bring; by default that of the variable ``PUSHFORWARD_TOKEN``, without white space
+            around it, or where that is empty a random one, which is said.
+        needs_token: whether requests need one; only at this machine alone may they not, and then must be sent to a name
+            of this machine, and by no page of another server.
         limits: `ServerLimits`.
         drain_seconds: see above; about as long as a load balancer takes to notice.
         say: called with a few sentences.
 
     Raises:
         ImportError: the extra ``serve`` is not installed.
-        ValueError: the file holds no model of a table, the port is not free, or a token is needed.
+        ValueError: the file holds no model of a table, the port is not free, or a token is needed or too short.
     """
     need_packages("pushforward serve", "serve", "starlette", "pydantic", "uvicorn", "prometheus_client")
-    from pushforward.serve.app import Service, check_token
+    from pushforward.serve.access import check_token
+    from pushforward.serve.app import Service
     from pushforward.serve.limits import ServerLimits
-    from pushforward.serve.model_process import ModelProcess
+    from pushforward.serve.model_process import ModelProcess, keep_objects
 
     if not needs_token and host not in LOOPBACK:
         raise ValueError("pushforward serve: other machines can reach this address, so requests need a token.")
-    chosen = token if token is not None else os.environ.get(TOKEN)
-    secret = (chosen or secrets.token_urlsafe(24)) if needs_token else None
+    chosen = token if token is not None else os.environ.get(TOKEN, "").strip() or None
+    secret = None if not needs_token else secrets.token_urlsafe(24) if chosen is None else chosen
     check_token(secret)  # before a process starts
     with _listen(host, port) as listener, closing(ModelProcess(Path(model))) as served:
         service = Service(served, secret, limits or ServerLimits())
@@ -73,17 +76,21 @@ def serve(
         if secret is not None and chosen is None:
             say(f"Token: {secret}. Requests bring it as Authorization: Bearer TOKEN; {TOKEN} sets another one.")
         say("Ctrl-C ends it.")
+        keep_objects()
         try:
             drained_server(service, drain_seconds).run(sockets=[listener])
         except KeyboardInterrupt:  # uvicorn has closed everything, and hands the signal on
             return
+        finally:
+            gc.unfreeze()
 
 
 def drained_server(service: Any, drain_seconds: float) -> Any:
     """The server of a service, quiet, which loses nothing when it ends."""
     import uvicorn
 
-    from pushforward.serve.protocol import Gate, TimedProtocol
+    from pushforward.serve.gate import Gate
+    from pushforward.serve.protocol import TimedProtocol
 
     class Server(uvicorn.Server):
         """Ends in steps."""
@@ -107,7 +114,7 @@ def drained_server(service: Any, drain_seconds: float) -> Any:
             return protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     limits = service.limits
-    protocol = TimedProtocol.within(limits.body_seconds, Gate(limits.waiting, service.refusal))
+    protocol = TimedProtocol.within(limits.body_seconds, Gate(limits, service.access, service.refusal))
     config = uvicorn.Config(
         service.app, http=protocol, log_level="critical", access_log=False, lifespan="on", ws="none",
         proxy_headers=False, server_header=False, date_header=False, timeout_keep_alive=30, backlog=1024,
@@ -117,8 +124,8 @@ def drained_server(service: Any, drain_seconds: float) -> Any:
 
 
 def _waiting(listener: socket.socket) -> list[socket.socket]:
-    """The connections that the system has made and nobody has accepted: their clients would lose requests if the
-    listener was closed. Called right before that, since the loop accepts others only when it is through with a round."""
+    """The connections that the system has made and nobody has accepted: their clients would lose requests when the
+    listener is closed. Called right before that, since the loop does not accept others until a round is over."""
     made = []
     with suppress(OSError):  # none is left
         while True:

@@ -172,7 +172,7 @@ class Trainer:
         with self.draws.scope():
             value, batch = self.gradients(self.batches.next(), self.draws.generator)
         limit = math.inf if self.plan.clip is None else self.plan.clip
-        norm = whole({"": torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)})[""]
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True))
         self.phase = "update"
         cause = None
         self.step += 1  # in any case, so that the budget runs out

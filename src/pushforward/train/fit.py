@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 import hashlib
 import json
@@ -39,7 +38,7 @@ from pushforward.train.losses import Loss, MaximumLikelihood
 from pushforward.train.plan import Plan, described
 from pushforward.train.progress import ProgressBar
 from pushforward.train.schedule import Schedule, ScheduleOptions
-from pushforward.train.sharding import check_shards, whole
+from pushforward.train.sharding import check_shards, copy_with_constants, give_back
 
 __all__ = ["fit"]
 
@@ -182,7 +181,7 @@ def fit(
             _check_statistics(flow, processes.count > 1 or plan.accumulate > 1)
             if shard:
                 check_shards(flow, loss, plan, processes)
-            learner = copy.deepcopy(flow) if shard else flow
+            learner = copy_with_constants(flow) if shard else flow
             trainer = Trainer(
                 learner, loss, batches, held_out, schedule, plan, Listeners(listeners), processes, shard=shard
             )
@@ -198,8 +197,7 @@ def fit(
         )
         history = trainer.run(checkpoint, checkpoint_seconds, interrupt)
         if shard:
-            flow.load_state_dict(whole(learner.state_dict()))
-            flow.eval()
+            give_back(learner, flow)
         return history
 
 

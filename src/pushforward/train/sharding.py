@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from pushforward.core.processes import Processes
+from pushforward.core.torch_internals import buffers_of, unsaved_buffers
 from pushforward.train.history import TrainingError
 from pushforward.train.losses import Loss, MaximumLikelihood
 from pushforward.train.plan import Plan
 
-__all__ = ["LARGE", "Shards", "check_shards", "is_part", "local", "whole"]
+__all__ = ["LARGE", "Shards", "check_shards", "copy_with_constants", "give_back", "is_part", "local", "whole"]
 
 LARGE = 2**16
 """Weights from which on a conditioner is gathered by itself, when a layer needs it; smaller ones are together."""
 Tensors = dict[str, Tensor]
+M = TypeVar("M", bound=nn.Module)
 
 
 class Shards:
@@ -42,11 +46,13 @@ class Shards:
         device = next(objective.parameters()).device.type
         self._mesh = init_device_mesh(device, (processes.count,))
         for network in _conditioners(objective):
+            network.register_forward_hook(_without_view)  # before those of FSDP
             fully_shard(network, mesh=self._mesh)
         fully_shard(objective, mesh=self._mesh)
         for module in objective.modules():
             if isinstance(module, FSDPModule):
                 module.set_gradient_divide_factor(1.0)  # the loss of each part of a batch has its share already
+                module.set_force_sum_reduction_for_comms(True)  # gloo has no other
 
     def part(self, tensors: Tensors, like: Mapping[str, Tensor]) -> Tensors:
         """The parts of whole tensors, cut as those of the same name in ``like``."""
@@ -63,14 +69,19 @@ class Shards:
 
 def _conditioners(objective: nn.Module) -> list[nn.Module]:
     """The large conditioners, none inside of another."""
-    found: list[nn.Module] = []
+    networks: list[nn.Module] = []
     inside: set[nn.Module] = set()
     for name, module in objective.named_modules():
         is_large = sum(weights.numel() for weights in module.parameters()) >= LARGE
         if name.rpartition(".")[2] == "conditioner" and is_large and module not in inside:
-            found.append(module)
+            networks.append(module)
             inside |= set(module.modules())
-    return found
+    return networks
+
+
+def _without_view(module: nn.Module, inputs: Any, output: Any) -> Any:
+    """An output in memory of its own: whoever writes into a view would take the hooks away that gather weights."""
+    return output.clone() if isinstance(output, Tensor) and output._is_view() else output
 
 
 def is_part(tensor: Any) -> bool:
@@ -78,9 +89,26 @@ def is_part(tensor: Any) -> bool:
     return hasattr(tensor, "full_tensor")
 
 
-def whole(tensors: Tensors) -> Tensors:
-    """Whole tensors from their parts; others are left as they are."""
-    return {name: tensor.full_tensor() if is_part(tensor) else tensor for name, tensor in tensors.items()}  # type: ignore[attr-defined]
+def whole(tensor: Tensor) -> Tensor:
+    """A whole tensor from its parts; another one is left as it is."""
+    return tensor.full_tensor() if is_part(tensor) else tensor  # type: ignore[attr-defined]
+
+
+def copy_with_constants(model: M) -> M:
+    """A copy of a model, but for what it computes from its config, which both share."""
+    constants = [
+        buffers_of(part)[name] for part in model.modules() for name in unsaved_buffers(part) if name in buffers_of(part)
+    ]
+    return copy.deepcopy(model, {id(constant): constant for constant in constants if constant is not None})
+
+
+@torch.no_grad()
+def give_back(learner: nn.Module, model: nn.Module) -> None:
+    """Copy the weights of a learner in parts to a whole model, one after the other, and leave that ready for use."""
+    parts = learner.state_dict()
+    for name, tensor in model.state_dict().items():
+        tensor.copy_(whole(parts[name]))
+    model.eval()
 
 
 def local(tensor: Tensor) -> Tensor:
