@@ -443,7 +443,7 @@ def test_mistakes_of_the_command_are_sentences(built, tmp_path, monkeypatch):
     monkeypatch.setattr("pushforward.core.extras.find_spec", lambda name: None)
     result = run_command(str(tmp_path))
     assert result.exit_code == 1
-    assert "Install with, in a checkout: pip install '.[lab]'" in result.stderr
+    assert "Install with: pip install 'pushforward[lab]'" in result.stderr
     with pytest.raises(ImportError, match=r"x: needs the packages a and b\. Install with, in a checkout"):
         need_packages("x", "lab", "a", "b")
 

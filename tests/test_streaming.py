@@ -242,7 +242,7 @@ def test_the_command_streams_large_files(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(density, "PASS", 1000)
     where = ("fit", folder / "x.parquet", "--out", tmp_path / "m.safetensors")
     answer = run_json(*where, "--model", "mixed", "--steps", 20, "--drop", "n")
-    assert answer["validation_rows"] == 400
+    assert (answer["train_rows"], answer["validation_rows"]) == (3_600, 400)
     assert answer["columns"] == ["a", "b", "kind"]
     run("sample", tmp_path / "m.safetensors", "-n", 20_000, "--out", tmp_path / "new.parquet")
     assert pq.ParquetFile(tmp_path / "new.parquet").metadata.num_rows == 20_000
@@ -304,12 +304,12 @@ def test_passes_of_a_fit_have_every_row_once_an_epoch(folder, monkeypatch):
     source = ParquetRows(folder, ["n"])
     seen = source.survey(10**6, 800, 0)
     schema = files.file_schema(seen, {"n": "continuous"})
-    passes, held = files.file_passes(source, seen, schema, 1_200, 0)
+    passes, _random, held = files.file_passes(source, seen, schema, 1_200, 0)
     epoch = np.concatenate([passes(number)[:, 0] for number in range(6)])
     assert len(held) == 800
     assert sorted({*epoch, *held[:, 0]}) == list(range(8000))
     assert len(set(epoch)) == len(epoch) == 7_200
-    again, _ = files.file_passes(ParquetRows(folder, ["n"]), seen, schema, 1_200, 0)
+    again, *_ = files.file_passes(ParquetRows(folder, ["n"]), seen, schema, 1_200, 0)
     np.testing.assert_array_equal(again(4), passes(4))
 
 
@@ -359,3 +359,20 @@ def test_the_command_fits_a_pattern(folder, tmp_path):
     answer = run_json(*where, "--drop", "n", "--skip-bad")
     assert answer["columns"] == ["a", "b", "kind"]
     assert answer["steps"] == 5
+    assert (answer["train_rows"], answer["validation_rows"]) == (7_200, 800)
+    assert answer["train"] != answer["validation"]
+
+
+def test_models_are_judged_on_several_files(folder, tmp_path):
+    model = tmp_path / "m.safetensors"
+    run("fit", f"{folder}/*.parquet", "--out", model, "--model", "mixed", "--steps", 20, "--drop", "n")
+    new = tmp_path / "new"
+    new.mkdir()
+    for k in range(2):
+        pq.write_table(table(200, seed=20 + k), new / f"{k}.parquet")
+    answer = run_json("evaluate", model, f"{new}/*.parquet")
+    assert answer["rows"] == 400
+    result = run("intervals", model, f"{new}/*.parquet", "--column", "a", "--out", tmp_path / "i.csv", code=1)
+    assert "that names several files" in result.stderr
+    result = run("score", model, f"{new}/*.parquet", "--out", tmp_path / "scores.csv", code=1)
+    assert "are Parquet files in a folder. Name a folder." in result.stderr

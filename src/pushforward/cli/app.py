@@ -251,14 +251,14 @@ def score(
         pushforward score model.safetensors images/ --out scores.csv
     """
     from pushforward.cli.answers import score as run
-    from pushforward.cli.shards import answer_shards, names_shards
+    from pushforward.cli.shards import answer_shards, folder_line, names_shards
     from pushforward.core.exactness import qualified
 
     if names_shards(table, engine):
         result = answer_shards(
             "score", model, str(table), out, engine=engine, workers=workers, keep=keep or (), skip_bad=skip_bad
         )
-        finish(result, json, f"{out}: {result['rows']:,} rows in {result['shards']:,} files, {result['bad']:,} aside.")
+        finish(result, json, folder_line(result))
         return
 
     with torch_scope(seed, threads):

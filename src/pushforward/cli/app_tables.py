@@ -79,7 +79,7 @@ def impute(
         pushforward impute people.safetensors gaps.csv --out filled.csv
     """
     from pushforward.cli.answers import impute as run
-    from pushforward.cli.shards import answer_shards, names_shards
+    from pushforward.cli.shards import answer_shards, folder_line, names_shards
 
     if names_shards(table, engine):
         if draw:
@@ -87,7 +87,7 @@ def impute(
         result = answer_shards(
             "impute", model, str(table), out, engine=engine, workers=workers, keep=keep or (), skip_bad=skip_bad
         )
-        finish(result, json, f"{out}: {result['rows']:,} rows in {result['shards']:,} files, {result['bad']:,} aside.")
+        finish(result, json, folder_line(result))
         return
 
     with torch_scope(seed, threads):

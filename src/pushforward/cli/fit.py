@@ -167,7 +167,7 @@ class Run:
         modelled, context = ([f.name for f in fields] for fields in layout.fields)
         held = 0 if prepared.validation is None else len(prepared.validation)
         say(
-            f"{request.table}: {len(prepared.train):,} training and {held:,} validation rows of {listed(modelled)}"
+            f"{request.table}: {prepared.rows:,} training and {held:,} validation rows of {listed(modelled)}"
             + (f" given {listed(context)}" if context else "")
             + (f", without {listed(self.dropped)}" if self.dropped else "")
             + "."
@@ -196,7 +196,7 @@ class Run:
             "model": self.model.model_name_,
             "options": dict(self.model.options or {}),
             "seed": self.request.seed,
-            "train_rows": 0 if prepared is None else len(prepared.train),
+            "train_rows": 0 if prepared is None else prepared.rows,
             "validation_rows": held,
             **stored,
         }

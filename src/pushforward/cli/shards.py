@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pushforward.batch import BatchModel, ShardPlan, ShardResult, run_shards
@@ -11,7 +11,11 @@ from pushforward.cli.common import listed, say, suggestion
 from pushforward.cli.tables import load_model, observed_values, options_named
 from pushforward.data.storage import is_several
 
-__all__ = ["answer_shards", "names_shards", "sample_shards"]
+__all__ = ["answer_shards", "folder_line", "names_shards", "sample_shards"]
+
+
+OTHER_TABLES = (".csv", ".tsv", ".gz", ".zst", ".feather", ".arrow")
+"""Ends of names of tables; folders of Parquet files often have names like a Parquet file."""
 
 
 def names_shards(table: Any, engine: str | None) -> bool:
@@ -36,6 +40,7 @@ def answer_shards(
         ValueError: an option, the model or a file cannot be used, or some shards could not be answered.
     """
     engine = checked_engine(engine)
+    check_folder(out)
     fitted, batch = load_model(model), BatchModel.of(model)
     if question == "impute":
         with options_named(model):
@@ -66,6 +71,7 @@ def sample_shards(
         ValueError: an option or the model cannot be used.
     """
     engine = checked_engine(engine)
+    check_folder(out)
     fitted, batch = load_model(model), BatchModel.of(model)
     values = observed_values(fitted, conditions, model)
     with options_named(model):
@@ -85,6 +91,22 @@ def checked_engine(engine: str | None) -> str:
             f"--engine: there is no {engine!r}.{suggestion(engine, ENGINES)} Choose one of {listed(ENGINES)}."
         )
     return engine or "local"
+
+
+def folder_line(result: Mapping[str, Any]) -> str:
+    """What was written."""
+    line = f"{result['out']}: a folder of {result['shards']:,} Parquet files with {result['rows']:,} rows"
+    return f"{line}; {result['bad']:,} rows are in its folder _quarantine." if result["bad"] else f"{line}."
+
+
+def check_folder(out: str) -> None:
+    """Refuse the name of a file where a folder of Parquet files is written.
+
+    Raises:
+        ValueError: see above.
+    """
+    if out.lower().endswith(OTHER_TABLES):
+        raise ValueError(f"--out: {out}: the answers to several files are Parquet files in a folder. Name a folder.")
 
 
 def carry_out(

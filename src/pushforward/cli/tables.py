@@ -21,7 +21,9 @@ from pushforward.core.distribution import Distribution
 from pushforward.data import TableError, column_names, stream_arrow
 from pushforward.data.fields import Field
 from pushforward.data.orders import TypeSpec
+from pushforward.data.parquet import ParquetRows
 from pushforward.data.reader import named_table
+from pushforward.data.storage import is_several
 from pushforward.distributions import Bounded, Circular, ColumnType, Positive
 from pushforward.estimators import FlowDensity
 from pushforward.estimators.layout import TableRows
@@ -126,8 +128,12 @@ def read_rows(model: FlowDensity, path: str) -> TableRows:
     Raises:
         TableError: the table has no rows, lacks a column, or holds a value that the model cannot judge.
     """
-    parts = [batch for batch, _ in Blocks(model, path).map(model.encode)]
-    context = None if parts[0].context is None else torch.cat([p.context for p in parts])
+    if is_several(str(path)):
+        parts = [model.encode(table) for table in ParquetRows(str(path), model.schema_.names).tables()]
+    else:
+        parts = [batch for batch, _ in Blocks(model, path).map(model.encode)]
+    contexts = [part.context for part in parts if part.context is not None]
+    context = torch.cat(contexts) if contexts else None
     return TableRows(torch.cat([p.x for p in parts]), context)
 
 

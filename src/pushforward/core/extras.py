@@ -17,6 +17,6 @@ def need_packages(owner: str, extra: str, *packages: str) -> None:
     if missing:
         plural = "s" if len(missing) > 1 else ""
         raise ImportError(
-            f"{owner}: needs the package{plural} {' and '.join(missing)}. Install with, in a checkout: "
-            f"pip install '.[{extra}]'"
+            f"{owner}: needs the package{plural} {' and '.join(missing)}. Install with: pip install "
+            f"'pushforward[{extra}]' (in a checkout '.[{extra}]')"
         )

@@ -147,10 +147,20 @@ class ParquetRows:
             seed: of the random numbers.
         """
         if self._survey is None or self._survey[0] != (rows, held, seed) or not self._has(self._survey[1]):
-            out = sum(size // HOLDOUT_STRIDE for *_, size in self.groups)
-            survey = survey_of(self._pieces(self.groups), (self.rows - out, out), (rows, held), seed)
+            available = self.learned, self.rows - self.learned
+            survey = survey_of(self._pieces(self.groups), available, (rows, held), seed)
             self._survey = (rows, held, seed), survey
         return self._survey[1].select(self.names)
+
+    def tables(self) -> Iterator[Any]:
+        """All rows in the order of the files, some at a time, as Arrow tables."""
+        for *_, table in self._pieces(self.groups):
+            yield table
+
+    @property
+    def learned(self) -> int:
+        """How many rows are not held out."""
+        return self.rows - sum(size // HOLDOUT_STRIDE for *_, size in self.groups)
 
     def _has(self, survey: Survey) -> bool:
         return set(self.names) <= set(survey.random.column_names)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pushforward.data.dialect import TableFile
 from pushforward.data.formats import FeatherSource, ParquetSource, Source, TableError, format_of
 from pushforward.data.frame import raw_columns
+from pushforward.data.storage import is_several
 from pushforward.data.text import MISSING_WORDS, TextSource
 
 __all__ = [
@@ -51,6 +52,11 @@ def open_source(path: PathLike) -> Source:
     if os.path.isdir(shown):
         raise TableError(f"{shown}: that is a folder, not a table. Name a file.")
     if not os.path.exists(shown):
+        if is_several(shown):
+            raise TableError(
+                f"{shown}: that names several files, which fit, schema, score, impute, evaluate and report read, as "
+                "Parquet. Name one file."
+            )
         raise TableError(f"{shown}: there is no such file. Check the path.")
     kind, compression = format_of(shown)
     if not os.path.isfile(shown):

@@ -187,7 +187,7 @@ class FlowDensity(DensityMixin, TableAnswers):
         rows = min(PASS, survey.random.num_rows)
         if self.batch_size is not None and rows > self.batch_size:
             rows -= rows % self.batch_size  # the rows of a pass that fill no batch would be left out
-        passes, held = file_passes(source, survey, self.schema_, rows, seed)
+        passes, random, held = file_passes(source, survey, self.schema_, rows, seed)
         held_out = self.layout_.batch(held)
 
         def parts(number: int) -> Any:
@@ -196,8 +196,8 @@ class FlowDensity(DensityMixin, TableAnswers):
             return batch.x if batch.context is None else (batch.x, batch.context)
 
         self._train(
-            held_out, *self.layout_.fields, passes=parts, size=source.rows, held_out=held_out, why=why, again=again,
-            **options,
+            self.layout_.batch(random), *self.layout_.fields, passes=parts, size=source.learned, held_out=held_out,
+            why=why, again=again, **options,
         )  # fmt: skip
         return self
 

@@ -36,8 +36,8 @@ def with_categories(schema: Schema, survey: Survey) -> Schema:
 
 def file_passes(
     source: ParquetRows, survey: Survey, schema: Schema, rows: int, seed: int
-) -> tuple[Callable[[int], NDArray[np.float64]], NDArray[np.float64]]:
-    """A function for the training rows as numbers, ``rows`` at a time, and the validation rows.
+) -> tuple[Callable[[int], NDArray[np.float64]], NDArray[np.float64], NDArray[np.float64]]:
+    """A function for the training rows as numbers, ``rows`` at a time; random ones of them; and the validation rows.
 
     One pass goes on where the last one ended: all rows that are not held out are seen once before one is seen again. A
     pass is a function of its number and the seed alone, so that a run which was killed goes on with the same rows.
@@ -64,4 +64,4 @@ def file_passes(
     def passes(number: int) -> NDArray[np.float64]:
         return of_length(numbers(source.window(number * rows, rows, seed)), rows, seed + number)
 
-    return passes, numbers(survey.held)
+    return passes, numbers(survey.random), numbers(survey.held)

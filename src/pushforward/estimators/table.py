@@ -43,8 +43,9 @@ class Prepared(NamedTuple):
         schema: the type of each column.
         model: the kind of model.
         why: the reason for this kind, as the beginning of a sentence; empty where the user asked for it.
-        train: the training rows as numbers.
+        train: the training rows as numbers; of a table larger than memory a part of them.
         validation: the rows that are held out, or None.
+        rows: how many training rows there are.
     """
 
     schema: Schema
@@ -52,6 +53,7 @@ class Prepared(NamedTuple):
     why: str
     train: TableRows
     validation: TableRows | None
+    rows: int
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -214,8 +216,8 @@ class TableEstimator(TrainedEstimator):
             rows: the rows of the table, of which some are held out for validation.
             columns: the modelled columns, those of ``rows.x``.
             context: the columns that are conditioned on, those of ``rows.context``.
-            passes: the training rows of each epoch of a table of ``size`` rows that is larger than memory.
-            size: number of rows of the table, by default those of ``rows``.
+            passes: the training rows of each epoch, where ``rows`` are only a part of them.
+            size: how many rows there are, by default those of ``rows``.
             held_out: the validation rows, where they are not to be drawn from ``rows``.
             again: whether to go on from the weights of the last fit.
             steps: largest number of steps of this call.
@@ -245,7 +247,7 @@ class TableEstimator(TrainedEstimator):
             train, held_out = rows.take(order[count:]), rows.take(order[:count])
         learner.check_varies(columns, train.x, None if held_out is None else held_out.x)
         if prepared is not None:
-            prepared(Prepared(self.schema_, learner.name, why, train, held_out))
+            prepared(Prepared(self.schema_, learner.name, why, train, held_out, len(train) if passes is None else size))
         if getattr(self.model_, "is_constant", False):
             warnings.warn(f"{type(self).__name__}: all columns are constant; there is nothing to learn.", stacklevel=3)
             return
