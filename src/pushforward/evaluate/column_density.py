@@ -105,7 +105,10 @@ class ColumnDensity:
         if len(self.edges):
             inside = (x >= self.low) & (x <= self.high) & np.isfinite(x)
             inside &= (x == np.round(x)) | (not self.whole)
-            cells[inside] = len(self.values) + np.searchsorted(self.edges, x[inside], side="right")
+            steps = np.searchsorted(self.edges, x[inside], side="right")
+            if self.edges[-1] >= self.high:  # no tail: the last step holds the end of the support
+                steps = np.minimum(steps, len(self.edges) - 1)
+            cells[inside] = len(self.values) + steps
         place, hit = _search(self.values, x)
         cells[hit] = place[hit]
         return cells

@@ -19,7 +19,7 @@ from pushforward.evaluate.arrays import Floats, Rows, as_rows, to_model
 from pushforward.evaluate.calibration import CALIBRATED, ColumnCalibration
 from pushforward.evaluate.diagnostics import PrecisionCheck
 from pushforward.evaluate.fidelity import Distance, TwoSampleTest
-from pushforward.evaluate.metrics import TITLES, Evaluation, signed, times, with_error
+from pushforward.evaluate.metrics import TITLES, BaselineScore, Evaluation, signed, times, with_error
 from pushforward.evaluate.training_rows import TrainingRows
 from pushforward.evaluate.violations import Violation
 
@@ -132,6 +132,11 @@ def _headline(evaluation: Evaluation, findings: Sequence[CheckResult], checks: S
     if likelihood is not None and likelihood.level == "problem":
         others = f", and {_counted(problems - 1, 'other problem')}" if problems > 1 else ""
         return f"Not good: the model is not better than the best simple model{others}."
+    if absent := evaluation.outside + evaluation.undefined:
+        what = "have density zero" if evaluation.outside else "have missing values that it does not take"
+        what = what if absent > 1 else what.replace("have", "has", 1)
+        others = f", and {_counted(problems - 1, 'other problem')}" if problems > 1 else ""
+        return f"Not good: {absent:,} of {evaluation.rows:,} rows {what} under the model{others}."
     if likelihood is not None and likelihood.level == "note" and evaluation.baselines:
         others = f"; {_counted(problems, 'problem')}" if problems else ""
         return f"Undecided: on these rows the model cannot be told from the best simple model{others}."
@@ -144,27 +149,49 @@ def _headline(evaluation: Evaluation, findings: Sequence[CheckResult], checks: S
 
 
 def _likelihood(evaluation: Evaluation) -> CheckResult:
-    """The log-likelihood beside that of the best baseline."""
+    """The log-likelihood beside that of the best baseline, on the rows to which both give a density."""
     number = with_error(evaluation.log_likelihood, evaluation.standard_error)
     mean = f"{qualified('Log-likelihood', evaluation.exactness)} {number} nats per row"
-    scores = {name: s for name, s in evaluation.baselines.items() if math.isfinite(s.log_likelihood)}
-    if not scores:
+    if not evaluation.baselines:
         return CheckResult("note", f"{mean}. No simple model was fitted to compare it with.")
-    name, best = max(scores.items(), key=lambda item: item[1].log_likelihood)
-    beside = f"{mean}; best simple model, {TITLES.get(name, name)}: {signed(best.log_likelihood)}"
-    if not math.isfinite(best.difference):
-        return CheckResult(
-            "problem", f"{beside}. Over the other rows the model has {signed(evaluation.log_likelihood_inside)}."
+    name, best = _best_baseline(evaluation)
+    title = TITLES.get(name, name)
+    if not best.compared:
+        return CheckResult("note", f"{mean}. No row has a density under both it and the {title}.")
+    if math.isfinite(best.difference):
+        beside = f"{mean}; best simple model, {title}: {signed(best.log_likelihood)}"
+        difference, error = best.difference, best.difference_error
+    else:
+        zero = [
+            f"{_counted(count, 'row')} {'has' if count == 1 else 'have'} no density under {who}"
+            for count, who in ((evaluation.outside + evaluation.undefined, "the model"), (best.outside, f"the {title}"))
+            if count
+        ]
+        difference, error = best.difference_inside, best.difference_inside_error
+        beside = (
+            f"{mean}. {' and '.join(zero)}. On the other {_counted(best.compared, 'row')} the model has "
+            f"{signed(best.log_likelihood_inside + difference)}; best simple model, {title}: "
+            f"{signed(best.log_likelihood_inside)}"
         )
-    ahead = with_error(abs(best.difference), best.difference_error)
-    if best.difference > 2 * best.difference_error:
-        return CheckResult("good", f"{beside}. Ahead by {ahead}: a typical row is {times(best.difference)} as likely.")
-    if best.difference < -2 * best.difference_error:
+    ahead = with_error(abs(difference), error)
+    if difference > 2 * error:
+        return CheckResult("good", f"{beside}. Ahead by {ahead}: a typical row is {times(difference)} as likely.")
+    if difference < -2 * error:
         return CheckResult(
             "problem", f"{beside}. Behind by {ahead}: train longer, on more rows, or use the simple model."
         )
     return CheckResult("note", f"{beside}. They differ by {ahead}, which may be chance.")
 
+
+def _best_baseline(evaluation: Evaluation) -> tuple[str, BaselineScore]:
+    """The baseline of the fewest rows without a density, and of those the one that is best on the rows compared."""
+
+    def rank(item: tuple[str, BaselineScore]) -> tuple[int, float]:
+        score = item[1]
+        ahead = score.difference if math.isfinite(score.difference) else score.difference_inside
+        return -score.outside, -ahead if math.isfinite(ahead) else -math.inf
+
+    return max(evaluation.baselines.items(), key=rank)
 
 def _seen(trained_on: TrainingRows | None, x: Floats, context: Rows | None) -> CheckResult | None:
     """Whether rows were trained on, more than equal some by chance."""

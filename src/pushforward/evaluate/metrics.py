@@ -55,6 +55,10 @@ class BaselineScore:
             cancels, so this is smaller than the two standard errors suggest.
         components: number of mixture components of the baseline, 0 where it is no mixture.
         note: a sentence if the covariance had to be regularised; empty otherwise.
+        outside: rows without a finite log-density under the baseline.
+        compared: rows with a finite log-density under both.
+        log_likelihood_inside: mean log-density under the baseline of the rows that are compared.
+        difference_inside, difference_inside_error: the difference over the rows that are compared.
     """
 
     log_likelihood: float
@@ -63,12 +67,34 @@ class BaselineScore:
     difference_error: float
     components: int = 1
     note: str = ""
+    outside: int = 0
+    compared: int = 0
+    log_likelihood_inside: float = math.nan
+    difference_inside: float = math.nan
+    difference_inside_error: float = math.nan
+
+    @classmethod
+    def of(cls, model: Floats, baseline: Floats, components: int = 1, note: str = "") -> BaselineScore:
+        """From the log-densities of the same rows under both, (rows,)."""
+        with np.errstate(invalid="ignore"):  # -inf under both: the difference is undefined
+            difference = model - baseline
+        both = np.isfinite(model) & np.isfinite(baseline)
+        inside = mean_and_error(difference[both]) if both.any() else (math.nan, math.nan)
+        return cls(
+            *mean_and_error(baseline), *mean_and_error(difference), components, note,
+            int((~np.isfinite(baseline)).sum()), int(both.sum()),
+            float(baseline[both].mean()) if both.any() else math.nan, *inside,
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able description; non-finite numbers become null."""
-        keys = ("log_likelihood", "standard_error", "difference", "difference_error")
+        keys = ["log_likelihood", "standard_error", "difference", "difference_error"]
+        counts = {}
+        if not math.isfinite(self.difference):  # on which rows the two can be compared
+            keys += ["log_likelihood_inside", "difference_inside", "difference_inside_error"]
+            counts = {"outside": self.outside, "compared": self.compared}
         numbers = {key: _jsonable(getattr(self, key)) for key in keys}
-        return {**numbers, "components": self.components, **({"note": self.note} if self.note else {})}
+        return {**numbers, **counts, "components": self.components, **({"note": self.note} if self.note else {})}
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,10 +185,7 @@ def evaluate(
     densities, scores = {"model": model_log_prob}, {}
     for name, baseline in (baselines or {}).items():
         densities[name] = baseline_log_prob = baseline.log_prob(x, context)
-        mean, error = mean_and_error(baseline_log_prob)
-        with np.errstate(invalid="ignore"):  # -inf under both: the difference is undefined
-            difference, difference_error = mean_and_error(model_log_prob - baseline_log_prob)
-        scores[name] = BaselineScore(mean, error, difference, difference_error, baseline.components, baseline.note)
+        scores[name] = BaselineScore.of(model_log_prob, baseline_log_prob, baseline.components, baseline.note)
     mean, error = mean_and_error(model_log_prob)
     finite = np.isfinite(model_log_prob)
     return Evaluation(
@@ -214,12 +237,18 @@ def with_error(value: float, error: float) -> str:
 
 
 def _compare(title: str, score: BaselineScore) -> str:
-    difference, error = score.difference, score.difference_error
+    difference, error, rows = score.difference, score.difference_error, "these rows"
     if not math.isfinite(difference):
-        return f"The difference to the {title} is undefined: some rows have no finite log-density."
+        if not score.compared:
+            return f"The model cannot be compared with the {title}: no row has a finite log-density under both."
+        difference, error = score.difference_inside, score.difference_inside_error
+        rows = f"the {score.compared:,} rows with a finite log-density under both"
+        if score.outside:
+            rows += f" ({score.outside:,} {'has' if score.outside == 1 else 'have'} none under the {title})"
     amount = f"{with_error(abs(difference), error)} nats per row"
     if math.isfinite(error) and abs(difference) <= 2 * error:
-        return f"The model and the {title} cannot be told apart on these rows: they differ by {amount}."
+        return f"The model and the {title} cannot be told apart on {rows}: they differ by {amount}."
+    amount += "" if rows == "these rows" else f" on {rows}"
     ratio = times(abs(difference))
     if difference > 0:
         return f"The model is better than the {title} by {amount}: a typical row is {ratio} as likely under the model."

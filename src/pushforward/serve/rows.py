@@ -30,7 +30,7 @@ class TooManyRowsError(TableError):
     """A request has more rows than one may have."""
 
 
-def table_of_rows(schema: Schema, rows: Sequence[Any], optional: Sequence[str] = ()) -> pa.Table:
+def table_of_rows(schema: Schema, rows: Sequence[Any]) -> pa.Table:
     """Rows as JSON has them, {column: value}, with null or nothing where an entry is missing.
 
     The first fault ends it: a request may have a million of them.
@@ -38,11 +38,9 @@ def table_of_rows(schema: Schema, rows: Sequence[Any], optional: Sequence[str] =
     Args:
         schema: of the model.
         rows: of the request.
-        optional: columns that may be missing in all rows.
 
     Raises:
-        TableError: a row is no object, there is no such column, a column is missing in all rows, or values are not of
-            one type.
+        TableError: a row is no object, there is no such column, or values are not of one type.
     """
     names = set(schema.names)
     for number, row in enumerate(rows, 1):
@@ -50,11 +48,8 @@ def table_of_rows(schema: Schema, rows: Sequence[Any], optional: Sequence[str] =
             raise TableError(f"rows.{number - 1}: Input should be a valid dictionary.")
         if not row.keys() <= names:
             raise TableError(f"row {number}: {_unknown(schema, row)}")
-    seen = {name for row in rows for name in row}
     columns, texts = {}, set(schema.texts)
     for name in schema.names:
-        if name not in seen and name not in optional:
-            raise TableError(f"column {name!r} is missing in all rows. Give null where a value is not known.")
         columns[name] = _column(name, [row.get(name) for row in rows], name in texts)
     return pa.table(columns)
 
@@ -111,7 +106,7 @@ def _column(name: str, values: list[Any], is_text: bool) -> pa.Array:
         raise TableError(f"column {name!r}: {str(error).splitlines()[0]}.") from None
 
 
-def table_of_arrow(schema: Schema, body: bytes, most_rows: int, optional: Sequence[str] = ()) -> pa.Table:
+def table_of_arrow(schema: Schema, body: bytes, most_rows: int) -> pa.Table:
     """The columns of the model in a stream of Arrow; other columns of it are ignored.
 
     Nothing is taken that could be larger than its bytes: compressed buffers, nested or run-length types.
@@ -135,18 +130,15 @@ def table_of_arrow(schema: Schema, body: bytes, most_rows: int, optional: Sequen
             if double := next((name for name in schema.names if names.count(name) > 1), None):
                 raise TableError(f"there are two columns {double!r}.")
             table = pa.Table.from_batches(batches, reader.schema)
-            if absent := next((name for name in schema.names if name not in (*names, *optional)), None):
+            if absent := next((name for name in schema.names if name not in names), None):
                 raise TableError(f"there is no column {absent!r}, which the model has.")
-            table = table.select([name for name in schema.names if name in names])
+            table = table.select(schema.names)
             table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, MemoryError, struct.error, IndexError) as error:
         if isinstance(error, TableError):
             raise
         raise TableError("The body is no stream of Arrow, or a damaged one.") from None
-    for name in schema.names:
-        if name not in table.column_names:
-            table = table.append_column(name, pa.nulls(table.num_rows))
-    return table.select(schema.names)
+    return table
 
 
 def _is_flat(kind: pa.DataType) -> bool:
