@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-__all__ = ["need_packages"]
+__all__ = ["install_line", "need_packages"]
+
+
+def install_line(extra: str) -> str:
+    """How an extra is installed."""
+    return f"pip install 'pushforward[{extra}]', in a checkout '.[{extra}]'"
 
 
 def need_packages(owner: str, extra: str, *packages: str) -> None:
@@ -17,6 +22,5 @@ def need_packages(owner: str, extra: str, *packages: str) -> None:
     if missing:
         plural = "s" if len(missing) > 1 else ""
         raise ImportError(
-            f"{owner}: needs the package{plural} {' and '.join(missing)}. Install with: pip install "
-            f"'pushforward[{extra}]' (in a checkout '.[{extra}]')"
+            f"{owner}: needs the package{plural} {' and '.join(missing)}. Install with: {install_line(extra)}"
         )

@@ -13,6 +13,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from pushforward.core.extras import install_line
 from pushforward.core.files import atomic_path
 
 __all__ = ["Storage", "is_remote", "is_several"]
@@ -30,6 +31,10 @@ def is_several(path: str) -> bool:
     """Whether a path may name several files: a folder, a pattern or an address."""
     is_pattern = any(sign in path for sign in "*?") and not os.path.isfile(path)
     return is_remote(path) or is_pattern or os.path.isdir(path)
+
+
+EXTRAS = ("s3", "gs")
+"""Kinds of addresses for whose packages there are extras of the same names."""
 
 
 def _is_hidden(file: str, folder: str) -> bool:
@@ -52,7 +57,9 @@ class Storage:
         try:
             self.files, self.path = fsspec.core.url_to_fs(address)
         except (ImportError, ValueError) as error:
-            raise ValueError(f"{address}: {str(error).strip().rstrip('.')}.") from None
+            kind = address.partition("://")[0]
+            remedy = f" ({install_line(kind)})" if kind in EXTRAS and isinstance(error, ImportError) else ""
+            raise ValueError(f"{address}: {str(error).strip().rstrip('.')}{remedy}.") from None
 
     def matching(self) -> list[str]:
         """The file of that name; or the Parquet files in the folder that it is; or those that the path names with ``*``

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from importlib import import_module
 from typing import Any, Literal
 
@@ -114,9 +115,10 @@ def to_onnx(flow: Flow, path: str | os.PathLike[str], method: Method = "log_prob
     inputs = ["x" if method == "log_prob" else "z", *(["context"] if flow.context_shape else [])]
     outputs = ["log_prob" if method == "log_prob" else "x"]
     try:
-        written: Any = torch.onnx.export(
-            program, dynamo=True, input_names=inputs, output_names=outputs, verbose=False, optimize=True
-        )
+        with warnings.catch_warnings(action="ignore"):  # of torch, about its own packages
+            written: Any = torch.onnx.export(
+                program, dynamo=True, input_names=inputs, output_names=outputs, verbose=False, optimize=True
+            )
     except torch.onnx.errors.OnnxExporterError as error:
         operation = re.search(r"aten\.\w+", f"{error} {error.__cause__}")
         name = operation[0] if operation else str(error).strip().splitlines()[0]

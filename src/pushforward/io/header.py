@@ -27,6 +27,9 @@ FORMAT_VERSION = 2
 MAX_HEADER = 1 << 25
 """Largest header in bytes (32 MB): a damaged length field must not exhaust the memory."""
 
+MOST_PARTS = 250_000
+"""Most lists and dicts of a header: reading a million of them takes seconds."""
+
 VERSION = re.compile(r"[0-9A-Za-z.+!_-]{1,60}")
 """What the version of a library looks like."""
 
@@ -46,6 +49,10 @@ def sealed(fields: Document) -> dict[str, str]:
     document: Document = {"format": FORMAT, "format_version": FORMAT_VERSION, **fields}
     document["sha256"] = _hash_document(document)
     text = _dumps(document)
+    if _parts(text.encode()) > MOST_PARTS // 2:  # the rest is for the entries of the tensors
+        raise ValueError(
+            f"save: config and metadata have more than {MOST_PARTS // 2:,} lists and dicts. Keep less in metadata."
+        )
     limit = MAX_HEADER // 2  # the rest is for escaped quotes and for the entries of the tensors
     if len(text) > limit:
         raise ValueError(
@@ -69,6 +76,8 @@ def read_document(where: str) -> Document:
     """The checked JSON document of a model file."""
     raw, data_size = _read_raw_header(where)
     damaged = ValueError(f"{where}: the header is damaged or was altered after the file was written.")
+    if _parts(raw) > MOST_PARTS:
+        raise damaged
     try:
         header = json.loads(raw)
         text = header.get("__metadata__", {}).get(KEY) if isinstance(header, dict) else None
@@ -157,6 +166,11 @@ def _foreign(where: str, header: object) -> str:
     return (
         f"{where}: a safetensors file that pushforward.save did not write: its header has no config to build a model."
     )
+
+
+def _parts(text: bytes) -> int:
+    """How many lists and dicts a JSON text has at most, which decide how long reading it takes."""
+    return text.count(b"[") + text.count(b"{")
 
 
 def _dumps(value: object) -> str:
