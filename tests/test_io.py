@@ -439,7 +439,7 @@ def test_a_config_of_a_larger_grid_than_the_file_holds_is_refused_before_it_is_b
 def test_headers_of_very_many_lists_are_neither_written_nor_read(path, monkeypatch):
     from pushforward.io import header
 
-    with pytest.raises(ValueError, match="more than 125,000 lists and dicts. Keep less in metadata"):
+    with pytest.raises(ValueError, match=r"more than 125,000 lists and dicts\. Keep less in metadata"):
         save(LU(2), path, metadata={"rows": [[]] * 130_000})
     save(LU(2), path, metadata={"rows": [[]] * 100_000})
     monkeypatch.setattr(header, "MOST_PARTS", 50_000)

@@ -25,15 +25,16 @@ def score(model: str, table: str, out: str, *, keep: Sequence[str] = (), force: 
     check_output(out, model, table, force=force)
     fitted, kept = load_model(model), parse_columns("--keep", keep, column_names(table), table)
     rows, finite, total = 0, 0, 0.0
+    pieces = Blocks(fitted, table, kept, out=out)
 
     def blocks() -> Iterator[Any]:
         nonlocal rows, finite, total
-        for densities, beside in Blocks(fitted, table, kept).map(fitted.score_samples):
+        for densities, beside in pieces.map(fitted.score_samples):
             good = np.isfinite(densities)
             rows, finite, total = rows + len(good), finite + int(good.sum()), total + float(densities[good].sum())
             yield beside.append_column("log_density", pa.array(densities))
 
-    write_blocks(out, blocks(), table)
+    write_blocks(out, blocks(), table, pieces.types)
     if finite < rows:
         say(f"{rows - finite} of {rows} rows have no finite log-density.")
     mean = total / finite if finite else math.nan
@@ -97,8 +98,9 @@ def impute(
     with options_named(model):
         fitted.check_any_subset("impute")
     order = [name for name in names if name in wanted]
-    blocks = (_beside(left, right).select(order) for left, right in Blocks(fitted, table, beside).map(answer))
-    rows = write_blocks(out, blocks, table)
+    pieces = Blocks(fitted, table, beside, out=out)
+    blocks = (_beside(left, right).select(order) for left, right in pieces.map(answer))
+    rows = write_blocks(out, blocks, table, pieces.types)
     return {"out": out, "rows": rows, "filled": filled}
 
 
@@ -129,8 +131,8 @@ def intervals(
         judge.see(rows, predicted)
         return predicted
 
-    pieces = Blocks(fitted, table, kept, absent=column).map(answer)
-    rows = write_blocks(out, (_beside(left, right) for right, left in pieces), table)
+    pieces = Blocks(fitted, table, kept, absent=column, out=out)
+    rows = write_blocks(out, (_beside(left, right) for right, left in pieces.map(answer)), table, pieces.types)
     return {"out": out, "rows": rows, "column": column, "probability": probability, **judge.result()}
 
 
@@ -156,7 +158,7 @@ class _Judge:
         self.seen += int(present.sum())
         if self.field.column_type.ordered:
             low, high = (self.field.encode(raw) for raw in raw_columns(predicted, ["low", "high"]))
-            self.right += int(((low <= x) & (x <= high)).sum())  # false where x is NaN
+            self.right += int(self.field.between(low, x, high).sum())
             return
         likeliest = self.field.encode(raw_columns(predicted, ["likeliest"])[0])
         self.right += int((likeliest == x).sum())

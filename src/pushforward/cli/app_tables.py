@@ -115,6 +115,8 @@ def intervals(
 ) -> None:
     """Predict a column in each row, with intervals, given the other entries of the row.
 
+    Of a circular column, such as hours, they are arcs from low to high: through midnight where high is below low.
+
     Example:
 
         pushforward intervals people.safetensors new.csv --column income --out intervals.csv

@@ -53,7 +53,7 @@ def command(function: Function) -> Function:
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             with warnings.catch_warnings():
-                warnings.showwarning = lambda message, *_: say(f"Warning: {message}")  # without file and line
+                warnings.showwarning = _each_once()
                 function(*args, **kwargs)
         except (typer.Exit, typer.Abort):
             raise
@@ -80,6 +80,18 @@ def command(function: Function) -> Function:
             )
 
     return run  # type: ignore[return-value]
+
+
+def _each_once() -> Callable[..., None]:
+    """A function that shows warnings, without file and line, each of them once."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            say(f"Warning: {message}")
+
+    return show
 
 
 def _fail(message: str, code: int, label: str = "Error: ", *, everywhere: bool = True) -> None:

@@ -139,6 +139,5 @@ def evaluation_rows(evaluation: Evaluation) -> list[list[str]]:
         ]
     ]
     for name, score in evaluation.baselines.items():
-        ahead = with_error(score.difference, score.difference_error)
-        rows.append([TITLES.get(name, name), with_error(score.log_likelihood, score.standard_error), ahead])
+        rows.append([TITLES.get(name, name), *score.shown])
     return rows

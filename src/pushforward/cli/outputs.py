@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -123,17 +123,22 @@ def table_writer(out: str, schema: Any) -> Iterator[TableWriter]:
     remember(out)
 
 
-def write_blocks(out: str, blocks: Iterable[Any], table: str | os.PathLike[str]) -> int:
+def write_blocks(out: str, blocks: Iterable[Any], table: str | os.PathLike[str], whole: Collection[str] = ()) -> int:
     """Write Arrow tables one after the other, in constant memory; returns the number of rows.
 
-    The first block decides the types. Whole numbers are written as numbers, since a later block may hold others.
+    The first block decides the types. Whole numbers are written as numbers, since a later block may hold others,
+    but for the columns in ``whole``.
     """
     rows, pieces = 0, iter(blocks)
     first = next(pieces, None)
     if first is None or not first.num_rows:
         raise TableError(f"{os.fspath(table)}: the table has a header but no rows. Add rows below it.")
-    types = [pa.float64() if pa.types.is_integer(t) or pa.types.is_null(t) else t for t in first.schema.types]
-    schema = pa.schema(list(zip(first.schema.names, types, strict=True)))
+
+    def written(field: Any) -> Any:
+        changes = pa.types.is_null(field.type) or (pa.types.is_integer(field.type) and field.name not in whole)
+        return pa.float64() if changes else field.type
+
+    schema = pa.schema([(field.name, written(field)) for field in first.schema])
     with table_writer(out, schema) as writer:
         for block in chain([first], pieces):
             writer.write(block)

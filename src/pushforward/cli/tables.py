@@ -20,11 +20,13 @@ from pushforward.cli.options import parse_assignments
 from pushforward.core.distribution import Distribution
 from pushforward.data import TableError, column_names, stream_arrow
 from pushforward.data.fields import Field
-from pushforward.data.orders import TypeSpec
+from pushforward.data.formats import format_of
+from pushforward.data.orders import ORDINAL, TypeSpec
 from pushforward.data.parquet import ParquetRows
-from pushforward.data.reader import named_table
+from pushforward.data.reader import named_table, open_source
 from pushforward.data.storage import is_several
-from pushforward.distributions import Bounded, Circular, ColumnType, Positive
+from pushforward.data.type_names import parametric_type
+from pushforward.data.writing import STANDARD_OUTPUT
 from pushforward.estimators import FlowDensity
 from pushforward.estimators.layout import TableRows
 from pushforward.estimators.model_files import of_arrow
@@ -40,17 +42,12 @@ __all__ = [
     "options_named",
     "parse_types",
     "read_rows",
+    "types_of_rows",
 ]
 
 BLOCK = 8192
 """Rows that are read, scored or sampled at a time."""
 TYPE_FORM = "COLUMN=TYPE, such as hour=circular:24"
-PARAMETRIC: dict[str, Any] = {
-    "bounded": Bounded,
-    "circular": lambda period, low=0.0: Circular(period, low=low),
-    "positive": Positive,
-}
-"""Column types that take numbers, such as ``circular:24``."""
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 OPTIONS = {
     "types:": "--type:",
@@ -94,9 +91,15 @@ class Blocks:
         path: of the table.
         keep: names of columns to carry along, as text where the file declares no types.
         absent: a column of the model that the table may lack; its entries are missing then.
+        out: the table that is written; where its format holds types, columns to keep have those of all of their rows.
+
+    Attributes:
+        types: of the columns to keep whose type is known: as a file declares it, or as all rows have it.
     """
 
-    def __init__(self, model: FlowDensity, path: Any, keep: Sequence[str] = (), absent: str | None = None) -> None:
+    def __init__(
+        self, model: FlowDensity, path: Any, keep: Sequence[str] = (), absent: str | None = None, out: str = "-"
+    ) -> None:
         self.model, self.path, self.keep = model, path, list(keep)
         self.names, there = model.schema_.names, column_names(path)
         self.lacks = absent is not None and absent not in there
@@ -105,21 +108,47 @@ class Blocks:
             columns = "columns" if len(ignored) > 1 else "column"
             say(f"{self.path}: ignoring {columns} {listed(ignored)}, not part of the model.")
 
+        kept = [name for name in self.keep if name not in model.schema_.texts]
+        self.types = types_of_rows(path, kept, scan=out != STANDARD_OUTPUT and format_of(out)[0] not in ("csv", "tsv"))
+
     def map(self, answer: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
         """The answers for the columns of the model, block by block, and beside them the columns to keep.
 
         Errors about a block name the table, and count rows from its first one.
         """
         wanted = [*self.read, *(name for name in self.keep if name not in self.read)]
-        texts, first = {*self.model.schema_.texts, *(set(self.keep) - set(self.names))}, 0
+        texts, first = {*self.model.schema_.texts, *(set(self.keep) - set(self.names) - set(self.types))}, 0
         for block in stream_arrow(self.path, wanted, BLOCK, texts=texts):
             rows = block.select(self.read)
             for name in set(self.names) - set(self.read):
                 rows = rows.append_column(name, pa.nulls(block.num_rows))
             with options_named(self.path, first):
                 answers = answer(rows.select(self.names))
-            yield answers, block.select(self.keep)
+            beside = block.select(self.keep)
+            if self.types:
+                beside = beside.cast(pa.schema([(f.name, self.types.get(f.name, f.type)) for f in beside.schema]))
+            yield answers, beside
             first += block.num_rows
+
+
+def types_of_rows(path: Any, names: Sequence[str], *, scan: bool) -> dict[str, Any]:
+    """The types of columns of a table, of those for which they are known: of a file that declares no types, numbers
+    and booleans, if all rows are read for it."""
+    if not names:
+        return {}
+    source = open_source(path)
+    declared = {name: stored for name, stored in zip(source.names, source.types, strict=True) if name in names}
+    if not scan or all(stored is not None for stored in declared.values()):
+        plain = {name: t for name, t in declared.items() if t is not None and pa.types.is_integer(t)}
+        return plain
+    seen: dict[str, set[Any]] = {name: set() for name in names}
+    for block in stream_arrow(path, names, BLOCK):
+        for name in names:
+            if block.column(name).null_count < block.num_rows:
+                seen[name].add(block.column(name).type)
+    numbers = {name: pa.float64() for name, types in seen.items() if types == {pa.int64(), pa.float64()}}
+    single = {name: t for name, types in seen.items() if len(types) == 1 for t in types if not pa.types.is_string(t)}
+    return numbers | single
 
 
 def read_rows(model: FlowDensity, path: str) -> TableRows:
@@ -148,24 +177,16 @@ def parse_types(values: Sequence[str], columns: Sequence[str], table: str) -> di
 
 
 def _parse_type(column: str, text: str) -> TypeSpec:
-    kind, *numbers = text.split(":")
-    if not numbers or kind.lower() == "ordinal":
-        return text  # checked when the schema is inferred
-    if kind.lower() not in PARAMETRIC:
-        raise ValueError(
-            f"--type: column {column!r}: {kind!r} takes no numbers, only {listed(sorted(PARAMETRIC))} do. "
-            f"Write {column}={kind}."
-        )
+    if text.lower().startswith(ORDINAL):
+        return text  # checked when the schema is inferred, as names without numbers are
     try:
-        column_type: ColumnType = PARAMETRIC[kind.lower()](*(float(number) for number in numbers))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"--type: column {column!r}: {text!r} is not a column type ({error}).") from None
-    return column_type
+        return parametric_type(column, text) or text
+    except TableError as error:
+        raise ValueError(str(error).replace("types:", "--type:", 1)) from None
 
 
 def in_options(message: str) -> str:
     """A sentence for Python with options of the command line in place of parameters."""
-    message = message.replace("an object such as Circular(24)", "a type with numbers, such as circular:24")
     message = message.replace("the model 'mixed'", "--model mixed").replace("validation=None", "--validation 0")
     return DROP_CALL.sub(lambda call: f"--drop {shlex.quote(','.join(json.loads(call[1])))}", message)
 

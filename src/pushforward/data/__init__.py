@@ -7,8 +7,10 @@ from pushforward.data.images import Images, read_images
 from pushforward.data.reader import column_names, read_arrow, read_numbers, stream_arrow
 from pushforward.data.schema import Schema
 from pushforward.data.writing import TableWriter
+from pushforward.distributions import Circular
 
 __all__ = [
+    "Circular",
     "ImageError",
     "Images",
     "Schema",

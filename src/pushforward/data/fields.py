@@ -20,7 +20,7 @@ from pushforward.data.orders import shown_order
 from pushforward.data.quantities import ODD_WORDS, Quantity
 from pushforward.distributions import ColumnType, Ordinal
 
-__all__ = ["DAY", "EPOCH", "Field", "Notation", "labels_of", "show_type"]
+__all__ = ["DAY", "EPOCH", "Field", "Notation", "labels_of", "on_circle", "show_type"]
 
 EPOCH = dt.datetime(1970, 1, 1)
 DAY = 86_400.0
@@ -65,13 +65,14 @@ class Field:
     def encode(self, raw: Raw, *, feature: bool = False) -> NDArray[np.float64]:
         """The column as numbers, (rows,), NaN where it is missing. A category not seen when fitting gets the code after
         the last one, which has probability zero; in a ``feature``, that is only conditioned on, it counts as missing.
+        The upper end of a circle becomes its lower end, which is the same point: hour 24 is hour 0.
 
         Raises:
             TableError: the column holds text but was fitted as numbers.
         """
         if self.labels is None:
             values = self._read(raw) if raw.values is None else raw.values
-            return values / DAY if self.form == "day" else values
+            return on_circle(self.column_type, values / DAY if self.form == "day" else values)
         codes = {label: float(k) for k, label in enumerate(self.labels)}
         # Codes may be numbers in one table and, beside a single word, text in another one.
         items = labels_of(raw)
@@ -118,12 +119,29 @@ class Field:
             if feature:
                 values[outside] = math.nan
 
+    def rounded_outwards(
+        self, low: NDArray[np.float64], high: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Ends of intervals (rows,) with the decimals of the column, the lower ones rounded down and the upper ones up;
+        as they are where that would leave its domain."""
+        if self.decimals is None:
+            return low, high
+
+        def moved(ends: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+            nearest = np.round(ends, self.decimals or 0)
+            short = (nearest - ends) * np.sign(step) < 0
+            rounded = np.where(short, np.round(nearest + step, self.decimals or 0), nearest) + 0.0  # no -0
+            return np.where(self.holds(rounded), rounded, ends)
+
+        step = 10.0**-self.decimals
+        return moved(low, -step), moved(high, step)
+
     def rounded(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values (rows,) with the decimals of the column; where that would leave its domain, with the next such number
-        inside."""
+        inside. On a circle the upper end is the lower one: 23.96 hours are 0.0 with one decimal."""
         if self.decimals is None:
             return values
-        rounded = np.round(values, self.decimals) + 0.0  # no -0
+        rounded = on_circle(self.column_type, np.round(values, self.decimals) + 0.0)  # no -0
         inside = self.holds(rounded)
         for step in (10.0**-self.decimals, -(10.0**-self.decimals)) if not inside.all() else ():
             moved = np.round(rounded + step, self.decimals) + 0.0
@@ -134,6 +152,12 @@ class Field:
         """Which values (rows,) the type of the column can hold, or are missing."""
         inside: NDArray[np.bool_] = self.column_type.holds(torch.as_tensor(values)[None])[0].numpy()
         return inside | np.isnan(values)
+
+    def between(self, low: NDArray[np.float64], x: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which encoded values lie in intervals, ends included; on a circle in arcs, which pass the cut where ``high``
+        is smaller than ``low``. False where x is missing."""
+        above, below = low <= x, x <= high
+        return np.where((high < low) & (self.column_type.circle is not None), above | below, above & below)
 
     def decode(self, values: NDArray[np.float64]) -> Any:
         """Values in the units and data type of the table, None or NaN where they are missing."""
@@ -214,6 +238,13 @@ def _consequence(rows: int, *, feature: bool) -> str:
 def _counted(number: int, one: str, many: str) -> str:
     """A number with its noun in the singular or plural."""
     return f"{number:,} {one if number == 1 else many}"
+
+
+def on_circle(column_type: ColumnType, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values (rows,), of a type on a circle with the lower end in place of the upper one: they are one point."""
+    if (circle := column_type.circle) is None:
+        return values
+    return np.where(values == circle.high, circle.low, values)
 
 
 def labels_of(raw: Raw) -> list[Any]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pushforward.data.fields import Field
 from pushforward.data.formats import drop_call
+from pushforward.data.going_around import circle_sentence
 from pushforward.data.rules import has_order, rules_of
 
 __all__ = ["Finding", "empty_columns", "findings", "identifiers"]
@@ -96,7 +97,7 @@ def _of_column(field: Field, present: Floats, rows: int) -> str | None:
     if field.labels is None and (value := _sentinel(distinct, counts)) is not None:
         times = int(counts[distinct == value][0])
         return f"holds {value:g} in {times:,} rows, far from all other values. If it means missing, leave it empty."
-    return None
+    return circle_sentence(field, present)
 
 
 def _counts_rows(field: Field, distinct: Floats) -> bool:

@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from pushforward.data.dates import DateFormat, date_format_of
-from pushforward.data.fields import DAY, EPOCH, Field, Notation, labels_of, show_type
+from pushforward.data.fields import DAY, EPOCH, Field, Notation, labels_of, on_circle, show_type
 from pushforward.data.formats import TableError, drop_call
 from pushforward.data.frame import EXACT, Raw
 from pushforward.data.limits import decimals_of, with_limits
 from pushforward.data.orders import ORDINAL, TypeSpec, declared_order, warn_alphabetical
 from pushforward.data.quantities import quantity_of
+from pushforward.data.type_names import parametric_type
 from pushforward.distributions import (
     Boolean,
     Categorical,
@@ -62,8 +63,8 @@ HEAVY = 8.0
 
 
 def declared_field(raw: Raw, column_type: TypeSpec) -> Field:
-    """The field of a column with a declared type: an object, or a name, whose details follow from the values; or the
-    order of its values.
+    """The field of a column with a declared type: an object, a name, whose details follow from the values, a name with
+    numbers such as ``"circular:24"``, or the order of its values.
 
     Raises:
         TableError: there is no such type, or a value is outside its domain.
@@ -75,6 +76,8 @@ def declared_field(raw: Raw, column_type: TypeSpec) -> Field:
         order = declared_order(raw.name, column_type, present)
         return _levels(replace(raw, order=tuple(order)), DECLARED, ordered=True)
     if isinstance(column_type, str):
+        column_type = parametric_type(raw.name, column_type) or column_type
+    if isinstance(column_type, str):
         named = {"real": "continuous", "bool": "boolean"}.get(column_type.lower(), column_type.lower())
         if named in ("categorical", "ordinal"):
             return _levels(raw, DECLARED, ordered=named == "ordinal")
@@ -84,7 +87,8 @@ def declared_field(raw: Raw, column_type: TypeSpec) -> Field:
         if named not in simple:
             options = ", ".join([*simple, "categorical", "ordinal"])
             raise TableError(
-                f"types: {column_type!r} is not a column type. Choose {options}, or an object such as Circular(24)."
+                f"types: {column_type!r} is not a column type. Choose {options}, or a type with numbers, such as "
+                "circular:24."
             )
         column_type = simple[named]()
     if not isinstance(column_type, ColumnType):
@@ -112,6 +116,7 @@ def declared_field(raw: Raw, column_type: TypeSpec) -> Field:
     values = np.asarray(raw.values)
     if isinstance(column_type, Circular):
         column_type = _circle_of(column_type, values)
+        values = on_circle(column_type, values)
     wrong = ~np.isnan(values) & ~column_type.holds(torch.as_tensor(values)[None])[0].numpy()
     if wrong.any():
         first = int(np.argmax(wrong))
@@ -130,17 +135,20 @@ def declared_field(raw: Raw, column_type: TypeSpec) -> Field:
 
 def _circle_of(circle: Circular, values: Floats) -> ColumnType:
     """A circle that starts where the values do, if they leave the declared one and fit into another of its period, such
-    as months from 1 to 12; with a probability for each of a few whole numbers."""
+    as months from 1 to 12; with a probability for each of a few whole numbers. Values may hold both ends, such as 0 and
+    24, or -180 and 180, which are one point."""
     present = values[~np.isnan(values)]
     if not len(present):
         return circle
-    low, high = circle.low, present.max()
-    if present.min() < low or high >= low + circle.period:
-        start = math.floor(present.min())
-        if high - start >= circle.period:
+    low, high, start = present.min(), present.max(), math.floor(present.min())
+    fits = circle.low <= low and high <= circle.low + circle.period
+    if not (fits and high < circle.low + circle.period):
+        span, whole = high - start, bool((present == present.round()).all())
+        if span > circle.period and not fits:
             return circle  # refused, naming the value
-        circle = Circular(circle.period, low=start, bins=circle.univariate.bins)
-    distinct = np.unique(present)
+        if not fits or (whole and span < circle.period):
+            circle = Circular(circle.period, low=start, bins=circle.univariate.bins)
+    distinct = np.unique(on_circle(circle, present))
     if (distinct == distinct.round()).all() and len(distinct) <= WHOLE_CODES:
         return Inflated(circle, distinct.tolist())
     return circle

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pushforward.data.fields import DAY, Field
 from pushforward.data.quantities import Quantity
-from pushforward.distributions import Boolean, Circular, Constant
+from pushforward.distributions import Boolean, Constant
 
 __all__ = ["Rule", "broken", "draw_keeping", "draw_within", "has_order", "rules_of"]
 
@@ -64,9 +64,8 @@ def rules_of(
 
 def has_order(field: Field) -> bool:
     """Whether the values of a column can be compared with those of others: numbers and dates."""
-    return field.labels is None and field.form != "bool" and not isinstance(
-        field.column_type, Boolean | Circular | Constant
-    )  # fmt: skip
+    is_ordered = field.column_type.circle is None and not isinstance(field.column_type, Boolean | Constant)
+    return is_ordered and field.labels is None and field.form != "bool"
 
 
 def _unit(field: Field) -> tuple[str, str]:

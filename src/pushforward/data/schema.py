@@ -54,8 +54,9 @@ class Schema:
         Args:
             table: a data frame of pandas, polars or pyarrow, or an array (rows, columns).
             types: column types by column name, which override the rules: objects such as ``Circular(24)``, names
-                such as ``"categorical"``, or all values of a column from the lowest to the highest, as a list or as
-                ``"ordinal:small<medium<large"``. An ordered column of the table has its order already.
+                such as ``"categorical"``, names with numbers such as ``"circular:24"`` and ``"bounded:0:1"``, or all
+                values of a column from the lowest to the highest, as a list or as ``"ordinal:small<medium<large"``. An
+                ordered column of the table has its order already.
             names: of the columns of an array; ``x0``, ``x1``, ... by default.
             draws: whether draws of a model are to look like the table, so that limits which the values of a column
                 show become part of its type, and numbers that repeat have probabilities. Without, a type holds any

@@ -6,12 +6,13 @@ from pushforward.core.waiting_threads import let_waiting_threads_sleep
 
 let_waiting_threads_sleep()  # before the imports that follow load torch
 
+from pushforward.distributions import Circular
 from pushforward.estimators.anomaly import FlowAnomaly, Reason
 from pushforward.estimators.conditional import FlowConditional, FlowRegressor
 from pushforward.estimators.density import FlowDensity
 from pushforward.estimators.images import FlowImages
 
-__all__ = ["FlowAnomaly", "FlowConditional", "FlowDensity", "FlowImages", "FlowRegressor", "Reason"]
+__all__ = ["Circular", "FlowAnomaly", "FlowConditional", "FlowDensity", "FlowImages", "FlowRegressor", "Reason"]
 
 
 def __dir__() -> list[str]:

@@ -132,8 +132,11 @@ class FlowConditional(TableEstimator):
         weights = torch.ones(len(targets), dtype=torch.float64) if weights is None else weights
         complete = ~targets.isnan().any(dim=1) & (weights > 0)
         context, targets = context[complete].to(self.device), targets[complete].to(self.device)
-        levels = self._predict_each(context, lambda distribution, j, rows: distribution.mid_cdf(targets[rows, j]))
-        scores, row_weights = np.abs(levels - 0.5), to_numpy(weights[complete])
+
+        def score(distribution: ColumnDistribution, j: int, rows: slice) -> Tensor:
+            return distribution.probability_from_median(targets[rows, j])
+
+        scores, row_weights = self._predict_each(context, score), to_numpy(weights[complete])
         order = np.argsort(scores, axis=0)
         self.scores_ = np.take_along_axis(scores, order, axis=0)
         self.score_weights_ = row_weights[order] / row_weights.mean() if len(row_weights) else scores
@@ -169,18 +172,19 @@ class FlowConditional(TableEstimator):
         return self._mean_score(self.log_prob(X, y), sample_weight)
 
     def predict(self, X: Any) -> Any:
-        """A point prediction of each output given X, in the format of y: the mean of a continuous output, the median of
-        integers, the most probable category."""
+        """A point prediction of each output given X, in the format of y: the mean of a continuous output, the mean
+        direction on a circle, the median of integers, the most probable category."""
         centres = self._predict_each(self._numbers(X), lambda distribution, j, rows: distribution.centre())
         return self._like_y(centres, X)
 
     def predict_median(self, X: Any) -> Any:
-        """The median of each output given X, in the format of y."""
+        """The median of each output given X, in the format of y; on a circle the circular median."""
         medians = self._predict_each(self._numbers(X), lambda distribution, j, rows: distribution.median())
         return self._like_y(medians, X)
 
     def predict_quantiles(self, X: Any, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> Array:
-        """Quantiles of each output given X, (rows, quantiles) or (rows, outputs, quantiles)."""
+        """Quantiles of each output given X, (rows, quantiles) or (rows, outputs, quantiles); on a circle from
+        the cut."""
         levels = check_probabilities(type(self).__name__, "quantiles", quantiles)
 
         def stacked(distribution: ColumnDistribution, j: int, rows: slice) -> Tensor:
@@ -190,6 +194,9 @@ class FlowConditional(TableEstimator):
 
     def predict_interval(self, X: Any, probability: float = 0.9, *, shortest: bool = False) -> Array:
         """Ends of a prediction interval of each output given X, (rows, 2) or (rows, outputs, 2).
+
+        On a circle intervals are arcs, whose end is smaller than their start where they pass the cut; the central one
+        has as much probability on each side of the median.
 
         Args:
             X: the table.
@@ -209,7 +216,7 @@ class FlowConditional(TableEstimator):
         return self._shaped(self._predict_each(self._numbers(X), interval))
 
     def _half_widths(self, probability: float) -> list[float]:
-        """How far from ½, on the scale of probabilities, the ends of the interval of each output lie."""
+        """How far from the median, on the scale of probabilities, the ends of the interval of each output lie."""
         check_is_fitted(self)
         count, outputs = self.scores_.shape
         if not count:
@@ -307,6 +314,20 @@ class FlowRegressor(RegressorMixin, FlowConditional):
                 f"FlowRegressor: y must be numbers, but column {unordered[0]!r} holds categories. Use FlowConditional."
             )
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R² of the predicted means.
+
+        Raises:
+            ValueError: an output lies on a circle, where there is no R².
+        """
+        check_is_fitted(self)
+        if around := [field.name for field in self.target_schema_.fields if field.column_type.circle is not None]:
+            raise ValueError(
+                f"FlowRegressor: column {around[0]!r} goes around a circle, for which R² is not defined. Judge by crps "
+                "or log_prob instead."
+            )
+        return float(super().score(X, y, sample_weight))
+
     def predict(self, X: Any) -> Array:
-        """The mean of each output given X, (rows,) or (rows, outputs)."""
+        """The mean of each output given X, (rows,) or (rows, outputs); on a circle the mean direction."""
         return self._shaped(self._predict_each(self._numbers(X), lambda distribution, j, rows: distribution.mean()))

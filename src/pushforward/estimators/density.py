@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -30,6 +31,7 @@ from pushforward.estimators.parameters import check_training, seed_of
 from pushforward.estimators.table import Prepared, TableEstimator
 from pushforward.estimators.table_answers import TableAnswers
 from pushforward.estimators.table_conditional import TableConditional
+from pushforward.evaluate.training_rows import TrainingRows
 from pushforward.io import load, read_header
 
 __all__ = ["FlowDensity"]
@@ -57,7 +59,7 @@ class FlowDensity(DensityMixin, TableAnswers):
             types of the columns.
         options: of the model, such as ``{"depth": 8}`` for ``"nsf"``.
         context: names of columns to condition on: the model is that of the other columns given these.
-        types: column types by name, which override those that `data.schema.Schema` infers: ``{"hour": Circular(24),
+        types: column types by name, which override those that `data.schema.Schema` infers: ``{"hour": "circular:24",
             "class": "categorical", "size": ["S", "M", "L"]}``, where a list, or ``"ordinal:S<M<L"``, is an order; or a
             whole `Schema`. The columns of an array are called x0, x1, ... .
         order: of a mixed-type model: ``"any"`` to condition on any columns; ``"fixed"`` for the order of the table
@@ -86,6 +88,7 @@ class FlowDensity(DensityMixin, TableAnswers):
         model_: the distribution, of the columns that are not conditioned on.
         model_name_: the kind of model.
         history_: of the training.
+        training_rows_: hashes of rows that were trained on, by which `report` recognises them.
         n_features_in_: number of columns.
 
     References:
@@ -125,7 +128,10 @@ class FlowDensity(DensityMixin, TableAnswers):
         """
         metadata = read_header(path).metadata
         if "estimator" in metadata or not isinstance(names := metadata.get("columns"), list):
-            return super().load(path)
+            estimator = super().load(path)
+            if "training_hashes" in metadata:
+                estimator.training_rows_ = TrainingRows.from_dict(metadata["training_hashes"])
+            return estimator
         context = metadata.get("given") or []
         fields = [Field(str(name), Continuous(), "numbers", "Float64") for name in (*names, *context)]
         estimator = cls(model="auto", context=tuple(context))
@@ -133,6 +139,11 @@ class FlowDensity(DensityMixin, TableAnswers):
         estimator.model_name_ = metadata.get("model", "this flow")
         estimator.n_features_in_, estimator.feature_names_in_ = len(fields), np.array([f.name for f in fields], object)
         return estimator
+
+    def as_saved(self) -> tuple[Distribution, dict[str, Any]]:
+        model, metadata = super().as_saved()
+        rows: TrainingRows | None = getattr(self, "training_rows_", None)
+        return model, metadata if rows is None else {**metadata, "training_hashes": rows.to_dict()}
 
     # --- learning
 
@@ -200,6 +211,18 @@ class FlowDensity(DensityMixin, TableAnswers):
             why=why, again=again, **options,
         )  # fmt: skip
         return self
+
+    def _train(
+        self, *table: Any, again: bool, prepared: Callable[[Prepared], None] | None = None, **options: Any
+    ) -> None:
+        def note(about: Prepared) -> None:
+            rows = TrainingRows.of(about.train.x, about.train.context)
+            earlier: TrainingRows | None = getattr(self, "training_rows_", None) if again else None
+            self.training_rows_ = rows if earlier is None else earlier.joined(rows)
+            if prepared is not None:
+                prepared(about)
+
+        super()._train(*table, again=again, prepared=note, **options)
 
     def _choose(self, x: Tensor) -> str:
         """Decide the kind of model; returns the reason, if it was left to the table."""
@@ -301,14 +324,13 @@ class FlowDensity(DensityMixin, TableAnswers):
         samples.
 
         Args:
-            X: the held-out rows.
+            X: the held-out rows. Rows of `fit` are recognised, and not judged by.
             path: of the page.
             train: the rows of `fit`, to test also whether samples memorize them and can replace them in training.
             random_state: seed of the samples.
 
         Returns:
-            The main numbers of the page, such as log-likelihoods, coverage, distances of columns and the AUC of the
-            two-sample test.
+            The main numbers of the page: log-likelihoods, coverage, distances of columns, AUC, and the verdict.
         """
         from pushforward.evaluate.report import write_model_report
 
@@ -316,9 +338,12 @@ class FlowDensity(DensityMixin, TableAnswers):
         rows = self.encode(X)
         if not len(rows):
             raise ValueError("FlowDensity: X has no row to report on.")
-        schema, context_schema = self.layout_.schemas
-        return write_model_report(
-            path, "FlowDensity", self.model_, schema, rows.x, context=rows.context, context_schema=context_schema,
-            train=None if train is None else self.encode(train).x, history=getattr(self, "history_", None),
-            seed=self._generator(random_state).initial_seed(),
+        schema, conditions = self.layout_.schemas
+        numbers = write_model_report(
+            path, "FlowDensity", self.model_, schema, rows.x, context=rows.context, context_schema=conditions,
+            train=None if train is None else self.encode(train).x, trained_on=getattr(self, "training_rows_", None),
+            history=getattr(self, "history_", None), seed=self._generator(random_state).initial_seed(),
         )  # fmt: skip
+        if not numbers["verdict"]["held_out"]:
+            warnings.warn(f"FlowDensity.report: {numbers['verdict']['headline']}", UserWarning, stacklevel=2)
+        return numbers

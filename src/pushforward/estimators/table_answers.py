@@ -121,7 +121,9 @@ class TableAnswers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstim
             probability: of the central interval.
 
         Returns:
-            A table with the columns low, median and high; for unordered categories likeliest and probability.
+            A table with the columns low, median and high, with the decimals of the column, the ends rounded outwards;
+            for unordered categories likeliest and probability. Of a `Circular` column the shortest arc from low to
+            high, where high is smaller than low if it passes the cut, and the circular median.
         """
         model, rows, k = self._any_subset("intervals"), self.encode(X), self.layout_.place(column)
         field = self.schema_.fields[self.schema_.place(column)]
@@ -136,6 +138,10 @@ class TableAnswers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstim
                     largest = distribution.probabilities().max(dim=-1)
                     parts.append(to_numpy(torch.stack([largest.indices.double(), largest.values.double()])))
         results = np.concatenate(parts, axis=1)  # (2 or 3, rows)
+        if len(results) == 3:
+            low, median, high = results
+            results[0], results[2] = field.rounded_outwards(low, high)
+            results[1] = field.rounded(median)
         names = ("likeliest",) if len(results) == 2 else ("low", "median", "high")
         fields = [replace(field, name=name, label=None) for name in names]
         columns = [field.decode(row) for row in results[: len(names)]]

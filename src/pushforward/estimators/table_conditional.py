@@ -150,25 +150,27 @@ class ColumnConditional:
         return float(self.distribution.cdf(self.field.value(value)))
 
     def quantile(self, p: float) -> Any:
-        """The smallest value x with P(X ≤ x) ≥ p."""
+        """The smallest value x with P(X ≤ x) ≥ p; on a circle counted from the cut."""
         return self._value(self.distribution.quantile(p))
 
     def median(self) -> Any:
-        """The quantile of ½."""
-        return self.quantile(0.5)
+        """The quantile of ½; on a circle the circular median, the value with the smallest mean distance to others."""
+        return self._value(self.distribution.median())
 
     def mean(self) -> Any:
-        """The mean; of ordered categories and booleans in terms of their codes 0, 1, ... ."""
+        """The mean, on a circle the mean direction; of ordered categories and booleans in terms of their codes 0, 1,
+        ... ."""
         mean = self.distribution.mean()
         return float(mean) if self.field.labels is not None or self.field.form == "bool" else self._value(mean)
 
     def interval(self, probability: float = 0.9) -> tuple[Any, Any]:
-        """The central interval of a probability."""
+        """The central interval of a probability. Of a `Circular` column the shortest arc that holds it, (start, end),
+        where the end is smaller than the start if the arc passes the cut: (20, 2) for hours around 23."""
         low, high = self.distribution.interval(probability)
         return self._value(low), self._value(high)
 
     def highest_density_interval(self, probability: float = 0.9) -> tuple[Any, Any]:
-        """The shortest interval of a probability."""
+        """The shortest interval of a probability; of a `Circular` column the shortest arc, as `interval`."""
         low, high = self.distribution.highest_density_interval(probability)
         return self._value(low), self._value(high)
 

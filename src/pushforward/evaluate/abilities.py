@@ -13,7 +13,7 @@ from pushforward.core.bijection import NotInvertibleError
 from pushforward.core.distribution import Distribution
 from pushforward.distributions import ColumnDistribution, ColumnType, Continuous
 
-__all__ = ["KnowsColumns", "column_types", "conditions_on_any", "distribution_functions"]
+__all__ = ["HasMarginals", "KnowsColumns", "column_types", "conditions_on_any", "distribution_functions"]
 
 
 @runtime_checkable
@@ -21,6 +21,14 @@ class HasColumnTypes(Protocol):
     """A distribution that knows the type of each column."""
 
     def column_type(self, j: int) -> ColumnType: ...
+
+
+@runtime_checkable
+class HasMarginals(Protocol):
+    """A distribution that takes NaN for a missing entry, of any column or of some, and gives the marginal density of
+    the observed entries."""
+
+    def log_marginal(self, x: Tensor, *, context: Tensor | None = None) -> Tensor: ...
 
 
 @runtime_checkable

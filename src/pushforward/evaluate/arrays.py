@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pushforward.core.distribution import Distribution
-from pushforward.evaluate.abilities import KnowsColumns
+from pushforward.evaluate.abilities import HasMarginals
 
 __all__ = ["Floats", "Rows", "as_rows", "evaluation_mode", "log_prob_in_batches", "sample_in_batches", "to_model"]
 
@@ -87,7 +87,7 @@ def log_prob_in_batches(model: Distribution, x: Rows, context: Rows | None = Non
 
     Returns:
         (rows,) float64, in nats: ``-inf`` outside the support and NaN where a row holds NaN. A model that
-        knows its columns takes NaN for a missing entry and gives the marginal density of the observed ones.
+        has marginal densities takes NaN for a missing entry and gives the marginal density of the observed ones.
 
     Raises:
         ValueError: shapes do not fit the model, or x and context differ in their number of rows.
@@ -104,7 +104,7 @@ def log_prob_in_batches(model: Distribution, x: Rows, context: Rows | None = Non
         for start in range(0, len(x), batch_size):
             rows = slice(start, start + batch_size)
             batch, batch_context = to_model(model, x[rows], None if context is None else context[rows])
-            if isinstance(model, KnowsColumns):
+            if isinstance(model, HasMarginals):
                 batch_log_prob = model.log_marginal(batch, context=batch_context)
             else:
                 batch_log_prob = model.log_prob(batch, batch_context)

@@ -67,7 +67,9 @@ class ColumnCalibration:
         outside: number of values outside of the support, such as unknown categories. They count as outside of every
             interval and as misclassified.
         lower, upper: F(x-) = P(X < x) and F(x) = P(X ≤ x) of each value, (rows,), equal where the distribution is
-            continuous; None for columns without an order and for those of two categories.
+            continuous; None for columns without an order and for those of two categories. On a circle they count from
+            the point across from the median, which has F = ½, wherever the circle is cut; then F(x) exceeds 1 for a
+            value of positive probability in which that point lies.
         reliability: of a column of categories, else None.
         log_prob: conditional log-density (log-probability) of each value, (rows,); empty for a model that has none.
         marginal_log_prob: the same under the marginal distribution, (rows,); None for a model of a fixed column order.
@@ -91,7 +93,8 @@ class ColumnCalibration:
             return mean_and_error(self.log_prob - self.marginal_log_prob)
 
     def coverage(self, probability: float) -> tuple[float, float]:
-        """`coverage` of this column; values outside of the support are in no interval."""
+        """`coverage` of this column; values outside of the support are in no interval. On a circle the intervals are
+        arcs with as much probability on each side of the median."""
         return coverage(*self._steps(), probability, outside=self.outside)
 
     def pit(self, bins: int = 20) -> Floats:
@@ -106,7 +109,10 @@ class ColumnCalibration:
             return CALIBRATED
         lower, upper = self._steps()
         largest = max(abs(self.coverage(level)[0] - level) for level in LEVELS)
-        shift = ((lower + upper).mean() - 1) / 2 / math.sqrt(1 / 12)  # in standard deviations of a uniform variable
+        middle = (lower + upper) / 2
+        shift = (np.where(middle > 1, middle - 1, middle).mean() - 0.5) / math.sqrt(
+            1 / 12
+        )  # in standard deviations of a uniform variable
         excess = self.coverage(0.5)[0] + self.coverage(0.9)[0] - 1.4
         slightly = "slightly " if largest < NEGLIGIBLE and abs(shift) < 3 * NEGLIGIBLE else ""
         if abs(shift) > abs(excess):
@@ -181,7 +187,9 @@ def coverage(lower: Floats, upper: Floats, probability: float, *, outside: int =
     """
     low, high = (1 - probability) / 2, (1 + probability) / 2
     point_mass = upper - lower
+    # On a circle a step may pass 1, beyond which it begins anew at 0.
     overlap = np.clip(np.minimum(upper, high) - np.maximum(lower, low), 0, None)
+    overlap += np.clip(np.minimum(upper - 1, high) - np.maximum(lower - 1, low), 0, None)
     share = np.where(
         point_mass > 0, overlap / np.where(point_mass > 0, point_mass, 1.0), (low <= upper) & (upper <= high)
     )
@@ -204,8 +212,9 @@ def pit_histogram(lower: Floats, upper: Floats, bins: int = 20) -> Floats:
     discrete = point_mass > 0
     heights = np.histogram(upper[~discrete], edges)[0].astype(np.float64)
     if discrete.any():
-        below = np.clip((edges - lower[discrete, None]) / point_mass[discrete, None], 0, 1)  # (rows, edges)
-        heights += np.diff(below.sum(axis=0))
+        past = (edges - lower[discrete, None]) / point_mass[discrete, None]  # (rows, edges)
+        again = np.clip(past + 1 / point_mass[discrete, None], 0, 1)  # of a step on a circle that passes 1
+        heights += np.diff((np.clip(past, 0, 1) + again).sum(axis=0))
     return heights * bins / len(upper)
 
 
@@ -234,6 +243,8 @@ def _measure_column(
         if column_type.has_ranks:
             results["upper"] = distribution.cdf(values)
             results["lower"] = 2 * distribution.mid_cdf(values) - results["upper"]
+            if column_type.circle is not None:
+                results["middle"] = distribution.median_level()
         if column_type.levels:
             results["confidence"], results["correct"] = _add_predictions(distribution, values, bin_sums)
         for key, result in results.items():
@@ -243,6 +254,9 @@ def _measure_column(
     if lower is not None and upper is not None:  # in float32 rounding may put lower above upper
         lower, upper = np.clip(lower, 0, 1), np.clip(upper, 0, 1)
         lower = np.where(upper - lower < 1e-6, upper, lower)
+        if "middle" in whole:
+            point_mass, lower = upper - lower, np.mod(lower - whole["middle"] + 0.5, 1.0)
+            upper = lower + point_mass
     reliability = None
     if column_type.levels:
         counts, predicted, observed = bin_sums.numpy()

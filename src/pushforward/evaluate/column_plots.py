@@ -75,7 +75,7 @@ def plot_pit(columns: Sequence[ColumnCalibration], *, limit: int = MAX_PANELS) -
     for column, ax in zip(ordered, axes, strict=False):
         low, high = pit_band(column.rows, BINS)
         heights = column.pit(BINS)
-        ax.stairs(heights, edges, color=COLORS["model"], linewidth=1.4, label="held-out values", baseline=None)
+        ax.stairs(heights, edges, color=COLORS["model"], linewidth=1.4, label="real values", baseline=None)
         ax.axhline(1.0, color=MUTED, linewidth=0.8, label="calibrated")
         ax.axhspan(
             low, high, color="#d9dde2", linewidth=0, zorder=0, label="where calibrated columns stay 99 times in 100"
@@ -110,7 +110,7 @@ def plot_reliability(columns: Sequence[ColumnCalibration], *, limit: int = MAX_P
         )
         error = 2 * np.sqrt(np.clip(observed * (1 - observed), 1e-4, None) / counts)
         ax.errorbar(predicted, observed, error, color=COLORS["model"], marker="o", markersize=4, linewidth=1.2,
-                    elinewidth=1, label="held-out values")  # fmt: skip
+                    elinewidth=1, label="real values")  # fmt: skip
         ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, label="calibrated")
         ax.set_xlim(-0.03, 1.03)
         ax.set_ylim(-0.03, 1.03)
@@ -162,7 +162,7 @@ def plot_memorization(result: Memorization) -> Figure:
     ax = axes[0, 0]
     top = float(np.quantile(np.concatenate([result.samples, result.held_out]), 0.995)) or 1e-3
     edges = np.linspace(0, top, 50)
-    for rows, color, label in ((result.held_out, "data", "held-out rows"), (result.samples, "model", "samples")):
+    for rows, color, label in ((result.held_out, "data", "real rows"), (result.samples, "model", "samples")):
         heights = np.histogram(rows, edges)[0] / len(rows)
         ax.stairs(heights, edges, fill=color == "data", color=COLORS[color], alpha=0.45 if color == "data" else 1.0,
                   linewidth=1.5, label=label)  # fmt: skip

@@ -8,8 +8,8 @@ string is escaped by the template, so that a column name or a message can never 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import ClassVar, TypeAlias
 
@@ -30,6 +30,7 @@ __all__ = [
     "Section",
     "page",
     "picture",
+    "reworded",
     "write_report",
 ]
 
@@ -122,6 +123,21 @@ class Section:
 
     title: str
     parts: Sequence[Part] = field(default_factory=list)
+
+
+def reworded(section: Section, change: Callable[[str], str]) -> Section:
+    """The section with a change of its title, sentences, captions and headers."""
+
+    def part(old: Part) -> Part:
+        if isinstance(old, str):
+            return change(old)
+        if isinstance(old, Fact):
+            return replace(old, text=change(old.text))
+        if isinstance(old, HtmlTable):
+            return replace(old, header=[change(name) for name in old.header], caption=change(old.caption))
+        return replace(old, caption=change(old.caption)) if isinstance(old, Picture) else old
+
+    return Section(change(section.title), [part(old) for old in section.parts])
 
 
 def picture(figure: Figure, caption: str, *, dpi: int | None = None) -> Picture:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +24,7 @@ from pushforward.evaluate.metrics import TITLES, BaselineScore, Evaluation, sign
 from pushforward.evaluate.training_rows import TrainingRows
 from pushforward.evaluate.violations import Violation
 
-__all__ = ["CheckResult", "Verdict", "verdict"]
+__all__ = ["CheckResult", "Verdict", "verdict", "without_held_out"]
 
 Level = Literal["good", "note", "problem"]
 MARKS: dict[Level, str] = {"good": "✓", "note": "!", "problem": "✗"}
@@ -53,10 +54,12 @@ class Verdict:
     Attributes:
         headline: one sentence.
         findings: the checks, problems first.
+        held_out: whether the rows it rests on were not trained on, as far as is known.
     """
 
     headline: str
     findings: tuple[CheckResult, ...]
+    held_out: bool = True
 
     @property
     def ok(self) -> bool:
@@ -72,6 +75,7 @@ class Verdict:
         """As JSON."""
         return {
             "ok": self.ok,
+            "held_out": self.held_out,
             "headline": self.headline,
             "findings": [vars(finding) for finding in self.findings],
             "lines": self.lines,
@@ -108,9 +112,10 @@ def verdict(
         precision: as from `precision_check`.
     """
     values = as_rows("verdict", "x", x)
+    seen = _seen(trained_on, values, context)
     checks = [
         _likelihood(evaluation),
-        _seen(trained_on, values, context),
+        seen,
         _support(evaluation, model, names, values),
         _discrete(model, names, values),
         _calibration(calibration),
@@ -121,7 +126,10 @@ def verdict(
     ]
     order: list[Level] = ["problem", "note", "good"]
     findings = sorted((check for check in checks if check is not None), key=lambda check: order.index(check.level))
-    return Verdict(_headline(evaluation, findings, checks), tuple(findings))
+    held_out = seen is None or seen.level != "problem"
+    if not held_out:  # nothing good follows from rows that were trained on
+        findings = [replace(f, text=without_held_out(f.text)) for f in findings if f.level != "good"]
+    return Verdict(_headline(evaluation, findings, checks), tuple(findings), held_out)
 
 
 def _headline(evaluation: Evaluation, findings: Sequence[CheckResult], checks: Sequence[CheckResult | None]) -> str:
@@ -192,6 +200,7 @@ def _best_baseline(evaluation: Evaluation) -> tuple[str, BaselineScore]:
         return -score.outside, -ahead if math.isfinite(ahead) else -math.inf
 
     return max(evaluation.baselines.items(), key=rank)
+
 
 def _seen(trained_on: TrainingRows | None, x: Floats, context: Rows | None) -> CheckResult | None:
     """Whether rows were trained on, more than equal some by chance."""
@@ -313,6 +322,15 @@ def _listed(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
     more = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {_counted(more, 'other column')}" if more > 0 else "")
+
+
+def without_held_out(text: str) -> str:
+    """A text about rows that are not held out.
+
+    >>> without_held_out("Held-out rows, and a held-out row")
+    'Rows, and a row'
+    """
+    return re.sub(r"\bheld-out (?=\w)", "", re.sub(r"\bHeld-out (\w)", lambda match: match[1].upper(), text))
 
 
 def _counted(number: int, noun: str) -> str:

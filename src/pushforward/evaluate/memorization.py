@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pushforward.data.schema import Schema
-from pushforward.distributions import Circular, ColumnType
+from pushforward.distributions import ColumnType
 from pushforward.evaluate.arrays import Floats
 from pushforward.evaluate.ranks import subsample, to_ranks
 
@@ -112,7 +112,7 @@ def _gower(rows: Floats, reference: Floats, types: Sequence[ColumnType]) -> Floa
     total = np.zeros((len(rows), len(reference)))
     for j, column_type in enumerate(types):
         difference = np.abs(rows[:, j, None] - reference[:, j])
-        if isinstance(column_type, Circular):
+        if column_type.circle is not None:
             difference = np.minimum(difference, np.abs(1 - difference))
         total += np.minimum(difference, 1.0) if column_type.has_ranks else difference != 0
     return total / len(types)

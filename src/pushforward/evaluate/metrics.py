@@ -86,6 +86,16 @@ class BaselineScore:
             float(baseline[both].mean()) if both.any() else math.nan, *inside,
         )  # fmt: skip
 
+    @property
+    def shown(self) -> tuple[str, str]:
+        """The log-likelihood and the advantage of the model, as text; where the latter is not finite, that over the
+        rows that are compared."""
+        mean = with_error(self.log_likelihood, self.standard_error)
+        if math.isfinite(self.difference) or not self.compared:
+            return mean, with_error(self.difference, self.difference_error)
+        ahead = with_error(self.difference_inside, self.difference_inside_error)
+        return mean, f"{ahead} on {self.compared:,} rows"
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able description; non-finite numbers become null."""
         keys = ["log_likelihood", "standard_error", "difference", "difference_error"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from pushforward.evaluate.arrays import Floats, Rows, as_rows
+from pushforward.evaluate.axis_scales import SYMMETRIC_LOG, SymmetricLog, limits_and_scale
 from pushforward.evaluate.metrics import TITLES, Evaluation, signed
-from pushforward.evaluate.style import COLORS, FONT, INK, MUTED, legend_above, new_figure, plain, robust_limits
+from pushforward.evaluate.style import COLORS, FONT, INK, MUTED, legend_above, new_figure, plain
 
 __all__ = [
     "HistoryLike",
@@ -101,32 +102,32 @@ def plot_pairs(data: Rows, samples: Rows, names: Sequence[str], *, limit: int = 
     count = min(limit, len(names))
     side = {2: 2.6, 3: 2.2, 4: 1.9}.get(count, 1.7)
     figure, axes = new_figure(count, count, width=side * count + 0.5, height=side * count + 0.7)
-    limits = [robust_limits(real[:, i], tail=0.002) for i in range(count)]
+    axis = [limits_and_scale(real[:, i], tail=0.002) for i in range(count)]
+    limits, scales = [entry[0] for entry in axis], [entry[1] for entry in axis]
     maps = {kind: ramp(COLORS[kind]) for kind in ("data", "model")}
     bins = 24 if points < 4_000 else 48
-    edges = [_edges(real[:, i], *limits[i], bins) for i in range(count)]
+    edges = [_edges(real[:, i], *limits[i], bins, scales[i]) for i in range(count)]
     for i in range(count):
         for j in range(count):
             ax = axes[i, j]
             if i == j:
-                histogram(ax, real[:, i], drawn[:, i], limits=limits[i], note=False)
+                histogram(ax, real[:, i], drawn[:, i], limits=limits[i], scale=scales[i], note=False)
                 ax.set_yticks([], minor=False)
                 ax.set_yticks([], minor=True)
             else:
                 rows, kind = (real, "data") if i > j else (drawn, "model")
                 _density_map(ax, rows[:, j], rows[:, i], edges[j], edges[i], maps[kind], COLORS[kind], points)
-                ax.set_ylim(limits[i])
-            ax.set_xlim(limits[j])
+                _set_scale(ax, "y", scales[i], limits[i])
+            _set_scale(ax, "x", scales[j], limits[j])
             ax.grid(False)
-            ax.locator_params(nbins=4)
             if i < count - 1:
                 ax.tick_params(labelbottom=False)
             if j > 0 or i == j == 0:
                 ax.tick_params(labelleft=False)
             if i == count - 1:
-                ax.set_xlabel(plain(names[j], 18))
+                ax.set_xlabel(_named(names[j], scales[j]))
             if j == 0:
-                ax.set_ylabel(plain(names[i], 18))
+                ax.set_ylabel(_named(names[i], scales[i]))
     legend_above(figure, axes[0, 0])
     if count < len(names):
         figure.supxlabel(f"the first {count} of {len(names)} columns", fontsize=FONT, color=MUTED)
@@ -165,7 +166,7 @@ def plot_log_densities(evaluation: Evaluation) -> Figure:
         if count:
             beyond.append(f"{title} {100 * count / evaluation.rows:.2g}%")
     ax.set_xlim(edges[0], edges[-1])
-    ax.set_xlabel("log-density of a held-out row (nats); further right is better")
+    ax.set_xlabel("log-density of a row (nats); further right is better")
     ax.set_ylabel("share of rows per nat")
     if beyond:
         ax.set_title(f"rows outside the plot: {', '.join(beyond)}", loc="right", fontsize=FONT - 2, color=MUTED)
@@ -174,7 +175,13 @@ def plot_log_densities(evaluation: Evaluation) -> Figure:
 
 
 def histogram(
-    ax: Axes, real: Floats, drawn: Floats, *, limits: tuple[float, float] | None = None, note: bool = True
+    ax: Axes,
+    real: Floats,
+    drawn: Floats,
+    *,
+    limits: tuple[float, float] | None = None,
+    scale: SymmetricLog | None = None,
+    note: bool = True,
 ) -> None:
     """Histograms of one column: data filled, samples as a line.
 
@@ -182,13 +189,18 @@ def histogram(
         ax: the axes to draw into.
         real: (rows,) values of the data.
         drawn: (any number of rows,) values of the samples.
-        limits: of the axis; by default all but the outermost 0.1 % of the data on either side.
+        limits: of the axis; by default all but the outermost 0.1 % of the data on either side, on a symmetric
+            logarithmic scale where this leaves most of them in a line.
+        scale: of the axis, where the limits are given; heights are then shares of rows per length of the axis.
         note: whether to note a logarithmic axis and the share of the samples outside.
     """
     notes = []
-    low, high = limits or robust_limits(real)
-    edges = _edges(real, low, high, 60)
-    widths = np.maximum(np.diff(edges), 1e-280)  # whose inverse does not overflow
+    if limits is None:
+        limits, scale = limits_and_scale(real)
+    low, high = limits
+    edges = _edges(real, low, high, 60, scale)
+    lengths = np.diff(edges if scale is None else scale.forward(edges))
+    widths = np.maximum(lengths, 1e-280)  # whose inverse does not overflow
     heights = [np.histogram(rows, edges)[0] / max(1, len(rows)) / widths for rows in (real, drawn)]
     filled = heights[0][heights[0] > 0]
     if filled.size and filled.max() > 60 * np.median(filled):  # a spike would flatten all the rest
@@ -197,13 +209,14 @@ def histogram(
         ax.yaxis.set_minor_locator(NullLocator())
         floor = 1e-3 * filled.min()  # an empty bin goes below the axes instead of interrupting the line
         heights = [np.maximum(height, floor) for height in heights]
-        notes.append("log scale")
+        notes.append("log scale" if scale is None else "log height")
     else:
         floor = 0.0
     ax.stairs(heights[0], edges, baseline=floor, fill=True, color=COLORS["data"], alpha=0.45, label="data")
     ax.stairs(heights[1], edges, baseline=floor, color=COLORS["model"], linewidth=1.5, label="samples")
-    ax.set_xlim(low, high)
-    ax.locator_params(axis="x", nbins=5)
+    _set_scale(ax, "x", scale, (low, high), ticks=5)
+    if scale is not None:
+        notes.insert(0, SYMMETRIC_LOG)
     outside = float(((drawn < low) | (drawn > high) | ~np.isfinite(drawn)).mean())
     expected = float(((real < low) | (real > high)).mean())
     if outside > max(0.01, 3 * expected):
@@ -212,8 +225,25 @@ def histogram(
         ax.set_title(", ".join(notes), loc="right", fontsize=FONT - 2.5, color=MUTED, pad=2)
 
 
-def _edges(values: Floats, low: float, high: float, count: int) -> Floats:
+def _set_scale(
+    ax: Axes, which: Literal["x", "y"], scale: SymmetricLog | None, limits: tuple[float, float], ticks: int = 4
+) -> None:
+    """The limits of an axis, and its scale."""
+    if scale is None:
+        ax.locator_params(axis=which, nbins=ticks)
+    else:
+        scale.apply(ax, which, *limits)
+    (ax.set_xlim if which == "x" else ax.set_ylim)(limits)
+
+
+def _named(name: str, scale: SymmetricLog | None) -> str:
+    return plain(name, 18) if scale is None else f"{plain(name, 18)}\n({SYMMETRIC_LOG})"
+
+
+def _edges(values: Floats, low: float, high: float, count: int, scale: SymmetricLog | None = None) -> Floats:
     """Edges of bins; those of integers have integer widths and are centred on integers, to avoid aliasing."""
+    if scale is not None:
+        return scale.edges(low, high, count)
     inside = values[(values >= low) & (values <= high)]
     if inside.size and (inside == np.round(inside)).all() and high - low >= 2:
         step = max(1, math.ceil((high - low) / count))

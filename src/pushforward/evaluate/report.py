@@ -28,8 +28,8 @@ from pushforward.evaluate.baselines import AnyBaseline, fit_baselines
 from pushforward.evaluate.calibration import LEVELS, ColumnCalibration, measure_calibration
 from pushforward.evaluate.diagnostics import precision_check
 from pushforward.evaluate.fidelity import Distance, TwoSampleTest, column_distances, two_sample_test
-from pushforward.evaluate.html import Section, write_report
-from pushforward.evaluate.judgement import verdict
+from pushforward.evaluate.html import Section, reworded, write_report
+from pushforward.evaluate.judgement import verdict, without_held_out
 from pushforward.evaluate.memorization import measure_memorization
 from pushforward.evaluate.metrics import evaluate
 from pushforward.evaluate.plots import HistoryLike
@@ -167,11 +167,10 @@ def model_report(
         "violations": [vars(violation) for violation in table["broken"]],
         "column_distances": {entry.names[0]: entry.distance for entry in table["distances"]},
     }
-    return [
-        verdict_section(judged, commands),
-        likelihood_section(evaluation),
-        *sections,
-    ], evaluation.to_dict() | numbers
+    sections = [likelihood_section(evaluation), *sections]
+    if not judged.held_out:
+        sections = [reworded(section, without_held_out) for section in sections]
+    return [verdict_section(judged, commands), *sections], evaluation.to_dict() | numbers
 
 
 def _as_schema(columns: Schema | Sequence[str]) -> Schema:

@@ -43,9 +43,7 @@ def likelihood_section(evaluation: Evaluation, *, title: str = "How well does th
     number = with_error(evaluation.log_likelihood, evaluation.standard_error)
     rows = [[qualified("this model", evaluation.exactness), number, "", ""]]
     for name, score in evaluation.baselines.items():
-        numbers = ("log_likelihood", "standard_error"), ("difference", "difference_error")
-        means = (with_error(*(getattr(score, key) for key in keys)) for keys in numbers)
-        rows.append([TITLES.get(name, name), *means, f"{score.components:,}" if score.components else ""])
+        rows.append([TITLES.get(name, name), *score.shown, f"{score.components:,}" if score.components else ""])
     header = ["", "log-likelihood (nats per row)", "advantage of this model", "components"]
     width = 2 if not evaluation.baselines else 3 if not any(row[3] for row in rows) else 4
     caption = f"Mean over {evaluation.rows:,} held-out rows ± standard error; higher is better."

@@ -129,7 +129,8 @@ def _interval_parts(columns: Sequence[ColumnCalibration], condition: str) -> lis
     header = ["column", "values", *(f"{level:.0%} interval" for level in LEVELS), "distribution"]
     caption = (
         f"Coverage: the share of the values inside the central interval of the column's distribution {condition}. A "
-        "discrete value counts by the part of its probability that lies inside the interval."
+        "discrete value counts by the part of its probability that lies inside the interval. On a circle the interval "
+        "is an arc with as much probability on each side of the median."
     )
     pit = (
         "Histograms of the probability integral transform (PIT): the position of each value in its predicted "

@@ -52,6 +52,14 @@ class TrainingRows:
         limit = LAST if len(different) <= MOST else int(different[MOST - 1])
         return cls(different[:MOST], limit, repeated)
 
+    def joined(self, other: TrainingRows) -> TrainingRows:
+        """Of a model that was trained on the rows of both."""
+        limit = min(self.limit, other.limit)
+        different = np.union1d(self.hashes, other.hashes)
+        different = different[different <= np.uint64(limit)]
+        limit = limit if len(different) <= MOST else int(different[MOST - 1])
+        return TrainingRows(different[:MOST], limit, max(self.repeated, other.repeated))
+
     def recognised(self, x: Rows, context: Rows | None = None) -> tuple[float, float]:
         """Share of rows that were trained on, and its standard error; (0, inf) where no row can be looked up."""
         hashes = _hashes(x, context)

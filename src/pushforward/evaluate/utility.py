@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushforward.data.schema import Schema
-from pushforward.distributions import Circular, Constant
+from pushforward.distributions import Constant
 from pushforward.evaluate.arrays import Floats
 from pushforward.evaluate.ranks import mid_distribution, subsample, to_ranks
 
@@ -66,8 +66,8 @@ def measure_utility(
     samples = subsample(samples, count, seed)
     utilities: list[Utility] = []
     for j, field in enumerate(schema.fields):
-        predictable = not isinstance(field.column_type, Constant | Circular) and field.column_type.levels <= CATEGORIES
-        if not predictable or len(schema.fields) < 2:
+        predictable = not isinstance(field.column_type, Constant) and field.column_type.levels <= CATEGORIES
+        if not predictable or field.column_type.circle is not None or len(schema.fields) < 2:
             continue
         real, test = train[~train_gaps[:, j]], held_out[~held_out_gaps[:, j]]
         of_real, of_samples = (_skill(schema, rows, real, test, j, seed) for rows in (real, samples))

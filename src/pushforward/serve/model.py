@@ -96,6 +96,8 @@ class ServedModel:
             if field.column_type.ordered and not isinstance(field.column_type, Constant):
                 low, high = marginal.interval(probability)
                 entry |= {"low": entry_json(low), "median": entry_json(marginal.median()), "high": entry_json(high)}
+                if field.column_type.circle is not None:
+                    entry["goes_around"] = True  # from low to high, through the end of the period where high < low
                 if field.labels is None and field.form not in ("bool", "time", "day"):
                     entry["mean"] = entry_json(marginal.mean())
             if field.labels is not None or field.form == "bool":

@@ -78,7 +78,8 @@ def _tensor(name: str, values: Any) -> Tensor:
     if isinstance(values, Tensor):
         return values
     try:
-        return torch.as_tensor(np.asarray(values, dtype=np.float64))
+        array = np.asarray(values, dtype=np.float64)
+        return torch.as_tensor(array if array.flags.writeable else array.copy())  # torch warns of read-only arrays
     except (TypeError, ValueError):
         kind = type(values).__name__
         raise TrainingError(f"fit: {name} must be a table of numbers; this {kind} holds something else.") from None

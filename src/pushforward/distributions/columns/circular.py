@@ -22,12 +22,17 @@ class Circular(ColumnType):
 
     Args:
         period: length of the circle: 24 for hours.
-        low: where the circle is cut open; values lie in [low, low + period).
+        low: where the circle is cut open; values lie in [low, low + period). Tables may hold low + period too, which is
+            the same point: it is read as low. Quantiles count from the cut, densities do not depend on it.
         bins: of the circular spline whose slope is the density.
         columns: how many such columns stand side by side.
 
     Raises:
         ValueError: ``period`` is not positive.
+
+    >>> from pushforward.data import Circular
+    >>> Circular(24).circle
+    Circle(low=0.0, high=24.0)
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
@@ -57,9 +62,6 @@ class Circular(ColumnType):
         low, high = self.domain.ends
         below = self.univariate.value(self._angle(x), params) / (2 * math.pi) + 0.5
         return torch.where(x <= low, 0.0, torch.where(x >= high, 1.0, below.clamp(0.0, 1.0)))
-
-    def plausibility(self, x: Tensor, params: Tensor) -> Tensor:
-        return self.log_prob(x, params)  # a circle has no tails
 
     def icdf(self, p: Tensor, params: Tensor) -> Tensor:
         angle = self.univariate.inverse_value((2 * p - 1) * math.pi, params).to(torch.float64)

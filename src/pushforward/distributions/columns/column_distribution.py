@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pushforward.distributions.columns.arcs import circular_distance, mean_direction, mean_distances, shortest_arc
 from pushforward.distributions.columns.column_type import ColumnType
 
 __all__ = ["ColumnDistribution"]
@@ -30,6 +31,10 @@ class ColumnDistribution:
     Shape:
         Results are (*batch,), or (*batch, count) for several levels; values are float64. Values at which something is
         evaluated broadcast against the batch; of a single row they may have any shape.
+
+    Of a column on a circle, quantiles and distribution functions count from the cut, its lower end. Mean, median and
+    intervals do not depend on it: they are the mean direction, the circular median, and arcs (start, end), whose end is
+    smaller than the start where they pass the cut.
     """
 
     def __init__(self, column_type: ColumnType, params: Tensor, batch_shape: tuple[int, ...]) -> None:
@@ -56,18 +61,47 @@ class ColumnDistribution:
         return self.column_type.icdf(levels, self.params).reshape(self.batch_shape)
 
     def median(self) -> Tensor:
-        """The quantile of ½."""
-        return self.quantile(0.5)
+        """The quantile of ½; on a circle the point with the smallest mean distance to all others.
+
+        References:
+            | Statistical Analysis of Circular Data (Fisher, 1993), section 2.3.2: the circular median
+        """
+        circle = self.column_type.circle
+        if circle is None:
+            return self.quantile(0.5)
+        nearest = mean_distances(self._quantiles(self._levels()), circle).argmin(dim=0)
+        level = (nearest[None].double() + 0.5) / STARTS
+        period = circle.high - circle.low
+        for _ in range(2):  # half of the probability lies on each side of the diameter through the median
+            x = self._at_levels(level)
+            opposite = circle.low + torch.remainder(x - circle.low + period / 2, period)
+            halved = self.column_type.mid_cdf(opposite, self.params).double() + 0.5
+            change = torch.remainder(halved - level + 0.5, 1.0) - 0.5
+            level = torch.remainder(level + change.clamp(-0.5 / STARTS, 0.5 / STARTS), 1.0)
+        return self._at_levels(level).reshape(self.batch_shape)
+
+    def median_level(self) -> Tensor:
+        """`mid_cdf` of the median of a column on a circle, ½ for others."""
+        if self.column_type.circle is None:
+            return torch.full(self.batch_shape, 0.5, dtype=torch.float64, device=self.params.device)
+        return self.mid_cdf(self.median()).double()
+
+    def probability_from_median(self, x: Any) -> Tensor:
+        """The probability between the median and x, from 0 to ½: `around_the_median` of more than that holds x."""
+        gap = (self.mid_cdf(x).double() - self.median_level()).abs()
+        return gap if self.column_type.circle is None else torch.minimum(gap, 1 - gap)
 
     def mean(self) -> Tensor:
         """The mean, as an integral of the quantile function with 128 nodes, the outermost at probabilities of 5e-5;
-        exact for categories."""
+        exact for categories. On a circle the mean direction, which means little where all directions are alike."""
         self._require_order("mean")
         if levels := self.column_type.levels:
             share = torch.softmax(self.params, dim=0).to(torch.float64)
             codes = torch.arange(levels, dtype=torch.float64, device=share.device)[:, None, None]
             return (share * codes).sum(dim=0).reshape(self.batch_shape)
         u, weight = self._quadrature()
+        if (circle := self.column_type.circle) is not None:
+            return mean_direction(self._quantiles(u), weight, circle).reshape(self.batch_shape)
         return (self._quantiles(u) * weight[:, None]).sum(dim=0).reshape(self.batch_shape)
 
     def _quadrature(self) -> tuple[Tensor, Tensor]:
@@ -79,12 +113,19 @@ class ColumnDistribution:
 
     def crps(self, x: Any) -> Tensor:
         r"""The continuous ranked probability score of x (*batch,), in the column's units; smaller is better. The
-        integral of :math:`(F(t) - 1_{t \ge x})^2` over t, as twice the mean quantile loss over 128 levels.
+        integral of :math:`(F(t) - 1_{t \ge x})^2` over t, as twice the mean quantile loss over 128 levels; on a circle
+        :math:`E\,d(X, x) - E\,d(X, X') / 2` with its distance d.
 
         References:
             | Strictly Proper Scoring Rules, Prediction, and Estimation (Gneiting and Raftery, 2007)
+            | The Continuous Ranked Probability Score for Circular Variables (Grimit et al., 2006)
         """
         self._require_order("CRPS")
+        if (circle := self.column_type.circle) is not None:
+            values = self._quantiles(self._levels())
+            x = torch.as_tensor(x, dtype=torch.float64, device=self.params.device).expand(self.batch_shape).reshape(-1)
+            to_x = circular_distance(values, x, circle).mean(dim=0)
+            return (to_x - mean_distances(values, circle).mean(dim=0) / 2).reshape(self.batch_shape)
         u, weight = self._quadrature()
         quantiles = self._quantiles(u)  # (levels, n)
         x = torch.as_tensor(x, dtype=torch.float64, device=self.params.device).expand(self.batch_shape).reshape(-1)
@@ -92,23 +133,38 @@ class ColumnDistribution:
         return (2 * loss * weight[:, None]).sum(dim=0).reshape(self.batch_shape)
 
     def interval(self, probability: float = 0.9) -> Tensor:
-        """The central interval of this probability, (*batch, 2): as much lies below it as above."""
+        """The central interval of this probability, (*batch, 2): as much lies below it as above. On a circle, where
+        nothing lies below or above, `highest_density_interval`."""
+        if self.column_type.circle is not None:
+            return self.highest_density_interval(probability)
         return self.around_the_median((1 - self._outside(probability)) / 2)
 
     def around_the_median(self, half: float) -> Tensor:
-        """From the quantile of ½ - half to that of ½ + half, (*batch, 2); the whole domain for ½."""
+        """From the quantile of ½ - half to that of ½ + half, (*batch, 2); the whole domain for ½. On a circle the arc
+        with the probability ``half`` on each side of the median."""
         self._require_order("intervals")
         if half >= 0.5:
             low, high = self.column_type.domain.ends
             ends = torch.tensor([low, high], dtype=torch.float64, device=self.params.device)
             return ends.expand(*self.batch_shape, 2)
+        if (circle := self.column_type.circle) is not None:
+            middle = self.median_level().reshape(1, -1)
+            start, end = torch.remainder(middle - half, 1.0), torch.remainder(middle + half, 1.0)
+            arc = torch.cat([self._at_levels(start), self._at_levels(end)])
+            whole = (end < start) & (arc[0] == arc[1])  # both ends are one value: all others lie between
+            arc = torch.where(whole, arc.new_tensor(circle.ends)[:, None], arc)
+            return arc.t().reshape(*self.batch_shape, 2)
         tail = max(0.5 - half, torch.finfo(self.params.dtype).eps)
         return torch.stack([self.quantile(tail), self.quantile(1 - tail)], dim=-1)
 
     def highest_density_interval(self, probability: float = 0.9) -> Tensor:
-        """The shortest interval of this probability, (*batch, 2), among 201 whose lower ends are equally likely."""
+        """The shortest interval of this probability, (*batch, 2), among 201 whose lower ends are equally likely; on a
+        circle the shortest arc."""
         self._require_order("intervals")
         outside = self._outside(probability)
+        if (circle := self.column_type.circle) is not None:
+            arc = shortest_arc(self._quantiles, circle, probability, self.params, starts=STARTS)
+            return arc.reshape(*self.batch_shape, 2)
         low = torch.linspace(0, 1, STARTS, dtype=torch.float64, device=self.params.device) * outside
         ends = torch.stack([low, low + probability]).clamp(EXTREME, 1 - EXTREME)  # (2, starts)
         values = self._quantiles(ends.flatten()).unflatten(0, (2, STARTS))  # (2, starts, n)
@@ -126,8 +182,7 @@ class ColumnDistribution:
         """The likeliest category; for other types the one of 201 quantiles with the largest density or probability."""
         if self.column_type.levels:
             return self.params.argmax(dim=0).to(torch.float64).reshape(self.batch_shape)
-        u = (torch.arange(STARTS, dtype=torch.float64, device=self.params.device) + 0.5) / STARTS
-        values = self._quantiles(u)  # (starts, n)
+        values = self._quantiles(self._levels())  # (starts, n)
         best = self.column_type.log_prob(values, self.params.expand(-1, STARTS, -1)).argmax(dim=0)
         return values.gather(0, best[None])[0].reshape(self.batch_shape)
 
@@ -145,6 +200,15 @@ class ColumnDistribution:
             draws.append(self.column_type.sample(self.params.expand(-1, size, -1), generator))
             left -= size
         return torch.cat(draws).reshape(count, *self.batch_shape)
+
+    def _levels(self) -> Tensor:
+        """The middles of 201 equal parts of the probability."""
+        return (torch.arange(STARTS, dtype=torch.float64, device=self.params.device) + 0.5) / STARTS
+
+    def _at_levels(self, u: Tensor) -> Tensor:
+        """The quantiles (1, n) of a level for each row, (1, n)."""
+        eps = torch.finfo(self.params.dtype).eps
+        return self.column_type.icdf(u.clamp(eps, 1 - eps).to(self.params.dtype), self.params)
 
     def _quantiles(self, u: Tensor) -> Tensor:
         """The quantiles (levels, n) of levels (levels,)."""

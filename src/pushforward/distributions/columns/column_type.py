@@ -13,7 +13,7 @@ from torch import Tensor
 from pushforward.core.checks import at_least
 from pushforward.core.config import build, shown_config
 from pushforward.core.constants import HasConstants
-from pushforward.core.domain import Domain
+from pushforward.core.domain import Circle, Domain
 from pushforward.core.torch_internals import buffers_of, parameters_of, submodules_of
 from pushforward.distributions.columns.terms import InTerms
 
@@ -87,6 +87,11 @@ class ColumnType(HasConstants, ABC):
     def holds(self, x: Tensor) -> Tensor:
         """Where x (columns, n) has a positive density or probability."""
         return self.domain.contains(x)
+
+    @property
+    def circle(self) -> Circle | None:
+        """The circle that the values lie on, if they do, whose upper end is the lower one; also of an inflated type."""
+        return self.domain if isinstance(self.domain, Circle) else None
 
     @property
     def has_ranks(self) -> bool:
@@ -179,9 +184,9 @@ class ColumnType(HasConstants, ABC):
     def plausibility(self, x: Tensor, params: Tensor) -> Tensor:
         """The mean of `log_prob` and of the logarithm of the two-sided tail probability of x, (columns, n). A density
         alone says little about values far out on the side where it is flat, a tail probability nothing about gaps. Of
-        values without an order, `log_prob`."""
+        values without an order and of a circle, which has no tails, `log_prob`."""
         log_prob = self.log_prob(x, params)
-        if not self.ordered:
+        if not self.ordered or self.circle is not None:
             return log_prob
         below = self.mid_cdf(x, params)
         tail = 2 * torch.minimum(below, 1 - below)
