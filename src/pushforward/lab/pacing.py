@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 __all__ = ["Pace"]
 
-INTERVAL = 1 / 36
+INTERVAL = 1 / 33
 """Seconds between two events, on average and at least."""
 SHARE = 0.12
 """Largest part of the time of training that events take: what users wait for is the training."""
@@ -33,7 +33,7 @@ class Pace:
         """Seconds that events took so far."""
 
     def is_due(self) -> bool:
-        """Whether an event may be sent now: 36 a second, and fewer where they are expensive."""
+        """Whether an event may be sent now: 33 a second, and fewer where they are expensive."""
         return self._clock() >= self._next
 
     def count_event(self, seconds: float, busy: float, size: int = 0) -> None:
