@@ -118,7 +118,7 @@ def _asked(kind: type[BaseModel], row: dict[str, Any]) -> dict[str, Any]:
     asked = kind.model_json_schema()
     properties = asked["properties"]
     if "rows" in properties:
-        properties["rows"]["items"] = {**row, "required": list(row["properties"])}
+        properties["rows"]["items"] = row
     if "given" in properties:
         values = {name: _without_null(entry) for name, entry in row["properties"].items()}
         properties["given"] = {
