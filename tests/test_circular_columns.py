@@ -333,3 +333,37 @@ def test_the_answers_of_a_server_are_arcs(model, tmp_path):
     assert entry["high"] < entry["low"]
     assert entry["goes_around"] is True
     assert json.dumps(entry)
+
+
+@pytest.mark.parametrize(
+    ("values", "period", "same"),
+    [
+        (np.arange(1.0, 25.0), 24, [(24.0, 0.0)]),
+        (R.uniform(-178.5, 178.5, 400), 360, [(-179.5, 180.5), (-90.0, 270.0)]),
+        (R.uniform(6, 22, 400), 24, [(0.0, 24.0)]),
+    ],
+)
+def test_a_cut_elsewhere_changes_no_point(values, period, same):
+    schema = Schema.infer(pd.DataFrame({"c": np.resize(values, 400)}), {"c": Circular(period)})
+    for a, b in same:
+        encoded = schema.encode(pd.DataFrame({"c": [a, b]}))[:, 0]
+        assert encoded[0] == encoded[1]
+        assert schema.fields[0].holds(encoded).all()
+
+
+def test_a_value_beyond_the_circle_is_refused_and_moves_no_cut():
+    values = R.uniform(6, 22, 400)
+    values[3] = 25.0
+    with pytest.raises(TableError, match="holds 25 in row 4"):
+        Schema.infer(pd.DataFrame({"c": values}), {"c": Circular(24)})
+
+
+def test_an_arc_of_nearly_all_of_a_few_points_is_the_whole_circle():
+    column_type = Inflated(Circular(7), [float(k) for k in range(7)])
+    torch.manual_seed(1)
+    params = torch.randn(column_type.num_params, 1, 300)
+    params[:7] = 2 * params[:7] + 8
+    distribution = ColumnDistribution(column_type, params, (300,))
+    arcs = distribution.interval(0.999)
+    assert (arcs[:, 0] != arcs[:, 1]).all()
+    assert ((arcs[:, 0] == 0) & (arcs[:, 1] == 7)).any()

@@ -12,7 +12,7 @@ from command_line import run, run_json
 
 import pushforward as pf
 from pushforward.cli import large
-from pushforward.data import TableError, column_survey, survey
+from pushforward.data import Schema, TableError, column_survey, survey
 from pushforward.data.parquet import ParquetRows, of_length
 from pushforward.distributions import Continuous, MixedTypeModel
 from pushforward.estimators import FlowDensity, density, files
@@ -134,6 +134,13 @@ def test_kinds_of_values_in_single_rows_decide_types(tmp_path):
     assert number.holds(np.array([-4.5])).all()
     assert coded.labels == ("a", "b", "c")
     assert seen.missing == {"when": 0, "money": 0, "text": 3_999, "number": 0, "coded": 0}
+
+
+def test_infinite_texts_and_codes_are_those_of_a_table_in_memory(tmp_path):
+    columns = {"a": with_odd(lambda k: str(k % 50), "1e999"), "code": with_odd(lambda k: str(k % 50), "007")}
+    schema = odd_rows(tmp_path, **columns).schema()
+    memory = Schema.infer(pa.table(columns))
+    assert [type(f.column_type) for f in schema.fields] == [type(f.column_type) for f in memory.fields]
 
 
 def test_texts_are_read_as_in_a_table_in_memory(tmp_path):

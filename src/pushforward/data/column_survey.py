@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +19,7 @@ WORDS = 8
 MOST_COLUMNS = 60
 """Numbers and dates up to which pairs of them are compared."""
 MICROSECONDS_OF_DAY = 86_400_000_000
-PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+PLAIN = re.compile(r"[+-]?(?!0\d)(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class ColumnSurvey:
@@ -64,11 +65,11 @@ class ColumnSurvey:
             self.categories |= texts
         if self.categories is not None and len(self.categories) > MOST_CATEGORIES:
             self.categories = None
-        numbers = {text: float(text) for text in texts if PLAIN.fullmatch(text)}
+        numbers = {text: float(text) for text in sorted(texts) if PLAIN.fullmatch(text)}
         words = sorted(texts - numbers.keys())
         for text in words[: max(0, WORDS - sum(label.startswith("word") for label in self.rows))]:
             yield f"word {text}", pc.index(column, text).as_py()
-        fraction = [text for text, number in numbers.items() if number != round(number)]
+        fraction = [text for text, number in numbers.items() if math.isfinite(number) and number != round(number)]
         if fraction and "fraction" not in self.rows:
             yield "fraction", pc.index(column, fraction[0]).as_py()
         for label, sign in (("min", -1.0), ("max", 1.0)):

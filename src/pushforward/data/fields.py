@@ -241,10 +241,17 @@ def _counted(number: int, one: str, many: str) -> str:
 
 
 def on_circle(column_type: ColumnType, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values (rows,), of a type on a circle with the lower end in place of the upper one: they are one point."""
+    """Values (rows,), of a type on a circle where the circle has them: its upper end is the lower one, and what people
+    write for the same point, from 0 to the period or on either side of 0, is moved by a period."""
     if (circle := column_type.circle) is None:
         return values
-    return np.where(values == circle.high, circle.low, values)
+    low, period = circle.low, circle.high - circle.low
+    usual = (values >= 0) & (values <= period)
+    if low < 0:
+        usual |= np.abs(values) <= period / 2
+    moved = np.where(values < low, values + period, np.where(values >= circle.high, values - period, values))
+    inside = (moved >= low) & (moved < circle.high)
+    return np.where((usual | (values == circle.high)) & inside, moved, values)
 
 
 def labels_of(raw: Raw) -> list[Any]:

@@ -116,7 +116,7 @@ def declared_field(raw: Raw, column_type: TypeSpec) -> Field:
     values = np.asarray(raw.values)
     if isinstance(column_type, Circular):
         column_type = _circle_of(column_type, values)
-        values = on_circle(column_type, values)
+    values = on_circle(column_type, values)
     wrong = ~np.isnan(values) & ~column_type.holds(torch.as_tensor(values)[None])[0].numpy()
     if wrong.any():
         first = int(np.argmax(wrong))
@@ -134,20 +134,21 @@ def declared_field(raw: Raw, column_type: TypeSpec) -> Field:
 
 
 def _circle_of(circle: Circular, values: Floats) -> ColumnType:
-    """A circle that starts where the values do, if they leave the declared one and fit into another of its period, such
-    as months from 1 to 12; with a probability for each of a few whole numbers. Values may hold both ends, such as 0 and
-    24, or -180 and 180, which are one point."""
+    """A circle whose cut is where people who write such values have it, if the declared one does not hold them: at 0,
+    half a period before it, or at 1 for whole numbers up to the period, such as months; with a probability for each of
+    a few whole numbers. Values may hold both ends, such as 0 and 24, or -180 and 180, which are one point."""
     present = values[~np.isnan(values)]
     if not len(present):
         return circle
-    low, high, start = present.min(), present.max(), math.floor(present.min())
-    fits = circle.low <= low and high <= circle.low + circle.period
-    if not (fits and high < circle.low + circle.period):
-        span, whole = high - start, bool((present == present.round()).all())
-        if span > circle.period and not fits:
-            return circle  # refused, naming the value
-        if not fits or (whole and span < circle.period):
-            circle = Circular(circle.period, low=start, bins=circle.univariate.bins)
+    low, high, period = present.min(), present.max(), circle.period
+    starts = [start for start in (circle.low, 0.0, -period / 2) if start <= low and high <= start + period]
+    if not starts:
+        return circle  # refused, naming the value
+    start, whole = starts[0], bool((present == present.round()).all())
+    if whole and high == start + period and low > start:
+        start += 1
+    if start != circle.low:
+        circle = Circular(period, low=start, bins=circle.univariate.bins)
     distinct = np.unique(on_circle(circle, present))
     if (distinct == distinct.round()).all() and len(distinct) <= WHOLE_CODES:
         return Inflated(circle, distinct.tolist())

@@ -38,8 +38,10 @@ def shortest_arc(
     ends = torch.stack([start, start + probability - passes.double()])  # (2, starts)
     values = quantiles(ends.flatten()).unflatten(0, (2, starts))  # (2, starts, n)
     length = values[1] - values[0] + passes[:, None] * (circle.high - circle.low)
-    shortest = length.argmin(dim=0)
-    return values.gather(1, shortest.expand(2, 1, -1))[:, 0].t()
+    least, shortest = length.min(dim=0)
+    arcs = values.gather(1, shortest.expand(2, 1, -1))[:, 0].t()
+    whole = arcs.new_tensor([circle.low, circle.high]).expand_as(arcs)  # an arc of discrete points may end at its start
+    return torch.where((least >= circle.high - circle.low)[:, None], whole, arcs)
 
 
 def mean_distances(values: Tensor, circle: Circle) -> Tensor:
