@@ -444,7 +444,7 @@ def test_mistakes_of_the_command_are_sentences(built, tmp_path, monkeypatch):
     result = run_command(str(tmp_path))
     assert result.exit_code == 1
     assert "Install with: pip install 'pushforward[lab]'" in result.stderr
-    with pytest.raises(ImportError, match=r"x: needs the packages a and b\. Install with, in a checkout"):
+    with pytest.raises(ImportError, match=r"x: needs the packages a and b\. Install with: pip install 'pushforward"):
         need_packages("x", "lab", "a", "b")
 
 

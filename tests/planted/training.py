@@ -6,7 +6,7 @@ import properties_of_training as properties
 import torch
 
 import pushforward as pf
-from pushforward.train import averaging, engine, schedule
+from pushforward.train import averaging, engine, saving, schedule
 from pushforward.train.averaging import WeightAverage
 from pushforward.train.batches import Batch, Batches
 from pushforward.train.engine import Trainer
@@ -211,8 +211,8 @@ def rate_of_the_step_before(patch, fit):
 def one_rate_for_all_groups(patch, fit):
     start = Trainer.__init__
 
-    def same(trainer, *args):
-        start(trainer, *args)
+    def same(trainer, *args, **options):
+        start(trainer, *args, **options)
         trainer.rates = [trainer.plan.lr] * len(trainer.rates)
 
     patch.setattr(Trainer, "__init__", same)
@@ -262,13 +262,13 @@ def average_thrown_away(patch, fit):
 
 @bug(properties.a_resumed_run_is_the_same_run, fitting)
 def resume_that_replays_a_batch(patch, fit):
-    patch.setattr(engine, "COUNTERS", tuple(name for name in engine.COUNTERS if name != "step"))
+    patch.setattr(saving, "COUNTERS", tuple(name for name in saving.COUNTERS if name != "step"))
 
 
 @bug(properties.a_resumed_run_is_the_same_run, fitting)
 def resume_at_the_start_of_the_epoch(patch, fit):
-    go_back = Trainer._go_back_to
-    patch.setattr(Trainer, "_go_back_to", lambda trainer, epoch, row, draws: go_back(trainer, epoch, 0, draws))
+    go_back = Trainer.go_back_to
+    patch.setattr(Trainer, "go_back_to", lambda trainer, epoch, row, draws: go_back(trainer, epoch, 0, draws))
 
 
 def spoil_resumed(patch, change):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -122,8 +123,15 @@ def joined_processes() -> Processes:
             group.init_process_group("cpu:gloo,cuda:nccl", **store)
         else:
             group.init_process_group("gloo", **store)
+        atexit.register(_leave_group)
     count = group.get_world_size()
     return ALONE if count == 1 else Processes(group.get_rank(), count)
+
+
+def _leave_group() -> None:
+    """Leave the group before the interpreter ends, whose threads would abort the process else."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _store_of_attempt() -> dict[str, Any]:
