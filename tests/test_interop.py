@@ -139,7 +139,9 @@ def test_what_cannot_be_exported_is_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"torch\.export cannot trace log_prob .* number of rows \(Constraints vio"):
         to_export(exponential)
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ImportError, match=r'needs the package onnxscript\. Install it with: pip install "pushforward'):
+    with pytest.raises(
+        ImportError, match=r"needs the package onnxscript\. Install with: pip install 'pushforward\[onnx"
+    ):
         to_onnx(small("maf"), tmp_path / "flow.onnx")
     assert not list(tmp_path.iterdir())
 

@@ -127,6 +127,17 @@ def test_a_checkpoint_of_parts_is_continued_in_other_parts_and_in_one(tmp_path):
         assert rest["validation"][-3:] == pytest.approx(whole["validation"][-3:], abs=1e-10)
 
 
+@pytest.mark.slow
+def test_an_interrupt_leaves_the_weights_of_all_parts(tmp_path):
+    options = {"steps": 400, "batch_size": 64, "dtype": "float64", "interrupt": 5, "validate_every": 4, "lr": 1e-2}
+    one = learn(tmp_path / "one", 1, **options)
+    several = learn(tmp_path / "several", 2, shard=True, large=1, checkpoint=str(tmp_path / "c"), **options)
+    assert one["stopped"] == several["stopped"] == "interrupted"
+    assert len({(tmp_path / "several" / f"weights.{rank}").read_text() for rank in range(2)}) == 1
+    assert several["sum"] == pytest.approx(one["sum"], abs=1e-9)
+    assert (tmp_path / "c").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "count", "message"),
     [

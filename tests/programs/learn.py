@@ -9,6 +9,7 @@ FOLDER/result.json. OPTIONS is JSON for `fit`, with "dtype", "model" and "rows" 
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ dtype, name, count = (
     options.pop("model", "nsf"),
     options.pop("rows", 600),
 )
+interrupt = options.pop("interrupt", 0)
 pause, stop = options.pop("pause", 0.0), options.pop("stop_at_checkpoint", False)
 
 torch.set_num_threads(1)
@@ -60,15 +62,22 @@ losses: dict[int, float] = {}
 def hear(event):
     if isinstance(event, Stepped):
         losses[event.step] = event.loss
+        if event.step == interrupt and RANK == 0:
+            os.kill(os.getpid(), signal.SIGINT)
     return Stop("a checkpoint was written") if stop and isinstance(event, Checkpointed) else None
 
 
-history = pf.fit(flow, x, callbacks=hear, progress=False, **options)
+try:
+    history = pf.fit(flow, x, callbacks=hear, progress=False, **options)
+except KeyboardInterrupt:
+    history = pf.train.History(stopped="interrupted")
 weights = hashlib.sha256(b"".join(t.numpy().tobytes() for t in flow.state_dict().values())).hexdigest()
 (folder / f"weights.{RANK}").write_text(weights)
 if RANK == 0:
     result = {
-        "losses": losses, "weights": weights, "stopped": history.stopped, "steps": history.records[-1].step,
+        "losses": losses, "weights": weights, "stopped": history.stopped,
+        "steps": history.records[-1].step if history.records else 0,
+        "sum": sum(float(t.double().abs().sum()) for t in flow.state_dict().values()),
         "validation": [record.validation for record in history.records],
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result))

@@ -19,7 +19,7 @@ from pushforward.cli.options import parse_assignments, parse_columns
 from pushforward.cli.outputs import check_checkpoint, check_model_output, only_run_to, write_model
 from pushforward.cli.tables import in_options, options_named, parse_types
 from pushforward.core.rank import is_first_process
-from pushforward.data import Schema, TableError, TableFile, read_arrow
+from pushforward.data import Schema, TableError, TableFile, column_names, read_arrow
 from pushforward.data.findings import findings
 from pushforward.estimators import FlowDensity
 from pushforward.estimators.files import with_categories
@@ -87,7 +87,7 @@ def fit_table(request: FitRequest, *, show: bool) -> dict[str, Any]:
     if note := note_of(table):
         say(f"{table}: {note}.")
     with options_named(table):
-        names = names_of(table, skip_bad=request.skip_bad)
+        names = column_names(table) if large is None else large.columns
         used = [name for name in names if name in columns or name in context]
         rows, survey = read_or_survey(table, used, large, request.seed)
         if rows.num_rows < 2:

@@ -51,10 +51,8 @@ def table_schema(
         x = schema.encode(rows)
     seen = findings(schema.fields, x)
     count = rows.num_rows if large is None else large.rows
-    missing = (
-        dict(zip(schema.names, np.isnan(x).sum(axis=0).tolist(), strict=True)) if survey is None else survey.missing
-    )
-    missing |= dict.fromkeys(empty, count)
+    seen_missing = dict(zip(schema.names, np.isnan(x).sum(axis=0).tolist(), strict=True))
+    missing = (seen_missing if survey is None else survey.missing) | dict.fromkeys(empty, count)
     if out is not None:
         with atomic_path(out) as path:
             path.write_text(_as_toml(schema, missing, seen, [*dropped, *empty], texts), encoding="utf-8")

@@ -96,7 +96,7 @@ class Survey:
                     f"column {clipped(name)} holds more than {MOST_CATEGORIES:,} different texts, which are too many "
                     f"categories to learn. Leave it out ({drop_call([name])})."
                 )
-            labels[name] = sorted(values - {None}, key=str)
+            labels[name] = sorted(values, key=str)
         return labels
 
 

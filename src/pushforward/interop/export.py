@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.checks import one_of
+from pushforward.core.extras import install_line
 from pushforward.core.files import atomic_path
 from pushforward.core.random_state import seeded
 from pushforward.core.torch_internals import TorchDispatchMode
@@ -106,9 +107,7 @@ def to_onnx(flow: Flow, path: str | os.PathLike[str], method: Method = "log_prob
         try:
             import_module(package)
         except ImportError:
-            raise ImportError(
-                f'to_onnx: needs the package {package}. Install it with: pip install "pushforward[onnx]"'
-            ) from None
+            raise ImportError(f"to_onnx: needs the package {package}. Install with: {install_line('onnx')}") from None
     program = to_export(flow, method)
     _check_exponents(flow, method)
     program = program.run_decompositions({SOLVE: _substituted, EXPONENTIAL: _exponential})

@@ -90,6 +90,7 @@ class Trainer:
         self.average = None if plan.ema is None else WeightAverage(model, plan.ema)
         self.best = clone(model.state_dict())
         self.good = self.snapshot().copy()  # what a rollback returns to
+        self.together = False  # whether an interrupt has ended the run in all processes between the same two steps
         self.phase: Literal["between steps", "gradients", "update", "validation"] = "between steps"
         self._undo: Callable[[], None] | None = None  # takes an interrupted gradient or validation back
 
@@ -141,7 +142,8 @@ class Trainer:
                 # The checkpoint was written before this validation, which an uninterrupted run would not have had.
                 self._finish_early()
         except BaseException as error:
-            if checkpoint is not None and self._settle() and self.shards is None:  # the others may not answer
+            # Where the others were not interrupted at the same place, they do not answer.
+            if checkpoint is not None and self._settle() and (self.shards is None or self.together):
                 try:
                     self.save(checkpoint)  # by the first process alone
                 except OSError as failure:
@@ -192,7 +194,12 @@ class Trainer:
 
     def _agree(self, interrupt: Callable[[], None]) -> None:
         """What the processes of a run decide together between two steps."""
-        if self.clock.agree(interrupt, self.listeners.stop is not None) and self.listeners.stop is None:
+        try:
+            stops = self.clock.agree(interrupt, self.listeners.stop is not None)
+        except KeyboardInterrupt:
+            self.together = True
+            raise
+        if stops and self.listeners.stop is None:
             self.listeners.stop = Stop()  # a callback of the first process asked for it
 
     def go_back_to(self, epoch: int, row: int, draws: dict[str, Tensor]) -> None:

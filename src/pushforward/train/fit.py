@@ -112,7 +112,8 @@ def fit(
             several. False: this process learns by itself.
         shard: let each of several processes keep a part of the weights, gradients and averages and of the optimiser's
             state (FSDP2), for models that are large for one device; `MaximumLikelihood` only. The steps are the same.
-            ``flow`` gets its weights at the end of the run, and keeps those that it had if an exception ends it.
+            ``flow`` gets its weights at the end of the run or when it is interrupted, and keeps those that it had if
+            an error ends it.
         compile: train by native kernels and with the loss and its gradients compiled (`torch.compile`; on a GPU as CUDA
             graphs). Worth it for long runs: compiling takes half a minute or more, less when torch's cache knows the
             flow. Without a C++ compiler a `RuntimeWarning` says so, and training is as it would be without. Not while
@@ -195,7 +196,17 @@ def fit(
         stack.enter_context(
             execution(kernels=compile or None, matmul_dtype=precision, memory=memory, generator=trainer.draws.generator)
         )
-        history = trainer.run(checkpoint, checkpoint_seconds, interrupt)
+        try:
+            history = trainer.run(checkpoint, checkpoint_seconds, interrupt)
+        except KeyboardInterrupt:
+            if shard and not trainer.together:  # the parts of the others cannot be asked for
+                raise TrainingError(
+                    "fit: interrupted in the middle of a step, where no process has all weights. The last checkpoint, "
+                    "if there is one, has them: go on from it by resume."
+                ) from None
+            if shard:
+                give_back(learner, flow)
+            raise
         if shard:
             give_back(learner, flow)
         return history

@@ -60,7 +60,7 @@ class BatchGradients:
         value, seen = 0.0, mine
         for piece in mine.pieces(size) if size else ():
             in_part = len(piece) < len(rows)
-            mass = piece.mass
+            mass = piece.mass if in_part else 0.0
             if in_part and mass == 0 < rows.mass:  # the mean over rows that weigh nothing is no number
                 if len(self.summed) == len(self.parameters):
                     continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -138,7 +137,7 @@ def check_shards(model: nn.Module, loss: Loss, plan: Plan, processes: Processes)
     if least == 0 or len(counts) > 1:
         raise TrainingError(
             f"fit: shard=True: a batch of {plan.batch_size} rows has not as many pieces in each of {processes.count} "
-            f"processes. Let batch_size be a multiple of {math.prod((processes.count, plan.accumulate))}."
+            f"processes. Let batch_size be a multiple of {processes.count * plan.accumulate}."
         )
 
 
